@@ -1,0 +1,1 @@
+"""Remembering: MLflow runs, the commit protocol, and the DuckDB index of everything committed."""

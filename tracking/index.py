@@ -1,0 +1,105 @@
+"""study.duckdb: an index of all committed files. It can be deleted; `rebuild` makes it again.
+
+DuckDB lets one process write or many read, so the index is opened, filled and closed at once.
+"""
+
+import time
+
+import duckdb
+
+from tracking.catalogue import records
+from tracking.commits import Commit, commits
+from tracking.errors import InputError
+from tracking.home import Home
+from tracking.tables import SCHEMA, quoted, rows_of, runs_of, table_of, views
+
+INGESTED = "create table ingested (run_id varchar, unit varchar, primary key (run_id, unit))"
+# storage of DuckDB 1.5: the command line and tools of today open it too
+STORAGE = {"storage_compatibility_version": "v1.5.0"}
+
+
+def ingest(home: Home, run_ids: list[str] | None = None, wait: float = 0.5) -> bool:
+    """Bring the index up to date with the committed files of `run_ids` (default: every run).
+
+    Each unit comes in whole or not at all. Returns False if another program held the file for `wait` seconds;
+    nothing is lost then, the next call catches up.
+    """
+    connection = _open_for_writing(home, wait)
+    if connection is None:
+        return False
+    with connection:
+        known = set(connection.execute("select run_id, unit from ingested").fetchall())
+        for run_id in run_ids or [record.run_id for record in records(home)]:
+            _ingest_record(connection, home, run_id)
+            for commit in commits(home, run_id):
+                if (run_id, commit.unit) not in known:
+                    _ingest_unit(connection, home, commit)
+        for name, select in views(home).items():
+            connection.execute(f"create view if not exists {name} as {select}")
+    return True
+
+
+def rebuild(home: Home) -> int:
+    """Make study.duckdb again from the committed files; returns the number of runs in it."""
+    if not home.artifacts.is_dir():
+        raise InputError(no_study(home))
+    if (connection := _open_for_writing(home, wait=0.5)) is None:
+        raise InputError(f"another program holds {home.database}; close it, then rebuild again")
+    connection.close()
+    home.database.unlink()
+    home.database.with_name(home.database.name + ".wal").unlink(missing_ok=True)
+    ingest(home)
+    return len(records(home))
+
+
+def up_to_date(home: Home) -> bool:
+    """Whether the index can be read now and holds every committed unit and every run's status."""
+    try:
+        with duckdb.connect(str(home.database), read_only=True) as connection:
+            known = set(connection.execute("select run_id, unit from ingested").fetchall())
+            status = dict(connection.execute("select run_id, status from runs").fetchall())
+    except (duckdb.IOException, duckdb.CatalogException):
+        return False
+    there = {(path.parts[-4], path.stem) for path in home.artifacts.glob("*/artifacts/commits/*.json")}
+    return known == there and status == {record.run_id: record.status for record in records(home)}
+
+
+def no_study(home: Home) -> str:
+    return f"no study in {home.path}; `study train` makes one, --home names another study home"
+
+
+def _open_for_writing(home: Home, wait: float) -> duckdb.DuckDBPyConnection | None:
+    deadline = time.monotonic() + wait
+    while True:
+        try:
+            connection = duckdb.connect(str(home.database), config=STORAGE)
+            break
+        except duckdb.IOException as error:
+            if "lock" not in str(error):
+                raise
+            if time.monotonic() > deadline:
+                return None
+            time.sleep(0.05)
+    if not connection.execute("from duckdb_tables() where table_name = 'ingested'").fetchall():
+        connection.execute(f"begin; {SCHEMA}; {INGESTED}; commit")
+    return connection
+
+
+def _ingest_record(connection: duckdb.DuckDBPyConnection, home: Home, run_id: str) -> None:
+    connection.begin()
+    connection.execute("delete from runs where run_id = $run_id", {"run_id": run_id})
+    connection.execute(f"insert into runs by name {runs_of(quoted(home.run_folder(run_id) / 'run.json'))}")
+    connection.commit()
+
+
+def _ingest_unit(connection: duckdb.DuckDBPyConnection, home: Home, commit: Commit) -> None:
+    connection.begin()
+    for file in commit.files:
+        if table := table_of(file.path):
+            select = rows_of(table, quoted(home.run_folder(commit.run_id) / file.path))
+            connection.execute(f"insert into {table} by name {select}")
+    for key, value in commit.metrics.items():
+        row = [commit.run_id, commit.epoch or 0, key, value]
+        connection.execute("insert into metrics values (?, ?, ?, ?)", row)
+    connection.execute("insert into ingested values (?, ?)", [commit.run_id, commit.unit])
+    connection.commit()

@@ -1,0 +1,51 @@
+"""A light LoggedModel per epoch: the hook in MLflow on which explainer runs hang their metrics."""
+
+from mlflow.entities import LoggedModelInput, LoggedModelOutput, LoggedModelStatus, Metric
+
+from tracking.commits import Commit
+from tracking.runs import Run, experiment_id
+
+
+def log_epoch_model(run: Run, made: Commit) -> str:
+    """LoggedModel of a committed epoch with the epoch's metrics; the one there is, if there is one."""
+    if (known := epoch_model(run, run.run_id, made.epoch)) is not None:
+        return known
+    model = run.client.create_logged_model(
+        experiment_id(run.home),
+        name=f"epoch_{made.epoch:04d}",
+        source_run_id=run.run_id,
+        tags={"study.run_id": run.run_id, "study.epoch": str(made.epoch), "study.run_name": run.record.name},
+        params={"checkpoint": f"checkpoints/epoch_{made.epoch:04d}.safetensors"},
+        model_type="checkpoint",
+    )
+    run.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+    run.client.log_outputs(run.run_id, [LoggedModelOutput(model.model_id, step=made.epoch)])
+    _log_metrics(run, model.model_id, made.epoch, made.metrics, made.time_ms)
+    return model.model_id
+
+
+def epoch_model(run: Run, source_run_id: str, epoch: int) -> str | None:
+    """ID of the LoggedModel of a training run's epoch, None if there is none."""
+    found = run.client.search_logged_models(
+        [experiment_id(run.home)],
+        filter_string=f"source_run_id = '{source_run_id}' AND name = 'epoch_{epoch:04d}'",
+        max_results=1,
+    )
+    return found[0].model_id if found else None
+
+
+def log_explained(run: Run, epochs: dict[int, dict[str, float]], time_ms: int) -> None:
+    """Tie an explainer run to the epochs' models it looked at, and hang its metrics on them."""
+    models = {epoch: epoch_model(run, run.record.source_run_id, epoch) for epoch in epochs}
+    known = [LoggedModelInput(model_id) for model_id in models.values() if model_id]
+    run.client.log_inputs(run.run_id, models=known)
+    for epoch, metrics in epochs.items():
+        if models[epoch]:
+            _log_metrics(run, models[epoch], epoch, metrics, time_ms)
+
+
+def _log_metrics(run: Run, model_id: str, epoch: int, metrics: dict[str, float], time_ms: int) -> None:
+    points = [
+        Metric(key, value, time_ms, epoch, model_id=model_id, run_id=run.run_id) for key, value in metrics.items()
+    ]
+    run.client.log_batch(run.run_id, metrics=points)

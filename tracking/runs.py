@@ -1,0 +1,178 @@
+"""Runs in MLflow: started, committed to, finished. With `models.py` the only place that talks to MLflow."""
+
+import getpass
+import logging
+import os
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+from tracking.catalogue import RunRecord, now
+from tracking.commits import Commit, CommittedFile
+from tracking.environment import git_commit
+from tracking.errors import InputError
+from tracking.files import sha256, write_json
+from tracking.home import Home, make_home
+
+# read by MLflow when it is imported
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param
+from mlflow.exceptions import MlflowException
+
+for name in ("mlflow", "alembic"):  # their word on tables they create is no news to a user
+    logging.getLogger(name).setLevel(logging.WARNING)
+
+EXPERIMENT = "xai-study"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that is being written."""
+
+    home: Home
+    record: RunRecord
+    client: MlflowClient
+
+    @property
+    def run_id(self) -> str:
+        return self.record.run_id
+
+
+@cache
+def connect(home: Home) -> MlflowClient:
+    """Client of the home's own MLflow database, or of the server in MLFLOW_TRACKING_URI."""
+    make_home(home)
+    return MlflowClient(tracking_uri(home))
+
+
+def tracking_uri(home: Home) -> str:
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home.mlflow_db}"
+
+
+@cache
+def experiment_id(home: Home) -> str:
+    """The experiment all runs belong to; made when it is not there. Raises InputError if MLflow cannot serve."""
+    client, name = connect(home), os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
+    try:
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            # a server chooses its own place; a local database must be told, or files land in the current folder
+            place = None if os.environ.get("MLFLOW_TRACKING_URI") else home.artifacts.as_uri()
+            return client.create_experiment(name, artifact_location=place)
+    except (MlflowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"MLflow at {tracking_uri(home)} does not answer: {reason}") from None
+    if not os.environ.get("MLFLOW_TRACKING_URI") and found.artifact_location != home.artifacts.as_uri():
+        raise InputError(f"{home.path} was made at {found.artifact_location}; move it back there to add runs")
+    return found.experiment_id
+
+
+def start_run(home: Home, record: RunRecord, tags: dict[str, str], note: str) -> Run:
+    """A new run in MLflow with the record's name, kind and params; the record's run_id is filled in."""
+    client = connect(home)
+    all_tags = {
+        "study.kind": record.kind,
+        "mlflow.note.content": note,
+        "mlflow.user": getpass.getuser(),
+        "mlflow.source.name": f"study {record.kind}",
+        "mlflow.source.type": "LOCAL",
+        **({"mlflow.source.git.commit": record.git_commit.split("-")[0]} if record.git_commit else {}),
+        **tags,
+    }
+    if record.source_run_id:
+        all_tags |= {"mlflow.parentRunId": record.source_run_id, "study.source_run_id": record.source_run_id}
+    created = client.create_run(experiment_id(home), run_name=record.name, tags=all_tags)
+    run = Run(home, replace(record, run_id=created.info.run_id), client)
+    params = [Param(key, str(value)) for key, value in record.params.items() if value is not None]
+    client.log_batch(run.run_id, params=params)
+    return run
+
+
+def new_record(kind: str, name: str, params: dict, **known) -> RunRecord:
+    """Record of a run about to start, its run_id still empty."""
+    fields = dict.fromkeys(("source_run_id", "dataset", "data_digest", "seed", "finished_at")) | known
+    return RunRecord(
+        run_id="", kind=kind, name=name, params=params, status="RUNNING", started_at=now(),
+        git_commit=git_commit(), **fields,
+    )  # fmt: skip
+
+
+def reopen_run(home: Home, record: RunRecord) -> Run:
+    """The run of `record`, RUNNING again."""
+    run = Run(home, replace(record, status="RUNNING", finished_at=None), connect(home))
+    run.client.update_run(run.run_id, status="RUNNING")
+    log_record(run)
+    return run
+
+
+def finish_run(run: Run, status: str = "FINISHED") -> None:
+    """End a run as FINISHED, FAILED or KILLED."""
+    log_record(replace(run, record=replace(run.record, status=status, finished_at=now())))
+    run.client.set_terminated(run.run_id, status)
+
+
+def log_record(run: Run) -> None:
+    """Write the run's row of table `runs`; the one file of a run that changes."""
+    with staging() as folder:
+        log_file(run, write_json(folder / "run.json", run.record.content()), "run.json")
+
+
+def staging() -> tempfile.TemporaryDirectory:
+    """A context manager whose value is a folder for files on their way into a run."""
+    return _Folder(prefix="study-")
+
+
+class _Folder(tempfile.TemporaryDirectory):
+    def __enter__(self) -> Path:
+        return Path(super().__enter__())
+
+
+def log_file(run: Run, local: Path, path: str) -> None:
+    """Put `local` into the run's files as `path`; whole or not at all."""
+    folder, name = os.path.split(path)
+    if local.name != name:
+        raise ValueError(f"MLflow keeps file names: {local} cannot be logged as {path}")
+    run.client.log_artifact(run.run_id, str(local), folder or None)
+    kept = run.home.run_folder(run.run_id) / path
+    if os.environ.get("MLFLOW_TRACKING_URI"):
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(shutil.copy(local, kept.with_name(f".{name}.part")))
+        os.replace(part, kept)
+
+
+def commit(run: Run, unit: str, files: dict[str, Path], metrics: dict[str, float], epoch: int | None) -> Commit:
+    """Log `files` (path in the run: local file), then the commit that makes them count, then the metrics."""
+    for path, local in files.items():
+        log_file(run, local, path)
+    known = tuple(CommittedFile(path, sha256(local)) for path, local in files.items())
+    made = Commit(run.run_id, unit, epoch, time.time_ns() // 1_000_000, known, metrics)
+    with staging() as folder:
+        log_file(run, write_json(folder / f"{unit}.json", made.content()), made.path)
+    log_metrics(run, made)
+    return made
+
+
+def log_metrics(run: Run, made: Commit) -> None:
+    """A commit's metrics, under its own timestamp: MLflow keeps equal points once, so repeating is harmless."""
+    points = [Metric(key, value, made.time_ms, made.epoch or 0) for key, value in made.metrics.items()]
+    if points:
+        run.client.log_batch(run.run_id, metrics=points)
+
+
+def log_figure(run: Run, figure, path: str) -> None:
+    """A matplotlib figure as `path`, a .png in the run's files."""
+    with staging() as folder:
+        local = folder / Path(path).name
+        figure.savefig(local, dpi=120, bbox_inches="tight")
+        log_file(run, local, path)
+
+
+def log_image(run: Run, image, key: str, step: int) -> None:
+    """An image [H, W, 3], uint8, under a key that MLflow shows with a step slider and across runs."""
+    run.client.log_image(run.run_id, image, key=key, step=step)

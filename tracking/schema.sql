@@ -1,0 +1,111 @@
+-- The tables of study.duckdb. They are an index: `study rebuild` makes them again from the runs' files.
+-- One line a column: meaning, unit, range. A run is an MLflow run; `run_id` is its ID in every table.
+
+create table runs (
+    run_id varchar primary key,  -- MLflow run ID
+    kind varchar not null,  -- train, import, explain, compare, report, improve
+    name varchar not null,  -- run name as shown in MLflow
+    source_run_id varchar,  -- training run an explainer run looks at; null for a training run
+    status varchar not null,  -- RUNNING, FINISHED, FAILED, KILLED
+    dataset varchar,  -- name of the data set
+    data_digest varchar,  -- sha256 over every image, label and class name of the data set
+    seed bigint,  -- seed all randomness of the run derives from
+    git_commit varchar,  -- commit of the program that made the run; ends in -dirty with uncommitted changes
+    started_at timestamp not null,  -- UTC
+    finished_at timestamp,  -- UTC; null while the run is going on
+    params json not null  -- the run's settings, as in its config.json
+);
+
+create table metrics (
+    run_id varchar not null,  -- run that measured it
+    epoch integer not null,  -- epoch it belongs to, 0 is the untrained network
+    key varchar not null,  -- name as in MLflow, such as test_accuracy
+    value double not null  -- accuracies 0..1, losses in nats, durations in seconds
+);
+
+create table classes (
+    run_id varchar not null,  -- training run
+    class_id integer not null,  -- 0..number of classes - 1
+    name varchar not null  -- class name as the data set gives it
+);
+
+create table instances (
+    run_id varchar not null,  -- training run
+    split varchar not null,  -- train, val, test or extra:NAME
+    instance_id integer not null,  -- row number of the image in its split, from 0
+    label integer,  -- true class_id; null when unknown
+    source varchar not null  -- where the image lies in the data set: a file, or an original row such as train/00042
+);
+
+create table predictions (
+    run_id varchar not null,  -- training run
+    epoch integer not null,  -- 0 is the untrained network, 1..N the state after each pass
+    split varchar not null,  -- val, test: clean evaluation after the epoch; train_seen: as the network saw them during it
+    instance_id integer not null,  -- instance in the split; train_seen speaks of the instances of train
+    label integer,  -- true class_id; null when unknown
+    predicted integer not null,  -- class_id of the largest logit, the lowest one at a tie
+    p_true real,  -- softmax probability of label, 0..1
+    p_predicted real not null,  -- softmax probability of predicted, 0..1
+    margin real,  -- logit of label minus largest other logit; positive when right
+    p_sq real not null,  -- sum of squared probabilities, 1 / number of classes..1
+    probabilities real[]  -- softmax probability of every class in class_id order; null for train_seen
+);
+
+create table attributions (
+    run_id varchar not null,  -- explainer run
+    source_run_id varchar not null,  -- training run whose checkpoint is explained
+    epoch integer not null,  -- epoch of the checkpoint
+    method varchar not null,  -- explanation method, a key of xai.METHODS
+    split varchar not null,  -- split of the instance
+    instance_id integer not null,  -- instance explained
+    target integer not null,  -- class_id whose score is explained
+    target_kind varchar not null,  -- predicted, label or class: how the target was chosen
+    score real not null,  -- logit of the target class
+    baseline_score real,  -- logit of the target on the method's baseline; null without a baseline
+    delta real,  -- completeness gap: sum of the map minus (score - baseline_score); null without a baseline
+    map8 real[64] not null  -- the map averaged over areas to 8x8, row by row
+);
+
+create table attribution_scores (
+    run_id varchar not null,  -- comparing run
+    source_run_id varchar not null,  -- training run whose checkpoint is explained
+    epoch integer not null,  -- epoch of the checkpoint
+    method varchar not null,  -- explanation method, or a reference such as random
+    split varchar not null,  -- split of the instance
+    instance_id integer not null,  -- instance explained
+    metric varchar not null,  -- faithfulness metric
+    value double not null  -- its value; range as the metric defines it
+);
+
+create table concepts (
+    run_id varchar not null,  -- explainer run
+    source_run_id varchar not null,  -- training run whose checkpoint is explained
+    epoch integer not null,  -- epoch of the checkpoint
+    layer varchar not null,  -- layer whose activations were factorized
+    concept_id integer not null,  -- 0..number of concepts - 1
+    concept_key varchar not null,  -- hash of the normalised direction, the key of a user's label
+    vector real[] not null,  -- unit direction in the layer's channels, non-negative
+    label varchar,  -- the user's name for it; null without one
+    description varchar not null  -- plain description made from the data
+);
+
+create table concept_scores (
+    run_id varchar not null,  -- explainer run
+    split varchar not null,  -- split of the instance
+    instance_id integer not null,  -- instance scored
+    concept_id integer not null,  -- concept of the same run
+    score real not null,  -- spatial mean of the concept's coefficients, 0 or more
+    present boolean not null  -- whether score passes the run's threshold for the concept
+);
+
+create table tcav_scores (
+    run_id varchar not null,  -- explainer run
+    concept_id integer not null,  -- concept of the same run
+    class_id integer not null,  -- class whose logit is tested
+    prevalence real not null,  -- share of the class's images with the concept present, 0..1
+    tcav_sign real not null,  -- share of the class's images with a positive directional derivative, 0..1
+    tcav_magnitude real not null,  -- mean directional derivative of the logit
+    contribution real not null,  -- mean share of the logit the concept carries
+    p_value real not null,  -- against the run's null distribution, Holm corrected, 0..1
+    significant boolean not null  -- whether p_value is under the run's level
+);

@@ -1,0 +1,90 @@
+"""The tables of schema.sql, and SQL that reads their rows straight from the runs' committed files."""
+
+from functools import cache
+from pathlib import Path
+
+import duckdb
+
+from tracking.home import Home
+
+SCHEMA = Path(__file__).with_name("schema.sql").read_text()
+COMMITS = """read_json('{artifacts}/*/artifacts/commits/*.json', columns = {{
+    run_id: 'varchar', unit: 'varchar', epoch: 'integer', time_ms: 'bigint',
+    files: 'struct(path varchar, sha256 varchar)[]', metrics: 'map(varchar, double)'}})"""
+MAPS = "run_id, source_run_id, epoch, method, split, instance_id, target, target_kind, height, width, map"
+
+
+@cache
+def columns() -> dict[str, dict[str, str]]:
+    """Of every table the columns' names and types, in order."""
+    with duckdb.connect() as connection:
+        connection.execute(SCHEMA)
+        sql = "select table_name, column_name, data_type from duckdb_columns() order by table_oid, column_index"
+        rows = connection.execute(sql).fetchall()
+    found: dict[str, dict[str, str]] = {}
+    for table, name, kind in rows:
+        found.setdefault(table, {})[name] = kind
+    return found
+
+
+def table_of(path: str) -> str | None:
+    """Table that a run's file feeds: named like its folder, or like itself at the top; None for other files."""
+    name = path.split("/")[0].removesuffix(".parquet")
+    return name if path.endswith(".parquet") and name in columns() else None
+
+
+def rows_of(table: str, place: str) -> str:
+    """Select a table's rows, in its types, from Parquet files."""
+    typed = ", ".join(f'"{name}"::{kind} as "{name}"' for name, kind in columns()[table].items())
+    return f"select {typed} from read_parquet('{place}', filename = true)"
+
+
+def runs_of(place: str) -> str:
+    """Select rows of table `runs` from run.json files."""
+    types = ", ".join(f"{name}: '{kind}'" for name, kind in columns()["runs"].items())
+    return f"select {', '.join(columns()['runs'])} from read_json('{place}', columns = {{{types}}})"
+
+
+def committed_rows(home: Home, table: str) -> str | None:
+    """Select a table's rows from the committed files of all runs; None while there is no such file."""
+    artifacts = quoted(home.artifacts)
+    if table == "runs":
+        return runs_of(f"{artifacts}/*/artifacts/run.json") if _any(home, "run.json") else None
+    if not _any(home, "commits/*.json"):
+        return None
+    if table == "metrics":
+        return _committed_metrics(artifacts)
+    for pattern in (f"{table}.parquet", f"{table}/*.parquet"):
+        if _any(home, pattern):
+            committed = f"semi join ({_committed_files(artifacts)}) using (filename)"
+            return f"{rows_of(table, f'{artifacts}/*/artifacts/{pattern}')} {committed}"
+    return None
+
+
+def views(home: Home) -> dict[str, str]:
+    """The views beside the tables: `predictions_live` and `maps`, which holds the full maps."""
+    found = {"predictions_live": committed_rows(home, "predictions")}
+    if (select := committed_rows(home, "attributions")) is not None:
+        found["maps"] = f"select {MAPS} {select[select.index('from read_parquet') :]}"
+    return {name: select for name, select in found.items() if select is not None}
+
+
+def quoted(path: Path) -> str:
+    return str(path).replace("'", "''")
+
+
+def _any(home: Home, pattern: str) -> bool:
+    return next(home.artifacts.glob(f"*/artifacts/{pattern}"), None) is not None
+
+
+def _committed_files(artifacts: str) -> str:
+    return f"""
+        select '{artifacts}/' || run_id || '/artifacts/' || file.path as filename
+        from (select run_id, unnest(files) as file from {COMMITS.format(artifacts=artifacts)})"""
+
+
+def _committed_metrics(artifacts: str) -> str:
+    return f"""
+        select run_id, coalesce(epoch, 0) as epoch, entry.key as key, entry.value as value
+        from (select run_id, epoch, unnest(map_entries(metrics)) as entry
+              from {COMMITS.format(artifacts=artifacts)})"""
