@@ -1,0 +1,38 @@
+-- How good is the model after each epoch, in every split?
+--
+-- Images without a known label are counted as unlabelled and enter neither n nor the means.
+-- train_seen is measured during the epoch, on augmented images with dropout on, so it lags behind and lies lower.
+--
+-- params:
+--   run_id       training run to look at
+-- returns:
+--   split        split of the images
+--   epoch        0 is the untrained network
+--   n            labelled images predicted
+--   unlabelled   images predicted whose label is not known
+--   accuracy     share of n predicted right, 0..1; null if n is 0
+--   mean_p_true  mean softmax probability of the label, 0..1; null if n is 0
+with chosen as (
+    select
+        split,
+        epoch,
+        label,
+        predicted = label as ok,
+        p_true
+    from predictions
+    where run_id = $run_id
+)
+select
+    split,
+    epoch,
+    count(label) as n,
+    count(*) - count(label) as unlabelled,
+    avg(ok::integer) as accuracy,
+    avg(p_true) as mean_p_true
+from chosen
+group by
+    split,
+    epoch
+order by
+    split,
+    epoch

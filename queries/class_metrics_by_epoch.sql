@@ -1,0 +1,73 @@
+-- How do precision, recall and F1 of each class develop?
+--
+-- A quotient whose denominator is 0 is given as 0, ConfusionFlow's convention: precision of a class never predicted,
+-- recall of a class without images, F1 if both are 0. support and n_predicted show which case it is.
+-- Images without a known label are left out.
+--
+-- params:
+--   run_id       training run to look at
+--   split        split to look at [test]
+-- returns:
+--   epoch        0 is the untrained network
+--   class_id     class
+--   class_name   its name
+--   support      images of the class
+--   n_predicted  images predicted as the class
+--   precision    share of n_predicted that are of the class, 0..1
+--   recall       share of support that is predicted as the class, 0..1
+--   f1           harmonic mean of precision and recall, 0..1
+with chosen as (
+    select
+        epoch,
+        label,
+        predicted,
+        count(*) as n
+    from predictions
+    where
+        run_id = $run_id
+        and split = $split
+        and label is not null
+    group by all
+),
+names as (
+    select
+        class_id,
+        name
+    from classes
+    where run_id = $run_id
+),
+counts as (
+    select
+        chosen.epoch,
+        names.class_id,
+        names.name,
+        sum(n) filter (label = class_id) as support,
+        sum(n) filter (predicted = class_id) as n_predicted,
+        sum(n) filter (label = class_id and predicted = class_id) as hits
+    from chosen
+    cross join names
+    group by all
+),
+filled as (
+    select
+        epoch,
+        class_id,
+        name,
+        coalesce(support, 0)::bigint as support,
+        coalesce(n_predicted, 0)::bigint as n_predicted,
+        coalesce(hits, 0)::bigint as hits
+    from counts
+)
+select
+    epoch,
+    class_id,
+    name as class_name,
+    support,
+    n_predicted,
+    coalesce(hits / nullif(n_predicted, 0), 0) as precision,
+    coalesce(hits / nullif(support, 0), 0) as recall,
+    coalesce(2 * hits / nullif(n_predicted + support, 0), 0) as f1  -- the same as 2pr / (p + r)
+from filled
+order by
+    epoch,
+    class_id

@@ -1,0 +1,69 @@
+-- Which two classes does the model mix up most?
+--
+-- A pair is unordered; a_as_b and b_as_a tell its two directions. Images without a known label are left out.
+--
+-- params:
+--   run_id   training run to look at
+--   split    split to look at [test]
+--   epoch    epoch to look at [null: the last there is]
+--   limit    rows shown [20]
+-- returns:
+--   epoch    0 is the untrained network
+--   class_a  class with the lower id
+--   name_a   its name
+--   class_b  class with the higher id
+--   name_b   its name
+--   n        images of one predicted as the other
+--   a_as_b   images of a predicted as b
+--   b_as_a   images of b predicted as a
+--   share    n as a share of all wrong predictions of the epoch, 0..1
+with chosen as (
+    select
+        epoch,
+        label,
+        predicted
+    from predictions
+    where
+        run_id = $run_id
+        and split = $split
+        and label is not null
+),
+names as (
+    select
+        class_id,
+        name
+    from classes
+    where run_id = $run_id
+),
+pairs as (
+    select
+        epoch,
+        least(label, predicted) as class_a,
+        greatest(label, predicted) as class_b,
+        count(*) as n,
+        count(*) filter (label < predicted) as a_as_b,
+        count(*) filter (label > predicted) as b_as_a
+    from chosen
+    where
+        epoch = coalesce($epoch::integer, (select max(epoch) from chosen))
+        and label <> predicted
+    group by all
+)
+select
+    pairs.epoch,
+    pairs.class_a,
+    a.name as name_a,
+    pairs.class_b,
+    b.name as name_b,
+    pairs.n,
+    pairs.a_as_b,
+    pairs.b_as_a,
+    pairs.n / sum(pairs.n) over () as share
+from pairs
+left join names as a on a.class_id = pairs.class_a
+left join names as b on b.class_id = pairs.class_b
+order by
+    pairs.n desc,
+    pairs.class_a,
+    pairs.class_b
+limit $limit::integer

@@ -1,0 +1,58 @@
+-- Which classes does the model take for which at an epoch?
+--
+-- The confusion matrix as a list: a pair that is not listed has no images. Images without a known label are left out.
+--
+-- params:
+--   run_id          training run to look at
+--   split           split to look at [test]
+--   epoch           epoch to look at [null: the last there is]
+-- returns:
+--   epoch           0 is the untrained network
+--   label           true class
+--   label_name      its name
+--   predicted       predicted class
+--   predicted_name  its name
+--   n               images of this true class predicted so
+--   share           n as a share of the images of the true class, 0..1
+with chosen as (
+    select
+        epoch,
+        label,
+        predicted
+    from predictions
+    where
+        run_id = $run_id
+        and split = $split
+        and label is not null
+),
+names as (
+    select
+        class_id,
+        name
+    from classes
+    where run_id = $run_id
+),
+cells as (
+    select
+        epoch,
+        label,
+        predicted,
+        count(*) as n
+    from chosen
+    where epoch = coalesce($epoch::integer, (select max(epoch) from chosen))
+    group by all
+)
+select
+    cells.epoch,
+    cells.label,
+    truth.name as label_name,
+    cells.predicted,
+    guess.name as predicted_name,
+    cells.n,
+    cells.n / sum(cells.n) over (partition by cells.label) as share
+from cells
+left join names as truth on truth.class_id = cells.label
+left join names as guess on guess.class_id = cells.predicted
+order by
+    cells.label,
+    cells.predicted

@@ -1,0 +1,90 @@
+-- How many images go from which predicted class to which, from one epoch to the next?
+--
+-- InstanceFlow's links, one for each (epoch, source, target, true class); images that stay are a link from a class to
+-- itself. The next epoch is the next one logged; both ends lie in the range.
+-- Given classes, only images of these true classes are counted, and predictions outside them fold to Other, whose id is
+-- the number of classes. Images without a known label are counted (label null) only if no classes are given.
+--
+-- params:
+--   run_id       training run to look at
+--   split        split to look at [test]
+--   from_epoch   first epoch [null: the first there is]
+--   to_epoch     last epoch [null: the last there is]
+--   classes      true classes shown, ids or names, such as 3,5 or cat,dog [null: all]
+-- returns:
+--   epoch        epoch the link starts at
+--   next_epoch   epoch it ends at
+--   source       class predicted at epoch; the number of classes for Other
+--   source_name  its name
+--   target       class predicted at next_epoch
+--   target_name  its name
+--   label        true class; null when unknown
+--   label_name   its name
+--   n            images
+with known as (
+    select
+        count(*) as other,
+        string_split($classes::varchar, ',')::integer[] as shown
+    from classes
+    where run_id = $run_id
+),
+chosen as (
+    select
+        epoch,
+        label,
+        predicted,
+        lead(epoch) over steps as next_epoch,
+        lead(predicted) over steps as next_predicted
+    from predictions
+    where
+        run_id = $run_id
+        and split = $split
+        and epoch between coalesce($from_epoch::integer, epoch) and coalesce($to_epoch::integer, epoch)
+        and ($classes::varchar is null or list_contains((select shown from known), label))
+    window steps as (partition by instance_id order by epoch)
+),
+links as (
+    select
+        epoch,
+        next_epoch,
+        case when shown is null or list_contains(shown, predicted) then predicted else other end as source,
+        case when shown is null or list_contains(shown, next_predicted) then next_predicted else other end as target,
+        label,
+        count(*) as n
+    from chosen
+    cross join known
+    where next_epoch is not null
+    group by all
+),
+names as (
+    select
+        class_id,
+        name
+    from classes
+    where run_id = $run_id
+    union all
+    select
+        other,
+        'Other'
+    from known
+)
+select
+    links.epoch,
+    links.next_epoch,
+    links.source,
+    origin.name as source_name,
+    links.target,
+    goal.name as target_name,
+    links.label,
+    truth.name as label_name,
+    links.n
+from links
+left join names as origin on origin.class_id = links.source
+left join names as goal on goal.class_id = links.target
+left join names as truth on truth.class_id = links.label
+order by
+    links.epoch,
+    links.next_epoch,
+    links.source,
+    links.target,
+    links.label nulls last

@@ -1,0 +1,89 @@
+-- How many images sit in which predicted class at each epoch, and are they arriving, staying or leaving?
+--
+-- InstanceFlow's nodes. type compares an image's prediction with those at its logged epochs before and after:
+-- in = it differs from the one before, out = from the one after, inout = from both, stable = from neither.
+-- Neighbours come from the full run, so a range does not change types. They are the classes themselves: a move between
+-- two classes that both fold to Other is still a move.
+-- Given classes, only images of these true classes are counted, and predictions outside them fold to Other, whose id is
+-- the number of classes. Images without a known label are counted (label null) only if no classes are given.
+--
+-- params:
+--   run_id      training run to look at
+--   split       split to look at [test]
+--   from_epoch  first epoch [null: the first there is]
+--   to_epoch    last epoch [null: the last there is]
+--   classes     true classes shown, ids or names, such as 3,5 or cat,dog [null: all]
+-- returns:
+--   epoch       0 is the untrained network
+--   class_id    predicted class; the number of classes for Other
+--   class_name  its name
+--   label       true class; null when unknown
+--   label_name  its name
+--   type        in, stable, out or inout
+--   n           images
+with known as (
+    select
+        count(*) as other,
+        string_split($classes::varchar, ',')::integer[] as shown
+    from classes
+    where run_id = $run_id
+),
+chosen as (
+    select
+        epoch,
+        label,
+        predicted,
+        coalesce(predicted <> lag(predicted) over steps, false) as arrives,
+        coalesce(predicted <> lead(predicted) over steps, false) as leaves
+    from predictions
+    where
+        run_id = $run_id
+        and split = $split
+        and ($classes::varchar is null or list_contains((select shown from known), label))
+    window steps as (partition by instance_id order by epoch)
+),
+nodes as (
+    select
+        epoch,
+        case when shown is null or list_contains(shown, predicted) then predicted else other end as class_id,
+        label,
+        case
+            when arrives and leaves then 'inout'
+            when arrives then 'in'
+            when leaves then 'out'
+            else 'stable'
+        end as type,
+        count(*) as n
+    from chosen
+    cross join known
+    where epoch between coalesce($from_epoch::integer, epoch) and coalesce($to_epoch::integer, epoch)
+    group by all
+),
+names as (
+    select
+        class_id,
+        name
+    from classes
+    where run_id = $run_id
+    union all
+    select
+        other,
+        'Other'
+    from known
+)
+select
+    nodes.epoch,
+    nodes.class_id,
+    place.name as class_name,
+    nodes.label,
+    truth.name as label_name,
+    nodes.type,
+    nodes.n
+from nodes
+left join names as place on place.class_id = nodes.class_id
+left join names as truth on truth.class_id = nodes.label
+order by
+    nodes.epoch,
+    nodes.class_id,
+    nodes.label nulls last,
+    nodes.type

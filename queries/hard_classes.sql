@@ -1,0 +1,132 @@
+-- Which classes does the model find hardest, and what does it take them for?
+--
+-- low and high are the Wilson 95 % interval of the accuracy, centre +- half with z = 1.96:
+-- centre = (p + z^2/2n) / (1 + z^2/n), half = z sqrt(p (1 - p)/n + z^2/4n^2) / (1 + z^2/n).
+-- Where two intervals overlap, the order of the classes may be chance.
+-- forgetting_rate looks at epochs 1 to the one asked for; at epoch 0 it is null.
+-- Images without a known label are left out. Hardest first.
+--
+-- params:
+--   run_id              training run to look at
+--   split               split to look at [test]
+--   epoch               epoch to look at [null: the last there is]
+-- returns:
+--   epoch               0 is the untrained network
+--   class_id            true class
+--   class_name          its name
+--   n                   its images
+--   accuracy            share predicted right, 0..1: the class's recall
+--   low                 lower end of the interval, 0..1
+--   high                upper end of the interval, 0..1
+--   mean_confidence     mean softmax probability of the label, 0..1
+--   confused_with       class it is most often taken for; the lower one at a tie; null if never wrong
+--   confused_with_name  its name
+--   confused_share      share of the class's wrong predictions that go there, 0..1
+--   forgetting_rate     share of the class's images that turned from right to wrong at least once, 0..1
+with chosen as (
+    select
+        instance_id,
+        epoch,
+        label,
+        predicted,
+        p_true
+    from predictions
+    where
+        run_id = $run_id
+        and split = $split
+        and label is not null
+),
+asked as (
+    select coalesce($epoch::integer, max(epoch)) as epoch
+    from chosen
+),
+names as (
+    select
+        class_id,
+        name
+    from classes
+    where run_id = $run_id
+),
+now as (
+    select chosen.*
+    from chosen
+    join asked using (epoch)
+),
+scores as (
+    select
+        epoch,
+        label,
+        count(*) as n,
+        avg((predicted = label)::integer) as p,
+        avg(p_true) as mean_confidence
+    from now
+    group by all
+),
+confusions as (
+    select
+        label,
+        predicted,
+        count(*) / sum(count(*)) over (partition by label) as share
+    from now
+    where predicted <> label
+    group by
+        label,
+        predicted
+    qualify row_number() over (
+        partition by label
+        order by
+            count(*) desc,
+            predicted
+    ) = 1
+),
+steps as (
+    select
+        instance_id,
+        label,
+        predicted <> label and lag(predicted) over (partition by instance_id order by epoch) = label as lost
+    from chosen
+    where epoch between 1 and (select epoch from asked)
+),
+losers as (
+    select
+        instance_id,
+        any_value(label) as label,
+        coalesce(bool_or(lost), false) as lost
+    from steps
+    group by instance_id
+),
+losses as (
+    select
+        label,
+        avg(lost::integer) as forgetting_rate
+    from losers
+    group by label
+),
+bounds as (
+    select
+        *,
+        (p + 1.96 ** 2 / (2 * n)) / (1 + 1.96 ** 2 / n) as centre,
+        1.96 * sqrt(p * (1 - p) / n + 1.96 ** 2 / (4 * n ** 2)) / (1 + 1.96 ** 2 / n) as half
+    from scores
+)
+select
+    bounds.epoch,
+    bounds.label as class_id,
+    truth.name as class_name,
+    bounds.n,
+    p as accuracy,
+    greatest(centre - half, 0) as low,
+    least(centre + half, 1) as high,
+    bounds.mean_confidence,
+    confusions.predicted as confused_with,
+    guess.name as confused_with_name,
+    confusions.share as confused_share,
+    losses.forgetting_rate
+from bounds
+left join confusions using (label)
+left join losses using (label)
+left join names as truth on truth.class_id = bounds.label
+left join names as guess on guess.class_id = confusions.predicted
+order by
+    accuracy,
+    class_id

@@ -1,0 +1,111 @@
+-- How did each image fare: how often wrong, how restless, how surely known?
+--
+-- InstanceFlow's table and more, all over the epochs of the range alone; consecutive means consecutive logged epochs.
+-- Epoch 0, the untrained network, is part of the range unless from_epoch is 1.
+-- InstanceFlow: score = score_raw / n and frequency = frequency_raw / (n - 1), here not rounded; its "variability" is
+-- n_classes_visited. p_true_std is the (population) deviation that data set maps call variability.
+-- aum: area under the margin (Pleiss 2020, arXiv 2001.10528), the mean of logit(label) - largest other logit.
+-- Without a known label all that speaks of right and wrong is null. Most often wrong first.
+--
+-- params:
+--   run_id             training run to look at
+--   split              split to look at [test]
+--   from_epoch         first epoch [null: the first there is]
+--   to_epoch           last epoch [null: the last there is]
+--   classes            true classes shown, ids or names, such as 3,5 or cat,dog [null: all]
+--   limit              rows shown [null: all]
+-- returns:
+--   instance_id        image, row number in its split
+--   label              true class; null when unknown
+--   label_name         its name
+--   n                  epochs counted
+--   score_raw          epochs predicted wrong
+--   score              score_raw / n, 0..1
+--   frequency_raw      changes of the prediction
+--   frequency          frequency_raw / (n - 1), 0..1; null at a single epoch
+--   n_classes_visited  different classes predicted, right or wrong
+--   visited            these classes, ascending
+--   visited_names      their names
+--   forgetting         changes from right to wrong
+--   learning           changes from wrong to right
+--   first_learned      first epoch predicted right; null if never
+--   stable_since       epoch since which it is predicted right without a break; null if wrong at the end
+--   last_flip          last epoch at which the prediction changed; null if never
+--   confidence         mean softmax probability of the label, 0..1
+--   p_true_std         its standard deviation over the epochs, 0..0.5
+--   aum                mean margin in logits; negative speaks against the label
+with chosen as (
+    select
+        instance_id,
+        epoch,
+        label,
+        predicted,
+        predicted = label as ok,
+        p_true,
+        margin
+    from predictions
+    where
+        run_id = $run_id
+        and split = $split
+        and epoch between coalesce($from_epoch::integer, epoch) and coalesce($to_epoch::integer, epoch)
+        and ($classes::varchar is null or list_contains(string_split($classes::varchar, ',')::integer[], label))
+),
+steps as (
+    select
+        *,
+        lag(predicted) over (partition by instance_id order by epoch) as before,
+        before = label as ok_before
+    from chosen
+),
+known as (
+    select list(name order by class_id) as names
+    from classes
+    where run_id = $run_id
+),
+measured as (
+    select
+        instance_id,
+        any_value(label) as label,
+        count(*) as n,
+        sum((not ok)::integer)::bigint as score_raw,
+        count(*) filter (predicted <> before) as frequency_raw,
+        list_sort(list(distinct predicted)) as visited,
+        sum((ok_before and not ok)::integer) as forgotten,
+        sum((not ok_before and ok)::integer) as learned,
+        min(epoch) filter (ok) as first_learned,
+        max(epoch) filter (ok and ok_before is distinct from true) as last_turn,
+        arg_max(ok, epoch) as right_at_end,
+        max(epoch) filter (predicted <> before) as last_flip,
+        avg(p_true) as confidence,
+        stddev_pop(p_true) as p_true_std,
+        avg(margin) as aum
+    from steps
+    group by instance_id
+)
+select
+    instance_id,
+    label,
+    names[label + 1] as label_name,
+    n,
+    score_raw,
+    score_raw / n as score,
+    frequency_raw,
+    frequency_raw / nullif(n - 1, 0) as frequency,
+    len(visited) as n_classes_visited,
+    visited,
+    list_transform(visited, lambda x: names[x + 1]) as visited_names,
+    case when label is not null then coalesce(forgotten, 0)::bigint end as forgetting,
+    case when label is not null then coalesce(learned, 0)::bigint end as learning,
+    first_learned,
+    case when right_at_end then last_turn end as stable_since,  -- last time it turned, or started, right
+    last_flip,
+    confidence,
+    p_true_std,
+    aum
+from measured
+cross join known
+order by
+    score_raw desc nulls last,
+    frequency_raw desc,
+    instance_id
+limit $limit::integer

@@ -1,0 +1,40 @@
+-- Which runs are there?
+--
+-- Newest first.
+--
+-- returns:
+--   run_id         MLflow run ID
+--   kind           train, import, explain, compare, report or improve
+--   name           run name as shown in MLflow
+--   status         RUNNING, FINISHED, FAILED or KILLED
+--   dataset        name of the data set
+--   source_run_id  training run it looks at; null for a training run
+--   last_epoch     last epoch with metrics; null without
+--   seed           seed of the run
+--   git_commit     commit of the program that made it
+--   started_at     UTC
+--   finished_at    UTC; null while it is going on
+with progress as (
+    select
+        run_id,
+        max(epoch) as last_epoch
+    from metrics
+    group by run_id
+)
+select
+    runs.run_id,
+    runs.kind,
+    runs.name,
+    runs.status,
+    runs.dataset,
+    runs.source_run_id,
+    progress.last_epoch,
+    runs.seed,
+    runs.git_commit,
+    runs.started_at,
+    runs.finished_at
+from runs
+left join progress using (run_id)
+order by
+    runs.started_at desc,
+    runs.run_id
