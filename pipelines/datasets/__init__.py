@@ -1,0 +1,103 @@
+"""Data sets behind one interface: `load(name, ...)` gives classes and three splits of images.
+
+Each data set is one function in DATASETS that returns `Raw`; splitting off the validation set, checking and the
+digest are the same for all.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipelines.datasets.cifar10 import load_cifar10
+from pipelines.datasets.digits import load_digits
+from pipelines.datasets.folder import load_folder
+from pipelines.datasets.planted import load_planted
+from pipelines.datasets.raw import Raw, Split
+from tracking.errors import InputError
+
+DATASETS = {
+    "digits": load_digits,
+    "cifar10": load_cifar10,
+    "folder": load_folder,
+    "planted": load_planted,
+}
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Images to train on, to choose by (val), and to judge by (test)."""
+
+    name: str
+    classes: tuple[str, ...]
+    splits: dict[str, Split]  # train, val, test
+    flips: bool  # whether a mirrored image keeps its class
+    notes: tuple[str, ...]  # what was converted on the way in
+    digest: str  # sha256 over every image, label and class name
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        return tuple(self.splits["train"].images.shape[1:])
+
+    def channel_statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the training pixels per channel, [C] and [C], in 0..1."""
+        images = self.splits["train"].images
+        counts = [torch.bincount(images[:, c].flatten().int(), minlength=256).double() for c in range(images.shape[1])]
+        levels = torch.arange(256, dtype=torch.float64) / 255
+        means = torch.stack([(count * levels).sum() / count.sum() for count in counts])
+        squares = torch.stack([(count * levels**2).sum() / count.sum() for count in counts])
+        return means.float(), (squares - means**2).clamp_min(1e-12).sqrt().clamp_min(1e-3).float()
+
+
+def load(name: str, path: str | None, home_data: Path, *, val_share: float, seed: int, size: int | None) -> Dataset:
+    """Load data set `name`, from `path` where it needs one.
+
+    Images are [N, C, H, W], uint8. `val_share` of the training images, the same share of each class, become the
+    validation split, chosen by `seed`. Raises InputError on an unknown name and on bad data.
+    """
+    if name not in DATASETS:
+        raise InputError(f"no data set {name!r}; there are: {', '.join(DATASETS)}")
+    raw = DATASETS[name](path, home_data, size)
+    _check(raw)
+    train, val = _split(raw.train, val_share, seed)
+    splits = {"train": train, "val": val, "test": raw.test}
+    return Dataset(name, raw.classes, splits, raw.flips, raw.notes, _digest(raw.classes, splits))
+
+
+def _check(raw: Raw) -> None:
+    if len(raw.classes) < 2:
+        raise InputError(f"a classifier needs two classes or more; the data has {len(raw.classes)}: {raw.classes}")
+    for name, split in (("train", raw.train), ("test", raw.test)):
+        counts = torch.bincount(split.labels, minlength=len(raw.classes))
+        empty = [raw.classes[k] for k in range(len(raw.classes)) if counts[k] == 0]
+        if empty and name == "train":
+            raise InputError(f"no training image of class {', '.join(empty)}; add some or remove the class")
+    if len(raw.test.labels) == 0:
+        raise InputError("the data has no test images; a study needs some to judge by")
+    least = int(torch.bincount(raw.train.labels).min())
+    if least < 2:
+        raise InputError("each class needs two training images or more, one of them to validate with")
+
+
+def _split(split: Split, share: float, seed: int) -> tuple[Split, Split]:
+    """Training and validation part; each class gives round(share) of its images, but one at the least."""
+    random = np.random.default_rng(seed)
+    labels = split.labels.numpy()
+    chosen = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        count = min(max(1, round(len(rows) * share)), len(rows) - 1)
+        chosen[random.permutation(rows)[:count]] = True
+    return split.rows(np.flatnonzero(~chosen)), split.rows(np.flatnonzero(chosen))
+
+
+def _digest(classes: tuple[str, ...], splits: dict[str, Split]) -> str:
+    digest = hashlib.sha256(repr(classes).encode())
+    for name, split in splits.items():
+        digest.update(f"{name} {tuple(split.images.shape)}".encode())
+        digest.update(split.images.numpy())
+        digest.update(split.labels.numpy())
+    return digest.hexdigest()
