@@ -1,0 +1,14 @@
+"""Saliency: how strongly the class score reacts to each pixel.
+
+Simonyan, Vedaldi, Zisserman 2014, arXiv 1312.6034, section 3. Property: on a linear model a map is max |w|.
+"""
+
+from torch import Tensor, nn
+
+from xai.gradient import score_gradient
+
+
+def saliency(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+    """|d score / d pixel|, its largest channel: [N, H, W], in logits per unit of brightness, 0 or more."""
+    gradient, _ = score_gradient(model, images, targets)
+    return gradient.abs().amax(dim=1)
