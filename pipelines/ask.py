@@ -1,0 +1,73 @@
+"""Asking: the catalogue of queries and free SQL. Imports neither torch nor mlflow, so answers come quickly."""
+
+import argparse
+
+import duckdb
+
+import queries
+from pipelines.answers import FORMATS
+from pipelines.settings import Parser, RebuildSettings, SqlSettings
+from tracking.catalogue import resolve
+from tracking.errors import InputError
+from tracking.home import Home
+from tracking.index import rebuild as rebuild_index
+from tracking.reading import connect
+
+
+def ask(flags: argparse.Namespace, rest: list[str], home: Home) -> str:
+    """Answer the question `flags.question`, its parameters as flags in `rest`; or list the catalogue."""
+    form = FORMATS[flags.format]
+    if flags.question is None:
+        if rest:
+            raise InputError(f"no question given, but {' '.join(rest)}; `study ask` lists the questions")
+        return form(["query", "question"], [(name, queries.header(name).question) for name in queries.NAMES])
+    try:
+        known = queries.header(flags.question)
+        values = _parameters(flags.question, known, rest)
+        for name in ("run_id", "other_run_id"):
+            if name in known.params and values.get(name) is not None:
+                values[name] = resolve(home, values[name]).run_id
+        with connect(home) as connection:
+            answer = queries.run(connection, flags.question, values)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    return form(answer.columns, answer.rows)
+
+
+def sql(settings: SqlSettings, home: Home) -> str:
+    """Answer any SQL that only reads."""
+    with connect(home) as connection:
+        try:
+            statements = connection.extract_statements(settings.query)
+            if len(statements) != 1:
+                raise InputError(f"give one SQL statement, not {len(statements)}")
+            result = connection.execute(statements[0])
+            columns = [column for column, *_ in result.description or []]
+            return FORMATS[settings.format](columns, result.fetchall())
+        except duckdb.Error as error:
+            raise InputError(_explained(error)) from None
+
+
+def rebuild(settings: RebuildSettings, home: Home) -> str:
+    """Make the index again; returns where it lies."""
+    rebuild_index(home)
+    return str(home.database)
+
+
+def _parameters(question: str, known: queries.Header, rest: list[str]) -> dict[str, str | None]:
+    """A query's own parameters from flags; `latest` where a run is needed and none is given."""
+    parser = Parser(prog=f"study ask {question}", description=known.question, epilog=known.notes)
+    for name, param in known.params.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", dest=name, help=param.doc.replace("%", "%%"))
+    values = vars(parser.parse_args(rest))
+    if "run_id" in values and values["run_id"] is None:
+        values["run_id"] = "latest"
+    return values
+
+
+def _explained(error: duckdb.Error) -> str:
+    """DuckDB's message up to the place in the query, and what there is to ask for."""
+    message = str(error).split("\n\nLINE")[0]
+    if isinstance(error, duckdb.CatalogException):
+        message += '; `study sql "show tables"` lists the tables'
+    return message

@@ -1,0 +1,24 @@
+"""Augmentation of training batches: mirrored and shifted images."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def pad(images: Tensor, shift: int) -> Tensor:
+    """Images [N, C, H, W] with `shift` mirrored pixels around them, stored channels-last for fast cutting."""
+    if shift == 0:
+        return images.permute(0, 2, 3, 1).contiguous()
+    padded = functional.pad(images.float(), (shift,) * 4, mode="reflect").to(images.dtype)
+    return padded.permute(0, 2, 3, 1).contiguous()  # [N, H + 2 shift, W + 2 shift, C]
+
+
+def cut(padded: Tensor, rows: Tensor, shift: int, flip: bool, random: torch.Generator) -> Tensor:
+    """The images `rows` at a random place each, every other one mirrored if `flip`: [B, C, H, W], uint8."""
+    count, size = len(rows), torch.tensor(padded.shape[1:3]) - 2 * shift
+    down, right = torch.randint(0, 2 * shift + 1, (2, count, 1), generator=random)
+    ys = torch.arange(size[0]) + down  # [B, H]
+    xs = torch.arange(size[1]) + right  # [B, W]
+    if flip:
+        xs = torch.where(torch.rand(count, 1, generator=random) < 0.5, xs, xs.flip(1))
+    return padded[rows[:, None, None], ys[:, :, None], xs[:, None, :]].permute(0, 3, 1, 2)

@@ -1,0 +1,76 @@
+"""The command `study`. Standard output carries only a command's result; all else goes to standard error."""
+
+import argparse
+import importlib
+import sys
+
+from pipelines import settings as known
+from pipelines.settings import Parser, add_flags, from_flags
+from tracking.errors import InputError, RunError
+from tracking.home import find_home
+
+# command: (settings, module:function); modules are imported when used, so that asking starts quickly
+COMMANDS = {
+    "run": (known.RunSettings, "pipelines.study:run"),
+    "train": (known.TrainSettings, "pipelines.train:train"),
+    "resume": (known.ResumeSettings, "pipelines.train:resume"),
+    "explain": (known.ExplainSettings, "pipelines.explain:explain"),
+    "ask": (None, "pipelines.ask:ask"),
+    "sql": (known.SqlSettings, "pipelines.ask:sql"),
+    "rebuild": (known.RebuildSettings, "pipelines.ask:rebuild"),
+    "ui": (known.UiSettings, "pipelines.ui:serve"),
+}
+ASK = """Answer one question of the catalogue; without a question, list the catalogue."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; the exit code: 0, 1 when a run failed, 2 for wrong input, 130 when stopped."""
+    try:
+        _dispatch(sys.argv[1:] if arguments is None else arguments)
+    except InputError as error:
+        print(f"study: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except RunError as error:
+        print(f"study: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("study: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has seen enough
+        sys.stderr.close()
+    return 0
+
+
+def _dispatch(arguments: list[str]) -> None:
+    parser = make_parser()
+    flags, rest = parser.parse_known_args(arguments)
+    settings, target = COMMANDS[flags.command]
+    if rest and flags.command != "ask":
+        flags.parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    module, function = target.split(":")
+    step = getattr(importlib.import_module(module), function)
+    home = find_home(flags.home)
+    result = step(flags, rest, home) if settings is None else step(from_flags(settings, flags), home)
+    for line in [result] if isinstance(result, str) else result or []:
+        print(line)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of all commands, each with its settings' flags."""
+    parser = Parser(prog="study", description="Explains image classifiers from their tracked history.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
+    for name, (settings, _) in COMMANDS.items():
+        text = settings.__doc__ if settings else ASK
+        command = commands.add_parser(name, help=text.split(". ")[0].split("; ")[0], description=text)
+        command.set_defaults(parser=command)
+        command.add_argument("--home", help="study home [STUDY_HOME, else ./study]")
+        if settings:
+            add_flags(command, settings)
+        else:
+            command.add_argument("question", nargs="?", help="name in the catalogue")
+            command.add_argument("--format", choices=("table", "csv", "json"), default="table")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,51 @@
+"""One pass over the training images."""
+
+import zlib
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from pipelines.augment import cut
+from pipelines.hardware import autocast
+from pipelines.predictions import Predictions, to_model
+from pipelines.recipe import Recipe
+
+
+def train_epoch(model: nn.Module, recipe: Recipe, epoch: int) -> Predictions:
+    """Train for one epoch; what the network said of each instance as it saw it (augmented, dropout on).
+
+    All randomness derives from seed and epoch, so an epoch can be repeated without the ones before.
+    """
+    settings = recipe.settings
+    random = torch.Generator().manual_seed(_epoch_seed(settings.seed, epoch))
+    torch.manual_seed(_epoch_seed(settings.seed, -epoch))  # dropout
+    order = torch.randperm(len(recipe.labels), generator=random)
+    model.normalise.scale.fill_(recipe.scale(epoch))
+    model.train()
+    seen = []
+    batches = tqdm(order.tensor_split(recipe.steps), f"epoch {epoch}", leave=False, disable=None, unit="step")
+    for step, rows in enumerate(batches):
+        images = cut(recipe.padded, rows, settings.shift, settings.flip == "yes", random)
+        rate = recipe.rate(epoch, step + 1)
+        seen.append(_step(model, recipe, rate, to_model(images, recipe.device), recipe.labels[rows]))
+    logits = torch.cat(seen)[order.argsort()]
+    return Predictions("train_seen", torch.arange(len(order)), recipe.labels, logits)
+
+
+def _step(model: nn.Module, recipe: Recipe, rate: float, images: Tensor, labels: Tensor) -> Tensor:
+    """One optimizer step; returns the logits it was made from."""
+    with autocast(recipe.settings):
+        logits = model(images).float()
+    smoothing = recipe.settings.label_smoothing
+    nn.functional.cross_entropy(logits, labels.to(recipe.device), label_smoothing=smoothing).backward()
+    for optimizer in recipe.optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group.setdefault("share", group["lr"] / recipe.settings.lr)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    return logits.detach().cpu()
+
+
+def _epoch_seed(seed: int, epoch: int) -> int:
+    return zlib.crc32(f"{seed} {epoch}".encode())

@@ -1,0 +1,126 @@
+"""Heatmaps beside their images: what a person looks at. Scaling for the eye happens here and only here."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from pipelines.datasets.raw import Split
+
+COLUMNS, ROWS = 4, 4  # instances a page
+PAGES = 6  # pages an epoch at the most; the maps themselves are all kept
+FULL = 99.5  # percentile of a map's magnitude that takes the full colour
+TILE = 160  # pixels of an image on a page, about
+GAP = 4
+RIGHT, WRONG = "#1a1a1a", "#b00020"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Instances with their maps, ready to draw; N instances."""
+
+    instances: np.ndarray  # [N]
+    images: np.ndarray  # [N, H, W, 3], 0..1
+    maps: np.ndarray  # [N, H, W]
+    captions: list[tuple[str, str]]  # what it is and was taken for, and the colour of that
+
+    @classmethod
+    def of(cls, split: Split, instances: np.ndarray, logits: Tensor, targets: Tensor, maps: Tensor,
+           classes: tuple[str, ...]) -> "Shown":  # fmt: skip
+        images = split.images[instances]
+        rgb = images.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy() / 255
+        rows = zip(instances, split.labels[instances].tolist(), logits.softmax(1), targets.tolist(), strict=True)
+        captions = [_caption(instance, label, p, target, classes) for instance, label, p, target in rows]
+        return cls(instances, rgb, maps.numpy(), captions)
+
+    @property
+    def signed(self) -> bool:
+        return bool((self.maps < 0).any())
+
+
+def pages(shown: Shown, title: str) -> Iterator[Figure]:
+    """Figures of up to 16 instances each: image and heatmap side by side, right predictions black, wrong ones red."""
+    count, each = len(shown.instances), COLUMNS * ROWS
+    for start in range(0, min(count, each * PAGES), each):
+        rows = range(start, min(start + each, count))
+        part = f"instances {start + 1} to {rows[-1] + 1} of {count}" if count > 1 else ""
+        yield _page(shown, list(rows), f"{title}    {part}")
+
+
+def single(shown: Shown, row: int, title: str) -> Figure:
+    """One instance: image and heatmap."""
+    return _page(shown, [row], title)
+
+
+def _page(shown: Shown, rows: list[int], title: str) -> Figure:
+    across = min(COLUMNS, len(rows))
+    down = -(-len(rows) // across)
+    width, height = 3.1 * across + 0.2, 1.85 * down + 0.85
+    figure = Figure(figsize=(width, height))
+    figure.text(0.1 / width, 1 - 0.22 / height, title, fontsize=9, va="center", parse_math=False)
+    for place, row in enumerate(rows):
+        left = (0.1 + 3.1 * (place % across)) / width
+        bottom = (0.5 + 1.85 * (down - 1 - place // across)) / height
+        axis = figure.add_axes((left, bottom, 3.0 / width, 1.5 / height))
+        _draw(axis, shown, row)
+    _colour_bar(figure, shown.signed, (0.1 / width, 0.3 / height, 1.9 / width, 0.09 / height))
+    return figure
+
+
+def _draw(axis: Axes, shown: Shown, row: int) -> None:
+    image, values = shown.images[row], shown.maps[row]
+    full = full_colour(values)
+    enlarge = max(1, TILE // image.shape[0])
+    both = [image, np.ones((image.shape[0], 1, 3)), overlay(image, values, full, shown.signed)]
+    tiles = [np.kron(tile, np.ones((enlarge, enlarge if tile.shape[1] > 1 else GAP, 1))) for tile in both]
+    axis.imshow(np.concatenate(tiles, axis=1), interpolation="antialiased")
+    axis.axis("off")
+    text, colour = shown.captions[row]
+    axis.text(0, 1.02, text, transform=axis.transAxes, fontsize=7, color=colour, va="bottom", parse_math=False)
+    axis.text(1, -0.02, f"full colour: {full:.2g}", transform=axis.transAxes, fontsize=6, color="#555555",
+              ha="right", va="top")  # fmt: skip
+
+
+def full_colour(values: np.ndarray) -> float:
+    """Magnitude that takes the full colour; 1 for a map of zeros."""
+    return float(np.percentile(np.abs(values), FULL)) or float(np.abs(values).max()) or 1.0
+
+
+def overlay(image: np.ndarray, values: np.ndarray, full: float, signed: bool) -> np.ndarray:
+    """The map [H, W] over the greyed image [H, W, 3]: the stronger a pixel, the less of the image shows."""
+    share = np.clip(values / full, -1, 1)
+    colours = _colours(signed)(share / 2 + 0.5 if signed else share)[:, :, :3]
+    grey = 0.25 + 0.35 * image.mean(axis=2, keepdims=True)
+    strength = 0.1 + 0.9 * np.abs(share)[:, :, None]
+    return strength * colours + (1 - strength) * grey
+
+
+def _colours(signed: bool):
+    return colormaps["RdBu_r" if signed else "inferno"]
+
+
+def _colour_bar(figure: Figure, signed: bool, place: tuple[float, float, float, float]) -> None:
+    scale = Normalize(-1 if signed else 0, 1)
+    bar = figure.colorbar(ScalarMappable(scale, _colours(signed)), cax=figure.add_axes(place), orientation="horizontal")
+    bar.set_ticks([-1, 0, 1] if signed else [0, 1], labels=["against", "0", "for"] if signed else ["0", "full"])
+    bar.ax.tick_params(labelsize=6, length=2, pad=1)
+
+
+def _caption(
+    instance: int, label: int, probabilities: Tensor, target: int, classes: tuple[str, ...]
+) -> tuple[str, str]:
+    predicted = int(probabilities.argmax())
+    text = f"#{instance}  {_short(classes[label])} → {_short(classes[predicted])} {probabilities[predicted]:.0%}"
+    if target != predicted:
+        text += f"   explained: {_short(classes[target])} {probabilities[target]:.0%}"
+    return text, RIGHT if predicted == label else WRONG
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 14 else name[:13] + "…"

@@ -1,0 +1,66 @@
+"""Rows of table `predictions` from logits."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pipelines.datasets.raw import Split
+
+BATCH = 500  # images a pass in evaluation; larger is no faster on a processor
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model says of the instances of one split, N rows, K classes."""
+
+    split: str
+    instance_id: Tensor  # [N]
+    label: Tensor  # [N]
+    logits: Tensor  # [N, K]
+
+    @property
+    def accuracy(self) -> float:
+        return (self.logits.argmax(1) == self.label).double().mean().item()
+
+    @property
+    def loss(self) -> float:
+        """Mean cross entropy in nats."""
+        return nn.functional.cross_entropy(self.logits, self.label).item()
+
+    def columns(self, run_id: str, epoch: int) -> dict[str, np.ndarray | list]:
+        """Columns of table `predictions`; probabilities only for clean evaluations."""
+        count = len(self.logits)
+        probabilities = self.logits.softmax(1)  # [N, K]
+        predicted = self.logits.argmax(1)
+        own = self.logits.gather(1, self.label[:, None]).squeeze(1)
+        others = self.logits.scatter(1, self.label[:, None], -torch.inf).amax(1)
+        clean = self.split != "train_seen"
+        return {
+            "run_id": [run_id] * count,
+            "epoch": np.full(count, epoch, np.int32),
+            "split": [self.split] * count,
+            "instance_id": self.instance_id.numpy().astype(np.int32),
+            "label": self.label.numpy().astype(np.int32),
+            "predicted": predicted.numpy().astype(np.int32),
+            "p_true": probabilities.gather(1, self.label[:, None]).squeeze(1).numpy(),
+            "p_predicted": probabilities.amax(1).numpy(),
+            "margin": (own - others).numpy(),
+            "p_sq": probabilities.square().sum(1).numpy(),
+            "probabilities": list(probabilities.numpy()) if clean else [None] * count,
+        }
+
+
+@torch.inference_mode()
+def evaluate(model: nn.Module, split: Split, name: str, device: torch.device) -> Predictions:
+    """Predictions for every image of a split, in float32, in evaluation mode."""
+    model.eval()
+    logits = [model(to_model(images, device)).float().cpu() for images in split.images.split(BATCH)]
+    ids = torch.arange(len(split.labels))
+    return Predictions(name, ids, split.labels, torch.cat(logits))
+
+
+def to_model(images: Tensor, device: torch.device) -> Tensor:
+    """Stored images, uint8, as the model takes them: float32 in 0..1."""
+    return images.to(device).float().div_(255).contiguous(memory_format=torch.channels_last)

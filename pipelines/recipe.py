@@ -1,0 +1,77 @@
+"""How a training goes: everything left open is settled once, before the first epoch, and recorded with the run."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from pipelines import hardware
+from pipelines.augment import pad
+from pipelines.datasets import Dataset
+from pipelines.model import MODELS
+from pipelines.optimizers import make_optimizers, one_cycle
+from pipelines.settings import TrainSettings
+from tracking.errors import InputError
+
+BATCH, STEPS = 256, 40  # images a step, but so few that an epoch has so many steps
+RATES = {"muon": 0.1, "adam": 1e-3, "sgd": 0.1}
+# side of the images inside the network, as a part of the full one, up to a share of the epochs: small images teach
+# coarse features at a fraction of the cost
+GROWTH = ((0.3, 0.5), (0.65, 0.75), (1.0, 1.0))
+SMALLEST = 32  # sides from here on have something to shrink
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What an epoch needs beside the model."""
+
+    settings: TrainSettings  # settled
+    device: torch.device
+    padded: Tensor  # training images with a margin to shift into, [N, H, W, C], uint8
+    labels: Tensor  # [N]
+    optimizers: list[torch.optim.Optimizer]
+
+    @property
+    def steps(self) -> int:
+        """Steps an epoch; batches differ by one image at most, so that none is left with a single one."""
+        return max(1, round(len(self.labels) / self.settings.batch))
+
+    def rate(self, epoch: int, step: int) -> float:
+        """Learning rate at a step of an epoch from 1 on."""
+        done = (epoch - 1) * self.steps + step
+        return self.settings.lr * one_cycle(done / (self.settings.epochs * self.steps))
+
+    def scale(self, epoch: int) -> float:
+        """Side of the images inside the network at an epoch, as a part of the full one."""
+        share = epoch / self.settings.epochs
+        return next(scale for until, scale in GROWTH if share <= until) if self.settings.grow == "yes" else 1.0
+
+
+def settle(settings: TrainSettings, data: Dataset) -> TrainSettings:
+    """The settings with every `auto` and every default that depends on data, model or machine decided."""
+    own, images = settings.model in MODELS, data.splits["train"].images
+    optimizer = settings.optimizer if settings.optimizer != "auto" else "muon" if own else "adam"
+    if settings.shift >= min(images.shape[2:]):
+        raise InputError(f"--shift {settings.shift} moves images of {tuple(images.shape[2:])} out of sight")
+    return replace(
+        hardware.settle(settings),
+        data=settings.data and str(Path(settings.data).absolute()),
+        batch=settings.batch or min(BATCH, max(8, len(images) // STEPS)),
+        optimizer=optimizer,
+        lr=settings.lr or RATES[optimizer],
+        flip=_yes(settings.flip, data.flips),
+        grow=_yes(settings.grow, own and min(images.shape[2:]) >= SMALLEST),
+    )
+
+
+def make_recipe(settings: TrainSettings, data: Dataset, model: nn.Module) -> Recipe:
+    """The recipe of settled settings; moves the model to its device."""
+    device = hardware.use(settings)
+    train = data.splits["train"]
+    optimizers = make_optimizers(model.to(device), settings.optimizer, settings.lr, settings.weight_decay)
+    return Recipe(settings, device, pad(train.images, settings.shift), train.labels, optimizers)
+
+
+def _yes(wanted: str, by_default: bool) -> str:
+    return wanted if wanted != "auto" else "yes" if by_default else "no"

@@ -1,0 +1,164 @@
+"""Settings of every step: one frozen dataclass each, from which flags, help, MLflow params and config.json come."""
+
+import argparse
+import difflib
+import types
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields
+from typing import Any, NoReturn, get_args, get_origin
+
+from tracking.errors import InputError
+
+
+def setting(default: Any, help: str, *, least=None, most=None, choices=None, positional=False) -> Any:
+    """A documented field of a settings class; `least`, `most` and `choices` are checked."""
+    known = {"help": help, "least": least, "most": most, "choices": choices, "positional": positional}
+    return field(default=default, metadata=known)
+
+
+class Checked:
+    """Base of all settings: values outside a field's bounds raise InputError."""
+
+    def __post_init__(self) -> None:
+        for known in fields(self):
+            value = getattr(self, known.name)
+            for item in value if isinstance(value, tuple) else (value,):
+                if item is not None:
+                    _check(known, item)
+
+    def params(self) -> dict[str, Any]:
+        """Plain values by name, for MLflow and config.json."""
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class TrainSettings(Checked):
+    """Train a classifier; every epoch's checkpoint and predictions are remembered. Prints the run ID."""
+
+    dataset: str = setting("digits", "digits, cifar10, folder or planted")
+    data: str | None = setting(None, "where the data set lies; cifar10 is also looked for in the study home")
+    size: int | None = setting(None, "pixels a side, default the data set's own", least=8, most=1024)
+    val_share: float = setting(0.1, "share of the training images held out to validate", least=0.01, most=0.5)
+    model: str = setting("cnn", "cnn, or package.module:factory, a function that returns your torch module")
+    epochs: int = setting(12, "passes over the training images", least=1, most=10_000)
+    batch: int | None = setting(None, "images a step, default 256, less where an epoch would have under 40 steps",
+                                least=2, most=65_536)  # fmt: skip
+    optimizer: str = setting("auto", "auto: muon for the cnn, adam for other models",
+                             choices=("auto", "muon", "adam", "sgd"))  # fmt: skip
+    lr: float | None = setting(None, "peak learning rate of the one-cycle schedule, default by optimizer",
+                               least=1e-8, most=100)  # fmt: skip
+    weight_decay: float = setting(5e-4, "pull of the weights towards zero", least=0, most=1)
+    label_smoothing: float = setting(0.1, "probability spread evenly over all classes", least=0, most=0.9)
+    shift: int = setting(2, "training images move up to this many pixels each way", least=0, most=64)
+    flip: str = setting("auto", "mirror training images; auto: where the data set allows it",
+                        choices=("auto", "yes", "no"))  # fmt: skip
+    grow: str = setting("auto", "show small images first, then larger ones; auto: for the cnn",
+                        choices=("auto", "yes", "no"))  # fmt: skip
+    seed: int = setting(0, "all randomness derives from it", least=0, most=2**32 - 1)
+    precision: str = setting("auto", "auto: bfloat16 where the processor computes it, else float32",
+                             choices=("auto", "float32", "bfloat16"))  # fmt: skip
+    device: str = setting("auto", "auto: a GPU if there is one; or a torch device such as cpu or cuda:1")
+    threads: int = setting(0, "processor threads, 0: one per core", least=0, most=1024)
+    name: str | None = setting(None, "run name, default from data set, model and seed")
+
+
+@dataclass(frozen=True)
+class ResumeSettings(Checked):
+    """Go on with a training run that was stopped or crashed, exactly as if it had not been. Prints the run ID."""
+
+    run: str = setting("latest", "run ID, unique prefix of one, run name, or latest", positional=True)
+
+
+@dataclass(frozen=True)
+class ExplainSettings(Checked):
+    """Explain predictions of a training run's checkpoints. Prints the ID of one explainer run per method."""
+
+    run: str = setting("latest", "run ID, unique prefix of one, run name, or latest", positional=True)
+    method: tuple[str, ...] = setting(("saliency",), "explanation methods")
+    epochs: str = setting("last", "last, best (highest val accuracy), all, or a list such as 0,5,10")
+    split: str = setting("test", "split the instances are in", choices=("train", "val", "test"))
+    instances: str | None = setting(None, "instance IDs, such as 0,7,42")
+    count: int | None = setting(None, "the first so many instances; without any selection, 64", least=1)
+    where: str | None = setting(None, 'SQL condition on predictions, such as "label = 3 and predicted = 5"')
+    target: str = setting("predicted", "class whose score is explained: predicted, label, a class name or ID")
+    data: str | None = setting(None, "where the data set lies now, default where it lay in training")
+    batch: int = setting(128, "images a pass", least=1, most=65_536)
+
+
+@dataclass(frozen=True)
+class RunSettings(TrainSettings):
+    """The whole study: train, explain, and say what was found. Takes the flags of `study train`."""
+
+
+@dataclass(frozen=True)
+class SqlSettings(Checked):
+    """Answer a SQL query over everything remembered; read-only."""
+
+    query: str = setting(MISSING, 'the SQL, such as "from runs"', positional=True)
+    format: str = setting("table", "form of the answer", choices=("table", "csv", "json"))
+
+
+@dataclass(frozen=True)
+class RebuildSettings(Checked):
+    """Make study.duckdb again from the runs' committed files."""
+
+
+@dataclass(frozen=True)
+class UiSettings(Checked):
+    """Serve the MLflow UI of this study home on this machine. Prints the address."""
+
+    port: int = setting(5000, "port on 127.0.0.1", least=1024, most=65_535)
+
+
+class Parser(argparse.ArgumentParser):
+    """Wrong flags become one InputError line."""
+
+    def error(self, message: str) -> NoReturn:
+        known = [flag for action in self._actions for flag in action.option_strings]
+        wrong = message.removeprefix("unrecognized arguments: ").split(" ")[0]
+        near = difflib.get_close_matches(wrong, known, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise InputError(f"{message}{hint} (`{self.prog} --help` lists the flags)")
+
+
+def add_flags(parser: argparse.ArgumentParser, settings: type[Checked]) -> None:
+    """One flag, or positional argument, per field of a settings class."""
+    for known in fields(settings):
+        kind, many = _kind(known.type)
+        options: dict[str, Any] = {"type": kind, "help": _help(known), "choices": known.metadata["choices"]}
+        if known.metadata["positional"]:
+            optional = {"nargs": "?", "default": known.default} if known.default is not MISSING else {}
+            parser.add_argument(known.name, **options | optional)
+        else:
+            options |= {"nargs": "+", "metavar": known.name.upper()} if many else {}
+            parser.add_argument(f"--{known.name.replace('_', '-')}", default=known.default, **options)
+
+
+def from_flags(settings: type[Checked], flags: argparse.Namespace) -> Checked:
+    given = {known.name: getattr(flags, known.name) for known in fields(settings)}
+    return settings(**{name: tuple(v) if isinstance(v, list) else v for name, v in given.items()})
+
+
+def _kind(annotation: Any) -> tuple[type, bool]:
+    """The plain type of a field, and whether it takes several values."""
+    if get_origin(annotation) is tuple:
+        return get_args(annotation)[0], True
+    if isinstance(annotation, types.UnionType):
+        return get_args(annotation)[0], False
+    return annotation, False
+
+
+def _help(known: Field) -> str:
+    text = known.metadata["help"].replace("%", "%%")
+    if known.default is None or known.default is MISSING:
+        return text
+    default = " ".join(known.default) if isinstance(known.default, tuple) else known.default
+    return f"{text} [{default}]"
+
+
+def _check(known: Field, value: Any) -> None:
+    least, most = known.metadata["least"], known.metadata["most"]
+    flag = f"--{known.name.replace('_', '-')}"
+    # written so that NaN fails too
+    if (least is not None and not value >= least) or (most is not None and not value <= most):
+        bounds = f"{least} or more" if most is None else f"{least} to {most}"
+        raise InputError(f"{flag} is {value}; it takes {bounds}")

@@ -1,0 +1,215 @@
+"""Training that remembers: every epoch's checkpoint and every instance's prediction, epoch 0 included."""
+
+import json
+import sys
+import time
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+from torch import nn
+from tqdm import tqdm
+
+from pipelines import figures
+from pipelines.checkpoints import load_model, load_optimizers, save_model, save_optimizers
+from pipelines.datasets import Dataset, load
+from pipelines.epoch import train_epoch
+from pipelines.model import build_model
+from pipelines.predictions import Predictions, evaluate
+from pipelines.recipe import Recipe, make_recipe, settle
+from pipelines.settings import ResumeSettings, TrainSettings
+from tracking import catalogue, commits, models, runs
+from tracking.commits import Commit
+from tracking.environment import environment
+from tracking.errors import InputError, RunError
+from tracking.files import write_json, write_table
+from tracking.home import Home
+from tracking.index import ingest
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training run under way: all that its epochs need."""
+
+    settings: TrainSettings  # settled
+    data: Dataset
+    model: nn.Module
+    recipe: Recipe
+    run: runs.Run
+
+
+def train(settings: TrainSettings, home: Home) -> str:
+    """Train from the beginning; returns the run ID. Raises RunError if the training diverges."""
+    default = f"{settings.dataset}-{settings.model.rpartition(':')[2]}-{settings.seed}"
+    name = catalogue.free_name(home, settings.name, default)
+    data = load_data(settings, home)
+    settings = settle(replace(settings, name=name), data)
+    model = build_model(settings.model, data, settings.seed)
+    record = runs.new_record(
+        "train", name, settings.params(), dataset=data.name, data_digest=data.digest, seed=settings.seed
+    )
+    run = runs.start_run(home, record, {"study.data_digest": data.digest}, _note(settings, data, model))
+    training = Training(settings, data, model, make_recipe(settings, data, model), run)
+    runs.log_record(run)
+    _commit_start(training)
+    return _go_on(training, [])
+
+
+def resume(settings: ResumeSettings, home: Home) -> str:
+    """Go on behind the last committed epoch; the result is bit for bit that of an uninterrupted training."""
+    record = catalogue.resolve(home, settings.run, ("train",))
+    done = commits.epochs(home, record.run_id)
+    known = recorded_settings(home, record)
+    if len(done) == known.epochs + 1 and record.status == "FINISHED":
+        raise InputError(f"run {record.run_id[:8]} is finished with all {known.epochs} epochs; nothing to resume")
+    data = load_data(known, home, record.data_digest)
+    model = build_model(known.model, data, known.seed)
+    recipe = make_recipe(known, data, model)
+    if done:
+        load_model(model, checkpoint(home, done[-1]))
+        load_optimizers(recipe.optimizers, commits.committed_file(home, done[-1], _state(done[-1].epoch)))
+    run = runs.reopen_run(home, record)
+    for commit in done:  # a crash may have come between a commit and what follows it
+        runs.log_metrics(run, commit)
+        models.log_epoch_model(run, commit)
+    return _go_on(Training(known, data, model, recipe, run), done)
+
+
+def load_data(settings: TrainSettings, home: Home, digest: str | None = None) -> Dataset:
+    """The data of a training. Raises InputError if `digest` is given and the data has another."""
+    say(f"loading {settings.dataset}")
+    data = load(
+        settings.dataset, settings.data, home.data,
+        val_share=settings.val_share, seed=settings.seed, size=settings.size,
+    )  # fmt: skip
+    for note in data.notes:
+        say(f"  {note}")
+    if digest not in (None, data.digest):
+        raise InputError(
+            f"the data of {settings.dataset} has digest {data.digest[:12]}, the run was made with {digest[:12]}; "
+            "name the original with --data"
+        )
+    return data
+
+
+def recorded_settings(home: Home, record: catalogue.RunRecord) -> TrainSettings:
+    """The settled settings of a training run, from its committed config.json."""
+    start = [commit for commit in commits.commits(home, record.run_id) if commit.unit == "start"]
+    if not start:
+        raise InputError(f"run {record.run_id[:8]} stopped before anything was committed; train again")
+    config = json.loads(commits.committed_file(home, start[0], "config.json").read_text())
+    names = {known.name for known in fields(TrainSettings)}
+    return TrainSettings(**{name: value for name, value in config["settings"].items() if name in names})
+
+
+def checkpoint(home: Home, commit: Commit) -> Path:
+    """The weights of a committed epoch, checked against their sha256."""
+    return commits.committed_file(home, commit, f"checkpoints/epoch_{commit.epoch:04d}.safetensors")
+
+
+def say(line: str) -> None:
+    tqdm.write(line, file=sys.stderr)
+
+
+def _note(settings: TrainSettings, data: Dataset, model: nn.Module) -> str:
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    counts = ", ".join(f"{len(split.labels):,} {name}" for name, split in data.splits.items())
+    return (
+        f"**{settings.model}** ({weights:,} weights) trained on **{data.name}** ({len(data.classes)} classes, "
+        f"{counts} images), seed {settings.seed}. Every epoch's weights: `checkpoints/`; every instance's "
+        "prediction: `predictions/`. Epoch 0 is the untrained network."
+    )
+
+
+def _commit_start(training: Training) -> None:
+    """What the run was made from, committed before the first epoch."""
+    run, data = training.run, training.data
+    config = {"command": "train", "settings": training.settings.params()}
+    labels = [(name, i, int(label)) for name, split in data.splits.items() for i, label in enumerate(split.labels)]
+    sources = [source for split in data.splits.values() for source in split.sources]
+    splits, ids, classes = zip(*labels, strict=True)
+    known = {"run_id": [run.run_id] * len(ids), "split": splits, "instance_id": ids, "label": classes}
+    names = {"class_id": list(range(len(data.classes))), "name": list(data.classes)}
+    with runs.staging() as folder:
+        files = {
+            "config.json": write_json(folder / "config.json", config),
+            "environment.json": write_json(folder / "environment.json", environment()),
+            "instances.parquet": write_table(folder / "instances.parquet", known | {"source": sources}),
+            "classes.parquet": write_table(
+                folder / "classes.parquet", {"run_id": [run.run_id] * len(data.classes)} | names
+            ),
+        }
+        runs.commit(run, "start", files, {}, None)
+
+
+def _go_on(training: Training, done: list[Commit]) -> str:
+    run, settings = training.run, training.settings
+    say(f"run {run.run_id} ({run.record.name}): {settings.epochs} epochs on {settings.device}, "
+        f"{settings.precision}, {settings.threads} threads")  # fmt: skip
+    try:
+        for epoch in range(len(done), settings.epochs + 1):
+            done.append(_one_epoch(training, epoch))
+        runs.log_figure(run, figures.learning_curves(done, run.record.name), "figures/learning_curves.png")
+    except KeyboardInterrupt:
+        runs.finish_run(run, "KILLED")
+        say(f"stopped after {len(done)} committed epochs; go on with: study resume {run.run_id[:8]}")
+        raise
+    except BaseException:
+        runs.finish_run(run, "FAILED")
+        raise
+    runs.finish_run(run)
+    ingest(run.home, [run.run_id], wait=5)
+    return run.run_id
+
+
+def _one_epoch(training: Training, epoch: int) -> Commit:
+    """Train (but for epoch 0), evaluate, and commit one epoch."""
+    began = time.perf_counter()
+    predictions, metrics = [], {}
+    if epoch:
+        seen = train_epoch(training.model, training.recipe, epoch)
+        if not seen.logits.isfinite().all():
+            raise RunError(f"training diverged in epoch {epoch} (logits are not finite); try a lower --lr")
+        predictions.append(seen)
+        metrics = {"train_seconds": time.perf_counter() - began}
+    device = training.recipe.device
+    predictions += [evaluate(training.model, training.data.splits[name], name, device) for name in ("val", "test")]
+    for part in predictions:
+        metrics |= {f"{part.split}_accuracy": part.accuracy, f"{part.split}_loss": part.loss}
+    metrics["seconds"] = time.perf_counter() - began
+    commit = _commit_epoch(training, epoch, predictions, metrics)
+    _report(commit, training.settings.epochs)
+    return commit
+
+
+def _commit_epoch(training: Training, epoch: int, predictions: list[Predictions], metrics: dict) -> Commit:
+    run, unit = training.run, f"epoch_{epoch:04d}"
+    parts = [part.columns(run.run_id, epoch) for part in predictions]
+    with runs.staging() as folder:
+        files = {
+            f"checkpoints/{unit}.safetensors": save_model(training.model, folder / f"{unit}.safetensors"),
+            f"predictions/{unit}.parquet": write_table(folder / f"{unit}.parquet", _joined(parts)),
+            _state(epoch): save_optimizers(training.recipe.optimizers, folder / Path(_state(epoch)).name),
+        }
+        commit = runs.commit(run, unit, files, metrics, epoch)
+    models.log_epoch_model(run, commit)
+    test = predictions[-1]
+    title = f"test, epoch {epoch}: {test.accuracy:.1%} right"
+    matrix = figures.confusion_matrix(test.label, test.logits.argmax(1), training.data.classes, title)
+    runs.log_image(run, figures.pixels(matrix), "confusion_test", epoch)
+    ingest(run.home, [run.run_id])
+    return commit
+
+
+def _joined(parts: list[dict]) -> dict:
+    return {name: [value for part in parts for value in part[name]] for name in parts[0]}
+
+
+def _state(epoch: int) -> str:
+    """Two places in turn, so that the last committed epoch's state outlives a crash while the next is written."""
+    return f"resume/{'odd' if epoch % 2 else 'even'}.safetensors"
+
+
+def _report(commit: Commit, epochs: int) -> None:
+    metrics = commit.metrics
+    say(f"epoch {commit.epoch:>3}/{epochs}  val {metrics['val_accuracy']:.2%}  test {metrics['test_accuracy']:.2%}  "
+        f"test loss {metrics['test_loss']:.3f}  {metrics['seconds']:.1f} s")  # fmt: skip
