@@ -8,7 +8,7 @@ import math
 from decimal import Decimal
 from typing import Any
 
-WIDEST = 60  # characters of a cell in a table; CSV and JSON keep everything
+WIDEST = 100  # characters of a cell in a table; CSV and JSON keep everything
 
 
 def table(columns: list[str], rows: list[tuple]) -> str:

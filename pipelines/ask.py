@@ -18,6 +18,8 @@ def ask(flags: argparse.Namespace, rest: list[str], home: Home) -> str:
     """Answer the question `flags.question`, its parameters as flags in `rest`; or list the catalogue."""
     form = FORMATS[flags.format]
     if flags.question is None:
+        if rest in (["-h"], ["--help"]):
+            return flags.parser.format_help()
         if rest:
             raise InputError(f"no question given, but {' '.join(rest)}; `study ask` lists the questions")
         return form(["query", "question"], [(name, queries.header(name).question) for name in queries.NAMES])
@@ -56,7 +58,10 @@ def rebuild(settings: RebuildSettings, home: Home) -> str:
 
 def _parameters(question: str, known: queries.Header, rest: list[str]) -> dict[str, str | None]:
     """A query's own parameters from flags; `latest` where a run is needed and none is given."""
-    parser = Parser(prog=f"study ask {question}", description=known.question, epilog=known.notes)
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = Parser(
+        prog=f"study ask {question}", description=known.question, epilog=known.notes, formatter_class=layout
+    )
     for name, param in known.params.items():
         parser.add_argument(f"--{name.replace('_', '-')}", dest=name, help=param.doc.replace("%", "%%"))
     values = vars(parser.parse_args(rest))

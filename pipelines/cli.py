@@ -61,7 +61,10 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
     for name, (settings, _) in COMMANDS.items():
         text = settings.__doc__ if settings else ASK
-        command = commands.add_parser(name, help=text.split(". ")[0].split("; ")[0], description=text)
+        # `study ask QUESTION --help` is about the question
+        command = commands.add_parser(
+            name, help=text.split(". ")[0].split("; ")[0], description=text, add_help=settings is not None
+        )
         command.set_defaults(parser=command)
         command.add_argument("--home", help="study home [STUDY_HOME, else ./study]")
         if settings:

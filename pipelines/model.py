@@ -41,8 +41,10 @@ def cnn(num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
     """
     # 2x2 filters are enough to tell colours and edges apart, and leave odd sides that pooling halves well
     features = [nn.Sequential(nn.Conv2d(image_shape[0], 24, 2, bias=False), nn.BatchNorm2d(24), nn.ReLU())]
+    side = min(image_shape[1:]) - 1
     for narrow, wide in ((24, 64), (64, 128), (128, 256)):
-        features += [_block(narrow, wide, pool=True), _block(wide, wide, pool=False)]
+        features += [_block(narrow, wide, pool=side > 1), _block(wide, wide, pool=False)]
+        side //= 2
     head = nn.Sequential(
         OrderedDict(
             pool=nn.AdaptiveMaxPool2d(1),

@@ -58,11 +58,12 @@ def _where(settings: ExplainSettings, connection: duckdb.DuckDBPyConnection, run
     split = "train_seen" if settings.split == "train" else settings.split
     if not settings.where.strip():
         raise InputError('--where is empty; it takes a condition such as "label = 3 and predicted = 5"')
-    # the line break ends a comment in the condition
+    # the condition sees these rows alone, whatever it says; the line break ends a comment in it
     sql = f"""
-        select instance_id from predictions
-        where run_id = $run_id and epoch = $epoch and split = $split and ({settings.where}
-        ) order by instance_id"""
+        select instance_id from (
+            select * from predictions where run_id = $run_id and epoch = $epoch and split = $split
+        ) where {settings.where}
+        order by instance_id"""
     try:
         if len(connection.extract_statements(sql)) != 1:
             raise InputError("--where takes one condition, without a semicolon")

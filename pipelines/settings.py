@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import re
 import types
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from typing import Any, NoReturn, get_args, get_origin
@@ -110,14 +111,18 @@ class UiSettings(Checked):
 
 
 class Parser(argparse.ArgumentParser):
-    """Wrong flags become one InputError line."""
+    """Wrong flags become one InputError line; flags are never abbreviated."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"allow_abbrev": False} | options)
 
     def error(self, message: str) -> NoReturn:
         known = [flag for action in self._actions for flag in action.option_strings]
-        wrong = message.removeprefix("unrecognized arguments: ").split(" ")[0]
-        near = difflib.get_close_matches(wrong, known, n=1)
+        known += [choice for action in self._actions for choice in action.choices or () if isinstance(choice, str)]
+        unknown = re.search(r"(?:unrecognized arguments: |invalid choice: ')([^\s']+)", message)
+        near = difflib.get_close_matches(unknown[1].split("=")[0], known, n=1) if unknown else []
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise InputError(f"{message}{hint} (`{self.prog} --help` lists the flags)")
+        raise InputError(f"{message}{hint} (`{self.prog} --help` lists what there is)")
 
 
 def add_flags(parser: argparse.ArgumentParser, settings: type[Checked]) -> None:

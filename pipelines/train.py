@@ -47,7 +47,7 @@ def train(settings: TrainSettings, home: Home) -> str:
     record = runs.new_record(
         "train", name, settings.params(), dataset=data.name, data_digest=data.digest, seed=settings.seed
     )
-    run = runs.start_run(home, record, {"study.data_digest": data.digest}, _note(settings, data, model))
+    run = runs.start_run(home, record, {}, _note(settings, data, model))
     training = Training(settings, data, model, make_recipe(settings, data, model), run)
     runs.log_record(run)
     _commit_start(training)

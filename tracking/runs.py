@@ -1,6 +1,7 @@
 """Runs in MLflow: started, committed to, finished. With `models.py` the only place that talks to MLflow."""
 
 import getpass
+import json
 import logging
 import os
 import shutil
@@ -22,7 +23,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 from mlflow.exceptions import MlflowException
 
 for name in ("mlflow", "alembic"):  # their word on tables they create is no news to a user
@@ -91,6 +92,11 @@ def start_run(home: Home, record: RunRecord, tags: dict[str, str], note: str) ->
     run = Run(home, replace(record, run_id=created.info.run_id), client)
     params = [Param(key, str(value)) for key, value in record.params.items() if value is not None]
     client.log_batch(run.run_id, params=params)
+    if record.data_digest:
+        source = json.dumps({"uri": record.params.get("data") or record.dataset})
+        data = Dataset(record.dataset, record.data_digest[:36], source_type="local", source=source)
+        context = InputTag("mlflow.data.context", "training" if record.kind == "train" else record.kind)
+        client.log_inputs(run.run_id, datasets=[DatasetInput(data, tags=[context])])
     return run
 
 

@@ -11,7 +11,7 @@ create table runs (
     data_digest varchar,  -- sha256 over every image, label and class name of the data set
     seed bigint,  -- seed all randomness of the run derives from
     git_commit varchar,  -- commit of the program that made the run; ends in -dirty with uncommitted changes
-    started_at timestamp not null,  -- UTC
+    started_at timestamp not null,  -- when it was started, UTC
     finished_at timestamp,  -- UTC; null while the run is going on
     params json not null  -- the run's settings, as in its config.json
 );

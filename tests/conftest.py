@@ -1,0 +1,61 @@
+"""Fixtures: fresh study homes, and one tiny study trained for real that many tests look at."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipelines.explain import explain
+from pipelines.settings import ExplainSettings, TrainSettings
+from pipelines.train import train
+from tracking import runs
+from tracking.catalogue import RunRecord, resolve
+from tracking.home import Home, find_home
+
+ROOT = Path(__file__).parent.parent
+DATA = Path(os.environ.get("STUDY_TEST_DATA") or ROOT.parent / "shared" / "data")
+TINY = TrainSettings(size=8, epochs=3, batch=128, threads=1)
+
+
+@pytest.fixture(autouse=True)
+def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("STUDY_HOME", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def empty_tracker(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A MLflow database with tables and no runs: copying it saves the seconds of making one."""
+    home = find_home(str(tmp_path_factory.mktemp("template")))
+    runs.connect(home).search_experiments()
+    return home.mlflow_db
+
+
+def fresh(folder: Path, empty_tracker: Path) -> Home:
+    home = find_home(str(folder / "study"))
+    home.path.mkdir()
+    shutil.copy(empty_tracker, home.mlflow_db)
+    return home
+
+
+@pytest.fixture
+def home(tmp_path: Path, empty_tracker: Path) -> Home:
+    return fresh(tmp_path, empty_tracker)
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory: pytest.TempPathFactory, empty_tracker: Path) -> Home:
+    """A home with a training run of three epochs on small digits and a saliency run of epochs 0, 1 and 3.
+
+    Shared by many tests, so they only look at it.
+    """
+    home = fresh(tmp_path_factory.mktemp("shared"), empty_tracker)
+    trained = train(TINY, home)
+    explain(ExplainSettings(run=trained, epochs="0,1,3", count=20), home)
+    return home
+
+
+@pytest.fixture(scope="session")
+def trained(study: Home) -> RunRecord:
+    return resolve(study, "latest")

@@ -1,0 +1,174 @@
+"""The command line as a user meets it: results on standard output, one helpful line for wrong input."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+import queries
+from pipelines import answers
+from pipelines.cli import COMMANDS, main
+from pipelines.settings import TrainSettings
+from tracking.home import Home
+
+
+def study_command(capsys: pytest.CaptureFixture, *arguments: str) -> tuple[int, str, str]:
+    try:
+        code = main([str(argument) for argument in arguments])
+    except SystemExit as stop:  # --help
+        code = stop.code or 0
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
+def test_help_names_every_command_and_setting(command: list[str], capsys) -> None:
+    code, out, err = study_command(capsys, *command, "--help")
+    assert (code, err) == (0, "")
+    assert all(name in out for name in (COMMANDS if not command else [f"study {command[0]}"]))
+
+
+def test_every_flag_comes_from_the_settings(capsys) -> None:
+    _, out, _ = study_command(capsys, "train", "--help")
+    names = [f"--{name.replace('_', '-')}" for name in TrainSettings.__dataclass_fields__]
+    assert len(names) > 15
+    assert [name for name in names if name not in out] == []
+
+
+def test_catalogue_lists_every_question(study: Home, capsys) -> None:
+    code, out, _ = study_command(capsys, "ask", "--home", study.path)
+    assert code == 0
+    assert [name for name in queries.NAMES if name not in out] == []
+
+
+@pytest.mark.parametrize("name", queries.NAMES)
+def test_every_question_is_answered(study: Home, capsys, name: str) -> None:
+    needed = [key for key, param in queries.header(name).params.items() if param.required and key != "run_id"]
+    values = {"other_run_id": "latest", "instance_id": "0"}
+    flags = [part for key in needed for part in (f"--{key.replace('_', '-')}", values[key])]
+    code, out, err = study_command(capsys, "ask", name, *flags, "--home", study.path, "--format", "json")
+    assert (code, err) == (0, "")
+    assert isinstance(json.loads(out), list)
+
+
+def test_question_help_is_about_the_question(study: Home, capsys) -> None:
+    code, out, _ = study_command(capsys, "ask", "hard_classes", "--help")
+    assert code == 0
+    assert "--epoch" in out
+    assert queries.header("hard_classes").question in out
+
+
+def test_csv_and_json_hold_the_same(study: Home, capsys) -> None:
+    sql = "select run_id, key, value, null as nothing from metrics order by all"
+    _, text, _ = study_command(capsys, "sql", sql, "--format", "csv", "--home", study.path)
+    _, other, _ = study_command(capsys, "sql", sql, "--format", "json", "--home", study.path)
+    found = list(csv.DictReader(io.StringIO(text)))
+    known = json.loads(other)
+    assert len(found) == len(known) > 20
+    assert [float(row["value"]) for row in found] == [row["value"] for row in known]
+    assert {row["nothing"] for row in found} == {""}
+    assert {row["nothing"] for row in known} == {None}
+
+
+def test_table_shows_every_kind_of_value() -> None:
+    rows = [(1, 0.123456, None, "a\tb\n", [1, 2]), (20, float("nan"), "x", "é" * 200, [])]
+    lines = answers.table(["n", "value", "missing", "text", "list"], rows).splitlines()
+    assert len(lines) == 4
+    assert lines[2].split("  ")[0] == " 1"  # numbers stand at the right
+    assert "0.1235" in lines[2]
+    assert "a b" in lines[2]
+    assert lines[3].count("é") == answers.WIDEST - 1
+    assert answers.table(["n"], []).endswith("(no rows)")
+    assert json.loads(answers.as_json(["v"], [(float("inf"),)])) == [{"v": None}]
+
+
+def test_commas_and_quotes_survive_csv() -> None:
+    text = answers.as_csv(["a"], [('x, "y"\n',)])
+    assert list(csv.reader(io.StringIO(text))) == [["a"], ['x, "y"\n']]
+
+
+WRONG = [
+    ("", "COMMAND"),
+    ("trian", "did you mean train?"),
+    ("train --epoc 3", "did you mean --epochs?"),
+    ("train --epochs 0", "--epochs is 0; it takes 1 to 10000"),
+    ("train --epochs -1", "--epochs is -1"),
+    ("train --epochs x", "invalid int value"),
+    ("train --epochs 1.5", "invalid int value"),
+    ("train --lr nan", "--lr is nan"),
+    ("train --lr 0", "--lr is 0.0"),
+    ("train --val-share 0.9", "--val-share is 0.9; it takes 0.01 to 0.5"),
+    ("train --seed -1", "--seed is -1"),
+    ("train --size 4", "--size is 4"),
+    ("train --optimizer muo", "did you mean muon?"),
+    ("train --dataset mnist", "no data set 'mnist'; there are: digits, cifar10, folder, planted"),
+    ("train --dataset cifar10 --data {tmp}", "looked for train*.parquet"),
+    ("train --dataset folder", "needs --data FOLDER"),
+    ("train --dataset folder --data {tmp}/nothing", "nothing"),
+    ("train --model resnet", "no model 'resnet'; there are: cnn, or give package.module:factory"),
+    ("train --model nowhere:factory", "cannot find model nowhere:factory"),
+    ("train --model torchvision.models:nothing", "cannot find model"),
+    ("train --model os:getcwd", "does not take images"),
+    ("train --device tpu", "no device 'tpu' here"),
+    ("train --shift 64", "--shift 64 moves images of"),
+    ("train --name {name}", "a run called"),
+    ("train extra", "unrecognized arguments: extra"),
+    ("resume nothing", "no run 'nothing'"),
+    ("resume latest", "nothing to resume"),
+    ("explain latest --method salience", "there are: saliency"),
+    ("explain latest --epochs 99", "there are 0 to 3"),
+    ("explain latest --instances 0,x", "whole numbers"),
+    ("explain latest --split tset", "did you mean test?"),
+    ("explain latest --count 0", "--count is 0"),
+    ("explain latest --batch 0", "--batch is 0"),
+    ("ask hard_clases", "nearest: hard_classes"),
+    ("ask hard_classes --run-id nothing", "no run 'nothing'"),
+    ("ask hard_classes --epoc 1", "did you mean --epoch?"),
+    ("ask hard_classes --epoch x", "whole number"),
+    ("ask instance_history", "needs instance_id"),
+    ("ask --format xml", "invalid choice: 'xml'"),
+    ("sql", "query"),
+    ("sql nonsense", "nonsense"),
+    ("sql {two}", "one SQL statement, not 2"),
+    ("sql {write}", "read-only"),
+    ("sql {file}", "disabled by configuration"),
+    ("rebuild now", "unrecognized arguments: now"),
+    ("ui --port 80", "--port is 80; it takes 1024 to 65535"),
+]
+
+
+@pytest.mark.parametrize(("command", "message"), WRONG, ids=[command or "nothing" for command, _ in WRONG])
+def test_wrong_input_gets_one_line(study: Home, trained, tmp_path: Path, capsys, command: str, message: str) -> None:
+    spaced = {
+        "two": "select 1; select 2", "write": "delete from runs", "file": "from read_text('/etc/hostname')",
+        "tmp": str(tmp_path), "name": trained.name,
+    }  # fmt: skip
+    words = [word.format(**spaced) for word in command.split()]
+    before = sorted(study.artifacts.iterdir())
+    code, out, err = study_command(capsys, *words, *(["--home", str(study.path)] if words else []))
+    lines = [line for line in err.splitlines() if not line.startswith("loading ")]
+    assert code == 2
+    assert out == ""
+    assert len(lines) == 1
+    assert lines[0].startswith("study: ")
+    assert message in lines[0]
+    assert sorted(study.artifacts.iterdir()) == before
+
+
+@pytest.mark.parametrize("command", ["ask runs", "sql {q}", "rebuild", "explain latest", "resume"])
+def test_no_study_yet(tmp_path: Path, capsys, command: str) -> None:
+    words = [word.format(q="from runs") for word in command.split()]
+    code, out, err = study_command(capsys, *words, "--home", str(tmp_path / "none"))
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert "`study train` makes one" in err
+    assert not (tmp_path / "none").exists()
+
+
+def test_home_that_cannot_be_made(tmp_path: Path, capsys) -> None:
+    (tmp_path / "file").write_text("")
+    code, _, err = study_command(capsys, "train", "--home", str(tmp_path / "file" / "study"))
+    assert code == 2
+    assert "cannot make the study home" in err.splitlines()[-1]

@@ -1,0 +1,276 @@
+"""Training: what it remembers is true, repeatable, and survives being stopped at any moment."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, TINY
+
+from pipelines import epoch as epochs
+from pipelines import train as training
+from pipelines.augment import cut, pad
+from pipelines.checkpoints import load_model
+from pipelines.datasets import load
+from pipelines.model import build_model
+from pipelines.optimizers import one_cycle, orthogonal
+from pipelines.predictions import Predictions, evaluate
+from pipelines.recipe import settle
+from pipelines.settings import ResumeSettings
+from tracking import commits, runs
+from tracking.catalogue import RunRecord, resolve
+from tracking.errors import InputError, RunError
+from tracking.home import Home
+from tracking.reading import connect
+
+PREDICTED = """
+    select epoch, split, instance_id, predicted, p_true, margin, p_sq, probabilities
+    from predictions where run_id = ? order by epoch, split, instance_id"""
+
+
+def digits(home: Home):
+    return load("digits", None, home.data, val_share=0.1, seed=0, size=8)
+
+
+def predictions(home: Home, run_id: str) -> list[tuple]:
+    with connect(home) as connection:
+        return connection.execute(PREDICTED, [run_id]).fetchall()
+
+
+def test_epoch_zero_is_the_untrained_network(study: Home, trained: RunRecord) -> None:
+    model = build_model("cnn", digits(study), seed=0)
+    fresh = {name: value.clone() for name, value in model.state_dict().items()}
+    load_model(model, training.checkpoint(study, commits.epochs(study, trained.run_id)[0]))
+    assert all(torch.equal(value, fresh[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("epoch", [0, 3])
+def test_predictions_are_those_of_the_checkpoint(study: Home, trained: RunRecord, epoch: int) -> None:
+    data = digits(study)
+    model = build_model("cnn", data, seed=5)  # other weights, to be replaced
+    load_model(model, training.checkpoint(study, commits.epochs(study, trained.run_id)[epoch]))
+    torch.set_num_threads(1)
+    again = evaluate(model, data.splits["test"], "test", torch.device("cpu")).columns(trained.run_id, epoch)
+    stored = [row for row in predictions(study, trained.run_id) if row[:2] == (epoch, "test")]
+    assert [row[3] for row in stored] == again["predicted"].tolist()
+    assert np.array_equal(np.array([row[7] for row in stored], np.float32), np.stack(again["probabilities"]))
+
+
+def test_every_instance_is_predicted_once_at_every_epoch(study: Home, trained: RunRecord) -> None:
+    seen: dict[tuple[int, str], list[int]] = {}
+    for epoch, split, instance, *_ in predictions(study, trained.run_id):
+        seen.setdefault((epoch, split), []).append(instance)
+    counts = {"val": 137, "test": 445, "train_seen": 1215}
+    expected = {(e, s) for e in range(4) for s in counts} - {(0, "train_seen")}
+    assert set(seen) == expected
+    assert all(ids == list(range(counts[split])) for (_, split), ids in seen.items())
+
+
+def test_it_learns(study: Home, trained: RunRecord) -> None:
+    accuracies = [commit.metrics["test_accuracy"] for commit in commits.epochs(study, trained.run_id)]
+    assert accuracies[0] < 0.3
+    assert accuracies[-1] > 0.7
+
+
+def test_metrics_are_those_of_the_rows(study: Home, trained: RunRecord) -> None:
+    sql = "select epoch, avg((predicted = label)::int) from predictions where run_id = ? and split = ? group by all"
+    with connect(study) as connection:
+        for split in ("val", "test", "train_seen"):
+            for epoch, accuracy in connection.execute(sql, [trained.run_id, split]).fetchall():
+                metric = commits.epochs(study, trained.run_id)[epoch].metrics[f"{split}_accuracy"]
+                assert metric == pytest.approx(accuracy, abs=1e-12)
+
+
+def test_mlflow_has_metrics_models_figures_and_children(study: Home, trained: RunRecord) -> None:
+    client = runs.connect(study)
+    history = client.get_metric_history(trained.run_id, "test_accuracy")
+    assert sorted(point.step for point in history) == [0, 1, 2, 3]
+    models = client.search_logged_models([runs.experiment_id(study)])
+    assert sorted(model.name for model in models) == [f"epoch_{epoch:04d}" for epoch in range(4)]
+    folder = study.run_folder(trained.run_id)
+    assert (folder / "figures" / "learning_curves.png").stat().st_size > 10_000
+    assert len(list((folder / "images").glob("confusion_test+step+*.png"))) == 4
+    [child] = client.search_runs([runs.experiment_id(study)], f"tags.mlflow.parentRunId = '{trained.run_id}'")
+    assert child.data.tags["study.method"] == "saliency"
+    assert client.get_run(trained.run_id).inputs.dataset_inputs[0].dataset.name == "digits"
+
+
+def test_same_seed_same_bits_other_seed_other_bits(home: Home, study: Home, trained: RunRecord) -> None:
+    again = training.train(TINY, home)
+    assert predictions(home, again) == predictions(study, trained.run_id)
+    other = training.train(training.replace(TINY, seed=1, epochs=1), home)
+    assert predictions(home, other)[0] != predictions(home, again)[0]
+
+
+def test_stopped_training_resumes_to_the_same_bits(
+    home: Home, study: Home, trained: RunRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = 0
+
+    def stop_in_epoch_two(*arguments):
+        nonlocal steps
+        steps += 1
+        if steps == 14:
+            raise KeyboardInterrupt
+        return step(*arguments)
+
+    step = epochs._step
+    monkeypatch.setattr(epochs, "_step", stop_in_epoch_two)
+    with pytest.raises(KeyboardInterrupt):
+        training.train(TINY, home)
+    record = resolve(home, "latest")
+    assert record.status == "KILLED"
+    assert len(commits.epochs(home, record.run_id)) == 2
+    assert training.resume(ResumeSettings(), home) == record.run_id
+    assert predictions(home, record.run_id) == predictions(study, trained.run_id)
+    assert resolve(home, "latest").status == "FINISHED"
+    with pytest.raises(InputError, match="nothing to resume"):
+        training.resume(ResumeSettings(), home)
+
+
+def test_crash_between_commit_and_metrics_loses_no_metric(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    def crash(run, commit):
+        if commit.epoch == 1:
+            raise SystemError("power cut")
+        log_metrics(run, commit)
+
+    log_metrics = runs.log_metrics
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "log_metrics", crash)
+        with pytest.raises(SystemError):
+            training.train(TINY, home)
+    run_id = training.resume(ResumeSettings(), home)
+    history = runs.connect(home).get_metric_history(run_id, "test_accuracy")
+    assert sorted(point.step for point in history) == [0, 1, 2, 3]
+
+
+def test_kill_in_the_middle_resumes_to_the_same_bits(home: Home, study: Home, trained: RunRecord) -> None:
+    flags = ["--size", "8", "--epochs", "3", "--batch", "128", "--threads", "1", "--home", str(home.path)]
+    process = subprocess.Popen([sys.executable, "-m", "pipelines.cli", "train", *flags], cwd=ROOT, text=True,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not list(home.artifacts.glob("*/artifacts/commits/epoch_0001.json")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    run_id = resolve(home, "latest").run_id
+    assert len(commits.epochs(home, run_id)) < 4
+    training.resume(ResumeSettings(), home)
+    assert predictions(home, run_id) == predictions(study, trained.run_id)
+
+
+def test_diverging_training_fails_with_a_line(home: Home) -> None:
+    with pytest.raises(RunError, match="diverged in epoch 1"):
+        training.train(training.replace(TINY, optimizer="sgd", lr=100.0, epochs=1), home)
+    assert resolve(home, "latest").status == "FAILED"
+
+
+def test_resume_refuses_other_data(home: Home, study: Home, trained: RunRecord) -> None:
+    settings = training.recorded_settings(study, trained)
+    with pytest.raises(InputError, match="digest"):
+        training.load_data(training.replace(settings, size=9), study, trained.data_digest)
+
+
+def test_config_holds_every_setting_decided(study: Home, trained: RunRecord) -> None:
+    config = json.loads((study.run_folder(trained.run_id) / "config.json").read_text())
+    assert "auto" not in config["settings"].values()
+    assert config["settings"]["lr"] == 0.1
+    assert config["settings"]["flip"] == "no"
+
+
+def test_changed_checkpoint_is_refused(home: Home) -> None:
+    run_id = training.train(training.replace(TINY, epochs=1), home)
+    last = commits.epochs(home, run_id)[-1]
+    file = training.checkpoint(home, last)
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(InputError, match="changed after it was committed"):
+        training.checkpoint(home, last)
+
+
+@pytest.mark.parametrize("factory", ["torchvision.models:resnet18", "conftest:flat"])
+def test_own_models(home: Home, factory: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import conftest
+
+    monkeypatch.setattr(conftest, "flat", flat, raising=False)
+    settings = settle(training.replace(TINY, model=factory, epochs=1), digits(home))
+    assert settings.optimizer == "adam"
+    if factory.endswith("resnet18"):  # takes three channels, digits have one
+        with pytest.raises(InputError, match="does not take images"):
+            build_model(factory, digits(home), 0)
+    else:
+        assert resolve(home, training.train(settings, home)).status == "FINISHED"
+
+
+def flat(num_classes: int, image_shape: tuple[int, int, int]) -> torch.nn.Module:
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(int(np.prod(image_shape)), num_classes))
+
+
+def test_prediction_columns_by_hand() -> None:
+    logits = torch.tensor([[2.0, 0.0, 0.0], [0.0, 1.0, 1.0]])
+    rows = Predictions("test", torch.arange(2), torch.tensor([0, 0]), logits).columns("r", 4)
+    e = np.exp([2.0, 1.0])
+    assert rows["predicted"].tolist() == [0, 1]
+    assert rows["margin"].tolist() == [2.0, -1.0]
+    assert rows["p_true"] == pytest.approx([e[0] / (e[0] + 2), 1 / (1 + 2 * e[1])])
+    assert rows["p_predicted"] == pytest.approx([e[0] / (e[0] + 2), e[1] / (1 + 2 * e[1])])
+    assert rows["p_sq"][0] == pytest.approx((e[0] ** 2 + 2) / (e[0] + 2) ** 2)
+
+
+def test_augmentation_moves_and_mirrors_whole_images() -> None:
+    image = torch.arange(2 * 5 * 6).view(1, 2, 5, 6).byte()
+    padded = pad(image, 2)
+    random = torch.Generator().manual_seed(0)
+    mirrored = 0
+    for _ in range(40):
+        moved = cut(padded, torch.tensor([0]), 2, True, random)[0]
+        whole = torch.nn.functional.pad(image.float(), (2, 2, 2, 2), mode="reflect")[0].byte()
+        places = [whole[:, y : y + 5, x : x + 6] for y in range(5) for x in range(5)]
+        plain = any(torch.equal(moved, place) for place in places)
+        flipped = any(torch.equal(moved, place.flip(2)) for place in places)
+        assert plain or flipped
+        mirrored += flipped and not plain
+    assert 8 < mirrored < 32
+    assert torch.equal(cut(pad(image, 0), torch.tensor([0]), 0, False, random), image)
+
+
+def test_one_cycle_rises_once_and_ends_at_zero() -> None:
+    rates = [one_cycle(step / 1000) for step in range(1001)]
+    top = int(np.argmax(rates))
+    assert rates[top] == pytest.approx(1)
+    assert rates[-1] == 0
+    assert all(np.diff(rates[: top + 1]) > 0)
+    assert all(np.diff(rates[top:]) < 0)
+
+
+def test_orthogonal_pulls_singular_values_together_and_keeps_directions() -> None:
+    torch.manual_seed(0)
+    matrix = torch.randn(16, 40) @ torch.diag(torch.linspace(0.3, 3, 40))
+    u, s, v = torch.linalg.svd(matrix, full_matrices=False)
+    after = u.T @ orthogonal(matrix) @ v.T  # diagonal: Newton-Schulz only changes singular values
+    values = after.diagonal()
+    assert (after - torch.diag(values)).abs().max() < 1e-3
+    assert values.max() / values.min() < 0.5 * s.max() / s.min()
+
+
+def test_batches_differ_by_one_image_at_most(home: Home) -> None:
+    data = digits(home)
+    settings = settle(training.replace(TINY, batch=None), data)
+    recipe = training.make_recipe(settings, data, build_model("cnn", data, 0))
+    sizes = {len(part) for part in torch.arange(len(recipe.labels)).tensor_split(recipe.steps)}
+    assert recipe.steps >= 40
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_files_are_written_by_name_only(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="keeps file names"):
+        runs.log_file(None, tmp_path / "a.txt", "folder/b.txt")
