@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import signal
 import sys
 
 from pipelines import settings as known
@@ -25,6 +26,7 @@ ASK = """Answer one question of the catalogue; without a question, list the cata
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; the exit code: 0, 1 when a run failed, 2 for wrong input, 130 when stopped."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill marks the run as Ctrl-C does
     try:
         _dispatch(sys.argv[1:] if arguments is None else arguments)
     except InputError as error:

@@ -21,7 +21,7 @@ def train_epoch(model: nn.Module, recipe: Recipe, epoch: int) -> Predictions:
     random = torch.Generator().manual_seed(_epoch_seed(settings.seed, epoch))
     torch.manual_seed(_epoch_seed(settings.seed, -epoch))  # dropout
     order = torch.randperm(len(recipe.labels), generator=random)
-    model.normalise.scale.fill_(recipe.scale(epoch))
+    model.normalise.scale.fill_(recipe.stage(epoch).scale)
     model.train()
     seen = []
     batches = tqdm(order.tensor_split(recipe.steps), f"epoch {epoch}", leave=False, disable=None, unit="step")

@@ -9,14 +9,15 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from pipelines import hardware, heatmaps
+from pipelines.attributions import Explained
 from pipelines.checkpoints import load_model
 from pipelines.datasets import Dataset
 from pipelines.figures import pixels
 from pipelines.model import build_model
 from pipelines.predictions import to_model
+from pipelines.recorded import checkpoint, load_data, recorded_settings, say
 from pipelines.selection import choose_epochs, choose_instances
 from pipelines.settings import ExplainSettings
-from pipelines.train import checkpoint, load_data, recorded_settings, say
 from tracking import catalogue, commits, models, runs
 from tracking.commits import Commit
 from tracking.environment import environment
@@ -42,20 +43,6 @@ class Job:
     device: torch.device
     epochs: dict[int, Commit]
     instances: dict[int, np.ndarray]  # by epoch
-
-
-@dataclass(frozen=True)
-class Explained:
-    """Maps of one epoch; N instances."""
-
-    instances: np.ndarray  # [N]
-    targets: Tensor  # [N]
-    logits: Tensor  # [N, K]
-    maps: Tensor  # [N, H, W]
-
-    @property
-    def scores(self) -> Tensor:
-        return self.logits.gather(1, self.targets[:, None]).squeeze(1)
 
 
 def explain(settings: ExplainSettings, home: Home) -> list[str]:
@@ -155,7 +142,8 @@ def _explain_epoch(job: Job, run: runs.Run, epoch: int) -> None:
     }
     _log_pictures(job, run, epoch, found)
     with runs.staging() as folder:
-        table = write_table(folder / f"{unit}.parquet", _columns(job, run.run_id, epoch, found))
+        columns = found.columns(run.run_id, job.source.run_id, job.settings.target)
+        table = write_table(folder / f"{unit}.parquet", columns)
         commit = runs.commit(run, unit, {f"attributions/{unit}.parquet": table}, metrics, epoch)
     models.log_explained(run, {epoch: {f"{job.method}_{key}": v for key, v in metrics.items()}}, commit.time_ms)
     ingest(run.home, [run.run_id])
@@ -174,7 +162,7 @@ def _maps(job: Job, epoch: int) -> Explained:
         maps = METHODS[job.method](job.model, images, targets.to(job.device)).cpu()
         parts.append((targets, logits, maps))
     targets, logits, maps = (torch.cat(part) for part in zip(*parts, strict=True))
-    return Explained(instances, targets, logits, maps)
+    return Explained(job.method, epoch, job.settings.split, instances, targets, logits, maps)
 
 
 def _targets(job: Job, logits: Tensor, labels: Tensor) -> Tensor:
@@ -183,30 +171,6 @@ def _targets(job: Job, logits: Tensor, labels: Tensor) -> Tensor:
     if fixed is not None:
         return torch.full_like(labels, fixed)
     return labels if job.settings.target == "label" else logits.argmax(1)
-
-
-def _columns(job: Job, run_id: str, epoch: int, found: Explained) -> dict:
-    """Rows of table `attributions`, and the full maps."""
-    count, height, width = found.maps.shape
-    target = job.settings.target
-    map8 = nn.functional.adaptive_avg_pool2d(found.maps[:, None], 8)  # [N, 1, 8, 8]
-    return {
-        "run_id": [run_id] * count,
-        "source_run_id": [job.source.run_id] * count,
-        "epoch": np.full(count, epoch, np.int32),
-        "method": [job.method] * count,
-        "split": [job.settings.split] * count,
-        "instance_id": found.instances.astype(np.int32),
-        "target": found.targets.numpy().astype(np.int32),
-        "target_kind": [target if target in ("predicted", "label") else "class"] * count,
-        "score": found.scores.numpy(),
-        "baseline_score": [None] * count,
-        "delta": [None] * count,
-        "map8": map8.flatten(1).numpy(),
-        "height": np.full(count, height, np.int32),
-        "width": np.full(count, width, np.int32),
-        "map": found.maps.flatten(1).numpy(),
-    }
 
 
 def _log_pictures(job: Job, run: runs.Run, epoch: int, found: Explained) -> None:

@@ -16,10 +16,21 @@ from tracking.errors import InputError
 
 BATCH, STEPS = 256, 40  # images a step, but so few that an epoch has so many steps
 RATES = {"muon": 0.1, "adam": 1e-3, "sgd": 0.1}
-# side of the images inside the network, as a part of the full one, up to a share of the epochs: small images teach
-# coarse features at a fraction of the cost
-GROWTH = ((0.3, 0.5), (0.65, 0.75), (1.0, 1.0))
+# stages of a training with growing images: until which share of the epochs, side of the images inside the network as
+# a part of the full one, and peak rate as a part of --lr. Small images teach coarse features at a fraction of the
+# cost; a cycle of its own lets every stage end with a good model
+GROWTH = ((0.3, 0.5, 1.0), (0.8, 0.75, 0.75), (1.0, 1.0, 0.5))
 SMALLEST = 32  # sides from here on have something to shrink
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Epochs that see images of one size, with one cycle of the learning rate."""
+
+    first: int
+    last: int
+    scale: float
+    peak: float
 
 
 @dataclass(frozen=True)
@@ -37,15 +48,25 @@ class Recipe:
         """Steps an epoch; batches differ by one image at most, so that none is left with a single one."""
         return max(1, round(len(self.labels) / self.settings.batch))
 
-    def rate(self, epoch: int, step: int) -> float:
-        """Learning rate at a step of an epoch from 1 on."""
-        done = (epoch - 1) * self.steps + step
-        return self.settings.lr * one_cycle(done / (self.settings.epochs * self.steps))
+    def stage(self, epoch: int) -> Stage:
+        """The stage of an epoch from 1 on."""
+        return next(stage for stage in stages(self.settings) if epoch <= stage.last)
 
-    def scale(self, epoch: int) -> float:
-        """Side of the images inside the network at an epoch, as a part of the full one."""
-        share = epoch / self.settings.epochs
-        return next(scale for until, scale in GROWTH if share <= until) if self.settings.grow == "yes" else 1.0
+    def rate(self, epoch: int, step: int) -> float:
+        """Learning rate at a step of an epoch, both from 1 on."""
+        stage = self.stage(epoch)
+        done = (epoch - stage.first) * self.steps + step
+        share = done / ((stage.last - stage.first + 1) * self.steps)
+        return self.settings.lr * stage.peak * one_cycle(share)
+
+
+def stages(settings: TrainSettings) -> list[Stage]:
+    """The stages of settled settings, those without an epoch left out; the last one always has one."""
+    if settings.grow == "no":
+        return [Stage(1, settings.epochs, 1.0, 1.0)]
+    ends = [min(round(share * settings.epochs), settings.epochs - 1) for share, _, _ in GROWTH[:-1]]
+    spans = zip([0, *ends], [*ends, settings.epochs], GROWTH, strict=True)
+    return [Stage(start + 1, end, scale, peak) for start, end, (_, scale, peak) in spans if end > start]
 
 
 def settle(settings: TrainSettings, data: Dataset) -> TrainSettings:
@@ -69,8 +90,23 @@ def make_recipe(settings: TrainSettings, data: Dataset, model: nn.Module) -> Rec
     """The recipe of settled settings; moves the model to its device."""
     device = hardware.use(settings)
     train = data.splits["train"]
+    _check_sizes(settings, model, train.images[:2])
     optimizers = make_optimizers(model.to(device), settings.optimizer, settings.lr, settings.weight_decay)
     return Recipe(settings, device, pad(train.images, settings.shift), train.labels, optimizers)
+
+
+def _check_sizes(settings: TrainSettings, model: nn.Module, images: Tensor) -> None:
+    """Raise InputError if the model does not take images of a stage's size."""
+    for stage in stages(settings):
+        model.normalise.scale.fill_(stage.scale)
+        try:
+            with torch.no_grad():
+                model.eval()(images.float() / 255)
+        except RuntimeError as error:
+            side = round(min(images.shape[2:]) * stage.scale)
+            reason = str(error).splitlines()[0]
+            raise InputError(f"the model does not take images of {side} pixels ({reason}); try --grow no") from None
+    model.normalise.scale.fill_(1.0)
 
 
 def _yes(wanted: str, by_default: bool) -> str:

@@ -1,21 +1,19 @@
 """Training that remembers: every epoch's checkpoint and every instance's prediction, epoch 0 included."""
 
-import json
-import sys
 import time
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
-from tqdm import tqdm
 
 from pipelines import figures
 from pipelines.checkpoints import load_model, load_optimizers, save_model, save_optimizers
-from pipelines.datasets import Dataset, load
+from pipelines.datasets import Dataset
 from pipelines.epoch import train_epoch
 from pipelines.model import build_model
 from pipelines.predictions import Predictions, evaluate
 from pipelines.recipe import Recipe, make_recipe, settle
+from pipelines.recorded import checkpoint, load_data, recorded_settings, say
 from pipelines.settings import ResumeSettings, TrainSettings
 from tracking import catalogue, commits, models, runs
 from tracking.commits import Commit
@@ -74,42 +72,6 @@ def resume(settings: ResumeSettings, home: Home) -> str:
     return _go_on(Training(known, data, model, recipe, run), done)
 
 
-def load_data(settings: TrainSettings, home: Home, digest: str | None = None) -> Dataset:
-    """The data of a training. Raises InputError if `digest` is given and the data has another."""
-    say(f"loading {settings.dataset}")
-    data = load(
-        settings.dataset, settings.data, home.data,
-        val_share=settings.val_share, seed=settings.seed, size=settings.size,
-    )  # fmt: skip
-    for note in data.notes:
-        say(f"  {note}")
-    if digest not in (None, data.digest):
-        raise InputError(
-            f"the data of {settings.dataset} has digest {data.digest[:12]}, the run was made with {digest[:12]}; "
-            "name the original with --data"
-        )
-    return data
-
-
-def recorded_settings(home: Home, record: catalogue.RunRecord) -> TrainSettings:
-    """The settled settings of a training run, from its committed config.json."""
-    start = [commit for commit in commits.commits(home, record.run_id) if commit.unit == "start"]
-    if not start:
-        raise InputError(f"run {record.run_id[:8]} stopped before anything was committed; train again")
-    config = json.loads(commits.committed_file(home, start[0], "config.json").read_text())
-    names = {known.name for known in fields(TrainSettings)}
-    return TrainSettings(**{name: value for name, value in config["settings"].items() if name in names})
-
-
-def checkpoint(home: Home, commit: Commit) -> Path:
-    """The weights of a committed epoch, checked against their sha256."""
-    return commits.committed_file(home, commit, f"checkpoints/epoch_{commit.epoch:04d}.safetensors")
-
-
-def say(line: str) -> None:
-    tqdm.write(line, file=sys.stderr)
-
-
 def _note(settings: TrainSettings, data: Dataset, model: nn.Module) -> str:
     weights = sum(parameter.numel() for parameter in model.parameters())
     counts = ", ".join(f"{len(split.labels):,} {name}" for name, split in data.splits.items())
@@ -163,22 +125,26 @@ def _go_on(training: Training, done: list[Commit]) -> str:
 
 def _one_epoch(training: Training, epoch: int) -> Commit:
     """Train (but for epoch 0), evaluate, and commit one epoch."""
-    began = time.perf_counter()
-    predictions, metrics = [], {}
-    if epoch:
-        seen = train_epoch(training.model, training.recipe, epoch)
-        if not seen.logits.isfinite().all():
-            raise RunError(f"training diverged in epoch {epoch} (logits are not finite); try a lower --lr")
-        predictions.append(seen)
-        metrics = {"train_seconds": time.perf_counter() - began}
-    device = training.recipe.device
-    predictions += [evaluate(training.model, training.data.splits[name], name, device) for name in ("val", "test")]
-    for part in predictions:
-        metrics |= {f"{part.split}_accuracy": part.accuracy, f"{part.split}_loss": part.loss}
-    metrics["seconds"] = time.perf_counter() - began
+    predictions, metrics = _compute_epoch(training, epoch)
     commit = _commit_epoch(training, epoch, predictions, metrics)
     _report(commit, training.settings.epochs)
     return commit
+
+
+def _compute_epoch(training: Training, epoch: int) -> tuple[list[Predictions], dict[str, float]]:
+    """Predictions as seen in training, on val and on test, in this order, and the epoch's metrics."""
+    began = time.perf_counter()
+    predictions, metrics = [], {}
+    if epoch:
+        predictions.append(train_epoch(training.model, training.recipe, epoch))
+        metrics["train_seconds"] = time.perf_counter() - began
+    for name in ("val", "test"):
+        predictions.append(evaluate(training.model, training.data.splits[name], name, training.recipe.device))
+    for part in predictions:
+        if not part.logits.isfinite().all():
+            raise RunError(f"training diverged in epoch {epoch} (logits are not finite); try a lower --lr")
+        metrics |= {f"{part.split}_accuracy": part.accuracy, f"{part.split}_loss": part.loss}
+    return predictions, metrics | {"seconds": time.perf_counter() - began}
 
 
 def _commit_epoch(training: Training, epoch: int, predictions: list[Predictions], metrics: dict) -> Commit:

@@ -12,9 +12,10 @@ from pipelines.datasets import load
 from pipelines.explain import explain
 from pipelines.model import build_model
 from pipelines.predictions import to_model
+from pipelines.recorded import checkpoint
 from pipelines.selection import choose_epochs
 from pipelines.settings import ExplainSettings
-from pipelines.train import checkpoint, train
+from pipelines.train import train
 from tracking import commits, runs
 from tracking.catalogue import RunRecord, resolve
 from tracking.errors import InputError

@@ -21,7 +21,7 @@ from pipelines.datasets import load
 from pipelines.model import build_model
 from pipelines.optimizers import one_cycle, orthogonal
 from pipelines.predictions import Predictions, evaluate
-from pipelines.recipe import settle
+from pipelines.recipe import Stage, settle, stages
 from pipelines.settings import ResumeSettings
 from tracking import commits, runs
 from tracking.catalogue import RunRecord, resolve
@@ -150,7 +150,10 @@ def test_crash_between_commit_and_metrics_loses_no_metric(home: Home, monkeypatc
     assert sorted(point.step for point in history) == [0, 1, 2, 3]
 
 
-def test_kill_in_the_middle_resumes_to_the_same_bits(home: Home, study: Home, trained: RunRecord) -> None:
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGKILL, "RUNNING"), (signal.SIGTERM, "KILLED")])
+def test_kill_in_the_middle_resumes_to_the_same_bits(
+    home: Home, study: Home, trained: RunRecord, sent: signal.Signals, status: str
+) -> None:
     flags = ["--size", "8", "--epochs", "3", "--batch", "128", "--threads", "1", "--home", str(home.path)]
     process = subprocess.Popen([sys.executable, "-m", "pipelines.cli", "train", *flags], cwd=ROOT, text=True,
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
@@ -159,9 +162,10 @@ def test_kill_in_the_middle_resumes_to_the_same_bits(home: Home, study: Home, tr
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
+    os.kill(process.pid, sent)
     process.wait()
     run_id = resolve(home, "latest").run_id
+    assert resolve(home, "latest").status == status
     assert len(commits.epochs(home, run_id)) < 4
     training.resume(ResumeSettings(), home)
     assert predictions(home, run_id) == predictions(study, trained.run_id)
@@ -250,6 +254,27 @@ def test_one_cycle_rises_once_and_ends_at_zero() -> None:
     assert rates[-1] == 0
     assert all(np.diff(rates[: top + 1]) > 0)
     assert all(np.diff(rates[top:]) < 0)
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 5, 10, 37])
+def test_stages_cover_every_epoch_once_and_end_at_full_size(epochs: int) -> None:
+    found = stages(training.replace(TINY, epochs=epochs, grow="yes"))
+    assert [epoch for stage in found for epoch in range(stage.first, stage.last + 1)] == list(range(1, epochs + 1))
+    assert found[-1].scale == 1
+    assert stages(training.replace(TINY, epochs=epochs, grow="no")) == [Stage(1, epochs, 1.0, 1.0)]
+
+
+def test_growing_images_are_part_of_the_checkpoint(home: Home) -> None:
+    run_id = training.train(training.replace(TINY, size=32, epochs=3, grow="yes"), home)
+    data = load("digits", None, home.data, val_share=0.1, seed=0, size=32)
+    scales = []
+    for commit in commits.epochs(home, run_id):
+        model = build_model("cnn", data, 0)
+        load_model(model, training.checkpoint(home, commit))
+        scales.append(model.normalise.scale.item())
+        again = evaluate(model, data.splits["test"], "test", torch.device("cpu"))
+        assert again.accuracy == pytest.approx(commit.metrics["test_accuracy"], abs=1e-12)
+    assert scales == [1.0, 0.5, 0.75, 1.0]
 
 
 def test_orthogonal_pulls_singular_values_together_and_keeps_directions() -> None:

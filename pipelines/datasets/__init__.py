@@ -5,6 +5,7 @@ digest are the same for all.
 """
 
 import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from torch import Tensor
 from pipelines.datasets.cifar10 import load_cifar10
 from pipelines.datasets.digits import load_digits
 from pipelines.datasets.folder import load_folder
+from pipelines.datasets.names import check_text, listed, shown
 from pipelines.datasets.planted import load_planted
 from pipelines.datasets.raw import Raw, Split
 from tracking.errors import InputError
@@ -25,6 +27,7 @@ DATASETS = {
     "folder": load_folder,
     "planted": load_planted,
 }
+BUILT_IN = ("digits", "planted")
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Dataset:
     def channel_statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the training pixels per channel, [C] and [C], in 0..1."""
         images = self.splits["train"].images
-        counts = [torch.bincount(images[:, c].flatten().int(), minlength=256).double() for c in range(images.shape[1])]
+        counts = [torch.bincount(images[:, c].flatten(), minlength=256).double() for c in range(images.shape[1])]
         levels = torch.arange(256, dtype=torch.float64) / 255
         means = torch.stack([(count * levels).sum() / count.sum() for count in counts])
         squares = torch.stack([(count * levels**2).sum() / count.sum() for count in counts])
@@ -59,27 +62,38 @@ def load(name: str, path: str | None, home_data: Path, *, val_share: float, seed
     validation split, chosen by `seed`. Raises InputError on an unknown name and on bad data.
     """
     if name not in DATASETS:
-        raise InputError(f"no data set {name!r}; there are: {', '.join(DATASETS)}")
+        raise InputError(f"no data set {shown(name)}; there are: {', '.join(DATASETS)}")
+    if path and name in BUILT_IN:
+        raise InputError(
+            f"--dataset {name} needs no --data; for your own images: --dataset folder --data {shown(path)}"
+        )
     raw = DATASETS[name](path, home_data, size)
     _check(raw)
     train, val = _split(raw.train, val_share, seed)
     splits = {"train": train, "val": val, "test": raw.test}
-    return Dataset(name, raw.classes, splits, raw.flips, raw.notes, _digest(raw.classes, splits))
+    return Dataset(name, raw.classes, splits, raw.flips, (*raw.notes, *_untested(raw)), _digest(raw.classes, splits))
 
 
 def _check(raw: Raw) -> None:
     if len(raw.classes) < 2:
-        raise InputError(f"a classifier needs two classes or more; the data has {len(raw.classes)}: {raw.classes}")
-    for name, split in (("train", raw.train), ("test", raw.test)):
-        counts = torch.bincount(split.labels, minlength=len(raw.classes))
-        empty = [raw.classes[k] for k in range(len(raw.classes)) if counts[k] == 0]
-        if empty and name == "train":
-            raise InputError(f"no training image of class {', '.join(empty)}; add some or remove the class")
+        raise InputError(f"a classifier needs two classes or more; the data has only {listed(raw.classes) or 'none'}")
     if len(raw.test.labels) == 0:
-        raise InputError("the data has no test images; a study needs some to judge by")
-    least = int(torch.bincount(raw.train.labels).min())
-    if least < 2:
-        raise InputError("each class needs two training images or more, one of them to validate with")
+        raise InputError("the data has no test images; add some, a study needs them to judge by")
+    counts = _counts(raw.train, raw.classes)
+    for needed, what in ((1, "no training image"), (2, "only one training image, none would be left to validate with")):
+        if few := [name for name, count in zip(raw.classes, counts, strict=True) if count < needed]:
+            raise InputError(f"{what}: class {listed(few)}; add some or remove the class")
+    check_text((*raw.classes, *raw.train.sources, *raw.test.sources))
+
+
+def _counts(split: Split, classes: tuple[str, ...]) -> list[int]:
+    return torch.bincount(split.labels, minlength=len(classes)).tolist()
+
+
+def _untested(raw: Raw) -> list[str]:
+    counts = _counts(raw.test, raw.classes)
+    names = [name for name, count in zip(raw.classes, counts, strict=True) if count == 0]
+    return [f"no test image of class {listed(names)}"] if names else []
 
 
 def _split(split: Split, share: float, seed: int) -> tuple[Split, Split]:
@@ -95,9 +109,9 @@ def _split(split: Split, share: float, seed: int) -> tuple[Split, Split]:
 
 
 def _digest(classes: tuple[str, ...], splits: dict[str, Split]) -> str:
-    digest = hashlib.sha256(repr(classes).encode())
+    digest = hashlib.sha256(json.dumps(classes).encode())
     for name, split in splits.items():
         digest.update(f"{name} {tuple(split.images.shape)}".encode())
-        digest.update(split.images.numpy())
+        digest.update(split.images.contiguous().numpy())
         digest.update(split.labels.numpy())
     return digest.hexdigest()

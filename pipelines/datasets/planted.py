@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from pipelines.datasets.raw import Raw, Split
+from tracking.errors import InputError
 
 GLYPHS = {  # 7x7, drawn bright or dark on the background, four with like numbers of set pixels
     "cross": ["...#...", "...#...", "...#...", "#######", "...#...", "...#...", "...#..."],
@@ -17,13 +18,16 @@ GLYPHS = {  # 7x7, drawn bright or dark on the background, four with like number
     "slash": ["#.....#", ".#...#.", "..#.#..", "...#...", "..#.#..", ".#...#.", "#.....#"],
     "corner": ["#......", "#......", "#......", "#......", "#......", "#......", "#######"],
 }
-SIDE = 7
+SIDE, GAP = 7, 2  # pixels of a glyph's box, and at the least between it and the decoy's
+SMALLEST = 2 * SIDE + GAP
 DECOY = np.indices((SIDE, SIDE)).sum(axis=0) // 2 % 2  # diagonal stripes
 COUNTS = {"train": 4000, "test": 1000}
 
 
 def load_planted(path: str | None, home_data: Path, size: int | None) -> Raw:
     """Colour images [N, 3, 32, 32], the same ones every time; `truth` holds the boxes of glyph and decoy."""
+    if size and size < SMALLEST:
+        raise InputError(f"glyph and decoy do not fit into {size}x{size} pixels; give --size {SMALLEST} or more")
     train, test = (_split(name, count, size or 32) for name, count in COUNTS.items())
     return Raw(tuple(GLYPHS), train, test, flips=False)
 
@@ -52,10 +56,10 @@ def _clouds(random: np.random.Generator, size: int) -> np.ndarray:
 
 
 def _two_places(random: np.random.Generator, size: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Top left corners of glyph and decoy, their boxes at least two pixels apart."""
+    """Top left corners of glyph and decoy, their boxes at least GAP pixels apart."""
     while True:
         (a, b), (c, d) = random.integers(0, size - SIDE + 1, (2, 2)).tolist()
-        if max(abs(a - c), abs(b - d)) >= SIDE + 2:
+        if max(abs(a - c), abs(b - d)) >= SIDE + GAP:
             return (a, b), (c, d)
 
 

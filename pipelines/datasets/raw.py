@@ -1,6 +1,5 @@
-"""What a data set's own loader returns, and how files become images."""
+"""What a data set's own loader returns, and how many files become one array."""
 
-import io
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,10 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
+from pipelines.datasets.pixels import read_header, read_pixels
 from tracking.errors import InputError
+
+File = tuple[str, bytes | Path]  # name for messages, and the content or where it is
+SIDES = range(8, 1025)  # pixels a side that networks here can take
 
 
 @dataclass(frozen=True)
@@ -39,54 +41,41 @@ class Raw:
     notes: tuple[str, ...] = ()
 
 
-def decode(files: Iterable[tuple[str, bytes | Path]], size: int | None = None) -> tuple[Tensor, tuple[str, ...]]:
+def decode(files: Iterable[File], size: int | None = None) -> tuple[Tensor, tuple[str, ...]]:
     """Images [N, C, H, W], uint8, and notes on what was converted, from (name, content or path).
 
     Grey files stay grey only if all are. All images take `size` x `size` pixels, by default the most common size of
     the files. Raises InputError naming the file that cannot be read.
     """
-    images = [_open(name, content) for name, content in files]
-    if not images:
+    files = list(files)
+    if not files:
         raise InputError("the data has no images")
-    grey = all(image.mode == "L" for image in images)
-    sizes = Counter(image.size for image in images)
-    wanted = (size, size) if size else sizes.most_common(1)[0][0]
-    resized = sum(count for known, count in sizes.items() if known != wanted)
-    notes = [f"{resized} of {len(images)} images resized to {wanted[0]}x{wanted[1]}"] if resized else []
-    coloured = sum(image.mode == "L" for image in images)
-    if coloured and not grey:
-        notes.append(f"{coloured} of {len(images)} images were grey and became colour")
-    arrays = [_array(image, wanted, "L" if grey else "RGB") for image in images]
-    return torch.from_numpy(np.ascontiguousarray(np.stack(arrays))), tuple(notes)
+    headers = [read_header(*file) for file in files]
+    common = Counter(shape for shape, _ in headers).most_common(1)[0][0]
+    if not size and not all(side in SIDES for side in common):
+        raise InputError(
+            f"most images have {common[0]}x{common[1]} pixels, too {'few' if min(common) < SIDES[0] else 'many'} "
+            f"to train on; give --size, {SIDES[0]} to {SIDES[-1]}"
+        )
+    return fill(files, len(files), (size, size) if size else common, "L" if all(grey for _, grey in headers) else "RGB")
 
 
-def _open(name: str, content: bytes | Path) -> Image.Image:
+def fill(files: Iterable[File], count: int, size: tuple[int, int], mode: str) -> tuple[Tensor, tuple[str, ...]]:
+    """`count` images [N, C, H, W], uint8, of (width, height) `size` and `mode` L or RGB, and notes as from `decode`.
+
+    Files are read one by one, so that little but the result is ever in memory.
+    """
+    images = _room((count, 1 if mode == "L" else 3, *size[::-1]))
+    converted = Counter()
+    for row, (name, content) in enumerate(files):
+        images[row], remarks = read_pixels(name, content, size, mode)
+        converted.update(remarks)
+    return torch.from_numpy(images), tuple(f"{many} of {count} images {remark}" for remark, many in converted.items())
+
+
+def _room(shape: tuple[int, ...]) -> np.ndarray:
     try:
-        image = Image.open(io.BytesIO(content) if isinstance(content, bytes) else content)
-        image.load()
-    except Exception as error:  # Pillow raises whatever its decoders raise
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"cannot read image {name}: {reason}; mend or remove it") from None
-    if image.mode in ("F", "I", "I;16"):
-        return _from_numbers(name, image)
-    return image if image.mode == "L" else image.convert("L" if image.mode in ("1", "LA") else "RGB")
-
-
-def _from_numbers(name: str, image: Image.Image) -> Image.Image:
-    """Grey image of 16-bit levels, or of floats in 0..1."""
-    values = np.asarray(image, dtype=np.float64)
-    if not np.isfinite(values).all():
-        raise InputError(f"image {name} has pixels that are NaN or infinite; mend or remove it")
-    top = 1 if image.mode == "F" else 65535
-    if values.min() < 0 or values.max() > top:
-        raise InputError(f"image {name} has pixels outside 0..{top}; rescale it")
-    return Image.fromarray(np.round(values / top * 255).astype(np.uint8))
-
-
-def _array(image: Image.Image, wanted: tuple[int, int], mode: str) -> np.ndarray:
-    if image.mode != mode:
-        image = image.convert(mode)
-    if image.size != wanted:
-        image = image.resize(wanted, Image.Resampling.BILINEAR)
-    array = np.asarray(image)
-    return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+        return np.empty(shape, dtype=np.uint8)
+    except MemoryError:
+        needed = f"{np.prod(shape, dtype=float) / 1e9:.1f} GB"
+        raise InputError(f"{shape[0]} images of {shape[3]}x{shape[2]} need {needed}; give a smaller --size") from None

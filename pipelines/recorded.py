@@ -1,0 +1,52 @@
+"""What a training run's own record gives back: its settings, its data, its checkpoints; each one checked."""
+
+import json
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+from tqdm import tqdm
+
+from pipelines.datasets import Dataset, load
+from pipelines.settings import TrainSettings
+from tracking import commits
+from tracking.catalogue import RunRecord
+from tracking.commits import Commit
+from tracking.errors import InputError
+from tracking.home import Home
+
+
+def load_data(settings: TrainSettings, home: Home, digest: str | None = None) -> Dataset:
+    """The data of a training. Raises InputError if `digest` is given and the data has another."""
+    say(f"loading {settings.dataset}")
+    data = load(
+        settings.dataset, settings.data, home.data,
+        val_share=settings.val_share, seed=settings.seed, size=settings.size,
+    )  # fmt: skip
+    for note in data.notes:
+        say(f"  {note}")
+    if digest not in (None, data.digest):
+        raise InputError(
+            f"the data of {settings.dataset} has digest {data.digest[:12]}, the run was made with {digest[:12]}; "
+            "name the original with --data"
+        )
+    return data
+
+
+def recorded_settings(home: Home, record: RunRecord) -> TrainSettings:
+    """The settled settings of a training run, from its committed config.json."""
+    start = [commit for commit in commits.commits(home, record.run_id) if commit.unit == "start"]
+    if not start:
+        raise InputError(f"run {record.run_id[:8]} stopped before anything was committed; train again")
+    config = json.loads(commits.committed_file(home, start[0], "config.json").read_text())
+    names = {known.name for known in fields(TrainSettings)}
+    return TrainSettings(**{name: value for name, value in config["settings"].items() if name in names})
+
+
+def checkpoint(home: Home, commit: Commit) -> Path:
+    """The weights of a committed epoch, checked against their sha256."""
+    return commits.committed_file(home, commit, f"checkpoints/epoch_{commit.epoch:04d}.safetensors")
+
+
+def say(line: str) -> None:
+    tqdm.write(line, file=sys.stderr)

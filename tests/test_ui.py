@@ -1,0 +1,129 @@
+"""The MLflow UI of a study, in a real browser."""
+
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import pytest
+from conftest import ROOT
+
+from tracking.catalogue import resolve
+from tracking.home import Home
+
+BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(not (BROWSER and DRIVER), reason="needs chromium and chromedriver on the PATH")
+FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync", "--window-size=1600,1000")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def address(study: Home) -> Iterator[str]:
+    """What `study ui` prints, while its server runs."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "pipelines.cli", "ui", "--home", str(study.path), "--port", str(port)]
+    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        printed = server.stdout.readline().strip()
+        _wait_until_it_answers(printed, server)
+        yield printed
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def _wait_until_it_answers(printed: str, server: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            urlopen(printed.split("#")[0], timeout=5).close()
+            return
+        except (URLError, OSError):
+            assert server.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = BROWSER
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    for flag in FLAGS:
+        options.add_argument(flag)
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    yield driver
+    driver.quit()
+
+
+def see(browser, text: str, seconds: float = 30) -> None:
+    """Wait until `text` is on the page."""
+    deadline = time.monotonic() + seconds
+    while text not in (shown := browser.find_element("tag name", "body").text):
+        assert time.monotonic() < deadline, f"{text!r} is not on the page:\n{shown}"
+        time.sleep(0.2)
+
+
+def open_page(browser, address: str, path: str) -> None:
+    experiment = address.split("/runs?")[0]
+    browser.get("about:blank")  # a change behind # alone would not load the page again
+    browser.get(f"{experiment}{path}{'&' if '?' in path else '?'}workflowType=machine_learning")
+
+
+def test_printed_address_shows_the_runs_nested(study: Home, trained, address: str, browser) -> None:
+    browser.get(address)
+    see(browser, trained.name)
+    see(browser, "2 matching runs")
+    assert resolve(study, "latest", ("explain",)).name not in browser.find_element("tag name", "body").text
+    expand = browser.find_element("css selector", "[role=gridcell] button, .ag-cell button")
+    browser.execute_script("arguments[0].click()", expand)
+    see(browser, resolve(study, "latest", ("explain",)).name)
+
+
+def test_training_run_tells_its_story(trained, address: str, browser) -> None:
+    open_page(browser, address, f"/runs/{trained.run_id}")
+    for text in (
+        trained.name,
+        "Child runs",
+        "saliency-digits-cnn-0",
+        "Epoch 0 is the untrained network",
+        "test_accuracy",
+    ):
+        see(browser, text)
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"), [("train", "figures/learning_curves.png"), ("explain", "heatmaps/epoch_0003_page_01.png")]
+)
+def test_figures_are_there(study: Home, address: str, browser, kind: str, path: str) -> None:
+    open_page(browser, address, f"/runs/{resolve(study, 'latest', (kind,)).run_id}/artifacts/{path}")
+    deadline = time.monotonic() + 30
+    script = "return Math.max(0, ...[...document.images].map(image => image.naturalWidth))"
+    while browser.execute_script(script) < 800:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def test_heatmaps_share_a_key_with_a_step_slider(address: str, browser) -> None:
+    open_page(browser, address, "/runs?compareRunsMode=CHART")
+    see(browser, "heatmap/test_00000")
+
+
+def test_a_model_per_epoch_with_metrics_of_both_runs(address: str, browser) -> None:
+    open_page(browser, address, "/models")
+    for epoch in range(4):
+        see(browser, f"epoch_{epoch:04d}")
+
+
+def test_nothing_was_broken(address: str, browser) -> None:
+    severe = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    own = ("favicon", "mlflow/users/current")  # MLflow asks for an account, which only its login plug-in knows
+    assert [message for message in severe if not any(name in message for name in own)] == []
