@@ -1,6 +1,7 @@
 """Asking: the catalogue of queries and free SQL. Imports neither torch nor mlflow, so answers come quickly."""
 
 import argparse
+import os
 
 import duckdb
 
@@ -51,7 +52,11 @@ def sql(settings: SqlSettings, home: Home) -> str:
 
 
 def rebuild(settings: RebuildSettings, home: Home) -> str:
-    """Make the index again; returns where it lies."""
+    """Make the index again, with a MLflow server's runs where one is in use; returns where it lies."""
+    if os.environ.get("MLFLOW_TRACKING_URI"):
+        from tracking.remote import fetch  # brings mlflow, which asking does without
+
+        fetch(home)
     rebuild_index(home)
     return str(home.database)
 

@@ -28,7 +28,7 @@ from tracking.index import ingest
 from tracking.reading import connect
 from xai import METHODS
 
-CURATED = 8  # instances of the first epoch that get an image key of their own in MLflow
+CURATED = 8  # instances that get an image key of their own in MLflow, with a slider over epochs
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,12 @@ def _log_pictures(job: Job, run: runs.Run, epoch: int, found: Explained) -> None
     shown = heatmaps.Shown.of(split, found.instances, found.logits, found.targets, found.maps, job.data.classes)
     for number, figure in enumerate(heatmaps.pages(shown, f"{job.method}, epoch {epoch}, {job.source.name}")):
         runs.log_figure(run, figure, f"heatmaps/epoch_{epoch:04d}_page_{number + 1:02d}.png")
-    curated = next(iter(job.instances.values()))[:CURATED]
-    for row in np.flatnonzero(np.isin(found.instances, curated)):
+    for row in np.flatnonzero(np.isin(found.instances, _curated(job))):
         figure = heatmaps.single(shown, row, f"{job.method}, epoch {epoch}")
         runs.log_image(run, pixels(figure), f"heatmap/{job.settings.split}_{found.instances[row]:05d}", epoch)
+
+
+def _curated(job: Job) -> np.ndarray:
+    """The instances explained at the most epochs, the lowest IDs among equals."""
+    instances, counts = np.unique(np.concatenate(list(job.instances.values())), return_counts=True)
+    return instances[np.argsort(-counts, kind="stable")[:CURATED]]

@@ -76,7 +76,8 @@ class ExplainSettings(Checked):
     run: str = setting("latest", "run ID, unique prefix of one, run name, or latest", positional=True)
     method: tuple[str, ...] = setting(("saliency",), "explanation methods")
     epochs: str = setting("last", "last, best (highest val accuracy), all, or a list such as 0,5,10")
-    split: str = setting("test", "split the instances are in", choices=("train", "val", "test"))
+    split: str = setting("test", "split the instances are in; for train, --where sees train_seen",
+                         choices=("train", "val", "test"))  # fmt: skip
     instances: str | None = setting(None, "instance IDs, such as 0,7,42")
     count: int | None = setting(None, "the first so many instances; without any selection, 64", least=1)
     where: str | None = setting(None, 'SQL condition on predictions, such as "label = 3 and predicted = 5"')

@@ -3,11 +3,10 @@
 from dataclasses import fields
 
 import queries
-from pipelines.answers import table
 from pipelines.explain import explain
 from pipelines.settings import ExplainSettings, RunSettings, TrainSettings
 from pipelines.train import train
-from tracking.home import Home
+from tracking.home import Home, find_home
 from tracking.reading import connect
 
 
@@ -20,23 +19,37 @@ def run(settings: RunSettings, home: Home) -> str:
 
 def _summary(home: Home, trained: str, explained: list[str]) -> str:
     with connect(home) as connection:
-        accuracy = queries.run(connection, "accuracy_by_epoch", {"run_id": trained}).rows
+        accuracies = queries.run(connection, "accuracy_by_epoch", {"run_id": trained})
         pairs = queries.run(connection, "confused_pairs", {"run_id": trained, "limit": "3"})
         (name,) = connection.execute("select name from runs where run_id = ?", [trained]).fetchone()
-    last = {row[0]: row for row in accuracy}
-    flag = f" --home {home.path}"
+    flag = "" if home == find_home() else f" --home {home.path}"
     return "\n".join(
         [
             f"training run   {trained}  ({name})",
             *(f"explainer run  {run_id}" for run_id in explained),
-            "accuracy       " + ", ".join(f"{split} {row[4]:.1%}" for split, row in last.items()),
-            "",
-            "most confused in the test split:",
-            table(pairs.columns, pairs.rows),
+            f"accuracy       {_accuracy(accuracies)}",
+            *(f"confused       {line}" for line in _confused(pairs)),
             "",
             f"look   study ui{flag}",
-            f"ask    study ask{flag}                (the catalogue of questions)",
+            f"ask    study ask{flag}",
             f"       study ask hard_classes{flag}",
             f'       study explain latest --epochs all --where "predicted <> label"{flag}',
         ]
     )
+
+
+def _accuracy(answer: queries.Answer) -> str:
+    rows = (dict(zip(answer.columns, row, strict=True)) for row in answer.rows)
+    last = {row["split"]: row["accuracy"] for row in rows}  # epochs ascend
+    return f"test {last['test']:.2%}, val {last['val']:.2%}, train as seen {last['train_seen']:.2%}"
+
+
+def _confused(answer: queries.Answer) -> list[str]:
+    rows = [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
+    if not rows:
+        return ["nothing: every test image is predicted right"]
+    return [
+        f"{row['name_a']} and {row['name_b']}: {row['n']} test images "
+        f"({row['a_as_b']} {row['name_a']} as {row['name_b']}, {row['b_as_a']} {row['name_b']} as {row['name_a']})"
+        for row in rows
+    ]

@@ -42,12 +42,13 @@ def train(settings: TrainSettings, home: Home) -> str:
     data = load_data(settings, home)
     settings = settle(replace(settings, name=name), data)
     model = build_model(settings.model, data, settings.seed)
+    recipe = make_recipe(settings, data, model)
     record = runs.new_record(
         "train", name, settings.params(), dataset=data.name, data_digest=data.digest, seed=settings.seed
     )
     run = runs.start_run(home, record, {}, _note(settings, data, model))
-    training = Training(settings, data, model, make_recipe(settings, data, model), run)
     runs.log_record(run)
+    training = Training(settings, data, model, recipe, run)
     _commit_start(training)
     return _go_on(training, [])
 

@@ -115,7 +115,8 @@ select
     truth.name as class_name,
     bounds.n,
     p as accuracy,
-    greatest(centre - half, 0) as low,
+    -- at p = 0 the two are equal but for the last bits
+    round(greatest(centre - half, 0), 12) as low,
     least(centre + half, 1) as high,
     bounds.mean_confidence,
     confusions.predicted as confused_with,

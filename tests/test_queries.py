@@ -579,7 +579,7 @@ def test_dataset_overview(tiny):
 # --- random runs and a real one, against plain Python
 
 
-def check_flow(connection, rows, first, last, shown):
+def assert_flow(connection, rows, first, last, shown):
     """Nodes and links are what the definitions say, and lead the same images on."""
     classes = None if shown is None else ",".join(map(str, shown))
     values = {"from_epoch": str(first), "to_epoch": str(last), "classes": classes}
@@ -603,7 +603,7 @@ def check_flow(connection, rows, first, last, shown):
     assert +leaving == going
 
 
-def check_instances(connection, rows, first, last):
+def assert_instances(connection, rows, first, last):
     """instance_metrics of every image over a range."""
     inside = data.histories([row for row in rows if first <= row["epoch"] <= last])
     answer = records(connection, "instance_metrics", from_epoch=str(first), to_epoch=str(last))
@@ -629,7 +629,7 @@ def check_instances(connection, rows, first, last):
         assert wanted.items() <= row.items()
 
 
-def check_outcomes(connection, rows):
+def assert_outcomes(connection, rows):
     counted: dict[tuple, Counter] = {}
     for history in data.histories(rows).values():
         for before, after in pairwise(history):
@@ -644,7 +644,7 @@ def check_outcomes(connection, rows):
         assert +Counter(outcomes | {"unlabelled": row["unlabelled"]}) == counted[row["epoch"], row["next_epoch"]]
 
 
-def check_forgetting(connection, rows):
+def assert_forgetting(connection, rows):
     inside = data.histories([row for row in rows if row["epoch"] >= 1 and row["label"] is not None])
     answer = records(connection, "forgetting")
     assert {row["instance_id"] for row in answer} == set(inside)
@@ -658,7 +658,7 @@ def check_forgetting(connection, rows):
         assert row["last_forgotten"] == wanted["last_forgotten"]
 
 
-def check_hard_classes(connection, rows):
+def assert_hard_classes(connection, rows):
     """At the last epoch; forgetting from epoch 1 on."""
     answer = {row["class_id"]: row for row in records(connection, "hard_classes")}
     inside = data.histories([row for row in rows if row["epoch"] >= 1 and row["label"] is not None])
@@ -683,12 +683,12 @@ def test_random_runs_against_plain_python(seed):
     data.add_classes(connection, "tiny", data.CLASSES)
     data.insert(connection, "predictions", rows)
     for first, last, shown in [(0, FOREVER, None), (0, FOREVER, [1, 2]), (3, 8, [0]), (3, 8, [3, 0, 1, 2])]:
-        check_flow(connection, rows, first, last, shown)
-    check_instances(connection, rows, 0, FOREVER)
-    check_instances(connection, rows, 4, 9)
-    check_outcomes(connection, rows)
-    check_forgetting(connection, rows)
-    check_hard_classes(connection, rows)
+        assert_flow(connection, rows, first, last, shown)
+    assert_instances(connection, rows, 0, FOREVER)
+    assert_instances(connection, rows, 4, 9)
+    assert_outcomes(connection, rows)
+    assert_forgetting(connection, rows)
+    assert_hard_classes(connection, rows)
     scores = [row["score"] for row in records(connection, "label_suspects", limit="1000")]
     assert scores == sorted(scores, reverse=True)
     assert all(0 <= score <= 1 for score in scores)
@@ -710,18 +710,18 @@ def real():
     ("first", "last", "shown"), [(0, FOREVER, None), (20, 25, [3, 5]), (20, 25, None), (0, 61, [0])]
 )
 def test_flow_of_a_real_run(real, first, last, shown):
-    check_flow(*real, first, last, shown)
+    assert_flow(*real, first, last, shown)
 
 
 @pytest.mark.parametrize(("first", "last"), [(0, FOREVER), (20, 25), (7, 7)])
 def test_instances_of_a_real_run(real, first, last):
-    check_instances(*real, first, last)
+    assert_instances(*real, first, last)
 
 
 def test_outcomes_of_a_real_run(real):
-    check_outcomes(*real)
-    check_forgetting(*real)
-    check_hard_classes(*real)
+    assert_outcomes(*real)
+    assert_forgetting(*real)
+    assert_hard_classes(*real)
 
 
 def test_known_figures_of_a_real_run(real):

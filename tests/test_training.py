@@ -22,7 +22,7 @@ from pipelines.model import build_model
 from pipelines.optimizers import one_cycle, orthogonal
 from pipelines.predictions import Predictions, evaluate
 from pipelines.recipe import Stage, settle, stages
-from pipelines.settings import ResumeSettings
+from pipelines.settings import ResumeSettings, TrainSettings
 from tracking import commits, runs
 from tracking.catalogue import RunRecord, resolve
 from tracking.errors import InputError, RunError
@@ -261,7 +261,16 @@ def test_stages_cover_every_epoch_once_and_end_at_full_size(epochs: int) -> None
     found = stages(training.replace(TINY, epochs=epochs, grow="yes"))
     assert [epoch for stage in found for epoch in range(stage.first, stage.last + 1)] == list(range(1, epochs + 1))
     assert found[-1].scale == 1
-    assert stages(training.replace(TINY, epochs=epochs, grow="no")) == [Stage(1, epochs, 1.0, 1.0)]
+    assert stages(training.replace(TINY, epochs=epochs, grow="no")) == [Stage(1, epochs, 1.0)]
+
+
+def test_the_rate_has_a_cycle_for_the_smallest_images_and_one_for_the_rest(home: Home) -> None:
+    data = load("digits", None, home.data, val_share=0.1, seed=0, size=32)
+    recipe = training.make_recipe(settle(TrainSettings(), data), data, build_model("cnn", data, 0))
+    rates = [recipe.rate(epoch, step + 1) for epoch in range(1, 11) for step in range(recipe.steps)]
+    assert [i // recipe.steps + 1 for i, rate in enumerate(rates) if rate == 0] == [3, 10]
+    assert max(rates[: 3 * recipe.steps]) == pytest.approx(0.1, rel=0.05)
+    assert max(rates[3 * recipe.steps :]) == pytest.approx(0.1, rel=0.05)
 
 
 def test_growing_images_are_part_of_the_checkpoint(home: Home) -> None:

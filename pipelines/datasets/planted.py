@@ -15,7 +15,7 @@ from tracking.errors import InputError
 GLYPHS = {  # 7x7, drawn bright or dark on the background, four with like numbers of set pixels
     "cross": ["...#...", "...#...", "...#...", "#######", "...#...", "...#...", "...#..."],
     "ring": ["..###..", ".#...#.", "#.....#", "#.....#", "#.....#", ".#...#.", "..###.."],
-    "slash": ["#.....#", ".#...#.", "..#.#..", "...#...", "..#.#..", ".#...#.", "#.....#"],
+    "saltire": ["#.....#", ".#...#.", "..#.#..", "...#...", "..#.#..", ".#...#.", "#.....#"],
     "corner": ["#......", "#......", "#......", "#......", "#......", "#......", "#######"],
 }
 SIDE, GAP = 7, 2  # pixels of a glyph's box, and at the least between it and the decoy's
