@@ -83,7 +83,7 @@ def settle(settings: TrainSettings, data: Dataset) -> TrainSettings:
         optimizer=optimizer,
         lr=settings.lr or RATES[optimizer],
         flip=_yes(settings.flip, data.flips),
-        grow=_yes(settings.grow, own and min(images.shape[2:]) >= SMALLEST),
+        grow=_yes(settings.grow, own and data.shrinks and min(images.shape[2:]) >= SMALLEST),
     )
 
 

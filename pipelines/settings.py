@@ -52,7 +52,7 @@ class TrainSettings(Checked):
     shift: int = setting(2, "training images move up to this many pixels each way", least=0, most=64)
     flip: str = setting("auto", "mirror training images; auto: where the data set allows it",
                         choices=("auto", "yes", "no"))  # fmt: skip
-    grow: str = setting("auto", "show small images first, then larger ones; auto: for the cnn",
+    grow: str = setting("auto", "show small images first, then larger ones; auto: where the data set allows it",
                         choices=("auto", "yes", "no"))  # fmt: skip
     seed: int = setting(0, "all randomness derives from it", least=0, most=2**32 - 1)
     precision: str = setting("auto", "auto: bfloat16 where the processor computes it, else float32",

@@ -103,7 +103,7 @@ WRONG = [
     ("train --seed -1", "--seed is -1"),
     ("train --size 4", "--size is 4"),
     ("train --optimizer muo", "did you mean muon?"),
-    ("train --dataset mnist", "no data set 'mnist'; there are: digits, cifar10, folder, planted"),
+    ("train --dataset mnist", "no data set mnist; there are: digits, cifar10, folder, planted"),
     ("train --dataset cifar10 --data {tmp}", "looked for train*.parquet"),
     ("train --dataset folder", "needs --data FOLDER"),
     ("train --dataset folder --data {tmp}/nothing", "nothing"),

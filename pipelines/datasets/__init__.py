@@ -38,6 +38,7 @@ class Dataset:
     classes: tuple[str, ...]
     splits: dict[str, Split]  # train, val, test
     flips: bool  # whether a mirrored image keeps its class
+    shrinks: bool  # whether an image of half the side still shows its class
     notes: tuple[str, ...]  # what was converted on the way in
     digest: str  # sha256 over every image, label and class name
 
@@ -71,7 +72,8 @@ def load(name: str, path: str | None, home_data: Path, *, val_share: float, seed
     _check(raw)
     train, val = _split(raw.train, val_share, seed)
     splits = {"train": train, "val": val, "test": raw.test}
-    return Dataset(name, raw.classes, splits, raw.flips, (*raw.notes, *_untested(raw)), _digest(raw.classes, splits))
+    notes = (*raw.notes, *_untested(raw))
+    return Dataset(name, raw.classes, splits, raw.flips, raw.shrinks, notes, _digest(raw.classes, splits))
 
 
 def _check(raw: Raw) -> None:

@@ -43,11 +43,11 @@ def _find(folder: Path, size: int | None) -> Raw | None:
 def _from_parquet(train_files: list[Path], test_files: list[Path], size: int | None) -> Raw:
     train, notes = read_parquet(train_files, "train", len(CLASSES), size)
     test, more = read_parquet(test_files, "test", len(CLASSES), size)
-    return Raw(CLASSES, train, test, flips=True, notes=(*notes, *more))
+    return Raw(CLASSES, train, test, flips=True, shrinks=True, notes=(*notes, *more))
 
 
 def _from_batches(folder: Path, size: int | None) -> Raw:
-    return Raw(CLASSES, *read_batches(folder, size), flips=True)
+    return Raw(CLASSES, *read_batches(folder, size), flips=True, shrinks=True)
 
 
 def _where_to_put_it(looked: list[Path]) -> str:

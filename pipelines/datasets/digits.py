@@ -24,7 +24,7 @@ def load_digits(path: str | None, home_data: Path, size: int | None) -> Raw:
     everything = Split(images, labels, tuple(f"digits/{row:04d}" for row in range(len(labels))))
     for_test = _every_fourth(digits.target)
     train, test = everything.rows(np.flatnonzero(~for_test)), everything.rows(np.flatnonzero(for_test))
-    return Raw(tuple("0123456789"), train, test, flips=False)
+    return Raw(tuple("0123456789"), train, test, flips=False, shrinks=True)
 
 
 def _every_fourth(labels: np.ndarray) -> np.ndarray:

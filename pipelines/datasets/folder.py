@@ -31,7 +31,7 @@ def load_folder(path: str | None, home_data: Path, size: int | None) -> Raw:
     images, notes = decode([(str(file), file) for part in PARTS for file, _ in files[part]], size)
     border = len(files["train"])  # decoded together, so that both splits get one shape
     train, test = _split(root, images[:border], files["train"]), _split(root, images[border:], files["test"])
-    return Raw(classes, train, test, flips=True, notes=(*_unused(root, found), *notes))
+    return Raw(classes, train, test, flips=True, shrinks=False, notes=(*_unused(root, found), *notes))
 
 
 def _check_root(root: Path) -> None:

@@ -29,7 +29,7 @@ def load_planted(path: str | None, home_data: Path, size: int | None) -> Raw:
     if size and size < SMALLEST:
         raise InputError(f"glyph and decoy do not fit into {size}x{size} pixels; give --size {SMALLEST} or more")
     train, test = (_split(name, count, size or 32) for name, count in COUNTS.items())
-    return Raw(tuple(GLYPHS), train, test, flips=False)
+    return Raw(tuple(GLYPHS), train, test, flips=False, shrinks=False)  # its lines are one pixel wide
 
 
 def _split(name: str, count: int, size: int) -> Split:

@@ -38,6 +38,7 @@ class Raw:
     train: Split
     test: Split
     flips: bool  # whether a mirrored image keeps its class
+    shrinks: bool  # whether an image of half the side still shows its class
     notes: tuple[str, ...] = ()
 
 
