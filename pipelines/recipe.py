@@ -16,19 +16,21 @@ from tracking.errors import InputError
 
 BATCH, STEPS = 256, 40  # images a step, but so few that an epoch has so many steps
 RATES = {"muon": 0.1, "adam": 1e-3, "sgd": 0.1}
-# side of the images inside the network, as a part of the full one, up to a share of the epochs: small images teach
-# coarse features at a fraction of the cost
-GROWTH = ((0.3, 0.5), (0.8, 0.75), (1.0, 1.0))
+# stages of a training with growing images: until which share of the epochs, side of the images inside the network as
+# a part of the full one, and peak rate as a part of --lr. Small images teach coarse features at a fraction of the
+# cost; a cycle of its own lets every stage end with a good model
+GROWTH = ((0.3, 0.5, 1.0), (0.8, 0.75, 0.75), (1.0, 1.0, 0.5))
 SMALLEST = 32  # sides from here on have something to shrink
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Epochs that see images of one size."""
+    """Epochs that see images of one size, with one cycle of the learning rate."""
 
     first: int
     last: int
     scale: float
+    peak: float
 
 
 @dataclass(frozen=True)
@@ -51,23 +53,20 @@ class Recipe:
         return next(stage for stage in stages(self.settings) if epoch <= stage.last)
 
     def rate(self, epoch: int, step: int) -> float:
-        """Learning rate at a step of an epoch, both from 1 on.
-
-        One cycle for the smallest images, so that a good model is there early, and one for all larger ones.
-        """
-        smallest = stages(self.settings)[0]
-        first, last = (1, smallest.last) if epoch <= smallest.last else (smallest.last + 1, self.settings.epochs)
-        done = (epoch - first) * self.steps + step
-        return self.settings.lr * one_cycle(done / ((last - first + 1) * self.steps))
+        """Learning rate at a step of an epoch, both from 1 on."""
+        stage = self.stage(epoch)
+        done = (epoch - stage.first) * self.steps + step
+        share = done / ((stage.last - stage.first + 1) * self.steps)
+        return self.settings.lr * stage.peak * one_cycle(share)
 
 
 def stages(settings: TrainSettings) -> list[Stage]:
     """The stages of settled settings, those without an epoch left out; the last one always has one."""
     if settings.grow == "no":
-        return [Stage(1, settings.epochs, 1.0)]
-    ends = [min(round(share * settings.epochs), settings.epochs - 1) for share, _ in GROWTH[:-1]]
+        return [Stage(1, settings.epochs, 1.0, 1.0)]
+    ends = [min(round(share * settings.epochs), settings.epochs - 1) for share, _, _ in GROWTH[:-1]]
     spans = zip([0, *ends], [*ends, settings.epochs], GROWTH, strict=True)
-    return [Stage(start + 1, end, scale) for start, end, (_, scale) in spans if end > start]
+    return [Stage(start + 1, end, scale, peak) for start, end, (_, scale, peak) in spans if end > start]
 
 
 def settle(settings: TrainSettings, data: Dataset) -> TrainSettings:

@@ -261,16 +261,16 @@ def test_stages_cover_every_epoch_once_and_end_at_full_size(epochs: int) -> None
     found = stages(training.replace(TINY, epochs=epochs, grow="yes"))
     assert [epoch for stage in found for epoch in range(stage.first, stage.last + 1)] == list(range(1, epochs + 1))
     assert found[-1].scale == 1
-    assert stages(training.replace(TINY, epochs=epochs, grow="no")) == [Stage(1, epochs, 1.0)]
+    assert stages(training.replace(TINY, epochs=epochs, grow="no")) == [Stage(1, epochs, 1.0, 1.0)]
 
 
-def test_the_rate_has_a_cycle_for_the_smallest_images_and_one_for_the_rest(home: Home) -> None:
+def test_the_rate_has_a_cycle_for_every_size_of_images(home: Home) -> None:
     data = load("digits", None, home.data, val_share=0.1, seed=0, size=32)
     recipe = training.make_recipe(settle(TrainSettings(), data), data, build_model("cnn", data, 0))
-    rates = [recipe.rate(epoch, step + 1) for epoch in range(1, 11) for step in range(recipe.steps)]
-    assert [i // recipe.steps + 1 for i, rate in enumerate(rates) if rate == 0] == [3, 10]
-    assert max(rates[: 3 * recipe.steps]) == pytest.approx(0.1, rel=0.05)
-    assert max(rates[3 * recipe.steps :]) == pytest.approx(0.1, rel=0.05)
+    rates = np.array([[recipe.rate(epoch, step + 1) for step in range(recipe.steps)] for epoch in range(1, 11)])
+    assert [epoch + 1 for epoch in range(10) if rates[epoch, -1] == 0] == [3, 8, 10]
+    for stage, peak in ((slice(0, 3), 0.1), (slice(3, 8), 0.075), (slice(8, 10), 0.05)):
+        assert rates[stage].max() == pytest.approx(peak, rel=0.05)
 
 
 def test_growing_images_are_part_of_the_checkpoint(home: Home) -> None:
