@@ -29,12 +29,9 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill marks the run as Ctrl-C does
     try:
         _dispatch(sys.argv[1:] if arguments is None else arguments)
-    except InputError as error:
+    except (InputError, RunError) as error:
         print(f"study: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except RunError as error:
-        print(f"study: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, InputError) else 1
     except KeyboardInterrupt:
         print("study: stopped", file=sys.stderr)
         return 130

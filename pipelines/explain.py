@@ -145,7 +145,7 @@ def _explain_epoch(job: Job, run: runs.Run, epoch: int) -> None:
         columns = found.columns(run.run_id, job.source.run_id, job.settings.target)
         table = write_table(folder / f"{unit}.parquet", columns)
         commit = runs.commit(run, unit, {f"attributions/{unit}.parquet": table}, metrics, epoch)
-    models.log_explained(run, {epoch: {f"{job.method}_{key}": v for key, v in metrics.items()}}, commit.time_ms)
+    models.log_explained(run, epoch, {f"{job.method}_{key}": v for key, v in metrics.items()}, commit.time_ms)
     ingest(run.home, [run.run_id])
 
 

@@ -1,10 +1,8 @@
 """The whole study in one go, and a summary of what to look at next."""
 
-from dataclasses import fields
-
 import queries
 from pipelines.explain import explain
-from pipelines.settings import ExplainSettings, RunSettings, TrainSettings
+from pipelines.settings import ExplainSettings, RunSettings
 from pipelines.train import train
 from tracking.home import Home, find_home
 from tracking.reading import connect
@@ -12,7 +10,7 @@ from tracking.reading import connect
 
 def run(settings: RunSettings, home: Home) -> str:
     """Train, explain the last checkpoint with every method, and summarise."""
-    trained = train(TrainSettings(**{f.name: getattr(settings, f.name) for f in fields(TrainSettings)}), home)
+    trained = train(settings, home)
     explained = explain(ExplainSettings(run=trained), home)
     return _summary(home, trained, explained)
 

@@ -2,7 +2,12 @@
 
 import os
 import shutil
+import socket
+import subprocess
+import time
 from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
 
 import pytest
 
@@ -37,6 +42,25 @@ def fresh(folder: Path, empty_tracker: Path) -> Home:
     home.path.mkdir()
     shutil.copy(empty_tracker, home.mlflow_db)
     return home
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_until_it_answers(address: str, server: subprocess.Popen) -> None:
+    """Return once `address` is served; fail if the server ends or takes two minutes."""
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            urlopen(address, timeout=5).close()
+            return
+        except (URLError, OSError):
+            assert server.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
 
 
 @pytest.fixture

@@ -1,17 +1,13 @@
 """A study whose truth lies on a MLflow server, and a second home that knows nothing but its address."""
 
 import os
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import pytest
-from conftest import TINY
+from conftest import TINY, free_port, wait_until_it_answers
 
 from pipelines.ask import rebuild
 from pipelines.explain import explain
@@ -24,23 +20,13 @@ from tracking.reading import connect
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, empty_tracker: Path) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("server")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    address = f"http://127.0.0.1:{free_port()}"
     command = [sys.executable, "-m", "mlflow", "server", "--port", address.rpartition(":")[2], "--workers", "1"]
     command += ["--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", str(folder)]
     (folder / "server.db").write_bytes(empty_tracker.read_bytes())
     quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | quiet)
-    deadline = time.monotonic() + 120
-    while True:
-        try:
-            urlopen(f"{address}/health", timeout=5).close()
-            break
-        except (URLError, OSError):
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
+    wait_until_it_answers(f"{address}/health", process)
     yield address
     process.terminate()
     process.wait(20)

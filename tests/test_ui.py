@@ -1,16 +1,13 @@
 """The MLflow UI of a study, in a real browser."""
 
 import shutil
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, free_port, wait_until_it_answers
 
 from tracking.catalogue import resolve
 from tracking.home import Home
@@ -24,30 +21,16 @@ FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "-
 @pytest.fixture(scope="module")
 def address(study: Home) -> Iterator[str]:
     """What `study ui` prints, while its server runs."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "pipelines.cli", "ui", "--home", str(study.path), "--port", str(port)]
     server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         printed = server.stdout.readline().strip()
-        _wait_until_it_answers(printed, server)
+        wait_until_it_answers(printed.split("#")[0], server)
         yield printed
     finally:
         server.terminate()
         server.wait(20)
-
-
-def _wait_until_it_answers(printed: str, server: subprocess.Popen) -> None:
-    deadline = time.monotonic() + 120
-    while True:
-        try:
-            urlopen(printed.split("#")[0], timeout=5).close()
-            return
-        except (URLError, OSError):
-            assert server.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
 
 
 @pytest.fixture(scope="module")

@@ -34,14 +34,11 @@ def epoch_model(run: Run, source_run_id: str, epoch: int) -> str | None:
     return found[0].model_id if found else None
 
 
-def log_explained(run: Run, epochs: dict[int, dict[str, float]], time_ms: int) -> None:
-    """Tie an explainer run to the epochs' models it looked at, and hang its metrics on them."""
-    models = {epoch: epoch_model(run, run.record.source_run_id, epoch) for epoch in epochs}
-    known = [LoggedModelInput(model_id) for model_id in models.values() if model_id]
-    run.client.log_inputs(run.run_id, models=known)
-    for epoch, metrics in epochs.items():
-        if models[epoch]:
-            _log_metrics(run, models[epoch], epoch, metrics, time_ms)
+def log_explained(run: Run, epoch: int, metrics: dict[str, float], time_ms: int) -> None:
+    """Tie an explainer run to the model of an epoch it looked at, and hang its metrics on it."""
+    if (model_id := epoch_model(run, run.record.source_run_id, epoch)) is not None:
+        run.client.log_inputs(run.run_id, models=[LoggedModelInput(model_id)])
+        _log_metrics(run, model_id, epoch, metrics, time_ms)
 
 
 def _log_metrics(run: Run, model_id: str, epoch: int, metrics: dict[str, float], time_ms: int) -> None:

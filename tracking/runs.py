@@ -1,4 +1,4 @@
-"""Runs in MLflow: started, committed to, finished. With `models.py` the only place that talks to MLflow."""
+"""Runs in MLflow: started, committed to, finished. Only this, `models.py` and `remote.py` talk to MLflow."""
 
 import getpass
 import json
