@@ -1,31 +1,45 @@
 """Rows of table `attributions` from maps."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from torch import Tensor, nn
+
+from xai import Attribution
 
 
 @dataclass(frozen=True)
 class Explained:
-    """Maps of one method at one epoch; N instances, K classes."""
+    """Maps of one method at one epoch for one kind of target; N instances, K classes."""
 
     method: str
     epoch: int
     split: str
     instances: np.ndarray  # [N]
+    kind: str  # predicted, label, or a class
     targets: Tensor  # [N]
     logits: Tensor  # [N, K]
-    maps: Tensor  # [N, H, W]
+    attribution: Attribution  # of N maps
 
-    @property
-    def scores(self) -> Tensor:
-        return self.logits.gather(1, self.targets[:, None]).squeeze(1)
+    @classmethod
+    def joined(cls, parts: Sequence["Explained"]) -> "Explained":
+        """The same of several batches."""
+        return replace(
+            parts[0],
+            instances=np.concatenate([part.instances for part in parts]),
+            targets=torch.cat([part.targets for part in parts]),
+            logits=torch.cat([part.logits for part in parts]),
+            attribution=Attribution.joined([part.attribution for part in parts]),
+        )
 
-    def columns(self, run_id: str, source_run_id: str, target: str) -> dict:
+    def columns(self, run_id: str, source_run_id: str) -> dict:
         """Columns of table `attributions`, and the full maps."""
-        count, height, width = self.maps.shape
-        map8 = nn.functional.adaptive_avg_pool2d(self.maps[:, None], 8)  # [N, 1, 8, 8]
+        found = self.attribution
+        count, height, width = found.maps.shape
+        map8 = nn.functional.adaptive_avg_pool2d(found.maps[:, None], 8)  # [N, 1, 8, 8]
+        has_baseline = found.baseline_scores is not None
         return {
             "run_id": [run_id] * count,
             "source_run_id": [source_run_id] * count,
@@ -34,12 +48,17 @@ class Explained:
             "split": [self.split] * count,
             "instance_id": self.instances.astype(np.int32),
             "target": self.targets.numpy().astype(np.int32),
-            "target_kind": [target if target in ("predicted", "label") else "class"] * count,
-            "score": self.scores.numpy(),
-            "baseline_score": [None] * count,
-            "delta": [None] * count,
+            "target_kind": [target_kind(self.kind)] * count,
+            "score": found.scores.numpy(),
+            "baseline_score": found.baseline_scores.numpy() if has_baseline else [None] * count,
+            "delta": found.deltas.numpy() if has_baseline else [None] * count,
             "map8": map8.flatten(1).numpy(),
             "height": np.full(count, height, np.int32),
             "width": np.full(count, width, np.int32),
-            "map": self.maps.flatten(1).numpy(),
+            "map": found.maps.flatten(1).numpy(),
         }
+
+
+def target_kind(target: str) -> str:
+    """How a target is named in the tables."""
+    return target if target in ("predicted", "label") else "class"

@@ -14,7 +14,7 @@ from tracking.home import find_home
 COMMANDS = {
     "run": (known.RunSettings, "pipelines.study:run"),
     "train": (known.TrainSettings, "pipelines.train:train"),
-    "resume": (known.ResumeSettings, "pipelines.train:resume"),
+    "resume": (known.ResumeSettings, "pipelines.resume:resume"),
     "explain": (known.ExplainSettings, "pipelines.explain:explain"),
     "ask": (None, "pipelines.ask:ask"),
     "sql": (known.SqlSettings, "pipelines.ask:sql"),

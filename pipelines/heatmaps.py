@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -11,6 +12,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from pipelines.attributions import Explained
 from pipelines.datasets.raw import Split
 
 COLUMNS, ROWS = 4, 4  # instances a page
@@ -23,25 +25,29 @@ RIGHT, WRONG = "#1a1a1a", "#b00020"
 
 @dataclass(frozen=True)
 class Shown:
-    """Instances with their maps, ready to draw; N instances."""
+    """Instances with their maps, ready to draw; N instances, T targets explained for each."""
 
     instances: np.ndarray  # [N]
     images: np.ndarray  # [N, H, W, 3], 0..1
-    maps: np.ndarray  # [N, H, W]
+    maps: np.ndarray  # [N, T, H, W]
     captions: list[tuple[str, str]]  # what it is and was taken for, and the colour of that
+    explained: list[tuple[str, ...]]  # [N][T] class a map explains and its probability
+    signed: bool
 
     @classmethod
-    def of(cls, split: Split, instances: np.ndarray, logits: Tensor, targets: Tensor, maps: Tensor,
-           classes: tuple[str, ...]) -> "Shown":  # fmt: skip
-        images = split.images[instances]
+    def of(cls, split: Split, classes: tuple[str, ...], by_kind: list[Explained], signed: bool) -> "Shown":
+        first = by_kind[0]
+        images = split.images[first.instances]
         rgb = images.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy() / 255
-        rows = zip(instances, split.labels[instances].tolist(), logits.softmax(1), targets.tolist(), strict=True)
-        captions = [_caption(instance, label, p, target, classes) for instance, label, p, target in rows]
-        return cls(instances, rgb, maps.numpy(), captions)
-
-    @property
-    def signed(self) -> bool:
-        return bool((self.maps < 0).any())
+        probabilities, targets = first.logits.softmax(1), torch.stack([found.targets for found in by_kind], 1)
+        rows = zip(first.instances, split.labels[first.instances].tolist(), probabilities, strict=True)
+        captions = [_caption(instance, label, p, classes) for instance, label, p in rows]
+        explained = [
+            tuple(f"explains {_short(classes[target])}  {p[target]:.0%}" for target in own)
+            for own, p in zip(targets.tolist(), probabilities, strict=True)
+        ]
+        maps = np.stack([found.attribution.maps.numpy() for found in by_kind], 1)
+        return cls(first.instances, rgb, maps, captions, explained, signed)
 
 
 def pages(shown: Shown, title: str) -> Iterator[Figure]:
@@ -59,32 +65,35 @@ def single(shown: Shown, row: int, title: str) -> Figure:
 
 
 def _page(shown: Shown, rows: list[int], title: str) -> Figure:
-    across = min(COLUMNS, len(rows))
+    wide = 1.55 * (1 + shown.maps.shape[1])  # inches of an instance: its image and its maps
+    across = min(max(1, round(COLUMNS * 2 / (1 + shown.maps.shape[1]))), len(rows))
     down = -(-len(rows) // across)
-    width, height = 3.1 * across + 0.2, 1.85 * down + 0.85
+    width, height = max(wide * across + 0.2, 3.3), 1.85 * down + 0.85
     figure = Figure(figsize=(width, height))
     figure.text(0.1 / width, 1 - 0.22 / height, title, fontsize=9, va="center", parse_math=False)
     for place, row in enumerate(rows):
-        left = (0.1 + 3.1 * (place % across)) / width
+        left = (0.1 + wide * (place % across)) / width
         bottom = (0.5 + 1.85 * (down - 1 - place // across)) / height
-        axis = figure.add_axes((left, bottom, 3.0 / width, 1.5 / height))
+        axis = figure.add_axes((left, bottom, (wide - 0.1) / width, 1.5 / height))
         _draw(axis, shown, row)
     _colour_bar(figure, shown.signed, (0.1 / width, 0.3 / height, 1.9 / width, 0.09 / height))
     return figure
 
 
 def _draw(axis: Axes, shown: Shown, row: int) -> None:
-    image, values = shown.images[row], shown.maps[row]
-    full = full_colour(values)
-    enlarge = max(1, TILE // image.shape[0])
-    both = [image, np.ones((image.shape[0], 1, 3)), overlay(image, values, full, shown.signed)]
-    tiles = [np.kron(tile, np.ones((enlarge, enlarge if tile.shape[1] > 1 else GAP, 1))) for tile in both]
-    axis.imshow(np.concatenate(tiles, axis=1), interpolation="antialiased")
+    image, maps = shown.images[row], shown.maps[row]
+    full = full_colour(maps)  # one for all targets, so that they can be compared
+    enlarge, gap = max(1, TILE // image.shape[0]), np.ones((image.shape[0], 1, 3))
+    tiles = [image, *(tile for values in maps for tile in (gap, overlay(image, values, full, shown.signed)))]
+    large = [np.kron(tile, np.ones((enlarge, enlarge if tile.shape[1] > 1 else GAP, 1))) for tile in tiles]
+    axis.imshow(np.concatenate(large, axis=1), interpolation="antialiased")
     axis.axis("off")
     text, colour = shown.captions[row]
     axis.text(0, 1.02, text, transform=axis.transAxes, fontsize=7, color=colour, va="bottom", parse_math=False)
-    axis.text(1, -0.02, f"full colour: {full:.2g}", transform=axis.transAxes, fontsize=6, color="#555555",
-              ha="right", va="top")  # fmt: skip
+    step = (large[0].shape[1] + GAP) / sum(tile.shape[1] for tile in large)
+    for number, name in enumerate(shown.explained[row], start=1):
+        axis.text(number * step, -0.02, name, transform=axis.transAxes, fontsize=6, va="top", parse_math=False)
+    axis.text(0, -0.02, f"full colour: {full:.2g}", transform=axis.transAxes, fontsize=6, color="#555555", va="top")
 
 
 def full_colour(values: np.ndarray) -> float:
@@ -112,13 +121,9 @@ def _colour_bar(figure: Figure, signed: bool, place: tuple[float, float, float, 
     bar.ax.tick_params(labelsize=6, length=2, pad=1)
 
 
-def _caption(
-    instance: int, label: int, probabilities: Tensor, target: int, classes: tuple[str, ...]
-) -> tuple[str, str]:
+def _caption(instance: int, label: int, probabilities: Tensor, classes: tuple[str, ...]) -> tuple[str, str]:
     predicted = int(probabilities.argmax())
     text = f"#{instance}  {_short(classes[label])} → {_short(classes[predicted])} {probabilities[predicted]:.0%}"
-    if target != predicted:
-        text += f"   explained: {_short(classes[target])} {probabilities[target]:.0%}"
     return text, RIGHT if predicted == label else WRONG
 
 

@@ -4,16 +4,19 @@ import json
 import sys
 from dataclasses import fields
 from pathlib import Path
+from typing import TypeVar
 
 from tqdm import tqdm
 
 from pipelines.datasets import Dataset, load
-from pipelines.settings import TrainSettings
+from pipelines.settings import Checked, TrainSettings
 from tracking import commits
 from tracking.catalogue import RunRecord
 from tracking.commits import Commit
 from tracking.errors import InputError
 from tracking.home import Home
+
+Settings = TypeVar("Settings", bound=Checked)
 
 
 def load_data(settings: TrainSettings, home: Home, digest: str | None = None) -> Dataset:
@@ -33,14 +36,15 @@ def load_data(settings: TrainSettings, home: Home, digest: str | None = None) ->
     return data
 
 
-def recorded_settings(home: Home, record: RunRecord) -> TrainSettings:
-    """The settled settings of a training run, from its committed config.json."""
+def recorded_settings(home: Home, record: RunRecord, kind: type[Settings]) -> Settings:
+    """The settled settings of a run, from its committed config.json."""
     start = [commit for commit in commits.commits(home, record.run_id) if commit.unit == "start"]
     if not start:
-        raise InputError(f"run {record.run_id[:8]} stopped before anything was committed; train again")
+        raise InputError(f"run {record.run_id[:8]} stopped before anything was committed; start anew")
     config = json.loads(commits.committed_file(home, start[0], "config.json").read_text())
-    names = {known.name for known in fields(TrainSettings)}
-    return TrainSettings(**{name: value for name, value in config["settings"].items() if name in names})
+    names = {known.name for known in fields(kind)}
+    found = {name: value for name, value in config["settings"].items() if name in names}
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in found.items()})
 
 
 def checkpoint(home: Home, commit: Commit) -> Path:

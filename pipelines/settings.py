@@ -64,7 +64,7 @@ class TrainSettings(Checked):
 
 @dataclass(frozen=True)
 class ResumeSettings(Checked):
-    """Go on with a training run that was stopped or crashed, exactly as if it had not been. Prints the run ID."""
+    """Go on with a training or explainer run that was stopped or crashed, as if it had not been. Prints the run ID."""
 
     run: str = setting("latest", "run ID, unique prefix of one, run name, or latest", positional=True)
 
@@ -81,9 +81,15 @@ class ExplainSettings(Checked):
     instances: str | None = setting(None, "instance IDs, such as 0,7,42")
     count: int | None = setting(None, "the first so many instances; without any selection, 64", least=1)
     where: str | None = setting(None, 'SQL condition on predictions, such as "label = 3 and predicted = 5"')
-    target: str = setting("predicted", "class whose score is explained: predicted, label, a class name or ID")
+    target: tuple[str, ...] = setting(
+        (), "classes whose score is explained: predicted, label, class names or IDs; default by method"
+    )
+    samples: int | None = setting(None, "passes an image for methods that sample, default by method",
+                                  least=2, most=1_000_000)  # fmt: skip
+    layer: str | None = setting(None, "layer for methods that look at one, default the last with places")
+    seed: int = setting(0, "all randomness derives from it and the instance ID", least=0, most=2**32 - 1)
     data: str | None = setting(None, "where the data set lies now, default where it lay in training")
-    batch: int = setting(128, "images a pass", least=1, most=65_536)
+    batch: int = setting(128, "images at a time", least=1, most=65_536)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from pipelines.model import build_model
 from pipelines.predictions import Predictions, evaluate
 from pipelines.recipe import Recipe, make_recipe, settle
 from pipelines.recorded import checkpoint, load_data, recorded_settings, say
-from pipelines.settings import ResumeSettings, TrainSettings
+from pipelines.settings import TrainSettings
 from tracking import catalogue, commits, models, runs
 from tracking.commits import Commit
 from tracking.environment import environment
@@ -53,11 +53,10 @@ def train(settings: TrainSettings, home: Home) -> str:
     return _go_on(training, [])
 
 
-def resume(settings: ResumeSettings, home: Home) -> str:
+def resume(record: catalogue.RunRecord, home: Home) -> str:
     """Go on behind the last committed epoch; the result is bit for bit that of an uninterrupted training."""
-    record = catalogue.resolve(home, settings.run, ("train",))
     done = commits.epochs(home, record.run_id)
-    known = recorded_settings(home, record)
+    known = recorded_settings(home, record, TrainSettings)
     if len(done) == known.epochs + 1 and record.status == "FINISHED":
         raise InputError(f"run {record.run_id[:8]} is finished with all {known.epochs} epochs; nothing to resume")
     data = load_data(known, home, record.data_digest)

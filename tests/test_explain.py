@@ -1,27 +1,30 @@
 """Explainer jobs: the right instances, true rows, pictures under shared keys, a run that hangs where it should."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from conftest import TINY
+from torch import nn
 
-from pipelines import explain as explaining
-from pipelines import heatmaps
+from pipelines import attribute, heatmaps
 from pipelines.checkpoints import load_model
 from pipelines.datasets import load
 from pipelines.explain import explain
 from pipelines.model import build_model
 from pipelines.predictions import to_model
 from pipelines.recorded import checkpoint
+from pipelines.resume import resume
 from pipelines.selection import choose_epochs
-from pipelines.settings import ExplainSettings
+from pipelines.settings import ExplainSettings, ResumeSettings
 from pipelines.train import train
 from tracking import commits, runs
 from tracking.catalogue import RunRecord, resolve
 from tracking.errors import InputError
 from tracking.home import Home
 from tracking.reading import connect
-from xai import METHODS
+from xai import METHODS, Given
 
 
 def rows(home: Home, sql: str, *values) -> list[tuple]:
@@ -35,7 +38,7 @@ def own(tmp_path_factory, empty_tracker) -> Home:
     from conftest import fresh
 
     home = fresh(tmp_path_factory.mktemp("explain"), empty_tracker)
-    train(explaining.replace(TINY, epochs=2), home)
+    train(replace(TINY, epochs=2), home)
     return home
 
 
@@ -47,7 +50,7 @@ def test_rows_are_those_of_the_method_on_the_checkpoint(study: Home, trained: Ru
     images = to_model(data.splits["test"].images[:20], torch.device("cpu"))
     with torch.no_grad():
         logits = model.eval()(images)
-    maps = METHODS["saliency"](model, images, logits.argmax(1))
+    maps = METHODS["saliency"].explain(model, images, logits.argmax(1), Given()).maps
     sql = "select a.target, score, map8, map from attributions a join maps using (run_id, epoch, instance_id)"
     found = rows(study, f"{sql} where epoch = 3 order by instance_id")
     assert [row[0] for row in found] == logits.argmax(1).tolist()
@@ -66,7 +69,7 @@ def test_explainer_run_hangs_under_training_run_and_models(study: Home, trained:
     names = {models[known.model_id].name for known in run.inputs.model_inputs}
     assert names == {"epoch_0000", "epoch_0001", "epoch_0003"}
     [last] = [model for model in models.values() if model.name == "epoch_0003"]
-    assert {"saliency_mean_score", "test_accuracy"} <= {metric.key for metric in last.metrics}
+    assert {"saliency_mean_score", "saliency_n_zero", "test_accuracy"} <= {metric.key for metric in last.metrics}
 
 
 def test_same_image_key_at_every_epoch(study: Home) -> None:
@@ -100,7 +103,7 @@ def test_epochs_without_a_fitting_instance_are_left_out_and_said(own: Home, caps
     ("label", "label", "label"), ("7", "class", "7"), ("predicted", "predicted", "predicted"),
 ])  # fmt: skip
 def test_targets(own: Home, target: str, kind: str, expected: str) -> None:
-    [run_id] = explain(ExplainSettings(instances="3,1,400", target=target), own)
+    [run_id] = explain(ExplainSettings(instances="3,1,400", target=(target,)), own)
     sql = f"""select instance_id, target, target_kind, {expected} from attributions
               join predictions p using (epoch, split, instance_id) where attributions.run_id = ? order by all"""
     found = rows(own, sql, run_id)
@@ -148,8 +151,8 @@ def test_epochs() -> None:
         ({"where": "label = 3)"}, "."),
         ({"where": ""}, "--where is empty"),
         ({"where": "label = 99"}, "fits no instance of test at epochs"),
-        ({"target": "zebra"}, "it takes predicted, label, or a class: 0 0, 1 1"),
-        ({"target": "10"}, "it takes predicted, label, or a class"),
+        ({"target": ("zebra",)}, "it takes predicted, label, or a class: 0 0, 1 1"),
+        ({"target": ("predicted", "10")}, "it takes predicted, label, or a class"),
         ({"run": "nonsense"}, "no run 'nonsense'"),
     ],
 )
@@ -160,19 +163,88 @@ def test_wrong_input_leaves_no_run_behind(own: Home, settings: dict, message: st
     assert rows(own, "select count(*) from runs") == before
 
 
-def test_stopped_job_is_marked_and_keeps_what_was_committed(own: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stop_at_epoch_one(job, epoch):
-        if epoch == 1:
-            raise KeyboardInterrupt
-        return maps(job, epoch)
+def test_several_targets_share_what_they_have_in_common(own: Home) -> None:
+    settings = ExplainSettings(
+        method=("integrated_gradients",), target=("predicted", "label", "0"), epochs="0", count=12
+    )
+    [run_id] = explain(settings, own)
+    sql = """select target_kind, target = p.predicted, target = p.label, target = 0, map8 from attributions
+             join predictions p using (epoch, split, instance_id) where attributions.run_id = ? order by instance_id"""
+    found = rows(own, sql, run_id)
+    of_kind = {kind: [row for row in found if row[0] == kind] for kind in ("predicted", "label", "class")}
+    assert all(row[1] for row in of_kind["predicted"])
+    assert all(row[2] for row in of_kind["label"])
+    assert all(row[3] for row in of_kind["class"])
+    same = [row[4] == other[4] for row, other in zip(of_kind["predicted"], of_kind["label"], strict=True)]
+    assert same == [row[2] for row in of_kind["predicted"]]  # the same map just where the prediction is right
+    [alone] = explain(replace(settings, target=("label",)), own)
+    again = rows(own, "select map8 from attributions where run_id = ? order by instance_id", alone)
+    assert np.allclose([row[0] for row in again], [row[4] for row in of_kind["label"]], atol=1e-5)
 
-    maps = explaining._maps
-    monkeypatch.setattr(explaining, "_maps", stop_at_epoch_one)
+
+def test_methods_with_a_baseline_log_their_gap(own: Home) -> None:
+    [run_id] = explain(ExplainSettings(method=("integrated_gradients",), count=10), own)
+    sql = """select list_sum(map), score, baseline_score, delta from attributions
+             join maps using (run_id, instance_id) where run_id = ?"""
+    for total, score, baseline_score, delta in rows(own, sql, run_id):
+        assert delta == pytest.approx(total - (score - baseline_score), abs=1e-3)
+        assert abs(delta) < 0.05 * abs(score - baseline_score) + 0.01
+
+
+@pytest.mark.parametrize("stop_at", [1, 4, 5])
+def test_stopped_job_goes_on_where_it_stopped(own: Home, monkeypatch: pytest.MonkeyPatch, stop_at: int) -> None:
+    calls = []
+
+    def counted(job, epoch, found):
+        calls.append((epoch, found.tolist()))
+        if len(calls) == stop_at + 1:  # the first call tries the method out
+            raise KeyboardInterrupt
+        return explain_batch(job, epoch, found)
+
+    explain_batch = attribute._explain_batch
+    monkeypatch.setattr(attribute, "_explain_batch", counted)
+    monkeypatch.setattr(attribute, "PART", 2)
+    settings = ExplainSettings(method=("smooth_grad",), epochs="0,2", count=5, samples=3)
     with pytest.raises(KeyboardInterrupt):
-        explain(ExplainSettings(epochs="all", count=3), own)
+        explain(settings, own)
     record = resolve(own, "latest", ("explain",))
     assert record.status == "KILLED"
-    assert rows(own, "select distinct epoch from attributions where run_id = ?", record.run_id) == [(0,)]
+    (count,) = rows(own, "select count(*) from attributions where run_id = ?", record.run_id)[0]
+    assert count == [0, 5, 5][[1, 4, 5].index(stop_at)] + [0, 0, 2][[1, 4, 5].index(stop_at)]
+    made = len(calls) - 2
+    assert resume(ResumeSettings(record.run_id), own) == record.run_id
+    assert len(calls) - 2 - made == 6 - made  # nothing is computed twice
+    monkeypatch.undo()
+    [whole] = explain(settings, own)
+    sql = "select epoch, instance_id, map from maps where run_id = ? order by all"
+    assert rows(own, sql, record.run_id) == rows(own, sql, whole)
+    for key in ("n", "mean_score"):
+        [points, others] = [runs.connect(own).get_metric_history(run, key) for run in (record.run_id, whole)]
+        assert [(p.step, p.value) for p in points] == [(p.step, p.value) for p in others]
+    with pytest.raises(InputError, match="is finished; nothing to resume"):
+        resume(ResumeSettings(record.run_id), own)
+
+
+def test_a_method_that_cannot_be_right_refuses_before_a_run_is_made(home: Home) -> None:
+    train(replace(TINY, epochs=1, model="test_explain:without_places"), home)
+    with pytest.raises(InputError, match="no layer whose output is"):
+        explain(ExplainSettings(method=("saliency", "grad_cam"), count=1), home)
+    assert rows(home, "select count(*) from runs") == [(1,)]
+    [run_id] = explain(ExplainSettings(method=("expected_gradients",), count=2, samples=2), home)
+    assert rows(home, "select count(*) from maps where run_id = ?", run_id) == [(2,)]
+
+
+def without_places(num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(np.prod(image_shape), num_classes))
+
+
+def test_layers_and_their_faults(own: Home) -> None:
+    [run_id] = explain(ExplainSettings(method=("grad_cam",), count=2, layer="network.features.1"), own)
+    assert resolve(own, run_id, ("explain",)).params["layer"] == "network.features.1"
+    [run_id] = explain(ExplainSettings(method=("grad_cam",), count=2), own)
+    assert resolve(own, run_id, ("explain",)).params["layer"] == "network.features.2"
+    with pytest.raises(InputError, match="no layer 'relu'; there are: normalise, network, "):
+        explain(ExplainSettings(method=("grad_cam",), count=2, layer="relu"), own)
 
 
 def test_overlay_is_clear_at_zero_and_full_at_the_top() -> None:
@@ -193,8 +265,9 @@ def test_overlay_is_clear_at_zero_and_full_at_the_top() -> None:
 def test_pages_say_how_many_there_are() -> None:
     count = 120
     shown = heatmaps.Shown(
-        np.arange(count), np.zeros((count, 4, 4, 3)), np.zeros((count, 4, 4)), [("$x$ <b>", heatmaps.RIGHT)] * count
-    )
+        np.arange(count), np.zeros((count, 4, 4, 3)), np.zeros((count, 1, 4, 4)), [("$x$ <b>", heatmaps.RIGHT)] * count,
+        [("explains $y$ <i>",)] * count, signed=True,
+    )  # fmt: skip
     figures = list(heatmaps.pages(shown, "t"))
     titles = [figure.texts[0].get_text() for figure in figures]
     assert titles[0].endswith("instances 1 to 16 of 120")

@@ -1,10 +1,12 @@
-"""Gradients of a class score with respect to the image, without a trace left in the model."""
+"""Scores and their gradients with respect to the image, without a trace left in the model."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+
+from xai.method import PASS
 
 
 def score_gradient(model: nn.Module, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -14,6 +16,13 @@ def score_gradient(model: nn.Module, images: Tensor, targets: Tensor) -> tuple[T
         scores = model(inputs).gather(1, targets[:, None]).squeeze(1)  # [N]
         (gradient,) = torch.autograd.grad(scores.sum(), inputs)
     return gradient, scores.detach()
+
+
+def target_scores(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+    """The target logit of each image, [N], at most PASS images at a time."""
+    with frozen(model), torch.no_grad():
+        logits = torch.cat([model(part) for part in images.split(PASS)])
+    return logits.gather(1, targets[:, None]).squeeze(1)
 
 
 @contextmanager

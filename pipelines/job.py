@@ -1,0 +1,134 @@
+"""What an explainer job works on: a training run's checkpoints, data and model, found by run ID."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pipelines import hardware
+from pipelines.checkpoints import load_model
+from pipelines.datasets import Dataset
+from pipelines.model import build_model
+from pipelines.predictions import to_model
+from pipelines.recorded import checkpoint, load_data, recorded_settings, say
+from pipelines.selection import choose_epochs, choose_instances
+from pipelines.settings import ExplainSettings, TrainSettings
+from tracking import catalogue, commits
+from tracking.commits import Commit
+from tracking.errors import InputError
+from tracking.home import Home
+from tracking.reading import connect
+from xai import METHODS, Given
+from xai.cut import last_layer
+from xai.method import Refusal
+
+BACKGROUND = 200  # training images that baselines are drawn from
+CURATED = 8  # instances that get an image key of their own in MLflow, with a slider over epochs
+KINDS = ("predicted", "label")  # targets that differ from instance to instance
+
+
+@dataclass(frozen=True)
+class Source:
+    """The training run explained."""
+
+    home: Home
+    record: catalogue.RunRecord
+    data: Dataset
+    model: nn.Module
+    device: torch.device
+    epochs: dict[int, Commit]
+    instances: dict[int, np.ndarray]  # explained, by epoch
+    background: Tensor  # [B, C, H, W]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One explainer run: one method on a source."""
+
+    settings: ExplainSettings  # with epochs, targets and layer decided
+    method: str
+    source: Source
+
+    def images(self, rows: np.ndarray, split: str | None = None) -> Tensor:
+        """Images of a split (default: the one explained) as the model takes them, [N, C, H, W]."""
+        return to_model(self.source.data.splits[split or self.settings.split].images[rows], self.source.device)
+
+    def given(self, ids: np.ndarray) -> Given:
+        settings = self.settings
+        return Given(torch.from_numpy(ids), settings.seed, self.source.background, settings.samples, settings.layer)
+
+    def load(self, epoch: int) -> None:
+        """Put an epoch's weights into the model."""
+        load_model(self.source.model, checkpoint(self.source.home, self.source.epochs[epoch]))
+
+    def curated(self) -> np.ndarray:
+        """The instances explained at the most epochs, the lowest IDs among equals."""
+        instances, counts = np.unique(np.concatenate(list(self.source.instances.values())), return_counts=True)
+        return instances[np.argsort(-counts, kind="stable")[:CURATED]]
+
+
+def open_source(settings: ExplainSettings, home: Home) -> Source:
+    """Everything the settings name, checked before any run is started."""
+    record = catalogue.resolve(home, settings.run, ("train",))
+    done = {commit.epoch: commit for commit in commits.epochs(home, record.run_id)}
+    trained = recorded_settings(home, record, TrainSettings)
+    trained = replace(trained, data=settings.data or trained.data)
+    chosen = _instances(settings, home, record, choose_epochs(settings.epochs, list(done.values())))
+    data = load_data(trained, home, record.data_digest)
+    for target in settings.target:
+        target_class(target, data.classes)
+    device = hardware.use(replace(trained, device=trained.device if torch.cuda.is_available() else "cpu"))
+    model = build_model(trained.model, data, trained.seed).to(device)
+    used = {epoch: done[epoch] for epoch in chosen}
+    return Source(home, record, data, model, device, used, chosen, _background(data, settings.seed, device))
+
+
+def make_job(settings: ExplainSettings, method: str, source: Source) -> Job:
+    """The job of one method, with what the settings leave open decided, so that the record says it all."""
+    targets = settings.target or METHODS[method].targets
+    layer = settings.layer or (_default_layer(source) if METHODS[method].looks_at_a_layer else None)
+    epochs = ",".join(map(str, source.epochs))
+    return Job(replace(settings, method=(method,), epochs=epochs, target=targets, layer=layer), method, source)
+
+
+def target_class(target: str, classes: tuple[str, ...]) -> int | None:
+    """class_id of a target given as class name or ID; None for predicted and label."""
+    if target in KINDS:
+        return None
+    if target in classes:
+        return classes.index(target)
+    if target.isascii() and target.isdigit() and int(target) < len(classes):
+        return int(target)
+    names = ", ".join(f"{number} {name}" for number, name in enumerate(classes))
+    raise InputError(f"--target is {target!r}; it takes predicted, label, or a class: {names}")
+
+
+def _instances(
+    settings: ExplainSettings, home: Home, source: catalogue.RunRecord, epochs: list[int]
+) -> dict[int, np.ndarray]:
+    """Instances by epoch; epochs at which none fits are left out and named."""
+    with connect(home) as connection:
+        sql = "select count(*) from instances where run_id = ? and split = ?"
+        (count,) = connection.execute(sql, [source.run_id, settings.split]).fetchone()
+        chosen = {e: choose_instances(settings, connection, source.run_id, e, count) for e in epochs}
+    found = {epoch: instances for epoch, instances in chosen.items() if len(instances)}
+    if not found:
+        raise InputError(f"--where {settings.where!r} fits no instance of {settings.split} at epochs {epochs}")
+    if empty := [epoch for epoch in epochs if epoch not in found]:
+        say(f"no instance fits --where at epoch {', '.join(map(str, empty))}; left out")
+    return found
+
+
+def _background(data: Dataset, seed: int, device: torch.device) -> Tensor:
+    images = data.splits["train"].images
+    drawn = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:BACKGROUND]
+    return to_model(images[drawn], device)
+
+
+def _default_layer(source: Source) -> str:
+    """Decided on the untrained network, which sees images in full size, so that it is the same at every epoch."""
+    try:
+        return last_layer(source.model, source.background[:8])
+    except Refusal as refusal:
+        raise InputError(str(refusal)) from None

@@ -1,0 +1,14 @@
+"""Go on with a run that was stopped or crashed, whatever its kind."""
+
+from pipelines import explain, train
+from pipelines.settings import ResumeSettings
+from tracking import catalogue
+from tracking.home import Home
+
+KINDS = {"train": train.resume, "explain": explain.resume}
+
+
+def resume(settings: ResumeSettings, home: Home) -> str:
+    """The run ID, once its last unit is committed."""
+    record = catalogue.resolve(home, settings.run, tuple(KINDS))
+    return KINDS[record.kind](record, home)

@@ -1,0 +1,48 @@
+"""Expected gradients: integrated gradients from many real images as baselines, none of which need be neutral.
+
+Erion et al. 2021, arXiv 1906.10670, equation 3; the estimate behind shap's GradientExplainer. Property: a map sums to
+the score minus the mean score of the background, up to sampling error; on a linear model it is w (x - mean).
+"""
+
+import torch
+from torch import Tensor, nn
+
+from xai.gradient import score_gradient, target_scores
+from xai.method import NOTHING, PASS, Attribution, Given
+
+SAMPLES = 200
+
+
+def expected_gradients(model: nn.Module, images: Tensor, targets: Tensor, given: Given = NOTHING) -> Attribution:
+    """Mean over baselines b and shares a of (x - b) times the gradient at b + a (x - b): [N, H, W], signed, in logits.
+
+    Baselines are drawn without replacement as long as there are any, shares one from each of as many equal parts
+    of 0..1: both leave the mean as it is and take from its error. The baseline score is that of the baselines drawn.
+    """
+    background = given.backgrounds(images)
+    by_target = {
+        int(target): target_scores(model, background, target.expand(len(background))) for target in targets.unique()
+    }
+    maps, baseline_scores = [], []
+    for row, (image, target) in enumerate(zip(images, targets, strict=True)):
+        drawn, shares = _draw(len(background), given, row)
+        maps.append(_one(model, image, target, background[drawn], shares.to(image)))
+        baseline_scores.append(by_target[int(target)][drawn].mean())
+    return Attribution(torch.stack(maps), target_scores(model, images, targets), torch.stack(baseline_scores))
+
+
+def _draw(count: int, given: Given, row: int) -> tuple[Tensor, Tensor]:
+    """Rows of the background [S] and shares of the way from them to the image [S]."""
+    random, samples = given.random(row), given.samples or SAMPLES
+    rounds = [torch.randperm(count, generator=random) for _ in range(-(-samples // count))]
+    parts = torch.randperm(samples, generator=random) + torch.rand(samples, generator=random)
+    return torch.cat(rounds)[:samples], parts / samples
+
+
+def _one(model: nn.Module, image: Tensor, target: Tensor, baselines: Tensor, shares: Tensor) -> Tensor:
+    total = torch.zeros_like(image)
+    for start, share in zip(baselines.split(PASS), shares.split(PASS), strict=True):
+        points = start + share.view(-1, 1, 1, 1) * (image - start)  # [S, C, H, W]
+        gradient, _ = score_gradient(model, points, target.expand(len(points)))
+        total += ((image - start) * gradient).sum(0)
+    return total.sum(0) / len(baselines)  # [H, W]

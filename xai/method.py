@@ -1,0 +1,92 @@
+"""What every explanation method is given and what it gives back."""
+
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+PASS = 128  # images a pass at the most; larger batches are slower on a processor and take more memory
+
+
+class Refusal(ValueError):
+    """The method cannot be right for this model or input; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a method may use beside model, images and targets. Everything has a default."""
+
+    ids: Tensor | None = None  # [N] instance IDs, from which all randomness derives; default 0..N-1
+    seed: int = 0
+    background: Tensor | None = None  # [B, C, H, W] images to draw baselines from; default one grey image
+    samples: int | None = None  # passes an image of the methods that sample; default by method
+    layer: str | None = None  # name of the layer for methods that look at one; default the last spatial one
+
+    def random(self, row: int) -> torch.Generator:
+        """Randomness of one instance, the same in whatever batch it comes."""
+        instance = row if self.ids is None else int(self.ids[row])
+        return torch.Generator().manual_seed(zlib.crc32(f"{self.seed} {instance}".encode()))
+
+    def backgrounds(self, images: Tensor) -> Tensor:
+        """The background images [B, C, H, W], where `images` are."""
+        if self.background is None:
+            return torch.full_like(images[:1], 0.5)
+        return self.background.to(images)
+
+    def baseline(self, images: Tensor) -> Tensor:
+        """One image that says nothing: the background's mean colour, [C, H, W]."""
+        background = self.backgrounds(images)
+        return background.mean(dim=(0, 2, 3))[:, None, None].expand(background.shape[1:])
+
+
+NOTHING = Given()  # every default
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """Maps of N images; scores are logits of the target class."""
+
+    maps: Tensor  # [N, H, W]
+    scores: Tensor  # [N]
+    baseline_scores: Tensor | None = None  # [N]; None for methods without a baseline
+
+    @classmethod
+    def joined(cls, parts: Sequence["Attribution"]) -> "Attribution":
+        """The maps of several batches, one after the other."""
+        columns = zip(*(part.parts for part in parts), strict=True)
+        return cls(*(None if column[0] is None else torch.cat(column) for column in columns))
+
+    def replaced(self, rows: Tensor, others: "Attribution") -> "Attribution":
+        """These maps with `others` at `rows`, [N], true where replaced."""
+        return Attribution(
+            *(
+                None if old is None else old.masked_scatter(rows.view(-1, *[1] * (old.ndim - 1)), new)
+                for old, new in zip(self.parts, others.parts, strict=True)
+            )
+        )
+
+    def cpu(self) -> "Attribution":
+        return Attribution(*(part if part is None else part.cpu() for part in self.parts))
+
+    @property
+    def parts(self) -> tuple[Tensor | None, ...]:
+        return self.maps, self.scores, self.baseline_scores
+
+    @property
+    def deltas(self) -> Tensor | None:
+        """Completeness gap [N]: sum of the map minus what it should be, score - baseline score."""
+        if self.baseline_scores is None:
+            return None
+        return self.maps.sum(dim=(1, 2)) - (self.scores - self.baseline_scores)
+
+
+@dataclass(frozen=True)
+class Method:
+    """An entry of the registry."""
+
+    explain: Callable[[nn.Module, Tensor, Tensor, Given], Attribution]
+    signed: bool  # whether maps speak for (positive) and against (negative) the target
+    targets: tuple[str, ...] = ("predicted",)  # explained by default
+    looks_at_a_layer: bool = False
