@@ -98,10 +98,14 @@ def _commit_part(job: Job, run: runs.Run, part: str, batches: list[list[Explaine
     _log_pictures(job, run, by_kind, pages=pages)
     columns = [found.columns(run.run_id, job.source.record.run_id) for found in by_kind]
     with runs.staging() as folder:
-        table = {name: [value for some in columns for value in some[name]] for name in columns[0]}
+        table = {name: _one_after_the_other([some[name] for some in columns]) for name in columns[0]}
         file = write_table(folder / f"{part}.parquet", table)
         runs.commit(run, part, {f"attributions/{part}.parquet": file}, {}, by_kind[0].epoch)
     ingest(run.home, [run.run_id])
+
+
+def _one_after_the_other(parts: list) -> list | np.ndarray:
+    return np.concatenate(parts) if isinstance(parts[0], np.ndarray) else [value for part in parts for value in part]
 
 
 def _log_pictures(job: Job, run: runs.Run, by_kind: list[Explained], *, pages: bool) -> None:
@@ -118,11 +122,7 @@ def _log_pictures(job: Job, run: runs.Run, by_kind: list[Explained], *, pages: b
 
 def _finish_epoch(job: Job, run: runs.Run, epoch: int, unit: str) -> None:
     """The epoch's summary, as metrics of the run and of the epoch's model."""
-    with connect(run.home) as connection:
-        answer = queries.run(connection, "attribution_summary", {"run_id": run.run_id})
-    rows = [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
-    kind = target_kind(job.settings.target[0])
-    [row] = [row for row in rows if (row["epoch"], row["target_kind"]) == (epoch, kind)]
+    row = _summary(job, run, epoch)
     metrics = {key: float(value) for key, value in row.items() if key in SUMMARY and value is not None}
     commit = runs.commit(run, unit, {}, metrics, epoch)
     models.log_explained(run, epoch, {f"{job.method}_{key}": value for key, value in metrics.items()}, commit.time_ms)
@@ -131,3 +131,13 @@ def _finish_epoch(job: Job, run: runs.Run, epoch: int, unit: str) -> None:
         say(f"{job.method}, epoch {epoch}: {wide} of {row['n']} maps miss the score's rise by over 1 % (column delta)")
     if zero := row["n_zero"]:
         say(f"{job.method}, epoch {epoch}: {zero} of {row['n']} maps are zero everywhere")
+
+
+def _summary(job: Job, run: runs.Run, epoch: int) -> dict:
+    """The epoch's row of the question `explained`, for the first kind of target."""
+    with connect(run.home) as connection:
+        answer = queries.run(connection, "explained", {"run_id": job.source.record.run_id})
+    rows = [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
+    wanted = (run.run_id, epoch, target_kind(job.settings.target[0]))
+    [row] = [row for row in rows if (row["explainer_run_id"], row["epoch"], row["target_kind"]) == wanted]
+    return row

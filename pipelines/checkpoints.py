@@ -1,4 +1,4 @@
-"""Weights and optimizer state as safetensors files: numbers only, nothing that could run."""
+"""Weights and training state as safetensors files: numbers only, nothing that could run."""
 
 from pathlib import Path
 
@@ -24,24 +24,30 @@ def load_model(model: nn.Module, path: Path) -> None:
         raise InputError(f"checkpoint {path} does not fit the model: {reason}") from None
 
 
-def save_optimizers(optimizers: list[torch.optim.Optimizer], path: Path) -> Path:
-    """All state that changes: momenta and step counts. Learning rates follow from the step number."""
-    save_file(
-        {
-            f"{number}.{parameter}.{key}": value.contiguous()
-            for number, optimizer in enumerate(optimizers)
-            for parameter, state in optimizer.state_dict()["state"].items()
-            for key, value in state.items()
-        },
-        path,
-    )
+def save_state(model: nn.Module, optimizers: list[torch.optim.Optimizer], path: Path) -> Path:
+    """What changes in training beside the checkpoint: the weights of the moment, momenta and step counts.
+
+    Learning rates follow from the step number.
+    """
+    state = {f"model.{name}": value.contiguous() for name, value in model.state_dict().items()}
+    for number, optimizer in enumerate(optimizers):
+        for parameter, known in optimizer.state_dict()["state"].items():
+            state |= {f"{number}.{parameter}.{key}": value.contiguous() for key, value in known.items()}
+    save_file(state, path)
     return path
 
 
-def load_optimizers(optimizers: list[torch.optim.Optimizer], path: Path) -> None:
+def load_state(model: nn.Module, optimizers: list[torch.optim.Optimizer], path: Path) -> None:
+    """Put back what `save_state` saved."""
+    known, weights = load_file(path), {}
     states: list[dict] = [optimizer.state_dict() for optimizer in optimizers]
-    for name, value in load_file(path).items():
-        number, parameter, key = name.split(".", 2)
-        states[int(number)]["state"].setdefault(int(parameter), {})[key] = value
+    for name, value in known.items():
+        first, rest = name.split(".", 1)
+        if first == "model":
+            weights[rest] = value
+        else:
+            parameter, key = rest.split(".", 1)
+            states[int(first)]["state"].setdefault(int(parameter), {})[key] = value
+    model.load_state_dict(weights)
     for optimizer, state in zip(optimizers, states, strict=True):
         optimizer.load_state_dict(state)

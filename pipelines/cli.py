@@ -16,6 +16,7 @@ COMMANDS = {
     "train": (known.TrainSettings, "pipelines.train:train"),
     "resume": (known.ResumeSettings, "pipelines.resume:resume"),
     "explain": (known.ExplainSettings, "pipelines.explain:explain"),
+    "label-concept": (known.LabelSettings, "pipelines.label:label_concept"),
     "ask": (None, "pipelines.ask:ask"),
     "sql": (known.SqlSettings, "pipelines.ask:sql"),
     "rebuild": (known.RebuildSettings, "pipelines.ask:rebuild"),

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from pipelines.augment import cut
+from pipelines.augment import cut, mirrored
+from pipelines.averaging import average
 from pipelines.hardware import autocast
 from pipelines.predictions import Predictions, to_model
 from pipelines.recipe import Recipe
@@ -21,14 +22,17 @@ def train_epoch(model: nn.Module, recipe: Recipe, epoch: int) -> Predictions:
     random = torch.Generator().manual_seed(_epoch_seed(settings.seed, epoch))
     torch.manual_seed(_epoch_seed(settings.seed, -epoch))  # dropout
     order = torch.randperm(len(recipe.labels), generator=random)
-    model.normalise.scale.fill_(recipe.stage(epoch).scale)
+    for network in (model, recipe.mean):
+        network.normalise.scale.fill_(recipe.scale(epoch))
     model.train()
+    turned = mirrored(len(order), settings.seed, epoch) if settings.flip == "yes" else None
     seen = []
     batches = tqdm(order.tensor_split(recipe.steps), f"epoch {epoch}", leave=False, disable=None, unit="step")
     for step, rows in enumerate(batches):
-        images = cut(recipe.padded, rows, settings.shift, settings.flip == "yes", random)
-        rate = recipe.rate(epoch, step + 1)
-        seen.append(_step(model, recipe, rate, to_model(images, recipe.device), recipe.labels[rows]))
+        images = cut(recipe.padded, rows, settings.shift, None if turned is None else turned[rows], random)
+        done = (epoch - 1) * recipe.steps + step + 1
+        seen.append(_step(model, recipe, recipe.rate(done), to_model(images, recipe.device), recipe.labels[rows]))
+        average(recipe.mean, model, settings.average, done)
     logits = torch.cat(seen)[order.argsort()]
     return Predictions("train_seen", torch.arange(len(order)), recipe.labels, logits)
 

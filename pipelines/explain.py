@@ -2,7 +2,7 @@
 
 from types import ModuleType
 
-from pipelines import attribute
+from pipelines import attribute, concepts
 from pipelines.job import Job, make_job, open_source
 from pipelines.recorded import recorded_settings, say
 from pipelines.settings import ExplainSettings
@@ -12,13 +12,14 @@ from tracking.errors import InputError
 from tracking.files import write_json
 from tracking.home import Home
 from tracking.index import ingest
-from xai import METHODS
+from xai import CONCEPT_METHODS, METHODS
 
 
 def explain(settings: ExplainSettings, home: Home) -> list[str]:
     """Explain a training run's predictions; the IDs of the explainer runs, one per method."""
-    if unknown := [name for name in settings.method if name not in METHODS]:
-        raise InputError(f"no method {unknown[0]!r}; there are: {', '.join(METHODS)}")
+    known = (*METHODS, *CONCEPT_METHODS)
+    if unknown := [name for name in settings.method if name not in known]:
+        raise InputError(f"no method {unknown[0]!r}; there are: {', '.join(known)}")
     source = open_source(settings, home)
     jobs = [make_job(settings, method, source) for method in settings.method]
     for job in jobs:  # before the first run is started, so that nothing is left of what cannot be done
@@ -37,7 +38,7 @@ def resume(record: catalogue.RunRecord, home: Home) -> str:
 
 def steps(job: Job) -> ModuleType:
     """The module that does a job's epochs."""
-    return attribute
+    return concepts if job.method in CONCEPT_METHODS else attribute
 
 
 def _start(job: Job, home: Home) -> runs.Run:

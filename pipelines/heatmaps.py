@@ -51,8 +51,8 @@ class Shown:
 
 
 def pages(shown: Shown, title: str) -> Iterator[Figure]:
-    """Figures of up to 16 instances each: image and heatmap side by side, right predictions black, wrong ones red."""
-    count, each = len(shown.instances), COLUMNS * ROWS
+    """Figures of up to 16 instances: image and heatmaps side by side, right predictions black, wrong ones red."""
+    count, each = len(shown.instances), ROWS * _across(shown)
     for start in range(0, min(count, each * PAGES), each):
         rows = range(start, min(start + each, count))
         part = f"instances {start + 1} to {rows[-1] + 1} of {count}" if count > 1 else ""
@@ -64,9 +64,14 @@ def single(shown: Shown, row: int, title: str) -> Figure:
     return _page(shown, [row], title)
 
 
+def _across(shown: Shown) -> int:
+    """Instances beside each other, so that a page has about COLUMNS images with a map each."""
+    return max(1, round(COLUMNS * 2 / (1 + shown.maps.shape[1])))
+
+
 def _page(shown: Shown, rows: list[int], title: str) -> Figure:
     wide = 1.55 * (1 + shown.maps.shape[1])  # inches of an instance: its image and its maps
-    across = min(max(1, round(COLUMNS * 2 / (1 + shown.maps.shape[1]))), len(rows))
+    across = min(_across(shown), len(rows))
     down = -(-len(rows) // across)
     width, height = max(wide * across + 0.2, 3.3), 1.85 * down + 0.85
     figure = Figure(figsize=(width, height))

@@ -19,7 +19,7 @@ from tracking.commits import Commit
 from tracking.errors import InputError
 from tracking.home import Home
 from tracking.reading import connect
-from xai import METHODS, Given
+from xai import CONCEPT_METHODS, METHODS, Given
 from xai.cut import last_layer
 from xai.method import Refusal
 
@@ -86,8 +86,10 @@ def open_source(settings: ExplainSettings, home: Home) -> Source:
 
 def make_job(settings: ExplainSettings, method: str, source: Source) -> Job:
     """The job of one method, with what the settings leave open decided, so that the record says it all."""
-    targets = settings.target or METHODS[method].targets
-    layer = settings.layer or (_default_layer(source) if METHODS[method].looks_at_a_layer else None)
+    by_concepts = method in CONCEPT_METHODS
+    targets = settings.target or (("label",) if by_concepts else METHODS[method].targets)
+    needs_layer = by_concepts or METHODS[method].looks_at_a_layer
+    layer = settings.layer or (_default_layer(source) if needs_layer else None)
     epochs = ",".join(map(str, source.epochs))
     return Job(replace(settings, method=(method,), epochs=epochs, target=targets, layer=layer), method, source)
 

@@ -1,5 +1,6 @@
 """How a training goes: everything left open is settled once, before the first epoch, and recorded with the run."""
 
+import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,21 +17,10 @@ from tracking.errors import InputError
 
 BATCH, STEPS = 256, 40  # images a step, but so few that an epoch has so many steps
 RATES = {"muon": 0.1, "adam": 1e-3, "sgd": 0.1}
-# stages of a training with growing images: until which share of the epochs, side of the images inside the network as
-# a part of the full one, and peak rate as a part of --lr. Small images teach coarse features at a fraction of the
-# cost; a cycle of its own lets every stage end with a good model
-GROWTH = ((0.3, 0.5, 1.0), (0.8, 0.75, 0.75), (1.0, 1.0, 0.5))
+# side of the images inside the network, as a part of the full one, until which share of the epochs: small images teach
+# coarse features at a fraction of the cost
+GROWTH = ((0.3, 0.5), (0.8, 0.75), (1.0, 1.0))
 SMALLEST = 32  # sides from here on have something to shrink
-
-
-@dataclass(frozen=True)
-class Stage:
-    """Epochs that see images of one size, with one cycle of the learning rate."""
-
-    first: int
-    last: int
-    scale: float
-    peak: float
 
 
 @dataclass(frozen=True)
@@ -42,31 +32,30 @@ class Recipe:
     padded: Tensor  # training images with a margin to shift into, [N, H, W, C], uint8
     labels: Tensor  # [N]
     optimizers: list[torch.optim.Optimizer]
+    mean: nn.Module  # running mean of the model: what is evaluated and kept
 
     @property
     def steps(self) -> int:
         """Steps an epoch; batches differ by one image at most, so that none is left with a single one."""
         return max(1, round(len(self.labels) / self.settings.batch))
 
-    def stage(self, epoch: int) -> Stage:
-        """The stage of an epoch from 1 on."""
-        return next(stage for stage in stages(self.settings) if epoch <= stage.last)
+    def scale(self, epoch: int) -> float:
+        """Side of the images of an epoch from 1 on, as a part of the full one."""
+        return scales(self.settings)[epoch - 1]
 
-    def rate(self, epoch: int, step: int) -> float:
-        """Learning rate at a step of an epoch, both from 1 on."""
-        stage = self.stage(epoch)
-        done = (epoch - stage.first) * self.steps + step
-        share = done / ((stage.last - stage.first + 1) * self.steps)
-        return self.settings.lr * stage.peak * one_cycle(share)
+    def rate(self, step: int) -> float:
+        """Learning rate at a step from 1 on, counted over all epochs."""
+        return self.settings.lr * one_cycle(step / (self.settings.epochs * self.steps))
 
 
-def stages(settings: TrainSettings) -> list[Stage]:
-    """The stages of settled settings, those without an epoch left out; the last one always has one."""
+def scales(settings: TrainSettings) -> list[float]:
+    """Side of the images by epoch, as a part of the full one; the last epoch always sees whole images."""
     if settings.grow == "no":
-        return [Stage(1, settings.epochs, 1.0, 1.0)]
-    ends = [min(round(share * settings.epochs), settings.epochs - 1) for share, _, _ in GROWTH[:-1]]
-    spans = zip([0, *ends], [*ends, settings.epochs], GROWTH, strict=True)
-    return [Stage(start + 1, end, scale, peak) for start, end, (_, scale, peak) in spans if end > start]
+        return [1.0] * settings.epochs
+    ends = [min(round(share * settings.epochs), settings.epochs - 1) for share, _ in GROWTH[:-1]]
+    grown = [[scale] * (end - start) for start, end, (_, scale) in
+             zip([0, *ends], [*ends, settings.epochs], GROWTH, strict=True)]  # fmt: skip
+    return [scale for stage in grown for scale in stage]
 
 
 def settle(settings: TrainSettings, data: Dataset) -> TrainSettings:
@@ -92,18 +81,19 @@ def make_recipe(settings: TrainSettings, data: Dataset, model: nn.Module) -> Rec
     train = data.splits["train"]
     _check_sizes(settings, model, train.images[:2])
     optimizers = make_optimizers(model.to(device), settings.optimizer, settings.lr, settings.weight_decay)
-    return Recipe(settings, device, pad(train.images, settings.shift), train.labels, optimizers)
+    padded = pad(train.images, settings.shift)
+    return Recipe(settings, device, padded, train.labels, optimizers, copy.deepcopy(model))
 
 
 def _check_sizes(settings: TrainSettings, model: nn.Module, images: Tensor) -> None:
     """Raise InputError if the model does not take images of a stage's size."""
-    for stage in stages(settings):
-        model.normalise.scale.fill_(stage.scale)
+    for scale in sorted(set(scales(settings))):
+        model.normalise.scale.fill_(scale)
         try:
             with torch.no_grad():
                 model.eval()(images.float() / 255)
         except RuntimeError as error:
-            side = round(min(images.shape[2:]) * stage.scale)
+            side = round(min(images.shape[2:]) * scale)
             reason = str(error).splitlines()[0]
             raise InputError(f"the model does not take images of {side} pixels ({reason}); try --grow no") from None
     model.normalise.scale.fill_(1.0)

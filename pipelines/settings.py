@@ -54,6 +54,8 @@ class TrainSettings(Checked):
                         choices=("auto", "yes", "no"))  # fmt: skip
     grow: str = setting("auto", "show small images first, then larger ones; auto: where the data set allows it",
                         choices=("auto", "yes", "no"))  # fmt: skip
+    average: float = setting(0.98, "decay of the running mean of the weights, which is the model kept; 0: none",
+                             least=0, most=0.9999)  # fmt: skip
     seed: int = setting(0, "all randomness derives from it", least=0, most=2**32 - 1)
     precision: str = setting("auto", "auto: bfloat16 where the processor computes it, else float32",
                              choices=("auto", "float32", "bfloat16"))  # fmt: skip
@@ -86,10 +88,22 @@ class ExplainSettings(Checked):
     )
     samples: int | None = setting(None, "passes an image for methods that sample, default by method",
                                   least=2, most=1_000_000)  # fmt: skip
+    concepts: int | None = setting(None, "number of concepts ice looks for, default chosen by the data",
+                                   least=1, most=1000)  # fmt: skip
     layer: str | None = setting(None, "layer for methods that look at one, default the last with places")
     seed: int = setting(0, "all randomness derives from it and the instance ID", least=0, most=2**32 - 1)
     data: str | None = setting(None, "where the data set lies now, default where it lay in training")
     batch: int = setting(128, "images at a time", least=1, most=65_536)
+
+
+@dataclass(frozen=True)
+class LabelSettings(Checked):
+    """Give a concept a name; later runs that find the same direction take it over. Prints the concept's key."""
+
+    run: str = setting(MISSING, "explainer run of method ice: ID, unique prefix, name, or latest", positional=True)
+    concept: str = setting(MISSING, "concept_id, or the beginning of its concept_key", positional=True)
+    label: str = setting(MISSING, 'the name, such as "wheels"', positional=True)
+    epoch: int | None = setting(None, "epoch of the concept, default the run's last", least=0)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from pipelines import figures
-from pipelines.checkpoints import load_model, load_optimizers, save_model, save_optimizers
+from pipelines.checkpoints import load_model, load_state, save_model, save_state
 from pipelines.datasets import Dataset
 from pipelines.epoch import train_epoch
 from pipelines.model import build_model
@@ -30,7 +30,7 @@ class Training:
 
     settings: TrainSettings  # settled
     data: Dataset
-    model: nn.Module
+    model: nn.Module  # with the weights of the moment
     recipe: Recipe
     run: runs.Run
 
@@ -63,8 +63,8 @@ def resume(record: catalogue.RunRecord, home: Home) -> str:
     model = build_model(known.model, data, known.seed)
     recipe = make_recipe(known, data, model)
     if done:
-        load_model(model, checkpoint(home, done[-1]))
-        load_optimizers(recipe.optimizers, commits.committed_file(home, done[-1], _state(done[-1].epoch)))
+        load_model(recipe.mean, checkpoint(home, done[-1]))
+        load_state(model, recipe.optimizers, commits.committed_file(home, done[-1], _state(done[-1].epoch)))
     run = runs.reopen_run(home, record)
     for commit in done:  # a crash may have come between a commit and what follows it
         runs.log_metrics(run, commit)
@@ -139,7 +139,7 @@ def _compute_epoch(training: Training, epoch: int) -> tuple[list[Predictions], d
         predictions.append(train_epoch(training.model, training.recipe, epoch))
         metrics["train_seconds"] = time.perf_counter() - began
     for name in ("val", "test"):
-        predictions.append(evaluate(training.model, training.data.splits[name], name, training.recipe.device))
+        predictions.append(evaluate(training.recipe.mean, training.data.splits[name], name, training.recipe.device))
     for part in predictions:
         if not part.logits.isfinite().all():
             raise RunError(f"training diverged in epoch {epoch} (logits are not finite); try a lower --lr")
@@ -152,9 +152,9 @@ def _commit_epoch(training: Training, epoch: int, predictions: list[Predictions]
     parts = [part.columns(run.run_id, epoch) for part in predictions]
     with runs.staging() as folder:
         files = {
-            f"checkpoints/{unit}.safetensors": save_model(training.model, folder / f"{unit}.safetensors"),
+            f"checkpoints/{unit}.safetensors": save_model(training.recipe.mean, folder / f"{unit}.safetensors"),
             f"predictions/{unit}.parquet": write_table(folder / f"{unit}.parquet", _joined(parts)),
-            _state(epoch): save_optimizers(training.recipe.optimizers, folder / Path(_state(epoch)).name),
+            _state(epoch): save_state(training.model, training.recipe.optimizers, folder / Path(_state(epoch)).name),
         }
         commit = runs.commit(run, unit, files, metrics, epoch)
     models.log_epoch_model(run, commit)

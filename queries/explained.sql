@@ -1,4 +1,4 @@
--- Which explanations of a training run are there?
+-- Which explanations of a training run are there, and what do they say on the whole?
 --
 -- params:
 --   run_id            training run to look at
@@ -12,6 +12,9 @@
 --   n                 images explained
 --   mean_score        mean logit of the class explained
 --   mean_abs_delta    mean absolute completeness gap, in logits; null for methods without a baseline
+--   n_wide_gaps       maps whose gap is over 1 % of the score's rise over the baseline; null without a baseline
+--   n_zero            maps that are zero everywhere
+--   share_against     share of the maps' magnitude (8x8) that speaks against the class, 0..1; null if all are zero
 with chosen as (
     select
         run_id,
@@ -21,7 +24,10 @@ with chosen as (
         target_kind,
         instance_id,
         score,
-        delta
+        delta,
+        abs(delta) > 0.01 * abs(score - baseline_score) as has_wide_gap,
+        list_sum([abs(value) for value in map8]) as magnitude,
+        list_sum([greatest(-value, 0) for value in map8]) as against
     from attributions
     where source_run_id = $run_id
 ),
@@ -34,7 +40,10 @@ counted as (
         target_kind,
         count(distinct instance_id) as n,
         avg(score) as mean_score,
-        avg(abs(delta)) as mean_abs_delta
+        avg(abs(delta)) as mean_abs_delta,
+        sum(has_wide_gap::bigint)::bigint as n_wide_gaps,
+        count_if(magnitude = 0) as n_zero,
+        sum(against) / nullif(sum(magnitude), 0) as share_against
     from chosen
     group by all
 )
@@ -47,7 +56,10 @@ select
     counted.target_kind,
     counted.n,
     counted.mean_score,
-    counted.mean_abs_delta
+    counted.mean_abs_delta,
+    counted.n_wide_gaps,
+    counted.n_zero,
+    counted.share_against
 from counted
 left join runs on runs.run_id = counted.run_id
 order by

@@ -99,8 +99,9 @@ def fill_every_table(connection, run_id):
     data.insert(connection, "metrics", [metric, metric | {"epoch": 1, "value": 0.5}])
     row = {"run_id": f"{run_id} explained", "source_run_id": run_id, "epoch": 4, "method": "saliency"}
     row |= {"split": "test", "target": 0, "target_kind": "label", "delta": -0.5, "map8": [0.0] * 64}
-    row |= {"instance_id": 0, "score": 1.0}
-    data.insert(connection, "attributions", [row, row | {"instance_id": 1, "score": 2.0, "delta": 0.25}])
+    row |= {"instance_id": 0, "score": 1.0, "baseline_score": -48.0}  # a gap of just over 1 % of the rise
+    other = {"instance_id": 1, "score": 2.0, "baseline_score": -23.0, "delta": 0.25, "map8": [3.0, -2.0] + [0.0] * 62}
+    data.insert(connection, "attributions", [row, row | other])
 
 
 TABLES = ("runs", "metrics", "classes", "instances", "predictions", "attributions")
@@ -560,7 +561,7 @@ def test_small_questions():
     assert ask(connection, "metrics_by_epoch") == [(0, "test_accuracy", 0.25), (1, "test_accuracy", 0.5)]
     assert ask(connection, "metrics_by_epoch", key="loss") == []
     assert ask(connection, "explained") == [
-        ("tiny explained", "name of tiny explained", "saliency", 4, "test", "label", 2, 1.5, 0.375)
+        ("tiny explained", "name of tiny explained", "saliency", 4, "test", "label", 2, 1.5, 0.375, 1, 1, 0.4)
     ]
     connection.execute("delete from runs")
     assert [row[:3] for row in ask(connection, "explained")] == [("tiny explained", None, "saliency")]

@@ -11,7 +11,7 @@ from tracking.catalogue import records
 from tracking.commits import Commit, commits
 from tracking.errors import InputError
 from tracking.home import Home
-from tracking.tables import SCHEMA, quoted, rows_of, runs_of, table_of, views
+from tracking.tables import LATEST, SCHEMA, quoted, rows_of, runs_of, table_of, views
 
 INGESTED = "create table ingested (run_id varchar, unit varchar, primary key (run_id, unit))"
 # storage of DuckDB 1.5: the command line and tools of today open it too
@@ -98,8 +98,18 @@ def _ingest_unit(connection: duckdb.DuckDBPyConnection, home: Home, commit: Comm
         if table := table_of(file.path):
             select = rows_of(table, quoted(home.run_folder(commit.run_id) / file.path))
             connection.execute(f"insert into {table} by name {select}")
+            if table == "concept_labels":
+                _update_labels(connection)
     for key, value in commit.metrics.items():
         row = [commit.run_id, commit.epoch or 0, key, value]
         connection.execute("insert into metrics values (?, ?, ?, ?)", row)
     connection.execute("insert into ingested values (?, ?)", [commit.run_id, commit.unit])
     connection.commit()
+
+
+def _update_labels(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute(f"""
+        update concepts set label = latest.label
+        from ({LATEST.format(labels="concept_labels")}) as latest
+        where (concepts.run_id, concepts.epoch, concepts.concept_id)
+            = (latest.run_id, latest.epoch, latest.concept_id)""")

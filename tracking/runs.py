@@ -171,6 +171,10 @@ def log_metrics(run: Run, made: Commit) -> None:
         run.client.log_batch(run.run_id, metrics=points)
 
 
+def set_tag(run: Run, key: str, value: str) -> None:
+    run.client.set_tag(run.run_id, key, value)
+
+
 def log_figure(run: Run, figure, path: str) -> None:
     """A matplotlib figure as `path`, a .png in the run's files."""
     with staging() as folder:

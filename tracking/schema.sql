@@ -82,30 +82,44 @@ create table concepts (
     source_run_id varchar not null,  -- training run whose checkpoint is explained
     epoch integer not null,  -- epoch of the checkpoint
     layer varchar not null,  -- layer whose activations were factorized
-    concept_id integer not null,  -- 0..number of concepts - 1
-    concept_key varchar not null,  -- hash of the normalised direction, the key of a user's label
+    concept_id integer not null,  -- 0..number of concepts - 1, the one with most energy first
+    concept_key varchar not null,  -- hash of the direction
     vector real[] not null,  -- unit direction in the layer's channels, non-negative
-    label varchar,  -- the user's name for it; null without one
+    threshold real not null,  -- score from which on the concept counts as present (Otsu's split of the fitting set)
+    label varchar,  -- the user's name for it, the latest one given; null without one
     description varchar not null  -- plain description made from the data
+);
+
+create table concept_labels (
+    run_id varchar not null,  -- explainer run
+    epoch integer not null,  -- epoch of the concept
+    concept_id integer not null,  -- concept of the same run and epoch
+    concept_key varchar not null,  -- its key
+    layer varchar not null,  -- its layer
+    vector real[] not null,  -- its direction, by which a later run finds the name again
+    label varchar not null,  -- the name a user gave it
+    labelled_at timestamp not null  -- when, UTC
 );
 
 create table concept_scores (
     run_id varchar not null,  -- explainer run
-    split varchar not null,  -- split of the instance
+    epoch integer not null,  -- epoch of the concept
+    split varchar not null,  -- split of the instance, held out from fitting
     instance_id integer not null,  -- instance scored
-    concept_id integer not null,  -- concept of the same run
+    concept_id integer not null,  -- concept of the same run and epoch
     score real not null,  -- spatial mean of the concept's coefficients, 0 or more
-    present boolean not null  -- whether score passes the run's threshold for the concept
+    present boolean not null  -- whether score reaches the concept's threshold
 );
 
 create table tcav_scores (
     run_id varchar not null,  -- explainer run
-    concept_id integer not null,  -- concept of the same run
-    class_id integer not null,  -- class whose logit is tested
+    epoch integer not null,  -- epoch of the concept
+    concept_id integer not null,  -- concept of the same run and epoch
+    class_id integer not null,  -- class whose logit is tested, on its own held-out images
     prevalence real not null,  -- share of the class's images with the concept present, 0..1
     tcav_sign real not null,  -- share of the class's images with a positive directional derivative, 0..1
-    tcav_magnitude real not null,  -- mean directional derivative of the logit
-    contribution real not null,  -- mean share of the logit the concept carries
+    tcav_magnitude real not null,  -- mean directional derivative of the logit, logits per unit of score
+    contribution real not null,  -- mean part of the logit the concept carries, in logits
     p_value real not null,  -- against the run's null distribution, Holm corrected, 0..1
-    significant boolean not null  -- whether p_value is under the run's level
+    significant boolean not null  -- whether p_value is under 0.05
 );

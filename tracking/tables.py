@@ -11,6 +11,7 @@ SCHEMA = Path(__file__).with_name("schema.sql").read_text()
 COMMITS = """read_json('{artifacts}/*/artifacts/commits/*.json', columns = {{
     run_id: 'varchar', unit: 'varchar', epoch: 'integer', time_ms: 'bigint',
     files: 'struct(path varchar, sha256 varchar)[]', metrics: 'map(varchar, double)'}})"""
+LATEST = "select run_id, epoch, concept_id, arg_max(label, labelled_at) as label from {labels} group by all"
 MAPS = "run_id, source_run_id, epoch, method, split, instance_id, target, target_kind, height, width, map"
 
 
@@ -57,7 +58,8 @@ def committed_rows(home: Home, table: str) -> str | None:
     for pattern in (f"{table}.parquet", f"{table}/*.parquet"):
         if _any(home, pattern):
             committed = f"semi join ({_committed_files(artifacts)}) using (filename)"
-            return f"{rows_of(table, f'{artifacts}/*/artifacts/{pattern}')} {committed}"
+            select = f"{rows_of(table, f'{artifacts}/*/artifacts/{pattern}')} {committed}"
+            return _with_labels(home, select) if table == "concepts" else select
     return None
 
 
@@ -71,6 +73,16 @@ def views(home: Home) -> dict[str, str]:
 
 def quoted(path: Path) -> str:
     return str(path).replace("'", "''")
+
+
+def _with_labels(home: Home, concepts: str) -> str:
+    """Select concepts with the latest name a user gave each."""
+    if (labels := committed_rows(home, "concept_labels")) is None:
+        return concepts
+    latest = LATEST.format(labels=f"({labels})")
+    return f"""
+        select concepts.* replace (coalesce(latest.label, concepts.label) as label)
+        from ({concepts}) as concepts left join ({latest}) as latest using (run_id, epoch, concept_id)"""
 
 
 def _any(home: Home, pattern: str) -> bool:

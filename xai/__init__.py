@@ -5,6 +5,7 @@ from xai.grad_cam import grad_cam
 from xai.integrated_gradients import integrated_gradients
 from xai.method import Attribution, Given, Method, Refusal
 from xai.occlusion import occlusion
+from xai.partition_shap import partition_shap
 from xai.saliency import saliency
 from xai.smooth_grad import smooth_grad
 
@@ -15,6 +16,9 @@ METHODS = {
     "grad_cam": Method(grad_cam, signed=False, looks_at_a_layer=True),
     "occlusion": Method(occlusion, signed=True),
     "expected_gradients": Method(expected_gradients, signed=True),
+    "shap": Method(partition_shap, signed=True, targets=("predicted", "label")),
 }
+# methods that explain the model as a whole, by directions of a layer instead of a map per image
+CONCEPT_METHODS = ("ice",)
 
-__all__ = ["METHODS", "Attribution", "Given", "Method", "Refusal"]
+__all__ = ["CONCEPT_METHODS", "METHODS", "Attribution", "Given", "Method", "Refusal"]

@@ -1,0 +1,101 @@
+"""ICE with TCAV: one epoch's concepts found, described, drawn and committed."""
+
+from dataclasses import asdict
+
+from pipelines.concepts import rows
+from pipelines.concepts.draw import draw
+from pipelines.concepts.found import TARGET, Found, find
+from pipelines.concepts.names import Named, name_concepts
+from pipelines.job import Job
+from pipelines.recorded import say
+from tracking import commits, models, runs
+from tracking.errors import InputError
+from tracking.files import write_json, write_table
+from tracking.index import ingest
+from xai import Refusal, ice
+from xai.concept_count import STABLE
+from xai.cut import cut
+
+NOTE = (
+    "What each concept looks like and which classes it serves: `concept_cards/`; tables concepts, concept_scores and "
+    "tcav_scores. Name one with `study label-concept`."
+)
+
+
+def probe(job: Job) -> None:
+    """Try the layer on a few images. Raises InputError where concepts cannot be found in it."""
+    job.load(next(iter(job.source.epochs)))
+    try:
+        ice.features(job.source.model, cut(job.source.model, job.settings.layer), job.source.background[:8])
+    except Refusal as refusal:
+        raise InputError(f"ice: {refusal}") from None
+
+
+def explain_epoch(job: Job, run: runs.Run, epoch: int) -> None:
+    """Find, describe, draw and commit the concepts of an epoch, if that is not done yet."""
+    unit, instances = f"ice_epoch_{epoch:04d}", job.source.instances[epoch]
+    if unit in {commit.unit for commit in commits.commits(run.home, run.run_id)}:
+        return
+    job.load(epoch)
+    try:
+        found = find(job, instances)
+    except Refusal as refusal:
+        raise InputError(f"ice, epoch {epoch}: {refusal}") from None
+    named = name_concepts(job, run.home, found, instances)
+    draw(job, run, epoch, found, named)
+    _commit(job, run, unit, epoch, found, named)
+    _report(job, epoch, found)
+
+
+def _commit(job: Job, run: runs.Run, unit: str, epoch: int, found: Found, named: list[Named]) -> None:
+    instances, source = job.source.instances[epoch], job.source.record.run_id
+    tables = {
+        "concepts": rows.concepts(run.run_id, source, epoch, job.settings.layer, found, named),
+        "concept_scores": rows.scores(run.run_id, epoch, job.settings.split, instances, found),
+        "tcav_scores": rows.tcav_scores(run.run_id, epoch, found.tcav),
+    }
+    metrics = _metrics(found)
+    with runs.staging() as folder:
+        files = {
+            f"{table}/{unit}.parquet": write_table(folder / table / f"{unit}.parquet", columns)
+            for table, columns in tables.items()
+        }
+        files[f"choice/{unit}.json"] = write_json(folder / "choice" / f"{unit}.json", _choice_record(found))
+        commit = runs.commit(run, unit, files, metrics, epoch)
+    models.log_explained(run, epoch, {f"ice_{key}": value for key, value in metrics.items()}, commit.time_ms)
+    ingest(run.home, [run.run_id])
+
+
+def _metrics(found: Found) -> dict[str, float]:
+    """Held-out fidelity of the concepts and of its rivals at the same size, and how many cells mean something."""
+    kept = {f"{name}_{key}": value for name, kept in found.fidelity.items() for key, value in asdict(kept).items()}
+    return {
+        "concepts": float(len(found.directions)),
+        "significant_share": found.tcav.significant.float().mean().item(),
+        "degenerate_classes": float(found.tcav.degenerate.sum()),
+        **kept,
+    }
+
+
+def _choice_record(found: Found) -> dict:
+    """How the number of concepts came about, and what TCAV was tested against."""
+    choice = found.choice
+    return {
+        "concepts": len(found.directions),
+        "reason": choice.reason if choice else "set by --concepts",
+        "trials": [asdict(trial) for trial in choice.trials] if choice else [],
+        "target": TARGET,
+        "stable_from": STABLE,
+        "null": found.tcav.null,
+        "threshold": "Otsu's split of the fitting images' scores",
+    }
+
+
+def _report(job: Job, epoch: int, found: Found) -> None:
+    why = found.choice.reason.replace("_", " ") if found.choice else "as set"
+    kept = found.fidelity["nmf"].agreement
+    say(f"ice, epoch {epoch}: {len(found.directions)} concepts ({why}) in {job.settings.layer}; seeing nothing else, "
+        f"the model keeps its answer on {kept:.0%} of held-out images")  # fmt: skip
+    if count := int(found.tcav.degenerate.sum()):
+        say(f"ice, epoch {epoch}: the head is linear for {count} classes, so their tcav_sign is 0 or 1 by necessity; "
+            "name an earlier --layer for a TCAV that says more")  # fmt: skip

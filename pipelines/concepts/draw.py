@@ -1,0 +1,64 @@
+"""All pictures of an epoch's concepts, logged to its run."""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from pipelines.concepts import figures
+from pipelines.concepts.found import Found
+from pipelines.concepts.names import Examples, Named
+from pipelines.figures import pixels
+from pipelines.job import Job
+from tracking import runs
+
+
+def draw(job: Job, run: runs.Run, epoch: int, found: Found, named: list[Named]) -> None:
+    """A card for every concept, the classes' prevalence and TCAV as matrices, and the curve of the choice."""
+    classes, place = job.source.data.classes, f"epoch {epoch}, {job.settings.layer}, {job.source.record.name}"
+    folder = f"concept_cards/epoch_{epoch:04d}"
+    for concept, one in enumerate(named):
+        figure = _card(job, epoch, found, one, concept, f"{title(concept, one)}    {place}")
+        runs.log_figure(run, figure, f"{folder}_concept_{concept:02d}.png")
+        runs.log_image(run, pixels(figure), f"concept/{concept:02d}", epoch)
+    names = [f"{title(concept, one)}: {one.description.split(';')[0]}" for concept, one in enumerate(named)]
+    for measure in ("prevalence", "tcav_sign"):
+        values = getattr(found.tcav, measure).numpy()
+        runs.log_figure(run, figures.matrix(values, names, classes, f"{measure}, {place}"), f"{folder}_{measure}.png")
+    if found.choice:
+        runs.log_figure(run, _curve(found, place), f"{folder}_number_of_concepts.png")
+
+
+def title(concept: int, one: Named) -> str:
+    return f"concept {concept}: {one.label}" if one.label else f"concept {concept}"
+
+
+def _card(job: Job, epoch: int, found: Found, one: Named, concept: int, headline: str) -> Figure:
+    tcav = found.tcav
+    return figures.concept_card(figures.Card(
+        title=headline,
+        description=one.description,
+        full=float(one.highest.maps.max()) or 1.0,
+        highest=_panel(job, epoch, found, one.highest, concept),
+        lowest=_panel(job, epoch, found, one.lowest, concept),
+        classes=job.source.data.classes,
+        prevalence=tcav.prevalence[concept].numpy(),
+        tcav_sign=tcav.tcav_sign[concept].numpy(),
+        contribution=tcav.contribution[concept].numpy(),
+        significant=tcav.significant[concept].numpy(),
+    ))  # fmt: skip
+
+
+def _panel(job: Job, epoch: int, found: Found, examples: Examples, concept: int) -> figures.Panel:
+    instances, split = job.source.instances[epoch][examples.rows], job.source.data.splits[job.settings.split]
+    images = split.images[instances].expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy() / 255
+    labels = [job.source.data.classes[label] for label in split.labels[instances].tolist()]
+    scores = found.scores[examples.rows, concept].tolist()
+    captions = [f"#{i} {name[:12]}  {score:.3g}" for i, name, score in zip(instances, labels, scores, strict=True)]
+    return figures.Panel(images, np.asarray(examples.maps), captions)
+
+
+def _curve(found: Found, place: str) -> Figure:
+    trials = found.choice.trials
+    return figures.count_curve(
+        [trial.count for trial in trials], [trial.stability for trial in trials], [trial.fidelity for trial in trials],
+        found.choice.count, f"number of concepts, {place}",
+    )  # fmt: skip

@@ -1,0 +1,143 @@
+"""How fast are the methods, beside their own limit and beside captum and shap?
+
+    python tests/benchmarks/explainers.py [--count 32] [--rounds 3] [--threads 2] [--methods ...]
+
+Needs `pip install -e ".[bench]"`. The limit of a method is the number of its forward passes and of its passes forward
+and back to the image, times the measured time of such a pass at the best batch size. Methods and peers take turns, so
+that a machine whose speed drifts slows all alike; printed is the median of the rounds, in ms an image. The network is
+the untrained `cnn` on random images of 32x32: time does not depend on the weights.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import captum.attr
+import numpy as np
+import shap
+import torch
+from torch import Tensor, nn
+
+from pipelines.model import Normalise, cnn
+from xai import METHODS, Given
+from xai.gradient import score_gradient, target_scores
+from xai.occlusion import windows
+
+BATCHES = (32, 64, 128, 256)
+SIDE = 32
+# forward passes, and passes forward and back, an image
+PASSES = {
+    "saliency": (0, 1),
+    "smooth_grad": (1, 50),
+    "integrated_gradients": (0, 51),
+    "occlusion": (len(windows(SIDE, SIDE)) + 1, 0),
+    "expected_gradients": (1, 200),
+    "shap": (500, 0),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--count", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--methods", nargs="+", default=[name for name in PASSES if name in METHODS])
+    flags = parser.parse_args()
+    torch.set_num_threads(flags.threads)
+    model, images, background = make(flags.count)
+    forward, both = pass_times(model, flags.rounds)
+    print(f"forward {forward * 1000:.3f} ms, forward and back {both * 1000:.3f} ms an image, at the best batch size")
+    print(f"{'method':<22}{'ours':>9}{'limit':>9}{'of limit':>9}{'peer':>9}{'faster':>8}  peer")
+    for method in flags.methods:
+        ours = lambda method=method: METHODS[method].explain(  # noqa: E731
+            model, images, classes(images), Given(background=background)
+        )
+        name, peer = peers(model, images, background).get(method, ("none", None))
+        times = in_turn([ours, *([peer] if peer else [])], flags.rounds, len(images))
+        limit = PASSES[method][0] * forward + PASSES[method][1] * both
+        beside = f"{times[1] * 1000:>9.1f}{times[1] / times[0]:>7.2f}x" if peer else f"{'-':>9}{'-':>8}"
+        print(
+            f"{method:<22}{times[0] * 1000:>9.1f}{limit * 1000:>9.1f}{times[0] / limit:>9.2f}{beside}  {name}",
+            flush=True,
+        )
+
+
+def make(count: int) -> tuple[nn.Module, Tensor, Tensor]:
+    """The network, images [N, 3, 32, 32] and background images [200, 3, 32, 32]."""
+    torch.manual_seed(0)
+    model = nn.Sequential(Normalise(torch.full((3,), 0.5), torch.full((3,), 0.25)), cnn(10, (3, SIDE, SIDE)))
+    images = torch.rand(count + 200, 3, SIDE, SIDE).contiguous(memory_format=torch.channels_last)
+    return model.eval().to(memory_format=torch.channels_last), images[:count], images[count:]
+
+
+def classes(images: Tensor) -> Tensor:
+    return torch.arange(len(images)) % 10
+
+
+def pass_times(model: nn.Module, rounds: int) -> tuple[float, float]:
+    """Seconds an image of a forward pass, and of one forward and back to the image, each at its best batch size."""
+    found = []
+    for one_pass in (target_scores, score_gradient):
+        jobs = []
+        for batch in BATCHES:
+            images = torch.rand(batch, 3, SIDE, SIDE).contiguous(memory_format=torch.channels_last)
+            repeats = 512 // batch
+            jobs.append(lambda images=images, repeats=repeats, run=one_pass: [
+                run(model, images, classes(images)) for _ in range(repeats)
+            ])  # fmt: skip
+        found.append(min(in_turn(jobs, rounds, 512)))
+    return found[0], found[1]
+
+
+def in_turn(jobs: list[Callable], rounds: int, count: int) -> list[float]:
+    """Median seconds an image of each job, after one round to warm up."""
+    times: list[list[float]] = [[] for _ in jobs]
+    for _ in range(rounds + 1):
+        for job, known in zip(jobs, times, strict=True):
+            began = time.perf_counter()
+            job()
+            known.append((time.perf_counter() - began) / count)
+    return [statistics.median(known[1:]) for known in times]
+
+
+def peers(model: nn.Module, images: Tensor, background: Tensor) -> dict[str, tuple[str, Callable]]:
+    """The same explanations by the libraries, called as their documentation does."""
+    targets = classes(images)
+    mean = background.mean((0, 2, 3)).view(1, 3, 1, 1).expand(1, 3, SIDE, SIDE)
+    noise = captum.attr.NoiseTunnel(captum.attr.Saliency(model))
+    integrated, occluded = captum.attr.IntegratedGradients(model), captum.attr.Occlusion(model)
+    return {
+        "saliency": ("captum Saliency", lambda: captum.attr.Saliency(model).attribute(images.clone(), targets)),
+        "smooth_grad": ("captum NoiseTunnel", lambda: noise.attribute(
+            images.clone(), nt_type="smoothgrad", nt_samples=50, stdevs=0.15, target=targets, abs=False)),
+        "integrated_gradients": ("captum IntegratedGradients", lambda: integrated.attribute(
+            images.clone(), mean, target=targets, n_steps=50)),
+        "occlusion": ("captum Occlusion", lambda: occluded.attribute(
+            images.clone(), (3, 4, 4), (3, 2, 2), baselines=mean, target=targets)),
+        "expected_gradients": ("shap GradientExplainer", lambda: by_gradient_explainer(model, images, background)),
+        "shap": ("shap PartitionExplainer", lambda: by_partition_explainer(model, images)),
+    }  # fmt: skip
+
+
+def by_gradient_explainer(model: nn.Module, images: Tensor, background: Tensor) -> np.ndarray:
+    """For the top class alone, the nearest it has to a chosen one."""
+    explainer = shap.GradientExplainer(model, background)
+    return explainer.shap_values(images, nsamples=200, ranked_outputs=1, rseed=0)[0]
+
+
+def by_partition_explainer(model: nn.Module, images: Tensor) -> np.ndarray:
+    """Image after image with our blur behind its tree of pixels, as the library does not blur without OpenCV."""
+    hidden = blurred(images)
+    values = []
+    for image, behind, target in zip(images, hidden, classes(images).tolist(), strict=True):
+        explainer = shap.PartitionExplainer(
+            lambda shown, target=target: model(torch.from_numpy(shown)).detach().numpy()[:, target],
+            Masker(image, behind),
+        )
+        values.append(explainer(image.numpy()[None], max_evals=500, batch_size=10, silent=True).values)
+    return np.stack(values)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+"""Is the factorization as good as scikit-learn's and sooner done, and is the number of concepts the planted one?
+
+    python tests/benchmarks/factorization.py [--data FOLDER_OF_CIFAR10] [--parts solver counts bootstraps]
+
+With --data the solver is also measured on a CNN's activations. Seconds are processor seconds of one thread, so they
+hold on a busy machine too. Takes about 25 minutes on one core.
+"""
+
+import argparse
+import random
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from sklearn.decomposition import NMF
+from torch import Tensor, nn
+
+from pipelines.datasets import load
+from xai.concept_count import choose_count, matched_cosines
+from xai.nmf import Factors, nmf
+
+ROWS = 64_000
+CHANNELS = (64, 128, 256)
+COUNTS = (10, 20)
+SETTINGS, BOOTSTRAPS = 40, 10  # the first four settings are bootstrapped
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A factorization to find again; none of these was used to make the rule or its threshold."""
+
+    concepts: int
+    channels: int
+    noise: float  # deviation, in units of the activations' deviation or, if relative, of each activation
+    relative: bool
+    overlap: float  # size of what concepts share channels in
+    density: float  # share of rows that have a concept
+    strengths: float  # of the strongest concept over the weakest
+    seed: int
+
+    def make(self, rows: int) -> tuple[Tensor, Tensor]:
+        """Activations [N, c] and directions [k, c]."""
+        generator = torch.Generator().manual_seed(self.seed)
+        shape = self.concepts, self.channels
+        directions = torch.rand(shape, generator=generator)
+        directions *= torch.rand(shape, generator=generator) < max(0.15, 1.5 / self.concepts)
+        shared = torch.rand(shape, generator=generator) * (torch.rand(shape, generator=generator) < 0.5)
+        directions = nn.functional.normalize(directions + self.overlap / 2 * shared)
+        scores = torch.empty(rows, self.concepts).exponential_(generator=generator)
+        scores *= torch.rand(scores.shape, generator=generator) < self.density
+        scores *= self.strengths ** -torch.linspace(0, 1, self.concepts)
+        clean = scores @ directions
+        noise = self.noise * torch.randn(clean.shape, generator=generator)
+        return (clean * (1 + noise) if self.relative else clean + clean.std() * noise).clamp_min(0), directions
+
+
+def settings(count: int) -> list[Planted]:
+    """Planted factorizations of all kinds, always the same."""
+    pick = random.Random("validation").choice
+    return [
+        Planted(
+            concepts=pick((3, 5, 6, 8, 9, 10, 12)),
+            channels=pick((28, 40, 80, 160)),
+            noise=pick((0.03, 0.15, 0.3, 0.45)),
+            relative=pick((False, True)),
+            overlap=pick((0.0, 0.3, 0.6, 0.9)),
+            density=pick((0.12, 0.25, 0.35, 0.6)),
+            strengths=pick((1, 1.5, 3, 5)),
+            seed=5000 + row,
+        )
+        for row in range(count)
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--data", help="folder of CIFAR-10, for a CNN's activations")
+    parser.add_argument("--parts", nargs="+", default=["solver", "counts", "bootstraps"])
+    flags = parser.parse_args()
+    torch.set_num_threads(1)
+    warnings.filterwarnings("ignore", module="sklearn")  # that it has not converged in its 200 iterations
+    if "solver" in flags.parts:
+        solver(flags.data)
+    if "counts" in flags.parts:
+        counts()
+    if "bootstraps" in flags.parts:
+        bootstraps()
+
+
+def solver(data: str | None) -> None:
+    """Squared error over scikit-learn's, the worst of three seeds, and seconds of both."""
+    print(f"{'activations':>18} {'k':>3} {'sklearn':>9} {'here':>9} {'sooner':>7} {'error / sklearn':>16}")
+    for name, activations in kinds(data):
+        for count in COUNTS:
+            peer, model = seconds(lambda a=activations, k=count: NMF(k).fit(a.numpy()))
+            ours = [seconds(lambda a=activations, k=count, s=s: nmf(a, k, s)) for s in range(3)]
+            times, ratio = (
+                sorted(done for done, _ in ours),
+                max(error(activations, factors) for _, factors in ours) / model.reconstruction_err_**2,
+            )
+            label = f"{name} {list(activations.shape)[1]}"
+            print(f"{label:>18} {count:>3} {peer:>7.2f} s {times[1]:>7.2f} s {peer / times[1]:>7.1f} {ratio:>16.4f}")
+
+
+def kinds(data: str | None):
+    """Names and activations [64k, c]."""
+    for channels in CHANNELS:
+        yield "planted", Planted(15, channels, 0.3, False, 0.5, 0.3, 2, 0).make(ROWS)[0]
+        if data:
+            yield "CNN", cnn_activations(data, channels)
+
+
+def cnn_activations(path: str, channels: int) -> Tensor:
+    """Last ReLU of a small CNN after three epochs of 10,000 images, on 1,000 others: [64k, c]."""
+    data = load("cifar10", path, Path("."), val_share=0.1, seed=0, size=None)
+    torch.manual_seed(0)
+    convolutions = []
+    for entering, leaving in ((3, 24), (24, 48), (48, channels)):
+        convolutions += [
+            nn.Conv2d(entering, leaving, 3, padding=1),
+            nn.BatchNorm2d(leaving),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+        ]
+    body = nn.Sequential(*convolutions[:-1])
+    model = nn.Sequential(body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 10))
+    optimizer, train = torch.optim.Adam(model.parameters(), lr=2e-3), data.splits["train"]
+    for rows in torch.cat([torch.randperm(10_000) for _ in range(3)]).split(128):
+        loss = nn.functional.cross_entropy(model(train.images[rows].float() / 255 - 0.5), train.labels[rows])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        maps = body.eval()(data.splits["val"].images[: ROWS // 64].float() / 255 - 0.5)
+    return maps.permute(0, 2, 3, 1).flatten(0, 2).contiguous()
+
+
+def counts() -> None:
+    """The chosen count beside the planted one, and how near the directions come."""
+    differences = []
+    for planted in settings(SETTINGS):
+        activations, directions = planted.make(12_000)
+        choice = choose_count(activations, range(2, 17))
+        cosines = matched_cosines(directions, nmf(activations, planted.concepts).directions)
+        differences.append(choice.count - planted.concepts)
+        near = f"cosine to planted: mean {cosines.mean():.3f}, least {cosines.min():.3f}"
+        print(f"{planted}\n    chose {choice.count:>2} for {planted.concepts:>2} ({choice.reason}); {near}", flush=True)
+    share = [sum(abs(value) <= off for value in differences) for off in (0, 1)]
+    print(f"exact {share[0]}/{SETTINGS}, at most one off {share[1]}/{SETTINGS}; differences {differences}")
+
+
+def bootstraps() -> None:
+    """Counts chosen on rows drawn with replacement."""
+    for planted in settings(4):
+        activations, _ = planted.make(12_000)
+        chosen = []
+        for seed in range(BOOTSTRAPS):
+            rows = torch.randint(len(activations), (len(activations),), generator=torch.Generator().manual_seed(seed))
+            chosen.append(choose_count(activations[rows], range(2, 17), seed=seed).count)
+        print(f"planted {planted.concepts:>2}: {chosen}", flush=True)
+
+
+def error(activations: Tensor, factors: Factors) -> float:
+    parts = zip(activations.split(8192), factors.scores.split(8192), strict=True)
+    return sum((rows - scores @ factors.directions).double().square().sum().item() for rows, scores in parts)
+
+
+def seconds(call: Callable) -> tuple[float, object]:
+    began = time.process_time()
+    result = call()
+    return time.process_time() - began, result
+
+
+if __name__ == "__main__":
+    main()
