@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from pipelines.datasets import Dataset
 from tracking.errors import InputError
 
+WHITENED = 1000  # training images whose patches the first layer is made from
+
 
 class Normalise(nn.Module):
     """Images in 0..1 to zero mean and unit deviation per channel: the first layer of every model.
@@ -40,9 +42,9 @@ def cnn(num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
     so its output is non-negative, as factorizing it needs. The pooled head takes images of any size from 8x8.
     """
     # 2x2 filters are enough to tell colours and edges apart, and leave odd sides that pooling halves well
-    features = [nn.Sequential(nn.Conv2d(image_shape[0], 24, 2, bias=False), nn.BatchNorm2d(24), nn.ReLU())]
-    side = min(image_shape[1:]) - 1
-    for narrow, wide in ((24, 64), (64, 128), (128, 256)):
+    first, side = 8 * image_shape[0], min(image_shape[1:]) - 1
+    features = [nn.Sequential(nn.Conv2d(image_shape[0], first, 2, bias=False), nn.BatchNorm2d(first), nn.ReLU())]
+    for narrow, wide in ((first, 64), (64, 128), (128, 256)):
         features += [_block(narrow, wide, pool=side > 1), _block(wide, wide, pool=False)]
         side //= 2
     head = nn.Sequential(
@@ -56,6 +58,20 @@ def cnn(num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
         )
     )
     return nn.Sequential(OrderedDict(features=nn.Sequential(*features), head=head))
+
+
+@torch.no_grad()
+def whiten(convolution: nn.Conv2d, images: Tensor) -> None:
+    """Start a first layer from filters whose answers to the images' patches are uncorrelated and equally strong.
+
+    The patches' principal directions, divided by their deviation, each with both signs as a ReLU follows; as Jordan
+    2024, 2404.00498, section 3.1, but free to learn on.
+    """
+    patches = nn.functional.unfold(images, convolution.kernel_size).transpose(1, 2).flatten(0, 1)  # [P, C kh kw]
+    variances, directions = torch.linalg.eigh(patches.T @ patches / len(patches))
+    filters = (directions / (variances + 5e-4).sqrt()).T.flip(0)  # the strongest first
+    both = torch.cat([filters, -filters])[: len(convolution.weight)]
+    convolution.weight[: len(both)] = both.view(-1, *convolution.weight.shape[1:])
 
 
 def _block(channels: int, width: int, *, pool: bool) -> nn.Sequential:
@@ -80,6 +96,8 @@ def build_model(name: str, data: Dataset, seed: int) -> nn.Module:
     try:
         network = factory(num_classes=len(data.classes), **shape)
         model = nn.Sequential(OrderedDict(normalise=Normalise(*data.channel_statistics()), network=network))
+        if name in MODELS:
+            whiten(network.features[0][0], model.normalise(data.splits["train"].images[:WHITENED].float() / 255))
         with torch.no_grad():
             logits = model.eval()(data.splits["train"].images[:2].float() / 255)
     except (TypeError, RuntimeError, ValueError) as error:

@@ -6,12 +6,16 @@ from pipelines.settings import ExplainSettings, RunSettings
 from pipelines.train import train
 from tracking.home import Home, find_home
 from tracking.reading import connect
+from xai import CONCEPT_METHODS, METHODS
+
+COUNT = 48  # test instances explained
 
 
 def run(settings: RunSettings, home: Home) -> str:
     """Train, explain the last checkpoint with every method, and summarise."""
     trained = train(settings, home)
-    explained = explain(ExplainSettings(run=trained), home)
+    methods = (*METHODS, *CONCEPT_METHODS)
+    explained = explain(ExplainSettings(run=trained, method=methods, count=COUNT), home)
     return _summary(home, trained, explained)
 
 

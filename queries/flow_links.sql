@@ -30,18 +30,18 @@ with known as (
 ),
 chosen as (
     select
-        epoch,
+        previous_epoch as epoch,
+        epoch as next_epoch,
         label,
-        predicted,
-        lead(epoch) over steps as next_epoch,
-        lead(predicted) over steps as next_predicted
+        previous as predicted,
+        predicted as next_predicted
     from predictions
     where
         run_id = $run_id
         and split = $split
-        and epoch between coalesce($from_epoch::integer, epoch) and coalesce($to_epoch::integer, epoch)
+        and previous_epoch >= coalesce($from_epoch::integer, 0)
+        and epoch <= coalesce($to_epoch::integer, epoch)
         and ($classes::varchar is null or list_contains((select shown from known), label))
-    window steps as (partition by instance_id order by epoch)
 ),
 links as (
     select
@@ -53,7 +53,6 @@ links as (
         count(*) as n
     from chosen
     cross join known
-    where next_epoch is not null
     group by all
 ),
 names as (

@@ -31,16 +31,35 @@ with known as (
 chosen as (
     select
         epoch,
+        instance_id,
         label,
         predicted,
-        coalesce(predicted <> lag(predicted) over steps, false) as arrives,
-        coalesce(predicted <> lead(predicted) over steps, false) as leaves
+        previous_epoch,
+        previous
     from predictions
     where
         run_id = $run_id
         and split = $split
         and ($classes::varchar is null or list_contains((select shown from known), label))
-    window steps as (partition by instance_id order by epoch)
+),
+left_behind as (
+    select
+        previous_epoch as epoch,
+        instance_id,
+        true as leaves
+    from chosen
+    where predicted <> previous
+),
+steps as (
+    select
+        epoch,
+        label,
+        predicted,
+        coalesce(predicted <> previous, false) as arrives,
+        coalesce(leaves, false) as leaves
+    from chosen
+    left join left_behind using (epoch, instance_id)
+    where epoch between coalesce($from_epoch::integer, epoch) and coalesce($to_epoch::integer, epoch)
 ),
 nodes as (
     select
@@ -54,9 +73,8 @@ nodes as (
             else 'stable'
         end as type,
         count(*) as n
-    from chosen
+    from steps
     cross join known
-    where epoch between coalesce($from_epoch::integer, epoch) and coalesce($to_epoch::integer, epoch)
     group by all
 ),
 names as (

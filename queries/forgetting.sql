@@ -32,7 +32,7 @@ with chosen as (
         epoch,
         label,
         predicted = label as ok,
-        lag(predicted) over (partition by instance_id order by epoch) = label as ok_before
+        case when previous_epoch >= coalesce($from_epoch::integer, 0) then previous = label end as ok_before
     from predictions
     where
         run_id = $run_id
@@ -57,7 +57,7 @@ counted as (
         count(*) filter (not ok_before and ok) as learning,
         min(epoch) filter (ok) as first_learned,
         max(epoch) filter (ok_before and not ok) as last_forgotten,
-        arg_max(ok, epoch) as right_at_end
+        coalesce(first_learned is not null and max(epoch) filter (ok) = max(epoch), false) as right_at_end
     from chosen
     group by instance_id
 )

@@ -29,6 +29,8 @@ with chosen as (
         epoch,
         label,
         predicted,
+        previous_epoch,
+        previous,
         p_true
     from predictions
     where
@@ -83,7 +85,7 @@ steps as (
     select
         instance_id,
         label,
-        predicted <> label and lag(predicted) over (partition by instance_id order by epoch) = label as lost
+        predicted <> label and previous = label and previous_epoch >= 1 as lost
     from chosen
     where epoch between 1 and (select epoch from asked)
 ),

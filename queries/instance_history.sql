@@ -23,7 +23,7 @@ with chosen as (
         epoch,
         label,
         predicted,
-        lag(predicted) over (order by epoch) as before,
+        previous as before,
         p_true,
         p_predicted,
         margin

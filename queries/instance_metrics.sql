@@ -34,13 +34,15 @@
 --   confidence         mean softmax probability of the label, 0..1
 --   p_true_std         its standard deviation over the epochs, 0..0.5
 --   aum                mean margin in logits; negative speaks against the label
-with chosen as (
+with chosen as not materialized (  -- read twice, which is quicker than kept
     select
         instance_id,
         epoch,
         label,
         predicted,
         predicted = label as ok,
+        case when previous_epoch >= coalesce($from_epoch::integer, 0) then previous end as before,
+        before = label as ok_before,
         p_true,
         margin
     from predictions
@@ -50,17 +52,23 @@ with chosen as (
         and epoch between coalesce($from_epoch::integer, epoch) and coalesce($to_epoch::integer, epoch)
         and ($classes::varchar is null or list_contains(string_split($classes::varchar, ',')::integer[], label))
 ),
-steps as (
-    select
-        *,
-        lag(predicted) over (partition by instance_id order by epoch) as before,
-        before = label as ok_before
-    from chosen
-),
 known as (
     select list(name order by class_id) as names
     from classes
     where run_id = $run_id
+),
+visits as (
+    select distinct
+        instance_id,
+        predicted
+    from chosen
+),
+visited as (
+    select
+        instance_id,
+        list_sort(list(predicted)) as visited
+    from visits
+    group by instance_id
 ),
 measured as (
     select
@@ -69,17 +77,16 @@ measured as (
         count(*) as n,
         sum((not ok)::integer)::bigint as score_raw,
         count(*) filter (predicted <> before) as frequency_raw,
-        list_sort(list(distinct predicted)) as visited,
         sum((ok_before and not ok)::integer) as forgotten,
         sum((not ok_before and ok)::integer) as learned,
         min(epoch) filter (ok) as first_learned,
         max(epoch) filter (ok and ok_before is distinct from true) as last_turn,
-        arg_max(ok, epoch) as right_at_end,
+        max(epoch) filter (ok) = max(epoch) as right_at_end,
         max(epoch) filter (predicted <> before) as last_flip,
         avg(p_true) as confidence,
         stddev_pop(p_true) as p_true_std,
         avg(margin) as aum
-    from steps
+    from chosen
     group by instance_id
 )
 select
@@ -103,6 +110,7 @@ select
     p_true_std,
     aum
 from measured
+join visited using (instance_id)
 cross join known
 order by
     score_raw desc nulls last,

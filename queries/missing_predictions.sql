@@ -12,58 +12,83 @@
 --   epoch         0 is the untrained network
 --   n_missing     images without a prediction
 --   instance_ids  the first of them, ascending, as many as limit says
-with seen as (
-    select distinct
-        split,
-        epoch
-    from predictions
-    where run_id = $run_id
-),
-wanted as (
+with wanted as (
     select
         split,
         instance_id
     from instances
     where run_id = $run_id
 ),
-expected as (
-    select distinct
+found as not materialized (
+    select
         split,
-        split as home
+        epoch,
+        instance_id
+    from predictions
+    where run_id = $run_id
+),
+sizes as (
+    select
+        split as home,
+        count(*) as n
     from wanted
-    where split <> 'train'
-    union all
-    select distinct
+    group by split
+),
+counts as (
+    select
         split,
-        'train' as home
-    from seen
-    where split in ('train', 'train_seen')
+        epoch,
+        count(*) as n
+    from found
+    group by all
 ),
 epochs as (
     select distinct epoch
-    from seen
+    from counts
+),
+splits as (
+    select
+        home as split,
+        home
+    from sizes
+    where home <> 'train'
+    union
+    select
+        split,
+        'train' as home
+    from counts
+    where split in ('train', 'train_seen')
+),
+incomplete as (  -- most epochs are whole, which counting tells
+    select
+        splits.split,
+        splits.home,
+        epochs.epoch
+    from splits
+    join sizes using (home)
+    cross join epochs
+    left join counts on counts.split = splits.split and counts.epoch = epochs.epoch
+    where
+        coalesce(counts.n, 0) < sizes.n
+        and (epochs.epoch > 0 or splits.split <> 'train_seen')
 ),
 due as (
     select
-        expected.split,
-        epochs.epoch,
+        incomplete.split,
+        incomplete.epoch,
         wanted.instance_id
-    from expected
-    join wanted on wanted.split = expected.home
-    cross join epochs
-    where epochs.epoch > 0 or expected.split <> 'train_seen'
+    from incomplete
+    join wanted on wanted.split = incomplete.home
+),
+there as (
+    select found.*
+    from found
+    semi join incomplete using (split, epoch)
 ),
 missing as (
-    select
-        due.split,
-        due.epoch,
-        due.instance_id
+    select *
     from due
-    anti join predictions
-        on predictions.run_id = $run_id
-        and predictions.split = due.split
-        and predictions.epoch = due.epoch
-        and predictions.instance_id = due.instance_id
+    anti join there using (split, epoch, instance_id)
 )
 select
     split,

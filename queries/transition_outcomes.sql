@@ -21,31 +21,21 @@
 --   stuck       wrong before and after, as the same class
 --   net         fixed minus broken: change in the number of right predictions
 --   unlabelled  images whose label is not known
-with chosen as (
+with moves as (
     select
-        epoch,
+        previous_epoch as epoch,
+        epoch as next_epoch,
         label,
-        predicted,
-        lead(epoch) over steps as next_epoch,
-        lead(predicted) over steps as next_predicted
+        previous = label as ok,
+        predicted = label as next_ok,
+        previous = predicted as same
     from predictions
     where
         run_id = $run_id
         and split = $split
-        and epoch between coalesce($from_epoch::integer, epoch) and coalesce($to_epoch::integer, epoch)
+        and previous_epoch >= coalesce($from_epoch::integer, 0)
+        and epoch <= coalesce($to_epoch::integer, epoch)
         and ($classes::varchar is null or list_contains(string_split($classes::varchar, ',')::integer[], label))
-    window steps as (partition by instance_id order by epoch)
-),
-moves as (
-    select
-        epoch,
-        next_epoch,
-        label,
-        predicted = label as ok,
-        next_predicted = label as next_ok,
-        predicted = next_predicted as same
-    from chosen
-    where next_epoch is not null
 )
 select
     epoch,

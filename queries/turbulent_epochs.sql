@@ -20,16 +20,16 @@
 --   net         fixed minus broken
 with chosen as (
     select
-        epoch,
+        previous_epoch as epoch,
+        epoch as next_epoch,
         label,
-        predicted,
-        lead(epoch) over steps as next_epoch,
-        lead(predicted) over steps as next_predicted
+        previous as predicted,
+        predicted as next_predicted
     from predictions
     where
         run_id = $run_id
         and split = $split
-    window steps as (partition by instance_id order by epoch)
+        and previous_epoch is not null
 ),
 transitions as (
     select
@@ -41,7 +41,6 @@ transitions as (
         count(*) filter (predicted <> label and next_predicted = label) as fixed,
         count(*) filter (predicted = label and next_predicted <> label) as broken
     from chosen
-    where next_epoch is not null
     group by all
 )
 select

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import duckdb
 
+from tracking.index import link
+
 SCHEMA = Path(__file__).parents[1] / "tracking" / "schema.sql"
 CLASSES = ["cat", "dog", "bird", "fish"]
 
@@ -33,6 +35,12 @@ def insert(connection, table: str, rows: list[dict]) -> None:
     columns = {key: [row[key] for row in rows] for key in rows[0]}
     values = ", ".join(f"unnest(${key}) as {key}" for key in columns)
     connection.execute(f"insert into {table} by name select {values}", columns)
+
+
+def link_all(connection) -> None:
+    """Derived columns as the index has them."""
+    for (run_id,) in connection.execute("select distinct run_id from predictions").fetchall():
+        link(connection, run_id)
 
 
 def prediction(run_id, split, epoch, instance_id, label, predicted, p_true) -> dict:
@@ -84,6 +92,7 @@ def add_tiny(connection, run_id: str = "tiny") -> None:
     add_classes(connection, run_id, CLASSES)
     add_instances(connection, run_id, "test", [label for label, *_ in TINY])
     insert(connection, "predictions", tiny_rows(run_id, "test"))
+    link_all(connection)
 
 
 def random_rows(run_id: str, seed: int, images: int = 40) -> list[dict]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from benchmarks.partition_shap import shap_maps
+from benchmarks.peers import shap_maps
 from test_xai import awkward, images
 from torch import Tensor, nn
 

@@ -23,6 +23,7 @@ GIVEN = {"run_id": "tiny", "other_run_id": "twin", "instance_id": "1"}
 
 def ask(connection, name, **values):
     """The answer's rows, floats rounded so that they compare with numbers written by hand."""
+    data.link_all(connection)
     return [tidy(row) for row in queries.run(connection, name, {"run_id": "tiny"} | values).rows]
 
 
@@ -31,6 +32,7 @@ def tidy(row):
 
 
 def records(connection, name, **values):
+    data.link_all(connection)
     answer = queries.run(connection, name, {"run_id": "tiny"} | values)
     return [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
 
@@ -102,15 +104,33 @@ def fill_every_table(connection, run_id):
     row |= {"instance_id": 0, "score": 1.0, "baseline_score": -48.0}  # a gap of just over 1 % of the rise
     other = {"instance_id": 1, "score": 2.0, "baseline_score": -23.0, "delta": 0.25, "map8": [3.0, -2.0] + [0.0] * 62}
     data.insert(connection, "attributions", [row, row | other])
+    add_concepts(connection, f"{run_id} explained", run_id)
 
 
-TABLES = ("runs", "metrics", "classes", "instances", "predictions", "attributions")
+def add_concepts(connection, run_id, source_run_id):
+    """Two concepts at epoch 4, the first with a user's name, and one at epoch 2."""
+    for epoch, concept_id, label in ((4, 0, "wheels"), (4, 1, None), (2, 0, None)):
+        key = {"run_id": run_id, "epoch": epoch, "concept_id": concept_id}
+        row = key | {"source_run_id": source_run_id, "layer": "features", "concept_key": f"{epoch}{concept_id}"}
+        row |= {"vector": [1.0, 0.0], "threshold": 0.5, "label": label, "description": f"round {epoch}"}
+        data.insert(connection, "concepts", [row])
+        scores = [(0, 0.25, False), (1, 1.5 + concept_id, True), (2, 0.75, True)]
+        columns = ("instance_id", "score", "present")
+        rows = [key | {"split": "test"} | dict(zip(columns, score, strict=True)) for score in scores]
+        data.insert(connection, "concept_scores", rows)
+        measures = {"tcav_magnitude": -0.5, "contribution": 0.125, "p_value": 0.03, "significant": True}
+        cells = [measures | {"class_id": k, "prevalence": 0.25 * k, "tcav_sign": 1.0 - k} for k in (0, 1)]
+        data.insert(connection, "tcav_scores", [key | cell for cell in cells])
+
+
+TABLES = ("runs", "metrics", "classes", "instances", "predictions", "attributions", "concepts", "concept_scores")
 
 
 def fill_two_runs(connection):
     fill_every_table(connection, "tiny")
     fill_every_table(connection, "twin")
     connection.execute("update predictions set predicted = 2 where run_id = 'twin' and instance_id = 0")
+    data.link_all(connection)
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +172,7 @@ def test_another_split_changes_no_answer(two_runs, name):
         rows = data.tiny_rows(run_id, "val")
         data.insert(connection, "predictions", [row | {"predicted": 3, "epoch": 9} for row in rows])
         data.insert(connection, "predictions", [row | {"predicted": 3} for row in rows])
+    data.link_all(connection)
     alone, among = (queries.run(one, name, given(name)).rows for one in (two_runs, connection))
     assert alone == among
 
@@ -735,3 +756,29 @@ def test_known_figures_of_a_real_run(real):
     assert records(connection, "missing_predictions") == []
     [first, *_] = records(connection, "accuracy_by_epoch")
     assert first["accuracy"] == pytest.approx(0.101)
+
+
+def test_concepts_by_class():
+    connection = data.empty()
+    fill_every_table(connection, "tiny")
+    found = ask(connection, "concepts_by_class")
+    place = ("tiny explained", 4, "features")
+    measures = (-0.5, 0.125, 0.03, True)
+    assert found[:2] == [
+        (*place, 0, "wheels", 1, data.CLASSES[1], 0.25, 0.0, *measures),
+        (*place, 0, "wheels", 0, data.CLASSES[0], 0.0, 1.0, *measures),
+    ]
+    assert [row[4] for row in found] == ["wheels", "wheels", "round 4", "round 4"]
+    assert [row[1:5] for row in ask(connection, "concepts_by_class", epoch="2")] == [(2, "features", 0, "round 2")] * 2
+    assert ask(connection, "concepts_by_class", epoch="3") == []
+
+
+def test_concept_examples():
+    connection = data.empty()
+    fill_every_table(connection, "tiny")
+    label, name = data.TINY[1][0], data.CLASSES[data.TINY[1][0]]
+    assert ask(connection, "concept_examples", limit="1") == [
+        ("tiny explained", 4, 0, "wheels", 1, "test", 1, 1.5, True, label, name),
+        ("tiny explained", 4, 1, "round 4", 1, "test", 1, 2.5, True, label, name),
+    ]
+    assert [row[6] for row in ask(connection, "concept_examples")] == [1, 2, 0] * 2

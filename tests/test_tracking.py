@@ -14,7 +14,7 @@ from tracking.errors import InputError
 from tracking.files import write_json, write_table
 from tracking.home import Home, find_home
 from tracking.index import ingest, rebuild, up_to_date
-from tracking.reading import connect
+from tracking.reading import _open_files, connect
 
 FILLED = ("runs", "metrics", "classes", "instances", "predictions", "attributions")
 
@@ -60,9 +60,7 @@ def test_rows_count_only_when_committed(home: Home) -> None:
 
 
 def test_index_and_files_give_the_same_rows(study: Home) -> None:
-    from tracking import reading
-
-    with connect(study) as index, reading._open_files(study) as files:
+    with connect(study) as index, _open_files(study) as files:
         for table in FILLED:
             assert everything(index, table) == everything(files, table) != []
 
@@ -91,6 +89,31 @@ def test_ingest_twice_changes_nothing(home: Home) -> None:
     with connect(home) as connection:
         assert connection.execute("select count(*) from predictions").fetchone() == (3,)
         assert connection.execute("select epoch, key, value from metrics").fetchall() == [(0, "accuracy", 0.5)]
+
+
+def test_every_prediction_knows_the_one_before(home: Home) -> None:
+    run = start(home)
+    for epoch, rows in ((0, 2), (3, 1), (1, 3)):  # epoch 1 comes late, and instance 2 is seen there alone
+        commit_epoch(run, epoch, rows)
+        ingest(home)
+    with connect(home) as index, _open_files(home) as files:
+        sql = "select epoch, instance_id, previous_epoch, previous from predictions order by all"
+        found = index.execute(sql).fetchall()
+        assert found == files.execute(sql).fetchall()
+    assert found == [
+        (0, 0, None, None), (0, 1, None, None), (1, 0, 0, 0), (1, 1, 0, 0), (1, 2, None, None), (3, 0, 1, 0),
+    ]  # fmt: skip
+
+
+def test_an_index_of_another_version_is_made_again(home: Home) -> None:
+    commit_epoch(start(home), 0)
+    ingest(home)
+    with duckdb.connect(str(home.database)) as connection:
+        connection.execute("drop view predictions_live; alter table predictions drop column previous")
+    assert not up_to_date(home)
+    with connect(home) as connection:
+        assert connection.execute("select count(previous_epoch), count(*) from predictions").fetchone() == (0, 3)
+    assert up_to_date(home)
 
 
 def test_answers_while_another_program_holds_the_index(home: Home) -> None:

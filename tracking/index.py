@@ -11,9 +11,19 @@ from tracking.catalogue import records
 from tracking.commits import Commit, commits
 from tracking.errors import InputError
 from tracking.home import Home
-from tracking.tables import LATEST, SCHEMA, quoted, rows_of, runs_of, table_of, views
+from tracking.tables import LATEST, SCHEMA, STEPS, columns, columns_of, quoted, rows_of, runs_of, table_of, views
 
 INGESTED = "create table ingested (run_id varchar, unit varchar, primary key (run_id, unit))"
+# rows of an epoch with the last ones before it of the same instances
+LINKED = """
+    select new.*, old.epoch as previous_epoch, old.predicted as previous
+    from ({rows}) as new
+    left join (
+        select split, instance_id, max(epoch) as epoch, arg_max(predicted, epoch) as predicted
+        from predictions
+        where run_id = $run_id and epoch < $epoch
+        group by all
+    ) as old using (split, instance_id)"""
 # storage of DuckDB 1.5: the command line and tools of today open it too
 STORAGE = {"storage_compatibility_version": "v1.5.0"}
 
@@ -56,6 +66,8 @@ def up_to_date(home: Home) -> bool:
     """Whether the index can be read now and holds every committed unit and every run's status."""
     try:
         with duckdb.connect(str(home.database), read_only=True) as connection:
+            if not _is_current(connection):
+                return False
             known = set(connection.execute("select run_id, unit from ingested").fetchall())
             status = dict(connection.execute("select run_id, status from runs").fetchall())
     except (duckdb.IOException, duckdb.CatalogException):
@@ -80,9 +92,20 @@ def _open_for_writing(home: Home, wait: float) -> duckdb.DuckDBPyConnection | No
             if time.monotonic() > deadline:
                 return None
             time.sleep(0.05)
-    if not connection.execute("from duckdb_tables() where table_name = 'ingested'").fetchall():
-        connection.execute(f"begin; {SCHEMA}; {INGESTED}; commit")
+    if _is_current(connection):
+        return connection
+    if columns_of(connection):  # made by another version
+        connection.close()
+        home.database.unlink()
+        connection = duckdb.connect(str(home.database), config=STORAGE)
+    connection.execute(f"begin; {SCHEMA}; {INGESTED}; commit")
     return connection
+
+
+def _is_current(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Whether an index has the tables of schema.sql as they are now."""
+    found = columns_of(connection)
+    return "ingested" in found and all(found.get(table) == known for table, known in columns().items())
 
 
 def _ingest_record(connection: duckdb.DuckDBPyConnection, home: Home, run_id: str) -> None:
@@ -97,7 +120,10 @@ def _ingest_unit(connection: duckdb.DuckDBPyConnection, home: Home, commit: Comm
     for file in commit.files:
         if table := table_of(file.path):
             select = rows_of(table, quoted(home.run_folder(commit.run_id) / file.path))
-            connection.execute(f"insert into {table} by name {select}")
+            if table == "predictions":
+                _insert_predictions(connection, commit, select)
+            else:
+                connection.execute(f"insert into {table} by name {select}")
             if table == "concept_labels":
                 _update_labels(connection)
     for key, value in commit.metrics.items():
@@ -105,6 +131,26 @@ def _ingest_unit(connection: duckdb.DuckDBPyConnection, home: Home, commit: Comm
         connection.execute("insert into metrics values (?, ?, ?, ?)", row)
     connection.execute("insert into ingested values (?, ?)", [commit.run_id, commit.unit])
     connection.commit()
+
+
+def _insert_predictions(connection: duckdb.DuckDBPyConnection, commit: Commit, rows: str) -> None:
+    place = {"run_id": commit.run_id, "epoch": commit.epoch}
+    connection.execute(f"insert into predictions by name {LINKED.format(rows=rows)}", place)
+    later = "select 1 from predictions where run_id = $run_id and epoch > $epoch limit 1"
+    if connection.execute(later, place).fetchall():  # an epoch that comes after its followers
+        link(connection, commit.run_id)
+
+
+def link(connection: duckdb.DuckDBPyConnection, run_id: str) -> None:
+    """Set the derived columns of a run's predictions anew."""
+    rows = "select rowid as row, * exclude (previous_epoch, previous) from predictions where run_id = $run_id"
+    connection.execute(
+        f"""
+        update predictions set previous_epoch = steps.previous_epoch, previous = steps.previous
+        from ({STEPS.format(rows=rows)}) as steps
+        where predictions.rowid = steps.row""",
+        {"run_id": run_id},
+    )
 
 
 def _update_labels(connection: duckdb.DuckDBPyConnection) -> None:

@@ -48,7 +48,9 @@ create table predictions (
     p_predicted real not null,  -- softmax probability of predicted, 0..1
     margin real,  -- logit of label minus largest other logit; positive when right
     p_sq real not null,  -- sum of squared probabilities, 1 / number of classes..1
-    probabilities real[]  -- softmax probability of every class in class_id order; null for train_seen
+    probabilities real[],  -- softmax probability of every class in class_id order; null for train_seen
+    previous_epoch integer,  -- last logged epoch before at which the same instance was predicted; null at its first
+    previous integer  -- class_id predicted then; null at its first
 );
 
 create table attributions (
@@ -94,8 +96,8 @@ create table concept_labels (
     run_id varchar not null,  -- explainer run
     epoch integer not null,  -- epoch of the concept
     concept_id integer not null,  -- concept of the same run and epoch
-    concept_key varchar not null,  -- its key
-    layer varchar not null,  -- its layer
+    concept_key varchar not null,  -- hash of its direction
+    layer varchar not null,  -- layer it was found in
     vector real[] not null,  -- its direction, by which a later run finds the name again
     label varchar not null,  -- the name a user gave it
     labelled_at timestamp not null  -- when, UTC

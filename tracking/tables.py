@@ -11,6 +11,12 @@ SCHEMA = Path(__file__).with_name("schema.sql").read_text()
 COMMITS = """read_json('{artifacts}/*/artifacts/commits/*.json', columns = {{
     run_id: 'varchar', unit: 'varchar', epoch: 'integer', time_ms: 'bigint',
     files: 'struct(path varchar, sha256 varchar)[]', metrics: 'map(varchar, double)'}})"""
+# columns that no file holds: where an instance comes from, which every question about moves asks
+STEPS = """
+    select *, lag(epoch) over steps as previous_epoch, lag(predicted) over steps as previous
+    from ({rows})
+    window steps as (partition by run_id, split, instance_id order by epoch)"""
+DERIVED = {"predictions": ("previous_epoch", "previous")}
 LATEST = "select run_id, epoch, concept_id, arg_max(label, labelled_at) as label from {labels} group by all"
 MAPS = "run_id, source_run_id, epoch, method, split, instance_id, target, target_kind, height, width, map"
 
@@ -20,10 +26,14 @@ def columns() -> dict[str, dict[str, str]]:
     """Of every table the columns' names and types, in order."""
     with duckdb.connect() as connection:
         connection.execute(SCHEMA)
-        sql = "select table_name, column_name, data_type from duckdb_columns() order by table_oid, column_index"
-        rows = connection.execute(sql).fetchall()
+        return columns_of(connection)
+
+
+def columns_of(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, str]]:
+    """The same of the tables and views of a database."""
+    sql = "select table_name, column_name, data_type from duckdb_columns() order by table_oid, column_index"
     found: dict[str, dict[str, str]] = {}
-    for table, name, kind in rows:
+    for table, name, kind in connection.execute(sql).fetchall():
         found.setdefault(table, {})[name] = kind
     return found
 
@@ -35,8 +45,9 @@ def table_of(path: str) -> str | None:
 
 
 def rows_of(table: str, place: str) -> str:
-    """Select a table's rows, in its types, from Parquet files."""
-    typed = ", ".join(f'"{name}"::{kind} as "{name}"' for name, kind in columns()[table].items())
+    """Select a table's rows, in its types, from Parquet files; without the derived columns."""
+    held = {name: kind for name, kind in columns()[table].items() if name not in DERIVED.get(table, ())}
+    typed = ", ".join(f'"{name}"::{kind} as "{name}"' for name, kind in held.items())
     return f"select {typed} from read_parquet('{place}', filename = true)"
 
 
@@ -58,8 +69,7 @@ def committed_rows(home: Home, table: str) -> str | None:
     for pattern in (f"{table}.parquet", f"{table}/*.parquet"):
         if _any(home, pattern):
             committed = f"semi join ({_committed_files(artifacts)}) using (filename)"
-            select = f"{rows_of(table, f'{artifacts}/*/artifacts/{pattern}')} {committed}"
-            return _with_labels(home, select) if table == "concepts" else select
+            return _completed(home, table, f"{rows_of(table, f'{artifacts}/*/artifacts/{pattern}')} {committed}")
     return None
 
 
@@ -73,6 +83,13 @@ def views(home: Home) -> dict[str, str]:
 
 def quoted(path: Path) -> str:
     return str(path).replace("'", "''")
+
+
+def _completed(home: Home, table: str, rows: str) -> str:
+    """Select a table's rows with what other rows say of them."""
+    if table == "predictions":
+        return STEPS.format(rows=rows)
+    return _with_labels(home, rows) if table == "concepts" else rows
 
 
 def _with_labels(home: Home, concepts: str) -> str:

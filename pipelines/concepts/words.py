@@ -52,9 +52,8 @@ def place(maps: Tensor) -> str:
         spreads.append((share * (places - centres[-1]).square()).sum().sqrt().item())
     if min(spreads) > SPREAD:
         return "all over"
-    rows = _third(centres[0], "top", "middle", "bottom")
-    columns = _third(centres[1], "left", "centre", "right")
-    return rows if columns == "centre" and rows != "middle" else columns if rows == "middle" else f"{rows} {columns}"
+    parts = [_third(centres[0], "top", "", "bottom"), _third(centres[1], "left", "", "right")]
+    return " ".join(part for part in parts if part) or "centre"
 
 
 def _third(share: float, *names: str) -> str:

@@ -17,6 +17,7 @@ import captum.attr
 import numpy as np
 import shap
 import torch
+from peers import shap_maps
 from torch import Tensor, nn
 
 from pipelines.model import Normalise, cnn
@@ -116,7 +117,7 @@ def peers(model: nn.Module, images: Tensor, background: Tensor) -> dict[str, tup
         "occlusion": ("captum Occlusion", lambda: occluded.attribute(
             images.clone(), (3, 4, 4), (3, 2, 2), baselines=mean, target=targets)),
         "expected_gradients": ("shap GradientExplainer", lambda: by_gradient_explainer(model, images, background)),
-        "shap": ("shap PartitionExplainer", lambda: by_partition_explainer(model, images)),
+        "shap": ("shap PartitionExplainer", lambda: shap_maps(model, images, targets, 500)),
     }  # fmt: skip
 
 
@@ -124,19 +125,6 @@ def by_gradient_explainer(model: nn.Module, images: Tensor, background: Tensor) 
     """For the top class alone, the nearest it has to a chosen one."""
     explainer = shap.GradientExplainer(model, background)
     return explainer.shap_values(images, nsamples=200, ranked_outputs=1, rseed=0)[0]
-
-
-def by_partition_explainer(model: nn.Module, images: Tensor) -> np.ndarray:
-    """Image after image with our blur behind its tree of pixels, as the library does not blur without OpenCV."""
-    hidden = blurred(images)
-    values = []
-    for image, behind, target in zip(images, hidden, classes(images).tolist(), strict=True):
-        explainer = shap.PartitionExplainer(
-            lambda shown, target=target: model(torch.from_numpy(shown)).detach().numpy()[:, target],
-            Masker(image, behind),
-        )
-        values.append(explainer(image.numpy()[None], max_evals=500, batch_size=10, silent=True).values)
-    return np.stack(values)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,86 @@
+-- Which images show each concept most?
+--
+-- params:
+--   run_id            training run to look at
+--   epoch             epoch to look at [null: the last with concepts]
+--   limit             images of each concept [5]
+-- returns:
+--   explainer_run_id  run that found the concept
+--   epoch             epoch of the checkpoint explained
+--   concept_id        concept of that run and epoch
+--   concept           the user's name for it, else its description
+--   place             1 for the image with the highest score
+--   split             split of the image
+--   instance_id       image
+--   score             mean strength of the concept in it
+--   present           whether score reaches the concept's threshold
+--   label             class_id of the image's label
+--   label_name        its name
+with chosen as (
+    select
+        run_id,
+        epoch,
+        concept_id,
+        coalesce(label, description) as concept
+    from concepts
+    where
+        source_run_id = $run_id
+        and (epoch = $epoch::integer or $epoch::integer is null)
+),
+latest as (
+    select max(epoch) as epoch
+    from chosen
+),
+ranked as (
+    select
+        chosen.run_id,
+        chosen.epoch,
+        chosen.concept_id,
+        chosen.concept,
+        concept_scores.split,
+        concept_scores.instance_id,
+        concept_scores.score,
+        concept_scores.present,
+        row_number() over (
+            partition by chosen.run_id, chosen.concept_id
+            order by concept_scores.score desc, concept_scores.split, concept_scores.instance_id
+        ) as place
+    from chosen
+    join latest using (epoch)
+    join concept_scores using (run_id, epoch, concept_id)
+),
+known as (
+    select
+        split,
+        instance_id,
+        label
+    from instances
+    where run_id = $run_id
+),
+names as (
+    select
+        class_id,
+        name
+    from classes
+    where run_id = $run_id
+)
+select
+    ranked.run_id as explainer_run_id,
+    ranked.epoch,
+    ranked.concept_id,
+    ranked.concept,
+    ranked.place,
+    ranked.split,
+    ranked.instance_id,
+    ranked.score,
+    ranked.present,
+    known.label,
+    coalesce(names.name, known.label::varchar) as label_name
+from ranked
+left join known using (split, instance_id)
+left join names on names.class_id = known.label
+where ranked.place <= $limit::integer
+order by
+    ranked.run_id,
+    ranked.concept_id,
+    ranked.place

@@ -1,0 +1,68 @@
+-- Which classes does each concept serve, and how?
+--
+-- Four measures that answer four questions: how often it is there (prevalence), how often more of it would raise the
+-- logit (tcav_sign), by how much (tcav_magnitude), and how much of the logit it carries (contribution).
+--
+-- params:
+--   run_id            training run to look at
+--   epoch             epoch to look at [null: the last with concepts]
+-- returns:
+--   explainer_run_id  run that found the concept
+--   epoch             epoch of the checkpoint explained
+--   layer             layer the concept is a direction of
+--   concept_id        concept of that run and epoch
+--   concept           the user's name for it, else its description
+--   class_id          class
+--   class_name        its name
+--   prevalence        share of the class's held-out images that show the concept, 0..1
+--   tcav_sign         share of them whose logit rises along the concept's direction, 0..1
+--   tcav_magnitude    mean derivative of the logit along it
+--   contribution      mean part of the logit the concept carries, in logits
+--   p_value           of tcav_sign against random directions, Holm corrected, 0..1
+--   significant       whether p_value is under 0.05
+with chosen as (
+    select
+        run_id,
+        epoch,
+        layer,
+        concept_id,
+        coalesce(label, description) as concept
+    from concepts
+    where
+        source_run_id = $run_id
+        and (epoch = $epoch::integer or $epoch::integer is null)
+),
+latest as (
+    select max(epoch) as epoch
+    from chosen
+),
+names as (
+    select
+        class_id,
+        name
+    from classes
+    where run_id = $run_id
+)
+select
+    chosen.run_id as explainer_run_id,
+    chosen.epoch,
+    chosen.layer,
+    chosen.concept_id,
+    chosen.concept,
+    tcav_scores.class_id,
+    coalesce(names.name, tcav_scores.class_id::varchar) as class_name,
+    tcav_scores.prevalence,
+    tcav_scores.tcav_sign,
+    tcav_scores.tcav_magnitude,
+    tcav_scores.contribution,
+    tcav_scores.p_value,
+    tcav_scores.significant
+from chosen
+join latest using (epoch)
+join tcav_scores using (run_id, epoch, concept_id)
+left join names using (class_id)
+order by
+    chosen.run_id,
+    chosen.concept_id,
+    tcav_scores.prevalence desc,
+    tcav_scores.class_id
