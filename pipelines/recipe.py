@@ -19,7 +19,7 @@ BATCH, STEPS = 256, 40  # images a step, but so few that an epoch has so many st
 RATES = {"muon": 0.1, "adam": 1e-3, "sgd": 0.1}
 # side of the images inside the network, as a part of the full one, until which share of the epochs: small images teach
 # coarse features at a fraction of the cost
-GROWTH = ((0.4, 0.5), (0.8, 0.75), (1.0, 1.0))
+GROWTH = ((0.3, 0.5), (0.8, 0.75), (1.0, 1.0))
 SMALLEST = 32  # sides from here on have something to shrink
 
 

@@ -25,7 +25,7 @@ def test_readme_names_all(kind: str, names: list[str]) -> None:
 
 
 def test_readme_uses_only_commands_that_exist() -> None:
-    assert set(re.findall(r"(?:^|[`(])study (\w+)", README, re.M)) <= set(COMMANDS)
+    assert set(re.findall(r"(?:^|[`(])study ([\w-]+)", README, re.M)) <= set(COMMANDS)
 
 
 def test_readme_uses_only_flags_that_exist() -> None:

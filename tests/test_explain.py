@@ -214,7 +214,7 @@ def test_stopped_job_goes_on_where_it_stopped(own: Home, monkeypatch: pytest.Mon
     made = len(calls) - 2
     assert resume(ResumeSettings(record.run_id), own) == record.run_id
     assert len(calls) - 2 - made == 6 - made  # nothing is computed twice
-    monkeypatch.undo()
+    monkeypatch.setattr(attribute, "_explain_batch", explain_batch)
     [whole] = explain(settings, own)
     sql = "select epoch, instance_id, map from maps where run_id = ? order by all"
     assert rows(own, sql, record.run_id) == rows(own, sql, whole)

@@ -48,7 +48,7 @@ def rows_of(table: str, place: str) -> str:
     """Select a table's rows, in its types, from Parquet files; without the derived columns."""
     held = {name: kind for name, kind in columns()[table].items() if name not in DERIVED.get(table, ())}
     typed = ", ".join(f'"{name}"::{kind} as "{name}"' for name, kind in held.items())
-    return f"select {typed} from read_parquet('{place}', filename = true)"
+    return f"select {typed} from read_parquet('{place}', filename = true, union_by_name = true)"
 
 
 def runs_of(place: str) -> str:

@@ -1,9 +1,10 @@
 """Do the methods point at what decides? On the planted data, where the deciding pixels are known.
 
-    python tests/benchmarks/planted.py [--seeds 0 1 2] [--epochs 6] [--count 200] [--methods ...]
+    python tests/benchmarks/planted.py [--seeds 0 1 2] [--epochs 3] [--count 200] [--methods ...]
 
 Trains the CNN, then lets every method explain the same test images at the last epoch and at epoch 0. Prints the share
-of maps whose maximum lies on the glyph that decides the class, and on the decoy that does not.
+of maps whose maximum lies on the glyph that decides the class, and on the decoy that does not. Of ice, these are the
+maps of the concept that points at the class's glyph most often, for each class its own.
 """
 
 import argparse
@@ -16,16 +17,20 @@ from torch import Tensor, nn
 
 from pipelines.checkpoints import load_model
 from pipelines.datasets import Dataset, load
+from pipelines.explain import explain
 from pipelines.model import build_model
 from pipelines.predictions import to_model
 from pipelines.recorded import checkpoint
-from pipelines.settings import TrainSettings
+from pipelines.settings import ExplainSettings, TrainSettings
 from pipelines.train import train
 from tracking import commits
-from tracking.home import find_home
-from xai import METHODS, Given
+from tracking.home import Home, find_home
+from tracking.reading import connect
+from xai import CONCEPT_METHODS, METHODS, Given, ice
+from xai.cut import cut
 from xai.pointing import hits
 
+CONCEPT_LAYER = "network.features.2"  # 15x15 places, as grad_cam looks at
 GLYPH, DECOY, UNTRAINED = 0.80, 0.05, 0.30  # at least, at most, at most
 
 
@@ -45,9 +50,9 @@ class Pointing:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--count", type=int, default=200)
-    parser.add_argument("--methods", nargs="+", default=[name for name in METHODS if name != "ice"])
+    parser.add_argument("--methods", nargs="+", default=[*METHODS, *CONCEPT_METHODS])
     flags = parser.parse_args()
     print(f"{'method':<22}{'seed':>5}{'glyph':>8}{'decoy':>8}{'untrained':>11}  holds", flush=True)
     for seed in flags.seeds:
@@ -67,28 +72,45 @@ def pointing(seed: int, epochs: int, count: int, methods: list[str]) -> dict[str
         done = commits.epochs(home, run_id)
         data = load("planted", None, Path("."), val_share=0.1, seed=seed, size=None)
         model = build_model("cnn", data, seed)
-        maps = {}
+        shares = {}
         for epoch in (0, epochs):
             load_model(model, checkpoint(home, done[epoch]))
-            maps[epoch] = {method: explained(method, model, data, count) for method in methods}
-    glyph, decoy = data.splits["test"].truth[:count].unbind(1)  # [N, 4] each
-    return {
-        method: Pointing(
-            share(maps[epochs][method], glyph), share(maps[epochs][method], decoy), share(maps[0][method], glyph)
-        )
-        for method in methods
-    }
+            for method in methods:
+                find = concept_shares if method in CONCEPT_METHODS else map_shares
+                shares[method, epoch] = find(method, model, data, count, home, epoch)
+    return {method: Pointing(*shares[method, epochs], shares[method, 0][0]) for method in methods}
 
 
-def explained(method: str, model: nn.Module, data: Dataset, count: int) -> Tensor:
-    """Maps of the labels' scores for the first test images, [N, H, W]."""
+def map_shares(method: str, model: nn.Module, data: Dataset, count: int, *_) -> tuple[float, float]:
+    """Shares of the maps of the labels' scores that point at the glyph, and at the decoy."""
     test, background = data.splits["test"], to_model(data.splits["train"].images[:200], torch.device("cpu"))
     images = to_model(test.images[:count], torch.device("cpu"))
     parts = [
         METHODS[method].explain(model, images[rows], test.labels[rows], Given(rows, background=background)).maps
         for rows in torch.arange(count).split(100)
     ]
-    return torch.cat(parts)
+    glyph, decoy = test.truth[:count].unbind(1)  # [N, 4] each
+    return share(torch.cat(parts), glyph), share(torch.cat(parts), decoy)
+
+
+def concept_shares(
+    method: str, model: nn.Module, data: Dataset, count: int, home: Home, epoch: int
+) -> tuple[float, float]:
+    """The same for each class's best concept, averaged over the classes."""
+    settings = ExplainSettings(method=(method,), epochs=str(epoch), count=count, layer=CONCEPT_LAYER)
+    [run_id] = explain(settings, home)
+    with connect(home) as connection:
+        sql = "select vector from concepts where run_id = ? order by concept_id"
+        directions = torch.tensor([vector for (vector,) in connection.execute(sql, [run_id]).fetchall()])
+    test = data.splits["test"]
+    images, parts = to_model(test.images[:count], torch.device("cpu")), cut(model, CONCEPT_LAYER)
+    coarse = ice.concept_maps(ice.features(model, parts, images), directions)  # [N, k, h, w]
+    maps = nn.functional.interpolate(coarse, images.shape[2:], mode="bilinear").unbind(1)  # k of [N, H, W]
+    glyph, decoy = (torch.stack([hits(one, boxes) for one in maps]).float() for boxes in test.truth[:count].unbind(1))
+    own = [test.labels[:count] == label for label in range(len(data.classes))]  # [N] each
+    best = [int(glyph[:, rows].mean(1).argmax()) for rows in own]
+    found = [(glyph[k, rows].mean(), decoy[k, rows].mean()) for k, rows in zip(best, own, strict=True)]
+    return tuple(torch.tensor(found).mean(0).tolist())
 
 
 def share(maps: Tensor, boxes: Tensor) -> float:
