@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-WARM_UP = 0.1  # share of the steps in which the learning rate rises
+WARM_UP = 0.03  # share of the steps in which the learning rate rises
 ADAM_SHARE = 0.1  # Adam's rate beside Muon's, for the weights that are no filter banks
 
 

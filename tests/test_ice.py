@@ -8,9 +8,11 @@ import torch
 from test_methods import Pooled
 from test_xai import awkward, images
 from torch import Tensor, nn
+from torchvision.models import resnet18
 
 from xai import Refusal, ice
-from xai.cut import cut
+from xai.cut import cut, last_layer
+from xai.nmf import nmf
 from xai.tcav import Tcav, holm, tcav
 
 
@@ -135,11 +137,38 @@ def test_leaves_no_trace() -> None:
     assert torch.equal(inputs, kept)
 
 
+@pytest.mark.parametrize(("channels", "classes", "side"), [(3, 10, 64), (1, 2, 64)])
+def test_foreign_model_with_in_place_and_reused_relus(channels: int, classes: int, side: int) -> None:
+    torch.manual_seed(0)
+    model = resnet18(num_classes=classes)
+    model.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
+    inputs, targets = torch.rand(6, channels, side, side), torch.arange(6) % 2
+    layer = last_layer(model, inputs)
+    assert layer == "layer4"
+    parts = cut(model, layer)
+    found = ice.features(model, parts, inputs)  # [6, 512, 2, 2]
+    assert torch.allclose(ice.head_logits(model, parts, found), model.eval()(inputs), atol=1e-4)
+    directions = nmf(ice.rows_of(found), 3).directions
+    gradients, carried = ice.sensitivities(
+        model, parts, found, ice.concept_maps(found, directions), directions, targets
+    )
+    weights = model.fc.weight[targets]  # pooled over four places, whose gradients sum to the weight
+    assert torch.allclose(gradients, weights, atol=1e-6)
+    assert carried.shape == (6, 3)
+
+
 # --- TCAV
 
 
+def activations(channels: int) -> Tensor:
+    """Rows [500, channels], mostly zero as behind a ReLU: the null of rows that are all alike would be a point."""
+    generator = torch.Generator().manual_seed(5)
+    active = torch.rand(500, channels, generator=generator) < 0.1
+    return torch.rand(500, channels, generator=generator).square() * active
+
+
 def measured(gradients: Tensor, labels: Tensor, directions: Tensor, seed: int = 0) -> Tcav:
-    rows = torch.rand(500, directions.shape[1], generator=torch.Generator().manual_seed(5)).square()
+    rows = activations(directions.shape[1])
     scores = torch.rand(len(labels), len(directions), generator=torch.Generator().manual_seed(6))
     return tcav(gradients, scores - 0.5, scores > 0.5, labels, int(labels.max()) + 1, directions, rows, seed)
 
@@ -174,7 +203,7 @@ def test_directions_like_those_of_the_null_are_seldom_significant() -> None:
     families = 0
     for seed in range(40):
         generator = torch.Generator().manual_seed(seed)
-        rows = torch.rand(500, 8, generator=torch.Generator().manual_seed(5)).square()
+        rows = activations(8)
         drawn = torch.randint(500, (4, 50), generator=generator)
         directions = unit(rows[drawn].mean(1))
         found = measured(torch.randn(60, 8, generator=generator), torch.arange(60) % 3, directions, seed)
