@@ -3,7 +3,7 @@
 from types import ModuleType
 
 from pipelines import attribute, concepts
-from pipelines.job import Job, make_job, open_source
+from pipelines.job import Job, Source, make_job, open_source
 from pipelines.recorded import recorded_settings, say
 from pipelines.settings import ExplainSettings
 from tracking import catalogue, commits, runs
@@ -15,16 +15,18 @@ from tracking.index import ingest
 from xai import CONCEPT_METHODS, METHODS
 
 
-def explain(settings: ExplainSettings, home: Home) -> list[str]:
-    """Explain a training run's predictions; the IDs of the explainer runs, one per method."""
+def explain(settings: ExplainSettings, home: Home, *, leave_out: bool = False) -> list[str]:
+    """Explain a training run's predictions; the IDs of the explainer runs, one per method.
+
+    A method that cannot be right for the model raises InputError, or is named and left out.
+    """
     known = (*METHODS, *CONCEPT_METHODS)
     if unknown := [name for name in settings.method if name not in known]:
         raise InputError(f"no method {unknown[0]!r}; there are: {', '.join(known)}")
     source = open_source(settings, home)
-    jobs = [make_job(settings, method, source) for method in settings.method]
-    for job in jobs:  # before the first run is started, so that nothing is left of what cannot be done
-        steps(job).probe(job)
-    return [_go_on(job, _start(job, home)) for job in jobs]
+    # before the first run is started, so that nothing is left of what cannot be done
+    jobs = [_tried(settings, method, source, leave_out) for method in settings.method]
+    return [_go_on(job, _start(job, home)) for job in jobs if job]
 
 
 def resume(record: catalogue.RunRecord, home: Home) -> str:
@@ -34,6 +36,19 @@ def resume(record: catalogue.RunRecord, home: Home) -> str:
     settings = recorded_settings(home, record, ExplainSettings)
     job = make_job(settings, settings.method[0], open_source(settings, home))
     return _go_on(job, runs.reopen_run(home, record))
+
+
+def _tried(settings: ExplainSettings, method: str, source: Source, leave_out: bool) -> Job | None:
+    """The job of a method, tried on one instance; None if it is left out."""
+    try:
+        job = make_job(settings, method, source)
+        steps(job).probe(job)
+        return job
+    except InputError as error:
+        if not leave_out:
+            raise
+        say(f"{method} is left out: {error}")
+        return None
 
 
 def steps(job: Job) -> ModuleType:

@@ -98,7 +98,8 @@ def _draw(axis: Axes, shown: Shown, row: int) -> None:
     step = (large[0].shape[1] + GAP) / sum(tile.shape[1] for tile in large)
     for number, name in enumerate(shown.explained[row], start=1):
         axis.text(number * step, -0.02, name, transform=axis.transAxes, fontsize=6, va="top", parse_math=False)
-    axis.text(0, -0.02, f"full colour: {full:.2g}", transform=axis.transAxes, fontsize=6, color="#555555", va="top")
+    scale = f"full colour: {full:.2g}" if maps.any() else "zero everywhere"
+    axis.text(0, -0.02, scale, transform=axis.transAxes, fontsize=6, color="#555555", va="top")
 
 
 def full_colour(values: np.ndarray) -> float:

@@ -88,8 +88,8 @@ def make_job(settings: ExplainSettings, method: str, source: Source) -> Job:
     """The job of one method, with what the settings leave open decided, so that the record says it all."""
     by_concepts = method in CONCEPT_METHODS
     targets = settings.target or (("label",) if by_concepts else METHODS[method].targets)
-    side = 1 if by_concepts else METHODS[method].layer_side
-    layer = settings.layer or (_default_layer(source, side) if side else None)
+    needs_layer = by_concepts or METHODS[method].looks_at_a_layer
+    layer = settings.layer or (_default_layer(source) if needs_layer else None)
     epochs = ",".join(map(str, source.epochs))
     return Job(replace(settings, method=(method,), epochs=epochs, target=targets, layer=layer), method, source)
 
@@ -128,9 +128,9 @@ def _background(data: Dataset, seed: int, device: torch.device) -> Tensor:
     return to_model(images[drawn], device)
 
 
-def _default_layer(source: Source, side: int) -> str:
+def _default_layer(source: Source) -> str:
     """Decided on the untrained network, which sees images in full size, so that it is the same at every epoch."""
     try:
-        return last_layer(source.model, source.background[:8], side)
+        return last_layer(source.model, source.background[:8])
     except Refusal as refusal:
         raise InputError(str(refusal)) from None

@@ -44,8 +44,9 @@ def cnn(num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
     # 2x2 filters are enough to tell colours and edges apart, and leave odd sides that pooling halves well
     first, side = 8 * image_shape[0], min(image_shape[1:]) - 1
     features = [nn.Sequential(nn.Conv2d(image_shape[0], first, 2, bias=False), nn.BatchNorm2d(first), nn.ReLU())]
-    for narrow, wide in ((first, 64), (64, 128), (128, 256)):
-        features += [_block(narrow, wide, pool=side > 1), _block(wide, wide, pool=False)]
+    # the last block keeps the size: maps of half the side, as concepts and Grad-CAM look at, would be but a few blobs
+    for narrow, wide, shrink in ((first, 64, True), (64, 128, True), (128, 256, False)):
+        features += [_block(narrow, wide, pool=shrink and side > 1), _block(wide, wide, pool=False)]
         side //= 2
     head = nn.Sequential(
         OrderedDict(

@@ -90,9 +90,7 @@ class ExplainSettings(Checked):
                                   least=2, most=1_000_000)  # fmt: skip
     concepts: int | None = setting(None, "number of concepts ice looks for, default chosen by the data",
                                    least=1, most=1000)  # fmt: skip
-    layer: str | None = setting(
-        None, "layer for methods that look at one, default the last one, for grad_cam of at least 8x8 places"
-    )
+    layer: str | None = setting(None, "layer for methods that look at one, default the last with places")
     seed: int = setting(0, "all randomness derives from it and the instance ID", least=0, most=2**32 - 1)
     data: str | None = setting(None, "where the data set lies now, default where it lay in training")
     batch: int = setting(128, "images at a time", least=1, most=65_536)

@@ -8,14 +8,17 @@ from tracking.home import Home, find_home
 from tracking.reading import connect
 from xai import CONCEPT_METHODS, METHODS
 
-COUNT = 48  # test instances explained
+SHOWN = 24  # test instances with a map from every method
+HELD_OUT = 300  # test instances, or as many as there are, on which concepts are judged
 
 
 def run(settings: RunSettings, home: Home) -> str:
     """Train, explain the last checkpoint with every method, and summarise."""
     trained = train(settings, home)
-    methods = (*METHODS, *CONCEPT_METHODS)
-    explained = explain(ExplainSettings(run=trained, method=methods, count=COUNT), home)
+    explained = []
+    for methods, count in ((tuple(METHODS), SHOWN), (CONCEPT_METHODS, HELD_OUT)):
+        chosen = ExplainSettings(run=trained, method=methods, where=f"instance_id < {count}")
+        explained += explain(chosen, home, leave_out=True)
     return _summary(home, trained, explained)
 
 
@@ -23,12 +26,12 @@ def _summary(home: Home, trained: str, explained: list[str]) -> str:
     with connect(home) as connection:
         accuracies = queries.run(connection, "accuracy_by_epoch", {"run_id": trained})
         pairs = queries.run(connection, "confused_pairs", {"run_id": trained, "limit": "3"})
-        (name,) = connection.execute("select name from runs where run_id = ?", [trained]).fetchone()
+        names = dict(connection.execute("select run_id, name from runs").fetchall())
     flag = "" if home == find_home() else f" --home {home.path}"
     return "\n".join(
         [
-            f"training run   {trained}  ({name})",
-            *(f"explainer run  {run_id}" for run_id in explained),
+            f"training run   {trained}  ({names[trained]})",
+            *(f"explainer run  {run_id}  ({names[run_id]})" for run_id in explained),
             f"accuracy       {_accuracy(accuracies)}",
             *(f"confused       {line}" for line in _confused(pairs)),
             "",

@@ -12,6 +12,7 @@ from pipelines import answers
 from pipelines.cli import COMMANDS, main
 from pipelines.settings import TrainSettings
 from tracking.home import Home
+from xai import METHODS
 
 
 def study_command(capsys: pytest.CaptureFixture, *arguments: str) -> tuple[int, str, str]:
@@ -173,3 +174,14 @@ def test_home_that_cannot_be_made(tmp_path: Path, capsys) -> None:
     code, _, err = study_command(capsys, "train", "--home", str(tmp_path / "file" / "study"))
     assert code == 2
     assert "cannot make the study home" in err.splitlines()[-1]
+
+
+def test_the_whole_study_leaves_out_and_names_what_does_not_fit(home: Home, capsys) -> None:
+    model = ("--model", "test_explain:without_places", "--size", "8", "--epochs", "1", "--threads", "1")
+    code, out, err = study_command(capsys, "run", *model, "--home", home.path)
+    assert code == 0
+    assert out.count("explainer run") == len(METHODS) - 1
+    assert all(f"({name}-digits-without_places-0)" in out for name in METHODS if name != "grad_cam")
+    assert "grad_cam is left out: the model has no layer" in err
+    assert "ice is left out" in err
+    assert "accuracy       test " in out

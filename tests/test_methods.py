@@ -68,7 +68,7 @@ def test_smooth_grad_is_the_gradient_of_a_quadratic_up_to_the_noise_of_its_sampl
     inputs, targets = images()
     exact = (2 * WEIGHTS[targets] * inputs).abs().amax(1)
     found = smooth_grad(Quadratic(), inputs, targets, Given(samples=4000)).maps
-    error = 2 * WEIGHTS.abs().amax() * 0.15 / 4000**0.5
+    error = 2 * WEIGHTS.abs().amax() * 0.1 / 4000**0.5
     assert (found - exact).abs().amax() < 5 * error
 
 
@@ -224,11 +224,3 @@ def test_attributions_joined_and_replaced() -> None:
     assert torch.equal(replaced.maps[rows], -second.maps)
     assert torch.equal(replaced.scores[~rows], joined.scores[~rows])
     assert other.replaced(rows, Attribution(-other.maps[rows], other.scores[rows], other.baseline_scores[rows]))
-
-
-def test_the_default_layer_is_the_last_one_that_is_fine_enough() -> None:
-    model = nn.Sequential(
-        nn.Conv2d(2, 3, 1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(3, 3, 1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
-    )  # fmt: skip
-    inputs = torch.rand(2, 2, 16, 12)  # 16x12, then 8x6, then 4x3 places
-    assert [last_layer(model, inputs, side) for side in (1, 3, 6, 7, 12, 13)] == ["5", "5", "4", "1", "1", "5"]

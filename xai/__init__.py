@@ -1,7 +1,7 @@
 """Explaining: tensors in, tensors out. N images, C channels, H x W pixels, K classes."""
 
 from xai.expected_gradients import expected_gradients
-from xai.grad_cam import SIDE, grad_cam
+from xai.grad_cam import grad_cam
 from xai.integrated_gradients import integrated_gradients
 from xai.method import Attribution, Given, Method, Refusal
 from xai.occlusion import occlusion
@@ -13,7 +13,7 @@ METHODS = {
     "saliency": Method(saliency, signed=False),
     "smooth_grad": Method(smooth_grad, signed=False),
     "integrated_gradients": Method(integrated_gradients, signed=True),
-    "grad_cam": Method(grad_cam, signed=False, layer_side=SIDE),
+    "grad_cam": Method(grad_cam, signed=False, looks_at_a_layer=True),
     "occlusion": Method(occlusion, signed=True),
     "expected_gradients": Method(expected_gradients, signed=True),
     "shap": Method(partition_shap, signed=True, targets=("predicted", "label")),

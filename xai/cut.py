@@ -53,20 +53,18 @@ def spatial_layers(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
     return found
 
 
-def last_layer(model: nn.Module, images: Tensor, side: int = 1) -> str:
+def last_layer(model: nn.Module, images: Tensor) -> str:
     """Name of the last layer with more than one place, if possible one that is never negative, as behind a ReLU.
 
-    Of several such layers the last one with `side` places each way, if there is one. Layers before the first that
-    learns, such as a normalisation, do not count. Raises Refusal without one.
+    Layers before the first that learns, such as a normalisation, do not count. Raises Refusal without one.
     """
     modules, learned, found = dict(model.named_modules()), False, []
     for name, output in spatial_layers(model, images).items():
         learned = learned or any(True for _ in modules[name].parameters())
-        found += [(output.amin() >= 0, min(output.shape[2:]) >= side, name)] if learned else []
+        found += [(output.amin() >= 0, name)] if learned else []
     if not found:
         raise Refusal("the model has no layer whose output is [N, channels, height, width]")
-    found = [layer for layer in found if layer[0]] or found
-    return ([name for *_, fine, name in found if fine] or [name for *_, name in found])[-1]
+    return ([name for positive, name in found if positive] or [name for _, name in found])[-1]
 
 
 class _Tracer(fx.Tracer):

@@ -11,15 +11,13 @@ from xai.cut import cut, last_layer
 from xai.gradient import frozen
 from xai.method import NOTHING, Attribution, Given
 
-SIDE = 8  # places a side: a coarser layer is passed over where there is a finer one, as its map is but a few blobs
-
 
 def grad_cam(model: nn.Module, images: Tensor, targets: Tensor, given: Given = NOTHING) -> Attribution:
     """ReLU of the layer's maps weighted by their mean gradients, brought to the image's size: [N, H, W], 0 or more.
 
     A map is all zero where no feature map speaks for the class on balance.
     """
-    parts = cut(model, given.layer or last_layer(model, images, SIDE))
+    parts = cut(model, given.layer or last_layer(model, images))
     with frozen(model), torch.enable_grad():
         features = parts.body(images).detach().requires_grad_()  # [N, c, h, w]
         scores = parts.head(features).gather(1, targets[:, None]).squeeze(1)  # [N]

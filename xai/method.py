@@ -89,4 +89,4 @@ class Method:
     explain: Callable[[nn.Module, Tensor, Tensor, Given], Attribution]
     signed: bool  # whether maps speak for (positive) and against (negative) the target
     targets: tuple[str, ...] = ("predicted",)  # explained by default
-    layer_side: int | None = None  # of methods that look at a layer: least places a side of the default one
+    looks_at_a_layer: bool = False

@@ -10,7 +10,7 @@ from xai.gradient import score_gradient, target_scores
 from xai.method import NOTHING, PASS, Attribution, Given
 
 SAMPLES = 50
-NOISE = 0.15  # deviation of the noise as a share of the image's range; the paper finds 10 to 20 % best
+NOISE = 0.1  # deviation of the noise as a share of the image's range; the paper finds 10 to 20 % best
 
 
 def smooth_grad(model: nn.Module, images: Tensor, targets: Tensor, given: Given = NOTHING) -> Attribution:

@@ -111,7 +111,7 @@ def peers(model: nn.Module, images: Tensor, background: Tensor) -> dict[str, tup
     return {
         "saliency": ("captum Saliency", lambda: captum.attr.Saliency(model).attribute(images.clone(), targets)),
         "smooth_grad": ("captum NoiseTunnel", lambda: noise.attribute(
-            images.clone(), nt_type="smoothgrad", nt_samples=50, stdevs=0.15, target=targets, abs=False)),
+            images.clone(), nt_type="smoothgrad", nt_samples=50, stdevs=0.1, target=targets, abs=False)),
         "integrated_gradients": ("captum IntegratedGradients", lambda: integrated.attribute(
             images.clone(), mean, target=targets, n_steps=50)),
         "occlusion": ("captum Occlusion", lambda: occluded.attribute(

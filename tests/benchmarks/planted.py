@@ -30,7 +30,7 @@ from xai import CONCEPT_METHODS, METHODS, Given, ice
 from xai.cut import cut
 from xai.pointing import hits
 
-CONCEPT_LAYER = "network.features.2"  # 15x15 places, as grad_cam looks at
+CONCEPT_LAYER = "network.features.6"  # the last one, 7x7 places
 GLYPH, DECOY, UNTRAINED = 0.80, 0.05, 0.30  # at least, at most, at most
 
 
