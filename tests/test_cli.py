@@ -115,7 +115,7 @@ WRONG = [
     ("train --device tpu", "no device 'tpu' here"),
     ("train --shift 64", "--shift 64 moves images of"),
     ("train --name {name}", "a run called"),
-    ("train --size 16 --grow yes", "does not take images of 8 pixels"),
+    ("train --size 8 --grow yes", "does not take images of 4 pixels"),
     ("train extra", "unrecognized arguments: extra"),
     ("resume nothing", "no run 'nothing'"),
     ("resume latest", "nothing to resume"),

@@ -106,7 +106,7 @@ def concept_shares(
     images, parts = to_model(test.images[:count], torch.device("cpu")), cut(model, CONCEPT_LAYER)
     coarse = ice.concept_maps(ice.features(model, parts, images), directions)  # [N, k, h, w]
     maps = nn.functional.interpolate(coarse, images.shape[2:], mode="bilinear").unbind(1)  # k of [N, H, W]
-    glyph, decoy = (torch.stack([hits(one, boxes) for one in maps]).float() for boxes in test.truth[:count].unbind(1))
+    glyph, decoy = (torch.stack([hits(one, boxes) for one in maps]).double() for boxes in test.truth[:count].unbind(1))
     own = [test.labels[:count] == label for label in range(len(data.classes))]  # [N] each
     best = [int(glyph[:, rows].mean(1).argmax()) for rows in own]
     found = [(glyph[k, rows].mean(), decoy[k, rows].mean()) for k, rows in zip(best, own, strict=True)]
@@ -114,7 +114,7 @@ def concept_shares(
 
 
 def share(maps: Tensor, boxes: Tensor) -> float:
-    return hits(maps, boxes).float().mean().item()
+    return hits(maps, boxes).double().mean().item()
 
 
 if __name__ == "__main__":
