@@ -57,7 +57,7 @@ counted as (
         count(*) filter (not ok_before and ok) as learning,
         min(epoch) filter (ok) as first_learned,
         max(epoch) filter (ok_before and not ok) as last_forgotten,
-        coalesce(first_learned is not null and max(epoch) filter (ok) = max(epoch), false) as right_at_end
+        coalesce(max(epoch) filter (ok) = max(epoch), false) as right_at_end
     from chosen
     group by instance_id
 )
