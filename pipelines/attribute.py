@@ -114,7 +114,7 @@ def _log_pictures(job: Job, run: runs.Run, by_kind: list[Explained], *, pages: b
     shown = heatmaps.Shown.of(source.data.splits[first.split], source.data.classes, by_kind, METHODS[job.method].signed)
     title = f"{job.method}, epoch {first.epoch}"
     for number, figure in enumerate(heatmaps.pages(shown, f"{title}, {source.record.name}") if pages else []):
-        runs.log_figure(run, figure, f"heatmaps/epoch_{first.epoch:04d}_page_{number + 1:02d}.png")
+        runs.log_picture(run, pixels(figure), f"heatmaps/epoch_{first.epoch:04d}_page_{number + 1:02d}.png")
     for row in np.flatnonzero(np.isin(first.instances, job.curated())):
         key = f"heatmap/{first.split}_{first.instances[row]:05d}"
         runs.log_image(run, pixels(heatmaps.single(shown, row, title)), key, first.epoch)

@@ -8,6 +8,7 @@ from torch import Tensor
 from tracking.commits import Commit
 
 COLOURS = {"train_seen": "#888888", "val": "#1b7fb8", "test": "#d1495b"}
+DPI = 120
 NAMES = {"train_seen": "train, as seen", "val": "validation", "test": "test"}
 
 
@@ -65,6 +66,7 @@ def confusion_matrix(labels: Tensor, predicted: Tensor, classes: tuple[str, ...]
 
 def pixels(figure: Figure) -> np.ndarray:
     """The drawn figure as an image [H, W, 3], uint8."""
+    figure.set_dpi(DPI)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()

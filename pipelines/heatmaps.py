@@ -81,7 +81,7 @@ def _page(shown: Shown, rows: list[int], title: str) -> Figure:
         bottom = (0.5 + 1.85 * (down - 1 - place // across)) / height
         axis = figure.add_axes((left, bottom, (wide - 0.1) / width, 1.5 / height))
         _draw(axis, shown, row)
-    _colour_bar(figure, shown.signed, (0.1 / width, 0.3 / height, 1.9 / width, 0.09 / height))
+    _colour_bar(figure, shown.signed, (0.2 / width, 0.3 / height, 1.9 / width, 0.09 / height))
     return figure
 
 

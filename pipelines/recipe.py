@@ -15,7 +15,7 @@ from pipelines.optimizers import make_optimizers, one_cycle
 from pipelines.settings import TrainSettings
 from tracking.errors import InputError
 
-BATCH, STEPS = 256, 40  # images a step, but so few that an epoch has so many steps
+BATCH, STEPS = 256, 20  # images a step, but so few that an epoch has so many steps
 RATES = {"muon": 0.1, "adam": 1e-3, "sgd": 0.1}
 # side of the images inside the network, as a part of the full one, until which share of the epochs: small images teach
 # coarse features at a fraction of the cost. They stop short of whole images: at a rate that has almost come down to 0,

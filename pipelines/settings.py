@@ -41,7 +41,7 @@ class TrainSettings(Checked):
     val_share: float = setting(0.1, "share of the training images held out to validate", least=0.01, most=0.5)
     model: str = setting("cnn", "cnn, or package.module:factory, a function that returns your torch module")
     epochs: int = setting(10, "passes over the training images", least=1, most=10_000)
-    batch: int | None = setting(None, "images a step, default 256, less where an epoch would have under 40 steps",
+    batch: int | None = setting(None, "images a step, default 256, less where an epoch would have under 20 steps",
                                 least=2, most=65_536)  # fmt: skip
     optimizer: str = setting("auto", "auto: muon for the cnn, adam for other models",
                              choices=("auto", "muon", "adam", "sgd"))  # fmt: skip

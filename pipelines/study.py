@@ -8,7 +8,7 @@ from tracking.home import Home, find_home
 from tracking.reading import connect
 from xai import CONCEPT_METHODS, METHODS
 
-SHOWN = 24  # test instances with a map from every method
+SHOWN = 16  # test instances with a map from every method
 HELD_OUT = 300  # test instances, or as many as there are, on which concepts are judged
 
 

@@ -110,7 +110,8 @@ def _go_on(training: Training, done: list[Commit]) -> str:
     try:
         for epoch in range(len(done), settings.epochs + 1):
             done.append(_one_epoch(training, epoch))
-        runs.log_figure(run, figures.learning_curves(done, run.record.name), "figures/learning_curves.png")
+        curves = figures.learning_curves(done, run.record.name)
+        runs.log_picture(run, figures.pixels(curves), "figures/learning_curves.png")
     except KeyboardInterrupt:
         runs.finish_run(run, "KILLED")
         say(f"stopped after {len(done)} committed epochs; go on with: study resume {run.run_id[:8]}")

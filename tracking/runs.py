@@ -25,6 +25,7 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 from mlflow.exceptions import MlflowException
+from PIL import Image
 
 for name in ("mlflow", "alembic"):  # their word on tables they create is no news to a user
     logging.getLogger(name).setLevel(logging.WARNING)
@@ -175,11 +176,11 @@ def set_tag(run: Run, key: str, value: str) -> None:
     run.client.set_tag(run.run_id, key, value)
 
 
-def log_figure(run: Run, figure, path: str) -> None:
-    """A matplotlib figure as `path`, a .png in the run's files."""
+def log_picture(run: Run, image, path: str) -> None:
+    """An image [H, W, 3], uint8, as `path`, a .png in the run's files."""
     with staging() as folder:
         local = folder / Path(path).name
-        figure.savefig(local, dpi=120, bbox_inches="tight")
+        Image.fromarray(image).save(local)
         log_file(run, local, path)
 
 

@@ -17,14 +17,16 @@ def draw(job: Job, run: runs.Run, epoch: int, found: Found, named: list[Named]) 
     folder = f"concept_cards/epoch_{epoch:04d}"
     for concept, one in enumerate(named):
         figure = _card(job, epoch, found, one, concept, f"{title(concept, one)}    {place}")
-        runs.log_figure(run, figure, f"{folder}_concept_{concept:02d}.png")
-        runs.log_image(run, pixels(figure), f"concept/{concept:02d}", epoch)
+        card = pixels(figure)
+        runs.log_picture(run, card, f"{folder}_concept_{concept:02d}.png")
+        runs.log_image(run, card, f"concept/{concept:02d}", epoch)
     names = [f"{title(concept, one)}: {one.description.split(';')[0]}" for concept, one in enumerate(named)]
     for measure in ("prevalence", "tcav_sign"):
         values = getattr(found.tcav, measure).numpy()
-        runs.log_figure(run, figures.matrix(values, names, classes, f"{measure}, {place}"), f"{folder}_{measure}.png")
+        figure = figures.matrix(values, names, classes, f"{measure}, {place}")
+        runs.log_picture(run, pixels(figure), f"{folder}_{measure}.png")
     if found.choice:
-        runs.log_figure(run, _curve(found, place), f"{folder}_number_of_concepts.png")
+        runs.log_picture(run, pixels(_curve(found, place)), f"{folder}_number_of_concepts.png")
 
 
 def title(concept: int, one: Named) -> str:
