@@ -1,7 +1,7 @@
 """How many concepts a factorization should have: as few as serve the model well enough, of the counts that are stable.
 
-A count is stable if different rows lead to the same directions, matched one to one; after Wu et al. 2016 (staNMF, PNAS
-113), who compare starts. Property: of activations made of k concepts, k is the largest
+A count is stable if different rows lead to the same directions, matched one to one and judged by the worst pair; after
+Wu et al. 2016 (staNMF, PNAS 113), who compare starts. Property: of activations made of k concepts, k is the largest
 stable count.
 """
 
@@ -18,7 +18,7 @@ from torch import Tensor
 from xai.method import Refusal
 from xai.nmf import Factors, check, first_directions, fit, nmf, shuffled
 
-STABLE = 0.95  # chosen on planted factorizations, where 0.94 to 0.98 are as good; see tests/benchmarks/factorization.py
+STABLE = 0.85  # chosen on planted factorizations, where 0.8 to 0.98 are as good; see tests/benchmarks/factorization.py
 PARTS = 5  # samples of rows, each with a factorization of its own
 PART_ROWS = 8192  # 2048 of a trained network make every count above a few look unstable
 STARTS = 2  # of each part's factorization; a single one ends in a poor local optimum too often
@@ -73,14 +73,14 @@ def choose_count(
 
 
 def stability(activations: Tensor, count: int, seed: int = 0) -> float:
-    """How surely the same concepts come back: the mean matched cosine of each two parts, averaged over all pairs.
+    """How surely the same concepts come back: of each two parts the worst matched cosine, averaged over all pairs.
 
     `seed` draws the parts' rows and their starts.
     """
     generator = torch.Generator().manual_seed(seed)
     size = max(count, min(PART_ROWS, len(activations) // 2))
     parts = [_directions(_rows(activations, size, generator), count, generator) for _ in range(PARTS)]
-    return mean(matched_cosines(one, other).mean().item() for one, other in combinations(parts, 2))
+    return mean(matched_cosines(one, other).min().item() for one, other in combinations(parts, 2))
 
 
 def matched_cosines(a: Tensor, b: Tensor) -> Tensor:

@@ -3,8 +3,8 @@
     python tests/benchmarks/planted.py [--seeds 0 1 2] [--epochs 3] [--count 200] [--methods ...]
 
 Trains the CNN, then lets every method explain the same test images at the last epoch and at epoch 0. Prints the share
-of maps whose maximum lies on the glyph that decides the class, and on the decoy that does not. Of ice, these are the
-maps of the concept that points at the class's glyph most often, for each class its own.
+of maps whose maximum lies on the glyph that decides the class, and on the decoy that does not. Of ice, with as many
+concepts as glyphs, these are the maps of the class's own concept: each concept serves one class.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from pipelines.checkpoints import load_model
@@ -96,8 +97,10 @@ def map_shares(method: str, model: nn.Module, data: Dataset, count: int, *_) -> 
 def concept_shares(
     method: str, model: nn.Module, data: Dataset, count: int, home: Home, epoch: int
 ) -> tuple[float, float]:
-    """The same for each class's best concept, averaged over the classes."""
-    settings = ExplainSettings(method=(method,), epochs=str(epoch), count=count, layer=CONCEPT_LAYER)
+    """The same for each class's own concept, averaged over the classes; one to one, for the most hits of the glyphs."""
+    settings = ExplainSettings(
+        method=(method,), epochs=str(epoch), count=count, layer=CONCEPT_LAYER, concepts=len(data.classes)
+    )
     [run_id] = explain(settings, home)
     with connect(home) as connection:
         sql = "select vector from concepts where run_id = ? order by concept_id"
@@ -108,9 +111,9 @@ def concept_shares(
     maps = nn.functional.interpolate(coarse, images.shape[2:], mode="bilinear").unbind(1)  # k of [N, H, W]
     glyph, decoy = (torch.stack([hits(one, boxes) for one in maps]).double() for boxes in test.truth[:count].unbind(1))
     own = [test.labels[:count] == label for label in range(len(data.classes))]  # [N] each
-    best = [int(glyph[:, rows].mean(1).argmax()) for rows in own]
-    found = [(glyph[k, rows].mean(), decoy[k, rows].mean()) for k, rows in zip(best, own, strict=True)]
-    return tuple(torch.tensor(found).mean(0).tolist())
+    glyph, decoy = (torch.stack([found[:, rows].mean(1) for rows in own]) for found in (glyph, decoy))  # [K, k]
+    pairs = linear_sum_assignment(glyph.numpy(), maximize=True)
+    return glyph[pairs].mean().item(), decoy[pairs].mean().item()
 
 
 def share(maps: Tensor, boxes: Tensor) -> float:
