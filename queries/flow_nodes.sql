@@ -28,7 +28,7 @@ with known as (
     from classes
     where run_id = $run_id
 ),
-chosen as (
+chosen as not materialized (  -- read again and again, which is quicker than kept
     select
         epoch,
         instance_id,
@@ -42,40 +42,74 @@ chosen as (
         and split = $split
         and ($classes::varchar is null or list_contains((select shown from known), label))
 ),
-left_behind as (
-    select
-        previous_epoch as epoch,
-        instance_id,
-        true as leaves
+changes as (
+    select *
     from chosen
     where predicted <> previous
 ),
-steps as (
+departures as (
+    select
+        previous_epoch as epoch,
+        instance_id,
+        label,
+        previous as predicted
+    from changes
+),
+moves as (
+    select
+        epoch,
+        coalesce(changes.label, departures.label) as label,
+        coalesce(changes.predicted, departures.predicted) as predicted,
+        case
+            when departures.predicted is null then 'in'
+            when changes.predicted is null then 'out'
+            else 'inout'
+        end as type,
+        count(*) as n
+    from changes
+    full join departures using (epoch, instance_id)
+    group by all
+),
+places as (
     select
         epoch,
         label,
         predicted,
-        coalesce(predicted <> previous, false) as arrives,
-        coalesce(leaves, false) as leaves
+        count(*) as n
     from chosen
-    left join left_behind using (epoch, instance_id)
-    where epoch between coalesce($from_epoch::integer, epoch) and coalesce($to_epoch::integer, epoch)
+    group by all
+),
+steps as (  -- who does not move stays: all in a place but for its movers
+    from moves
+    union all
+    select
+        epoch,
+        label,
+        predicted,
+        'stable',
+        n
+    from places
+    union all
+    select
+        epoch,
+        label,
+        predicted,
+        'stable',
+        -n
+    from moves
 ),
 nodes as (
     select
         epoch,
         case when shown is null or list_contains(shown, predicted) then predicted else other end as class_id,
         label,
-        case
-            when arrives and leaves then 'inout'
-            when arrives then 'in'
-            when leaves then 'out'
-            else 'stable'
-        end as type,
-        count(*) as n
+        type,
+        sum(n)::bigint as n
     from steps
     cross join known
+    where epoch between coalesce($from_epoch::integer, epoch) and coalesce($to_epoch::integer, epoch)
     group by all
+    having sum(n) > 0
 ),
 names as (
     select

@@ -57,17 +57,19 @@ known as (
     from classes
     where run_id = $run_id
 ),
-visits as (
-    select distinct
-        instance_id,
-        predicted
-    from chosen
-),
-visited as (
+changes as (  -- few rows say all that depends on the order of epochs: between them nothing changes
     select
         instance_id,
-        list_sort(list(predicted)) as visited
-    from visits
+        list_sort(list(distinct predicted)) as visited,
+        count(before) as frequency_raw,
+        count(*) filter (ok_before and not ok) as forgotten,
+        count(*) filter (not ok_before and ok) as learned,
+        min(epoch) filter (ok) as first_learned,
+        max(epoch) filter (ok and ok_before is distinct from true) as last_turn,
+        arg_max(ok, epoch) as right_at_end,
+        max(epoch) filter (before is not null) as last_flip
+    from chosen
+    where predicted is distinct from before
     group by instance_id
 ),
 measured as (
@@ -76,13 +78,6 @@ measured as (
         any_value(label) as label,
         count(*) as n,
         sum((not ok)::integer)::bigint as score_raw,
-        count(*) filter (predicted <> before) as frequency_raw,
-        sum((ok_before and not ok)::integer) as forgotten,
-        sum((not ok_before and ok)::integer) as learned,
-        min(epoch) filter (ok) as first_learned,
-        max(epoch) filter (ok and ok_before is distinct from true) as last_turn,
-        max(epoch) filter (ok) = max(epoch) as right_at_end,
-        max(epoch) filter (predicted <> before) as last_flip,
         avg(p_true) as confidence,
         stddev_pop(p_true) as p_true_std,
         avg(margin) as aum
@@ -101,8 +96,8 @@ select
     len(visited) as n_classes_visited,
     visited,
     list_transform(visited, lambda x: names[x + 1]) as visited_names,
-    case when label is not null then coalesce(forgotten, 0)::bigint end as forgetting,
-    case when label is not null then coalesce(learned, 0)::bigint end as learning,
+    case when label is not null then forgotten end as forgetting,
+    case when label is not null then learned end as learning,
     first_learned,
     case when right_at_end then last_turn end as stable_since,  -- last time it turned, or started, right
     last_flip,
@@ -110,7 +105,7 @@ select
     p_true_std,
     aum
 from measured
-join visited using (instance_id)
+join changes using (instance_id)
 cross join known
 order by
     score_raw desc nulls last,
