@@ -20,6 +20,7 @@ PAGES = 6  # pages an epoch at the most; the maps themselves are all kept
 FULL = 99.5  # percentile of a map's magnitude that takes the full colour
 TILE = 160  # pixels of an image on a page, about
 GAP = 4
+LETTER = 0.08  # inches of one in a title
 RIGHT, WRONG = "#1a1a1a", "#b00020"
 
 
@@ -73,12 +74,12 @@ def _page(shown: Shown, rows: list[int], title: str) -> Figure:
     wide = 1.55 * (1 + shown.maps.shape[1])  # inches of an instance: its image and its maps
     across = min(_across(shown), len(rows))
     down = -(-len(rows) // across)
-    width, height = max(wide * across + 0.2, 3.3), 1.85 * down + 0.85
+    width, height = max(wide * across + 0.2, 3.3, LETTER * len(title)), 1.85 * down + 0.95
     figure = Figure(figsize=(width, height))
     figure.text(0.1 / width, 1 - 0.22 / height, title, fontsize=9, va="center", parse_math=False)
     for place, row in enumerate(rows):
         left = (0.1 + wide * (place % across)) / width
-        bottom = (0.5 + 1.85 * (down - 1 - place // across)) / height
+        bottom = (0.6 + 1.85 * (down - 1 - place // across)) / height
         axis = figure.add_axes((left, bottom, (wide - 0.1) / width, 1.5 / height))
         _draw(axis, shown, row)
     _colour_bar(figure, shown.signed, (0.2 / width, 0.3 / height, 1.9 / width, 0.09 / height))
