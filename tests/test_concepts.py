@@ -129,6 +129,7 @@ def test_names_that_cannot_be_given(home: Home, settings: tuple, message: str) -
     ({"layer": "network.head.dense"}, "ice needs"),
     ({"layer": "network.features.1.0"}, "negative activations"),
     ({"layer": "nonsense"}, "no layer 'nonsense'; there are: normalise"),
+    ({"concepts": 999}, "channels; --concepts takes 1 to"),
 ])  # fmt: skip
 def test_layers_without_concepts_leave_no_run_behind(home: Home, settings: dict, message: str) -> None:
     before = rows(home, "select count(*) from runs")
@@ -137,13 +138,14 @@ def test_layers_without_concepts_leave_no_run_behind(home: Home, settings: dict,
     assert rows(home, "select count(*) from runs") == before
 
 
-def test_the_number_of_concepts_is_chosen_and_the_whole_curve_kept(home: Home) -> None:
+def test_the_number_of_concepts_is_chosen_and_the_whole_curve_kept(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.concepts.found.COUNTS", (2, 3, 5))
     [run_id] = explain(replace(ICE, concepts=None), home)
     record = json.loads((home.run_folder(run_id) / "choice" / "ice_epoch_0002.json").read_text())
     (count,) = rows(home, "select count(*) from concepts where run_id = ?", run_id)[0]
     assert record["concepts"] == count
     assert record["reason"] in ("target_met", "fidelity_target_missed", "none_stable")
-    assert [trial["count"] for trial in record["trials"]] == [2, 3, 4, 5, 6, 8, 10, 12, 15, 20]
+    assert [trial["count"] for trial in record["trials"]] == [2, 3, 5]
     assert (home.run_folder(run_id) / "concept_cards" / "epoch_0002_number_of_concepts.png").exists()
 
 

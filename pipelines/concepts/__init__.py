@@ -26,9 +26,11 @@ def probe(job: Job) -> None:
     """Try the layer on a few images. Raises InputError where concepts cannot be found in it."""
     job.load(next(iter(job.source.epochs)))
     try:
-        ice.features(job.source.model, cut(job.source.model, job.settings.layer), job.source.background[:8])
+        found = ice.features(job.source.model, cut(job.source.model, job.settings.layer), job.source.background[:8])
     except Refusal as refusal:
         raise InputError(f"ice: {refusal}") from None
+    if (job.settings.concepts or 1) > (most := found.shape[1]):
+        raise InputError(f"layer {job.settings.layer!r} has {most} channels; --concepts takes 1 to {most}")
 
 
 def explain_epoch(job: Job, run: runs.Run, epoch: int) -> None:
