@@ -54,7 +54,7 @@ def confusion_matrix(labels: Tensor, predicted: Tensor, classes: tuple[str, ...]
             dark = shares[row, column] > 0.5
             axis.text(column, row, counts[row, column], ha="center", va="center", fontsize=8,
                       color="white" if dark else "black")  # fmt: skip
-    names = [name if len(name) <= 18 else name[:17] + "…" for name in classes]
+    names = [short(name, 18) for name in classes]
     axis.set_xticks(range(count), names, rotation=90, parse_math=False)
     axis.set_yticks(range(count), names, parse_math=False)
     axis.set(xlabel="predicted", ylabel="true")
@@ -62,6 +62,11 @@ def confusion_matrix(labels: Tensor, predicted: Tensor, classes: tuple[str, ...]
     bar = figure.add_axes(((side + 1.75) / (side + 2.9), 1.4 / (side + 1.9), 0.15 / (side + 2.9), side / (side + 1.9)))
     figure.colorbar(image, cax=bar, label="share of the true class")
     return figure
+
+
+def short(name: str, most: int = 14) -> str:
+    """A name of `most` characters at the most."""
+    return name if len(name) <= most else name[: most - 1] + "…"
 
 
 def pixels(figure: Figure) -> np.ndarray:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pipelines.attributions import Explained
 from pipelines.datasets.raw import Split
+from pipelines.figures import short
 
 COLUMNS, ROWS = 4, 4  # instances a page
 PAGES = 6  # pages an epoch at the most; the maps themselves are all kept
@@ -44,7 +45,7 @@ class Shown:
         rows = zip(first.instances, split.labels[first.instances].tolist(), probabilities, strict=True)
         captions = [_caption(instance, label, p, classes) for instance, label, p in rows]
         explained = [
-            tuple(f"explains {_short(classes[target])}  {p[target]:.0%}" for target in own)
+            tuple(f"explains {short(classes[target])}  {p[target]:.0%}" for target in own)
             for own, p in zip(targets.tolist(), probabilities, strict=True)
         ]
         maps = np.stack([found.attribution.maps.numpy() for found in by_kind], 1)
@@ -130,9 +131,5 @@ def _colour_bar(figure: Figure, signed: bool, place: tuple[float, float, float, 
 
 def _caption(instance: int, label: int, probabilities: Tensor, classes: tuple[str, ...]) -> tuple[str, str]:
     predicted = int(probabilities.argmax())
-    text = f"#{instance}  {_short(classes[label])} → {_short(classes[predicted])} {probabilities[predicted]:.0%}"
+    text = f"#{instance}  {short(classes[label])} → {short(classes[predicted])} {probabilities[predicted]:.0%}"
     return text, RIGHT if predicted == label else WRONG
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 14 else name[:13] + "…"

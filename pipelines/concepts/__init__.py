@@ -101,3 +101,5 @@ def _report(job: Job, epoch: int, found: Found) -> None:
     if count := int(found.tcav.degenerate.sum()):
         say(f"ice, epoch {epoch}: the head is linear for {count} classes, so their tcav_sign is 0 or 1 by necessity; "
             "name an earlier --layer for a TCAV that says more")  # fmt: skip
+    elif not found.tcav.significant.any():
+        say(f"ice, epoch {epoch}: no tcav_sign is beyond chance; an earlier --layer may say more")

@@ -9,7 +9,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from pipelines.figures import COLOURS
+from pipelines.figures import COLOURS, short
 from pipelines.heatmaps import overlay
 
 PRESENT, ABSENT = "#1b7fb8", "#b9c4cc"
@@ -49,7 +49,7 @@ def concept_card(card: Card) -> Figure:
         figure.text(0.01, top, name, fontsize=9, va="top")
         _panel(figure, panel, card.full, top - 0.055)
     _scale(figure, card.full)
-    bars = figure.add_gridspec(1, 3, left=0.05, right=0.985, bottom=0.13, top=0.36, wspace=0.22).subplots()
+    bars = figure.add_gridspec(1, 3, left=0.05, right=0.985, bottom=0.13, top=0.40, wspace=0.22).subplots()
     marks = np.where(card.significant, PRESENT, ABSENT)
     _bars(bars[0], card.classes, card.prevalence, PRESENT, "prevalence: share of the class's images that show it")
     _bars(bars[1], card.classes, card.tcav_sign, marks, "TCAV sign: share with a rising logit (dark: significant)")
@@ -83,7 +83,7 @@ def _scale(figure: Figure, full: float) -> None:
 
 def _bars(axis: Axes, classes: tuple[str, ...], values: np.ndarray, colour, title: str) -> None:
     axis.bar(range(len(classes)), values, color=colour)
-    names = [name if len(name) <= 12 else name[:11] + "…" for name in classes]
+    names = [short(name, 12) for name in classes]
     if len(classes) <= 30:
         axis.set_xticks(range(len(classes)), names, rotation=60, ha="right", fontsize=7, parse_math=False)
     axis.tick_params(axis="y", labelsize=7)
@@ -95,12 +95,12 @@ def _bars(axis: Axes, classes: tuple[str, ...], values: np.ndarray, colour, titl
 
 def matrix(values: np.ndarray, concepts: list[str], classes: tuple[str, ...], title: str) -> Figure:
     """A value per concept (rows) and class (columns), in 0..1."""
-    wide, tall = 0.45 * len(classes) + 4.2, 0.32 * len(concepts) + 2.0
+    wide, tall = 0.45 * len(classes) + 5.2, 0.32 * len(concepts) + 2.0
     figure = Figure(figsize=(wide, tall), layout="constrained")
     axis = figure.subplots()
     image = axis.imshow(values, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    axis.set_xticks(range(len(classes)), [name[:14] for name in classes], rotation=90, parse_math=False)
-    axis.set_yticks(range(len(concepts)), [name[:40] for name in concepts], fontsize=8, parse_math=False)
+    axis.set_xticks(range(len(classes)), [short(name) for name in classes], rotation=90, parse_math=False)
+    axis.set_yticks(range(len(concepts)), [short(name, 56) for name in concepts], fontsize=8, parse_math=False)
     if values.size <= 600:
         for row, column in np.ndindex(*values.shape):
             dark = values[row, column] > 0.6
@@ -112,15 +112,15 @@ def matrix(values: np.ndarray, concepts: list[str], classes: tuple[str, ...], ti
 
 
 def count_curve(counts: list[int], stability: list[float], fidelity: list[float], chosen: int, title: str) -> Figure:
-    """Stability across seeds and held-out agreement by number of concepts, the chosen number marked."""
+    """Stability across samples and held-out agreement by number of concepts, the chosen number marked."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axis = figure.subplots()
-    axis.plot(counts, stability, "o-", ms=4, color=COLOURS["val"], label="stability across seeds (matched cosine)")
+    axis.plot(counts, stability, "o-", ms=4, color=COLOURS["val"], label="stability: worst matched cosine")
     axis.plot(counts, fidelity, "s-", ms=4, color=COLOURS["test"], label="held-out top-1 agreement")
     axis.axvline(chosen, color="#444444", lw=0.9, ls="--", label=f"chosen: {chosen}")
     axis.set(xlabel="number of concepts", ylim=(0, 1.03))
     axis.xaxis.get_major_locator().set_params(integer=True)
     axis.grid(alpha=0.3)
-    axis.legend(fontsize=8, loc="lower right")
+    figure.legend(fontsize=8, loc="outside lower center", ncols=3)
     axis.set_title(title, fontsize=10, loc="left", parse_math=False)
     return figure
