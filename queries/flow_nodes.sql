@@ -75,6 +75,7 @@ places as (
         epoch,
         label,
         predicted,
+        'stable' as type,
         count(*) as n
     from chosen
     group by all
@@ -82,20 +83,9 @@ places as (
 steps as (  -- who does not move stays: all in a place but for its movers
     from moves
     union all
-    select
-        epoch,
-        label,
-        predicted,
-        'stable',
-        n
     from places
     union all
-    select
-        epoch,
-        label,
-        predicted,
-        'stable',
-        -n
+    select * replace ('stable' as type, -n as n)
     from moves
 ),
 nodes as (
