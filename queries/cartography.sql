@@ -56,9 +56,10 @@ measured as (
         any_value(label) as label,
         count(*) as n,
         avg(p_true) as confidence,
-        stddev_pop(p_true) as p_true_std,
+        -- to the digits that a probability has: the last ones depend on which thread comes first
+        round(stddev_pop(p_true), 7) as p_true_std,
         avg(ok::integer) as correctness,
-        avg(early_error) as el2n
+        round(avg(early_error), 7) as el2n
     from chosen
     group by instance_id
 ),

@@ -79,7 +79,8 @@ measured as (
         count(*) as n,
         sum((not ok)::integer)::bigint as score_raw,
         avg(p_true) as confidence,
-        stddev_pop(p_true) as p_true_std,
+        -- to the digits that a probability has: the last ones depend on which thread comes first
+        round(stddev_pop(p_true), 7) as p_true_std,
         avg(margin) as aum
     from chosen
     group by instance_id
