@@ -7,8 +7,8 @@ the score minus the mean score of the background, up to sampling error; on a lin
 import torch
 from torch import Tensor, nn
 
-from xai.gradient import score_gradient, target_scores
-from xai.method import NOTHING, PASS, Attribution, Given
+from xai.gradient import all_scores, passes, score_gradient, target_scores
+from xai.method import NOTHING, Attribution, Given
 
 SAMPLES = 200
 
@@ -20,14 +20,12 @@ def expected_gradients(model: nn.Module, images: Tensor, targets: Tensor, given:
     of 0..1: both leave the mean as it is and take from its error. The baseline score is that of the baselines drawn.
     """
     background = given.backgrounds(images)
-    by_target = {
-        int(target): target_scores(model, background, target.expand(len(background))) for target in targets.unique()
-    }
+    of_background = all_scores(model, background)  # [B, K]
     maps, baseline_scores = [], []
     for row, (image, target) in enumerate(zip(images, targets, strict=True)):
         drawn, shares = _draw(len(background), given, row)
         maps.append(_one(model, image, target, background[drawn], shares.to(image)))
-        baseline_scores.append(by_target[int(target)][drawn].mean())
+        baseline_scores.append(of_background[drawn, target].mean())
     return Attribution(torch.stack(maps), target_scores(model, images, targets), torch.stack(baseline_scores))
 
 
@@ -41,7 +39,7 @@ def _draw(count: int, given: Given, row: int) -> tuple[Tensor, Tensor]:
 
 def _one(model: nn.Module, image: Tensor, target: Tensor, baselines: Tensor, shares: Tensor) -> Tensor:
     total = torch.zeros_like(image)
-    for start, share in zip(baselines.split(PASS), shares.split(PASS), strict=True):
+    for start, share in zip(passes(baselines), passes(shares), strict=True):
         points = start + share.view(-1, 1, 1, 1) * (image - start)  # [S, C, H, W]
         gradient, _ = score_gradient(model, points, target.expand(len(points)))
         total += ((image - start) * gradient).sum(0)

@@ -18,11 +18,20 @@ def score_gradient(model: nn.Module, images: Tensor, targets: Tensor) -> tuple[T
     return gradient, scores.detach()
 
 
-def target_scores(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
-    """The target logit of each image, [N], at most PASS images at a time."""
+def all_scores(model: nn.Module, images: Tensor) -> Tensor:
+    """The logits of each image, [N, K]."""
     with frozen(model), torch.no_grad():
-        logits = torch.cat([model(part) for part in images.split(PASS)])
-    return logits.gather(1, targets[:, None]).squeeze(1)
+        return torch.cat([model(part) for part in passes(images)])
+
+
+def target_scores(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+    """The target logit of each image, [N]."""
+    return all_scores(model, images).gather(1, targets[:, None]).squeeze(1)
+
+
+def passes(rows: Tensor) -> tuple[Tensor, ...]:
+    """The rows in parts of at most PASS, all about as large."""
+    return rows.chunk(max(1, -(-len(rows) // PASS)))
 
 
 @contextmanager

@@ -7,8 +7,8 @@ baseline's score; on a linear model it is w (x - baseline).
 import torch
 from torch import Tensor, nn
 
-from xai.gradient import score_gradient
-from xai.method import NOTHING, PASS, Attribution, Given
+from xai.gradient import passes, score_gradient
+from xai.method import NOTHING, Attribution, Given
 
 STEPS = 50  # intervals on the way from baseline to image, at first
 MOST = 8  # times as many at the most
@@ -32,22 +32,27 @@ def _one(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Map [H, W], score and baseline score by the trapezoid rule, whose points twice the steps use again."""
     way, most = image - baseline, MOST * steps
-
-    def gradients(shares: Tensor) -> tuple[Tensor, Tensor]:
-        points = baseline + shares.to(image).view(-1, 1, 1, 1) * way  # [S, C, H, W]
-        return score_gradient(model, points, target.expand(len(points)))
-
-    ends, (baseline_score, score) = gradients(torch.tensor([0.0, 1.0]))
-    total = ends.mean(0)
-    total += _sum(gradients, torch.arange(1, steps) / steps)
+    weights = torch.tensor([0.5, *[1.0] * (steps - 1), 0.5])
+    total, scores = _walk(model, target, baseline, way, torch.linspace(0, 1, steps + 1), weights)
+    baseline_score, score = scores[0], scores[-1]
     while True:
         values = (way * total / steps).sum(0)  # [H, W]
         rise = score - baseline_score
         if (values.sum() - rise).abs() <= GAP * rise.abs() or 2 * steps > most:
             return values, score, baseline_score
         steps *= 2
-        total += _sum(gradients, torch.arange(1, steps, 2) / steps)
+        between = torch.arange(1, steps, 2) / steps
+        total += _walk(model, target, baseline, way, between, torch.ones_like(between))[0]
 
 
-def _sum(gradients, shares: Tensor) -> Tensor | float:
-    return sum(gradients(part)[0].sum(0) for part in shares.split(PASS) if len(part))
+def _walk(
+    model: nn.Module, target: Tensor, baseline: Tensor, way: Tensor, shares: Tensor, weights: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Weighted sum of the gradients [C, H, W] at some shares of the way, [S], and the scores there, [S]."""
+    total, scores = torch.zeros_like(way), []
+    for share, weight in zip(passes(shares.to(way)), passes(weights.to(way)), strict=True):
+        points = baseline + share.view(-1, 1, 1, 1) * way  # [S, C, H, W]
+        gradient, score = score_gradient(model, points, target.expand(len(points)))
+        total += torch.tensordot(weight, gradient, dims=1)
+        scores.append(score)
+    return total, torch.cat(scores)

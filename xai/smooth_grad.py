@@ -6,8 +6,8 @@ Smilkov et al. 2017, arXiv 1706.03825, equation 1. Property: on a linear model i
 import torch
 from torch import Tensor, nn
 
-from xai.gradient import score_gradient, target_scores
-from xai.method import NOTHING, PASS, Attribution, Given
+from xai.gradient import passes, score_gradient, target_scores
+from xai.method import NOTHING, Attribution, Given
 
 SAMPLES = 50
 NOISE = 0.1  # deviation of the noise as a share of the image's range; the paper finds 10 to 20 % best
@@ -25,7 +25,7 @@ def _one(model: nn.Module, image: Tensor, target: Tensor, given: Given, row: int
     random, count = given.random(row), given.samples or SAMPLES
     deviation = NOISE * (image.amax() - image.amin())
     total = torch.zeros_like(image)
-    for part in torch.arange(count).split(PASS):
+    for part in passes(torch.arange(count)):
         noise = torch.randn(len(part), *image.shape, generator=random).to(image)
         gradient, _ = score_gradient(model, image + deviation * noise, target.expand(len(part)))
         total += gradient.sum(0)
