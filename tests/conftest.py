@@ -10,6 +10,7 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
+import torch
 
 from pipelines.explain import explain
 from pipelines.settings import ExplainSettings, TrainSettings
@@ -21,6 +22,12 @@ from tracking.home import Home, find_home
 ROOT = Path(__file__).parent.parent
 DATA = Path(os.environ.get("STUDY_TEST_DATA") or ROOT.parent / "shared" / "data")
 TINY = TrainSettings(size=8, epochs=3, batch=128, threads=1)
+torch.set_num_threads(1)  # tests run side by side
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The file that takes longest comes first, so that the other process does all others beside it."""
+    items.sort(key=lambda item: item.path.stem != "test_planted")
 
 
 @pytest.fixture(autouse=True)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 from sklearn.decomposition import NMF
+from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from pipelines.datasets import load
@@ -81,6 +82,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", default=["solver", "counts", "bootstraps"])
     flags = parser.parse_args()
     torch.set_num_threads(1)
+    threadpool_limits(1)  # of the libraries behind numpy, whose waiting threads would count as the peer's seconds
     warnings.filterwarnings("ignore", module="sklearn")  # that it has not converged in its 200 iterations
     if "solver" in flags.parts:
         solver(flags.data)

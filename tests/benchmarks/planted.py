@@ -66,11 +66,11 @@ def main() -> None:
             )
 
 
-def pointing(seed: int, epochs: int, count: int, methods: list[str]) -> dict[str, Pointing]:
+def pointing(seed: int, epochs: int, count: int, methods: list[str], threads: int = 0) -> dict[str, Pointing]:
     """Train one network and look where each method points."""
     with tempfile.TemporaryDirectory() as folder:
         home = find_home(folder)
-        run_id = train(TrainSettings(dataset="planted", epochs=epochs, seed=seed), home)
+        run_id = train(TrainSettings(dataset="planted", epochs=epochs, seed=seed, threads=threads), home)
         done = commits.epochs(home, run_id)
         data = load("planted", None, Path("."), val_share=0.1, seed=seed, size=None)
         model = build_model("cnn", data, seed)
