@@ -119,7 +119,7 @@ def peers(model: nn.Module, images: Tensor, background: Tensor) -> dict[str, tup
         "integrated_gradients": ("captum IntegratedGradients", lambda: integrated.attribute(
             images.clone(), mean, target=targets, n_steps=50)),
         "occlusion": ("captum Occlusion", lambda: occluded.attribute(
-            images.clone(), (3, 4, 4), (3, 2, 2), baselines=mean, target=targets)),
+            images.clone(), (3, 5, 5), (3, 2, 2), baselines=mean, target=targets)),
         "expected_gradients": ("shap GradientExplainer", lambda: by_gradient_explainer(model, images, background)),
         "shap": ("shap PartitionExplainer", lambda: shap_maps(model, images, targets, 500)),
     }  # fmt: skip
