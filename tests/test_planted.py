@@ -3,7 +3,7 @@
 import pytest
 from benchmarks.planted import Pointing, pointing
 
-METHODS = ["saliency", "grad_cam", "ice"]
+METHODS = ["saliency", "integrated_gradients", "grad_cam", "ice"]
 
 
 @pytest.fixture(scope="module")
