@@ -16,8 +16,8 @@ from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
 from xai.cut import Cut, spatial_layers
-from xai.gradient import frozen
-from xai.method import PASS, Refusal
+from xai.gradient import frozen, passes
+from xai.method import Refusal
 from xai.nmf import nmf, project
 
 Reconstruct = Callable[[Tensor], Tensor]  # rows [R, c] -> what a reducer keeps of them [R, c]
@@ -35,7 +35,7 @@ class Fidelity:
 def features(model: nn.Module, parts: Cut, images: Tensor) -> Tensor:
     """Outputs of the layer, [N, c, h, w]; raises Refusal if it is none of places or negative somewhere."""
     with frozen(model), torch.no_grad():
-        found = torch.cat([parts.body(some) for some in images.split(PASS)])
+        found = torch.cat([parts.body(some) for some in passes(images)])
     if found.ndim != 4:
         raise Refusal(f"layer {parts.layer!r} gives {list(found.shape)}; ice needs [images, channels, height, width]")
     if found.amin() < 0:
@@ -112,7 +112,7 @@ REDUCERS: dict[str, Callable[[Tensor, int, int], Reconstruct]] = {"nmf": by_nmf,
 def head_logits(model: nn.Module, parts: Cut, found: Tensor) -> Tensor:
     """Logits [N, K] that the rest of the model makes of the layer."""
     with frozen(model), torch.no_grad():
-        return torch.cat([parts.head(some) for some in found.split(PASS)])
+        return torch.cat([parts.head(some) for some in passes(found)])
 
 
 def reconstructed_logits(model: nn.Module, parts: Cut, found: Tensor, reconstruct: Reconstruct) -> Tensor:
@@ -128,7 +128,7 @@ def sensitivities(
     logits. The head alone runs, once forward and once back.
     """
     gradients = torch.cat(
-        [_head_gradient(model, parts, *some) for some in zip(found.split(PASS), targets.split(PASS), strict=True)]
+        [_head_gradient(model, parts, *some) for some in zip(passes(found), passes(targets), strict=True)]
     )
     contributions = torch.einsum("nchw,kc,nkhw->nk", gradients, directions, maps)
     return gradients.sum((2, 3)), contributions

@@ -35,9 +35,9 @@ def _one(
     weights = torch.tensor([0.5, *[1.0] * (steps - 1), 0.5])
     total, scores = _walk(model, target, baseline, way, torch.linspace(0, 1, steps + 1), weights)
     baseline_score, score = scores[0], scores[-1]
+    rise = score - baseline_score
     while True:
         values = (way * total / steps).sum(0)  # [H, W]
-        rise = score - baseline_score
         if (values.sum() - rise).abs() <= GAP * rise.abs() or 2 * steps > most:
             return values, score, baseline_score
         steps *= 2
