@@ -136,7 +136,11 @@ def _ingest_unit(connection: duckdb.DuckDBPyConnection, home: Home, commit: Comm
 def _insert_predictions(connection: duckdb.DuckDBPyConnection, commit: Commit, rows: str) -> None:
     place = {"run_id": commit.run_id, "epoch": commit.epoch}
     connection.execute(f"insert into predictions by name {LINKED.format(rows=rows)}", place)
-    later = "select 1 from predictions where run_id = $run_id and epoch > $epoch limit 1"
+    later = f"""
+        select 1
+        from predictions
+        where run_id = $run_id and epoch > $epoch and split in (select split from ({rows}))
+        limit 1"""
     if connection.execute(later, place).fetchall():  # an epoch that comes after its followers
         link(connection, commit.run_id)
 

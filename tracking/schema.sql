@@ -34,7 +34,8 @@ create table instances (
     split varchar not null,  -- train, val, test or extra:NAME
     instance_id integer not null,  -- row number of the image in its split, from 0
     label integer,  -- true class_id; null when unknown
-    source varchar not null  -- where the image lies in the data set: a file, or an original row such as train/00042
+    source varchar not null,  -- where the image lies in the data set: a file, or an original row such as train/00042
+    name varchar  -- what an imported log calls the instance; null otherwise
 );
 
 create table predictions (
@@ -44,11 +45,11 @@ create table predictions (
     instance_id integer not null,  -- instance in the split; train_seen speaks of the instances of train
     label integer,  -- true class_id; null when unknown
     predicted integer not null,  -- class_id of the largest logit, the lowest one at a tie
-    p_true real,  -- softmax probability of label, 0..1
-    p_predicted real not null,  -- softmax probability of predicted, 0..1
-    margin real,  -- logit of label minus largest other logit; positive when right
-    p_sq real not null,  -- sum of squared probabilities, 1 / number of classes..1
-    probabilities real[],  -- softmax probability of every class in class_id order; null for train_seen
+    p_true real,  -- softmax probability of label, 0..1; null without a label and in an imported log
+    p_predicted real,  -- softmax probability of predicted, 0..1; null in an imported log
+    margin real,  -- logit of label minus largest other logit; positive when right; null like p_true
+    p_sq real,  -- sum of squared probabilities, 1 / number of classes..1; null in an imported log
+    probabilities real[],  -- softmax probability of every class in class_id order; null for train_seen and imports
     previous_epoch integer,  -- last logged epoch before at which the same instance was predicted; null at its first
     previous integer  -- class_id predicted then; null at its first
 );

@@ -16,6 +16,8 @@ STEPS = """
     select *, lag(epoch) over steps as previous_epoch, lag(predicted) over steps as previous
     from ({rows})
     window steps as (partition by run_id, split, instance_id order by epoch)"""
+# columns that files of earlier versions lack
+ADDED = {"instances": ("name",)}
 DERIVED = {"predictions": ("previous_epoch", "previous")}
 LATEST = "select run_id, epoch, concept_id, arg_max(label, labelled_at) as label from {labels} group by all"
 MAPS = "run_id, source_run_id, epoch, method, split, instance_id, target, target_kind, height, width, map"
@@ -44,11 +46,19 @@ def table_of(path: str) -> str | None:
     return name if path.endswith(".parquet") and name in columns() else None
 
 
-def rows_of(table: str, place: str) -> str:
-    """Select a table's rows, in its types, from Parquet files; without the derived columns."""
+def rows_of(table: str, *places: str) -> str:
+    """Select a table's rows, in its types, from Parquet files; without the derived columns.
+
+    Places are paths or patterns. A column that earlier files lack is null.
+    """
     held = {name: kind for name, kind in columns()[table].items() if name not in DERIVED.get(table, ())}
     typed = ", ".join(f'"{name}"::{kind} as "{name}"' for name, kind in held.items())
-    return f"select {typed} from read_parquet('{place}', filename = true, union_by_name = true)"
+    listed = ", ".join(f"'{place}'" for place in places)
+    files = f"from read_parquet([{listed}], filename = true, union_by_name = true)"
+    if added := ADDED.get(table):
+        empty = ", ".join(f'null::{held[name]} as "{name}"' for name in added)
+        files = f"from (select {empty} where false union all by name select * {files})"
+    return f"select {typed} {files}"
 
 
 def runs_of(place: str) -> str:
@@ -66,11 +76,11 @@ def committed_rows(home: Home, table: str) -> str | None:
         return None
     if table == "metrics":
         return _committed_metrics(artifacts)
-    for pattern in (f"{table}.parquet", f"{table}/*.parquet"):
-        if _any(home, pattern):
-            committed = f"semi join ({_committed_files(artifacts)}) using (filename)"
-            return _completed(home, table, f"{rows_of(table, f'{artifacts}/*/artifacts/{pattern}')} {committed}")
-    return None
+    patterns = [pattern for pattern in (f"{table}.parquet", f"{table}/*.parquet") if _any(home, pattern)]
+    if not patterns:
+        return None
+    rows = rows_of(table, *(f"{artifacts}/*/artifacts/{pattern}" for pattern in patterns))
+    return _completed(home, table, f"{rows} semi join ({_committed_files(artifacts)}) using (filename)")
 
 
 def views(home: Home) -> dict[str, str]:

@@ -1,15 +1,18 @@
 """How fast are the methods, beside their own limit and beside captum and shap?
 
-    python tests/benchmarks/explainers.py [--count 32] [--rounds 3] [--threads 2] [--methods ...]
+    python tests/benchmarks/explainers.py [--count 32] [--rounds 3] [--threads 2] [--network cnn] [--methods ...]
 
 Needs `pip install -e ".[bench]"`. The limit of a method is the number of its forward passes and of its passes forward
 and back to the image, times the measured time of such a pass at the best batch size. Methods and peers take turns, so
 that a machine whose speed drifts slows all alike; printed is the median of the rounds, in ms an image. The network is
-the untrained `cnn` on random images of 32x32: time does not depend on the weights. Integrated gradients may not double
-its steps here, as the peer cannot. Captum takes all images' samples in one pass, so its time depends on --count.
+the untrained `cnn`, or a small residual network, on random images of 32x32: time does not depend on the weights. Ours
+get it as `study explain` prepares it, in channels_last layout; the peers as their documentation calls them, in torch's
+own layout, or, with --peers-channels-last, prepared the same way. Integrated gradients may not double its steps here,
+as the peer cannot. Captum takes all images' samples in one pass, so its time depends on --count.
 """
 
 import argparse
+import copy
 import statistics
 import sys
 import time
@@ -21,6 +24,7 @@ import numpy as np
 import shap
 import torch
 from peers import shap_maps
+from residual import residual
 from torch import Tensor, nn
 
 from pipelines.model import Normalise, cnn
@@ -30,6 +34,7 @@ from xai.occlusion import windows
 
 BATCHES = (32, 64, 128, 256)
 SIDE = 32
+NETWORKS = {"cnn": lambda: cnn(10, (3, SIDE, SIDE)), "residual": residual}
 # forward passes, and passes forward and back, an image
 PASSES = {
     "saliency": (0, 1),
@@ -46,10 +51,13 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--network", choices=NETWORKS, default="cnn")
+    parser.add_argument("--peers-channels-last", action="store_true")
     parser.add_argument("--methods", nargs="+", default=[name for name in PASSES if name in METHODS])
     flags = parser.parse_args()
     torch.set_num_threads(flags.threads)
-    model, images, background = make(flags.count)
+    model, images, background = prepared = make(flags.network, flags.count)
+    of_peers = peers(*(prepared if flags.peers_channels_last else map(plain, prepared)))
     forward, both = pass_times(model, flags.rounds)
     print(f"forward {forward * 1000:.3f} ms, forward and back {both * 1000:.3f} ms an image, at the best batch size")
     print(f"{'method':<22}{'ours':>9}{'limit':>9}{'of limit':>9}{'peer':>9}{'faster':>8}  peer")
@@ -57,7 +65,7 @@ def main() -> None:
         ours = lambda method=method: METHODS[method].explain(  # noqa: E731
             model, images, classes(images), Given(background=background)
         )
-        name, peer = peers(model, images, background).get(method, ("none", None))
+        name, peer = of_peers.get(method, ("none", None))
         with patch.object(sys.modules["xai.integrated_gradients"], "MOST", 1):
             times = in_turn([ours, *([peer] if peer else [])], flags.rounds, len(images))
         limit = PASSES[method][0] * forward + PASSES[method][1] * both
@@ -68,12 +76,17 @@ def main() -> None:
         )
 
 
-def make(count: int) -> tuple[nn.Module, Tensor, Tensor]:
+def make(network: str, count: int) -> tuple[nn.Module, Tensor, Tensor]:
     """The network, images [N, 3, 32, 32] and background images [200, 3, 32, 32]."""
     torch.manual_seed(0)
-    model = nn.Sequential(Normalise(torch.full((3,), 0.5), torch.full((3,), 0.25)), cnn(10, (3, SIDE, SIDE)))
+    model = nn.Sequential(Normalise(torch.full((3,), 0.5), torch.full((3,), 0.25)), NETWORKS[network]())
     images = torch.rand(count + 200, 3, SIDE, SIDE).contiguous(memory_format=torch.channels_last)
     return model.eval().to(memory_format=torch.channels_last), images[:count], images[count:]
+
+
+def plain(prepared: nn.Module | Tensor) -> nn.Module | Tensor:
+    """A copy in the layout that torch gives by itself."""
+    return copy.deepcopy(prepared).to(memory_format=torch.contiguous_format)
 
 
 def classes(images: Tensor) -> Tensor:
