@@ -1,14 +1,12 @@
 """What a training run's own record gives back: its settings, its data, its checkpoints; each one checked."""
 
 import json
-import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import TypeVar
 
-from tqdm import tqdm
-
 from pipelines.datasets import Dataset, load
+from pipelines.say import say
 from pipelines.settings import Checked, TrainSettings
 from tracking import commits
 from tracking.catalogue import RunRecord
@@ -50,7 +48,3 @@ def recorded_settings(home: Home, record: RunRecord, kind: type[Settings]) -> Se
 def checkpoint(home: Home, commit: Commit) -> Path:
     """The weights of a committed epoch, checked against their sha256."""
     return commits.committed_file(home, commit, f"checkpoints/epoch_{commit.epoch:04d}.safetensors")
-
-
-def say(line: str) -> None:
-    tqdm.write(line, file=sys.stderr)

@@ -57,21 +57,24 @@ def resolve(home: Home, reference: str, kinds: tuple[str, ...] = TRAINED) -> Run
             record for record in known if reference and record.run_id.startswith(reference)
         ]
     if not fitting:
-        raise InputError(_nothing_fits(home, reference, [record for record in known if record.kind in kinds]))
+        raise InputError(_nothing_fits(home, reference, known, kinds))
     if len(fitting) > 1:
         ids = ", ".join(record.run_id[:8] for record in fitting)
         raise InputError(f"{reference!r} means {len(fitting)} runs ({ids}); give more of the run ID")
     if fitting[0].kind not in kinds:
+        without = " (imported, so without checkpoints)" if fitting[0].kind == "import" else ""
         raise InputError(
-            f"run {fitting[0].run_id[:8]} is of kind {fitting[0].kind}, needed is {' or '.join(kinds)}; "
+            f"run {fitting[0].run_id[:8]} is of kind {fitting[0].kind}{without}, needed is {' or '.join(kinds)}; "
             "`study ask runs` lists all"
         )
     return fitting[0]
 
 
-def _nothing_fits(home: Home, reference: str, candidates: list[RunRecord]) -> str:
+def _nothing_fits(home: Home, reference: str, known: list[RunRecord], kinds: tuple[str, ...]) -> str:
+    candidates = [record for record in known if record.kind in kinds]
     if not candidates:
-        return f"no run in {home.path} yet; `study train` makes one, --home names another study home"
+        kind = f" of kind {' or '.join(kinds)}" if known else ""
+        return f"no run{kind} in {home.path} yet; `study train` makes one, --home names another study home"
     newest = ", ".join(f"{record.run_id[:8]} ({record.name})" for record in candidates[:-6:-1])
     return f"no run {reference!r} in {home.path}; the newest are: {newest}; `study ask runs` lists all"
 

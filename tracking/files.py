@@ -15,11 +15,18 @@ def sha256(path: Path) -> str:
 
 
 def write_json(path: Path, content: Any) -> Path:
+    return write_text(path, json.dumps(content, indent=1, sort_keys=True) + "\n")
+
+
+def write_text(path: Path, text: str) -> Path:
     """Replace `path` in one step, so that a reader never meets half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
-    os.replace(part, path)
+    try:
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
     return path
 
 
@@ -32,6 +39,13 @@ def write_table(path: Path, columns: dict[str, Any]) -> Path:
     table = pa.table({name: _column(values) for name, values in columns.items()})
     parquet.write_table(table, path, compression="zstd")
     return path
+
+
+def read_table(path: Path) -> dict[str, list]:
+    """Columns of a Parquet file."""
+    from pyarrow import parquet
+
+    return parquet.ParquetFile(path).read().to_pydict()
 
 
 def _column(values: Any):
