@@ -116,7 +116,7 @@ def _log_pictures(job: Job, run: runs.Run, by_kind: list[Explained], *, pages: b
     for number, figure in enumerate(heatmaps.pages(shown, f"{title}, {source.record.name}") if pages else []):
         runs.log_picture(run, pixels(figure), f"heatmaps/epoch_{first.epoch:04d}_page_{number + 1:02d}.png")
     for row in np.flatnonzero(np.isin(first.instances, job.curated())):
-        key = f"heatmap/{first.split}_{first.instances[row]:05d}"
+        key = f"heatmap/{first.split.replace(':', '_')}_{first.instances[row]:05d}"  # MLflow takes no colon in a key
         runs.log_image(run, pixels(heatmaps.single(shown, row, title)), key, first.epoch)
 
 

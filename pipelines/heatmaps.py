@@ -131,5 +131,6 @@ def _colour_bar(figure: Figure, signed: bool, place: tuple[float, float, float, 
 
 def _caption(instance: int, label: int, probabilities: Tensor, classes: tuple[str, ...]) -> tuple[str, str]:
     predicted = int(probabilities.argmax())
-    text = f"#{instance}  {short(classes[label])} → {short(classes[predicted])} {probabilities[predicted]:.0%}"
-    return text, RIGHT if predicted == label else WRONG
+    own = short(classes[label]) if label >= 0 else "?"
+    text = f"#{instance}  {own} → {short(classes[predicted])} {probabilities[predicted]:.0%}"
+    return text, RIGHT if label in (predicted, -1) else WRONG

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from pipelines import hardware
 from pipelines.checkpoints import load_model
 from pipelines.datasets import Dataset
+from pipelines.extra import PREFIX, extra_splits
 from pipelines.model import build_model
 from pipelines.predictions import to_model
 from pipelines.recorded import checkpoint, load_data, recorded_settings, say
@@ -76,6 +77,8 @@ def open_source(settings: ExplainSettings, home: Home) -> Source:
     trained = replace(trained, data=settings.data or trained.data)
     chosen = _instances(settings, home, record, choose_epochs(settings.epochs, list(done.values())))
     data = load_data(trained, home, record.data_digest)
+    if settings.split.startswith(PREFIX):
+        data = replace(data, splits=data.splits | extra_splits(home, record))
     for target in settings.target:
         target_class(target, data.classes)
     device = hardware.use(replace(trained, device=trained.device if torch.cuda.is_available() else "cpu"))
@@ -88,6 +91,8 @@ def make_job(settings: ExplainSettings, method: str, source: Source) -> Job:
     """The job of one method, with what the settings leave open decided, so that the record says it all."""
     by_concepts = method in CONCEPT_METHODS
     targets = settings.target or (("label",) if by_concepts else METHODS[method].targets)
+    if by_concepts or "label" in targets:
+        _check_labels(settings.split, source)
     needs_layer = by_concepts or METHODS[method].looks_at_a_layer
     layer = settings.layer or (_default_layer(source) if needs_layer else None)
     epochs = ",".join(map(str, source.epochs))
@@ -111,8 +116,11 @@ def _instances(
 ) -> dict[int, np.ndarray]:
     """Instances by epoch; epochs at which none fits are left out and named."""
     with connect(home) as connection:
-        sql = "select count(*) from instances where run_id = ? and split = ?"
-        (count,) = connection.execute(sql, [source.run_id, settings.split]).fetchone()
+        sql = "select split, count(*) from instances where run_id = ? group by split order by split"
+        counts = dict(connection.execute(sql, [source.run_id]).fetchall())
+        if settings.split not in counts:
+            raise InputError(f"no split {settings.split!r} in the run; there are: {', '.join(counts)}")
+        count = counts[settings.split]
         chosen = {e: choose_instances(settings, connection, source.run_id, e, count) for e in epochs}
     found = {epoch: instances for epoch, instances in chosen.items() if len(instances)}
     if not found:
@@ -120,6 +128,16 @@ def _instances(
     if empty := [epoch for epoch in epochs if epoch not in found]:
         say(f"no instance fits --where at epoch {', '.join(map(str, empty))}; left out")
     return found
+
+
+def _check_labels(split: str, source: Source) -> None:
+    instances = np.unique(np.concatenate(list(source.instances.values())))
+    unknown = instances[(source.data.splits[split].labels[instances] < 0).numpy()]
+    if len(unknown):
+        raise InputError(
+            f"{len(unknown)} of {len(instances)} instances of {split} have no label, the first is {unknown[0]}; take "
+            '--target predicted or a class, or those with one: --where "label is not null"'
+        )
 
 
 def _background(data: Dataset, seed: int, device: torch.device) -> Tensor:

@@ -17,7 +17,7 @@ class Predictions:
 
     split: str
     instance_id: Tensor  # [N]
-    label: Tensor  # [N]
+    label: Tensor  # [N], -1 where it is unknown; accuracy and loss need them all
     logits: Tensor  # [N, K]
 
     @property
@@ -31,25 +31,30 @@ class Predictions:
 
     def columns(self, run_id: str, epoch: int) -> dict[str, np.ndarray | list]:
         """Columns of table `predictions`; probabilities only for clean evaluations."""
-        count = len(self.logits)
+        count, label = len(self.logits), self.label.clamp_min(0)[:, None]  # what follows from class 0 becomes null
         probabilities = self.logits.softmax(1)  # [N, K]
         predicted = self.logits.argmax(1)
-        own = self.logits.gather(1, self.label[:, None]).squeeze(1)
-        others = self.logits.scatter(1, self.label[:, None], -torch.inf).amax(1)
+        own = self.logits.gather(1, label).squeeze(1)
+        others = self.logits.scatter(1, label, -torch.inf).amax(1)
         clean = self.split != "train_seen"
         return {
             "run_id": [run_id] * count,
             "epoch": np.full(count, epoch, np.int32),
             "split": [self.split] * count,
             "instance_id": self.instance_id.numpy().astype(np.int32),
-            "label": self.label.numpy().astype(np.int32),
+            "label": self._where_known(self.label.int()),
             "predicted": predicted.numpy().astype(np.int32),
-            "p_true": probabilities.gather(1, self.label[:, None]).squeeze(1).numpy(),
+            "p_true": self._where_known(probabilities.gather(1, label).squeeze(1)),
             "p_predicted": probabilities.amax(1).numpy(),
-            "margin": (own - others).numpy(),
+            "margin": self._where_known(own - others),
             "p_sq": probabilities.square().sum(1).numpy(),
             "probabilities": list(probabilities.numpy()) if clean else [None] * count,
         }
+
+    def _where_known(self, values: Tensor) -> np.ndarray:
+        """The values [N], masked where the label is unknown."""
+        unknown = (self.label < 0).numpy()
+        return np.ma.array(values.numpy(), mask=unknown) if unknown.any() else values.numpy()
 
 
 @torch.inference_mode()

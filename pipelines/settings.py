@@ -78,8 +78,7 @@ class ExplainSettings(Checked):
     run: str = setting("latest", "run ID, unique prefix of one, run name, or latest", positional=True)
     method: tuple[str, ...] = setting(("saliency",), "explanation methods")
     epochs: str = setting("last", "last, best (highest val accuracy), all, or a list such as 0,5,10")
-    split: str = setting("test", "split the instances are in; for train, --where sees train_seen",
-                         choices=("train", "val", "test"))  # fmt: skip
+    split: str = setting("test", "train, val, test or extra:NAME; for train, --where sees train_seen")
     instances: str | None = setting(None, "instance IDs, such as 0,7,42")
     count: int | None = setting(None, "the first so many instances; without any selection, 64", least=1)
     where: str | None = setting(None, 'SQL condition on predictions, such as "label = 3 and predicted = 5"')
@@ -97,6 +96,20 @@ class ExplainSettings(Checked):
 
 
 @dataclass(frozen=True)
+class PredictSettings(Checked):
+    """Evaluate all checkpoints of a training run on new images; only what is missing. Prints the split's name."""
+
+    run: str = setting(MISSING, "run ID, unique prefix of one, run name, or latest", positional=True)
+    images: tuple[str, ...] = setting(
+        MISSING, "image files, and folders of them; a file's label is the class that its folder is named after",
+        positional=True,
+    )  # fmt: skip
+    name: str = setting("new", "what the images are called together: their split is extra:NAME")
+    device: str | None = setting(None, "torch device such as cpu or cuda:1, default the training's if it is here")
+    data: str | None = setting(None, "where the data set lies now, default where it lay in training")
+
+
+@dataclass(frozen=True)
 class LabelSettings(Checked):
     """Give a concept a name; later runs that find the same direction take it over. Prints the concept's key."""
 
@@ -104,6 +117,24 @@ class LabelSettings(Checked):
     concept: str = setting(MISSING, "concept_id, or the beginning of its concept_key", positional=True)
     label: str = setting(MISSING, 'the name, such as "wheels"', positional=True)
     epoch: int | None = setting(None, "epoch of the concept, default the run's last", least=0)
+
+
+@dataclass(frozen=True)
+class FlowSettings(Checked):
+    """Make the InstanceFlow page of a run: which image was classified as what, epoch by epoch. Prints its path."""
+
+    run: str = setting("latest", "run ID, unique prefix of one, run name, or latest", positional=True)
+    split: str = setting("test", "split shown, such as test, val or train_seen; images added later come with it")
+    data: str | None = setting(None, "where the data set, or an imported log's images, lie now")
+    export: str | None = setting(None, "write InstanceFlow's JSON to this file instead")
+
+
+@dataclass(frozen=True)
+class ImportFlowSettings(Checked):
+    """Take over a training log in InstanceFlow's JSON format as a run. Prints the run ID."""
+
+    file: str = setting(MISSING, "the log, a JSON file", positional=True)
+    name: str | None = setting(None, "run name, default from the log's name")
 
 
 @dataclass(frozen=True)
@@ -151,11 +182,12 @@ def add_flags(parser: argparse.ArgumentParser, settings: type[Checked]) -> None:
     for known in fields(settings):
         kind, many = _kind(known.type)
         options: dict[str, Any] = {"type": kind, "help": _help(known), "choices": known.metadata["choices"]}
+        options |= {"nargs": "+"} if many else {}
         if known.metadata["positional"]:
             optional = {"nargs": "?", "default": known.default} if known.default is not MISSING else {}
             parser.add_argument(known.name, **options | optional)
         else:
-            options |= {"nargs": "+", "metavar": known.name.upper()} if many else {}
+            options |= {"metavar": known.name.upper()} if many else {}
             parser.add_argument(f"--{known.name.replace('_', '-')}", default=known.default, **options)
 
 

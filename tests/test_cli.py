@@ -122,7 +122,7 @@ WRONG = [
     ("explain latest --method salience", "there are: saliency"),
     ("explain latest --epochs 99", "there are 0 to 3"),
     ("explain latest --instances 0,x", "whole numbers"),
-    ("explain latest --split tset", "did you mean test?"),
+    ("explain latest --split tset", "no split 'tset' in the run; there are: test, train, val"),
     ("explain latest --count 0", "--count is 0"),
     ("explain latest --batch 0", "--batch is 0"),
     ("ask hard_clases", "nearest: hard_classes"),

@@ -139,7 +139,8 @@ def _insert_predictions(connection: duckdb.DuckDBPyConnection, commit: Commit, r
     later = f"""
         select 1
         from predictions
-        where run_id = $run_id and epoch > $epoch and split in (select split from ({rows}))
+        semi join ({rows}) as new using (split, instance_id)
+        where run_id = $run_id and epoch > $epoch
         limit 1"""
     if connection.execute(later, place).fetchall():  # an epoch that comes after its followers
         link(connection, commit.run_id)

@@ -118,6 +118,12 @@ def reopen_run(home: Home, record: RunRecord) -> Run:
     return run
 
 
+def open_run(home: Home, record: RunRecord) -> Run:
+    """The run of `record`, to commit more to it; its status stays. Raises InputError where the home was moved."""
+    experiment_id(home)
+    return Run(home, record, connect(home))
+
+
 def finish_run(run: Run, status: str = "FINISHED") -> None:
     """End a run as FINISHED, FAILED or KILLED."""
     log_record(replace(run, record=replace(run.record, status=status, finished_at=now())))

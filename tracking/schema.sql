@@ -41,7 +41,7 @@ create table instances (
 create table predictions (
     run_id varchar not null,  -- training run
     epoch integer not null,  -- 0 is the untrained network, 1..N the state after each pass
-    split varchar not null,  -- val, test: clean evaluation after the epoch; train_seen: as the network saw them during it
+    split varchar not null,  -- val, test, extra:NAME: clean evaluation of the epoch; train_seen: as seen in training
     instance_id integer not null,  -- instance in the split; train_seen speaks of the instances of train
     label integer,  -- true class_id; null when unknown
     predicted integer not null,  -- class_id of the largest logit, the lowest one at a tie

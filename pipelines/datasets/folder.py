@@ -25,13 +25,26 @@ def load_folder(path: str | None, home_data: Path, size: int | None) -> Raw:
         classes = _classes(root)
         found = {part: list(_files(root / part, classes)) for part in PARTS}
     except OSError as error:
-        raise InputError(f"cannot list {shown(error.filename)}: {error.strerror}; grant access to it") from None
+        raise _not_listed(error) from None
     files = {part: [(file, label) for file, label in found[part] if _is_image(file)] for part in PARTS}
     _check_classes(root, classes, files)
     images, notes = decode([(str(file), file) for part in PARTS for file, _ in files[part]], size)
     border = len(files["train"])  # decoded together, so that both splits get one shape
     train, test = _split(root, images[:border], files["train"]), _split(root, images[border:], files["test"])
     return Raw(classes, train, test, flips=True, shrinks=False, notes=(*_unused(root, found), *notes))
+
+
+def images_below(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Image files of all nested folders, in an order that only names decide, and the other files."""
+    try:
+        found = list(_walk(folder, set()))
+    except OSError as error:
+        raise _not_listed(error) from None
+    return [file for file in found if _is_image(file)], [file for file in found if not _is_image(file)]
+
+
+def _not_listed(error: OSError) -> InputError:
+    return InputError(f"cannot list {shown(error.filename)}: {error.strerror}; grant access to it")
 
 
 def _check_root(root: Path) -> None:

@@ -34,7 +34,7 @@ def read_pixels(name: str, content: bytes | Path, size: Size, mode: str) -> tupl
     with _opened(name, content) as image:
         plain, remarks = _plain(image)
     if plain.mode != mode:
-        remarks.append("grey, now colour")
+        remarks.append("grey, now colour" if mode == "RGB" else "colour, now grey")
         plain = plain.convert(mode)
     if plain.size != size:
         remarks.append(f"resized to {size[0]}x{size[1]}")

@@ -1,0 +1,184 @@
+"""New images join a training run's history: every stored checkpoint is evaluated on them, once.
+
+An instance has its fixed place in a batch of fixed size, so its predictions are the same bits whenever and beside
+whichever others they are made.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass, replace
+from itertools import accumulate
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from pipelines import hardware
+from pipelines.checkpoints import load_model
+from pipelines.datasets import Dataset
+from pipelines.datasets.names import shown
+from pipelines.datasets.raw import Split
+from pipelines.extra import NAME, PREFIX, additions, covered, joined, to_png
+from pipelines.incoming import find_images, read_images
+from pipelines.model import build_model
+from pipelines.predictions import Predictions, to_model
+from pipelines.recorded import checkpoint, load_data, recorded_settings
+from pipelines.say import say
+from pipelines.selection import choose_epochs
+from pipelines.settings import PredictSettings, TrainSettings
+from tracking import catalogue, commits, runs
+from tracking.commits import Commit
+from tracking.errors import InputError
+from tracking.files import write_table
+from tracking.home import Home
+from tracking.index import ingest
+
+BLOCK = 32  # images a batch; instance i is always number i % BLOCK of one
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The training run whose checkpoints are evaluated, and the split extra:NAME."""
+
+    run: runs.Run
+    name: str
+    epochs: list[Commit]
+    data: Dataset
+    settings: TrainSettings  # with the device of this machine
+
+    @property
+    def split(self) -> str:
+        return PREFIX + self.name
+
+    def additions(self) -> list[Split]:
+        return additions(self.run.home, self.run.run_id, self.name)
+
+
+def predict(settings: PredictSettings, home: Home) -> str:
+    """Add the images that are new, evaluate what is missing at any epoch; returns the name of the split."""
+    if not re.fullmatch(NAME, settings.name):
+        raise InputError(
+            f"--name is {shown(settings.name)!r}; it takes 1 to 40 letters, digits, - and _, and not _epoch as its end"
+        )
+    record = catalogue.resolve(home, settings.run, ("train",))
+    files = find_images(settings.images)
+    job = _open(settings, home, record)
+    _add(job, read_images(files, job.data.classes, job.data.image_shape))
+    try:
+        _evaluate(job)
+    except KeyboardInterrupt:
+        say("stopped; the same command goes on with the epochs that are missing")
+        raise
+    ingest(home, [record.run_id], wait=5)
+    return job.split
+
+
+def _open(settings: PredictSettings, home: Home, record: catalogue.RunRecord) -> Evaluated:
+    done = commits.epochs(home, record.run_id)
+    choose_epochs("all", done)  # refuses a run without any
+    trained = recorded_settings(home, record, TrainSettings)
+    device = settings.device or (trained.device if torch.cuda.is_available() else "cpu")
+    trained = hardware.settle(replace(trained, device=device, data=settings.data or trained.data))
+    data = load_data(trained, home, record.data_digest)
+    return Evaluated(runs.open_run(home, record), settings.name, done, data, trained)
+
+
+def _add(job: Evaluated, given: Split) -> None:
+    """Commit those of the images that the split lacks."""
+    known = job.additions()
+    rows = _new(job, known, given)
+    if rows:
+        first = sum(len(part.labels) for part in known)
+        _commit_addition(job, f"extra_{job.name}_{len(known) + 1:04d}", first, given.rows(np.array(rows)))
+    labelled = int((given.labels[rows] >= 0).sum())
+    say(f"{job.split}: {len(rows)} images added, {labelled} with a label, {len(rows) - labelled} without; "
+        f"{len(given.labels) - len(rows)} were there already")  # fmt: skip
+
+
+def _new(job: Evaluated, known: list[Split], given: Split) -> list[int]:
+    """Rows of the given images that are new, each picture once. Raises InputError on one with two labels."""
+    seen = {digest: rest for part in known for digest, *rest in _described(part)}
+    rows = []
+    for row, (digest, label, source) in enumerate(_described(given)):
+        if digest not in seen:
+            seen[digest] = label, source
+            rows.append(row)
+        elif label not in (seen[digest][0], -1):
+            raise _two_labels(job, label, source, *seen[digest])
+    return rows
+
+
+def _two_labels(job: Evaluated, label: int, source: str, other: int, where: str) -> InputError:
+    before = f"label {shown(job.data.classes[other])}" if other >= 0 else "no label"
+    return InputError(
+        f"{shown(source)} has label {shown(job.data.classes[label])}, but the same picture, {shown(where)}, has "
+        f"{before} in {job.split}; give it with one label, or choose another --name"
+    )
+
+
+def _described(split: Split) -> list[tuple[str, int, str]]:
+    """Of every image the sha256 of its pixels, its label and its source."""
+    digests = [hashlib.sha256(image.contiguous().numpy()).hexdigest() for image in split.images]
+    return list(zip(digests, split.labels.tolist(), split.sources, strict=True))
+
+
+def _commit_addition(job: Evaluated, unit: str, first: int, new: Split) -> None:
+    count, unknown = len(new.labels), (new.labels < 0).numpy()
+    ids = np.arange(first, first + count, dtype=np.int32)
+    digests, _, sources = zip(*_described(new), strict=True)
+    instances = {
+        "run_id": [job.run.run_id] * count,
+        "split": [job.split] * count,
+        "instance_id": ids,
+        "label": np.ma.array(new.labels.int().numpy(), mask=unknown),
+        "source": sources,
+        "name": [None] * count,
+    }
+    pixels = {"instance_id": ids, "sha256": digests, "png": [to_png(image) for image in new.images]}
+    _commit(job, unit, {"instances": instances, "pixels": pixels}, None)
+
+
+def _commit(job: Evaluated, unit: str, tables: dict[str, dict], epoch: int | None) -> None:
+    with runs.staging() as folder:
+        files = {
+            f"{table}/{unit}.parquet": write_table(folder / table / f"{unit}.parquet", columns)
+            for table, columns in tables.items()
+        }
+        runs.commit(job.run, unit, files, {}, epoch)
+
+
+def _evaluate(job: Evaluated) -> None:
+    """Commit the predictions that are missing, epoch by epoch."""
+    parts = job.additions()
+    missing = _missing(job, parts)
+    say(f"{job.split}: {len(missing)} of {len(job.epochs)} epochs to evaluate")
+    if not missing:
+        return
+    device, split = hardware.use(job.settings), joined(parts)
+    model = build_model(job.settings.model, job.data, job.settings.seed).to(device)
+    for epoch, first in tqdm(missing, job.split, leave=False, disable=None, unit="epoch"):
+        load_model(model, checkpoint(job.run.home, epoch))
+        ids, logits = torch.arange(first, len(split.labels)), predicted(model, split.images, first, device)
+        found = Predictions(job.split, ids, split.labels[first:], logits).columns(job.run.run_id, epoch.epoch)
+        unit = f"extra_{job.name}_{len(parts):04d}_epoch_{epoch.epoch:04d}"
+        _commit(job, unit, {"predictions": found}, epoch.epoch)
+
+
+def _missing(job: Evaluated, parts: list[Split]) -> list[tuple[Commit, int]]:
+    """Epochs at which instances lack a prediction, and the first of these; all behind it lack one too."""
+    done = covered(job.run.home, job.run.run_id, job.name)
+    starts = list(accumulate((len(part.labels) for part in parts), initial=0))
+    known = [(epoch, done.get(epoch.epoch, 0)) for epoch in job.epochs]
+    return [(epoch, starts[number]) for epoch, number in known if number < len(parts)]
+
+
+@torch.inference_mode()
+def predicted(model: nn.Module, images: Tensor, first: int, device: torch.device) -> Tensor:
+    """Logits of the images from `first` on, [N - first, K], in float32; zeros stand where a batch has no image yet."""
+    model.eval()
+    start = first // BLOCK * BLOCK
+    room = images.new_zeros(-len(images) % BLOCK, *images.shape[1:])
+    blocks = torch.cat([images[start:], room]).split(BLOCK)
+    logits = torch.cat([model(to_model(block, device)).float().cpu() for block in blocks])
+    return logits[first - start : len(images) - start]
