@@ -1,7 +1,8 @@
 -- How many images go from which predicted class to which, from one epoch to the next?
 --
 -- InstanceFlow's links, one for each (epoch, source, target, true class); images that stay are a link from a class to
--- itself. The next epoch is the next one logged; both ends lie in the range.
+-- itself. The next epoch is the next one logged; both ends lie in the range. With a stride only every so-manieth logged
+-- epoch of the range counts, from its first on: what goes and comes back in between is not seen.
 -- Given classes, only images of these true classes are counted, and predictions outside them fold to Other, whose id is
 -- the number of classes. Images without a known label are counted (label null) only if no classes are given.
 --
@@ -11,6 +12,7 @@
 --   from_epoch   first epoch [null: the first there is]
 --   to_epoch     last epoch [null: the last there is]
 --   classes      true classes shown, ids or names, such as 3,5 or cat,dog [null: all]
+--   stride       epochs from one column to the next [1]
 -- returns:
 --   epoch        epoch the link starts at
 --   next_epoch   epoch it ends at
@@ -28,6 +30,44 @@ with known as (
     from classes
     where run_id = $run_id
 ),
+logged as (
+    select distinct epoch
+    from predictions
+    where
+        run_id = $run_id
+        and split = $split
+        and epoch between coalesce($from_epoch::integer, epoch) and coalesce($to_epoch::integer, epoch)
+        and $stride::integer > 1
+),
+columns as (
+    select epoch
+    from logged
+    qualify (row_number() over (order by epoch) - 1) % $stride::integer = 0
+),
+steps as (
+    select
+        epoch,
+        lead(epoch) over (order by epoch) as next_epoch
+    from columns
+),
+strides as (
+    select
+        steps.epoch,
+        steps.next_epoch,
+        here.label,
+        here.predicted,
+        goal.predicted as next_predicted
+    from steps
+    join predictions as here on here.epoch = steps.epoch
+    join predictions as goal
+        on goal.epoch = steps.next_epoch
+        and goal.run_id = here.run_id
+        and goal.split = here.split
+        and goal.instance_id = here.instance_id
+    where
+        here.run_id = $run_id
+        and here.split = $split
+),
 chosen as (
     select
         previous_epoch as epoch,
@@ -41,7 +81,10 @@ chosen as (
         and split = $split
         and previous_epoch >= coalesce($from_epoch::integer, 0)
         and epoch <= coalesce($to_epoch::integer, epoch)
-        and ($classes::varchar is null or list_contains((select shown from known), label))
+        and $stride::integer = 1  -- the row itself knows where it comes from
+    union all
+    select *
+    from strides
 ),
 links as (
     select
@@ -53,6 +96,7 @@ links as (
         count(*) as n
     from chosen
     cross join known
+    where $classes::varchar is null or list_contains(shown, label)
     group by all
 ),
 names as (

@@ -6,6 +6,7 @@
 -- two classes that both fold to Other is still a move.
 -- Given classes, only images of these true classes are counted, and predictions outside them fold to Other, whose id is
 -- the number of classes. Images without a known label are counted (label null) only if no classes are given.
+-- With a stride only every so-manieth logged epoch of the range is shown, from its first on.
 --
 -- params:
 --   run_id      training run to look at
@@ -13,6 +14,7 @@
 --   from_epoch  first epoch [null: the first there is]
 --   to_epoch    last epoch [null: the last there is]
 --   classes     true classes shown, ids or names, such as 3,5 or cat,dog [null: all]
+--   stride      epochs from one column to the next [1]
 -- returns:
 --   epoch       0 is the untrained network
 --   class_id    predicted class; the number of classes for Other
@@ -88,6 +90,12 @@ steps as (  -- who does not move stays: all in a place but for its movers
     select * replace ('stable' as type, -n as n)
     from moves
 ),
+columns as (
+    select epoch
+    from (select distinct epoch from places)
+    where epoch between coalesce($from_epoch::integer, epoch) and coalesce($to_epoch::integer, epoch)
+    qualify (row_number() over (order by epoch) - 1) % $stride::integer = 0
+),
 nodes as (
     select
         epoch,
@@ -96,8 +104,8 @@ nodes as (
         type,
         sum(n)::bigint as n
     from steps
+    join columns using (epoch)
     cross join known
-    where epoch between coalesce($from_epoch::integer, epoch) and coalesce($to_epoch::integer, epoch)
     group by all
     having sum(n) > 0
 ),
