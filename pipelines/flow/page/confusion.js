@@ -1,0 +1,80 @@
+// Confusion over time: a grid of sparklines, true classes down, predicted classes across.
+
+const grid = document.getElementById("confusion");
+const GRID = { left: 92, top: 20, most: 20 };
+let gridClasses = []; // rows and columns; the last column may be Other
+
+function drawConfusion() {
+  const shown = state.classes.slice(0, GRID.most), rest = K > shown.length, size = shown.length + (rest ? 1 : 0);
+  gridClasses = [...shown, ...(rest ? [K] : [])];
+  const place = new Int32Array(K + 1).fill(shown.length);
+  shown.forEach((c, row) => { place[c] = row; });
+  const { counts, totals } = once("confusion", [shown, state.split], () => confusion(derived.members, place, size));
+  const wide = (grid.parentElement.clientWidth - GRID.left - 8) / size, tall = Math.max(24, Math.min(44, wide * 0.6));
+  const { context } = prepare(grid, GRID.top + shown.length * tall + 4);
+  const most = largestMistake(counts, totals, shown.length, size);
+  gridClasses.forEach((c, column) => write(context, classOf(c), GRID.left + (column + 0.5) * wide, 9, { align: "center", most: wide - 4 }));
+  shown.forEach((c, row) => {
+    write(context, classOf(c), GRID.left - 8, GRID.top + (row + 0.5) * tall, { align: "right", most: GRID.left - 12 });
+    for (let column = 0; column < size; column++) drawCell(context, counts[row][column], totals[row], { row, column, wide, tall, most, truth: c });
+  });
+  grid.setAttribute("aria-label", "confusion over time");
+  grid.geometry = { wide, tall, size, rows: shown.length, counts, totals };
+  const clear = document.getElementById("clear-cell");
+  clear.hidden = !state.cell;
+  if (state.cell) clear.textContent = `${classOf(state.cell[0])} predicted ${classOf(state.cell[1])} in the range ✕`;
+}
+
+function largestMistake(counts, totals, rows, size) {
+  let most = 0.01;
+  for (let row = 0; row < rows; row++) for (let column = 0; column < size; column++) {
+    if (column !== row) for (let e = Math.min(1, E - 1); e < E; e++) most = Math.max(most, counts[row][column][e] / totals[row][e] || 0);
+  }
+  return most;
+}
+
+// Mistakes on one scale, the largest of them after epoch 0; the diagonal from 0 to 1.
+function drawCell(context, counts, totals, { row, column, wide, tall, most, truth }) {
+  const x = GRID.left + column * wide, y = GRID.top + row * tall, own = row === column, top = own ? 1 : most;
+  const isChosen = state.cell && state.cell[0] === truth && state.cell[1] === gridClasses[column];
+  context.strokeStyle = css(isChosen ? "--gold" : "--line");
+  context.lineWidth = isChosen ? 3 : 1;
+  context.strokeRect(x + 1, y + 1, wide - 2, tall - 2);
+  const last = counts[E - 1] / totals[E - 1];
+  context.globalAlpha = Math.min(0.5, (last / top || 0) * 0.5);
+  context.fillStyle = css(own ? "--right" : "--wrong");
+  context.fillRect(x + 1, y + 1, wide - 2, tall - 2);
+  context.globalAlpha = 1;
+  context.beginPath();
+  for (let e = 0; e < E; e++) {
+    const share = Math.min(1, counts[e] / totals[e] / top || 0);
+    context.lineTo(x + 3 + (E > 1 ? e / (E - 1) : 0) * (wide - 6), y + tall - 3 - share * (tall - 6));
+  }
+  context.strokeStyle = css("--ink");
+  context.lineWidth = 1;
+  context.stroke();
+  if (last > 0.005 && wide > 46) write(context, `${(100 * last).toFixed(last < 0.1 ? 1 : 0)}`, x + wide - 4, y + 8, { align: "right", colour: css("--faint"), halo: true });
+}
+
+function cellUnder(event) {
+  const { wide, tall, size, rows, counts, totals } = grid.geometry;
+  const column = Math.floor((event.offsetX - GRID.left) / wide), row = Math.floor((event.offsetY - GRID.top) / tall);
+  if (column < 0 || column >= size || row < 0 || row >= rows) return null;
+  return { truth: state.classes[row], guess: gridClasses[column], counts: counts[row][column], totals: totals[row] };
+}
+
+grid.addEventListener("mousemove", event => {
+  const cell = cellUnder(event);
+  if (!cell) return showTip(event, "");
+  const last = E - 1, peak = cell.counts.reduce((best, n, e) => n / cell.totals[e] > cell.counts[best] / cell.totals[best] ? e : best, 0);
+  showTip(event, `${classOf(cell.truth)} predicted ${classOf(cell.guess)}\n${cell.counts[last]} of ${cell.totals[last]} at ${epochName(last)} (${percent(cell.counts[last] / cell.totals[last])})`
+    + `\nmost at ${epochName(peak)}: ${cell.counts[peak]}`);
+});
+grid.addEventListener("mouseleave", () => showTip(null, ""));
+grid.addEventListener("click", event => {
+  const cell = cellUnder(event);
+  if (!cell) return;
+  const isChosen = state.cell && state.cell[0] === cell.truth && state.cell[1] === cell.guess;
+  change({ cell: isChosen ? null : [cell.truth, cell.guess] });
+});
+document.getElementById("clear-cell").onclick = () => change({ cell: null });

@@ -1,0 +1,111 @@
+// What is shown. One object; `change` is the only way to alter it; every view draws itself anew from it.
+
+const WIDEST = 8; // columns at first
+const DEFAULTS = {
+  from: Math.max(0, E - WIDEST), to: E - 1, classes: head.classes.map((_, c) => c), view: "moves", colour: "outcome", stride: 1, top: 10,
+  which: "all", flicker: false, stays: false, focus: false, opacity: "none", order: "given", search: "", filters: {},
+  sort: "score_raw", down: true, cell: null, selectedOnly: false, selected: [], theme: "", split: "all",
+};
+const NUMBERS = ["from", "to", "stride", "top"], FLAGS = ["flicker", "stays", "focus", "down", "selectedOnly"];
+
+// The state as text: only what differs from the defaults.
+function toHash(state) {
+  const text = new URLSearchParams();
+  for (const [key, value] of Object.entries(state)) {
+    if (JSON.stringify(value) === JSON.stringify(DEFAULTS[key])) continue;
+    text.set(key, typeof value === "object" ? JSON.stringify(value) : String(value));
+  }
+  return text.toString();
+}
+
+// A state from text; what makes no sense is left at its default.
+function fromHash(text) {
+  const state = structuredClone(DEFAULTS);
+  for (const [key, value] of new URLSearchParams(text.replace(/^#/, ""))) {
+    if (!(key in DEFAULTS)) continue;
+    try {
+      if (NUMBERS.includes(key)) state[key] = parseInt(value, 10);
+      else if (FLAGS.includes(key)) state[key] = value === "true";
+      else state[key] = typeof DEFAULTS[key] === "string" ? value : JSON.parse(value);
+    } catch { /* half a link */ }
+  }
+  return sane(state);
+}
+
+function sane(state) {
+  const whole = (value, least, most, otherwise) => Number.isInteger(value) ? Math.min(Math.max(value, least), most) : otherwise;
+  const list = value => Array.isArray(value) ? value : [];
+  state.to = whole(state.to, 0, E - 1, E - 1);
+  state.from = whole(state.from, 0, state.to, 0);
+  state.stride = whole(state.stride, 1, Math.max(1, E - 1), 1);
+  state.top = whole(state.top, 0, 60, DEFAULTS.top);
+  state.classes = list(state.classes).filter(c => Number.isInteger(c) && c >= 0 && c < K);
+  state.selected = list(state.selected).filter(i => Number.isInteger(i) && i >= 0 && i < N);
+  if (!state.classes.length) state.classes = DEFAULTS.classes;
+  if (!(Array.isArray(state.cell) && state.cell.length === 2 && state.cell.every(c => c >= 0 && c <= K))) state.cell = null;
+  if (typeof state.filters !== "object" || !state.filters) state.filters = {};
+  for (const [key, choices] of Object.entries(CHOICES)) if (!choices.includes(state[key])) state[key] = DEFAULTS[key];
+  return state;
+}
+const CHOICES = { view: ["moves", "bars", "instances"], colour: ["outcome", "class"], which: ["all", "incorrect", "listed"],
+  opacity: Object.keys(OPACITIES), order: ["given", "similar"], theme: ["", "light", "dark"],
+  split: ["all", ...head.splits] };
+
+let state = fromHash(location.hash);
+const watchers = [];
+function change(values) {
+  state = sane({ ...state, ...values });
+  // a sandboxed frame may forbid it; the text is also in Share
+  try { history.replaceState(null, "", `#${toHash(state)}`); } catch { /* no address to keep it in */ }
+  derive();
+  for (const draw of watchers) draw();
+}
+
+// What follows from the state and is needed by several views, made anew only where it changes.
+let derived = {}, keys = {};
+function once(name, key, make) {
+  const text = JSON.stringify(key);
+  if (keys[name] !== text) { keys[name] = text; derived[name] = make(); }
+  return derived[name];
+}
+function derive() {
+  const { from, to, classes, cell, which, split } = state;
+  const every = classes.length === K;
+  const shown = once("shown", classes, () => { const flags = new Uint8Array(K); for (const c of classes) flags[c] = 1; return flags; });
+  once("metrics", [from, to, classes], () => metrics(from, to, shown));
+  // images without a label belong to no class: they are there as long as no class is left out
+  const inSplit = i => split === "all" || head.splits[splitOf[i]] === split;
+  once("members", [classes, split], () => indices(i => inSplit(i) && (label[i] === UNKNOWN ? every : shown[label[i]])));
+  once("rows", [classes, split, from, to, cell], () => derived.members.filter(i => !cell || fitsCell(i, cell)));
+  const { filters, search, sort, down, selectedOnly, selected } = state;
+  once("listed", [classes, split, from, to, cell, filters, search, sort, down, selectedOnly, selectedOnly && selected], listRows);
+  once("inFlow", [classes, split, from, to, cell, which, which === "listed" && [filters, search, selectedOnly && selected]], () =>
+    which === "listed" ? derived.listed
+      : which === "incorrect" ? derived.rows.filter(i => derived.metrics.score_raw[i] >= 1) : derived.rows);
+  once("rank", [classes, state.order, to], placeRows);
+  once("chosen", selected, () => new Set(selected));
+}
+
+function indices(fits) {
+  const found = [];
+  for (let i = 0; i < N; i++) if (fits(i)) found.push(i);
+  return found;
+}
+
+// A cell of the confusion grid: images of one class predicted as another at some epoch of the range.
+function fitsCell(i, [truth, guess]) {
+  if (label[i] !== truth) return false;
+  for (let e = state.from; e <= state.to; e++) {
+    const now = at(i, e);
+    if (now !== MISSING && (guess === K ? !derived.shown[now] : now === guess)) return true;
+  }
+  return false;
+}
+
+// Row of the flow for every predicted class; classes not shown share the last one, Other.
+function placeRows() {
+  const order = state.order === "similar" ? similarOrder(state.classes, state.to) : state.classes;
+  const place = new Int32Array(K + 1).fill(order.length);
+  order.forEach((c, row) => { place[c] = row; });
+  return { order, place, names: [...order.map(classOf), ...(order.length < K ? ["Other"] : [])] };
+}

@@ -1,0 +1,146 @@
+"""Thumbnails and heatmaps for the page."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from duckdb import DuckDBPyConnection
+from PIL import Image
+
+from pipelines.extra import extra_splits
+from pipelines.flow.pack import Packed
+from pipelines.flow.record import Record
+from pipelines.recorded import load_data, recorded_settings
+from pipelines.settings import TrainSettings
+from tracking.errors import InputError
+from tracking.home import Home
+from xai import METHODS
+
+SIDES = (48, 32, 24, 16)  # pixels a thumbnail may have, the largest that fit are taken
+WIDEST = 16_383  # pixels a WebP picture may have
+MAP_SIDES = (64, 32, 16, 8)  # pixels of a heatmap's shorter side
+MAPS = """
+    select
+        maps.split,
+        maps.instance_id,
+        maps.epoch,
+        maps.method,
+        maps.target,
+        maps.target_kind,
+        maps.height,
+        maps.width,
+        maps.map
+    from maps
+    where
+        maps.source_run_id = $run_id
+        and (maps.split = $split or maps.split like 'extra:%')
+    order by
+        maps.split,
+        maps.instance_id,
+        maps.method,
+        maps.epoch"""
+
+
+def add_thumbnails(packed: Packed, record: Record, home: Home, data: str | None) -> tuple[dict | None, list[str]]:
+    """One picture of all thumbnails, row by row; its layout, or None with notes why there is none."""
+    try:
+        images = _linked(record, data) if record.run.kind == "import" else _images(record, home, data)
+    except InputError as error:
+        return None, [f"No thumbnails: {error}."]
+    across = int(np.ceil(np.sqrt(len(images))))
+    own = max(images[0].size)
+    for side in sorted({min(own, side) for side in SIDES}, reverse=True):
+        if side * across <= WIDEST and packed.add_file("thumbnails", _sprite(images, side, across), "thumbnails"):
+            packed.left_out = [what for what in packed.left_out if what != "thumbnails"]
+            return {"side": side, "across": across}, []
+    return None, []
+
+
+def _images(record: Record, home: Home, data: str | None) -> list[Image.Image]:
+    """The images of all instances, in their order. Raises InputError where they cannot be had."""
+    settings = recorded_settings(home, record.run, TrainSettings)
+    settings = settings if data is None else replace(settings, data=data)
+    found = load_data(settings, home, record.run.data_digest).splits | extra_splits(home, record.run)
+    splits = [found[name] for name in (record.home, *record.splits[1:])]
+    return [
+        _picture(splits[split].images[instance].numpy())
+        for split, instance in zip(record.split, record.ids, strict=True)
+    ]
+
+
+def _linked(record: Record, data: str | None) -> list[Image.Image]:
+    """The images an imported log names, beside the log's file or in folder `data`."""
+    folder = Path(data or Path(record.run.params["file"]).parent)
+    found = []
+    for source in record.sources:
+        try:
+            with Image.open(folder / source) as image:
+                found.append(image.convert("RGB"))
+        except OSError:
+            raise InputError(f"no image {source} in {folder}; name the log's folder of images with --data") from None
+    return found
+
+
+def _picture(pixels: np.ndarray) -> Image.Image:
+    """An image from its pixels [C, H, W]."""
+    return Image.fromarray(np.broadcast_to(pixels, (3, *pixels.shape[1:])).transpose(1, 2, 0))
+
+
+def _sprite(images: list[Image.Image], side: int, across: int) -> bytes:
+    """All images, `across` in a row, as WebP; each keeps its proportions on a square of `side` pixels."""
+    whole = Image.new("RGB", (side * across, side * -(-len(images) // across)))
+    for place, image in enumerate(images):
+        fitting = image if max(image.size) == side else _shrunk(image, side)
+        left, top = (side - fitting.width) // 2, (side - fitting.height) // 2
+        whole.paste(fitting, (place % across * side + left, place // across * side + top))
+    content = io.BytesIO()
+    whole.save(content, "WEBP", quality=80, method=2)
+    return content.getvalue()
+
+
+def _shrunk(image: Image.Image, side: int) -> Image.Image:
+    share = side / max(image.size)
+    size = tuple(max(1, round(share * length)) for length in image.size)
+    return image.resize(size, Image.Resampling.LANCZOS if share < 1 else Image.Resampling.NEAREST)
+
+
+def add_maps(packed: Packed, record: Record, connection: DuckDBPyConnection) -> dict:
+    """Heatmaps of the page's instances, each scaled by its own largest value; their rows and size."""
+    nothing = {"instances": [], "rows": [], "kinds": [], "height": 0, "width": 0}
+    if not connection.execute("select 1 from duckdb_views() where view_name = 'maps'").fetchall():
+        return nothing
+    given = {"run_id": record.run.run_id, "split": record.home}
+    found = connection.execute(MAPS, given).fetchall()
+    if not found:
+        return nothing
+    height, width = found[0][6:8]
+    for side in sorted({min(height, width, side) for side in MAP_SIDES}, reverse=True):
+        shape = (side * height // min(height, width), side * width // min(height, width))
+        values = np.stack(
+            [_scaled(np.array(row[8], np.float32).reshape(height, width), row[3], shape) for row in found]
+        )
+        if packed.add("maps", values, "heatmaps"):
+            packed.left_out = [what for what in packed.left_out if what != "heatmaps"]
+            return _described(record, found) | {"height": shape[0], "width": shape[1]}
+    return nothing
+
+
+def _scaled(values: np.ndarray, method: str, shape: tuple[int, int]) -> np.ndarray:
+    """A map at the page's size as bytes: 0..255 from nothing to most, signed ones around 128."""
+    image = Image.fromarray(values)
+    small = np.asarray(image.resize(shape[::-1], Image.Resampling.BOX))
+    full = np.abs(small).max() or 1.0
+    signed = METHODS[method].signed
+    return np.round(128 + 127 * small / full if signed else 255 * small / full).astype(np.uint8)
+
+
+def _described(record: Record, found: list[tuple]) -> dict:
+    """What each map shows: its instance, and its epoch, class explained and kind."""
+    names = [record.splits[0] if row[0] == record.home else row[0] for row in found]
+    kinds = list(dict.fromkeys((method, kind) for _, _, _, method, _, kind, *_ in found))
+    return {
+        "instances": record.places(np.array(names), np.array([row[1] for row in found])).tolist(),
+        "rows": [(epoch, target, kinds.index((method, kind))) for _, _, epoch, method, target, kind, *_ in found],
+        "kinds": [{"method": method, "target_kind": kind, "signed": METHODS[method].signed} for method, kind in kinds],
+    }
