@@ -14,7 +14,7 @@ class Packed:
     """What the page carries so far, and what it had no room for."""
 
     elements: list[str] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)
+    left_out: frozenset[str] = frozenset()
     used: int = 0
 
     def add(self, name: str, values: np.ndarray, what: str | None = None) -> bool:
@@ -27,8 +27,9 @@ class Packed:
 
     def _take(self, name: str, text: str, kind: str, what: str | None) -> bool:
         if what is not None and self.used + len(text) > LIMIT:
-            self.left_out.append(what)
+            self.left_out |= {what}
             return False
+        self.left_out -= {what}
         self.used += len(text)
         self.elements.append(f'<script type="text/plain" id="{name}" data-type="{kind}">{text}</script>')
         return True

@@ -23,6 +23,7 @@ SHOWN_QUERIES = (
     "transition_outcomes", "turbulent_epochs", "flow_links", "flow_nodes", "instance_metrics", "confusion_by_epoch",
     "instance_history",
 )  # fmt: skip
+STEPS = (255, 60, 20)  # of a probability between 0 and 1; a line 150 pixels high shows no more than the second
 TURBULENT = 1.5  # times the median of moves from which on a transition is marked, if it has more than the one before
 PROBABILITIES = """
     select
@@ -43,13 +44,13 @@ def write_page(path: Path, record: Record, connection: DuckDBPyConnection, home:
     packed = Packed()
     _add_predictions(packed, record)
     thumbnails, notes = add_thumbnails(packed, record, home, data)
-    _add_probabilities(packed, record, connection)
+    steps = _add_probabilities(packed, record, connection)
     maps = add_maps(packed, record, connection)
-    head = _head(record, connection) | {"thumbnails": thumbnails, "maps": maps}
+    head = _head(record, connection) | {"thumbnails": thumbnails, "maps": maps, "probability_steps": steps}
     head["notes"] = [
         *_coverage(record),
         *notes,
-        *(f"Left out to keep the page small: {what}." for what in packed.left_out),
+        *(f"Left out to keep the page small: {what}." for what in sorted(packed.left_out)),
     ]
     path.write_text(_filled(record, head, packed), encoding="utf-8")
     return path
@@ -71,18 +72,21 @@ def _missing(record: Record) -> int:
     return 255 if len(record.classes) < 255 else 65535
 
 
-def _add_probabilities(packed: Packed, record: Record, connection: DuckDBPyConnection) -> None:
-    """Probabilities of all classes, [N, E, K] in 1/255; 0 where there is no prediction."""
+def _add_probabilities(packed: Packed, record: Record, connection: DuckDBPyConnection) -> int | None:
+    """Probabilities of all classes, [N, E, K], in as many steps of 0..1 as there is room for; how many, or None."""
     given = {"run_id": record.run.run_id, "split": record.splits[0], "epochs": list(record.epochs)}
     found = connection.sql(PROBABILITIES, params=given).to_arrow_table()
     if not found.num_rows:
-        return
-    shape = (*record.predicted.shape, len(record.classes))
-    values = np.zeros(shape, np.uint8)
+        return None
     places = record.places(found["split"].to_numpy(), found["instance_id"].to_numpy())
-    rows = found["probabilities"].combine_chunks().flatten().to_numpy().reshape(-1, shape[2])
-    values[places, record.steps(found["epoch"].to_numpy())] = as_shares(rows, np.uint8)
-    packed.add("probabilities", values, "probabilities of all classes but the label")
+    at = places, record.steps(found["epoch"].to_numpy())
+    rows = found["probabilities"].combine_chunks().flatten().to_numpy().reshape(-1, len(record.classes))
+    for steps in STEPS:
+        values = np.zeros((*record.shape, len(record.classes)), np.uint8)
+        values[at] = np.round(rows * steps)
+        if packed.add("probabilities", values, "probabilities of all classes but the label"):
+            return steps
+    return None
 
 
 def _head(record: Record, connection: DuckDBPyConnection) -> dict:

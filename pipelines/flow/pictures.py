@@ -20,6 +20,7 @@ from xai import METHODS
 SIDES = (48, 32, 24, 16)  # pixels a thumbnail may have, the largest that fit are taken
 WIDEST = 16_383  # pixels a WebP picture may have
 MAP_SIDES = (64, 32, 16, 8)  # pixels of a heatmap's shorter side
+MOST_MAPS = 20_000
 MAPS = """
     select
         maps.split,
@@ -52,7 +53,6 @@ def add_thumbnails(packed: Packed, record: Record, home: Home, data: str | None)
     own = max(images[0].size)
     for side in sorted({min(own, side) for side in SIDES}, reverse=True):
         if side * across <= WIDEST and packed.add_file("thumbnails", _sprite(images, side, across), "thumbnails"):
-            packed.left_out = [what for what in packed.left_out if what != "thumbnails"]
             return {"side": side, "across": across}, []
     return None, []
 
@@ -111,9 +111,12 @@ def add_maps(packed: Packed, record: Record, connection: DuckDBPyConnection) -> 
     if not connection.execute("select 1 from duckdb_views() where view_name = 'maps'").fetchall():
         return nothing
     given = {"run_id": record.run.run_id, "split": record.home}
-    found = connection.execute(MAPS, given).fetchall()
-    if not found:
+    (count,) = connection.execute(f"select count(*) from ({MAPS})", given).fetchone()
+    if count > MOST_MAPS:
+        packed.left_out |= {f"{count:,} heatmaps, of which a page holds {MOST_MAPS:,}"}
+    if not 0 < count <= MOST_MAPS:
         return nothing
+    found = connection.execute(MAPS, given).fetchall()
     height, width = found[0][6:8]
     for side in sorted({min(height, width, side) for side in MAP_SIDES}, reverse=True):
         shape = (side * height // min(height, width), side * width // min(height, width))
@@ -121,7 +124,6 @@ def add_maps(packed: Packed, record: Record, connection: DuckDBPyConnection) -> 
             [_scaled(np.array(row[8], np.float32).reshape(height, width), row[3], shape) for row in found]
         )
         if packed.add("maps", values, "heatmaps"):
-            packed.left_out = [what for what in packed.left_out if what != "heatmaps"]
             return _described(record, found) | {"height": shape[0], "width": shape[1]}
     return nothing
 

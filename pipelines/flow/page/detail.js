@@ -61,7 +61,7 @@ function drawLines(i, probabilities) {
 function linesOf(i, probabilities) {
   const epochs = [...Array(E).keys()];
   if (probabilities) {
-    const values = c => epochs.map(e => at(i, e) === MISSING ? NaN : probabilities[(i * E + e) * K + c] / 255);
+    const values = c => epochs.map(e => at(i, e) === MISSING ? NaN : probabilities[(i * E + e) * K + c] / head.probability_steps);
     return [...Array(K).keys()].map(c => ({ c, values: values(c) })).filter(({ c, values }) => c === label[i] || Math.max(...values.filter(v => v === v)) > 0.05);
   }
   if (!pTrue || label[i] === UNKNOWN) return [];

@@ -21,7 +21,7 @@ function drawFlow() {
 }
 
 // More columns beside each other cannot be read; nodes with content need more room.
-const MOST_COLUMNS = { moves: 24, bars: 12, instances: 12 };
+const MOST_COLUMNS = { moves: 24, bars: 8, instances: 8 };
 const mostColumns = () => state.focus ? 8 : MOST_COLUMNS[state.view];
 const strideOf = () => Math.max(state.stride, Math.ceil((state.to - state.from + 1) / mostColumns()));
 const flowColumns = () => columnsOf(state.from, state.to, strideOf());
@@ -202,7 +202,7 @@ function drawBar(context, node, x, y, box, tall, colour) {
   context.strokeStyle = colour;
   context.lineWidth = 1;
   context.strokeRect(x + 0.5, y + 0.5, box.wide - 1, Math.max(0, full - 1));
-  if (box.row >= 22 && box.step > 60) write(context, String(node.n), x - 3, y + tall / 2, { align: "right", colour: css("--faint"), halo: true });
+  if (node.n && box.row >= 22 && box.step > 60) write(context, String(node.n), x - 3, y + tall / 2, { align: "right", colour: css("--faint"), halo: true });
 }
 
 // InstanceFlow's overview: per node a bar for every true class, stacked in, stable, inout, out.

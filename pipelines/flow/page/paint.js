@@ -53,7 +53,13 @@ function write(context, text, x, y, { align = "left", colour = css("--ink"), mos
   context.textAlign = align;
   let shown = text;
   while (shown.length > 1 && context.measureText(shown).width > most) shown = `${shown.slice(0, -2)}…`;
-  if (halo) { context.strokeStyle = css("--paper"); context.lineWidth = 3; context.lineJoin = "round"; context.strokeText(shown, x, y); }
+  if (halo) { // a pale ground, so that text stays legible on links
+    const wide = context.measureText(shown).width, left = x - { left: 0, center: wide / 2, right: wide }[align];
+    context.globalAlpha = 0.7;
+    context.fillStyle = css("--paper");
+    context.fillRect(left - 1, y - 7, wide + 2, 13);
+    context.globalAlpha = 1;
+  }
   context.fillStyle = colour;
   context.fillText(shown, x, y);
 }

@@ -60,8 +60,8 @@ function parseFilter(text) {
 function testOf(column, text) {
   const fits = column.digits === undefined ? null : parseFilter(text);
   if (fits) return i => fits(column.value(i));
-  const part = text.trim().toLowerCase();
-  return i => (column.text?.(i) ?? round(column.value(i), column.digits)).toLowerCase().includes(part);
+  const part = text.trim().toLowerCase(), words = i => (column.text?.(i) ?? round(column.value(i), column.digits)).toLowerCase();
+  return part.startsWith("=") ? i => words(i) === part.slice(1) : i => words(i).includes(part);
 }
 
 function listRows() {
@@ -132,7 +132,7 @@ function drawRows() {
 
 function makeRow(k, i) {
   const row = document.createElement("div");
-  row.className = `row${derived.chosen.has(i) ? " selected" : ""}${k === current && document.activeElement === table ? " current" : ""}`;
+  row.className = `row${derived.chosen.has(i) ? " selected" : ""}${k === current ? " current" : ""}`;
   row.style.top = `${k * ROW}px`;
   row.dataset.place = k;
   row.dataset.instance = nameOf(i);
@@ -189,7 +189,6 @@ body.addEventListener("mousemove", event => {
   drawTraces([derived.listed[k]]);
 });
 body.addEventListener("mouseleave", () => { body.over = null; drawTraces(); });
-table.addEventListener("focus", drawRows);
 table.addEventListener("keydown", event => {
   if (event.target !== table) return;
   const step = { ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10, Home: -Infinity, End: Infinity }[event.key];
