@@ -2,7 +2,8 @@
 
 import queries
 from pipelines.explain import explain
-from pipelines.settings import ExplainSettings, RunSettings
+from pipelines.flow import flow
+from pipelines.settings import ExplainSettings, FlowSettings, RunSettings
 from pipelines.train import train
 from tracking.home import Home, find_home
 from tracking.reading import connect
@@ -13,16 +14,17 @@ HELD_OUT = 300  # test instances, or as many as there are, on which concepts are
 
 
 def run(settings: RunSettings, home: Home) -> str:
-    """Train, explain the last checkpoint with every method, and summarise."""
+    """Train, explain the last checkpoint with every method, make the InstanceFlow page, and summarise."""
     trained = train(settings, home)
     explained = []
     for methods, count in ((tuple(METHODS), SHOWN), (CONCEPT_METHODS, HELD_OUT)):
         chosen = ExplainSettings(run=trained, method=methods, where=f"instance_id < {count}")
         explained += explain(chosen, home, leave_out=True)
-    return _summary(home, trained, explained)
+    page = flow(FlowSettings(run=trained, data=settings.data), home)
+    return _summary(home, trained, explained, page)
 
 
-def _summary(home: Home, trained: str, explained: list[str]) -> str:
+def _summary(home: Home, trained: str, explained: list[str], page: str) -> str:
     with connect(home) as connection:
         accuracies = queries.run(connection, "accuracy_by_epoch", {"run_id": trained})
         pairs = queries.run(connection, "confused_pairs", {"run_id": trained, "limit": "3"})
@@ -35,7 +37,8 @@ def _summary(home: Home, trained: str, explained: list[str]) -> str:
             f"accuracy       {_accuracy(accuracies)}",
             *(f"confused       {line}" for line in _confused(pairs)),
             "",
-            f"look   study ui{flag}",
+            f"look   {page}",
+            f"       study ui{flag}",
             f"ask    study ask{flag}",
             f"       study ask hard_classes{flag}",
             f'       study explain latest --epochs all --where "predicted <> label"{flag}',

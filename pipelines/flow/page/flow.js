@@ -134,7 +134,7 @@ function drawLink(context, box, rank, link, thick) {
   path.bezierCurveTo(middle, link.y1 + thick, middle, link.y0 + thick, x0, link.y0 + thick);
   path.closePath();
   const colour = state.colour === "outcome" ? colourOfOutcome(link.outcome) : colourOfClass(link.truth);
-  context.globalAlpha = 0.72;
+  context.globalAlpha = thick > 2 ? 0.72 : 1;
   context.fillStyle = thick > 2.5 ? patternOf(context, link.outcome, colour) : colour; // no room for a pattern
   context.fill(path);
   context.globalAlpha = 1;
