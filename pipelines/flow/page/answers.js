@@ -6,14 +6,18 @@ const truthOf = c => c === UNKNOWN ? null : c;
 const ANSWERS = {
   flow_links: () => {
     const columns = flowColumns(), { links } = flows(derived.inFlow, columns, derived.rank, state.flicker, strideOf());
-    return links.map(({ column, source, target, truth, n }) => ({ epoch: head.epochs[columns[column]], next_epoch: head.epochs[columns[column + 1]],
-      source: classAt(source), target: classAt(target), label: truthOf(truth), n }));
+    const epochAt = column => head.epochs[columns[column]];
+    return links.map(({ column, source, target, truth, n }) => ({
+      epoch: epochAt(column), next_epoch: epochAt(column + 1), source: classAt(source), target: classAt(target),
+      label: truthOf(truth), n,
+    }));
   },
   flow_nodes: () => {
     const found = new Map();
     for (const i of derived.inFlow) for (const e of flowColumns()) {
       if (at(i, e) === MISSING) continue;
-      const row = { epoch: head.epochs[e], class_id: classAt(derived.rank.place[at(i, e)]), label: truthOf(label[i]), type: KINDS[kindOf(i, e)] };
+      const class_id = classAt(derived.rank.place[at(i, e)]);
+      const row = { epoch: head.epochs[e], class_id, label: truthOf(label[i]), type: KINDS[kindOf(i, e)] };
       const key = Object.values(row).join();
       if (found.has(key)) found.get(key).n++; else found.set(key, { ...row, n: 1 });
     }
@@ -21,7 +25,15 @@ const ANSWERS = {
   },
   transition_outcomes: () => outcomesOverTime(derived.members).counts.slice(1).map((counts, e) => ({ epoch: head.epochs[e],
     next_epoch: head.epochs[e + 1], ...Object.fromEntries(OUTCOMES.map((name, o) => [name, counts[o]])) })),
-  instance_metrics: () => derived.listed.map(i => ({ instance_id: instanceId[i], visited: visitedBy(i, state.from, state.to),
-    ...Object.fromEntries(METRICS.map(name => [name, Number.isFinite(derived.metrics[name][i]) ? derived.metrics[name][i] : null])) })),
+  instance_metrics: () => derived.listed.map(i => {
+    const value = name => Number.isFinite(derived.metrics[name][i]) ? derived.metrics[name][i] : null;
+    const numbers = Object.fromEntries(METRICS.map(name => [name, value(name)]));
+    return { instance_id: instanceId[i], visited: visitedBy(i, state.from, state.to), ...numbers };
+  }),
 };
-globalThis.study = { ...ANSWERS, change, get state() { return structuredClone(state); }, get selected() { return state.selected.map(nameOf); } };
+globalThis.study = {
+  ...ANSWERS,
+  change,
+  get state() { return structuredClone(state); },
+  get selected() { return state.selected.map(nameOf); },
+};

@@ -13,10 +13,13 @@ function drawConfusion() {
   const wide = (grid.parentElement.clientWidth - GRID.left - 8) / size, tall = Math.max(24, Math.min(44, wide * 0.6));
   const { context } = prepare(grid, GRID.top + shown.length * tall + 4);
   const most = largestMistake(counts, totals, shown.length, size);
-  gridClasses.forEach((c, column) => write(context, classOf(c), GRID.left + (column + 0.5) * wide, 9, { align: "center", most: wide - 4 }));
+  gridClasses.forEach((c, column) =>
+    write(context, classOf(c), GRID.left + (column + 0.5) * wide, 9, { align: "center", most: wide - 4 }));
   shown.forEach((c, row) => {
     write(context, classOf(c), GRID.left - 8, GRID.top + (row + 0.5) * tall, { align: "right", most: GRID.left - 12 });
-    for (let column = 0; column < size; column++) drawCell(context, counts[row][column], totals[row], { row, column, wide, tall, most, truth: c });
+    for (let column = 0; column < size; column++) {
+      drawCell(context, counts[row][column], totals[row], { row, column, wide, tall, most, truth: c });
+    }
   });
   grid.setAttribute("aria-label", "confusion over time");
   grid.geometry = { wide, tall, size, rows: shown.length, counts, totals };
@@ -28,7 +31,8 @@ function drawConfusion() {
 function largestMistake(counts, totals, rows, size) {
   let most = 0.01;
   for (let row = 0; row < rows; row++) for (let column = 0; column < size; column++) {
-    if (column !== row) for (let e = Math.min(1, E - 1); e < E; e++) most = Math.max(most, counts[row][column][e] / totals[row][e] || 0);
+    if (column === row) continue;
+    for (let e = Math.min(1, E - 1); e < E; e++) most = Math.max(most, counts[row][column][e] / totals[row][e] || 0);
   }
   return most;
 }
@@ -53,7 +57,8 @@ function drawCell(context, counts, totals, { row, column, wide, tall, most, trut
   context.strokeStyle = css("--ink");
   context.lineWidth = 1;
   context.stroke();
-  if (last > 0.005 && wide > 46) write(context, `${(100 * last).toFixed(last < 0.1 ? 1 : 0)}`, x + wide - 4, y + 8, { align: "right", colour: css("--faint"), halo: true });
+  if (!(last > 0.005) || wide < 46) return;
+  writeFaint(context, (100 * last).toFixed(last < 0.1 ? 1 : 0), x + wide - 4, y + 8, { align: "right", halo: true });
 }
 
 function cellUnder(event) {
@@ -66,9 +71,11 @@ function cellUnder(event) {
 grid.addEventListener("mousemove", event => {
   const cell = cellUnder(event);
   if (!cell) return showTip(event, "");
-  const last = E - 1, peak = cell.counts.reduce((best, n, e) => n / cell.totals[e] > cell.counts[best] / cell.totals[best] ? e : best, 0);
-  showTip(event, `${classOf(cell.truth)} predicted ${classOf(cell.guess)}\n${cell.counts[last]} of ${cell.totals[last]} at ${epochName(last)} (${percent(cell.counts[last] / cell.totals[last])})`
-    + `\nmost at ${epochName(peak)}: ${cell.counts[peak]}`);
+  const last = E - 1, share = e => cell.counts[e] / cell.totals[e];
+  const peak = cell.counts.reduce((best, _, e) => share(e) > share(best) ? e : best, 0);
+  showTip(event, `${classOf(cell.truth)} predicted ${classOf(cell.guess)}\n`
+    + `${cell.counts[last]} of ${cell.totals[last]} at ${epochName(last)} (${percent(share(last))})\n`
+    + `most at ${epochName(peak)}: ${cell.counts[peak]}`);
 });
 grid.addEventListener("mouseleave", () => showTip(null, ""));
 grid.addEventListener("click", event => {

@@ -35,7 +35,7 @@ const UNKNOWN = -1; // label of an instance without one
 
 const at = (i, e) => predicted[i * E + e];
 const isRight = (i, e) => at(i, e) === label[i];
-// What users call an instance: its number, after its split where there are several, or its name in the log it came from.
+// What users call an instance: its number, after its split where there are several, or its name in an imported log.
 const nameOf = i => head.names ? head.names[i]
   : (head.splits.length > 1 && splitOf[i] ? `${head.splits[splitOf[i]].replace("extra:", "")}/` : "") + instanceId[i];
 const classOf = c => c === UNKNOWN ? "unknown" : c === MISSING ? "none" : c === K ? "Other" : head.classes[c];

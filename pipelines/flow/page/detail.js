@@ -32,8 +32,11 @@ function factsOf(i) {
   const visited = visitedBy(i, state.from, state.to).map(classOf).join(", ");
   const shown = (name, digits) => round(m[name][i], digits) || "–";
   return [`${epochName(state.to)}: ${here === MISSING ? "not predicted" : `predicted ${classOf(here)}`}`,
-    `In epochs ${head.epochs[state.from]} to ${head.epochs[state.to]}:`, `wrong ${shown("score_raw", 0)} of ${m.n[i]} times, ${m.frequency_raw[i]} changes, forgotten ${shown("forgetting", 0)} times`,
-    `learned at ${shown("first_learned", 0)}; visited ${visited}`, `confidence ${shown("confidence", 3)} ± ${shown("p_true_std", 3)}, margin ${shown("aum", 2)}`,
+    `In epochs ${head.epochs[state.from]} to ${head.epochs[state.to]}:`,
+    `wrong ${shown("score_raw", 0)} of ${m.n[i]} times, ${m.frequency_raw[i]} changes`,
+    `forgotten ${shown("forgetting", 0)} times`,
+    `learned at ${shown("first_learned", 0)}; visited ${visited}`,
+    `confidence ${shown("confidence", 3)} ± ${shown("p_true_std", 3)}, margin ${shown("aum", 2)}`,
     head.splits.length > 1 ? `split ${head.splits[splitOf[i]]}` : ""].join("\n");
 }
 
@@ -42,19 +45,24 @@ function drawLines(i, probabilities) {
   const canvas = document.getElementById("lines"), { context, width, height } = prepare(canvas, 204);
   const left = 34, right = 92, top = 8, base = height - 34;
   const x = e => left + (E > 1 ? e / (E - 1) : 0.5) * (width - left - right), y = p => base - p * (base - top);
-  for (const p of [0, 0.5, 1]) { write(context, String(p), left - 6, y(p), { align: "right", colour: css("--faint") }); context.fillStyle = css("--line"); context.fillRect(left, y(p), width - left - right, 0.7); }
+  for (const p of [0, 0.5, 1]) {
+    writeFaint(context, String(p), left - 6, y(p), { align: "right" });
+    context.fillStyle = css("--line");
+    context.fillRect(left, y(p), width - left - right, 0.7);
+  }
   const step = Math.max(1, Math.ceil(E * 30 / (width - left - right)));
-  for (let e = 0; e < E; e += step) write(context, String(head.epochs[e]), x(e), height - 8, { align: "center", colour: css("--faint") });
+  for (let e = 0; e < E; e += step) writeFaint(context, String(head.epochs[e]), x(e), height - 8, { align: "center" });
   const lines = linesOf(i, probabilities);
   for (const { c, values } of lines) drawLine(context, c, values, c === label[i], x, y);
   let last = -Infinity;
   for (const { c, values } of [...lines].sort((a, b) => b.values.at(-1) - a.values.at(-1)).slice(0, 10)) {
     last = Math.max(last + 13, y(values.at(-1) || 0));
-    if (last < base + 14) write(context, `${classOf(c)}${c === label[i] ? " ✓" : ""}`, width - right + 6, last, { colour: colourOfClass(c), most: right - 8 });
+    const name = `${classOf(c)}${c === label[i] ? " ✓" : ""}`, style = { colour: colourOfClass(c), most: right - 8 };
+    if (last < base + 14) write(context, name, width - right + 6, last, style);
   }
   drawGuesses(context, i, x, base);
-  document.getElementById("detail-note").textContent = !lines.length ? "This log holds no probabilities; the squares are the predicted classes."
-    : probabilities ? "Probability of each class by epoch (thick: the label); squares: the predicted class, hollow where wrong." : "Probability of the label by epoch; squares: the predicted class, hollow where wrong.";
+  const said = !lines.length ? "No probabilities" : probabilities ? "Probability of each class, the label's thick" : "Probability of the label";
+  document.getElementById("detail-note").textContent = `${said}; squares: the predicted class, hollow where wrong.`;
   canvas.setAttribute("aria-label", `probabilities of ${nameOf(i)} over the epochs`);
 }
 
@@ -62,7 +70,8 @@ function linesOf(i, probabilities) {
   const epochs = [...Array(E).keys()];
   if (probabilities) {
     const values = c => epochs.map(e => at(i, e) === MISSING ? NaN : probabilities[(i * E + e) * K + c] / head.probability_steps);
-    return [...Array(K).keys()].map(c => ({ c, values: values(c) })).filter(({ c, values }) => c === label[i] || Math.max(...values.filter(v => v === v)) > 0.05);
+    const matters = ({ c, values }) => c === label[i] || values.some(p => p > 0.05);
+    return [...Array(K).keys()].map(c => ({ c, values: values(c) })).filter(matters);
   }
   if (!pTrue || label[i] === UNKNOWN) return [];
   return [{ c: label[i], values: epochs.map(e => at(i, e) === MISSING ? NaN : pTrue[i * E + e] / 65535) }];
@@ -86,7 +95,8 @@ function drawGuesses(context, i, x, base) {
     if (at(i, e) === MISSING) continue;
     context.fillStyle = context.strokeStyle = colourOfClass(at(i, e));
     context.lineWidth = 1.5;
-    if (label[i] === UNKNOWN || isRight(i, e)) context.fillRect(x(e) - 3, base + 3, 6, 6); else context.strokeRect(x(e) - 2.5, base + 3.5, 5, 5);
+    if (label[i] === UNKNOWN || isRight(i, e)) context.fillRect(x(e) - 3, base + 3, 6, 6);
+    else context.strokeRect(x(e) - 2.5, base + 3.5, 5, 5);
   }
 }
 
@@ -107,11 +117,13 @@ function drawMaps(i, values) {
     box.style.gridTemplateColumns = "";
     box.textContent = head.maps.instances.length ? "No heatmap of this image; make some:" : "No heatmaps yet; make some:";
     const line = document.createElement("code");
-    line.textContent = `study explain ${head.run_id.slice(0, 8)} --method saliency integrated_gradients --epochs all --split ${head.splits[splitOf[i]]} --instances ${instanceId[i]}`;
+    line.textContent = `study explain ${head.run_id.slice(0, 8)} --method saliency integrated_gradients --epochs all ` +
+      `--split ${head.splits[splitOf[i]]} --instances ${instanceId[i]}`;
     box.append(line);
     return;
   }
-  const epochs = [...new Set(own.map(row => row.epoch))].sort((a, b) => a - b), kinds = [...new Set(own.map(row => `${row.method}|${row.target_kind}`))];
+  const epochs = [...new Set(own.map(row => row.epoch))].sort((a, b) => a - b);
+  const kinds = [...new Set(own.map(row => `${row.method}|${row.target_kind}`))];
   box.style.gridTemplateColumns = `max-content repeat(${epochs.length}, max-content)`;
   const cells = [document.createElement("span"), ...epochs.map(epoch => text("span", `epoch ${epoch}`))];
   for (const kind of kinds) {
@@ -132,13 +144,16 @@ function text(tag, words) {
 }
 
 function mapFigure(row, values) {
-  const { height, width } = head.maps, figure = document.createElement("figure"), canvas = document.createElement("canvas");
+  const { height, width } = head.maps;
+  const figure = document.createElement("figure"), canvas = document.createElement("canvas");
   canvas.width = width; canvas.height = height;
   const context = canvas.getContext("2d"), picture = context.createImageData(width, height);
   const start = row.place * height * width;
-  for (let p = 0; p < height * width; p++) picture.data.set(row.signed ? diverging((values[start + p] - 128) / 127) : glow(values[start + p] / 255), 4 * p);
+  const colour = row.signed ? v => diverging((v - 128) / 127) : v => glow(v / 255);
+  for (let p = 0; p < height * width; p++) picture.data.set(colour(values[start + p]), 4 * p);
   context.putImageData(picture, 0, 0);
-  canvas.title = `${row.method}, epoch ${row.epoch}, explains ${classOf(row.target)}` + (row.signed ? "; red speaks for it, blue against" : "; bright: strong");
+  const key = row.signed ? "red speaks for it, blue against" : "bright: strong";
+  canvas.title = `${row.method}, epoch ${row.epoch}, explains ${classOf(row.target)}; ${key}`;
   figure.append(canvas, text("figcaption", classOf(row.target)));
   return figure;
 }

@@ -166,7 +166,8 @@ function similarOrder(classes, e) {
   for (let here = classes[0]; left.size;) {
     order.push(here);
     left.delete(here);
-    here = [...left].reduce((best, c) => between[order.at(-1) * K + c] > (between[order.at(-1) * K + best] ?? -1) ? c : best, [...left][0]);
+    const near = c => between[order.at(-1) * K + c];
+    here = [...left].reduce((best, c) => near(c) > near(best) ? c : best, [...left][0]);
   }
   return order;
 }

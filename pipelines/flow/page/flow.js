@@ -70,10 +70,13 @@ function drawFrame(context, box, rank, nodes) {
   });
   const every = Math.ceil(46 / box.step);
   box.columns.forEach((e, c) => {
-    if (c % every === 0) write(context, `${c || box.panel.title ? "" : "epoch "}${head.epochs[e]}`, columnX(box, c) + box.wide / 2, box.y + 12, { align: "center", colour: css("--faint") });
+    if (c % every) return;
+    const title = `${c || box.panel.title ? "" : "epoch "}${head.epochs[e]}`;
+    writeFaint(context, title, columnX(box, c) + box.wide / 2, box.y + 12, { align: "center" });
   });
   if (box.panel.title) write(context, `true ${box.panel.title}`, box.x + 4, box.y + 12, { most: FLOW.left + 10 });
-  if (!box.panel.rows.length) write(context, "no image fits; change classes, filters or epochs", box.x + FLOW.left, rowY(box, 0) + 12, { colour: css("--faint") });
+  if (box.panel.rows.length) return;
+  writeFaint(context, "no image fits; change classes, filters or epochs", box.x + FLOW.left, rowY(box, 0) + 12);
 }
 
 // Which links are drawn one by one: the largest moves between pairs of classes; all others become the rest.
@@ -104,11 +107,14 @@ function drawLinks(context, box, rank, found) {
   drawRest(context, box, rank, rest, scale);
 }
 
+// The two sides of nodes a link joins.
+const outOf = link => `o${link.column} ${link.source}`, into = link => `i${link.column} ${link.target}`;
+
 // Pixels an image takes: the fullest side of a node fills its row.
 function linkScale(box, drawn) {
   const sides = new Map();
   for (const link of drawn) {
-    for (const key of [`o${link.column} ${link.source}`, `i${link.column} ${link.target}`]) sides.set(key, (sides.get(key) ?? 0) + link.n);
+    for (const key of [outOf(link), into(link)]) sides.set(key, (sides.get(key) ?? 0) + link.n);
   }
   return (box.row - 8) / Math.max(1, ...sides.values());
 }
@@ -121,8 +127,10 @@ function stack(drawn, box, scale) {
     fill.set(key, y + height);
     return y;
   };
-  for (const link of [...drawn].sort((a, b) => a.target - b.target || a.truth - b.truth)) link.y0 = put(`o${link.column} ${link.source}`, link.source, link.n * scale);
-  for (const link of [...drawn].sort((a, b) => a.source - b.source || a.truth - b.truth)) link.y1 = put(`i${link.column} ${link.target}`, link.target, link.n * scale);
+  const leaving = [...drawn].sort((a, b) => a.target - b.target || a.truth - b.truth);
+  for (const link of leaving) link.y0 = put(outOf(link), link.source, link.n * scale);
+  const entering = [...drawn].sort((a, b) => a.source - b.source || a.truth - b.truth);
+  for (const link of entering) link.y1 = put(into(link), link.target, link.n * scale);
 }
 
 function drawLink(context, box, rank, link, thick) {
@@ -156,10 +164,11 @@ function drawRest(context, box, rank, rest, scale) {
     path.rect(x0 + 2, y, x1 - x0 - 4, Math.max(thick, 0.5));
     context.fillStyle = css("--line");
     context.fill(path);
-    write(context, `rest ${n}`, (x0 + x1) / 2, y + thick + 9, { align: "center", colour: css("--faint"), most: x1 - x0 });
+    writeFaint(context, `rest ${n}`, (x0 + x1) / 2, y + thick + 9, { align: "center", most: x1 - x0 });
     const pairs = new Set(links.map(link => `${link.source} ${link.target}`)).size;
     const cut = n * scale > thick ? "\n(its band is cut to fit)" : "";
-    shapes.push({ path, text: () => `${n} more moves in ${links.length} links between ${pairs} pairs of classes${cut}`, members: () => links.flatMap(link => membersOf(link, box, rank)) });
+    const text = () => `${n} more moves in ${links.length} links between ${pairs} pairs of classes${cut}`;
+    shapes.push({ path, text, members: () => links.flatMap(link => membersOf(link, box, rank)) });
   }
 }
 
@@ -190,7 +199,10 @@ function drawNodes(context, box, rank, nodes) {
   if (content && state.view === "instances") drawGlyphs(context, cells.filter(cell => cell.panel === box.panel), box.columns);
 }
 
-const inNode = (box, rank, c, r) => box.panel.rows.filter(i => at(i, box.columns[c]) !== MISSING && rank.place[at(i, box.columns[c])] === r);
+function inNode(box, rank, c, r) {
+  const e = box.columns[c];
+  return box.panel.rows.filter(i => at(i, e) !== MISSING && rank.place[at(i, e)] === r);
+}
 
 // Who is there: right ones solid, wrong ones outlined.
 function drawBar(context, node, x, y, box, tall, colour) {
@@ -202,7 +214,8 @@ function drawBar(context, node, x, y, box, tall, colour) {
   context.strokeStyle = colour;
   context.lineWidth = 1;
   context.strokeRect(x + 0.5, y + 0.5, box.wide - 1, Math.max(0, full - 1));
-  if (node.n && box.row >= 22 && box.step > 60) write(context, String(node.n), x - 3, y + tall / 2, { align: "right", colour: css("--faint"), halo: true });
+  if (!node.n || box.row < 22 || box.step < 60) return;
+  writeFaint(context, String(node.n), x - 3, y + tall / 2, { align: "right", halo: true });
 }
 
 // InstanceFlow's overview: per node a bar for every true class, stacked in, stable, inout, out.
@@ -214,7 +227,8 @@ function kindBars(box, rank) {
     box.columns.forEach((e, c) => { if (at(i, e) !== MISSING) found[c][rank.place[at(i, e)]][truth * 4 + kindOf(i, e)]++; });
   }
   let most = 1;
-  for (const column of found) for (const node of column) for (let t = 0; t < size; t++) most = Math.max(most, node[4 * t] + node[4 * t + 1] + node[4 * t + 2] + node[4 * t + 3]);
+  const inBar = (node, t) => node[4 * t] + node[4 * t + 1] + node[4 * t + 2] + node[4 * t + 3];
+  for (const node of found.flat()) for (let t = 0; t < size; t++) most = Math.max(most, inBar(node, t));
   return { found, most, order: rank.order };
 }
 
@@ -268,7 +282,7 @@ function traceOne(context, i, box, rank, isHovered) {
 function describeFlow(columns, hidden) {
   const stride = strideOf() > 1 ? `, one in ${strideOf()}: what goes and comes back between is not seen` : "";
   document.getElementById("flow-range").textContent =
-    `epochs ${head.epochs[columns[0]]} to ${head.epochs[columns.at(-1)]}${stride}; ${derived.inFlow.length.toLocaleString("en")} images`;
+    `epochs ${head.epochs[columns[0]]} to ${head.epochs[columns.at(-1)]}${stride}; ${count(derived.inFlow)} images`;
   document.getElementById("top-said").textContent = `${state.top} moves a column`;
   document.getElementById("flicker-said").textContent = state.flicker ? `${hidden} moves hidden` : "";
   flowCanvas.setAttribute("aria-label", document.getElementById("flow-range").textContent);
@@ -277,7 +291,8 @@ function describeFlow(columns, hidden) {
     : derived.rank.order.slice(0, 20).map(c => [colourOfClass(c), classOf(c)]);
   const nodes = { moves: "node: images there, solid right, outlined wrong", bars: "bar: true class; in, stable (full colour), in and out, out",
     instances: "glyph: ▷ in, □ stable, ◇ in and out, ◁ out; filled right, hollow wrong" }[state.view];
-  legendOf(document.getElementById("flow-legend"), ...links, ["", nodes], [css("--right"), "way of a selected image, ends right"], [css("--wrong"), "dashed: ends wrong"]);
+  const traces = [[css("--right"), "way of a selected image, ends right"], [css("--wrong"), "dashed: ends wrong"]];
+  legendOf(document.getElementById("flow-legend"), ...links, ["", nodes], ...traces);
 }
 
 function shapeUnder(event) {
@@ -304,7 +319,10 @@ flowCanvas.addEventListener("click", event => {
   const shape = shapeUnder(event), found = shape ? shape.members() : [];
   select(found, event.shiftKey || event.ctrlKey || event.metaKey);
 });
-flowCanvas.addEventListener("dblclick", event => { const shape = shapeUnder(event); if (shape?.instance !== undefined) openDetail(shape.instance); });
+flowCanvas.addEventListener("dblclick", event => {
+  const shape = shapeUnder(event);
+  if (shape?.instance !== undefined) openDetail(shape.instance);
+});
 flowCanvas.addEventListener("keydown", event => {
   if (event.key === "Escape") select([], false);
 });

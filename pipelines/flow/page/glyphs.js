@@ -58,7 +58,7 @@ function drawGlyph(context, kind, x, y, s, colour, right, alpha) {
   if (kind === 1) context.rect(x, y, s, s);
   else if (kind === 0) { context.moveTo(x, y); context.lineTo(x + s, y + s / 2); context.lineTo(x, y + s); }
   else if (kind === 3) { context.moveTo(x + s, y); context.lineTo(x, y + s / 2); context.lineTo(x + s, y + s); }
-  else { context.moveTo(x + s / 2, y); context.lineTo(x + s, y + s / 2); context.lineTo(x + s / 2, y + s); context.lineTo(x, y + s / 2); }
+  else for (const [dx, dy] of [[0.5, 0], [1, 0.5], [0.5, 1], [0, 0.5]]) context.lineTo(x + dx * s, y + dy * s);
   context.closePath();
   if (right) context.fill(); else { context.lineWidth = 1.3; context.stroke(); }
 }

@@ -13,7 +13,7 @@ const PRESETS = {
   "never learned": { ...wholeRun, filters: { score_raw: `=${E}` }, which: "listed" },
   "often forgotten": { ...wholeRun, sort: "forgetting", down: true, filters: { forgetting: ">=2" }, which: "listed" },
   "the most confused pair": { ...wholeRun, ...mostConfused() },
-  "restless images": { ...wholeRun, view: "instances", sort: "frequency_raw", down: true, opacity: "frequency", which: "incorrect" },
+  "restless images": { ...wholeRun, view: "instances", which: "incorrect", opacity: "frequency", sort: "frequency_raw" },
   "as InstanceFlow opens": { stays: true, colour: "class", view: "bars", which: "incorrect", top: 60 },
 };
 
@@ -96,7 +96,8 @@ function importSelection({ target }) {
   const known = new Map(Array.from({ length: N }, (_, i) => [nameOf(i), i]));
   const found = ids.map(id => known.get(String(id))).filter(i => i !== undefined);
   change({ selected: [...new Set(found)] });
-  said.textContent = found.length < ids.length ? `${ids.length - found.length} of ${ids.length} IDs are not in this run` : `${found.length} selected`;
+  const missing = ids.length - found.length;
+  said.textContent = missing ? `${missing} of ${ids.length} IDs are not in this run` : `${found.length} selected`;
 }
 
 function writeAbout() {
@@ -108,10 +109,11 @@ function writeAbout() {
 // What each view shows; it is drawn anew where that has changed, and as long as it is out of sight, not at all.
 const range = () => [state.from, state.to, state.classes, state.cell, state.split];
 const listing = () => [...range(), state.search, state.filters, state.selectedOnly && state.selected];
+const LOOK = ["view", "colour", "stride", "top", "flicker", "stays", "focus", "opacity", "order"];
 const VIEWS = [
   { draw: drawStrip, place: element("overview"), key: () => [state.from, state.to, state.classes, state.split] },
   { draw: drawFlow, place: element("flow-section"), key: () => [...range(), state.which, state.which === "listed" && listing(),
-    ...["view", "colour", "stride", "top", "flicker", "stays", "focus", "opacity", "order"].map(name => state[name])] },
+    ...LOOK.map(name => state[name])] },
   { draw: drawTraces, place: element("flow-section"), key: () => state.selected },
   { draw: drawTable, place: element("table-section"), key: () => [...listing(), state.sort, state.down, state.selected] },
   { draw: drawConfusion, place: element("confusion-section"), key: () => [state.classes, state.cell, state.split] },
@@ -134,7 +136,9 @@ function drawAll() {
 }
 
 const observer = new IntersectionObserver(entries => {
-  for (const { target, isIntersecting } of entries) for (const view of VIEWS) if (view.place === target) view.isSeen = isIntersecting;
+  for (const { target, isIntersecting } of entries) {
+    for (const view of VIEWS.filter(({ place }) => place === target)) view.isSeen = isIntersecting;
+  }
   VIEWS.forEach(drawIfNew);
 }, { rootMargin: "200px" });
 addEventListener("beforeprint", () => { for (const view of VIEWS) view.isSeen = true; drawAll(); });

@@ -8,7 +8,8 @@ function setTheme(theme) {
   palette = {};
 }
 const ten = ["#4e79a7", "#f28e2b", "#e15759", "#3fa7a0", "#59a14f", "#c9a400", "#b07aa1", "#e77f95", "#9c755f", "#7f8c8d"];
-const colourOfClass = c => c === UNKNOWN || c === K ? css("--faint") : K <= ten.length ? ten[c] : `hsl(${(c * 137.5) % 360} 55% ${48 + 14 * (c % 2)}%)`;
+const oneOfMany = c => `hsl(${(c * 137.5) % 360} 55% ${48 + 14 * (c % 2)}%)`;
+const colourOfClass = c => c === UNKNOWN || c === K ? css("--faint") : K <= ten.length ? ten[c] : oneOfMany(c);
 const SIGNS = ["+", "−", "~", "", "", ""]; // by outcome
 const colourOfOutcome = o => css([`--fixed`, `--broken`, `--rerouted`][o] ?? "--faint");
 
@@ -64,6 +65,9 @@ function write(context, text, x, y, { align = "left", colour = css("--ink"), mos
   context.fillText(shown, x, y);
 }
 
+const writeFaint = (context, text, x, y, options = {}) =>
+  write(context, text, x, y, { colour: css("--faint"), ...options });
+
 function swatch(outcome) {
   const canvas = document.createElement("canvas");
   canvas.width = 44; canvas.height = 24;
@@ -73,11 +77,18 @@ function swatch(outcome) {
   return canvas;
 }
 
+function coloured(colour) {
+  const box = document.createElement("i");
+  box.className = "swatch";
+  box.style.background = colour;
+  return box;
+}
+
 function legendOf(element, ...parts) {
   element.replaceChildren(...parts.map(([mark, text]) => {
     const item = document.createElement("span");
     if (mark instanceof Node) item.append(mark);
-    else if (mark) { const box = document.createElement("i"); box.className = "swatch"; box.style.background = mark; item.append(box); }
+    else if (mark) item.append(coloured(mark));
     item.append(text);
     return item;
   }));
@@ -101,5 +112,6 @@ function showTip(event, text, i = null) {
 
 // Where the pointer is on a canvas, in CSS pixels.
 const spot = event => [event.offsetX, event.offsetY];
+const count = rows => rows.length.toLocaleString("en");
 const percent = share => Number.isFinite(share) ? `${(100 * share).toFixed(1)} %` : "–";
 const round = (value, digits) => Number.isFinite(value) ? value.toFixed(digits) : "";

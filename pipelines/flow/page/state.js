@@ -2,7 +2,8 @@
 
 const WIDEST = 8; // columns at first
 const DEFAULTS = {
-  from: Math.max(0, E - WIDEST), to: E - 1, classes: head.classes.map((_, c) => c), view: "moves", colour: "outcome", stride: 1, top: 10,
+  from: Math.max(0, E - WIDEST), to: E - 1, stride: 1, classes: head.classes.map((_, c) => c),
+  view: "moves", colour: "outcome", top: 10,
   which: "all", flicker: false, stays: false, focus: false, opacity: "none", order: "given", search: "", filters: {},
   sort: "score_raw", down: true, cell: null, selectedOnly: false, selected: [], theme: "", split: "all",
 };
@@ -71,7 +72,7 @@ function once(name, key, make) {
 function derive() {
   const { from, to, classes, cell, which, split } = state;
   const every = classes.length === K;
-  const shown = once("shown", classes, () => { const flags = new Uint8Array(K); for (const c of classes) flags[c] = 1; return flags; });
+  const shown = once("shown", classes, () => Uint8Array.from(head.classes, (_, c) => classes.includes(c)));
   once("metrics", [from, to, classes], () => metrics(from, to, shown));
   // images without a label belong to no class: they are there as long as no class is left out
   const inSplit = i => split === "all" || head.splits[splitOf[i]] === split;

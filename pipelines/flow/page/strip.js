@@ -18,12 +18,17 @@ function drawStrip() {
   drawOutcomes(context, h, width, base, room);
   drawAccuracy(context, h, width, base, room);
   const step = Math.max(1, Math.ceil(E * 34 / (width - 60)));
-  for (let e = 0; e < E; e += step) write(context, String(head.epochs[e]), stripX(e, width), height - 8, { align: "center", colour: css("--faint") });
-  for (let e = 1; e < E; e++) if (head.turbulent[e]) write(context, "▲", stripX(e - 0.5, width), base - 5, { align: "center", colour: css("--gold"), halo: true });
-  strip.setAttribute("aria-label", `${aboutTransition(h, state.to)}; epochs ${head.epochs[state.from]} to ${head.epochs[state.to]} are chosen`);
+  for (let e = 0; e < E; e += step) {
+    writeFaint(context, String(head.epochs[e]), stripX(e, width), height - 8, { align: "center" });
+  }
+  const mark = { align: "center", colour: css("--gold"), halo: true };
+  for (let e = 1; e < E; e++) if (head.turbulent[e]) write(context, "▲", stripX(e - 0.5, width), base - 5, mark);
+  const chosen = `epochs ${head.epochs[state.from]} to ${head.epochs[state.to]} are chosen`;
+  strip.setAttribute("aria-label", `${aboutTransition(h, state.to)}; ${chosen}`);
   legendOf(document.getElementById("strip-legend"), [css("--ink"), "accuracy (line, 0 to 100 %)"],
     ...[FIXED, BROKEN, REROUTED].map(o => [swatch(o), `${SIGNS[o]} ${OUTCOMES[o]}`]),
-    ["", `bars: up to ${mostMoves(h).toLocaleString("en")} images an epoch`], [css("--gold"), "▲ turbulent: more moves than before, and over 1.5 times the median"]);
+    ["", `bars: up to ${mostMoves(h).toLocaleString("en")} images an epoch`],
+    [css("--gold"), "▲ turbulent: more moves than before, and over 1.5 times the median"]);
 }
 
 // The first transition, away from the untrained network, dwarfs all others: its bar is cut, its count written.
@@ -51,12 +56,15 @@ function drawOutcomes(context, h, width, base, room) {
       context.fillRect(stripX(e - 0.5, width) - wide / 2, y - tall, wide, tall);
       y -= tall;
     }
-    if (movesInto(h, e) > most) write(context, movesInto(h, e).toLocaleString("en"), stripX(e - 0.5, width), base - room - 7, { align: "center", colour: css("--faint") });
+    const moves = movesInto(h, e).toLocaleString("en");
+    if (movesInto(h, e) > most) writeFaint(context, moves, stripX(e - 0.5, width), base - room - 7, { align: "center" });
   }
 }
 
 function drawAccuracy(context, h, width, base, room) {
-  for (const share of [0, 0.5, 1]) write(context, `${100 * share} %`, STRIP.left - 8, base - share * room, { align: "right", colour: css("--faint") });
+  for (const share of [0, 0.5, 1]) {
+    writeFaint(context, `${100 * share} %`, STRIP.left - 8, base - share * room, { align: "right" });
+  }
   context.beginPath();
   for (let e = 0; e < E; e++) if (h.n[e]) context.lineTo(stripX(e, width), base - h.right[e] / h.n[e] * room);
   for (const [colour, line] of [[css("--paper"), 4], [css("--ink"), 1.8]]) {

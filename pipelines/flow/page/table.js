@@ -5,25 +5,33 @@ const number = (key, title, width, digits, help) => ({ key, title, width, help, 
 const COLUMNS = [
   { key: "id", title: "ID", width: 92, value: i => i, text: nameOf, help: "image, row number in its split" },
   { key: "label", title: "Label", width: 92, value: i => label[i], text: i => classOf(label[i]), help: "true class" },
-  ...(head.thumbnails ? [{ key: "image", title: "", width: 34, draw: (context, i) => drawThumbnail(context, i, 1, 1, 30), help: "the image" }] : []),
-  { key: "trinary", title: "Right · other · wrong", width: 176, draw: drawTrinary, value: i => label[i] === UNKNOWN ? NaN : derived.metrics.correct[i] / derived.metrics.n[i],
-    help: "trinary distribution over the epochs: right (full), a class that is not shown (grey), another shown class (striped); sorts by the share right" },
-  { key: "strip", title: "Predictions", width: 190, draw: drawPredictions, value: i => at(i, state.to), help: "predicted class epoch by epoch, all epochs; a tick underneath where wrong; the chosen range framed; sorts by the last one" },
-  { key: "visited", title: "Visited classes", width: 130, text: i => visitedBy(i, state.from, state.to).map(classOf).join(", "), value: i => derived.metrics.n_classes_visited[i], help: "classes predicted in the range" },
-  number("n_classes_visited", "Variability", 92, 0, "InstanceFlow's variability: number of different classes predicted in the range, right or wrong"),
+  ...(head.thumbnails ? [{ key: "image", title: "", width: 34, help: "the image", draw: (context, i) => drawThumbnail(context, i, 1, 1, 30) }] : []),
+  { key: "trinary", title: "Right · other · wrong", width: 176, draw: drawTrinary,
+    value: i => label[i] === UNKNOWN ? NaN : derived.metrics.correct[i] / derived.metrics.n[i],
+    help: "trinary distribution over the epochs: right (full), a class not shown (grey), another class (striped)" },
+  { key: "strip", title: "Predictions", width: 190, draw: drawPredictions, value: i => at(i, state.to),
+    help: "predicted class at every epoch; a tick underneath where wrong; the chosen range framed; sorts by its last" },
+  { key: "visited", title: "Visited classes", width: 130, help: "classes predicted in the range",
+    text: i => visitedBy(i, state.from, state.to).map(classOf).join(", "),
+    value: i => derived.metrics.n_classes_visited[i] },
+  number("n_classes_visited", "Variability", 92, 0,
+    "InstanceFlow's variability: number of different classes predicted in the range, right or wrong"),
   number("frequency_raw", "Frequency", 92, 0, "changes of the prediction in the range"),
   number("score_raw", "Score", 66, 0, "epochs of the range predicted wrong"),
-  number("forgetting", "Forgetting", 96, 0, "changes from right to wrong in the range, clean evaluation after each epoch (Toneva 2019 counts presentations in training)"),
+  number("forgetting", "Forgetting", 96, 0,
+    "changes from right to wrong in the range, by evaluation after each epoch (Toneva 2019 counts in training)"),
   number("first_learned", "Learned", 80, 0, "first epoch of the range predicted right; empty if never"),
   ...(pTrue ? [number("confidence", "Confidence", 100, 3, "mean softmax probability of the label over the range"),
   number("p_true_std", "p(true) std", 98, 3, "its standard deviation over the range (population)")] : []),
-  ...(margin ? [number("aum", "Margin", 76, 2, "mean over the range of logit of the label minus largest other logit (AUM, Pleiss 2020)")] : []),
+  ...(margin ? [number("aum", "Margin", 76, 2,
+    "mean over the range of logit of the label minus largest other logit (AUM, Pleiss 2020)")] : []),
 ];
 
 function drawTrinary(context, i, width) {
   const m = derived.metrics, n = m.n[i];
   if (!n || label[i] === UNKNOWN) return;
-  const parts = [[m.correct[i], css("--right")], [m.other[i], css("--line")], [n - m.correct[i] - m.other[i], patternOf(context, BROKEN, css("--wrong"))]];
+  const wrong = patternOf(context, BROKEN, css("--wrong"));
+  const parts = [[m.correct[i], css("--right")], [m.other[i], css("--line")], [n - m.correct[i] - m.other[i], wrong]];
   let x = 4;
   for (const [count, fill] of parts) {
     const wide = count / n * (width - 8);
@@ -54,7 +62,8 @@ function parseFilter(text) {
   if (range) return v => v >= +range[1] && v <= +range[2];
   if (!one) return null;
   const bound = +one[2];
-  return { ">=": v => v >= bound, "<=": v => v <= bound, ">": v => v > bound, "<": v => v < bound }[one[1]] ?? (v => Math.abs(v - bound) < 5e-4);
+  const tests = { ">=": v => v >= bound, "<=": v => v <= bound, ">": v => v > bound, "<": v => v < bound };
+  return tests[one[1]] ?? (v => Math.abs(v - bound) < 5e-4);
 }
 
 function testOf(column, text) {
@@ -65,7 +74,8 @@ function testOf(column, text) {
 }
 
 function listRows() {
-  const tests = COLUMNS.filter(column => state.filters[column.key]?.trim()).map(column => testOf(column, state.filters[column.key]));
+  const filtered = COLUMNS.filter(({ key }) => state.filters[key]?.trim());
+  const tests = filtered.map(column => testOf(column, state.filters[column.key]));
   const words = state.search.toLowerCase().split(/\s+/).filter(Boolean), chosen = new Set(state.selected);
   const fits = i => (!state.selectedOnly || chosen.has(i)) && tests.every(test => test(i))
     && words.every(word => nameOf(i).toLowerCase().includes(word) || classOf(label[i]).toLowerCase().includes(word));
@@ -89,7 +99,7 @@ function makeHead() {
     button.dataset.key = column.key;
     button.title = column.help;
     button.setAttribute("role", "columnheader");
-    if (column.value) button.onclick = () => change({ sort: column.key, down: state.sort === column.key ? !state.down : column.digits !== undefined });
+    if (column.value) button.onclick = () => sortBy(column);
     return button;
   }));
   document.getElementById("filter-row").replaceChildren(...COLUMNS.map(column => {
@@ -105,6 +115,11 @@ function makeHead() {
   }));
 }
 
+// Numbers start with the largest, names with the first; a second click turns the order.
+function sortBy({ key, digits }) {
+  change({ sort: key, down: state.sort === key ? !state.down : digits !== undefined });
+}
+
 function drawTable() {
   const rows = derived.listed;
   for (const button of document.getElementById("head-row").children) {
@@ -112,19 +127,22 @@ function drawTable() {
     button.textContent = column.title + (isSorted ? (state.down ? " ▾" : " ▴") : "");
     button.setAttribute("aria-sort", isSorted ? (state.down ? "descending" : "ascending") : "none");
   }
-  for (const field of document.querySelectorAll("#filter-row input")) if (document.activeElement !== field) field.value = state.filters[field.dataset.key] ?? "";
+  for (const field of document.querySelectorAll("#filter-row input")) {
+    if (document.activeElement !== field) field.value = state.filters[field.dataset.key] ?? "";
+  }
   current = Math.min(current, Math.max(0, rows.length - 1));
   body.style.height = `${rows.length * ROW}px`;
   body.style.width = `${COLUMNS.reduce((sum, { width }) => sum + width, 0)}px`;
   table.setAttribute("aria-rowcount", rows.length);
-  const chosen = state.selected.length;
-  document.getElementById("listed").textContent = `${rows.length.toLocaleString("en")} of ${N.toLocaleString("en")} listed`
-    + (chosen ? `, ${chosen.toLocaleString("en")} selected` : "") + `; epochs ${head.epochs[state.from]} to ${head.epochs[state.to]}`;
+  const chosen = state.selected.length ? `, ${count(state.selected)} selected` : "";
+  document.getElementById("listed").textContent = `${count(rows)} of ${N.toLocaleString("en")} listed${chosen}; `
+    + `epochs ${head.epochs[state.from]} to ${head.epochs[state.to]}`;
   drawRows();
 }
 
 function drawRows() {
-  const first = Math.max(0, Math.floor((table.scrollTop - 60) / ROW) - 2), last = Math.min(derived.listed.length, first + Math.ceil(table.clientHeight / ROW) + 5);
+  const first = Math.max(0, Math.floor((table.scrollTop - 60) / ROW) - 2);
+  const last = Math.min(derived.listed.length, first + Math.ceil(table.clientHeight / ROW) + 5);
   const rows = [];
   for (let k = first; k < last; k++) rows.push(makeRow(k, derived.listed[k]));
   body.replaceChildren(...rows);
@@ -138,7 +156,8 @@ function makeRow(k, i) {
   row.dataset.instance = nameOf(i);
   row.setAttribute("role", "row");
   row.setAttribute("aria-selected", derived.chosen.has(i));
-  row.append(...COLUMNS.filter(column => !column.draw || column === DRAWN[0]).map(column => column.draw ? makePicture(i) : makeCell(column, i)));
+  const cells = COLUMNS.filter(column => !column.draw || column === DRAWN[0]);
+  row.append(...cells.map(column => column.draw ? makePicture(i) : makeCell(column, i)));
   return row;
 }
 
@@ -171,7 +190,11 @@ function selectRow(k, { range = false, add = false } = {}) {
   const i = derived.listed[k];
   current = k;
   if (range) select(derived.listed.slice(Math.min(anchor, k), Math.max(anchor, k) + 1), add);
-  else { anchor = k; select(add ? (derived.chosen.has(i) ? state.selected.filter(j => j !== i) : [...state.selected, i]) : [i], false); }
+  else {
+    anchor = k;
+    const toggled = derived.chosen.has(i) ? state.selected.filter(j => j !== i) : [...state.selected, i];
+    select(add ? toggled : [i], false);
+  }
 }
 
 table.addEventListener("scroll", drawRows);

@@ -32,7 +32,9 @@ function aboutTransition(h, e) {
 // The question that gives the same rows as a view, with the flags of the moment.
 function askLine(query) {
   const values = {
-    split: state.split === "all" ? head.splits[0] : state.split, from_epoch: head.epochs[state.from], to_epoch: head.epochs[state.to],
+    split: state.split === "all" ? head.splits[0] : state.split,
+    from_epoch: head.epochs[state.from],
+    to_epoch: head.epochs[state.to],
     classes: state.classes.length < K ? state.classes.join(",") : null, stride: strideOf() > 1 ? strideOf() : null,
     instance_id: opened === null ? null : instanceId[opened],
   };
@@ -40,17 +42,20 @@ function askLine(query) {
   if (query === "transition_outcomes") values.from_epoch = values.to_epoch = null; // the strip shows all epochs
   const flags = head.queries[query].params.filter(name => values[name] !== null && values[name] !== undefined);
   const quoted = text => /^[\w.,:-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
-  return [`study ask ${query}`, `--run-id ${head.run_id}`, ...flags.map(name => `--${name.replaceAll("_", "-")} ${quoted(String(values[name]))}`)].join(" ");
+  const written = flags.map(name => `--${name.replaceAll("_", "-")} ${quoted(String(values[name]))}`);
+  return [`study ask ${query}`, `--run-id ${head.run_id}`, ...written].join(" ");
 }
 
 // What a view leaves out that its question does not know of.
 function beyondSql(query) {
   const flow = [state.cell && "the chosen cell", state.which !== "all" && `images: ${element("which").selectedOptions[0].text}`,
     state.flicker && query === "flow_links" && "flicker hidden"];
-  const listed = [state.cell && "the chosen cell", (state.search || Object.values(state.filters).some(Boolean) || state.selectedOnly) && "search and filters"];
+  const isFiltered = state.search || state.selectedOnly || Object.values(state.filters).some(Boolean);
+  const listed = [state.cell && "the chosen cell", isFiltered && "search and filters"];
   const left = { flow_links: flow, flow_nodes: flow, instance_metrics: listed }[query]?.filter(Boolean) ?? [];
   const extra = head.splits.length > 1 && state.split === "all" ? `; ${head.splits.slice(1).join(", ")} by --split` : "";
-  return (left.length ? `  (all images; the view is narrowed by ${left.join(", ")})` : "") + (query === "instance_history" ? "" : extra);
+  const narrowed = left.length ? `  (all images; the view is narrowed by ${left.join(", ")})` : "";
+  return narrowed + (query === "instance_history" ? "" : extra);
 }
 
 function writeQueries() {
