@@ -5,7 +5,7 @@ const truthOf = c => c === UNKNOWN ? null : c;
 
 const ANSWERS = {
   flow_links: () => {
-    const columns = flowColumns(), { links } = flows(derived.inFlow, columns, derived.rank, state.flicker, strideOf());
+    const columns = flowColumns(), { links } = flows(derived.inFlow, columns, derived.rank, { flicker: state.flicker, stays: true, stride: strideOf() });
     const epochAt = column => head.epochs[columns[column]];
     return links.map(({ column, source, target, truth, n }) => ({
       epoch: epochAt(column), next_epoch: epochAt(column + 1), source: classAt(source), target: classAt(target),
@@ -23,7 +23,7 @@ const ANSWERS = {
     }
     return [...found.values()];
   },
-  transition_outcomes: () => outcomesOverTime(derived.members).counts.slice(1).map((counts, e) => ({ epoch: head.epochs[e],
+  transition_outcomes: () => derived.outcomes.counts.slice(1).map((counts, e) => ({ epoch: head.epochs[e],
     next_epoch: head.epochs[e + 1], ...Object.fromEntries(OUTCOMES.map((name, o) => [name, counts[o]])) })),
   instance_metrics: () => derived.listed.map(i => {
     const value = name => Number.isFinite(derived.metrics[name][i]) ? derived.metrics[name][i] : null;

@@ -9,7 +9,7 @@ function drawConfusion() {
   gridClasses = [...shown, ...(rest ? [K] : [])];
   const place = new Int32Array(K + 1).fill(shown.length);
   shown.forEach((c, row) => { place[c] = row; });
-  const { counts, totals } = once("confusion", [shown, state.split], () => confusion(derived.members, place, size));
+  const { counts, totals } = confusion(derived.members, place, size);
   const wide = (grid.parentElement.clientWidth - GRID.left - 8) / size, tall = Math.max(24, Math.min(44, wide * 0.6));
   const { context } = prepare(grid, GRID.top + shown.length * tall + 4);
   const most = largestMistake(counts, totals, shown.length, size);

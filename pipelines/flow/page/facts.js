@@ -111,8 +111,8 @@ function isFlicker(i, e, f, stride) {
 }
 
 // flow_links and flow_nodes of some instances. `place` maps a class to its row in the flow, `names` are the rows'.
-// links: [{column, source, target, truth, n}], moves and stays; nodes: [column][row] of counts.
-function flows(rows, columns, { place, names }, hideFlicker, stride) {
+// links: [{column, source, target, truth, n}], those that stay in a row if asked for; nodes: [column][row] of counts.
+function flows(rows, columns, { place, names }, { flicker, stays, stride }) {
   const nodes = columns.map(() => Array.from({ length: names.length }, () => ({ n: 0, right: 0 })));
   const links = new Map();
   let hidden = 0;
@@ -124,8 +124,8 @@ function flows(rows, columns, { place, names }, hideFlicker, stride) {
       node.n++;
       node.right += now === label[i];
       const next = c + 1 < columns.length ? at(i, columns[c + 1]) : MISSING;
-      if (next === MISSING) continue;
-      if (hideFlicker && next !== now && isFlicker(i, e, columns[c + 1], stride)) { hidden++; continue; }
+      if (next === MISSING || (place[next] === place[now] && !stays)) continue;
+      if (flicker && next !== now && isFlicker(i, e, columns[c + 1], stride)) { hidden++; continue; }
       addLink(links, c, place[now], place[next], label[i], place.length + 2);
     }
   }

@@ -2,11 +2,12 @@
 
 const flowCanvas = document.getElementById("flow"), tracesCanvas = document.getElementById("traces");
 const FLOW = { left: 132, right: 18, top: 26, rest: 46, row: 58 };
+const ACROSS = 3; // flows beside each other, where there is one for each true class
 let shapes = []; // what the pointer can meet: {path, text, members, instance}
 
 function drawFlow() {
   const columns = flowColumns(), rank = derived.rank;
-  const panels = panelsOf(rank), across = panels.length > 1 ? 2 : 1;
+  const panels = panelsOf(rank), across = Math.min(panels.length, ACROSS);
   const tall = FLOW.top + rank.names.length * rowHeight() + FLOW.rest;
   const { context, width } = prepare(flowCanvas, tall * Math.ceil(panels.length / across));
   shapes = [];
@@ -21,12 +22,12 @@ function drawFlow() {
 }
 
 // More columns beside each other cannot be read; nodes with content need more room.
-const MOST_COLUMNS = { moves: 24, bars: 8, instances: 8 };
-const mostColumns = () => state.focus ? 8 : MOST_COLUMNS[state.view];
+const MOST_COLUMNS = { moves: 16, bars: 8, instances: 8 };
+const mostColumns = () => state.focus ? 6 : MOST_COLUMNS[state.view];
 const strideOf = () => Math.max(state.stride, Math.ceil((state.to - state.from + 1) / mostColumns()));
 const flowColumns = () => columnsOf(state.from, state.to, strideOf());
 
-const rowHeight = () => state.focus ? 24 : Math.max(22, Math.min(FLOW.row, 620 / derived.rank.names.length));
+const rowHeight = () => state.focus ? 18 : Math.max(22, Math.min(FLOW.row, 620 / derived.rank.names.length));
 
 // Where a flow stands: its columns are `step` apart, its nodes `wide` and `row` tall.
 function boxOf(x, y, width, columns) {
@@ -41,7 +42,7 @@ function panelsOf(rank) {
 }
 
 function drawPanel(context, box, rank) {
-  const found = flows(box.panel.rows, box.columns, rank, state.flicker, strideOf());
+  const found = flows(box.panel.rows, box.columns, rank, { ...state, stride: strideOf() });
   for (const link of found.links) link.outcome = outcomeOfLink(link, rank);
   box.most = Math.max(1, ...found.nodes.flat().map(node => node.n));
   drawFrame(context, box, rank, found.nodes);
@@ -214,7 +215,7 @@ function drawBar(context, node, x, y, box, tall, colour) {
   context.strokeStyle = colour;
   context.lineWidth = 1;
   context.strokeRect(x + 0.5, y + 0.5, box.wide - 1, Math.max(0, full - 1));
-  if (!node.n || box.row < 22 || box.step < 60) return;
+  if (!node.n || box.row < 18 || box.step < 45) return;
   writeFaint(context, String(node.n), x - 3, y + tall / 2, { align: "right", halo: true });
 }
 

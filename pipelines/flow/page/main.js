@@ -107,16 +107,14 @@ function writeAbout() {
 }
 
 // What each view shows; it is drawn anew where that has changed, and as long as it is out of sight, not at all.
-const range = () => [state.from, state.to, state.classes, state.cell, state.split];
-const listing = () => [...range(), state.search, state.filters, state.selectedOnly && state.selected];
 const LOOK = ["view", "colour", "stride", "top", "flicker", "stays", "focus", "opacity", "order"];
 const VIEWS = [
-  { draw: drawStrip, place: element("overview"), key: () => [state.from, state.to, state.classes, state.split] },
+  { draw: drawStrip, place: element("overview"), key: () => [...where(), state.from, state.to] },
   { draw: drawFlow, place: element("flow-section"), key: () => [...range(), state.which, state.which === "listed" && listing(),
     ...LOOK.map(name => state[name])] },
   { draw: drawTraces, place: element("flow-section"), key: () => state.selected },
   { draw: drawTable, place: element("table-section"), key: () => [...listing(), state.sort, state.down, state.selected] },
-  { draw: drawConfusion, place: element("confusion-section"), key: () => [state.classes, state.cell, state.split] },
+  { draw: drawConfusion, place: element("confusion-section"), key: () => [...where(), state.cell] },
 ];
 const look = () => [innerWidth, document.documentElement.dataset.theme, sprite !== null];
 

@@ -58,33 +58,47 @@ function change(values) {
   state = sane({ ...state, ...values });
   // a sandboxed frame may forbid it; the text is also in Share
   try { history.replaceState(null, "", `#${toHash(state)}`); } catch { /* no address to keep it in */ }
-  derive();
+  for (const known of Object.values(made)) known.isFresh = false;
   for (const draw of watchers) draw();
 }
 
-// What follows from the state and is needed by several views, made anew only where it changes.
-let derived = {}, keys = {};
-function once(name, key, make) {
-  const text = JSON.stringify(key);
-  if (keys[name] !== text) { keys[name] = text; derived[name] = make(); }
-  return derived[name];
+// What follows from the state and is needed by several views: what it depends on, and how it is made. Each is made
+// when it is first asked for, and anew only where what it depends on has changed.
+const where = () => [state.classes, state.split];
+const range = () => [...where(), state.from, state.to, state.cell];
+const listing = () => [...range(), state.search, state.filters, state.selectedOnly && state.selected];
+const DERIVED = {
+  shown: [() => state.classes, () => Uint8Array.from(head.classes, (_, c) => state.classes.includes(c))],
+  metrics: [() => [state.classes, state.from, state.to], () => metrics(state.from, state.to, derived.shown)],
+  members: [where, () => indices(isMember)],
+  rows: [range, () => state.cell ? derived.members.filter(i => fitsCell(i, state.cell)) : derived.members],
+  listed: [() => [...listing(), state.sort, state.down], () => listRows()],
+  inFlow: [() => [...range(), state.which, state.which === "listed" && listing()], flowRows],
+  rank: [() => [state.classes, state.order, state.to], placeRows],
+  chosen: [() => state.selected, () => new Set(state.selected)],
+  outcomes: [where, () => outcomesOverTime(derived.members)],
+};
+const derived = {};
+const made = {}; // name: {key, value, isFresh}
+for (const [name, [key, make]] of Object.entries(DERIVED)) Object.defineProperty(derived, name, { get: () => upToDate(name, key, make) });
+
+function upToDate(name, key, make) {
+  const known = made[name];
+  if (known?.isFresh) return known.value;
+  const text = JSON.stringify(key());
+  made[name] = { key: text, value: known?.key === text ? known.value : make(), isFresh: true };
+  return made[name].value;
 }
-function derive() {
-  const { from, to, classes, cell, which, split } = state;
-  const every = classes.length === K;
-  const shown = once("shown", classes, () => Uint8Array.from(head.classes, (_, c) => classes.includes(c)));
-  once("metrics", [from, to, classes], () => metrics(from, to, shown));
-  // images without a label belong to no class: they are there as long as no class is left out
-  const inSplit = i => split === "all" || head.splits[splitOf[i]] === split;
-  once("members", [classes, split], () => indices(i => inSplit(i) && (label[i] === UNKNOWN ? every : shown[label[i]])));
-  once("rows", [classes, split, from, to, cell], () => derived.members.filter(i => !cell || fitsCell(i, cell)));
-  const { filters, search, sort, down, selectedOnly, selected } = state;
-  once("listed", [classes, split, from, to, cell, filters, search, sort, down, selectedOnly, selectedOnly && selected], listRows);
-  once("inFlow", [classes, split, from, to, cell, which, which === "listed" && [filters, search, selectedOnly && selected]], () =>
-    which === "listed" ? derived.listed
-      : which === "incorrect" ? derived.rows.filter(i => derived.metrics.score_raw[i] >= 1) : derived.rows);
-  once("rank", [classes, state.order, to], placeRows);
-  once("chosen", selected, () => new Set(selected));
+
+// Images without a label belong to no class: they are there as long as no class is left out.
+function isMember(i) {
+  if (state.split !== "all" && head.splits[splitOf[i]] !== state.split) return false;
+  return label[i] === UNKNOWN ? state.classes.length === K : derived.shown[label[i]];
+}
+
+function flowRows() {
+  if (state.which === "listed") return derived.listed;
+  return state.which === "all" ? derived.rows : derived.rows.filter(i => derived.metrics.score_raw[i] >= 1);
 }
 
 function indices(fits) {

@@ -11,7 +11,7 @@ function stripEpoch(x) {
 }
 
 function drawStrip() {
-  const h = once("history", [state.classes, state.split], () => outcomesOverTime(derived.members));
+  const h = derived.outcomes;
   const { context, width, height } = prepare(strip, STRIP.height);
   const base = height - STRIP.bottom, room = base - STRIP.top;
   drawRange(context, width, base);
@@ -92,7 +92,7 @@ strip.addEventListener("pointerup", () => {
 });
 strip.addEventListener("pointercancel", () => { brush = strip.onpointermove = null; });
 strip.addEventListener("dblclick", () => setRange(0, E - 1));
-strip.addEventListener("mousemove", event => showTip(event, aboutTransition(derived.history, stripEpoch(event.offsetX + 0.5))));
+strip.addEventListener("mousemove", event => showTip(event, aboutTransition(derived.outcomes, stripEpoch(event.offsetX + 0.5))));
 strip.addEventListener("mouseleave", () => showTip(null, ""));
 strip.addEventListener("keydown", event => {
   const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
