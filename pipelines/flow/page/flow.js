@@ -1,7 +1,7 @@
 // The flow: columns of epochs, rows of predicted classes, links of images that go from one to another.
 
 const flowCanvas = document.getElementById("flow"), tracesCanvas = document.getElementById("traces");
-const FLOW = { left: 132, right: 18, top: 26, rest: 46, row: 58 };
+const FLOW = { right: 18, top: 26, rest: 46, row: 58 };
 const ACROSS = 3; // flows beside each other, where there is one for each true class
 let shapes = []; // what the pointer can meet: {path, text, members, instance}
 
@@ -31,8 +31,10 @@ const rowHeight = () => state.focus ? 18 : Math.max(22, Math.min(FLOW.row, 620 /
 
 // Where a flow stands: its columns are `step` apart, its nodes `wide` and `row` tall.
 function boxOf(x, y, width, columns) {
-  const room = width - FLOW.left - FLOW.right, wide = state.view === "moves" ? 9 : Math.min(room / columns.length * 0.55, 150);
-  return { x, y, width, columns, row: rowHeight(), wide, step: (room - wide) / Math.max(1, columns.length - 1) };
+  const letters = Math.max(...derived.rank.names.map(name => name.length));
+  const left = 58 + Math.min(7 * letters, width * 0.16), room = width - left - FLOW.right;
+  const wide = state.view === "moves" ? 9 : Math.min(room / columns.length * 0.55, 150);
+  return { x, y, left, width, columns, row: rowHeight(), wide, step: (room - wide) / Math.max(1, columns.length - 1) };
 }
 
 // One flow of all images, or one for each true class, at most twelve.
@@ -57,7 +59,7 @@ function outcomeOfLink(link, rank) {
   return outcomeOf(link.truth === UNKNOWN ? UNKNOWN : own, link.source, link.target);
 }
 
-const columnX = (box, c) => box.x + FLOW.left + c * box.step;
+const columnX = (box, c) => box.x + box.left + c * box.step;
 const rowY = (box, r) => box.y + FLOW.top + r * box.row;
 
 function drawFrame(context, box, rank, nodes) {
@@ -65,9 +67,9 @@ function drawFrame(context, box, rank, nodes) {
     const colour = r < rank.order.length ? colourOfClass(rank.order[r]) : css("--faint");
     context.fillStyle = colour;
     context.fillRect(box.x + 2, rowY(box, r) + box.row / 2 - 5, 4, 10);
-    write(context, name, box.x + 10, rowY(box, r) + box.row / 2, { most: FLOW.left - 56 });
+    write(context, name, box.x + 10, rowY(box, r) + box.row / 2, { most: box.left - 56 });
     context.fillStyle = css("--line");
-    context.fillRect(box.x + FLOW.left - 6, rowY(box, r + 1) - 1, box.width - FLOW.left, 0.6);
+    context.fillRect(box.x + box.left - 6, rowY(box, r + 1) - 1, box.width - box.left, 0.6);
   });
   const every = Math.ceil(46 / box.step);
   box.columns.forEach((e, c) => {
@@ -75,9 +77,9 @@ function drawFrame(context, box, rank, nodes) {
     const title = `${c || box.panel.title ? "" : "epoch "}${head.epochs[e]}`;
     writeFaint(context, title, columnX(box, c) + box.wide / 2, box.y + 12, { align: "center" });
   });
-  if (box.panel.title) write(context, `true ${box.panel.title}`, box.x + 4, box.y + 12, { most: FLOW.left + 10 });
+  if (box.panel.title) write(context, `true ${box.panel.title}`, box.x + 4, box.y + 12, { most: box.left + 10 });
   if (box.panel.rows.length) return;
-  writeFaint(context, "no image fits; change classes, filters or epochs", box.x + FLOW.left, rowY(box, 0) + 12);
+  writeFaint(context, "no image fits; change classes, filters or epochs", box.x + box.left, rowY(box, 0) + 12);
 }
 
 // Which links are drawn one by one: the largest moves between pairs of classes; all others become the rest.

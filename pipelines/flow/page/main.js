@@ -72,7 +72,7 @@ function makeClasses() {
   const all = document.createElement("button");
   all.type = "button";
   all.textContent = "all";
-  all.onclick = () => change({ classes: DEFAULTS.classes, cell: null });
+  all.onclick = () => change({ classes: [...head.classes.keys()], cell: null });
   box.append(all);
 }
 
@@ -102,8 +102,10 @@ function importSelection({ target }) {
 
 function writeAbout() {
   element("about").textContent = head.about;
-  element("notes").textContent = head.notes.join(" ");
-  element("notes").hidden = !head.notes.length;
+  const few = `Of ${K} classes the ${MANY} most often mistaken are shown at first, all others are Other.`;
+  const notes = [...head.notes, ...(K > MANY ? [few] : [])];
+  element("notes").textContent = notes.join(" ");
+  element("notes").hidden = !notes.length;
 }
 
 // What each view shows; it is drawn anew where that has changed, and as long as it is out of sight, not at all.

@@ -1,8 +1,21 @@
 // What is shown. One object; `change` is the only way to alter it; every view draws itself anew from it.
 
 const WIDEST = 8; // columns at first
+const MANY = 20; // classes shown at first
+
+// All classes, or of many those that take part in most mistakes of the last epoch.
+function firstClasses() {
+  const mistakes = new Int32Array(K);
+  for (let i = 0; i < N; i++) {
+    const now = at(i, E - 1);
+    if (label[i] !== UNKNOWN && now !== MISSING && now !== label[i]) { mistakes[label[i]]++; mistakes[now]++; }
+  }
+  const ranked = [...head.classes.keys()].sort((a, b) => mistakes[b] - mistakes[a]);
+  return ranked.slice(0, MANY).sort((a, b) => a - b);
+}
+
 const DEFAULTS = {
-  from: Math.max(0, E - WIDEST), to: E - 1, stride: 1, classes: head.classes.map((_, c) => c),
+  from: Math.max(0, E - WIDEST), to: E - 1, stride: 1, classes: firstClasses(),
   view: "moves", colour: "outcome", top: 10,
   which: "all", flicker: false, stays: false, focus: false, opacity: "none", order: "given", search: "", filters: {},
   sort: "score_raw", down: true, cell: null, selectedOnly: false, selected: [], theme: "", split: "all",
