@@ -118,7 +118,7 @@ def test_missing_predictions_are_said(study: Home, tmp_path: Path, trained) -> N
         record = read_record(connection, trained, "test")
         record.predicted[3, 1:] = -1
         made = page.write_page(tmp_path / "flow.html", record, connection, study, None)
-    assert "1 images of test have predictions at 1 of 4 epochs only." in head_of(made)["notes"]
+    assert "1 images of test have predictions at 1 to 1 of 4 epochs only." in head_of(made)["notes"]
 
 
 def test_numbers_are_packed_to_their_digits() -> None:
@@ -340,7 +340,17 @@ def test_state_comes_back_from_the_address(browser, made: Path) -> None:  # noqa
 
 
 @in_browser
-@pytest.mark.parametrize("hash", ["#from=9&to=2", "#classes=[99]", "#classes=x&view=&top=-4", "#selected={}&cell=[1]"])
+@pytest.mark.parametrize(
+    "hash",
+    [
+        "#from=9&to=2",
+        "#classes=[99]",
+        "#classes=x&view=&top=-4",
+        "#selected={}&cell=[1]",
+        "#sort=image",
+        '#filters={"aum":3}',
+    ],
+)
 def test_a_broken_address_still_opens(browser, made: Path, hash: str) -> None:  # noqa: F811
     show(browser, made, hash)
     assert said_by(browser, "flow_nodes")
@@ -354,7 +364,7 @@ def test_ids_are_given_and_taken(browser, real_log: Home) -> None:  # noqa: F811
     field.clear()
     field.send_keys('["0325","0654","nobody"]\n')
     assert browser.execute_script("return study.selected") == ["0325", "0654"]
-    assert browser.find_element("id", "share-said").text == "1 of 3 IDs are not in this run"
+    assert browser.find_element("id", "share-said").text == "2 selected; 1 of 3 IDs are not in this run"
 
 
 @in_browser

@@ -93,6 +93,7 @@ def _head(record: Record, connection: DuckDBPyConnection) -> dict:
     run = record.run
     return {
         "run_id": run.run_id,
+        "kind": run.kind,
         "about": f"run {run.run_id[:8]} ({run.name}), {run.dataset}, {', '.join(record.splits)}: "
         f"{len(record.labels):,} images, {len(record.epochs)} epochs"
         + (", epoch 0 is the untrained network" if run.kind == "train" else ""),
@@ -126,7 +127,8 @@ def _coverage(record: Record) -> list[str]:
     for number, split in enumerate(record.splits):
         covered = (record.predicted[record.split == number] >= 0).sum(1)
         if few := (covered < every).sum():
-            notes.append(f"{few} images of {split} have predictions at {covered.min()} of {every} epochs only.")
+            least, most = covered.min(), covered[covered < every].max()
+            notes.append(f"{few} images of {split} have predictions at {least} to {most} of {every} epochs only.")
     return notes
 
 

@@ -21,7 +21,10 @@ function drawConfusion() {
       drawCell(context, counts[row][column], totals[row], { row, column, wide, tall, most, truth: c });
     }
   });
-  grid.setAttribute("aria-label", "confusion over time");
+  const first = state.classes.length > shown.length ? `, the first ${shown.length} of ${state.classes.length} classes` : "";
+  const about = `share of a true class (row) predicted as a class (column), all epochs${first}`;
+  element("confusion-about").textContent = about;
+  grid.setAttribute("aria-label", about);
   grid.geometry = { wide, tall, size, rows: shown.length, counts, totals };
   const clear = document.getElementById("clear-cell");
   clear.hidden = !state.cell;

@@ -1,11 +1,15 @@
 // One image: large, its probabilities over the epochs, and its heatmaps.
 
 const detail = document.getElementById("detail");
-let opened = null;
+let opened = null, opener = null; // the instance, and where the keyboard was before
 
 async function openDetail(i) {
   opened = i;
-  detail.hidden = false;
+  if (detail.hidden) {
+    opener = document.activeElement;
+    detail.hidden = false;
+    document.getElementById("close-detail").focus({ preventScroll: true });
+  }
   document.getElementById("detail-title").textContent = `${nameOf(i)}: ${classOf(label[i])}`;
   drawLarge(i);
   document.getElementById("detail-facts").textContent = factsOf(i);
@@ -17,6 +21,7 @@ async function openDetail(i) {
 function closeDetail() {
   opened = null;
   detail.hidden = true;
+  opener?.focus({ preventScroll: true });
   writeQueries();
 }
 
@@ -42,7 +47,7 @@ function factsOf(i) {
 
 // Softmax probability of every class, or of the label alone where the page has no more.
 function drawLines(i, probabilities) {
-  const canvas = document.getElementById("lines"), { context, width, height } = prepare(canvas, 204);
+  const canvas = document.getElementById("lines"), { context, width, height } = prepare(canvas, 204, canvas.clientWidth);
   const left = 34, right = 92, top = 8, base = height - 34;
   const x = e => left + (E > 1 ? e / (E - 1) : 0.5) * (width - left - right), y = p => base - p * (base - top);
   for (const p of [0, 0.5, 1]) {
@@ -55,10 +60,11 @@ function drawLines(i, probabilities) {
   const lines = linesOf(i, probabilities);
   for (const { c, values } of lines) drawLine(context, c, values, c === label[i], x, y);
   let last = -Infinity;
-  for (const { c, values } of [...lines].sort((a, b) => b.values.at(-1) - a.values.at(-1)).slice(0, 10)) {
+  const end = ({ values }) => values.at(-1) || 0, ranked = [...lines].sort((a, b) => end(b) - end(a));
+  for (const { c, values } of ranked.filter(({ c }, k) => c === label[i] || k < 4)) {
     last = Math.max(last + 13, y(values.at(-1) || 0));
     const name = `${classOf(c)}${c === label[i] ? " ✓" : ""}`, style = { colour: colourOfClass(c), most: right - 8 };
-    if (last < base + 14) write(context, name, width - right + 6, last, style);
+    write(context, name, width - right + 6, last, style);
   }
   drawGuesses(context, i, x, base);
   const said = !lines.length ? "No probabilities" : probabilities ? "Probability of each class, the label's thick" : "Probability of the label";
@@ -115,6 +121,7 @@ function drawMaps(i, values) {
   const box = document.getElementById("maps"), own = mapsOf(i);
   if (!own.length || !values) {
     box.style.gridTemplateColumns = "";
+    if (head.kind === "import") { box.textContent = "No heatmaps: an imported run has no checkpoints to explain."; return; }
     box.textContent = head.maps.instances.length ? "No heatmap of this image; make some:" : "No heatmaps yet; make some:";
     const line = document.createElement("code");
     line.textContent = `study explain ${head.run_id.slice(0, 8)} --method saliency integrated_gradients --epochs all ` +

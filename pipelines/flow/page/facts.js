@@ -94,7 +94,7 @@ const OPACITIES = {
 function opacityOf(name, m, i) {
   if (name === "none") return 1;
   const value = Math.round(OPACITIES[name](m, i) * 100) / 100;
-  return Math.max(value || 0, 0.1);
+  return Number.isNaN(value) ? 1 : Math.max(value, 0.1);
 }
 
 // Epochs shown as columns: every stride-th of the range.

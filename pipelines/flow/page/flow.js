@@ -2,6 +2,7 @@
 
 const flowCanvas = document.getElementById("flow"), tracesCanvas = document.getElementById("traces");
 const FLOW = { right: 18, top: 26, rest: 46, row: 58 };
+const PANELS = 12, TRACED = 200; // flows and ways drawn at the most
 const ACROSS = 3; // flows beside each other, where there is one for each true class
 let shapes = []; // what the pointer can meet: {path, text, members, instance}
 
@@ -40,7 +41,7 @@ function boxOf(x, y, width, columns) {
 // One flow of all images, or one for each true class, at most twelve.
 function panelsOf(rank) {
   if (!state.focus) return [{ title: "", rows: derived.inFlow }];
-  return rank.order.slice(0, 12).map(c => ({ title: classOf(c), rows: derived.inFlow.filter(i => label[i] === c) }));
+  return rank.order.slice(0, PANELS).map(c => ({ title: classOf(c), rows: derived.inFlow.filter(i => label[i] === c) }));
 }
 
 function drawPanel(context, box, rank) {
@@ -53,8 +54,9 @@ function drawPanel(context, box, rank) {
   return found.hidden;
 }
 
-// Rows that are no shown class have no truth among them; moves within Other are rerouted.
+// What happens between classes that are not shown is not told apart.
 function outcomeOfLink(link, rank) {
+  if (link.source === link.target && link.source >= rank.order.length) return undefined;
   const own = link.truth === UNKNOWN ? -1 : rank.place[link.truth];
   return outcomeOf(link.truth === UNKNOWN ? UNKNOWN : own, link.source, link.target);
 }
@@ -77,7 +79,7 @@ function drawFrame(context, box, rank, nodes) {
     const title = `${c || box.panel.title ? "" : "epoch "}${head.epochs[e]}`;
     writeFaint(context, title, columnX(box, c) + box.wide / 2, box.y + 12, { align: "center" });
   });
-  if (box.panel.title) write(context, `true ${box.panel.title}`, box.x + 4, box.y + 12, { most: box.left + 10 });
+  if (box.panel.title) write(context, `true ${box.panel.title}`, box.x + 4, box.y + 12, { most: box.left - 14 });
   if (box.panel.rows.length) return;
   writeFaint(context, "no image fits; change classes, filters or epochs", box.x + box.left, rowY(box, 0) + 12);
 }
@@ -150,26 +152,28 @@ function drawLink(context, box, rank, link, thick) {
   context.fill(path);
   context.globalAlpha = 1;
   if (thick > 9 && x1 - x0 > 46) {
-    const text = `${SIGNS[link.outcome]}${link.n}`;
+    const text = `${SIGNS[link.outcome] ?? ""}${link.n}`;
     write(context, text, x0 + 4, link.y0 + thick / 2 + (link.y1 - link.y0) * 0.03, { halo: true });
   }
   shapes.push({ path, text: () => sentence(link, rank.names, box.columns), members: () => membersOf(link, box, rank) });
 }
 
-function drawRest(context, box, rank, rest, scale) {
+function drawRest(context, box, rank, rest, ofLinks) {
+  const sums = box.columns.map((_, c) => rest.reduce((sum, link) => sum + (link.column === c ? link.n : 0), 0));
+  const scale = Math.min(ofLinks, (FLOW.rest - 26) / Math.max(1, ...sums));
   const y = rowY(box, rank.names.length) + 8;
   for (let c = 0; c + 1 < box.columns.length; c++) {
     const links = rest.filter(link => link.column === c);
     const n = links.reduce((sum, link) => sum + link.n, 0);
     if (!n) continue;
-    const x0 = columnX(box, c) + box.wide, x1 = columnX(box, c + 1), thick = Math.min(n * scale, FLOW.rest - 26);
+    const x0 = columnX(box, c) + box.wide, x1 = columnX(box, c + 1), thick = n * scale;
     const path = new Path2D();
     path.rect(x0 + 2, y, x1 - x0 - 4, Math.max(thick, 0.5));
     context.fillStyle = css("--line");
     context.fill(path);
     writeFaint(context, `rest ${n}`, (x0 + x1) / 2, y + thick + 9, { align: "center", most: x1 - x0 });
     const pairs = new Set(links.map(link => `${link.source} ${link.target}`)).size;
-    const cut = n * scale > thick ? "\n(its band is cut to fit)" : "";
+    const cut = scale < ofLinks ? "\n(the bands of the rest have a scale of their own)" : "";
     const text = () => `${n} more moves in ${links.length} links between ${pairs} pairs of classes${cut}`;
     shapes.push({ path, text, members: () => links.flatMap(link => membersOf(link, box, rank)) });
   }
@@ -209,6 +213,7 @@ function inNode(box, rank, c, r) {
 
 // Who is there: right ones solid, wrong ones outlined.
 function drawBar(context, node, x, y, box, tall, colour) {
+  if (!node.n) return;
   const full = node.n / box.most * tall, solid = node.right / box.most * tall;
   context.fillStyle = css("--paper");
   context.fillRect(x, y, box.wide, tall);
@@ -256,7 +261,7 @@ function drawTraces(hovered = []) {
   const columns = flowColumns(), rank = derived.rank;
   if (state.focus) return;
   const box = boxOf(0, 0, flowCanvas.parentElement.clientWidth, columns);
-  const traced = [...new Set([...hovered, ...state.selected])].slice(0, 200);
+  const traced = [...new Set([...hovered, ...state.selected])].slice(0, TRACED);
   for (const i of traced) traceOne(context, i, box, rank, hovered.includes(i));
 }
 
@@ -269,10 +274,10 @@ function traceOne(context, i, box, rank, isHovered) {
     const y = known ? known[1] : rowY(box, rank.place[at(i, e)]) + 6 + ((i * 0.618034) % 1) * (box.row - 12);
     const x = known ? known[0] : columnX(box, c) + box.wide / 2;
     if (last) {
-      const right = isRight(i, e), middle = (last[0] + x) / 2;
-      context.strokeStyle = isHovered ? css("--gold") : css(right ? "--right" : "--wrong");
+      const middle = (last[0] + x) / 2, kind = label[i] === UNKNOWN ? "--faint" : isRight(i, e) ? "--right" : "--wrong";
+      context.strokeStyle = css(isHovered ? "--gold" : kind);
       context.lineWidth = isHovered ? 3 : 1.8;
-      context.setLineDash(right ? [] : [5, 4]);
+      context.setLineDash(kind === "--wrong" ? [5, 4] : []);
       context.beginPath(); context.moveTo(...last); context.bezierCurveTo(middle, last[1], middle, y, x, y); context.stroke();
     }
     context.setLineDash([]);
@@ -283,18 +288,21 @@ function traceOne(context, i, box, rank, isHovered) {
 }
 
 function describeFlow(columns, hidden) {
+  const classes = derived.rank.order.length;
+  const left = state.focus && classes > PANELS ? `; the first ${PANELS} of ${classes} classes` : "";
   const stride = strideOf() > 1 ? `, one in ${strideOf()}: what goes and comes back between is not seen` : "";
   document.getElementById("flow-range").textContent =
-    `epochs ${head.epochs[columns[0]]} to ${head.epochs[columns.at(-1)]}${stride}; ${count(derived.inFlow)} images`;
+    `epochs ${head.epochs[columns[0]]} to ${head.epochs[columns.at(-1)]}${stride}; ${count(derived.inFlow)} images${left}`;
   document.getElementById("top-said").textContent = `${state.top} moves a column`;
   document.getElementById("flicker-said").textContent = state.flicker ? `${hidden} moves hidden` : "";
   flowCanvas.setAttribute("aria-label", document.getElementById("flow-range").textContent);
-  const outcomes = [FIXED, BROKEN, REROUTED, ...(derived.members.some(i => label[i] === UNKNOWN) ? [UNLABELLED] : [])];
+  const outcomes = [FIXED, BROKEN, REROUTED, ...(state.stays ? [KEPT, STUCK] : []), ...(derived.members.some(i => label[i] === UNKNOWN) ? [UNLABELLED] : [])];
   const links = state.colour === "outcome" ? outcomes.map(o => [swatch(o), `${SIGNS[o]} ${OUTCOMES[o]}`])
     : derived.rank.order.slice(0, 20).map(c => [colourOfClass(c), classOf(c)]);
   const nodes = { moves: "node: images there, solid right, outlined wrong", bars: "bar: true class; in, stable (full colour), in and out, out",
     instances: "glyph: ▷ in, □ stable, ◇ in and out, ◁ out; filled right, hollow wrong" }[state.view];
-  const traces = [[css("--right"), "way of a selected image, ends right"], [css("--wrong"), "dashed: ends wrong"]];
+  const traces = state.focus ? []
+    : [[css("--right"), `ways of selected images (${TRACED} at the most), right`], [css("--wrong"), "dashed: wrong"]];
   legendOf(document.getElementById("flow-legend"), ...links, ["", nodes], ...traces);
 }
 
@@ -327,9 +335,10 @@ flowCanvas.addEventListener("dblclick", event => {
   if (shape?.instance !== undefined) openDetail(shape.instance);
 });
 flowCanvas.addEventListener("keydown", event => {
-  if (event.key === "Escape") select([], false);
+  if (event.key === "Escape" && opened === null) select([], false);
 });
 
 function select(found, add) {
-  change({ selected: add ? [...new Set([...state.selected, ...found])] : found });
+  const selected = add ? [...state.selected, ...found] : found;
+  change({ selected, selectedOnly: state.selectedOnly && selected.length > 0 });
 }

@@ -27,11 +27,11 @@ function cellOf(groups, place) {
 }
 
 function glyphSize(counts, wide, tall) {
-  for (let size = 10; size > 1; size -= 0.5) {
+  for (let size = 10; size > 0.1; size = size > 1.5 ? size - 0.5 : size * 0.9) {
     const down = Math.max(1, Math.floor(tall / size));
     if (counts.reduce((sum, n) => sum + Math.ceil(n / down), 0) * size <= wide) return size;
   }
-  return 1;
+  return 0.1;
 }
 
 function drawGlyphs(context, drawn, columns) {
@@ -39,7 +39,7 @@ function drawGlyphs(context, drawn, columns) {
   const colours = [...head.classes.map((_, c) => colourOfClass(c)), unknown], numbers = colours.map(numbersOf);
   for (const cell of drawn) cell.groups.forEach((list, kind) => {
     for (let k = 0; k < list.length; k++) {
-      const i = list[k], c = label[i] === UNKNOWN ? K : label[i], right = at(i, columns[cell.column]) === label[i];
+      const i = list[k], c = label[i] === UNKNOWN ? K : label[i], right = label[i] === UNKNOWN || isRight(i, columns[cell.column]);
       const x = cell.lefts[kind] + Math.floor(k / cell.down) * cell.size, y = cell.y + 2 + (k % cell.down) * cell.size;
       // too small for a shape: wrong ones are paler
       if (cell.size < 4) putDot(dots, x, y, cell.size, numbers[c], right ? opacities[i] : opacities[i] * 0.4);

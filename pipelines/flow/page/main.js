@@ -66,7 +66,11 @@ function makeClasses() {
     item.append(input, " ", mark, head.classes[c]);
     item.title = "double-click: this class alone";
     item.ondblclick = () => change({ classes: [c], cell: null });
-    input.onchange = () => change({ classes: [...box.querySelectorAll("input:checked")].map(({ value }) => +value), cell: null });
+    input.onchange = () => {
+      const checked = [...box.querySelectorAll("input:checked")].map(({ value }) => +value);
+      if (checked.length) change({ classes: checked, cell: null });
+      else input.checked = true; // one at the least
+    };
     box.append(item);
   }
   const all = document.createElement("button");
@@ -80,7 +84,7 @@ function showControls() {
   for (const name of [...VALUES, ...COUNTS]) if (document.activeElement !== element(name)) element(name).value = state[name];
   for (const [name, id] of Object.entries(SWITCHES)) element(id).checked = state[name];
   for (const input of element("classes").querySelectorAll("input")) input.checked = state.classes.includes(+input.value);
-  element("clear-selection").hidden = !state.selected.length;
+  element("clear-selection").style.visibility = state.selected.length ? "" : "hidden"; // nothing moves under a click
   if (element("share").hidden) return;
   element("hash").value = `#${toHash(state)}`;
   element("ids").value = JSON.stringify(state.selected.map(nameOf));
@@ -95,14 +99,15 @@ function importSelection({ target }) {
   if (!Array.isArray(ids)) { said.textContent = 'needed is a list such as ["12", "40"]'; return; }
   const known = new Map(Array.from({ length: N }, (_, i) => [nameOf(i), i]));
   const found = ids.map(id => known.get(String(id))).filter(i => i !== undefined);
-  change({ selected: [...new Set(found)] });
+  change({ selected: found });
   const missing = ids.length - found.length;
-  said.textContent = missing ? `${missing} of ${ids.length} IDs are not in this run` : `${found.length} selected`;
+  const rest = missing ? `; ${missing} of ${ids.length} IDs are not in this run` : "";
+  said.textContent = `${state.selected.length} selected${rest}`;
 }
 
 function writeAbout() {
   element("about").textContent = head.about;
-  const few = `Of ${K} classes the ${MANY} most often mistaken are shown at first, all others are Other.`;
+  const few = `Of ${K} classes the ${MANY} most often mistaken are shown at first; all others are Other, and images without a label appear with all classes only.`;
   const notes = [...head.notes, ...(K > MANY ? [few] : [])];
   element("notes").textContent = notes.join(" ");
   element("notes").hidden = !notes.length;
@@ -143,6 +148,7 @@ const observer = new IntersectionObserver(entries => {
 }, { rootMargin: "200px" });
 addEventListener("beforeprint", () => { for (const view of VIEWS) view.isSeen = true; drawAll(); });
 
+state = fromHash(location.hash);
 makeControls();
 makeHead();
 writeAbout();

@@ -11,12 +11,12 @@ const ten = ["#4e79a7", "#f28e2b", "#e15759", "#3fa7a0", "#59a14f", "#c9a400", "
 const oneOfMany = c => `hsl(${(c * 137.5) % 360} 55% ${48 + 14 * (c % 2)}%)`;
 const colourOfClass = c => c === UNKNOWN || c === K ? css("--faint") : K <= ten.length ? ten[c] : oneOfMany(c);
 const SIGNS = ["+", "−", "~", "", "", ""]; // by outcome
-const colourOfOutcome = o => css([`--fixed`, `--broken`, `--rerouted`][o] ?? "--faint");
+const colourOfOutcome = o => css(["--fixed", "--broken", "--rerouted", "--right", "--wrong"][o] ?? "--faint");
 
-// Fills by outcome: fixed plain, broken striped, rerouted dotted.
+// Fills by outcome: broken and stuck striped, rerouted dotted, the others plain.
 const patterns = new Map();
 function patternOf(context, outcome, colour) {
-  if (outcome !== BROKEN && outcome !== REROUTED) return colour;
+  if (![BROKEN, STUCK, REROUTED].includes(outcome)) return colour;
   const key = `${outcome} ${colour}`;
   if (!patterns.has(key)) patterns.set(key, makePattern(context, outcome, colour));
   return patterns.get(key);
@@ -25,7 +25,7 @@ function patternOf(context, outcome, colour) {
 function makePattern(context, outcome, colour) {
   const tile = new OffscreenCanvas(6, 6), pen = tile.getContext("2d");
   pen.fillStyle = pen.strokeStyle = colour;
-  if (outcome === BROKEN) {
+  if (outcome !== REROUTED) {
     pen.globalAlpha = 0.45; pen.fillRect(0, 0, 6, 6);
     pen.globalAlpha = 1; pen.lineWidth = 2;
     pen.beginPath(); pen.moveTo(-1, 7); pen.lineTo(7, -1); pen.stroke();

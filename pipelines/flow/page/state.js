@@ -53,11 +53,14 @@ function sane(state) {
   state.from = whole(state.from, 0, state.to, 0);
   state.stride = whole(state.stride, 1, Math.max(1, E - 1), 1);
   state.top = whole(state.top, 0, 60, DEFAULTS.top);
-  state.classes = list(state.classes).filter(c => Number.isInteger(c) && c >= 0 && c < K);
-  state.selected = list(state.selected).filter(i => Number.isInteger(i) && i >= 0 && i < N);
+  state.classes = [...new Set(list(state.classes))].filter(c => Number.isInteger(c) && c >= 0 && c < K);
+  state.selected = [...new Set(list(state.selected))].filter(i => Number.isInteger(i) && i >= 0 && i < N);
   if (!state.classes.length) state.classes = DEFAULTS.classes;
   if (!(Array.isArray(state.cell) && state.cell.length === 2 && state.cell.every(c => c >= 0 && c <= K))) state.cell = null;
-  if (typeof state.filters !== "object" || !state.filters) state.filters = {};
+  const isFilter = ([key, value]) => typeof value === "string" && COLUMNS.some(column => column.key === key && isFiltered(column));
+  state.filters = Object.fromEntries(Object.entries(state.filters ?? {}).filter(isFilter));
+  if (!COLUMNS.some(({ key, value }) => key === state.sort && value)) state.sort = DEFAULTS.sort;
+  if (state.cell && !state.classes.includes(state.cell[0])) state.cell = null;
   for (const [key, choices] of Object.entries(CHOICES)) if (!choices.includes(state[key])) state[key] = DEFAULTS[key];
   return state;
 }
@@ -65,7 +68,7 @@ const CHOICES = { view: ["moves", "bars", "instances"], colour: ["outcome", "cla
   opacity: Object.keys(OPACITIES), order: ["given", "similar"], theme: ["", "light", "dark"],
   split: ["all", ...head.splits] };
 
-let state = fromHash(location.hash);
+let state = DEFAULTS;
 const watchers = [];
 function change(values) {
   state = sane({ ...state, ...values });
@@ -123,9 +126,10 @@ function indices(fits) {
 // A cell of the confusion grid: images of one class predicted as another at some epoch of the range.
 function fitsCell(i, [truth, guess]) {
   if (label[i] !== truth) return false;
+  const own = state.classes.slice(0, GRID.most); // the grid's columns; all other classes are its Other
   for (let e = state.from; e <= state.to; e++) {
     const now = at(i, e);
-    if (now !== MISSING && (guess === K ? !derived.shown[now] : now === guess)) return true;
+    if (now !== MISSING && (guess === K ? !own.includes(now) : now === guess)) return true;
   }
   return false;
 }

@@ -10,6 +10,12 @@ function stripEpoch(x) {
   return Math.min(E - 1, Math.max(0, Math.round(share * (E - 1))));
 }
 
+// Epoch that the bar at a place leads into.
+function stripInto(x) {
+  const share = (x - STRIP.left) / (strip.clientWidth - STRIP.left - STRIP.right);
+  return Math.min(E - 1, Math.max(0, Math.ceil(share * (E - 1))));
+}
+
 function drawStrip() {
   const h = derived.outcomes;
   const { context, width, height } = prepare(strip, STRIP.height);
@@ -69,6 +75,7 @@ function drawAccuracy(context, h, width, base, room) {
   for (let e = 0; e < E; e++) if (h.n[e]) context.lineTo(stripX(e, width), base - h.right[e] / h.n[e] * room);
   for (const [colour, line] of [[css("--paper"), 4], [css("--ink"), 1.8]]) {
     context.strokeStyle = colour; context.lineWidth = line; context.stroke();
+    if (E === 1 && h.n[0]) context.strokeRect(stripX(0, width) - 2, base - h.right[0] / h.n[0] * room - 2, 4, 4);
   }
 }
 
@@ -92,7 +99,7 @@ strip.addEventListener("pointerup", () => {
 });
 strip.addEventListener("pointercancel", () => { brush = strip.onpointermove = null; });
 strip.addEventListener("dblclick", () => setRange(0, E - 1));
-strip.addEventListener("mousemove", event => showTip(event, aboutTransition(derived.outcomes, stripEpoch(event.offsetX + 0.5))));
+strip.addEventListener("mousemove", event => showTip(event, aboutTransition(derived.outcomes, stripInto(event.offsetX))));
 strip.addEventListener("mouseleave", () => showTip(null, ""));
 strip.addEventListener("keydown", event => {
   const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];

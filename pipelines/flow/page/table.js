@@ -6,24 +6,24 @@ const COLUMNS = [
   { key: "id", title: "ID", width: 92, value: i => i, text: nameOf, help: "image, row number in its split" },
   { key: "label", title: "Label", width: 92, value: i => label[i], text: i => classOf(label[i]), help: "true class" },
   ...(head.thumbnails ? [{ key: "image", title: "", width: 34, help: "the image", draw: (context, i) => drawThumbnail(context, i, 1, 1, 30) }] : []),
-  { key: "trinary", title: "Right · other · wrong", width: 176, draw: drawTrinary,
+  { key: "trinary", title: "Outcomes", width: 130, draw: drawTrinary,
     value: i => label[i] === UNKNOWN ? NaN : derived.metrics.correct[i] / derived.metrics.n[i],
     help: "trinary distribution over the epochs: right (full), a class not shown (grey), another class (striped)" },
-  { key: "strip", title: "Predictions", width: 190, draw: drawPredictions, value: i => at(i, state.to),
+  { key: "strip", title: "Predictions", width: 176, draw: drawPredictions, value: i => at(i, state.to),
     help: "predicted class at every epoch; a tick underneath where wrong; the chosen range framed; sorts by its last" },
-  { key: "visited", title: "Visited classes", width: 130, help: "classes predicted in the range",
+  { key: "visited", title: "Visited classes", width: 122, help: "classes predicted in the range",
     text: i => visitedBy(i, state.from, state.to).map(classOf).join(", "),
     value: i => derived.metrics.n_classes_visited[i] },
-  number("n_classes_visited", "Variability", 92, 0,
+  number("n_classes_visited", "Variability", 112, 0,
     "InstanceFlow's variability: number of different classes predicted in the range, right or wrong"),
-  number("frequency_raw", "Frequency", 92, 0, "changes of the prediction in the range"),
-  number("score_raw", "Score", 66, 0, "epochs of the range predicted wrong"),
-  number("forgetting", "Forgetting", 96, 0,
+  number("frequency_raw", "Frequency", 112, 0, "changes of the prediction in the range"),
+  number("score_raw", "Score", 80, 0, "epochs of the range predicted wrong"),
+  number("forgetting", "Forgetting", 116, 0,
     "changes from right to wrong in the range, by evaluation after each epoch (Toneva 2019 counts in training)"),
-  number("first_learned", "Learned", 80, 0, "first epoch of the range predicted right; empty if never"),
-  ...(pTrue ? [number("confidence", "Confidence", 100, 3, "mean softmax probability of the label over the range"),
-  number("p_true_std", "p(true) std", 98, 3, "its standard deviation over the range (population)")] : []),
-  ...(margin ? [number("aum", "Margin", 76, 2,
+  number("first_learned", "Learned", 96, 0, "first epoch of the range predicted right; empty if never"),
+  ...(pTrue ? [number("confidence", "Confidence", 118, 3, "mean softmax probability of the label over the range"),
+  number("p_true_std", "p(true) std", 118, 3, "its standard deviation over the range (population)")] : []),
+  ...(margin ? [number("aum", "Margin", 90, 2,
     "mean over the range of logit of the label minus largest other logit (AUM, Pleiss 2020)")] : []),
 ];
 
@@ -56,18 +56,20 @@ function drawPredictions(context, i, width) {
   context.strokeRect(4 + state.from * wide, 4.5, (state.to - state.from + 1) * wide, 18);
 }
 
+const isFiltered = column => column.digits !== undefined || column.text !== undefined;
+
 // "3", ">=3", "<0.5" or "2..5" as a test of a number; null for anything else.
-function parseFilter(text) {
+function parseFilter(text, digits) {
   const range = text.match(/^\s*(-?[\d.]+)\s*\.\.\s*(-?[\d.]+)\s*$/), one = text.match(/^\s*(>=|<=|>|<|=)?\s*(-?[\d.]+)\s*$/);
   if (range) return v => v >= +range[1] && v <= +range[2];
   if (!one) return null;
   const bound = +one[2];
   const tests = { ">=": v => v >= bound, "<=": v => v <= bound, ">": v => v > bound, "<": v => v < bound };
-  return tests[one[1]] ?? (v => Math.abs(v - bound) < 5e-4);
+  return tests[one[1]] ?? (v => Math.abs(v - bound) < 0.501 * 10 ** -digits);
 }
 
 function testOf(column, text) {
-  const fits = column.digits === undefined ? null : parseFilter(text);
+  const fits = column.digits === undefined ? null : parseFilter(text, column.digits);
   if (fits) return i => fits(column.value(i));
   const part = text.trim().toLowerCase(), words = i => (column.text?.(i) ?? round(column.value(i), column.digits)).toLowerCase();
   return part.startsWith("=") ? i => words(i) === part.slice(1) : i => words(i).includes(part);
@@ -103,7 +105,7 @@ function makeHead() {
     return button;
   }));
   document.getElementById("filter-row").replaceChildren(...COLUMNS.map(column => {
-    const field = document.createElement(column.digits !== undefined || column.text ? "input" : "span");
+    const field = document.createElement(isFiltered(column) ? "input" : "span");
     field.style.width = `${column.width}px`;
     if (field.tagName === "INPUT") {
       field.dataset.key = column.key;
@@ -146,6 +148,7 @@ function drawRows() {
   const rows = [];
   for (let k = first; k < last; k++) rows.push(makeRow(k, derived.listed[k]));
   body.replaceChildren(...rows);
+  table.setAttribute("aria-activedescendant", `row-${current}`);
 }
 
 function makeRow(k, i) {
@@ -154,7 +157,9 @@ function makeRow(k, i) {
   row.style.top = `${k * ROW}px`;
   row.dataset.place = k;
   row.dataset.instance = nameOf(i);
+  row.id = `row-${k}`;
   row.setAttribute("role", "row");
+  row.setAttribute("aria-rowindex", k + 1);
   row.setAttribute("aria-selected", derived.chosen.has(i));
   const cells = COLUMNS.filter(column => !column.draw || column === DRAWN[0]);
   row.append(...cells.map(column => column.draw ? makePicture(i) : makeCell(column, i)));
@@ -180,7 +185,8 @@ function makeCell(column, i) {
   cell.dataset.key = column.key;
   cell.className = column.digits === undefined ? "" : "number";
   cell.textContent = column.text ? column.text(i) : round(column.value(i), column.digits);
-  if (column.key === "visited") cell.title = cell.textContent;
+  cell.setAttribute("role", "gridcell");
+  if (column.text) cell.title = cell.textContent;
   return cell;
 }
 
@@ -218,7 +224,7 @@ table.addEventListener("keydown", event => {
   if (step !== undefined) moveCurrent(step, event.shiftKey);
   else if (event.key === " ") selectRow(current, { add: true });
   else if (event.key === "Enter" && derived.listed.length) openDetail(derived.listed[current]);
-  else if (event.key === "Escape") select([], false);
+  else if (event.key === "Escape" && opened === null) select([], false);
   else if (event.key === "a" && (event.ctrlKey || event.metaKey)) select([...derived.listed], false);
   else return;
   event.preventDefault();

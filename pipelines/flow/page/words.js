@@ -13,7 +13,8 @@ function aboutNode(node, name, e, members) {
   const counts = [0, 0, 0, 0];
   for (const i of members) counts[kindOf(i, e)]++;
   const kinds = KINDS.map((kind, k) => `${counts[k]} ${kind}`).join(", ");
-  return `${node.n} predicted ${name} at ${epochName(e)}\n${kinds}\n${node.right} of them right`;
+  const labelled = members.filter(i => label[i] !== UNKNOWN).length;
+  return `${node.n} predicted ${name} at ${epochName(e)}\n${kinds}\n${node.right} of ${labelled} labelled ones right`;
 }
 
 function aboutInstance(i, e) {
@@ -48,6 +49,7 @@ function askLine(query) {
 
 // What a view leaves out that its question does not know of.
 function beyondSql(query) {
+  if (query === "confusion_by_epoch") return "  (of the last epoch; others by --epoch)";
   const flow = [state.cell && "the chosen cell", state.which !== "all" && `images: ${element("which").selectedOptions[0].text}`,
     state.flicker && query === "flow_links" && "flicker hidden"];
   const isFiltered = state.search || state.selectedOnly || Object.values(state.filters).some(Boolean);
