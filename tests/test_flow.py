@@ -330,6 +330,19 @@ def test_a_cell_of_the_confusion_grid_filters(browser, real_log: Home) -> None: 
 
 
 @in_browser
+def test_the_grid_answers_to_keys(browser, made: Path) -> None:  # noqa: F811
+    show(browser, made)
+    look_at(browser, "confusion-section")
+    grid = browser.find_element("id", "confusion")
+    browser.execute_script("arguments[0].focus()", grid)
+    grid.send_keys("\ue015\ue014\ue014\ue007")  # down, right, right, Enter
+    assert browser.execute_script("return study.state.cell") == [1, 2]
+    assert grid.get_attribute("aria-label").startswith("1 predicted 2")
+    grid.send_keys("\ue007")
+    assert browser.execute_script("return study.state.cell") is None
+
+
+@in_browser
 def test_state_comes_back_from_the_address(browser, made: Path) -> None:  # noqa: F811
     show(browser, made)
     values = {"from": 1, "to": 2, "classes": [2, 4], "view": "bars", "filters": {"score_raw": ">=1"}, "selected": [5]}

@@ -26,6 +26,7 @@ function drawConfusion() {
   element("confusion-about").textContent = about;
   grid.setAttribute("aria-label", about);
   grid.geometry = { wide, tall, size, rows: shown.length, counts, totals };
+  drawCursor(context, grid.geometry);
   const clear = document.getElementById("clear-cell");
   clear.hidden = !state.cell;
   if (state.cell) clear.textContent = `${classOf(state.cell[0])} predicted ${classOf(state.cell[1])} in the range ✕`;
@@ -64,27 +65,62 @@ function drawCell(context, counts, totals, { row, column, wide, tall, most, trut
   writeFaint(context, (100 * last).toFixed(last < 0.1 ? 1 : 0), x + wide - 4, y + 8, { align: "right", halo: true });
 }
 
-function cellUnder(event) {
-  const { wide, tall, size, rows, counts, totals } = grid.geometry;
-  const column = Math.floor((event.offsetX - GRID.left) / wide), row = Math.floor((event.offsetY - GRID.top) / tall);
-  if (column < 0 || column >= size || row < 0 || row >= rows) return null;
+const cellAt = (row, column) => {
+  const { counts, totals } = grid.geometry;
   return { truth: state.classes[row], guess: gridClasses[column], counts: counts[row][column], totals: totals[row] };
+};
+
+function cellUnder(event) {
+  const { wide, tall, size, rows } = grid.geometry;
+  const column = Math.floor((event.offsetX - GRID.left) / wide), row = Math.floor((event.offsetY - GRID.top) / tall);
+  return column < 0 || column >= size || row < 0 || row >= rows ? null : cellAt(row, column);
+}
+
+function aboutCell({ truth, guess, counts, totals }) {
+  const last = E - 1, share = e => counts[e] / totals[e];
+  const peak = counts.reduce((best, _, e) => share(e) > share(best) ? e : best, 0);
+  return `${classOf(truth)} predicted ${classOf(guess)}\n`
+    + `${counts[last]} of ${totals[last]} at ${epochName(last)} (${percent(share(last))})\n`
+    + `most at ${epochName(peak)}: ${counts[peak]}`;
+}
+
+function chooseCell({ truth, guess }) {
+  const isChosen = state.cell && state.cell[0] === truth && state.cell[1] === guess;
+  change({ cell: isChosen ? null : [truth, guess] });
+}
+
+// Arrow keys go from cell to cell, Enter chooses one.
+let cursor = [0, 0];
+function moveCursor(down, right) {
+  const { rows, size } = grid.geometry, within = (value, most) => Math.min(Math.max(0, value), most - 1);
+  cursor = [within(cursor[0] + down, rows), within(cursor[1] + right, size)];
+  drawConfusion();
+}
+
+function drawCursor(context, { wide, tall, rows, size }) {
+  if (document.activeElement !== grid || cursor[0] >= rows || cursor[1] >= size) return;
+  context.strokeStyle = css("--ink");
+  context.lineWidth = 2;
+  context.strokeRect(GRID.left + cursor[1] * wide + 3, GRID.top + cursor[0] * tall + 3, wide - 6, tall - 6);
+  grid.setAttribute("aria-label", aboutCell(cellAt(...cursor)));
 }
 
 grid.addEventListener("mousemove", event => {
   const cell = cellUnder(event);
-  if (!cell) return showTip(event, "");
-  const last = E - 1, share = e => cell.counts[e] / cell.totals[e];
-  const peak = cell.counts.reduce((best, _, e) => share(e) > share(best) ? e : best, 0);
-  showTip(event, `${classOf(cell.truth)} predicted ${classOf(cell.guess)}\n`
-    + `${cell.counts[last]} of ${cell.totals[last]} at ${epochName(last)} (${percent(share(last))})\n`
-    + `most at ${epochName(peak)}: ${cell.counts[peak]}`);
+  showTip(event, cell ? aboutCell(cell) : "");
 });
 grid.addEventListener("mouseleave", () => showTip(null, ""));
 grid.addEventListener("click", event => {
   const cell = cellUnder(event);
-  if (!cell) return;
-  const isChosen = state.cell && state.cell[0] === cell.truth && state.cell[1] === cell.guess;
-  change({ cell: isChosen ? null : [cell.truth, cell.guess] });
+  if (cell) chooseCell(cell);
 });
+grid.addEventListener("keydown", event => {
+  const step = { ArrowDown: [1, 0], ArrowUp: [-1, 0], ArrowRight: [0, 1], ArrowLeft: [0, -1] }[event.key];
+  if (step) moveCursor(...step);
+  else if (event.key === "Enter") chooseCell(cellAt(...cursor));
+  else return;
+  event.preventDefault();
+});
+grid.addEventListener("focus", () => drawConfusion());
+grid.addEventListener("blur", () => drawConfusion());
 document.getElementById("clear-cell").onclick = () => change({ cell: null });
