@@ -10,9 +10,9 @@ from tqdm import tqdm
 from pipelines.flow_log import FlowEpoch, Log, read_log
 from pipelines.say import say
 from pipelines.settings import ImportFlowSettings
+from pipelines.start import commit_start
 from tracking import catalogue, runs
-from tracking.environment import environment
-from tracking.files import write_json, write_table
+from tracking.files import write_table
 from tracking.home import Home
 from tracking.index import ingest
 
@@ -44,7 +44,7 @@ def _note(log: Log, path: Path) -> str:
 
 def _commit_all(run: runs.Run, settings: ImportFlowSettings, log: Log) -> None:
     try:
-        _commit_start(run, settings, log)
+        commit_start(run, "import-flow", settings, _instances(run.run_id, log), log.labels)
         for epoch in tqdm(log.epochs, desc="epochs", disable=None):
             _commit_epoch(run, log, epoch)
     except BaseException as error:
@@ -52,22 +52,6 @@ def _commit_all(run: runs.Run, settings: ImportFlowSettings, log: Log) -> None:
         say(f"run {run.run_id[:8]} is not complete; import the log again")
         raise
     runs.finish_run(run)
-
-
-def _commit_start(run: runs.Run, settings: ImportFlowSettings, log: Log) -> None:
-    """What the run was made from, committed before the first epoch."""
-    config = {"command": "import-flow", "settings": settings.params()}
-    classes = {"class_id": np.arange(len(log.labels), dtype=np.int32), "name": log.labels}
-    with runs.staging() as folder:
-        files = {
-            "config.json": write_json(folder / "config.json", config),
-            "environment.json": write_json(folder / "environment.json", environment()),
-            "instances.parquet": write_table(folder / "instances.parquet", _instances(run.run_id, log)),
-            "classes.parquet": write_table(
-                folder / "classes.parquet", {"run_id": [run.run_id] * len(log.labels)} | classes
-            ),
-        }
-        runs.commit(run, "start", files, {}, None)
 
 
 def _instances(run_id: str, log: Log) -> dict:

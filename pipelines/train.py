@@ -15,11 +15,11 @@ from pipelines.predictions import Predictions, evaluate
 from pipelines.recipe import Recipe, make_recipe, settle
 from pipelines.recorded import checkpoint, load_data, recorded_settings, say
 from pipelines.settings import TrainSettings
+from pipelines.start import commit_start
 from tracking import catalogue, commits, models, runs
 from tracking.commits import Commit
-from tracking.environment import environment
 from tracking.errors import InputError, RunError
-from tracking.files import write_json, write_table
+from tracking.files import write_table
 from tracking.home import Home
 from tracking.index import ingest
 
@@ -49,7 +49,7 @@ def train(settings: TrainSettings, home: Home) -> str:
     run = runs.start_run(home, record, {}, _note(settings, data, model))
     runs.log_record(run)
     training = Training(settings, data, model, recipe, run)
-    _commit_start(training)
+    commit_start(run, "train", settings, _instances(run.run_id, data), data.classes)
     return _go_on(training, [])
 
 
@@ -82,25 +82,12 @@ def _note(settings: TrainSettings, data: Dataset, model: nn.Module) -> str:
     )
 
 
-def _commit_start(training: Training) -> None:
-    """What the run was made from, committed before the first epoch."""
-    run, data = training.run, training.data
-    config = {"command": "train", "settings": training.settings.params()}
+def _instances(run_id: str, data: Dataset) -> dict[str, list]:
+    """Columns of table `instances`."""
     labels = [(name, i, int(label)) for name, split in data.splits.items() for i, label in enumerate(split.labels)]
-    sources = [source for split in data.splits.values() for source in split.sources]
     splits, ids, classes = zip(*labels, strict=True)
-    known = {"run_id": [run.run_id] * len(ids), "split": splits, "instance_id": ids, "label": classes}
-    names = {"class_id": list(range(len(data.classes))), "name": list(data.classes)}
-    with runs.staging() as folder:
-        files = {
-            "config.json": write_json(folder / "config.json", config),
-            "environment.json": write_json(folder / "environment.json", environment()),
-            "instances.parquet": write_table(folder / "instances.parquet", known | {"source": sources}),
-            "classes.parquet": write_table(
-                folder / "classes.parquet", {"run_id": [run.run_id] * len(data.classes)} | names
-            ),
-        }
-        runs.commit(run, "start", files, {}, None)
+    sources = [source for split in data.splits.values() for source in split.sources]
+    return {"run_id": [run_id] * len(ids), "split": splits, "instance_id": ids, "label": classes, "source": sources}
 
 
 def _go_on(training: Training, done: list[Commit]) -> str:

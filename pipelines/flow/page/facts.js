@@ -139,7 +139,7 @@ function addLink(links, column, source, target, truth, size) {
   else links.set(key, { column, source, target, truth, n: 1 });
 }
 
-// confusion_by_epoch as shares: [true row][predicted column][epoch]
+// confusion_by_epoch: counts [true row][predicted column][epoch], and images of a row [true row][epoch].
 function confusion(rows, place, size) {
   const counts = Array.from({ length: size }, () => Array.from({ length: size }, () => new Float32Array(E)));
   const totals = Array.from({ length: size }, () => new Float32Array(E));
@@ -155,18 +155,27 @@ function confusion(rows, place, size) {
   return { counts, totals };
 }
 
+// confused_pairs: of every two classes a < b how many images were taken for the other, either way, at an epoch.
+function mistakenPairs(e) {
+  const pairs = new Map();
+  for (let i = 0; i < N; i++) {
+    const now = at(i, e);
+    if (label[i] === UNKNOWN || now === MISSING || now === label[i]) continue;
+    const a = Math.min(label[i], now), b = Math.max(label[i], now), known = pairs.get(a * K + b);
+    if (known) known.n++; else pairs.set(a * K + b, { a, b, n: 1 });
+  }
+  return [...pairs.values()];
+}
+
 // Classes so that those often taken for each other at an epoch stand together: from the first on, always the nearest.
 function similarOrder(classes, e) {
-  const between = new Float64Array(K * K);
-  for (let i = 0; i < N; i++) {
-    const truth = label[i], now = at(i, e);
-    if (truth !== UNKNOWN && now !== MISSING) { between[truth * K + now]++; between[now * K + truth]++; }
-  }
+  const between = new Map();
+  for (const { a, b, n } of mistakenPairs(e)) between.set(a * K + b, n).set(b * K + a, n);
   const left = new Set(classes), order = [];
   for (let here = classes[0]; left.size;) {
     order.push(here);
     left.delete(here);
-    const near = c => between[order.at(-1) * K + c];
+    const near = c => between.get(order.at(-1) * K + c) ?? 0;
     here = [...left].reduce((best, c) => near(c) > near(best) ? c : best, [...left][0]);
   }
   return order;

@@ -48,7 +48,7 @@ function drawPanel(context, box, rank) {
   const found = flows(box.panel.rows, box.columns, rank, { ...state, stride: strideOf() });
   for (const link of found.links) link.outcome = outcomeOfLink(link, rank);
   box.most = Math.max(1, ...found.nodes.flat().map(node => node.n));
-  drawFrame(context, box, rank, found.nodes);
+  drawFrame(context, box, rank);
   drawLinks(context, box, rank, found);
   drawNodes(context, box, rank, found.nodes);
   return found.hidden;
@@ -64,7 +64,7 @@ function outcomeOfLink(link, rank) {
 const columnX = (box, c) => box.x + box.left + c * box.step;
 const rowY = (box, r) => box.y + FLOW.top + r * box.row;
 
-function drawFrame(context, box, rank, nodes) {
+function drawFrame(context, box, rank) {
   rank.names.forEach((name, r) => {
     const colour = r < rank.order.length ? colourOfClass(rank.order[r]) : css("--faint");
     context.fillStyle = colour;
@@ -222,7 +222,7 @@ function drawBar(context, node, x, y, box, tall, colour) {
   context.strokeStyle = colour;
   context.lineWidth = 1;
   context.strokeRect(x + 0.5, y + 0.5, box.wide - 1, Math.max(0, full - 1));
-  if (!node.n || box.row < 18 || box.step < 45) return;
+  if (box.row < 18 || box.step < 45) return;
   writeFaint(context, String(node.n), x - 3, y + tall / 2, { align: "right", halo: true });
 }
 
@@ -307,7 +307,7 @@ function describeFlow(columns, hidden) {
 }
 
 function shapeUnder(event) {
-  const context = flowCanvas.getContext("2d"), ratio = devicePixelRatio || 1, [x, y] = spot(event);
+  const context = flowCanvas.getContext("2d"), ratio = devicePixelRatio || 1, x = event.offsetX, y = event.offsetY;
   const glyph = glyphUnder(x, y);
   if (glyph) {
     const [i, column] = glyph;

@@ -26,15 +26,8 @@ function around(turbulent) {
 
 // The two classes taken for each other most often at the end, as changers of InstanceFlow shows them.
 function mostConfused() {
-  const between = new Map();
-  for (let i = 0; i < N; i++) {
-    const now = at(i, E - 1);
-    if (label[i] === UNKNOWN || now === MISSING || now === label[i]) continue;
-    const key = [label[i], now].sort((a, b) => a - b).join();
-    between.set(key, (between.get(key) ?? 0) + 1);
-  }
-  const [best] = [...between].sort((a, b) => b[1] - a[1]);
-  return best ? { classes: best[0].split(",").map(Number) } : {};
+  const [best] = mistakenPairs(E - 1).sort((one, other) => other.n - one.n);
+  return best ? { classes: [best.a, best.b] } : {};
 }
 
 function makeControls() {
@@ -59,11 +52,9 @@ function makeControls() {
 function makeClasses() {
   const box = element("classes");
   for (let c = 0; c < K; c++) {
-    const item = document.createElement("label"), input = document.createElement("input"), mark = document.createElement("i");
+    const item = document.createElement("label"), input = document.createElement("input");
     input.type = "checkbox"; input.value = c;
-    mark.className = "swatch";
-    mark.style.background = colourOfClass(c);
-    item.append(input, " ", mark, head.classes[c]);
+    item.append(input, " ", coloured(colourOfClass(c)), head.classes[c]);
     item.title = "double-click: this class alone";
     item.ondblclick = () => change({ classes: [c], cell: null });
     input.onchange = () => {
@@ -152,7 +143,6 @@ state = fromHash(location.hash);
 makeControls();
 makeHead();
 writeAbout();
-watchers.push(drawAll);
 change({});
 new Set(VIEWS.map(({ place }) => place)).forEach(place => observer.observe(place));
 await loadSprite();

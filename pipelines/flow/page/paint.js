@@ -110,8 +110,6 @@ function showTip(event, text, i = null) {
   tip.style.top = `${Math.min(event.clientY + 14, innerHeight - tip.offsetHeight - 4)}px`;
 }
 
-// Where the pointer is on a canvas, in CSS pixels.
-const spot = event => [event.offsetX, event.offsetY];
 const count = rows => rows.length.toLocaleString("en");
 const percent = share => Number.isFinite(share) ? `${(100 * share).toFixed(1)} %` : "–";
 const round = (value, digits) => Number.isFinite(value) ? value.toFixed(digits) : "";

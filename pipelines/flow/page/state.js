@@ -6,10 +6,7 @@ const MANY = 20; // classes shown at first
 // All classes, or of many those that take part in most mistakes of the last epoch.
 function firstClasses() {
   const mistakes = new Int32Array(K);
-  for (let i = 0; i < N; i++) {
-    const now = at(i, E - 1);
-    if (label[i] !== UNKNOWN && now !== MISSING && now !== label[i]) { mistakes[label[i]]++; mistakes[now]++; }
-  }
+  for (const { a, b, n } of mistakenPairs(E - 1)) { mistakes[a] += n; mistakes[b] += n; }
   const ranked = [...head.classes.keys()].sort((a, b) => mistakes[b] - mistakes[a]);
   return ranked.slice(0, MANY).sort((a, b) => a - b);
 }
@@ -69,13 +66,12 @@ const CHOICES = { view: ["moves", "bars", "instances"], colour: ["outcome", "cla
   split: ["all", ...head.splits] };
 
 let state = DEFAULTS;
-const watchers = [];
 function change(values) {
   state = sane({ ...state, ...values });
   // a sandboxed frame may forbid it; the text is also in Share
   try { history.replaceState(null, "", `#${toHash(state)}`); } catch { /* no address to keep it in */ }
   for (const known of Object.values(made)) known.isFresh = false;
-  for (const draw of watchers) draw();
+  drawAll();
 }
 
 // What follows from the state and is needed by several views: what it depends on, and how it is made. Each is made

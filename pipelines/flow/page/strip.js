@@ -5,15 +5,10 @@ const STRIP = { height: 132, left: 46, right: 14, top: 14, bottom: 20 };
 let brush = null; // [first, last] while dragging
 
 const stripX = (e, width) => STRIP.left + (E > 1 ? e / (E - 1) : 0.5) * (width - STRIP.left - STRIP.right);
-function stripEpoch(x) {
+// Epoch at a place: the nearest, or, rounded up, the one that the bar there leads into.
+function stripEpoch(x, rounded = Math.round) {
   const share = (x - STRIP.left) / (strip.clientWidth - STRIP.left - STRIP.right);
-  return Math.min(E - 1, Math.max(0, Math.round(share * (E - 1))));
-}
-
-// Epoch that the bar at a place leads into.
-function stripInto(x) {
-  const share = (x - STRIP.left) / (strip.clientWidth - STRIP.left - STRIP.right);
-  return Math.min(E - 1, Math.max(0, Math.ceil(share * (E - 1))));
+  return Math.min(E - 1, Math.max(0, rounded(share * (E - 1))));
 }
 
 function drawStrip() {
@@ -99,7 +94,9 @@ strip.addEventListener("pointerup", () => {
 });
 strip.addEventListener("pointercancel", () => { brush = strip.onpointermove = null; });
 strip.addEventListener("dblclick", () => setRange(0, E - 1));
-strip.addEventListener("mousemove", event => showTip(event, aboutTransition(derived.outcomes, stripInto(event.offsetX))));
+strip.addEventListener("mousemove", event => {
+  showTip(event, aboutTransition(derived.outcomes, stripEpoch(event.offsetX, Math.ceil)));
+});
 strip.addEventListener("mouseleave", () => showTip(null, ""));
 strip.addEventListener("keydown", event => {
   const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];

@@ -156,7 +156,6 @@ function makeRow(k, i) {
   row.className = `row${derived.chosen.has(i) ? " selected" : ""}${k === current ? " current" : ""}`;
   row.style.top = `${k * ROW}px`;
   row.dataset.place = k;
-  row.dataset.instance = nameOf(i);
   row.id = `row-${k}`;
   row.setAttribute("role", "row");
   row.setAttribute("aria-rowindex", k + 1);
