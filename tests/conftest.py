@@ -4,7 +4,9 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -22,6 +24,9 @@ from tracking.home import Home, find_home
 ROOT = Path(__file__).parent.parent
 DATA = Path(os.environ.get("STUDY_TEST_DATA") or ROOT.parent / "shared" / "data")
 TINY = TrainSettings(size=8, epochs=3, batch=128, threads=1)
+BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync", "--window-size=1600,1000")  # fmt: skip
 torch.set_num_threads(1)  # tests run side by side
 
 
@@ -90,3 +95,32 @@ def study(tmp_path_factory: pytest.TempPathFactory, empty_tracker: Path) -> Home
 @pytest.fixture(scope="session")
 def trained(study: Home) -> RunRecord:
     return resolve(study, "latest")
+
+
+@pytest.fixture(scope="module")
+def address(study: Home) -> Iterator[str]:
+    """What `study ui` prints, while its server runs."""
+    port = free_port()
+    command = [sys.executable, "-m", "pipelines.cli", "ui", "--home", str(study.path), "--port", str(port)]
+    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        printed = server.stdout.readline().strip()
+        wait_until_it_answers(printed.split("#")[0], server)
+        yield printed
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = BROWSER
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    for flag in FLAGS:
+        options.add_argument(flag)
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    yield driver
+    driver.quit()

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import DATA, fresh
+from conftest import BROWSER, DATA, DRIVER, fresh
 from test_cli import study_command
-from test_ui import BROWSER, DRIVER, address, browser, open_page  # noqa: F401
+from test_ui import open_page
 
 import queries
 from pipelines.flow import flow, page
@@ -163,7 +163,7 @@ def test_export_replaces_nothing(study: Home, tmp_path: Path, capsys) -> None:
 # in a browser
 
 
-def show(browser, made: Path, hash: str = "") -> None:  # noqa: F811
+def show(browser, made: Path, hash: str = "") -> None:
     browser.get("about:blank")
     browser.get(f"{made.as_uri()}{hash}")
     deadline = time.monotonic() + 30
@@ -172,7 +172,7 @@ def show(browser, made: Path, hash: str = "") -> None:  # noqa: F811
         time.sleep(0.05)
 
 
-def look_at(browser, section: str) -> None:  # noqa: F811
+def look_at(browser, section: str) -> None:
     """Scroll to a section; those out of sight are not drawn."""
     browser.execute_script("document.getElementById(arguments[0]).scrollIntoView()", section)
     browser.execute_async_script("requestAnimationFrame(() => setTimeout(arguments[0], 50))")
@@ -182,7 +182,7 @@ def page_of(home: Home) -> Path:
     return Path(flow(FlowSettings(), home))
 
 
-def said_by(browser, name: str) -> list[dict]:  # noqa: F811
+def said_by(browser, name: str) -> list[dict]:
     return browser.execute_script(f"return study.{name}()")
 
 
@@ -209,7 +209,7 @@ def asked(home: Home, name: str, state: dict, values: dict) -> list[dict]:
 @in_browser
 @pytest.mark.parametrize("source", ["study", "log", "real_log"])
 @pytest.mark.parametrize(("state", "values"), CHOICES)
-def test_counts_equal_the_sql(request, browser, source: str, state: dict, values: dict) -> None:  # noqa: F811
+def test_counts_equal_the_sql(request, browser, source: str, state: dict, values: dict) -> None:
     home = request.getfixturevalue(source)
     made = home.run_folder(resolve(home, "latest").run_id) / "flow.html"
     show(browser, made if made.exists() else page_of(home))
@@ -233,7 +233,7 @@ def test_counts_equal_the_sql(request, browser, source: str, state: dict, values
 @in_browser
 @pytest.mark.parametrize("source", ["study", "log", "real_log"])
 @pytest.mark.parametrize(("state", "values"), [({}, {}), ({"from": 1, "to": 2}, {}), ({"from": 3, "to": 3}, {})])
-def test_metrics_equal_the_sql(request, browser, source: str, state: dict, values: dict) -> None:  # noqa: F811
+def test_metrics_equal_the_sql(request, browser, source: str, state: dict, values: dict) -> None:
     home = request.getfixturevalue(source)
     show(browser, page_of(home))
     browser.execute_script("study.change(arguments[0])", {"from": 0, "to": 10**6} | state)
@@ -249,7 +249,7 @@ def test_metrics_equal_the_sql(request, browser, source: str, state: dict, value
 
 
 @in_browser
-def test_brush_chooses_epochs(browser, real_log: Home) -> None:  # noqa: F811
+def test_brush_chooses_epochs(browser, real_log: Home) -> None:
     from selenium.webdriver import ActionChains
 
     show(browser, page_of(real_log))
@@ -265,7 +265,7 @@ def test_brush_chooses_epochs(browser, real_log: Home) -> None:  # noqa: F811
 
 
 @in_browser
-def test_hover_tells_and_a_click_selects(browser, real_log: Home) -> None:  # noqa: F811
+def test_hover_tells_and_a_click_selects(browser, real_log: Home) -> None:
     show(browser, page_of(real_log), "#from=0&to=7&top=60")
     look_at(browser, "flow-section")
     spots = """
@@ -288,7 +288,7 @@ def test_hover_tells_and_a_click_selects(browser, real_log: Home) -> None:  # no
 
 
 @in_browser
-def test_selected_images_leave_a_trace(browser, real_log: Home) -> None:  # noqa: F811
+def test_selected_images_leave_a_trace(browser, real_log: Home) -> None:
     show(browser, page_of(real_log))
     painted = """const canvas = document.getElementById("traces");
         const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
@@ -301,7 +301,7 @@ def test_selected_images_leave_a_trace(browser, real_log: Home) -> None:  # noqa
 
 
 @in_browser
-def test_sort_filter_search(browser, real_log: Home) -> None:  # noqa: F811
+def test_sort_filter_search(browser, real_log: Home) -> None:
     show(browser, page_of(real_log), "#from=0&to=61")
     look_at(browser, "table-section")
     expected = answer(real_log, "instance_metrics")
@@ -319,7 +319,7 @@ def test_sort_filter_search(browser, real_log: Home) -> None:  # noqa: F811
 
 
 @in_browser
-def test_a_cell_of_the_confusion_grid_filters(browser, real_log: Home) -> None:  # noqa: F811
+def test_a_cell_of_the_confusion_grid_filters(browser, real_log: Home) -> None:
     show(browser, page_of(real_log), "#from=0&to=61&cell=[3,5]")
     look_at(browser, "table-section")
     with connect(real_log) as connection:
@@ -330,7 +330,7 @@ def test_a_cell_of_the_confusion_grid_filters(browser, real_log: Home) -> None: 
 
 
 @in_browser
-def test_the_grid_answers_to_keys(browser, made: Path) -> None:  # noqa: F811
+def test_the_grid_answers_to_keys(browser, made: Path) -> None:
     show(browser, made)
     look_at(browser, "confusion-section")
     grid = browser.find_element("id", "confusion")
@@ -343,7 +343,7 @@ def test_the_grid_answers_to_keys(browser, made: Path) -> None:  # noqa: F811
 
 
 @in_browser
-def test_state_comes_back_from_the_address(browser, made: Path) -> None:  # noqa: F811
+def test_state_comes_back_from_the_address(browser, made: Path) -> None:
     show(browser, made)
     values = {"from": 1, "to": 2, "classes": [2, 4], "view": "bars", "filters": {"score_raw": ">=1"}, "selected": [5]}
     browser.execute_script("study.change(arguments[0])", values)
@@ -364,13 +364,13 @@ def test_state_comes_back_from_the_address(browser, made: Path) -> None:  # noqa
         '#filters={"aum":3}',
     ],
 )
-def test_a_broken_address_still_opens(browser, made: Path, hash: str) -> None:  # noqa: F811
+def test_a_broken_address_still_opens(browser, made: Path, hash: str) -> None:
     show(browser, made, hash)
     assert said_by(browser, "flow_nodes")
 
 
 @in_browser
-def test_ids_are_given_and_taken(browser, real_log: Home) -> None:  # noqa: F811
+def test_ids_are_given_and_taken(browser, real_log: Home) -> None:
     show(browser, page_of(real_log))
     browser.find_element("id", "copy").click()
     field = browser.find_element("id", "ids")
@@ -381,7 +381,7 @@ def test_ids_are_given_and_taken(browser, real_log: Home) -> None:  # noqa: F811
 
 
 @in_browser
-def test_one_image_shows_its_maps(browser, made: Path) -> None:  # noqa: F811
+def test_one_image_shows_its_maps(browser, made: Path) -> None:
     show(browser, made, "#filters=" + json.dumps({"id": "=7"}))
     look_at(browser, "table-section")
     browser.execute_script("document.querySelector('.row').dispatchEvent(new MouseEvent('dblclick', {bubbles: true}))")
@@ -393,7 +393,7 @@ def test_one_image_shows_its_maps(browser, made: Path) -> None:  # noqa: F811
 
 
 @in_browser
-def test_mlflow_shows_the_page_inside(address: str, browser, made: Path, trained) -> None:  # noqa: F811
+def test_mlflow_shows_the_page_inside(address: str, browser, made: Path, trained) -> None:
     open_page(browser, address, f"/runs/{trained.run_id}/artifacts/flow.html")
     deadline = time.monotonic() + 30
     while not (frames := browser.find_elements("tag name", "iframe")):
@@ -409,7 +409,7 @@ def test_mlflow_shows_the_page_inside(address: str, browser, made: Path, trained
 
 
 @in_browser
-def test_no_script_failed(browser) -> None:  # noqa: F811
+def test_no_script_failed(browser) -> None:
     own = ("favicon", "mlflow/users/current", "ResizeObserver loop")
     severe = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
     assert [message for message in severe if not any(name in message for name in own)] == []

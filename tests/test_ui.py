@@ -1,50 +1,14 @@
 """The MLflow UI of a study, in a real browser."""
 
-import shutil
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
 
 import pytest
-from conftest import ROOT, free_port, wait_until_it_answers
+from conftest import BROWSER, DRIVER
 
 from tracking.catalogue import resolve
 from tracking.home import Home
 
-BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(not (BROWSER and DRIVER), reason="needs chromium and chromedriver on the PATH")
-FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync", "--window-size=1600,1000")  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def address(study: Home) -> Iterator[str]:
-    """What `study ui` prints, while its server runs."""
-    port = free_port()
-    command = [sys.executable, "-m", "pipelines.cli", "ui", "--home", str(study.path), "--port", str(port)]
-    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    try:
-        printed = server.stdout.readline().strip()
-        wait_until_it_answers(printed.split("#")[0], server)
-        yield printed
-    finally:
-        server.terminate()
-        server.wait(20)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    for flag in FLAGS:
-        options.add_argument(flag)
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    yield driver
-    driver.quit()
 
 
 def see(browser, text: str, seconds: float = 30) -> bool:
