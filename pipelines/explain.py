@@ -3,15 +3,13 @@
 from types import ModuleType
 
 from pipelines import attribute, concepts
+from pipelines.child import start_child, worked_on
 from pipelines.job import Job, Source, make_job, open_source
 from pipelines.recorded import recorded_settings, say
 from pipelines.settings import ExplainSettings
-from tracking import catalogue, commits, runs
-from tracking.environment import environment
+from tracking import catalogue, runs
 from tracking.errors import InputError
-from tracking.files import write_json
 from tracking.home import Home
-from tracking.index import ingest
 from xai import CONCEPT_METHODS, METHODS
 
 
@@ -57,22 +55,9 @@ def steps(job: Job) -> ModuleType:
 
 
 def _start(job: Job, home: Home) -> runs.Run:
-    source, data, settings = job.source.record, job.source.data, job.settings
-    record = runs.new_record(
-        "explain", catalogue.free_name(home, None, f"{job.method}-{source.name}"), settings.params(),
-        source_run_id=source.run_id, dataset=data.name, data_digest=data.digest, seed=settings.seed,
-    )  # fmt: skip
+    source, settings = job.source.record, job.settings
     tags = {"study.method": job.method, "study.epochs": settings.epochs[:500], "study.split": settings.split}
-    run = runs.start_run(home, record, tags, _note(job))
-    runs.log_record(run)
-    config = {"command": "explain", "settings": settings.params(), "source_run_id": source.run_id}
-    with runs.staging() as folder:
-        files = {
-            "config.json": write_json(folder / "config.json", config),
-            "environment.json": write_json(folder / "environment.json", environment()),
-        }
-        runs.commit(run, "start", files, {}, None)
-    return run
+    return start_child(home, "explain", f"{job.method}-{source.name}", settings, source, tags, _note(job))
 
 
 def _note(job: Job) -> str:
@@ -85,18 +70,7 @@ def _note(job: Job) -> str:
 
 def _go_on(job: Job, run: runs.Run) -> str:
     """Do what is not committed yet."""
-    say(f"{job.method}: run {run.run_id} ({run.record.name})")
-    try:
-        for commit in commits.commits(run.home, run.run_id):  # a crash may have come before its metrics
-            runs.log_metrics(run, commit)
+    with worked_on(run):
         for epoch in job.source.epochs:
             steps(job).explain_epoch(job, run, epoch)
-    except BaseException as error:
-        stopped = isinstance(error, KeyboardInterrupt)
-        runs.finish_run(run, "KILLED" if stopped else "FAILED")
-        if stopped:
-            say(f"stopped; go on with: study resume {run.run_id[:8]}")
-        raise
-    runs.finish_run(run)
-    ingest(run.home, [run.run_id], wait=5)
     return run.run_id

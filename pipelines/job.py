@@ -84,7 +84,7 @@ def open_source(settings: ExplainSettings, home: Home) -> Source:
     device = hardware.use(replace(trained, device=trained.device if torch.cuda.is_available() else "cpu"))
     model = build_model(trained.model, data, trained.seed).to(device)
     used = {epoch: done[epoch] for epoch in chosen}
-    return Source(home, record, data, model, device, used, chosen, _background(data, settings.seed, device))
+    return Source(home, record, data, model, device, used, chosen, background(data, settings.seed, device))
 
 
 def make_job(settings: ExplainSettings, method: str, source: Source) -> Job:
@@ -140,7 +140,8 @@ def _check_labels(split: str, source: Source) -> None:
         )
 
 
-def _background(data: Dataset, seed: int, device: torch.device) -> Tensor:
+def background(data: Dataset, seed: int, device: torch.device) -> Tensor:
+    """Training images that baselines are drawn from, [B, C, H, W]."""
     images = data.splits["train"].images
     drawn = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:BACKGROUND]
     return to_model(images[drawn], device)

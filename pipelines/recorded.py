@@ -34,14 +34,19 @@ def load_data(settings: TrainSettings, home: Home, digest: str | None = None) ->
     return data
 
 
-def recorded_settings(home: Home, record: RunRecord, kind: type[Settings]) -> Settings:
-    """The settled settings of a run, from its committed config.json."""
+def recorded_config(home: Home, record: RunRecord) -> dict:
+    """What a run was started with: its committed config.json."""
     start = [commit for commit in commits.commits(home, record.run_id) if commit.unit == "start"]
     if not start:
         raise InputError(f"run {record.run_id[:8]} stopped before anything was committed; start anew")
-    config = json.loads(commits.committed_file(home, start[0], "config.json").read_text())
+    return json.loads(commits.committed_file(home, start[0], "config.json").read_text())
+
+
+def recorded_settings(home: Home, record: RunRecord, kind: type[Settings]) -> Settings:
+    """The settled settings of a run."""
+    recorded = recorded_config(home, record)["settings"]
     names = {known.name for known in fields(kind)}
-    found = {name: value for name, value in config["settings"].items() if name in names}
+    found = {name: value for name, value in recorded.items() if name in names}
     return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in found.items()})
 
 

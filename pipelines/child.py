@@ -1,0 +1,52 @@
+"""Runs that look at a training run: explaining, comparing, reporting. Each is its child in MLflow."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pipelines.recorded import say
+from pipelines.settings import Checked
+from pipelines.start import commit_child_start
+from tracking import catalogue, commits, runs
+from tracking.catalogue import RunRecord
+from tracking.home import Home
+from tracking.index import ingest
+
+
+def start_child(
+    home: Home,
+    kind: str,
+    name: str,
+    settings: Checked,
+    source: RunRecord,
+    tags: dict[str, str],
+    note: str,
+    inputs: dict[str, Any] | None = None,
+) -> runs.Run:
+    """A started run under the training run `source`, its first unit committed; `name` is numbered if it is taken."""
+    record = runs.new_record(
+        kind, catalogue.free_name(home, None, name), settings.params(), source_run_id=source.run_id,
+        dataset=source.dataset, data_digest=source.data_digest, seed=getattr(settings, "seed", None),
+    )  # fmt: skip
+    run = runs.start_run(home, record, tags, note)
+    runs.log_record(run)
+    commit_child_start(run, settings, inputs)
+    return run
+
+
+@contextmanager
+def worked_on(run: runs.Run) -> Iterator[None]:
+    """What is done inside belongs to the run: it ends as FINISHED, KILLED or FAILED."""
+    say(f"{run.record.kind}: run {run.run_id} ({run.record.name})")
+    try:
+        for commit in commits.commits(run.home, run.run_id):  # a crash may have come before its metrics
+            runs.log_metrics(run, commit)
+        yield
+    except BaseException as error:
+        stopped = isinstance(error, KeyboardInterrupt)
+        runs.finish_run(run, "KILLED" if stopped else "FAILED")
+        if stopped:
+            say(f"stopped; go on with: study resume {run.run_id[:8]}")
+        raise
+    runs.finish_run(run)
+    ingest(run.home, [run.run_id], wait=5)
