@@ -6,6 +6,7 @@ from xai.integrated_gradients import integrated_gradients
 from xai.method import Attribution, Given, Method, Refusal
 from xai.occlusion import occlusion
 from xai.partition_shap import partition_shap
+from xai.references import REFERENCES
 from xai.saliency import saliency
 from xai.smooth_grad import smooth_grad
 
@@ -21,4 +22,4 @@ METHODS = {
 # methods that explain the model as a whole, by directions of a layer instead of a map per image
 CONCEPT_METHODS = ("ice",)
 
-__all__ = ["CONCEPT_METHODS", "METHODS", "Attribution", "Given", "Method", "Refusal"]
+__all__ = ["CONCEPT_METHODS", "METHODS", "REFERENCES", "Attribution", "Given", "Method", "Refusal"]

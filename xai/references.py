@@ -1,0 +1,28 @@
+"""References: maps that know nothing of the model, which any explanation must beat.
+
+Adebayo et al. 2018, arXiv 1810.03292, for the edge detector. Property: both are the same whatever the model's weights.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from xai.faithfulness.filters import filtered
+from xai.gradient import target_scores
+from xai.method import NOTHING, Attribution, Given, Method
+
+
+def random(model: nn.Module, images: Tensor, targets: Tensor, given: Given = NOTHING) -> Attribution:
+    """Uniform noise in 0..1 of each instance's own randomness: [N, H, W]."""
+    maps = [torch.rand(images.shape[2:], generator=given.random(row)) for row in range(len(images))]
+    return Attribution(torch.stack(maps).to(images), target_scores(model, images, targets))
+
+
+def edge(model: nn.Module, images: Tensor, targets: Tensor, given: Given = NOTHING) -> Attribution:
+    """Sobel magnitude of the grey image, the mean of the channels, reflected at its edges: [N, H, W], 0 or more."""
+    grey = images.mean(1)  # [N, H, W]
+    smooth, change = torch.tensor([1.0, 2.0, 1.0]), torch.tensor([-1.0, 0.0, 1.0])
+    maps = torch.hypot(filtered(grey, smooth, change), filtered(grey, change, smooth))
+    return Attribution(maps, target_scores(model, images, targets))
+
+
+REFERENCES = {"random": Method(random, signed=False), "edge": Method(edge, signed=False)}
