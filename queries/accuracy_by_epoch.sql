@@ -2,6 +2,7 @@
 --
 -- Images without a known label are counted as unlabelled and enter neither n nor the means.
 -- train_seen is measured during the epoch, on augmented images with dropout on, so it lags behind and lies lower.
+-- low and high are the Wilson 95 % interval of the accuracy, as in hard_classes: the choice of images, not of the run.
 --
 -- params:
 --   run_id       training run to look at
@@ -11,6 +12,8 @@
 --   n            labelled images predicted
 --   unlabelled   images predicted whose label is not known
 --   accuracy     share of n predicted right, 0..1; null if n is 0
+--   low          lower end of its interval, 0..1; null if n is 0
+--   high         upper end of its interval, 0..1; null if n is 0
 --   mean_p_true  mean softmax probability of the label, 0..1; null if n is 0
 with chosen as (
     select
@@ -21,18 +24,36 @@ with chosen as (
         p_true
     from predictions
     where run_id = $run_id
+),
+counted as (
+    select
+        split,
+        epoch,
+        count(label) as n,
+        count(*) - count(label) as unlabelled,
+        avg(ok::integer) as p,
+        avg(p_true) as mean_p_true
+    from chosen
+    group by all
+),
+bounds as (
+    select
+        *,
+        (p + 1.96 ** 2 / (2 * n)) / (1 + 1.96 ** 2 / n) as centre,
+        1.96 * sqrt(p * (1 - p) / n + 1.96 ** 2 / (4 * n ** 2)) / (1 + 1.96 ** 2 / n) as half
+    from counted
 )
 select
     split,
     epoch,
-    count(label) as n,
-    count(*) - count(label) as unlabelled,
-    avg(ok::integer) as accuracy,
-    avg(p_true) as mean_p_true
-from chosen
-group by
-    split,
-    epoch
+    n,
+    unlabelled,
+    p as accuracy,
+    -- at p = 0 the two are equal but for the last bits
+    case when n > 0 then round(greatest(centre - half, 0), 12) end as low,
+    case when n > 0 then least(centre + half, 1) end as high,
+    mean_p_true
+from bounds
 order by
     split,
     epoch

@@ -2,6 +2,7 @@
 --
 -- A quotient whose denominator is 0 is given as 0, ConfusionFlow's convention: precision of a class never predicted,
 -- recall of a class without images, F1 if both are 0. support and n_predicted show which case it is.
+-- recall_low and recall_high are the Wilson 95 % interval of the recall, as in hard_classes.
 -- Images without a known label are left out.
 --
 -- params:
@@ -15,6 +16,8 @@
 --   n_predicted  images predicted as the class
 --   precision    share of n_predicted that are of the class, 0..1
 --   recall       share of support that is predicted as the class, 0..1
+--   recall_low   lower end of its interval, 0..1; null without images of the class
+--   recall_high  upper end of its interval, 0..1; null without images of the class
 --   f1           harmonic mean of precision and recall, 0..1
 with chosen as (
     select
@@ -57,6 +60,14 @@ filled as (
         coalesce(n_predicted, 0)::bigint as n_predicted,
         coalesce(hits, 0)::bigint as hits
     from counts
+),
+bounds as (
+    select
+        *,
+        hits / nullif(support, 0) as p,
+        (p + 1.96 ** 2 / (2 * support)) / (1 + 1.96 ** 2 / support) as centre,
+        1.96 * sqrt(p * (1 - p) / support + 1.96 ** 2 / (4 * support ** 2)) / (1 + 1.96 ** 2 / support) as half
+    from filled
 )
 select
     epoch,
@@ -65,9 +76,12 @@ select
     support,
     n_predicted,
     coalesce(hits / nullif(n_predicted, 0), 0) as precision,
-    coalesce(hits / nullif(support, 0), 0) as recall,
+    coalesce(p, 0) as recall,
+    -- at p = 0 the two are equal but for the last bits
+    case when support > 0 then round(greatest(centre - half, 0), 12) end as recall_low,
+    case when support > 0 then least(centre + half, 1) end as recall_high,
     coalesce(2 * hits / nullif(n_predicted + support, 0), 0) as f1  -- the same as 2pr / (p + r)
-from filled
+from bounds
 order by
     epoch,
     class_id

@@ -6,8 +6,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import duckdb
+import numpy as np
 
 from tracking.index import link
+from tracking.tables import MAPS
 
 SCHEMA = Path(__file__).parents[1] / "tracking" / "schema.sql"
 CLASSES = ["cat", "dog", "bird", "fish"]
@@ -28,6 +30,7 @@ TINY = [
 def empty() -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(config={"threads": 2})
     connection.execute(SCHEMA.read_text())
+    connection.execute(f"create table maps ({', '.join(f'{name} {kind}' for name, kind in MAPS.items())})")
     return connection
 
 
@@ -81,10 +84,32 @@ def add_instances(connection, run_id: str, split: str, labels: list[int | None])
     insert(connection, "instances", rows)
 
 
-def add_run(connection, run_id: str, started_at: str = "2026-01-01", kind: str = "train", source=None) -> None:
+def add_run(
+    connection, run_id: str, started_at: str = "2026-01-01", kind: str = "train", source=None, status: str = "FINISHED"
+) -> None:
     row = {"run_id": run_id, "kind": kind, "name": f"name of {run_id}", "source_run_id": source}
-    row |= {"status": "FINISHED", "dataset": "pets", "seed": 1, "started_at": started_at, "params": "{}"}
+    row |= {"status": status, "dataset": "pets", "seed": 1, "started_at": started_at, "params": "{}"}
     insert(connection, "runs", [row])
+
+
+def add_map(connection, explainer, values, run_id="tiny", **place) -> None:
+    """A map [H, W] of an explainer run in view and table; by default of instance 0, at epoch 4 by saliency."""
+    values = np.asarray(values, np.float32)
+    height, width = values.shape
+    row = {"run_id": explainer, "source_run_id": run_id, "epoch": 4, "method": "saliency", "split": "test"}
+    row |= {"instance_id": 0, "target": 0, "target_kind": "predicted"} | place
+    insert(connection, "maps", [row | {"height": height, "width": width, "map": values.ravel().tolist()}])
+    if height % 8 == width % 8 == 0:
+        cells = values.reshape(8, height // 8, 8, width // 8).mean((1, 3))
+        insert(connection, "attributions", [row | {"score": 1.0, "map8": cells.ravel().tolist()}])
+
+
+def add_scores(connection, comparison, method, metric, values, run_id="tiny", **place) -> None:
+    """A metric's values of a comparison, by instance or for instances 0, 1, ..."""
+    found = values if isinstance(values, dict) else dict(enumerate(values))
+    row = {"run_id": comparison, "source_run_id": run_id, "epoch": 4, "method": method, "split": "test"} | place
+    rows = [row | {"instance_id": key, "metric": metric, "value": float(value)} for key, value in found.items()]
+    insert(connection, "attribution_scores", rows)
 
 
 def add_tiny(connection, run_id: str = "tiny") -> None:

@@ -72,6 +72,13 @@ def test_live_view_and_maps(study: Home) -> None:
         assert sorted(rows.fetchall()) == [(0, 20, 64, 8), (1, 20, 64, 8), (3, 20, 64, 8)]
 
 
+def test_a_home_without_maps_has_an_empty_view_of_them(home: Home, study: Home) -> None:
+    start(home)
+    with connect(home) as nothing, connect(study) as something:
+        assert everything(nothing, "maps") == []
+        assert nothing.execute("describe maps").fetchall() == something.execute("describe maps").fetchall()
+
+
 def test_rebuild_gives_the_same_rows(study: Home, tmp_path, monkeypatch) -> None:
     with connect(study) as connection:
         before = {table: everything(connection, table) for table in FILLED}

@@ -25,6 +25,7 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
 from PIL import Image
 
 for name in ("mlflow", "alembic"):  # their word on tables they create is no news to a user
@@ -193,3 +194,14 @@ def log_picture(run: Run, image, path: str) -> None:
 def log_image(run: Run, image, key: str, step: int) -> None:
     """An image [H, W, 3], uint8, under a key that MLflow shows with a step slider and across runs."""
     run.client.log_image(run.run_id, image, key=key, step=step)
+
+
+def log_table(run: Run, rows: list[dict], name: str) -> None:
+    """Rows as `name`, a .json that MLflow shows as a table; logging it again replaces it.
+
+    MlflowClient.log_table would append to the table there is, which a resumed run must not.
+    """
+    content = {"columns": list(rows[0]), "data": [list(row.values()) for row in rows]}
+    with staging() as folder:
+        log_file(run, write_json(folder / name, content), name)
+    set_tag(run, MLFLOW_LOGGED_ARTIFACTS, json.dumps([{"path": name, "type": "table"}]))

@@ -20,7 +20,11 @@ STEPS = """
 ADDED = {"instances": ("name",)}
 DERIVED = {"predictions": ("previous_epoch", "previous")}
 LATEST = "select run_id, epoch, concept_id, arg_max(label, labelled_at) as label from {labels} group by all"
-MAPS = "run_id, source_run_id, epoch, method, split, instance_id, target, target_kind, height, width, map"
+MAPS = {
+    "run_id": "varchar", "source_run_id": "varchar", "epoch": "integer", "method": "varchar", "split": "varchar",
+    "instance_id": "integer", "target": "integer", "target_kind": "varchar", "height": "integer", "width": "integer",
+    "map": "real[]",
+}  # fmt: skip
 
 
 @cache
@@ -84,15 +88,20 @@ def committed_rows(home: Home, table: str) -> str | None:
 
 
 def views(home: Home) -> dict[str, str]:
-    """The views beside the tables: `predictions_live` and `maps`, which holds the full maps."""
-    found = {"predictions_live": committed_rows(home, "predictions")}
-    if (select := committed_rows(home, "attributions")) is not None:
-        found["maps"] = f"select {MAPS} {select[select.index('from read_parquet') :]}"
+    """The views beside the tables: `predictions_live` and `maps`, which holds the full maps and may be empty."""
+    found = {"predictions_live": committed_rows(home, "predictions"), "maps": _maps(home)}
     return {name: select for name, select in found.items() if select is not None}
 
 
 def quoted(path: Path) -> str:
     return str(path).replace("'", "''")
+
+
+def _maps(home: Home) -> str:
+    """Select the full maps; no row while there is none, so that questions about them can be asked."""
+    if (select := committed_rows(home, "attributions")) is None:
+        return f"select {', '.join(f'null::{kind} as {name}' for name, kind in MAPS.items())} where false"
+    return f"select {', '.join(MAPS)} {select[select.index('from read_parquet') :]}"
 
 
 def _completed(home: Home, table: str, rows: str) -> str:

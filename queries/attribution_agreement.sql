@@ -1,0 +1,250 @@
+-- Do the explanation methods agree on what matters in an image?
+--
+-- Every two methods on the images of which both have a map for the same class, pixel by pixel; of several explainer
+-- runs the newest map counts. Methods that agree need not be right, and a mean says little about a single image.
+-- spearman compares absolute values, spearman_signed the values as they are; equal pixels share their mean rank.
+-- top10_overlap is the intersection over union of the tenth of the pixels with the largest absolute values; pixels
+-- tied at its edge share the places left. Two random maps have 0.05. sign_agreement looks at the pixels in both tenths.
+-- Maps whose absolute values are all equal rank nothing and are left out.
+-- subset: all images, those predicted right or wrong at the epoch, and those of each label.
+--
+-- params:
+--   run_id           training run to look at
+--   epoch            epoch to look at [null: the last one explained by two methods or more]
+--   split            split to look at [test]
+--   target_kind      class explained: predicted, label or class [predicted]
+-- returns:
+--   epoch            epoch of the checkpoint explained
+--   method_a         method or reference, the alphabetically first of the two
+--   method_b         the other one
+--   subset           all, right, wrong or class
+--   class_id         label of the images; null unless subset is class
+--   class_name       its name
+--   n                images compared
+--   spearman         mean rank correlation of the absolute values, -1..1
+--   spearman_low     lower end of its 95 % interval, mean - 1.96 standard errors; null with a single image
+--   spearman_high    upper end of it
+--   spearman_signed  mean rank correlation of the values, -1..1
+--   top10_overlap    mean overlap of the tenths that matter most, 0..1
+--   sign_agreement   mean share of the pixels in both tenths that have the same sign, 0..1; null if one of the methods
+--                    has no negative value in any of its maps
+with found as (
+    select
+        maps.run_id,
+        maps.epoch,
+        maps.method,
+        maps.instance_id,
+        maps.target
+    from maps
+    left join runs using (run_id)
+    where
+        maps.source_run_id = $run_id
+        and maps.split = $split
+        and maps.target_kind = $target_kind::varchar
+        and maps.epoch = coalesce($epoch::integer, maps.epoch)
+    qualify row_number() over (
+        partition by
+            maps.epoch,
+            maps.method,
+            maps.instance_id
+        order by
+            runs.started_at desc nulls last,
+            maps.run_id desc,
+            maps.target
+    ) = 1
+),
+asked as (
+    select max(epoch) as epoch
+    from (select epoch from found group by epoch having count(distinct method) > 1)
+),
+chosen as (
+    select
+        row_number() over () as map_id,
+        found.epoch,
+        found.method,
+        found.instance_id,
+        found.target,
+        maps.height,
+        maps.width,
+        maps.map
+    from found
+    join asked using (epoch)
+    join maps using (run_id, epoch, method, instance_id, target)
+    where
+        maps.split = $split
+        and maps.target_kind = $target_kind::varchar
+),
+pixels as (
+    select
+        map_id,
+        len(map) as size,
+        generate_subscripts(map, 1) as pixel,
+        unnest(map) as value
+    from chosen
+),
+placed as (  -- the first and the last place of the pixels of equal value
+    select
+        *,
+        rank() over magnitudes as first_place,
+        round(size * cume_dist() over magnitudes) as last_place,
+        rank() over signed as first_signed,
+        round(size * cume_dist() over signed) as last_signed
+    from pixels
+    window
+        magnitudes as (partition by map_id order by abs(value)),
+        signed as (partition by map_id order by value)
+),
+ranked as (
+    select
+        map_id,
+        pixel,
+        sign(value) as sign,
+        (first_place + last_place - size - 1) / 2 as rank,  -- around 0
+        (first_signed + last_signed - size - 1) / 2 as signed_rank,
+        greatest(round(size / 10), 1) as top,
+        least(greatest((last_place - size + top) / (last_place - first_place + 1), 0), 1) as share
+    from placed
+),
+lists as (
+    select
+        map_id,
+        any_value(top) as top,
+        min(sign) < 0 as has_negative,
+        list(rank order by pixel) as ranks,
+        list(signed_rank order by pixel) as signed_ranks,
+        list({pixel: pixel, share: share, sign: sign}) filter (share > 0) as most
+    from ranked
+    group by map_id
+),
+vectors as (
+    select
+        chosen.* exclude (map),
+        lists.top,
+        lists.most,
+        lists.ranks,
+        lists.signed_ranks,
+        bool_or(lists.has_negative) over (partition by chosen.method) as is_signed,
+        list_inner_product(lists.ranks, lists.ranks) as spread,
+        list_inner_product(lists.signed_ranks, lists.signed_ranks) as signed_spread
+    from chosen
+    join lists using (map_id)
+),
+correlations as (
+    select
+        epoch,
+        instance_id,
+        a.method as method_a,
+        b.method as method_b,
+        a.top,
+        a.is_signed and b.is_signed as are_signed,
+        list_inner_product(a.ranks, b.ranks) / sqrt(a.spread * b.spread) as spearman,
+        list_inner_product(a.signed_ranks, b.signed_ranks) / sqrt(a.signed_spread * b.signed_spread) as spearman_signed
+    from vectors as a
+    join vectors as b using (epoch, instance_id, target, height, width)
+    where
+        a.method < b.method
+        and a.spread > 0
+        and b.spread > 0
+),
+tenths as (
+    select
+        instance_id,
+        method,
+        unnest(most, recursive := true)
+    from vectors
+),
+intersections as (
+    select
+        instance_id,
+        a.method as method_a,
+        b.method as method_b,
+        sum(least(a.share, b.share)) as shared,
+        sum(least(a.share, b.share)) filter (a.sign = b.sign) as same
+    from tenths as a
+    join tenths as b using (instance_id, pixel)
+    where a.method < b.method
+    group by all
+),
+compared as (
+    select
+        correlations.*,
+        coalesce(shared, 0) / (2 * top - coalesce(shared, 0)) as top10_overlap,
+        case when are_signed then coalesce(same, 0) / shared end as sign_agreement
+    from correlations
+    left join intersections using (instance_id, method_a, method_b)
+),
+known as (
+    select
+        epoch,
+        instance_id,
+        label,
+        predicted
+    from predictions
+    where
+        run_id = $run_id
+        and split = $split
+        and label is not null
+),
+members as (
+    select
+        compared.*,
+        known.label,
+        unnest(
+            [
+                {subset: 'all', class_id: null},
+                {subset: if(predicted = label, 'right', 'wrong'), class_id: null},
+                {subset: 'class', class_id: label}
+            ],
+            recursive := true
+        )
+    from compared
+    left join known using (epoch, instance_id)
+),
+names as (
+    select
+        class_id,
+        name
+    from classes
+    where run_id = $run_id
+),
+measured as (
+    select
+        epoch,
+        method_a,
+        method_b,
+        subset,
+        class_id,
+        count(*) as n,
+        avg(spearman) as spearman,
+        1.96 * stddev_samp(spearman) / sqrt(count(*)) as half,
+        avg(spearman_signed) as spearman_signed,
+        avg(top10_overlap) as top10_overlap,
+        avg(sign_agreement) as sign_agreement
+    from members
+    where
+        subset = 'all'
+        or label is not null
+    group by all
+)
+select
+    measured.epoch,
+    measured.method_a,
+    measured.method_b,
+    measured.subset,
+    measured.class_id,
+    coalesce(names.name, measured.class_id::varchar) as class_name,
+    measured.n,
+    measured.spearman,
+    measured.spearman - measured.half as spearman_low,
+    measured.spearman + measured.half as spearman_high,
+    measured.spearman_signed,
+    measured.top10_overlap,
+    measured.sign_agreement
+from measured
+left join names using (class_id)
+order by
+    measured.epoch,
+    measured.method_a,
+    measured.method_b,
+    measured.class_id nulls first,
+    measured.subset

@@ -1,0 +1,166 @@
+-- Where in the image does each method look?
+--
+-- Shares of the absolute values of map8, the map averaged to 8x8: in the middle 4x4 cells, in the 28 cells of the
+-- border, and with a positive sign. An even map has 16/64 = 0.25 in the centre and 28/64 = 0.4375 at the border.
+-- Objects in the middle draw maps there, so the centre says nothing about faithfulness. Of several explainer runs the
+-- newest map counts; maps that are zero everywhere are left out.
+-- object is metric share_object of the newest finished comparison, else the newest, if it looked at this epoch; chance
+-- gives what method random has.
+-- Intervals are mean -+ 1.96 standard errors, null with a single image.
+--
+-- params:
+--   run_id       training run to look at
+--   epoch        epoch to look at [null: the last explained]
+--   split        split to look at [test]
+--   target_kind  class explained: predicted, label or class [predicted]
+-- returns:
+--   epoch        epoch of the checkpoint explained
+--   method       explanation method, or a reference: random or edge
+--   subset       all images, or those predicted right or wrong at the epoch
+--   n            images counted
+--   centre       mean share in the middle 4x4 cells, 0..1
+--   centre_low   lower end of its 95 % interval
+--   centre_high  upper end of it
+--   border       mean share in the outer ring of cells, 0..1
+--   border_low   lower end of its 95 % interval
+--   border_high  upper end of it
+--   positive     mean share that speaks for the class, 0..1
+--   object       mean share on the object-like region of the image, 0..1; null without a comparison
+--   object_low   lower end of its 95 % interval
+--   object_high  upper end of it
+with found as (
+    select
+        attributions.epoch,
+        attributions.method,
+        attributions.instance_id,
+        attributions.map8
+    from attributions
+    left join runs using (run_id)
+    where
+        attributions.source_run_id = $run_id
+        and attributions.split = $split
+        and attributions.target_kind = $target_kind::varchar
+        and attributions.epoch = coalesce($epoch::integer, attributions.epoch)
+    qualify row_number() over (
+        partition by
+            attributions.epoch,
+            attributions.method,
+            attributions.instance_id
+        order by
+            runs.started_at desc nulls last,
+            attributions.run_id desc,
+            attributions.target
+    ) = 1
+),
+chosen as (
+    select
+        epoch,
+        method,
+        instance_id,
+        [abs(value) for value in map8] as magnitudes,
+        [greatest(value, 0) for value in map8] as positives
+    from found
+    where epoch = (select max(epoch) from found)
+),
+regions as (  -- 1 where a cell belongs to the region
+    select
+        [(cell // 8 between 2 and 5 and cell % 8 between 2 and 5)::real for cell in range(64)] as centre,
+        [(cell // 8 in (0, 7) or cell % 8 in (0, 7))::real for cell in range(64)] as border
+),
+comparison as (
+    select attribution_scores.run_id
+    from attribution_scores
+    left join runs using (run_id)
+    where attribution_scores.source_run_id = $run_id
+    order by
+        runs.status = 'FINISHED' desc nulls last,
+        runs.started_at desc nulls last,
+        attribution_scores.run_id desc
+    limit 1
+),
+objects as (
+    select
+        epoch,
+        method,
+        instance_id,
+        value as object
+    from attribution_scores
+    join comparison using (run_id)
+    where
+        source_run_id = $run_id
+        and split = $split
+        and metric = 'share_object'
+),
+known as (
+    select
+        epoch,
+        instance_id,
+        predicted = label as ok
+    from predictions
+    where
+        run_id = $run_id
+        and split = $split
+        and label is not null
+),
+shares as (
+    select
+        chosen.epoch,
+        chosen.method,
+        known.ok,
+        list_inner_product(chosen.magnitudes, regions.centre) / list_sum(chosen.magnitudes) as centre,
+        list_inner_product(chosen.magnitudes, regions.border) / list_sum(chosen.magnitudes) as border,
+        list_sum(chosen.positives) / list_sum(chosen.magnitudes) as positive,
+        objects.object
+    from chosen
+    cross join regions
+    left join objects using (epoch, method, instance_id)
+    left join known using (epoch, instance_id)
+    where list_sum(chosen.magnitudes) > 0
+),
+members as (
+    select
+        *,
+        'all' as subset
+    from shares
+    union all
+    select
+        *,
+        case when ok then 'right' else 'wrong' end as subset
+    from shares
+    where ok is not null
+),
+measured as (
+    select
+        epoch,
+        method,
+        subset,
+        count(*) as n,
+        avg(centre) as centre,
+        avg(border) as border,
+        avg(positive) as positive,
+        avg(object) as object,
+        1.96 * stddev_samp(centre) / sqrt(count(centre)) as centre_half,
+        1.96 * stddev_samp(border) / sqrt(count(border)) as border_half,
+        1.96 * stddev_samp(object) / sqrt(count(object)) as object_half
+    from members
+    group by all
+)
+select
+    epoch,
+    method,
+    subset,
+    n,
+    centre,
+    centre - centre_half as centre_low,
+    centre + centre_half as centre_high,
+    border,
+    border - border_half as border_low,
+    border + border_half as border_high,
+    positive,
+    object,
+    object - object_half as object_low,
+    object + object_half as object_high
+from measured
+order by
+    method,
+    subset

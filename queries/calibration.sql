@@ -1,0 +1,74 @@
+-- Can the model's confidence be believed?
+--
+-- Reliability diagram and expected calibration error (Guo 2017, arXiv 1706.04599): the images fall into bins of equal
+-- width by the softmax probability of the predicted class, bin b of B holding ((b - 1) / B, b / B], and
+-- ece = sum of n / N |accuracy - confidence| over the bins. It depends on the number of bins and lies above 0 by chance
+-- even if confidence is right. Empty bins are left out, and images without a known label or without probabilities.
+-- accuracy_low and accuracy_high are the Wilson 95 % interval, as in hard_classes.
+--
+-- params:
+--   run_id           training run to look at
+--   epoch            epoch to look at [null: the last there is]
+--   split            split to look at [test]
+--   bins             bins of the confidence, 0..1 [15]
+-- returns:
+--   bin              number of the bin, from 1
+--   confidence_from  its lower end, outside of it
+--   confidence_to    its upper end, inside
+--   n                images in it
+--   confidence       mean softmax probability of the predicted class, 0..1
+--   accuracy         share predicted right, 0..1
+--   accuracy_low     lower end of the interval, 0..1
+--   accuracy_high    upper end of the interval, 0..1
+--   ece              expected calibration error over all bins, 0..1; the same in each row
+with chosen as (
+    select
+        epoch,
+        predicted = label as ok,
+        p_predicted::double as p_predicted
+    from predictions
+    where
+        run_id = $run_id
+        and split = $split
+        and label is not null
+),
+binned as (
+    select
+        greatest(ceil(p_predicted * $bins::integer), 1)::integer as bin,
+        ok,
+        p_predicted
+    from chosen
+    where
+        epoch = coalesce($epoch::integer, (select max(epoch) from chosen))
+        and p_predicted is not null
+        and $bins::integer > 0
+),
+measured as (
+    select
+        bin,
+        count(*) as n,
+        avg(p_predicted) as confidence,
+        avg(ok::integer) as p
+    from binned
+    group by bin
+),
+bounds as (
+    select
+        *,
+        (p + 1.96 ** 2 / (2 * n)) / (1 + 1.96 ** 2 / n) as centre,
+        1.96 * sqrt(p * (1 - p) / n + 1.96 ** 2 / (4 * n ** 2)) / (1 + 1.96 ** 2 / n) as half
+    from measured
+)
+select
+    bin,
+    (bin - 1) / $bins::integer as confidence_from,
+    bin / $bins::integer as confidence_to,
+    n,
+    confidence,
+    p as accuracy,
+    -- at p = 0 the two are equal but for the last bits
+    round(greatest(centre - half, 0), 12) as accuracy_low,
+    least(centre + half, 1) as accuracy_high,
+    sum(n * abs(p - confidence)) over () / sum(n) over () as ece
+from bounds
+order by bin

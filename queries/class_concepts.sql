@@ -1,0 +1,136 @@
+-- Which concepts does each class have, and how good is the model at it?
+--
+-- From the newest run that found concepts, at its last epoch. A class's own concept is the one with the highest
+-- selectivity: how much more often it is there than in the other classes; at a tie the lower id.
+-- A class may show its own concept seldom, and share it with others: see prevalence and shared_by.
+-- Recall and concepts stand side by side, one row a class; few classes show no more than a coincidence.
+-- Classes of which no image was scored are left out.
+--
+-- params:
+--   run_id              training run to look at
+-- returns:
+--   explainer_run_id    run that found the concepts
+--   epoch               epoch of the checkpoint explained
+--   class_id            class
+--   class_name          its name
+--   recall              share of the class's test images predicted right at that epoch, 0..1; null without any
+--   n                   images of the class scored
+--   concepts_per_image  mean number of concepts present in them
+--   own_concept_id      concept with the highest selectivity
+--   own_concept_name    the user's name for it, else its description
+--   prevalence          share of the class's images scored that show it, 0..1
+--   selectivity         prevalence minus its mean prevalence in the other classes, -1..1; null with a single class
+--   shared_by           classes in which its prevalence is at least half of that, this class included, so 1 is its own
+--                       alone; null if prevalence is 0
+--   tcav_sign           share of the class's images whose logit rises along the concept's direction, 0..1
+--   contribution        mean part of the logit the concept carries, in logits
+--   significant         whether tcav_sign differs from random directions
+with latest as (
+    select
+        concepts.run_id,
+        max(concepts.epoch) as epoch
+    from concepts
+    left join runs using (run_id)
+    where concepts.source_run_id = $run_id
+    group by
+        concepts.run_id,
+        runs.started_at
+    order by
+        runs.started_at desc nulls last,
+        concepts.run_id desc
+    limit 1
+),
+known as (
+    select
+        split,
+        instance_id,
+        label
+    from instances
+    where
+        run_id = $run_id
+        and label is not null
+),
+names as (
+    select
+        class_id,
+        name
+    from classes
+    where run_id = $run_id
+),
+recalls as (
+    select
+        epoch,
+        label as class_id,
+        avg((predicted = label)::integer) as recall
+    from predictions
+    where
+        run_id = $run_id
+        and split = 'test'
+        and label is not null
+    group by all
+),
+scored as (
+    select
+        known.label as class_id,
+        count(distinct (known.split, known.instance_id)) as n,
+        sum(concept_scores.present::integer) as present
+    from concept_scores
+    join latest using (run_id, epoch)
+    join known using (split, instance_id)
+    group by all
+),
+cells as (
+    select
+        tcav_scores.*,
+        scored.n,
+        scored.present / scored.n as concepts_per_image,
+        sum(prevalence) over concept as total,
+        count(*) over concept as classes
+    from tcav_scores
+    join latest using (run_id, epoch)
+    join scored using (class_id)
+    window concept as (partition by concept_id)
+),
+own as (
+    select
+        *,
+        prevalence - (total - prevalence) / nullif(classes - 1, 0) as selectivity
+    from cells
+    qualify row_number() over (
+        partition by class_id
+        order by
+            round(selectivity, 6) desc nulls last,  -- equal ones may differ in the last digits
+            concept_id
+    ) = 1
+),
+sharing as (
+    select
+        own.class_id,
+        count(*) as shared_by
+    from own
+    join cells using (concept_id)
+    where cells.prevalence >= own.prevalence / 2
+    group by all
+)
+select
+    own.run_id as explainer_run_id,
+    own.epoch,
+    own.class_id,
+    coalesce(names.name, own.class_id::varchar) as class_name,
+    recalls.recall,
+    own.n,
+    own.concepts_per_image,
+    own.concept_id as own_concept_id,
+    coalesce(concepts.label, concepts.description) as own_concept_name,
+    own.prevalence,
+    own.selectivity,
+    case when own.prevalence > 0 then sharing.shared_by end as shared_by,
+    own.tcav_sign,
+    own.contribution,
+    own.significant
+from own
+join sharing using (class_id)
+join concepts using (run_id, epoch, concept_id)
+left join names using (class_id)
+left join recalls using (epoch, class_id)
+order by own.class_id
