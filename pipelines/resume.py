@@ -1,11 +1,11 @@
 """Go on with a run that was stopped or crashed, whatever its kind."""
 
-from pipelines import explain, train
+from pipelines import compare, explain, train
 from pipelines.settings import ResumeSettings
 from tracking import catalogue
 from tracking.home import Home
 
-KINDS = {"train": train.resume, "explain": explain.resume}
+KINDS = {"train": train.resume, "explain": explain.resume, "compare": compare.resume}
 
 
 def resume(settings: ResumeSettings, home: Home) -> str:

@@ -66,7 +66,7 @@ class TrainSettings(Checked):
 
 @dataclass(frozen=True)
 class ResumeSettings(Checked):
-    """Go on with a training or explainer run that was stopped or crashed, as if it had not been. Prints the run ID."""
+    """Go on with a run that was stopped or crashed, as if it had not been. Prints the run ID."""
 
     run: str = setting("latest", "run ID, unique prefix of one, run name, or latest", positional=True)
 
@@ -93,6 +93,21 @@ class ExplainSettings(Checked):
     seed: int = setting(0, "all randomness derives from it and the instance ID", least=0, most=2**32 - 1)
     data: str | None = setting(None, "where the data set lies now, default where it lay in training")
     batch: int = setting(128, "images at a time", least=1, most=65_536)
+
+
+@dataclass(frozen=True)
+class CompareSettings(Checked):
+    """Compare the methods that explained a training run: faithfulness, agreement, drift. Prints the run ID."""
+
+    run: str = setting("latest", "run ID, unique prefix of one, run name, or latest", positional=True)
+    method: tuple[str, ...] = setting((), "methods compared, default every one with maps; random and edge are added")
+    epoch: int | None = setting(None, "epoch compared, default the one that most methods explained", least=0)
+    split: str = setting("test", "split of the instances")
+    target: str = setting("predicted", "kind of target whose maps are compared", choices=("predicted", "label"))
+    randomized: int = setting(64, "instances explained again with randomized weights; 0 leaves that out",
+                              least=0, most=1_000_000)  # fmt: skip
+    seed: int = setting(0, "all randomness derives from it and the instance ID", least=0, most=2**32 - 1)
+    data: str | None = setting(None, "where the data set lies now, default where it lay in training")
 
 
 @dataclass(frozen=True)
@@ -127,6 +142,15 @@ class FlowSettings(Checked):
     split: str = setting("test", "split shown, such as test, val or train_seen; images added later come with it")
     data: str | None = setting(None, "where the data set, or an imported log's images, lie now")
     export: str | None = setting(None, "write InstanceFlow's JSON to this file instead")
+
+
+@dataclass(frozen=True)
+class ReportSettings(Checked):
+    """Make one page that answers the research questions from all that is remembered of a run. Prints its path."""
+
+    run: str = setting("latest", "run ID, unique prefix of one, run name, or latest", positional=True)
+    split: str = setting("test", "split reported on, such as test, val or extra:NAME")
+    data: str | None = setting(None, "where the data set, or an imported log's images, lie now")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,59 @@
+"""Explanation methods compared on the same instances: how faithful each is, where they agree, when they settle."""
+
+from pipelines.child import start_child, worked_on
+from pipelines.compare import summary
+from pipelines.compare.chosen import ENOUGH, Chosen, choose
+from pipelines.compare.comparison import Comparison, open_comparison, units
+from pipelines.compare.measured import measure_unit
+from pipelines.recorded import recorded_config, recorded_settings
+from pipelines.say import say
+from pipelines.settings import CompareSettings
+from tracking import catalogue, runs
+from tracking.errors import InputError
+from tracking.home import Home
+from tracking.reading import connect
+
+NOTE = (
+    "Faithfulness of every method against random noise and an edge detector, agreement and drift: `figures/`, "
+    "`faithfulness.json`; table attribution_scores; `study ask faithfulness_by_method`."
+)
+
+
+def compare(settings: CompareSettings, home: Home) -> str:
+    """Compare the methods that explained a training run; the run ID."""
+    source = catalogue.resolve(home, settings.run, ("train",))
+    with connect(home) as connection:
+        chosen = choose(connection, source.run_id, settings)
+    comparison = open_comparison(settings, home, chosen)
+    tags = {"study.epochs": str(chosen.epoch), "study.split": chosen.split, "study.methods": ", ".join(chosen.methods)}
+    note = f"{', '.join(chosen.methods)} on `{source.name}` (run `{source.run_id}`), {_scope(chosen)}. {NOTE}"
+    inputs = {"epoch": chosen.epoch, "makers": chosen.makers}
+    run = start_child(home, "compare", f"compare-{source.name}", comparison.settings, source, tags, note, inputs)
+    return _go_on(comparison, run)
+
+
+def resume(record: catalogue.RunRecord, home: Home) -> str:
+    """Go on behind the last committed part of a comparing run, on the maps that it was started with."""
+    if record.status == "FINISHED":
+        raise InputError(f"run {record.run_id[:8]} is finished; nothing to resume")
+    settings = recorded_settings(home, record, CompareSettings)
+    inputs = recorded_config(home, record)["inputs"]
+    chosen = Chosen(record.source_run_id, settings.split, settings.target, inputs["epoch"], inputs["makers"])
+    return _go_on(open_comparison(settings, home, chosen), runs.reopen_run(home, record))
+
+
+def _go_on(comparison: Comparison, run: runs.Run) -> str:
+    """Do what is not committed yet."""
+    chosen = comparison.chosen
+    say(f"compare: {', '.join(chosen.methods)}, {_scope(chosen)}")
+    if (count := len(chosen.instances)) < ENOUGH:
+        say(f"compare: {count} instances give wide intervals; `study explain --count {ENOUGH}` narrows them")
+    with worked_on(run):
+        for unit in units(comparison):
+            measure_unit(comparison, run, unit)
+        summary.log(comparison, run)
+    return run.run_id
+
+
+def _scope(chosen: Chosen) -> str:
+    return f"epoch {chosen.epoch}, {len(chosen.instances)} instances of {chosen.split}, target: {chosen.target}"

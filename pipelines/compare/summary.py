@@ -1,0 +1,75 @@
+"""What a comparison found, as metrics, figures and one table in MLflow; from SQL alone."""
+
+import queries
+from pipelines.compare import figures
+from pipelines.compare.comparison import Comparison
+from pipelines.compare.strips import read_strips, strip
+from pipelines.figures import pixels
+from tracking import commits, models, runs
+from tracking.index import ingest
+from tracking.reading import connect
+
+UNIT = "summary"
+# measures that hang on the epoch's model, by the name they have there
+HEADLINES = {
+    "insertion": "insertion",
+    "deletion": "deletion",
+    "road_gap": "road_gap",
+    "randomized/everything": "randomized",
+    "epoch_0": "epoch_0",
+    "points_at_glyph": "points_at_glyph",
+}
+COLUMNS = ("method", "metric", "better", "n", "mean", "low", "high", "random_mean", "beats_random")
+
+
+def log(comparison: Comparison, run: runs.Run) -> None:
+    """Metrics of the run and of the epoch's model, then pictures and the table."""
+    rows = ask(comparison, run, "faithfulness_by_method", {"compare_run": run.run_id})
+    if UNIT not in {commit.unit for commit in commits.commits(run.home, run.run_id)}:
+        metrics = {f"{row['metric']}/{row['method']}": row["mean"] for row in rows}
+        commit = runs.commit(run, UNIT, {}, metrics, comparison.chosen.epoch)
+        models.log_explained(run, commit.epoch, _headlines(rows), commit.time_ms)
+        ingest(run.home, [run.run_id])
+    runs.log_table(run, [{name: row[name] for name in COLUMNS} for row in rows], "faithfulness.json")
+    _log_figures(comparison, run, rows)
+    _log_strips(comparison, run)
+
+
+def ask(comparison: Comparison, run: runs.Run, name: str, values: dict | None = None) -> list[dict]:
+    """Rows of a query about the training run compared."""
+    with connect(run.home) as connection:
+        answer = queries.run(connection, name, {"run_id": comparison.chosen.run_id} | (values or {}))
+    return [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
+
+
+def _headlines(rows: list[dict]) -> dict[str, float]:
+    return {f"{row['method']}_{HEADLINES[row['metric']]}": row["mean"] for row in rows if row["metric"] in HEADLINES}
+
+
+def _log_figures(comparison: Comparison, run: runs.Run, rows: list[dict]) -> None:
+    chosen = comparison.chosen
+    title = f"{comparison.source.record.name}, epoch {chosen.epoch}, {chosen.split}, target: {chosen.target}"
+    shown = {"split": chosen.split, "target_kind": chosen.target}
+    drawn = {
+        "faithfulness": figures.faithfulness(rows, title),
+        "road": figures.road_curves(rows, title, predicted=chosen.target == "predicted"),
+        "agreement": figures.agreement(
+            ask(comparison, run, "attribution_agreement", shown | {"epoch": str(chosen.epoch)}), title
+        ),
+    }
+    if moving := ask(comparison, run, "explanation_drift", shown):
+        drawn["drift"] = figures.drift(moving, title)
+    for name, figure in drawn.items():
+        runs.log_picture(run, pixels(figure), f"figures/{name}.png")
+
+
+def _log_strips(comparison: Comparison, run: runs.Run) -> None:
+    """Instances explained at several epochs, a picture each."""
+    chosen, data = comparison.chosen, comparison.source.data
+    with connect(run.home) as connection:
+        found = read_strips(connection, chosen)
+    for one in found:
+        image = data.splits[chosen.split].images[one.instance].expand(3, -1, -1).permute(1, 2, 0).numpy() / 255
+        title = f"{chosen.split} #{one.instance}, every map on its own scale; {comparison.source.record.name}"
+        name = f"strip_{chosen.split.replace(':', '_')}_{one.instance:05d}"
+        runs.log_picture(run, pixels(strip(one, image, data.classes, title)), f"figures/{name}.png")
