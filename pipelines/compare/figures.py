@@ -35,7 +35,7 @@ def faithfulness(rows: Rows, title: str) -> Figure:
         axis.set_xlabel(f"n = {min(row['n'] for row in found)}", fontsize=7)
     axes[0].set_yticks(range(len(methods)), methods, fontsize=8)
     axes[0].invert_yaxis()
-    _title(figure, f"{title}\nblue: better than random beyond noise (99 %, paired); red: not; grey: references")
+    headed(figure, f"{title}\nblue: better than random beyond noise (99 %, paired); red: not; grey: references")
     return figure
 
 
@@ -80,7 +80,7 @@ def road_curves(rows: Rows, title: str, *, predicted: bool) -> Figure:
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("share with the target on top")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=8)
-    _title(figure, title)
+    headed(figure, title)
     return figure
 
 
@@ -110,7 +110,7 @@ def agreement(rows: Rows, title: str) -> Figure:
             values[a, b] = values[b, a] = np.nan if row[key] is None else row[key]
         _matrix(axis, values, methods, least, colours)
         axis.set_title(name, fontsize=9, loc="left")
-    _title(figure, f"{title}, n = {min(row['n'] for row in pairs)}")
+    headed(figure, f"{title}, n = {min(row['n'] for row in pairs)}")
     return figure
 
 
@@ -124,27 +124,6 @@ def _matrix(axis: Axes, values: np.ndarray, methods: list[str], least: float, co
     axis.set_yticks(range(len(methods)), [short(name, 20) for name in methods], fontsize=8)
 
 
-def drift(rows: Rows, title: str) -> Figure:
-    """When explanations settle: likeness with the last epoch's map, and the share settled, by epoch and method."""
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for number, method in enumerate(sorted({row["method"] for row in rows})):
-        own = [row for row in rows if row["method"] == method]
-        epochs = [row["epoch"] for row in own]
-        style = {"marker": "o", "ms": 3, "color": f"C{number}"}
-        left.plot(epochs, [row["to_last"] for row in own], label=f"{method} (n = {own[0]['n']})", **style)
-        right.plot(epochs, [row["share_settled"] for row in own], label="its explanation", **style)
-        right.plot(epochs, [row["share_prediction_settled"] for row in own], ls="--", label="the prediction", **style)
-    left.set(ylabel="Spearman with the last map (8x8, |map|)", xlabel="epoch (0: untrained)", ylim=(-0.1, 1.03))
-    right.set(ylabel="share settled from here on", xlabel="epoch (0: untrained)", ylim=(0, 1.03))
-    for axis in (left, right):
-        axis.xaxis.get_major_locator().set_params(integer=True)
-        axis.grid(alpha=0.3)
-    left.legend(fontsize=7)
-    right.legend(*(part[:2] for part in right.get_legend_handles_labels()), fontsize=7)
-    _title(figure, title)
-    return figure
-
-
-def _title(figure: Figure, title: str) -> None:
+def headed(figure: Figure, title: str) -> None:
+    """Put a title over the figure."""
     figure.suptitle(title, fontsize=9, x=0.01, ha="left", parse_math=False)

@@ -98,7 +98,7 @@ def _read(connection: duckdb.DuckDBPyConnection, place: dict, instance: int) -> 
 def strip(found: Strip, image: np.ndarray, classes: tuple[str, ...], title: str) -> Figure:
     """Rows of heatmaps over the image [H, W, 3], 0..1; every map has its own scale, as logits grow in training."""
     epochs, methods = found.epochs, sorted(found.maps)
-    width, height = 1.05 * (len(epochs) + 1) + 1.5, 1.05 * len(methods) + 1.0
+    width, height = 1.05 * (len(epochs) + 1) + 1.5, 1.05 * len(methods) + 0.75
     figure = Figure(figsize=(width, height))
     figure.text(0.1 / width, 1 - 0.2 / height, title, fontsize=9, va="center", parse_math=False)
     for down, method in enumerate(methods):

@@ -1,7 +1,7 @@
 """What a comparison found, as metrics, figures and one table in MLflow; from SQL alone."""
 
 import queries
-from pipelines.compare import figures
+from pipelines.compare import figures, history
 from pipelines.compare.comparison import Comparison
 from pipelines.compare.strips import read_strips, strip
 from pipelines.figures import pixels
@@ -58,7 +58,10 @@ def _log_figures(comparison: Comparison, run: runs.Run, rows: list[dict]) -> Non
         ),
     }
     if moving := ask(comparison, run, "explanation_drift", shown):
-        drawn["drift"] = figures.drift(moving, title)
+        drawn["drift"] = history.drift(moving, title)
+    found = ask(comparison, run, "concepts_by_epoch")
+    if len({row["epoch"] for row in found}) > 1:
+        drawn["concepts"] = history.concepts(found, comparison.source.record.name)
     for name, figure in drawn.items():
         runs.log_picture(run, pixels(figure), f"figures/{name}.png")
 
