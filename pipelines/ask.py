@@ -8,11 +8,14 @@ import duckdb
 import queries
 from pipelines.answers import FORMATS
 from pipelines.settings import Parser, RebuildSettings, SqlSettings
-from tracking.catalogue import resolve
+from tracking.catalogue import TRAINED, resolve
 from tracking.errors import InputError
 from tracking.home import Home
 from tracking.index import rebuild as rebuild_index
 from tracking.reading import connect
+
+# parameters that mean a run, and the kinds of run they take
+RUNS = {"run_id": TRAINED, "other_run_id": TRAINED, "compare_run": ("compare",)}
 
 
 def ask(flags: argparse.Namespace, rest: list[str], home: Home) -> str:
@@ -27,9 +30,9 @@ def ask(flags: argparse.Namespace, rest: list[str], home: Home) -> str:
     try:
         known = queries.header(flags.question)
         values = _parameters(flags.question, known, rest)
-        for name in ("run_id", "other_run_id"):
+        for name, kinds in RUNS.items():
             if name in known.params and values.get(name) is not None:
-                values[name] = resolve(home, values[name]).run_id
+                values[name] = resolve(home, values[name], kinds).run_id
         with connect(home) as connection:
             answer = queries.run(connection, flags.question, values)
     except ValueError as error:

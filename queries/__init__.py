@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,6 +95,8 @@ def run(connection: DuckDBPyConnection, name: str, values: dict[str, str | None]
     settings = _fill(name, values)
     for key in set(re.findall(r"\$(\w+)::integer", text(name))):
         settings[key] = _whole_number(key, settings[key])
+    for key in set(re.findall(r"\$(\w+)::double", text(name))):
+        settings[key] = _number(key, settings[key])
     if settings.get("classes") is not None:
         settings["classes"] = _class_ids(connection, settings["run_id"], settings["classes"])
     result = connection.execute(text(name), settings)
@@ -118,6 +121,17 @@ def _whole_number(key: str, value: str | int | None) -> int | None:
     if not re.fullmatch(r"\d+", str(value).strip(), re.ASCII) or int(value) > LARGEST:
         raise ValueError(f"{key} must be a whole number from 0 to {LARGEST}, not {value!r}")
     return int(value)
+
+
+def _number(key: str, value: str | float | None) -> float | None:
+    """The value of a parameter that is a similarity or a share."""
+    try:
+        found = None if value is None else float(value)
+    except ValueError:
+        found = math.nan
+    if found is not None and not math.isfinite(found):
+        raise ValueError(f"{key} must be a number such as 0.8, not {value!r}")
+    return found
 
 
 def _class_ids(connection: DuckDBPyConnection, run_id: str, wanted: str) -> str:

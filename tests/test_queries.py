@@ -257,6 +257,12 @@ def test_wrong_values_are_told_in_one_line(tiny, values, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("value", ["high", "nan", "inf", ""])
+def test_shares_are_numbers(tiny, value):
+    with pytest.raises(ValueError, match=f"^settled must be a number such as 0.8, not '{value}'"):
+        queries.run(tiny, "explanation_drift", {"run_id": "tiny", "settled": value})
+
+
 def test_limits_are_whole_numbers_too(tiny):
     with pytest.raises(ValueError, match="limit must be a whole number"):
         queries.run(tiny, "turbulent_epochs", {"run_id": "tiny", "limit": "-1"})

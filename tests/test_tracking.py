@@ -72,6 +72,15 @@ def test_live_view_and_maps(study: Home) -> None:
         assert sorted(rows.fetchall()) == [(0, 20, 64, 8), (1, 20, 64, 8), (3, 20, 64, 8)]
 
 
+def test_the_index_alone_has_the_maps_too(study: Home) -> None:
+    """They came after its first units, when the view was still empty."""
+    with connect(study) as connection:
+        [(count,)] = connection.execute("select count(*) from maps").fetchall()
+    with duckdb.connect(str(study.database), read_only=True) as connection:
+        assert connection.execute("select count(*) from maps").fetchall() == [(count,)]
+    assert count > 0
+
+
 def test_a_home_without_maps_has_an_empty_view_of_them(home: Home, study: Home) -> None:
     start(home)
     with connect(home) as nothing, connect(study) as something:

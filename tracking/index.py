@@ -45,7 +45,7 @@ def ingest(home: Home, run_ids: list[str] | None = None, wait: float = 0.5) -> b
                 if (run_id, commit.unit) not in known:
                     _ingest_unit(connection, home, commit)
         for name, select in views(home).items():
-            connection.execute(f"create view if not exists {name} as {select}")
+            connection.execute(f"create or replace view {name} as {select}")
     return True
 
 
