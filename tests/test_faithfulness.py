@@ -466,6 +466,12 @@ def test_an_object_of_another_colour_is_found_also_at_an_edge(mask: Tensor, colo
     assert (found & mask).sum() / (found | mask).sum() > 0.75
 
 
+def test_holes_of_an_object_belong_to_it() -> None:
+    whole, hole = disc(32, 15, 15, 11), disc(32, 15, 15, 4)
+    found = object_like(on_ground(whole & ~hole, (0.9, 0.2, 0.5))[None])[0]
+    assert found[hole].all()
+
+
 def test_where_nothing_stands_out_there_is_no_region() -> None:
     even, noise = torch.full((2, 3, 32, 32), 0.3), torch.rand(2, 3, 32, 32, generator=random())
     assert not object_like(even).any()
@@ -501,6 +507,26 @@ def test_measures_have_their_names_and_ranges() -> None:
     assert all(((values >= 0) & (values <= 1)).all() for name, values in found.items() if name != "road_gap")
     lerf, morf = (sum(found[f"road_{order}_{share}"] for share in (10, 30, 50, 70)) / 4 for order in ("lerf", "morf"))
     assert torch.allclose(found["road_gap"], lerf - morf)
+
+
+def test_the_true_map_has_the_largest_gap_and_its_opposite_the_smallest() -> None:
+    inputs = torch.full((1, 1, 8, 8), 0.2)
+    inputs[..., 3, 1] = 0.9
+    true = inputs.squeeze(1)
+    for values, gap in ((true, 1), (-true, -1)):
+        assert measure(Watching(3, 1), inputs, torch.tensor([1]), values)["road_gap"].tolist() == [gap]
+
+
+def test_noise_follows_the_instance_and_not_its_place_in_the_batch() -> None:
+    inputs, targets = torch.full((60, 1, 4, 4), 0.5), torch.ones(60, dtype=torch.long)
+    order = torch.arange(16).expand(60, -1)  # imputes pixel 0, of which nothing but the noise decides
+    most, _ = road(Watching(0, 0), inputs, targets, order, Given(torch.arange(60)))
+    assert 0.3 < most.float().mean() < 0.7
+    back, _ = road(Watching(0, 0), inputs, targets, order, Given(torch.arange(60).flip(0)))
+    assert torch.equal(back.flip(0), most)
+    values = torch.linspace(1, 0, 16).view(4, 4).expand(60, -1, -1)
+    found = measure(Watching(0, 0), inputs, targets, values, Given(torch.arange(60).flip(0)))
+    assert torch.equal(found["road_morf_50"], back[:, 2].float())
 
 
 def test_measures_do_not_depend_on_their_batch() -> None:

@@ -18,7 +18,8 @@ SHARES = (0.1, 0.3, 0.5, 0.7)
 NOISE = 0.01  # deviation of what is added to imputed pixels, as in the authors' code
 CLOSE = 1e-6  # residual at which an image is solved, in units of brightness; far under the noise
 MOST = 5000  # iterations; 32 x 32 pixels take up to 80, 224 x 224 some hundred
-TOGETHER = PASS // 8  # images solved side by side; larger groups fall out of a processor's cache
+GROUP = PASS // 8  # images whose imputed ones make a pass
+SOLVED = 4  # images solved side by side: small ones stay in a processor's cache, and do not wait for its other threads
 
 
 def road(
@@ -36,7 +37,7 @@ def road(
     pixels, places = order.shape[1], ranks(order)
     given = replace(given, seed=given.seed + 1)  # other randomness than that of a map made of noise
     kept = []
-    for rows in torch.arange(len(images)).split(TOGETHER):
+    for rows in torch.arange(len(images)).split(GROUP):
         randoms = [given.random(row) for row in rows.tolist()]
         columns = []
         for share in shares:
@@ -63,16 +64,17 @@ def imputed(images: Tensor, removed: Tensor) -> Tensor:
     across a corner; at the image's edges of those there are. Every mask must leave a pixel.
     """
     gone = removed[:, :, None].to(images)  # [N, M, 1, H, W]
-    stays = images[:, None] * (1 - gone)
-    mean = stays.sum((3, 4), keepdim=True) / (1 - gone).sum((3, 4), keepdim=True)
-    return _solved(stays + mean * gone, gone)
+    pairs = zip(images.split(SOLVED), gone.split(SOLVED), strict=True)
+    return torch.cat([_solved(*pair) for pair in pairs])
 
 
-def _solved(found: Tensor, gone: Tensor) -> Tensor:
-    """From a first guess, by conjugate gradients: the equations of the removed pixels are symmetric and definite.
+def _solved(images: Tensor, gone: Tensor) -> Tensor:
+    """By conjugate gradients, from the mean of what stays: the equations are symmetric and positive definite.
 
     Each channel stops for itself, so that its result does not depend on what is solved beside it.
     """
+    stays = images[:, None] * (1 - gone)
+    found = stays + gone * stays.sum((3, 4), keepdim=True) / (1 - gone).sum((3, 4), keepdim=True)
     around = _summed(torch.ones_like(gone))  # sum of weights, less at edges
     left = gone * (_summed(found) - around * found)
     step, size = left, left.square().sum((3, 4), keepdim=True)
@@ -89,7 +91,7 @@ def _solved(found: Tensor, gone: Tensor) -> Tensor:
 
 
 def _summed(values: Tensor) -> Tensor:
-    """Weighted sum of the pixels around each of [..., H, W], 1/6 beside it, 1/12 across a corner, none beyond the edges.
+    """Weighted sum of the pixels around each of [..., H, W], 1/6 beside, 1/12 across a corner, none beyond the edges.
 
     A third of the pixel itself makes it two sums by [1, 2, 1]; it is on both sides of the equations.
     """
