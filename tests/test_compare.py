@@ -98,6 +98,22 @@ def test_maps_made_again_are_the_maps_there_are(home: Home) -> None:
         torch.testing.assert_close(made, opened.maps(unit, images, targets), rtol=1e-4, atol=1e-5)
 
 
+def test_pointing_is_measured_where_the_truth_is_known(home: Home) -> None:
+    with connect(home) as connection:
+        opened = comparison.open_comparison(COMPARE, home, choose(connection, resolve(home, "latest").run_id, COMPARE))
+    unit, maps = comparison.Unit("some", "edge", np.array([1, 4]), randomized=False), torch.rand(2, 8, 8)
+    assert measured._pointing(opened, unit, maps) == {}
+    boxes = torch.tensor([[0, 0, 8, 8], [8, 8, 0, 0]])  # everywhere and nowhere
+    data = opened.source.data
+    split = replace(data.splits["test"], truth=boxes.expand(len(data.splits["test"].labels), 2, 4))
+    known = replace(opened, source=replace(opened.source, data=replace(data, splits=data.splits | {"test": split})))
+    found = measured._pointing(known, unit, maps)
+    assert {name: values.tolist() for name, values in found.items()} == {
+        "points_at_glyph": [1, 1],
+        "points_at_decoy": [0, 0],
+    }
+
+
 def test_the_newest_map_of_an_instance_counts(own: Home) -> None:
     explain(ExplainSettings(method=("saliency", "grad_cam"), instances="3,4,5"), own)
     old, new = (

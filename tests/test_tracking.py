@@ -72,6 +72,14 @@ def test_live_view_and_maps(study: Home) -> None:
         assert sorted(rows.fetchall()) == [(0, 20, 64, 8), (1, 20, 64, 8), (3, 20, 64, 8)]
 
 
+def test_one_process_may_ask_twice_at_once(study: Home) -> None:
+    with connect(study) as first, connect(study) as second:
+        assert everything(first, "runs") == everything(second, "runs")
+        for connection in (first, second):
+            with pytest.raises(duckdb.Error, match=r"disabled|locked"):
+                connection.execute("select * from read_text('/etc/hostname')")
+
+
 def test_the_index_alone_has_the_maps_too(study: Home) -> None:
     """They came after its first units, when the view was still empty."""
     with connect(study) as connection:

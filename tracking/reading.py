@@ -18,9 +18,11 @@ def connect(home: Home) -> duckdb.DuckDBPyConnection:
     connection = _open_index(home) or _open_files(home)
     for name, select in views(home).items():
         connection.execute(f"create or replace temporary view {name} as {select}")
-    connection.execute(f"set allowed_directories = ['{quoted(home.artifacts)}/']")
-    connection.execute("set enable_external_access = false")
-    connection.execute("set lock_configuration = true")
+    [(locked,)] = connection.execute("select current_setting('lock_configuration')").fetchall()
+    if not locked:  # connections of one process to one file share their settings
+        connection.execute(f"set allowed_directories = ['{quoted(home.artifacts)}/']")
+        connection.execute("set enable_external_access = false")
+        connection.execute("set lock_configuration = true")
     return connection
 
 
