@@ -104,7 +104,7 @@ class CompareSettings(Checked):
     epoch: int | None = setting(None, "epoch compared, default the one that most methods explained", least=0)
     split: str = setting("test", "split of the instances")
     target: str = setting("predicted", "kind of target whose maps are compared", choices=("predicted", "label"))
-    randomized: int = setting(64, "instances explained again with randomized weights; 0 leaves that out",
+    randomized: int = setting(32, "instances explained again with randomized weights; 0 leaves that out",
                               least=0, most=1_000_000)  # fmt: skip
     seed: int = setting(0, "all randomness derives from it and the instance ID", least=0, most=2**32 - 1)
     data: str | None = setting(None, "where the data set lies now, default where it lay in training")

@@ -32,11 +32,16 @@ def faithfulness(rows: Rows, title: str) -> Figure:
     for axis, (metric, found) in zip(axes, panels.items(), strict=True):
         _panel(axis, found, methods)
         axis.set_title(SHOWN[metric], fontsize=8, loc="left")
-        axis.set_xlabel(f"n = {min(row['n'] for row in found)}", fontsize=7)
+        axis.set_xlabel(f"n = {_range([row['n'] for row in found])}", fontsize=7)
     axes[0].set_yticks(range(len(methods)), methods, fontsize=8)
     axes[0].invert_yaxis()
     headed(figure, f"{title}\nblue: better than random beyond noise (99 %, paired); red: not; grey: references")
     return figure
+
+
+def _range(counts: list[int]) -> str:
+    """One number, or the least and the most: a map that is the same everywhere has no rank correlation."""
+    return " to ".join(str(count) for count in sorted({min(counts), max(counts)}))
 
 
 def _methods(rows: Rows) -> list[str]:
@@ -102,7 +107,7 @@ def agreement(rows: Rows, title: str) -> Figure:
     every = {row[end] for row in pairs for end in ("method_a", "method_b")}
     methods = sorted(every, key=lambda method: (method in REFERENCES, method))
     side = 0.48 * len(methods) + 1.6
-    figure = Figure(figsize=(2 * side + 1.2, side + 0.9), layout="constrained")
+    figure = Figure(figsize=(2 * side + 1.2, side + 1.3), layout="constrained")
     for axis, (key, (name, least, colours)) in zip(figure.subplots(1, 2), AGREEMENT.items(), strict=True):
         values = np.full((len(methods), len(methods)), np.nan)
         for row in pairs:
@@ -118,7 +123,7 @@ def _matrix(axis: Axes, values: np.ndarray, methods: list[str], least: float, co
     axis.imshow(values, cmap=colours, vmin=least, vmax=1)
     for row, column in np.argwhere(~np.isnan(values)):
         value = values[row, column]
-        axis.text(column, row, f"{value:.2f}".replace("0.", "."), ha="center", va="center", fontsize=7,
+        axis.text(column, row, f"{round(value, 2) + 0.0:.2f}".replace("0.", "."), ha="center", va="center", fontsize=7,
                   color="white" if abs(value) > 0.6 else "black")  # fmt: skip
     axis.set_xticks(range(len(methods)), [short(name, 20) for name in methods], rotation=90, fontsize=8)
     axis.set_yticks(range(len(methods)), [short(name, 20) for name in methods], fontsize=8)
