@@ -1,47 +1,61 @@
 """The whole study in one go, and a summary of what to look at next."""
 
 import queries
+from pipelines.compare import compare
 from pipelines.explain import explain
 from pipelines.flow import flow
-from pipelines.settings import ExplainSettings, FlowSettings, RunSettings
+from pipelines.report import report
+from pipelines.settings import CompareSettings, ExplainSettings, FlowSettings, ReportSettings, RunSettings
 from pipelines.train import train
 from tracking.home import Home, find_home
 from tracking.reading import connect
 from xai import CONCEPT_METHODS, METHODS
 
-SHOWN = 16  # test instances with a map from every method
+SHOWN = 32  # test instances with a map from every method
+WATCHED = ("saliency", "grad_cam")  # cheap methods that explain every epoch
 HELD_OUT = 300  # test instances, or as many as there are, on which concepts are judged
+RANDOMIZED = 8  # instances explained again with randomized weights, which costs as much as explaining five times
 
 
 def run(settings: RunSettings, home: Home) -> str:
-    """Train, explain the last checkpoint with every method, make the InstanceFlow page, and summarise."""
+    """Train, explain with every method, compare the methods, make both pages, and summarise."""
     trained = train(settings, home)
-    explained = []
-    for methods, count in ((tuple(METHODS), SHOWN), (CONCEPT_METHODS, HELD_OUT)):
-        chosen = ExplainSettings(run=trained, method=methods, where=f"instance_id < {count}")
-        explained += explain(chosen, home, leave_out=True)
-    page = flow(FlowSettings(run=trained, data=settings.data), home)
-    return _summary(home, trained, explained, page)
+    explained = _explain(trained, settings.epochs, home)
+    compared = compare(CompareSettings(run=trained, randomized=RANDOMIZED), home)
+    report_page = report(ReportSettings(run=trained, data=settings.data), home)
+    flow_page = flow(FlowSettings(run=trained, data=settings.data), home)
+    return _summary(home, trained, [*explained, compared], [report_page, flow_page])
 
 
-def _summary(home: Home, trained: str, explained: list[str], page: str) -> str:
+def _explain(trained: str, epochs: int, home: Home) -> list[str]:
+    """Run IDs of all explainer runs; methods that cannot be right for the model are named and left out."""
+    others = tuple(method for method in METHODS if method not in WATCHED)
+    jobs = ((WATCHED, "all", SHOWN), (others, "last", SHOWN), (CONCEPT_METHODS, f"1,{epochs}", HELD_OUT))
+    done = []
+    for methods, chosen, count in jobs:
+        shown = ExplainSettings(run=trained, method=methods, epochs=chosen, where=f"instance_id < {count}")
+        done += explain(shown, home, leave_out=True)
+    return done
+
+
+def _summary(home: Home, trained: str, others: list[str], pages: list[str]) -> str:
     with connect(home) as connection:
         accuracies = queries.run(connection, "accuracy_by_epoch", {"run_id": trained})
         pairs = queries.run(connection, "confused_pairs", {"run_id": trained, "limit": "3"})
-        names = dict(connection.execute("select run_id, name from runs").fetchall())
+        names = dict(connection.execute("select run_id, kind || ' run ' || name from runs").fetchall())
     flag = "" if home == find_home() else f" --home {home.path}"
     return "\n".join(
         [
-            f"training run   {trained}  ({names[trained]})",
-            *(f"explainer run  {run_id}  ({names[run_id]})" for run_id in explained),
-            f"accuracy       {_accuracy(accuracies)}",
-            *(f"confused       {line}" for line in _confused(pairs)),
+            *(f"{run_id}  {names[run_id]}" for run_id in (trained, *others)),
+            f"accuracy  {_accuracy(accuracies)}",
+            *(f"confused  {line}" for line in _confused(pairs)),
             "",
-            f"look   {page}",
-            f"       study ui{flag}",
-            f"ask    study ask{flag}",
-            f"       study ask hard_classes{flag}",
-            f'       study explain latest --epochs all --where "predicted <> label"{flag}',
+            f"read  {pages[0]}",
+            f"look  {pages[1]}",
+            f"      study ui{flag}",
+            f"ask   study ask{flag}",
+            f"      study ask faithfulness_by_method{flag}",
+            f'      study explain latest --epochs all --where "predicted <> label"{flag}',
         ]
     )
 

@@ -33,8 +33,10 @@ MAPS = """
         maps.width,
         maps.map
     from maps
+    join runs on runs.run_id = maps.run_id
     where
         maps.source_run_id = $run_id
+        and runs.kind = 'explain'  -- a comparing run's references explain nothing
         and (maps.split = $split or maps.split like 'extra:%')
     order by
         maps.split,
@@ -108,8 +110,6 @@ def _shrunk(image: Image.Image, side: int) -> Image.Image:
 def add_maps(packed: Packed, record: Record, connection: DuckDBPyConnection) -> dict:
     """Heatmaps of the page's instances, each scaled by its own largest value; their rows and size."""
     nothing = {"instances": [], "rows": [], "kinds": [], "height": 0, "width": 0}
-    if not connection.execute("select 1 from duckdb_views() where view_name = 'maps'").fetchall():
-        return nothing
     given = {"run_id": record.run.run_id, "split": record.home}
     (count,) = connection.execute(f"select count(*) from ({MAPS})", given).fetchone()
     if count > MOST_MAPS:
