@@ -1,0 +1,88 @@
+"""One page that answers the research questions on a training run, from all that is remembered of it."""
+
+import shlex
+from pathlib import Path
+
+from duckdb import DuckDBPyConnection
+
+from pipelines.answers import as_csv
+from pipelines.child import start_child, worked_on
+from pipelines.report.accuracy import accuracy, classes
+from pipelines.report.appendix import appendix
+from pipelines.report.attention import attention
+from pipelines.report.calibration import calibration
+from pipelines.report.cards import techniques
+from pipelines.report.evidence import Evidence, answers, details
+from pipelines.report.html import html, joined
+from pipelines.report.learned import learned
+from pipelines.report.model import data, model, training
+from pipelines.report.next_steps import next_steps, to_check
+from pipelines.report.page import page
+from pipelines.report.struggles import struggles
+from pipelines.report.subject import Section, Subject, make_subject
+from pipelines.settings import ReportSettings
+from tracking import catalogue, runs
+from tracking.catalogue import RunRecord
+from tracking.files import write_text
+from tracking.home import Home
+from tracking.reading import connect
+
+CHECK = "instances_to_check.csv"
+
+
+def report(settings: ReportSettings, home: Home) -> str:
+    """Make the page and log it to the training run and to a run of its own; returns its path."""
+    source = catalogue.resolve(home, settings.run)
+    with runs.staging() as folder:
+        with connect(home) as connection:  # closed before the index is written to
+            files = write_report(folder, settings, home, source, connection)
+        _commit(settings, home, source, files)
+    return str(home.run_folder(source.run_id) / files[0].name)
+
+
+def write_report(
+    folder: Path, settings: ReportSettings, home: Home, source: RunRecord, connection: DuckDBPyConnection
+) -> tuple[Path, Path]:
+    """The page and the list of images to check, in `folder`. Raises InputError where there is nothing to report on."""
+    subject = make_subject(settings, home, source, Evidence(connection, source.run_id))
+    text = page(subject, sections(subject))
+    found = to_check(subject)
+    columns = ["split", "instance_id", "reason"]
+    listed = as_csv(columns, [tuple(row[column] for column in columns) for row in found.rows])
+    name = "report.html" if settings.split == "test" else f"report_{settings.split.replace(':', '_')}.html"
+    return write_text(folder / name, text), write_text(folder / CHECK, listed + "\n")
+
+
+def sections(subject: Subject) -> list[Section]:
+    """All sections in their order, the queries used last."""
+    made = [
+        _model(subject),
+        attention(subject),
+        learned(subject),
+        struggles(subject),
+        techniques(subject),
+        next_steps(subject),
+    ]
+    return [*made, appendix(subject.evidence, shlex.quote(str(subject.home.path)))]
+
+
+def _model(subject: Subject) -> Section:
+    """Section 1."""
+    right, curve = accuracy(subject)
+    spread, by_class = classes(subject)
+    sure, diagram = calibration(subject)
+    body = joined([
+        html("<h3>The model</h3>{}", model(subject)), html("<h3>The data</h3>{}", data(subject)),
+        html("<h3>How it was trained</h3>{}{}{}", training(subject), details(right), curve),
+        html("<h3>By class</h3>{}{}", details(spread), by_class), diagram,
+    ])  # fmt: skip
+    head = answers([*right, *spread, *sure])
+    return Section("model", "The model, its data, and how good it is", head, body, "How good it is.")
+
+
+def _commit(settings: ReportSettings, home: Home, source: RunRecord, files: tuple[Path, Path]) -> None:
+    note = f"Report on `{source.name}` (run `{source.run_id}`), split {settings.split}: `{files[0].name}`, `{CHECK}`."
+    run = start_child(home, "report", f"report-{source.name}", settings, source, {"study.split": settings.split}, note)
+    with worked_on(run):
+        runs.commit(run, "report", {file.name: file for file in files}, {}, None)
+        runs.log_file(runs.open_run(home, source), files[0], files[0].name)
