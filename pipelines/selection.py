@@ -1,5 +1,7 @@
 """Which epochs and which instances an explainer job looks at."""
 
+import hashlib
+
 import duckdb
 import numpy as np
 
@@ -43,7 +45,17 @@ def choose_instances(
         return _where(settings, connection, run_id, epoch)
     if settings.count is not None and settings.count > count:
         raise InputError(f"--count {settings.count}: split {settings.split} has {count} instances")
-    return np.arange(min(settings.count or DEFAULT_COUNT, count))
+    return sample(min(settings.count or DEFAULT_COUNT, count), count)
+
+
+def sample(wanted: int, count: int) -> np.ndarray:
+    """So many of a split's `count` instances, ascending, each class with about its share.
+
+    The images of a folder come class by class, so the first ones would be of one class. The order they are drawn in is
+    always the same, so that a larger sample holds every smaller one.
+    """
+    drawn = sorted(range(count), key=lambda instance: hashlib.sha256(b"%d" % instance).digest())
+    return np.array(sorted(drawn[:wanted]))
 
 
 def numbers(text: str, flag: str) -> list[int]:

@@ -80,7 +80,9 @@ class ExplainSettings(Checked):
     epochs: str = setting("last", "last, best (highest val accuracy), all, or a list such as 0,5,10")
     split: str = setting("test", "train, val, test or extra:NAME; for train, --where sees train_seen")
     instances: str | None = setting(None, "instance IDs, such as 0,7,42")
-    count: int | None = setting(None, "the first so many instances; without any selection, 64", least=1)
+    count: int | None = setting(
+        None, "so many instances, a sample that larger ones hold too; without any selection, 64", least=1
+    )
     where: str | None = setting(None, 'SQL condition on predictions, such as "label = 3 and predicted = 5"')
     target: tuple[str, ...] = setting(
         (), "classes whose score is explained: predicted, label, class names or IDs; default by method"

@@ -31,9 +31,12 @@ def _explain(trained: str, epochs: int, home: Home) -> list[str]:
     """Run IDs of all explainer runs; methods that cannot be right for the model are named and left out."""
     others = tuple(method for method in METHODS if method not in WATCHED)
     jobs = ((WATCHED, "all", SHOWN), (others, "last", SHOWN), (CONCEPT_METHODS, f"1,{epochs}", HELD_OUT))
+    with connect(home) as connection:
+        sql = "select count(*) from instances where run_id = ? and split = 'test'"
+        [(there,)] = connection.execute(sql, [trained]).fetchall()
     done = []
     for methods, chosen, count in jobs:
-        shown = ExplainSettings(run=trained, method=methods, epochs=chosen, where=f"instance_id < {count}")
+        shown = ExplainSettings(run=trained, method=methods, epochs=chosen, count=min(count, there))
         done += explain(shown, home, leave_out=True)
     return done
 
@@ -42,22 +45,14 @@ def _summary(home: Home, trained: str, others: list[str], pages: list[str]) -> s
     with connect(home) as connection:
         accuracies = queries.run(connection, "accuracy_by_epoch", {"run_id": trained})
         pairs = queries.run(connection, "confused_pairs", {"run_id": trained, "limit": "3"})
-        names = dict(connection.execute("select run_id, kind || ' run ' || name from runs").fetchall())
+        known = {run_id: rest for run_id, *rest in connection.execute("select run_id, kind, name from runs").fetchall()}
     flag = "" if home == find_home() else f" --home {home.path}"
-    return "\n".join(
-        [
-            *(f"{run_id}  {names[run_id]}" for run_id in (trained, *others)),
-            f"accuracy  {_accuracy(accuracies)}",
-            *(f"confused  {line}" for line in _confused(pairs)),
-            "",
-            f"read  {pages[0]}",
-            f"look  {pages[1]}",
-            f"      study ui{flag}",
-            f"ask   study ask{flag}",
-            f"      study ask faithfulness_by_method{flag}",
-            f'      study explain latest --epochs all --where "predicted <> label"{flag}',
-        ]
-    )
+    lines = [(f"{kind} run", f"{run_id}  ({name})") for run_id in (trained, *others) for kind, name in [known[run_id]]]
+    lines += [("accuracy", _accuracy(accuracies)), *(("confused", line) for line in _confused(pairs)), ("", "")]
+    lines += [("read", pages[0]), ("look", pages[1]), ("", f"study ui{flag}"), ("ask", f"study ask{flag}")]
+    lines += [("", f"study ask faithfulness_by_method{flag}")]
+    lines += [("", f'study explain latest --epochs all --where "predicted <> label"{flag}')]
+    return "\n".join(f"{name:13}{text}".rstrip() for name, text in lines)
 
 
 def _accuracy(answer: queries.Answer) -> str:

@@ -180,8 +180,10 @@ def test_the_whole_study_leaves_out_and_names_what_does_not_fit(home: Home, caps
     model = ("--model", "test_explain:without_places", "--size", "8", "--epochs", "1", "--threads", "1")
     code, out, err = study_command(capsys, "run", *model, "--home", home.path)
     assert code == 0
-    assert out.count("explainer run") == len(METHODS) - 1
+    assert out.count("explain run") == len(METHODS) - 1
+    assert out.count("compare run") == 1
     assert all(f"({name}-digits-without_places-0)" in out for name in METHODS if name != "grad_cam")
     assert "grad_cam is left out: the model has no layer" in err
     assert "ice is left out" in err
-    assert "accuracy       test " in out
+    assert "accuracy     test " in out
+    assert "report.html" in out

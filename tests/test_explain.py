@@ -16,7 +16,7 @@ from pipelines.model import build_model
 from pipelines.predictions import to_model
 from pipelines.recorded import checkpoint
 from pipelines.resume import resume
-from pipelines.selection import choose_epochs
+from pipelines.selection import choose_epochs, sample
 from pipelines.settings import ExplainSettings, ResumeSettings
 from pipelines.train import train
 from tracking import commits, runs
@@ -109,6 +109,15 @@ def test_targets(own: Home, target: str, kind: str, expected: str) -> None:
     found = rows(own, sql, run_id)
     assert [row[0] for row in found] == [1, 3, 400]
     assert all(row[1] == int(row[3]) and row[2] == kind for row in found)
+
+
+def test_a_sample_is_part_of_every_larger_one_and_of_every_class() -> None:
+    assert sample(7, 7).tolist() == list(range(7))
+    small, large = sample(50, 1000), sample(200, 1000)
+    assert len(small) == 50
+    assert set(small) < set(large)
+    halves = [int((large < 500).sum()), int((large >= 500).sum())]  # a folder of two classes, one after the other
+    assert min(halves) > 80
 
 
 def test_train_instances(own: Home) -> None:

@@ -25,9 +25,9 @@ from pipelines.report.concept_history import appearance_sentence
 from pipelines.report.dynamics import forgetting_sentence, last_step_sentence
 from pipelines.report.html import html, safe
 from pipelines.report.learned import fidelity_sentence, tcav_sentence
-from pipelines.report.regions import contrast_sentence, edge_sentence, region_sentence
+from pipelines.report.regions import contrast_sentence, edge_sentence, lead_sentence, region_sentence
 from pipelines.report.settling import settling_sentence
-from pipelines.report.struggles import pair_sentence, weak_sentence
+from pipelines.report.struggles import pair_sentence, shared_sentence, weak_sentence
 from pipelines.report.techniques import TECHNIQUES
 from pipelines.report.trust import best_sentence, random_sentence, randomization_sentence
 from pipelines.report.words import between, listed, percent, plural, value
@@ -439,3 +439,29 @@ def test_report_is_a_committed_run_and_a_file_of_the_training_run(home: Home, fu
 def test_a_split_without_labels_is_refused(home: Home) -> None:
     with pytest.raises(InputError, match=r"no predictions of labelled images of split 'extra:x'; .*: test, val"):
         report(ReportSettings(split="extra:x"), home)
+
+
+def shared(prevalence: dict[tuple[int, int], float]) -> str | None:
+    """The sentence on classes 0 and 1 for a prevalence by concept and class."""
+    rows = [{"concept_id": c, "class_id": k, "prevalence": share} for (c, k), share in prevalence.items()]
+    return shared_sentence({"class_a": 0, "class_b": 1, "name_a": "cat", "name_b": "dog"}, rows)
+
+
+def test_a_shared_concept_explains_a_mixed_up_pair() -> None:
+    both = {(0, 0): 0.1, (0, 1): 0.9, (0, 2): 0.0, (1, 0): 0.6, (1, 1): 0.8, (1, 2): 0.2}
+    assert shared(both).startswith("cat and dog share concept 1 (60.0\u00a0% and 80.0\u00a0%")
+    everywhere = both | {(1, 2): 0.5}
+    assert shared(everywhere) == "No concept is in half of the images of both cat and dog and seldom elsewhere."
+    assert shared({(0, 0): 1.0, (0, 2): 0.0}) is None  # no image of dog was scored
+
+
+def test_the_lead_names_the_least_and_the_most() -> None:
+    rows = [
+        {"method": "shap", "centre": 0.48, "object": 0.49},
+        {"method": "grad_cam", "centre": 0.33, "object": None},
+    ]
+    assert flat(lead_sentence(rows, 0.3)) == (
+        "Of the maps' magnitude lies 33.0 % (Grad-CAM) to 48.0 % (SHAP) on the middle quarter of the image, where an "
+        "even map has 25.0 %, and 49.0 % (SHAP) on the object-like region, where a random map has 30.0 %."
+    )
+    assert "object" not in lead_sentence(rows, None)

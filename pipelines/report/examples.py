@@ -6,6 +6,7 @@ import numpy as np
 
 from pipelines.report.evidence import Answer
 from pipelines.report.subject import Subject
+from pipelines.selection import sample
 from xai import METHODS
 
 EACH = 4  # right predictions shown, and wrong ones
@@ -74,7 +75,7 @@ class Explained:
     def same(self) -> str:
         """The flag that chooses the same images again."""
         ids = {row["instance_id"] for row in self.answer.rows}
-        if ids == set(range(len(ids))):
+        if ids == set(sample(len(ids), self.subject.n).tolist()):
             return f" --count {len(ids)}"
         made = (
             f"source_run_id = '{self.subject.run.run_id}' and split = '{self.subject.split}' and epoch = {self.epoch}"

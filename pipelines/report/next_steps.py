@@ -72,9 +72,10 @@ def _commands(subject: Subject, found: Answer) -> Html:
     if subject.imported or not found.rows:
         return Html("")
     ids = ",".join(str(row) for row in dict.fromkeys(row["instance_id"] for row in found.rows))
-    wrong = subject.explain(*METHODS, more=' --where "predicted <> label"')
+    wrong = any(row["accuracy"] < 1 for row in subject.ask("hard_classes", split=subject.split).rows)
+    every = subject.explain(*METHODS, more=' --where "predicted <> label"')
     return joined([
         html("<h3>To look closer</h3>"),
         hint("Explain these images:", subject.explain(*LOOK.split(), more=f" --instances {ids}")),
-        hint("Explain all that is wrong:", wrong),
+        hint("Explain all that is wrong:", every) if wrong else "",
     ])  # fmt: skip

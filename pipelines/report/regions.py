@@ -36,7 +36,8 @@ def regions(found: Answer) -> tuple[list[Said], Html]:
         return [], missing("All maps are zero everywhere, so they lie nowhere.")
     chance = reference(found.rows)
     sentences = [
-        *said(region_sentence(rows, "centre", EVEN["centre"], "an even map"), found, key=True),
+        *said(lead_sentence(rows, chance), found, key=True),
+        *said(region_sentence(rows, "centre", EVEN["centre"], "an even map"), found),
         *said(edge_sentence(rows, found.rows), found, key=True),
         *said(region_sentence(rows, "border", EVEN["border"], "an even map"), found),
         *said(region_sentence(rows, "object", chance, "a random map") if chance else None, found),
@@ -48,6 +49,21 @@ def regions(found: Answer) -> tuple[list[Said], Html]:
 def reference(rows: list[dict]) -> float | None:
     """Share of a random map that lies on the object-like region."""
     return next((row["object"] for row in rows if (row["method"], row["subset"]) == ("random", "all")), None)
+
+
+def lead_sentence(rows: list[dict], chance: float | None) -> str:
+    """How much of a map lies on centre and object, from the method with least to the one with most."""
+    parts = [f"{_spread(rows, 'centre')} on {PLACES['centre']}, where an even map has {percent(EVEN['centre'])}"]
+    if chance and any(row["object"] is not None for row in rows):
+        parts.append(f"{_spread(rows, 'object')} on {PLACES['object']}, where a random map has {percent(chance)}")
+    return f"Of the maps' magnitude lies {', and '.join(parts)}."
+
+
+def _spread(rows: list[dict], place: str) -> str:
+    known = sorted((row for row in rows if row[place] is not None), key=lambda row: row[place])
+    least, most = known[0], known[-1]
+    ends = [f"{percent(row[place])} ({called(row['method'])})" for row in (least, most)]
+    return ends[0] if least is most else " to ".join(ends)
 
 
 def region_sentence(rows: list[dict], place: str, even: float, like: str) -> str | None:

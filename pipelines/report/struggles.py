@@ -6,6 +6,7 @@ from pipelines.report.accuracy import images_of, named
 from pipelines.report.attention import explained_epoch
 from pipelines.report.dynamics import dynamics
 from pipelines.report.evidence import Answer, Said, answers, said
+from pipelines.report.found_concepts import find_concepts
 from pipelines.report.html import NOTHING, Html, html, joined, table
 from pipelines.report.regions import contrast_sentence
 from pipelines.report.subject import Section, Subject
@@ -14,6 +15,7 @@ from pipelines.report.words import NONE, number, of, percent, plural
 
 TITLE = "Where does the model struggle, and why?"
 PAIRS = 10  # confused pairs shown
+HALF = 0.5  # share of a class's images from which on a concept stands for it
 ENOUGH = 10  # mistakes from which on pairs of classes are worth a word
 
 
@@ -26,7 +28,7 @@ def struggles(subject: Subject) -> Section:
         *said(errors_sentence(hard.rows), hard, key=True),
         *said(weak_sentence(hard.rows), hard, key=True),
         *said(pair_sentence(pairs.rows), pairs, key=True),
-        *answers(over_time), *_looking(subject), *answers(doubtful),
+        *_shared(subject, pairs.rows), *answers(over_time), *_looking(subject), *answers(doubtful),
     ]  # fmt: skip
     body = joined([_hard(hard, images_of(subject.split)), _pairs(pairs), evidence, images])
     return Section("struggles", TITLE, head, body, "Where it struggles.")
@@ -63,12 +65,17 @@ def pair_sentence(rows: list[dict]) -> str | None:
     if not rows:
         return None
     first = rows[0]
-    wrong = round(first["n"] / first["share"])
+    wrong = mistakes(first)
     if wrong < ENOUGH:
         return f"{plural(wrong, 'mistake is', 'mistakes are')} too few to speak of pairs of classes."
     a, b = short(first["name_a"], 28), short(first["name_b"], 28)
     most = "Most" if len(rows) == 1 or rows[1]["n"] < first["n"] else "Among the most"
     return f"{most} mixed up are {a} and {b}, with {of(first['n'], wrong, 'mistakes')}: {lean(first, a, b)}."
+
+
+def mistakes(row: dict) -> int:
+    """All wrong predictions; a row of confused_pairs."""
+    return round(row["n"] / row["share"])
 
 
 def lean(row: dict, a: str, b: str) -> str:
@@ -77,6 +84,33 @@ def lean(row: dict, a: str, b: str) -> str:
     (often, one), (seldom, other) = ways
     clear = often - seldom > 2 * row["n"] ** 0.5
     return f"{one} {'more often ' if clear else ''}({often}) {'than' if clear else 'and'} {other} ({seldom})"
+
+
+def _shared(subject: Subject, pairs: list[dict]) -> list[Said]:
+    """What the concepts say of the pair mixed up most."""
+    if not pairs or mistakes(pairs[0]) < ENOUGH or (found := find_concepts(subject)) is None:
+        return []
+    return said(shared_sentence(pairs[0], found.by_class.rows), found.by_class, answer=True)
+
+
+def shared_sentence(pair: dict, rows: list[dict]) -> str | None:
+    """Whether a concept stands for both classes of a pair and few others; rows of concepts_by_class."""
+    shown: dict[int, dict[int, float]] = {}
+    for row in rows:
+        shown.setdefault(row["concept_id"], {})[row["class_id"]] = row["prevalence"]
+    ends = pair["class_a"], pair["class_b"]
+    if not all(end in next(iter(shown.values())) for end in ends):
+        return None
+    a, b = short(pair["name_a"], 28), short(pair["name_b"], 28)
+    for concept, by_class in shown.items():
+        least = min(by_class[end] for end in ends)
+        others = [share for number, share in by_class.items() if number not in ends]
+        if least >= HALF and max(others, default=0) < least / 2:
+            shares = f"{percent(by_class[ends[0]])} and {percent(by_class[ends[1]])}"
+            return (
+                f"{a} and {b} share concept {concept} ({shares} of their images show it), which cannot tell them apart."
+            )
+    return f"No concept is in half of the images of both {a} and {b} and seldom elsewhere."
 
 
 def _hard(found: Answer, images: str) -> Html:

@@ -51,9 +51,8 @@ class Subject:
 
     @property
     def some(self) -> str:
-        """The flag that chooses images to explain: all of few, some of many, spread as classes may come in turn."""
-        stride = self.n // ENOUGH
-        return f' --where "instance_id % {stride} = 0"' if stride > 1 else f" --count {self.n}"
+        """The flag that chooses images to explain: a sample where there are many."""
+        return f" --count {min(self.n, ENOUGH)}"
 
     def explain(self, *methods: str, more: str = "") -> str:
         """The command that explains the run with these methods."""

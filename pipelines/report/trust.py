@@ -152,7 +152,8 @@ def _table(found: Answer) -> Html:
     caption = html(
         "Faithfulness at epoch {}, {}, mean and 95 % interval. ✓ beats random maps, ✗ not shown to. Insertion and "
         "ROAD: higher is better; deletion: lower. Last columns: rank correlation with maps of random weights, of "
-        "magnitudes and with signs, and with those of the untrained network; low is better.{}",
+        "magnitudes and with signs, and with those of the untrained network; low is better. "
+        "Methods are told apart by paired 99 % intervals, not corrected for how many are compared.{}",
         first["epoch"], sized(max(row["n"] for row in found.rows)), found.mark,
     )  # fmt: skip
     return table(caption, ("method", *columns.values()), lines)
