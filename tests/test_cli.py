@@ -159,7 +159,7 @@ def test_wrong_input_gets_one_line(study: Home, trained, tmp_path: Path, capsys,
     assert sorted(study.artifacts.iterdir()) == before
 
 
-@pytest.mark.parametrize("command", ["ask runs", "sql {q}", "rebuild", "explain latest", "resume"])
+@pytest.mark.parametrize("command", ["ask runs", "sql {q}", "rebuild", "explain latest", "compare", "report", "resume"])
 def test_no_study_yet(tmp_path: Path, capsys, command: str) -> None:
     words = [word.format(q="from runs") for word in command.split()]
     code, out, err = study_command(capsys, *words, "--home", str(tmp_path / "none"))

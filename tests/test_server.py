@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 from conftest import TINY, free_port, wait_until_it_answers
+from mlflow import MlflowClient
 
 from pipelines.ask import rebuild
+from pipelines.compare import compare
 from pipelines.explain import explain
-from pipelines.settings import ExplainSettings, RebuildSettings
+from pipelines.report import report
+from pipelines.settings import CompareSettings, ExplainSettings, RebuildSettings, ReportSettings
 from pipelines.train import replace, train
 from tracking.home import find_home
 from tracking.reading import connect
@@ -48,6 +51,11 @@ def test_a_second_home_fetches_the_whole_study(server: str, tmp_path: Path, monk
     with connect(second) as connection:
         sql = "select count(*) from attributions where run_id = ?"
         assert connection.execute(sql, [explained]).fetchone() == (4,)
+    compare(CompareSettings(run=run_id, randomized=0), second)
+    page = Path(report(ReportSettings(run=run_id), second))
+    logged = MlflowClient(server).list_artifacts(run_id)
+    assert "report.html" in {file.path for file in logged}
+    assert "an edge detector" in page.read_text()
 
 
 def test_an_unreachable_server_gets_one_line(tmp_path: Path, monkeypatch, capsys) -> None:
