@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
-from pipelines import figures
+from pipelines import figures, hardware
 from pipelines.checkpoints import load_model, load_state, save_model, save_state
 from pipelines.datasets import Dataset
 from pipelines.epoch import train_epoch
@@ -41,6 +41,7 @@ def train(settings: TrainSettings, home: Home) -> str:
     name = catalogue.free_name(home, settings.name, default)
     data = load_data(settings, home)
     settings = settle(replace(settings, name=name), data)
+    hardware.use(settings)  # before anything is computed: the first weights depend on the threads too
     model = build_model(settings.model, data, settings.seed)
     recipe = make_recipe(settings, data, model)
     record = runs.new_record(

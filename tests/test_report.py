@@ -25,6 +25,7 @@ from pipelines.report.concept_history import appearance_sentence
 from pipelines.report.dynamics import forgetting_sentence, last_step_sentence
 from pipelines.report.html import html, safe
 from pipelines.report.learned import fidelity_sentence, tcav_sentence
+from pipelines.report.pointing import pointing_sentence
 from pipelines.report.regions import contrast_sentence, edge_sentence, lead_sentence, region_sentence
 from pipelines.report.settling import settling_sentence
 from pipelines.report.struggles import pair_sentence, shared_sentence, weak_sentence
@@ -465,3 +466,16 @@ def test_the_lead_names_the_least_and_the_most() -> None:
         "even map has 25.0 %, and 49.0 % (SHAP) on the object-like region, where a random map has 30.0 %."
     )
     assert "object" not in lead_sentence(rows, None)
+
+
+def test_pointing_is_told_where_the_data_knows_what_decides() -> None:
+    found = {"shap": (0.75, 0.25), "saliency": (1.0, 0.0), "random": (0.05, 0.05), "edge": (0.0, 1.0)}
+    rows = [
+        {"method": method, "metric": f"points_at_{place}", "mean": share, "n": 400}
+        for method, shares in found.items()
+        for place, share in zip(("glyph", "decoy"), shares, strict=True)
+    ]
+    text = flat(pointing_sentence(rows))
+    assert "in 75.0 % (SHAP) to 100 % (saliency) of the images, on the decoy in at most 25.0 %" in text
+    assert text.endswith("of random maps in 5.0 %.")
+    assert pointing_sentence([]) is None

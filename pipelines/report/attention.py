@@ -18,6 +18,8 @@ LEGEND = (
 )
 TITLE, TOPIC = "Which parts of an image decide its class?", "Where it looks."
 
+NAMED = 3  # methods that a sentence names one by one; the tables name all
+
 
 def attention(subject: Subject) -> Section:
     """The section on maps."""
@@ -63,11 +65,11 @@ def _scope(explained: Explained, last: int) -> list[Said]:
     count = len({row["instance_id"] for row in explained.answer.rows})
     labels, classes = len({row["label"] for row in explained.answer.rows}), len(explained.subject.classes)
     some = f" of {labels} of {classes} classes" if labels < classes else ""
+    methods = "" if len(explained.methods) > NAMED else f": {names(list(explained.methods))}"
     late = "" if explained.epoch == last else f", which is not the last, {last}"
     return said(
         f"{plural(count, 'image')} of {explained.subject.split}{some} {'is' if count == 1 else 'are'} explained at "
-        f"epoch {explained.epoch}{late}, by {plural(len(explained.methods), 'method')}: "
-        f"{names(list(explained.methods))}{few(count)}.",
+        f"epoch {explained.epoch}{late}, by {plural(len(explained.methods), 'method')}{methods}{few(count)}.",
         explained.answer, key=True,
     )  # fmt: skip
 

@@ -38,7 +38,7 @@ def regions(found: Answer) -> tuple[list[Said], Html]:
     sentences = [
         *said(lead_sentence(rows, chance), found, key=True),
         *said(region_sentence(rows, "centre", EVEN["centre"], "an even map"), found),
-        *said(edge_sentence(rows, found.rows), found, key=True),
+        *said(edge_sentence(rows, found.rows), found, answer=True),
         *said(region_sentence(rows, "border", EVEN["border"], "an even map"), found),
         *said(region_sentence(rows, "object", chance, "a random map") if chance else None, found),
         *said(against_sentence(rows), found),

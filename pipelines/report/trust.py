@@ -2,6 +2,7 @@
 
 from pipelines.report.evidence import Answer, Said, said
 from pipelines.report.html import Cell, Html, html, table
+from pipelines.report.pointing import pointing_sentence
 from pipelines.report.regions import REFERENCES, names
 from pipelines.report.techniques import called
 from pipelines.report.words import NONE, series, sized, value, value_between
@@ -26,6 +27,7 @@ def trust(by_method: Answer, differences: Answer) -> tuple[list[Said], Html]:
     """Sentences and a table; answers of faithfulness_by_method and faithfulness_differences."""
     rows = [row for row in by_method.rows if row["method"] in METHODS]
     sentences = [
+        *said(pointing_sentence(by_method.rows), by_method, key=True),
         *said(random_sentence(rows), by_method, key=True),
         *said(edge_sentence(differences.rows), differences),
         *said(best_sentence(rows, differences.rows), differences, key=True),
@@ -164,6 +166,8 @@ def _cell(row: dict | None) -> Cell:
         return Cell(NONE)
     judged = row["metric"] in RANKING and row["beats_random"] is not None
     beats = (" ✓" if row["beats_random"] else " ✗") if judged else ""
-    text = html("{}{}<br><small>{}</small>", value(row["mean"], 3), beats, value_between(row["low"], row["high"], 3))
+    digits = 3 if row["metric"] in RANKING else 2
+    ends = value_between(row["low"], row["high"], digits)
+    text = html("{}{}<br><small>{}</small>", value(row["mean"], digits), beats, ends)
     stuck = row["metric"] == EVERYTHING and row["mean"] > ALIKE
     return Cell(text, kind="warn" if row["method"] in METHODS and (stuck or beats == " ✗") else "")
