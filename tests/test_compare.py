@@ -145,9 +145,12 @@ def test_figures_and_table(home: Home) -> None:
     names = {file.name for file in (folder / "figures").iterdir()}
     assert {"faithfulness.png", "road.png", "agreement.png", "drift.png", "strip_test_00000.png"} <= names
     table = json.loads((folder / "faithfulness.json").read_text())
-    [insertion] = [row for row in table["data"] if row[:2] == ["occlusion", "insertion"]]
+    by_method = {row[0]: dict(zip(table["columns"], row, strict=True)) for row in table["data"]}
+    assert set(by_method) == {*METHODS, *REFERENCES}
     sql = "select avg(value) from attribution_scores where method = 'occlusion' and metric = 'insertion'"
-    assert insertion[table["columns"].index("mean")] == pytest.approx(rows(home, sql)[0][0])
+    assert by_method["occlusion"]["insertion"] == pytest.approx(rows(home, sql)[0][0])
+    assert by_method["occlusion"]["insertion_n"] == 6
+    assert by_method["random"]["beats_random_by"] == ""
 
 
 def test_strips_show_methods_of_several_epochs(home: Home) -> None:

@@ -19,7 +19,6 @@ HEADLINES = {
     "epoch_0": "epoch_0",
     "points_at_glyph": "points_at_glyph",
 }
-COLUMNS = ("method", "metric", "better", "n", "mean", "low", "high", "random_mean", "beats_random")
 
 
 def log(comparison: Comparison, run: runs.Run) -> None:
@@ -30,7 +29,7 @@ def log(comparison: Comparison, run: runs.Run) -> None:
         commit = runs.commit(run, UNIT, {}, metrics, comparison.chosen.epoch)
         models.log_explained(run, commit.epoch, _headlines(rows), commit.time_ms)
         ingest(run.home, [run.run_id])
-    runs.log_table(run, [{name: row[name] for name in COLUMNS} for row in rows], "faithfulness.json")
+    runs.log_table(run, _table(rows), "faithfulness.json")
     _log_figures(comparison, run, rows)
     _log_strips(comparison, run)
 
@@ -44,6 +43,26 @@ def ask(comparison: Comparison, run: runs.Run, name: str, values: dict | None = 
 
 def _headlines(rows: list[dict]) -> dict[str, float]:
     return {f"{row['method']}_{HEADLINES[row['metric']]}": row["mean"] for row in rows if row["metric"] in HEADLINES}
+
+
+def _table(rows: list[dict]) -> list[dict]:
+    """A row per method: mean and 95 % interval of each headline, and by which it beats random noise."""
+    found = {(row["method"], row["metric"]): row for row in rows}
+    metrics = [metric for metric in HEADLINES if any(metric == key for _, key in found)]
+    return [
+        {"method": method}
+        | {
+            HEADLINES[metric] + ending: found[method, metric][key] if (method, metric) in found else None
+            for metric in metrics
+            for ending, key in (("", "mean"), ("_low", "low"), ("_high", "high"), ("_n", "n"))
+        }
+        | {
+            "beats_random_by": ", ".join(
+                HEADLINES[m] for m in metrics if found.get((method, m), {}).get("beats_random")
+            )
+        }
+        for method in dict.fromkeys(method for method, _ in found)
+    ]
 
 
 def _log_figures(comparison: Comparison, run: runs.Run, rows: list[dict]) -> None:
