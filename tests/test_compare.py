@@ -192,7 +192,7 @@ def test_goes_on_where_it_was_stopped(own: Home, monkeypatch: pytest.MonkeyPatch
     [
         (
             {"method": ("saliency", "shap")},
-            "no maps of 'shap' at epoch 2 of test; there are: integrated_gradients, occ",
+            "no maps of shap at epoch 2 of test; there are: integrated_gradients, occ",
         ),
         ({"epoch": 1}, "no maps at epoch 1; there are some at 0, 2"),
         ({"split": "val"}, "has no maps of split val for target predicted; `study explain"),

@@ -47,7 +47,7 @@ def _go_on(comparison: Comparison, run: runs.Run) -> str:
     chosen = comparison.chosen
     say(f"compare: {', '.join(chosen.methods)}, {_scope(chosen)}")
     if (count := len(chosen.instances)) < ENOUGH:
-        say(f"compare: {count} instances give wide intervals; `study explain --count {ENOUGH}` narrows them")
+        say(f"compare: n = {count}, so intervals are wide; more maps by `study explain` (up to {ENOUGH}) narrow them")
     with worked_on(run):
         for unit in units(comparison):
             measure_unit(comparison, run, unit)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pipelines.settings import CompareSettings
 from tracking.errors import InputError
+from xai import METHODS
 
 ENOUGH = 500  # instances under which intervals are wide
 EPOCHS = """
@@ -98,6 +99,8 @@ class Chosen:
 
 def choose(connection: duckdb.DuckDBPyConnection, run_id: str, settings: CompareSettings) -> Chosen:
     """What the settings mean, by the tables as they are now. Raises InputError if nothing can be compared."""
+    if unknown := [method for method in settings.method if method not in METHODS]:
+        raise InputError(f"no method {unknown[0]!r} makes maps; there are: {', '.join(METHODS)}")
     place = {"run_id": run_id, "split": settings.split, "target": settings.target}
     epoch = _epoch(connection, place, settings)
     makers: Makers = {}
@@ -106,7 +109,7 @@ def choose(connection: duckdb.DuckDBPyConnection, run_id: str, settings: Compare
     wanted = settings.method or tuple(makers)
     if missing := [method for method in wanted if method not in makers]:
         raise InputError(
-            f"no maps of {missing[0]!r} at epoch {epoch} of {settings.split}; there are: {', '.join(makers)}; make "
+            f"no maps of {missing[0]} at epoch {epoch} of {settings.split}; there are: {', '.join(makers)}; make "
             f"them with `study explain {run_id[:8]} --method {missing[0]} --split {settings.split} --epochs {epoch}`"
         )
     return Chosen(run_id, settings.split, settings.target, epoch, _shared({name: makers[name] for name in wanted}))
@@ -115,15 +118,23 @@ def choose(connection: duckdb.DuckDBPyConnection, run_id: str, settings: Compare
 def _epoch(connection: duckdb.DuckDBPyConnection, place: dict[str, str], settings: CompareSettings) -> int:
     """The epoch that is set, else the one explained by most methods, the latest among equals."""
     there = [epoch for (epoch,) in connection.execute(EPOCHS, place).fetchall()]
-    run, split, target = place["run_id"][:8], settings.split, settings.target
     if not there:
-        raise InputError(
-            f"run {run} has no maps of split {split} for target {target}; `study explain {run} --method saliency "
-            f"integrated_gradients shap --split {split} --target {target} --count {ENOUGH}` makes some"
-        )
+        raise InputError(_nothing(connection, place))
     if settings.epoch is not None and settings.epoch not in there:
         raise InputError(f"no maps at epoch {settings.epoch}; there are some at {', '.join(map(str, sorted(there)))}")
     return there[0] if settings.epoch is None else settings.epoch
+
+
+def _nothing(connection: duckdb.DuckDBPyConnection, place: dict[str, str]) -> str:
+    sql = "select split, count(*) from instances where run_id = ? group by split order by split"
+    counts = dict(connection.execute(sql, [place["run_id"]]).fetchall())
+    run, split, target = place["run_id"][:8], place["split"], place["target"]
+    if split not in counts:
+        return f"no split {split!r} in the run; there are: {', '.join(counts)}"
+    return (
+        f"run {run} has no maps of split {split} for target {target}; `study explain {run} --method saliency "
+        f"integrated_gradients shap --split {split} --target {target} --count {min(ENOUGH, counts[split])}` makes some"
+    )
 
 
 def _shared(makers: Makers) -> Makers:
