@@ -450,7 +450,7 @@ def shared(prevalence: dict[tuple[int, int], float]) -> str | None:
 
 def test_a_shared_concept_explains_a_mixed_up_pair() -> None:
     both = {(0, 0): 0.1, (0, 1): 0.9, (0, 2): 0.0, (1, 0): 0.6, (1, 1): 0.8, (1, 2): 0.2}
-    assert shared(both).startswith("cat and dog share concept 1 (60.0\u00a0% and 80.0\u00a0%")
+    assert shared(both).startswith("The classes cat and dog share concept 1 (60.0\u00a0% and 80.0\u00a0%")
     everywhere = both | {(1, 2): 0.5}
     assert shared(everywhere) == "No concept is in half of the images of both cat and dog and seldom elsewhere."
     assert shared({(0, 0): 1.0, (0, 2): 0.0}) is None  # no image of dog was scored

@@ -63,13 +63,15 @@ def _nothing(subject: Subject) -> Section:
 
 def _scope(explained: Explained, last: int) -> list[Said]:
     count = len({row["instance_id"] for row in explained.answer.rows})
+    shared = set.intersection(*map(explained.instances, explained.methods))
+    each = "" if len(shared) == count else f", {len(shared):,} of them by all"
     labels, classes = len({row["label"] for row in explained.answer.rows}), len(explained.subject.classes)
     some = f" of {labels} of {classes} classes" if labels < classes else ""
     methods = "" if len(explained.methods) > NAMED else f": {names(list(explained.methods))}"
     late = "" if explained.epoch == last else f", which is not the last, {last}"
     return said(
         f"{plural(count, 'image')} of {explained.subject.split}{some} {'is' if count == 1 else 'are'} explained at "
-        f"epoch {explained.epoch}{late}, by {plural(len(explained.methods), 'method')}{methods}{few(count)}.",
+        f"epoch {explained.epoch}{late}, by {plural(len(explained.methods), 'method')}{methods}{each}{few(count)}.",
         explained.answer, key=True,
     )  # fmt: skip
 

@@ -82,6 +82,10 @@ class Explained:
         )
         return f' --where "instance_id in (select instance_id from attributions where {made})"'
 
+    def instances(self, method: str) -> set[int]:
+        """The images a method explained."""
+        return {row["instance_id"] for row in self.answer.where(method=method)}
+
     def of(self, instance: int) -> list[dict]:
         return self.answer.where(instance_id=instance)
 

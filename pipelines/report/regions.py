@@ -117,23 +117,26 @@ def contrast_sentence(rows: list[dict]) -> str | None:
     n, m = (min(row["n"] for row in own) for own in (right, wrong))
     if min(n, m) < ENOUGH:
         return f"{n} right and {m} wrong predictions are explained, too few to compare where they look."
-    beside = [pair for place in PLACES for pair in _beside(right, wrong, place)]
-    apart = [text for text, differs in beside if differs]
+    beside = [found for place in PLACES for found in _beside(right, wrong, place)]
+    apart = [text for text, _, differs in beside if differs]
+    most = max((100 * gap for _, gap, differs in beside if differs), default=0)
     if not apart:
         return f"No method is shown to look elsewhere where the model is wrong ({n} right, {m} wrong predictions)."
     return (
         f"Of {len(beside)} comparisons of where maps of right and of wrong predictions lie ({n} and {m}), {len(apart)} "
-        f"{'differs' if len(apart) == 1 else 'differ'} beyond both intervals: {'; '.join(apart)}."
+        f"{'differs' if len(apart) == 1 else 'differ'} beyond both intervals, by at most {most:.1f} points: "
+        f"{'; '.join(apart)}."
     )
 
 
-def _beside(right: list[dict], wrong: list[dict], place: str) -> list[tuple[str, bool]]:
-    """Each method's shares on a place, right predictions first, and whether they differ beyond both intervals."""
+def _beside(right: list[dict], wrong: list[dict], place: str) -> list[tuple[str, float, bool]]:
+    """Each method's shares on a place, right predictions first, their gap, and whether it is beyond both intervals."""
     low, high = f"{place}_low", f"{place}_high"
     others = {row["method"]: row for row in wrong if row[low] is not None}
     pairs = [(row, others[row["method"]]) for row in right if row[low] is not None and row["method"] in others]
     return [
         (f"{called(one['method'])} on {PLACES[place]}, {percent(one[place])} and {percent(two[place])}",
+         abs(one[place] - two[place]),
          one[low] > two[high] or one[high] < two[low])
         for one, two in pairs
     ]  # fmt: skip

@@ -107,9 +107,7 @@ def shared_sentence(pair: dict, rows: list[dict]) -> str | None:
         others = [share for number, share in by_class.items() if number not in ends]
         if least >= HALF and max(others, default=0) < least / 2:
             shares = f"{percent(by_class[ends[0]])} and {percent(by_class[ends[1]])}"
-            return (
-                f"{a} and {b} share concept {concept} ({shares} of their images show it), which cannot tell them apart."
-            )
+            return f"The classes {a} and {b} share concept {concept} ({shares} of their images show it), which cannot tell them apart."
     return f"No concept is in half of the images of both {a} and {b} and seldom elsewhere."
 
 
