@@ -106,8 +106,8 @@ def shared_sentence(pair: dict, rows: list[dict]) -> str | None:
         least = min(by_class[end] for end in ends)
         others = [share for number, share in by_class.items() if number not in ends]
         if least >= HALF and max(others, default=0) < least / 2:
-            shares = f"{percent(by_class[ends[0]])} and {percent(by_class[ends[1]])}"
-            return f"The classes {a} and {b} share concept {concept} ({shares} of their images show it), which cannot tell them apart."
+            shares = f"{percent(by_class[ends[0]])} and {percent(by_class[ends[1]])} of their images show it"
+            return f"The classes {a} and {b} share concept {concept} ({shares}), which cannot tell them apart."
     return f"No concept is in half of the images of both {a} and {b} and seldom elsewhere."
 
 
