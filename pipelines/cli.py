@@ -15,6 +15,7 @@ COMMANDS = {
     "run": (known.RunSettings, "pipelines.study:run"),
     "train": (known.TrainSettings, "pipelines.train:train"),
     "resume": (known.ResumeSettings, "pipelines.resume:resume"),
+    "rerun": (known.RerunSettings, "pipelines.rerun:rerun"),
     "explain": (known.ExplainSettings, "pipelines.explain:explain"),
     "compare": (known.CompareSettings, "pipelines.compare:compare"),
     "predict": (known.PredictSettings, "pipelines.predict:predict"),

@@ -1,11 +1,14 @@
 """Explainer jobs by run ID: a run of its own for every method, under the training run it explains."""
 
+from dataclasses import replace
 from types import ModuleType
+
+import numpy as np
 
 from pipelines import attribute, concepts
 from pipelines.child import start_child, worked_on
 from pipelines.job import Job, Source, make_job, open_source
-from pipelines.recorded import recorded_settings, say
+from pipelines.recorded import recorded_config, recorded_settings, say
 from pipelines.settings import ExplainSettings
 from tracking import catalogue, runs
 from tracking.errors import InputError
@@ -31,9 +34,22 @@ def resume(record: catalogue.RunRecord, home: Home) -> str:
     """Go on behind the last committed part of an explainer run."""
     if record.status == "FINISHED":
         raise InputError(f"run {record.run_id[:8]} is finished; nothing to resume")
+    return _go_on(_recorded(record, home), runs.reopen_run(home, record))
+
+
+def rerun(record: catalogue.RunRecord, home: Home, data: str | None) -> str:
+    """Explain again from a run's own record: the same instances with the same settings."""
+    job = _recorded(record, home, data)
+    return _go_on(job, _start(job, home))
+
+
+def _recorded(record: catalogue.RunRecord, home: Home, data: str | None = None) -> Job:
+    """The job of a run, for the instances it was started with, whatever its settings would choose today."""
     settings = recorded_settings(home, record, ExplainSettings)
-    job = make_job(settings, settings.method[0], open_source(settings, home))
-    return _go_on(job, runs.reopen_run(home, record))
+    settings = replace(settings, run=record.source_run_id, data=data or settings.data)
+    chosen = recorded_config(home, record).get("inputs", {}).get("instances")
+    fixed = {epoch: np.array(part["ids"]) for part in chosen for epoch in part["epochs"]} if chosen else None
+    return make_job(settings, settings.method[0], open_source(settings, home, fixed))
 
 
 def _tried(settings: ExplainSettings, method: str, source: Source, leave_out: bool) -> Job | None:
@@ -57,7 +73,16 @@ def steps(job: Job) -> ModuleType:
 def _start(job: Job, home: Home) -> runs.Run:
     source, settings = job.source.record, job.settings
     tags = {"study.method": job.method, "study.epochs": settings.epochs[:500], "study.split": settings.split}
-    return start_child(home, "explain", f"{job.method}-{source.name}", settings, source, tags, _note(job))
+    inputs = {"instances": _by_epochs(job.source.instances)}
+    return start_child(home, "explain", f"{job.method}-{source.name}", settings, source, tags, _note(job), inputs)
+
+
+def _by_epochs(instances: dict[int, np.ndarray]) -> list[dict[str, list[int]]]:
+    """Instances with the epochs at which they are explained; epochs with the same ones together."""
+    parts: dict[tuple[int, ...], list[int]] = {}
+    for epoch, ids in instances.items():
+        parts.setdefault(tuple(ids.tolist()), []).append(epoch)
+    return [{"epochs": epochs, "ids": list(ids)} for ids, epochs in parts.items()]
 
 
 def _note(job: Job) -> str:

@@ -69,13 +69,16 @@ class Job:
         return instances[np.argsort(-counts, kind="stable")[:CURATED]]
 
 
-def open_source(settings: ExplainSettings, home: Home) -> Source:
-    """Everything the settings name, checked before any run is started."""
+def open_source(settings: ExplainSettings, home: Home, fixed: dict[int, np.ndarray] | None = None) -> Source:
+    """Everything the settings name, checked before any run is started.
+
+    `fixed` are instances by epoch that were chosen before.
+    """
     record = catalogue.resolve(home, settings.run, ("train",))
     done = {commit.epoch: commit for commit in commits.epochs(home, record.run_id)}
     trained = recorded_settings(home, record, TrainSettings)
     trained = replace(trained, data=settings.data or trained.data)
-    chosen = _instances(settings, home, record, choose_epochs(settings.epochs, list(done.values())))
+    chosen = fixed or _instances(settings, home, record, choose_epochs(settings.epochs, list(done.values())))
     data = load_data(trained, home, record.data_digest)
     if settings.split.startswith(PREFIX):
         data = replace(data, splits=data.splits | extra_splits(home, record))

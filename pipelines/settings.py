@@ -72,6 +72,15 @@ class ResumeSettings(Checked):
 
 
 @dataclass(frozen=True)
+class RerunSettings(Checked):
+    """Do a run again from its own record, as a new run. Prints its ID."""
+
+    run: str = setting("latest", "run ID, unique prefix of one, run name, or latest", positional=True)
+    check: bool = setting(False, "say whether every number is the same, else how far off; exit code 1 if not")
+    data: str | None = setting(None, "where the data set lies now, default where it lay then")
+
+
+@dataclass(frozen=True)
 class ExplainSettings(Checked):
     """Explain predictions of a training run's checkpoints. Prints the ID of one explainer run per method."""
 
@@ -207,6 +216,9 @@ def add_flags(parser: argparse.ArgumentParser, settings: type[Checked]) -> None:
     """One flag, or positional argument, per field of a settings class."""
     for known in fields(settings):
         kind, many = _kind(known.type)
+        if kind is bool:
+            parser.add_argument(f"--{known.name}", action="store_true", help=known.metadata["help"])
+            continue
         options: dict[str, Any] = {"type": kind, "help": _help(known), "choices": known.metadata["choices"]}
         options |= {"nargs": "+"} if many else {}
         if known.metadata["positional"]:

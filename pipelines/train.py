@@ -35,11 +35,14 @@ class Training:
     run: runs.Run
 
 
-def train(settings: TrainSettings, home: Home) -> str:
-    """Train from the beginning; returns the run ID. Raises RunError if the training diverges."""
+def train(settings: TrainSettings, home: Home, digest: str | None = None) -> str:
+    """Train from the beginning; returns the run ID.
+
+    Raises RunError if the training diverges, InputError if `digest` is given and the data has another.
+    """
     default = f"{settings.dataset}-{settings.model.rpartition(':')[2]}-{settings.seed}"
     name = catalogue.free_name(home, settings.name, default)
-    data = load_data(settings, home)
+    data = load_data(settings, home, digest)
     settings = settle(replace(settings, name=name), data)
     hardware.use(settings)  # before anything is computed: the first weights depend on the threads too
     model = build_model(settings.model, data, settings.seed)
@@ -52,6 +55,12 @@ def train(settings: TrainSettings, home: Home) -> str:
     training = Training(settings, data, model, recipe, run)
     commit_start(run, "train", settings, _instances(run.run_id, data), data.classes)
     return _go_on(training, [])
+
+
+def rerun(record: catalogue.RunRecord, home: Home, data: str | None) -> str:
+    """Train again from a run's own record, on the data it was made with."""
+    known = recorded_settings(home, record, TrainSettings)
+    return train(replace(known, name=None, data=data or known.data), home, record.data_digest)
 
 
 def resume(record: catalogue.RunRecord, home: Home) -> str:

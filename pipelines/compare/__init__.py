@@ -1,5 +1,7 @@
 """Explanation methods compared on the same instances: how faithful each is, where they agree, when they settle."""
 
+from dataclasses import replace
+
 from pipelines.child import start_child, worked_on
 from pipelines.compare import summary
 from pipelines.compare.chosen import ENOUGH, Chosen, choose
@@ -25,21 +27,35 @@ def compare(settings: CompareSettings, home: Home) -> str:
     with connect(home) as connection:
         chosen = choose(connection, source.run_id, settings)
     comparison = open_comparison(settings, home, chosen)
+    return _go_on(comparison, _start(comparison, home))
+
+
+def _start(comparison: Comparison, home: Home) -> runs.Run:
+    chosen, source = comparison.chosen, comparison.source.record
     tags = {"study.epochs": str(chosen.epoch), "study.split": chosen.split, "study.methods": ", ".join(chosen.methods)}
     note = f"{', '.join(chosen.methods)} on `{source.name}` (run `{source.run_id}`), {_scope(chosen)}. {NOTE}"
     inputs = {"epoch": chosen.epoch, "makers": chosen.makers}
-    run = start_child(home, "compare", f"compare-{source.name}", comparison.settings, source, tags, note, inputs)
-    return _go_on(comparison, run)
+    return start_child(home, "compare", f"compare-{source.name}", comparison.settings, source, tags, note, inputs)
+
+
+def rerun(record: catalogue.RunRecord, home: Home, data: str | None) -> str:
+    """Compare again from a run's own record, on the same maps."""
+    comparison = _recorded(record, home, data)
+    return _go_on(comparison, _start(comparison, home))
 
 
 def resume(record: catalogue.RunRecord, home: Home) -> str:
     """Go on behind the last committed part of a comparing run, on the maps that it was started with."""
     if record.status == "FINISHED":
         raise InputError(f"run {record.run_id[:8]} is finished; nothing to resume")
+    return _go_on(_recorded(record, home), runs.reopen_run(home, record))
+
+
+def _recorded(record: catalogue.RunRecord, home: Home, data: str | None = None) -> Comparison:
     settings = recorded_settings(home, record, CompareSettings)
     inputs = recorded_config(home, record)["inputs"]
     chosen = Chosen(record.source_run_id, settings.split, settings.target, inputs["epoch"], inputs["makers"])
-    return _go_on(open_comparison(settings, home, chosen), runs.reopen_run(home, record))
+    return open_comparison(replace(settings, data=data or settings.data), home, chosen)
 
 
 def _go_on(comparison: Comparison, run: runs.Run) -> str:

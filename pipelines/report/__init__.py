@@ -1,12 +1,14 @@
 """One page that answers the research questions on a training run, from all that is remembered of it."""
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 from duckdb import DuckDBPyConnection
 
 from pipelines.answers import as_csv
 from pipelines.child import start_child, worked_on
+from pipelines.recorded import recorded_settings
 from pipelines.report.accuracy import accuracy, classes
 from pipelines.report.appendix import appendix
 from pipelines.report.attention import attention
@@ -38,6 +40,13 @@ def report(settings: ReportSettings, home: Home) -> str:
             files = write_report(folder, settings, home, source, connection)
         _commit(settings, home, source, files)
     return str(home.run_folder(source.run_id) / files[0].name)
+
+
+def rerun(record: RunRecord, home: Home, data: str | None) -> str:
+    """Report again with a run's own settings, on what is remembered now; the run ID."""
+    known = recorded_settings(home, record, ReportSettings)
+    report(replace(known, run=record.source_run_id, data=data or known.data), home)
+    return catalogue.resolve(home, "latest", ("report",)).run_id
 
 
 def write_report(
