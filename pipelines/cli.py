@@ -25,6 +25,7 @@ COMMANDS = {
     "import-flow": (known.ImportFlowSettings, "pipelines.flow_import:import_flow"),
     "ask": (None, "pipelines.ask:ask"),
     "sql": (known.SqlSettings, "pipelines.ask:sql"),
+    "prune": (known.PruneSettings, "pipelines.prune:prune"),
     "rebuild": (known.RebuildSettings, "pipelines.ask:rebuild"),
     "ui": (known.UiSettings, "pipelines.ui:serve"),
 }

@@ -75,7 +75,7 @@ def predict(settings: PredictSettings, home: Home) -> str:
 
 
 def _open(settings: PredictSettings, home: Home, record: catalogue.RunRecord) -> Evaluated:
-    done = commits.epochs(home, record.run_id)
+    done = commits.stored(home, record.run_id)
     choose_epochs("all", done)  # refuses a run without any
     trained = recorded_settings(home, record, TrainSettings)
     device = settings.device or (trained.device if torch.cuda.is_available() else "cpu")

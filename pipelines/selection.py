@@ -26,6 +26,10 @@ def choose_epochs(wanted: str, done: list[Commit]) -> list[int]:
     chosen = numbers(wanted, "--epochs")
     if missing := [epoch for epoch in chosen if epoch > last]:
         raise InputError(f"no epoch {missing[0]} in the run; there are 0 to {last}")
+    there = {commit.epoch for commit in done}
+    if missing := [epoch for epoch in chosen if epoch not in there]:
+        kept = ", ".join(map(str, sorted(there)))
+        raise InputError(f"the checkpoint of epoch {missing[0]} was pruned; there are those of {kept}")
     return chosen
 
 

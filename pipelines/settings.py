@@ -186,6 +186,17 @@ class SqlSettings(Checked):
 
 
 @dataclass(frozen=True)
+class PruneSettings(Checked):
+    """Give up checkpoints of a training run to free space; predictions and maps stay. Prints the epochs kept."""
+
+    run: str = setting(MISSING, "training run: ID, unique prefix of one, run name, or latest", positional=True)
+    every: int = setting(
+        5, "keep the checkpoints of epochs 0, 5, 10, ... for 5; the best and the last stay always", least=1
+    )
+    dry: bool = setting(False, "only say what would be freed")
+
+
+@dataclass(frozen=True)
 class RebuildSettings(Checked):
     """Make study.duckdb again from the runs' committed files."""
 

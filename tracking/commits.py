@@ -58,6 +58,23 @@ def epochs(home: Home, run_id: str) -> list[Commit]:
     return whole
 
 
+def stored(home: Home, run_id: str) -> list[Commit]:
+    """The committed epochs of a training run whose checkpoints were not pruned."""
+    gone = pruned(home, run_id)
+    return [commit for commit in epochs(home, run_id) if commit.epoch not in gone]
+
+
+def pruned(home: Home, run_id: str) -> set[int]:
+    """Epochs whose checkpoints were given up."""
+    lists = [commit for commit in commits(home, run_id) if commit.unit.startswith("pruned_")]
+    return {
+        epoch
+        for commit in lists
+        for file in commit.files
+        for epoch in json.loads(committed_file(home, commit, file.path).read_text())
+    }
+
+
 def committed_file(home: Home, commit: Commit, path: str) -> Path:
     """A file of a commit, found and checked against its sha256.
 
