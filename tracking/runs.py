@@ -51,7 +51,25 @@ class Run:
 def connect(home: Home) -> MlflowClient:
     """Client of the home's own MLflow database, or of the server in MLFLOW_TRACKING_URI."""
     make_home(home)
+    if not os.environ.get("MLFLOW_TRACKING_URI") and not home.mlflow_db.exists():
+        _make_database(home)
     return MlflowClient(tracking_uri(home))
+
+
+def _make_database(home: Home) -> None:
+    """An empty MLflow database, put in place whole: MLflow takes seconds to make one and cannot use half a one."""
+    with staging() as folder:
+        made = folder / home.mlflow_db.name
+        MlflowClient(f"sqlite:///{made}").search_experiments()
+        part = Path(shutil.copy(made, home.path / f".{made.name}.{os.getpid()}.part"))
+    try:
+        os.link(part, home.mlflow_db)
+    except FileExistsError:  # another process was quicker
+        pass
+    except OSError:  # a file system without links
+        os.replace(part, home.mlflow_db)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def tracking_uri(home: Home) -> str:
@@ -65,8 +83,8 @@ def experiment_id(home: Home) -> str:
     try:
         found = client.get_experiment_by_name(name)
         if found is None:
-            # a server chooses its own place; a local database must be told, or files land in the current folder
-            place = None if os.environ.get("MLFLOW_TRACKING_URI") else home.artifacts.as_uri()
+            # a server chooses its own place; a database must be told, or files land in the current folder
+            place = None if tracking_uri(home).startswith("http") else home.artifacts.as_uri()
             return client.create_experiment(name, artifact_location=place)
     except (MlflowException, OSError) as error:
         reason = str(error).splitlines()[0]
