@@ -2,6 +2,9 @@
 
 import argparse
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import duckdb
 
@@ -42,7 +45,7 @@ def ask(flags: argparse.Namespace, rest: list[str], home: Home) -> str:
 
 def sql(settings: SqlSettings, home: Home) -> str:
     """Answer any SQL that only reads."""
-    with connect(home) as connection:
+    with connect(home) as connection, _stopped_after(settings.seconds, connection):
         try:
             statements = connection.extract_statements(settings.query)
             if len(statements) != 1:
@@ -50,8 +53,22 @@ def sql(settings: SqlSettings, home: Home) -> str:
             result = connection.execute(statements[0])
             columns = [column for column, *_ in result.description or []]
             return FORMATS[settings.format](columns, result.fetchall())
+        except duckdb.InterruptException:
+            raise InputError(
+                f"stopped after {settings.seconds} s; narrow it, or allow more: --seconds"
+            ) from None
         except duckdb.Error as error:
             raise InputError(_explained(error)) from None
+
+
+@contextmanager
+def _stopped_after(seconds: int, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    timer = threading.Timer(seconds, connection.interrupt)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def rebuild(settings: RebuildSettings, home: Home) -> str:

@@ -25,6 +25,7 @@ class Checked:
             for item in value if isinstance(value, tuple) else (value,):
                 if item is not None:
                     _check(known, item)
+                    _check_text(known, item)
 
     def params(self) -> dict[str, Any]:
         """Plain values by name, for MLflow and config.json."""
@@ -182,6 +183,7 @@ class SqlSettings(Checked):
     """Answer a SQL query over everything remembered; read-only."""
 
     query: str = setting(MISSING, 'the SQL, such as "from runs"', positional=True)
+    seconds: int = setting(60, "stop after so long", least=1, most=86_400)
     format: str = setting("table", "form of the answer", choices=("table", "csv", "json"))
 
 
@@ -260,6 +262,13 @@ def _help(known: Field) -> str:
         return text
     default = " ".join(known.default) if isinstance(known.default, tuple) else known.default
     return f"{text} [{default}]"
+
+
+def _check_text(known: Field, value: Any) -> None:
+    """Raise InputError on a flag without a value, as a script gives it whose variable is not set."""
+    if isinstance(value, str) and not value.strip() and not known.metadata["positional"]:
+        flag = f"--{known.name.replace('_', '-')}"
+        raise InputError(f"{flag} is empty; leave it out, or give a value: {known.metadata['help']}")
 
 
 def _check(known: Field, value: Any) -> None:

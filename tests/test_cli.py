@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -187,3 +188,12 @@ def test_the_whole_study_leaves_out_and_names_what_does_not_fit(home: Home, caps
     assert "ice is left out" in err
     assert "accuracy     test " in out
     assert "report.html" in out
+
+
+def test_a_query_without_end_is_stopped(study: Home, capsys) -> None:
+    endless = "select count(*) from range(1000000000) a, range(1000000000) b where a.range + b.range = 1"
+    began = time.monotonic()
+    code, out, err = study_command(capsys, "sql", endless, "--seconds", "1", "--home", study.path)
+    assert (code, out) == (2, "")
+    assert "stopped after 1 s; narrow it, or allow more: --seconds" in err
+    assert time.monotonic() - began < 20
