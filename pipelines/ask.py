@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from tracking.home import Home
 from tracking.index import rebuild as rebuild_index
 from tracking.reading import connect
 
+READS = ("SELECT", "MULTI", "PRAGMA", "CALL")  # kinds of statement; MULTI is pivot
 # parameters that mean a run, and the kinds of run they take
 RUNS = {"run_id": TRAINED, "other_run_id": TRAINED, "compare_run": ("compare",)}
 
@@ -50,13 +52,12 @@ def sql(settings: SqlSettings, home: Home) -> str:
             statements = connection.extract_statements(settings.query)
             if len(statements) != 1:
                 raise InputError(f"give one SQL statement, not {len(statements)}")
+            _check_reads(connection, statements[0])
             result = connection.execute(statements[0])
             columns = [column for column, *_ in result.description or []]
             return FORMATS[settings.format](columns, result.fetchall())
         except duckdb.InterruptException:
-            raise InputError(
-                f"stopped after {settings.seconds} s; narrow it, or allow more: --seconds"
-            ) from None
+            raise InputError(f"stopped after {settings.seconds} s; narrow it, or allow more: --seconds") from None
         except duckdb.Error as error:
             raise InputError(_explained(error)) from None
 
@@ -69,6 +70,19 @@ def _stopped_after(seconds: int, connection: duckdb.DuckDBPyConnection) -> Itera
         yield
     finally:
         timer.cancel()
+
+
+def _check_reads(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement) -> None:
+    """Raise InputError on a statement that does more than read, as `copy` could to the runs' own files."""
+    kind = statement.type.name
+    if kind == "EXPLAIN":  # with `analyze` it does what it explains
+        inner = re.sub(r"^\s*explain\b\s*(analyze\b|\([^)]*\))?", "", statement.query, flags=re.IGNORECASE)
+        kind = connection.extract_statements(inner)[0].type.name
+    if kind not in READS:
+        raise InputError(
+            f"`study sql` is read-only and takes no {kind.lower()} statement; ask with select, from, with, describe, "
+            "summarize, show, pivot, pragma, call or explain"
+        )
 
 
 def rebuild(settings: RebuildSettings, home: Home) -> str:

@@ -29,6 +29,7 @@ COMMANDS = {
     "rebuild": (known.RebuildSettings, "pipelines.ask:rebuild"),
     "ui": (known.UiSettings, "pipelines.ui:serve"),
 }
+LONGEST = 2000  # characters of a message
 ASK = """Answer one question of the catalogue; without a question, list the catalogue."""
 
 
@@ -38,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         _dispatch(sys.argv[1:] if arguments is None else arguments)
     except (InputError, RunError) as error:
-        print(f"study: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"study: {_line(str(error))}", file=sys.stderr)
         return 2 if isinstance(error, InputError) else 1
     except KeyboardInterrupt:
         print("study: stopped", file=sys.stderr)
@@ -46,6 +47,12 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has seen enough
         sys.stderr.close()
     return 0
+
+
+def _line(message: str) -> str:
+    """A message as one line that a terminal only shows, cut in the middle where input of the user makes it long."""
+    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(message.split()))
+    return line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
 
 
 def _dispatch(arguments: list[str]) -> None:

@@ -1,6 +1,7 @@
 """A run's predictions in InstanceFlow's JSON format, which `pipelines/flow_log.py` describes and reads."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ CLASSIFICATIONS = """
 
 def export(record: RunRecord, split: str, path: Path, home: Home) -> str:
     """Write a run's predictions in a split to a new file; returns its path."""
-    if path.exists():
+    if os.path.exists(path):  # unlike Path.exists, for names of any length
         raise InputError(f"{str(path)!r} exists already and is not replaced; name another file or remove it")
     with connect(home) as connection:
         log = export_flow(connection, record.run_id, split)

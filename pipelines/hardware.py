@@ -15,7 +15,7 @@ def settle(settings: TrainSettings) -> TrainSettings:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(1, device=device)
+        torch.zeros(1, device=device).item()  # some devices hold shapes alone
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"no device {device!r} here: {str(error).splitlines()[0]}; try --device cpu") from None
     precision = settings.precision

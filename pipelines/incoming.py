@@ -14,7 +14,7 @@ from tracking.errors import InputError
 
 def find_images(paths: tuple[str, ...]) -> list[Path]:
     """The files that `paths` name, and the image files in the folders they name. Raises InputError if one has none."""
-    files = [file for path in paths for file in _files(Path(path))]
+    files = [file for path in paths for file in _files(path)]
     check_text(map(str, files))
     return files
 
@@ -30,12 +30,12 @@ def read_images(files: list[Path], classes: tuple[str, ...], shape: tuple[int, i
     return Split(images, torch.tensor([_label(file, classes) for file in files]), sources)
 
 
-def _files(path: Path) -> list[Path]:
+def _files(path: str) -> list[Path]:
     if os.path.isfile(path):
-        return [path]
+        return [Path(path)]
     if not os.path.isdir(path):
-        raise InputError(f"there is no file or folder {shown(path)}; give image files, or folders of them")
-    images, other = images_below(path)
+        raise InputError(f"there is no file or folder {shown(path)!r}; give image files, or folders of them")
+    images, other = images_below(Path(path))
     if not images:
         raise InputError(f"{shown(path)} has no images ({', '.join(ENDINGS)}) in it or its folders; name another")
     if other:

@@ -93,8 +93,8 @@ def build_model(name: str, data: Dataset, seed: int) -> nn.Module:
     """
     torch.manual_seed(seed)
     factory = MODELS.get(name) or _import_factory(name)
-    shape = {"image_shape": data.image_shape} if "image_shape" in inspect.signature(factory).parameters else {}
     try:
+        shape = {"image_shape": data.image_shape} if "image_shape" in inspect.signature(factory).parameters else {}
         network = factory(num_classes=len(data.classes), **shape)
         model = nn.Sequential(OrderedDict(normalise=Normalise(*data.channel_statistics()), network=network))
         if name in MODELS:
@@ -118,5 +118,5 @@ def _import_factory(name: str) -> Callable[..., nn.Module]:
         raise InputError(f"no model {name!r}; there are: {', '.join(MODELS)}, or give package.module:factory")
     try:
         return getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, SyntaxError, TypeError, ValueError) as error:
         raise InputError(f"cannot find model {name}: {error}") from None

@@ -78,8 +78,8 @@ def _where(settings: ExplainSettings, connection: duckdb.DuckDBPyConnection, run
     sql = f"""
         select instance_id from (
             select * from predictions where run_id = $run_id and epoch = $epoch and split = $split
-        ) where {settings.where}
-        order by instance_id"""
+        ) where ({settings.where}
+        ) order by instance_id"""
     try:
         if len(connection.extract_statements(sql)) != 1:
             raise InputError("--where takes one condition, without a semicolon")

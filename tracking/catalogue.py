@@ -8,6 +8,7 @@ from typing import Any
 from tracking.errors import InputError
 from tracking.home import Home
 
+LONGEST = 200  # characters of a run's name
 TRAINED = ("train", "import")  # kinds of run that own epochs
 
 
@@ -81,6 +82,8 @@ def _nothing_fits(home: Home, reference: str, known: list[RunRecord], kinds: tup
 
 def free_name(home: Home, wanted: str | None, default: str) -> str:
     """`wanted` if no run is called that, else an InputError; without it `default`, numbered if taken."""
+    if wanted and (wanted == "latest" or len(wanted) > LONGEST or not wanted.isprintable()):
+        raise InputError(f"--name is {wanted!r}; it takes 1 to {LONGEST} printable characters, and not latest")
     taken = {record.name for record in records(home)}
     if wanted in taken:
         raise InputError(f"there is a run called {wanted!r} already; choose another --name")

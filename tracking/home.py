@@ -6,6 +6,8 @@ from pathlib import Path
 
 from tracking.errors import InputError
 
+LONGEST = 255  # bytes of a file's name
+
 
 @dataclass(frozen=True)
 class Home:
@@ -35,8 +37,11 @@ class Home:
 
 
 def find_home(path: str | None = None) -> Home:
-    """The home at `path`, else at the environment's STUDY_HOME, else ./study."""
-    return Home(Path(path or os.environ.get("STUDY_HOME") or "study").absolute())
+    """The home at `path`, else STUDY_HOME of the environment, else ./study. Raises InputError on an impossible name."""
+    home = Path(path or os.environ.get("STUDY_HOME") or "study").absolute()
+    if any(len(os.fsencode(part)) > LONGEST for part in home.parts):
+        raise InputError(f"the study home {home} has a name of over {LONGEST} bytes in it; choose a shorter --home")
+    return Home(home)
 
 
 def make_home(home: Home) -> None:

@@ -5,6 +5,7 @@ A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
 
 import contextlib
 import sys
+from os.path import exists, isdir  # unlike those of Path, for names of any length
 from pathlib import Path
 
 from pipelines.datasets.cifar10_batches import read_batches
@@ -30,6 +31,8 @@ def load_cifar10(path: str | None, home_data: Path, size: int | None) -> Raw:
 
 
 def _find(folder: Path, size: int | None) -> Raw | None:
+    if not isdir(folder):
+        return None
     for inside in (folder / name for name in INSIDE):
         train, test = sorted(inside.glob("train*.parquet")), sorted(inside.glob("test*.parquet"))
         if train and test:
@@ -59,7 +62,7 @@ def _where_to_put_it(looked: list[Path]) -> str:
 
 
 def _state(folder: Path) -> str:
-    return "" if folder.is_dir() else " (a file, not a folder)" if folder.exists() else " (which does not exist)"
+    return "" if isdir(folder) else " (a file, not a folder)" if exists(folder) else " (which does not exist)"
 
 
 def _download(folder: Path, looked: list[Path]) -> Path:

@@ -48,8 +48,8 @@ def _not_listed(error: OSError) -> InputError:
 
 
 def _check_root(root: Path) -> None:
-    if not root.is_dir():
-        what = "is a file, not a folder" if root.exists() else "does not exist"
+    if not os.path.isdir(root):  # unlike Path.is_dir, for names of any length
+        what = "is a file, not a folder" if os.path.exists(root) else "does not exist"
         raise InputError(f"{shown(root)} {what}; --data takes the folder with train/CLASS/ and test/CLASS/ in it")
     for part in PARTS:
         if not (root / part).is_dir():
