@@ -41,8 +41,9 @@ def probe(job: Job) -> None:
 def explain_epoch(job: Job, run: runs.Run, epoch: int) -> None:
     """What of an epoch is not committed yet."""
     unit, instances = f"{job.method}_epoch_{epoch:04d}", job.source.instances[epoch]
-    done = {commit.unit for commit in commits.commits(run.home, run.run_id)}
+    done = {commit.unit: commit for commit in commits.commits(run.home, run.run_id)}
     if unit in done:
+        models.log_explained_as(run, done[unit], job.method)  # a crash may have come before it
         return
     job.load(epoch)
     with tqdm(
@@ -125,7 +126,7 @@ def _finish_epoch(job: Job, run: runs.Run, epoch: int, unit: str) -> None:
     row = _summary(job, run, epoch)
     metrics = {key: float(value) for key, value in row.items() if key in SUMMARY and value is not None}
     commit = runs.commit(run, unit, {}, metrics, epoch)
-    models.log_explained(run, epoch, {f"{job.method}_{key}": value for key, value in metrics.items()}, commit.time_ms)
+    models.log_explained_as(run, commit, job.method)
     ingest(run.home, [run.run_id])
     if wide := row["n_wide_gaps"]:
         say(f"{job.method}, epoch {epoch}: {wide} of {row['n']} maps miss the score's rise by over 1 % (column delta)")

@@ -7,9 +7,17 @@ from tracking.runs import Run, experiment_id
 
 
 def log_epoch_model(run: Run, made: Commit) -> str:
-    """LoggedModel of a committed epoch with the epoch's metrics; the one there is, if there is one."""
-    if (known := epoch_model(run, run.run_id, made.epoch)) is not None:
-        return known
+    """LoggedModel of a committed epoch with the epoch's metrics; what is there of it already is completed."""
+    model_id = epoch_model(run, run.run_id, made.epoch) or _create(run, made)
+    run.client.finalize_logged_model(model_id, LoggedModelStatus.READY)
+    outputs = run.client.get_run(run.run_id).outputs
+    if model_id not in {output.model_id for output in (outputs.model_outputs if outputs else [])}:
+        run.client.log_outputs(run.run_id, [LoggedModelOutput(model_id, step=made.epoch)])
+    _log_metrics(run, model_id, made.epoch, made.metrics, made.time_ms)
+    return model_id
+
+
+def _create(run: Run, made: Commit) -> str:
     model = run.client.create_logged_model(
         experiment_id(run.home),
         name=f"epoch_{made.epoch:04d}",
@@ -18,9 +26,6 @@ def log_epoch_model(run: Run, made: Commit) -> str:
         params={"checkpoint": f"checkpoints/epoch_{made.epoch:04d}.safetensors"},
         model_type="checkpoint",
     )
-    run.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
-    run.client.log_outputs(run.run_id, [LoggedModelOutput(model.model_id, step=made.epoch)])
-    _log_metrics(run, model.model_id, made.epoch, made.metrics, made.time_ms)
     return model.model_id
 
 
@@ -35,10 +40,15 @@ def epoch_model(run: Run, source_run_id: str, epoch: int) -> str | None:
 
 
 def log_explained(run: Run, epoch: int, metrics: dict[str, float], time_ms: int) -> None:
-    """Tie an explainer run to the model of an epoch it looked at, and hang its metrics on it."""
+    """Tie an explainer run to the model of an epoch it looked at, and hang its metrics on it; harmless again."""
     if (model_id := epoch_model(run, run.record.source_run_id, epoch)) is not None:
         run.client.log_inputs(run.run_id, models=[LoggedModelInput(model_id)])
         _log_metrics(run, model_id, epoch, metrics, time_ms)
+
+
+def log_explained_as(run: Run, made: Commit, method: str) -> None:
+    """The same with a commit's own metrics, each under the method's name."""
+    log_explained(run, made.epoch, {f"{method}_{key}": value for key, value in made.metrics.items()}, made.time_ms)
 
 
 def _log_metrics(run: Run, model_id: str, epoch: int, metrics: dict[str, float], time_ms: int) -> None:

@@ -23,7 +23,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
 
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
+from mlflow.entities import Dataset, DatasetInput, Experiment, InputTag, Metric, Param
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
 from PIL import Image
@@ -85,13 +85,23 @@ def experiment_id(home: Home) -> str:
         if found is None:
             # a server chooses its own place; a database must be told, or files land in the current folder
             place = None if tracking_uri(home).startswith("http") else home.artifacts.as_uri()
-            return client.create_experiment(name, artifact_location=place)
+            found = _create_experiment(client, name, place)
     except (MlflowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"MLflow at {tracking_uri(home)} does not answer: {reason}") from None
     if not os.environ.get("MLFLOW_TRACKING_URI") and found.artifact_location != home.artifacts.as_uri():
         raise InputError(f"{home.path} was made at {found.artifact_location}; move it back there to add runs")
     return found.experiment_id
+
+
+def _create_experiment(client: MlflowClient, name: str, place: str | None) -> Experiment:
+    """The new experiment, or the one that another process made at the same moment."""
+    try:
+        return client.get_experiment(client.create_experiment(name, artifact_location=place))
+    except MlflowException:
+        if (found := client.get_experiment_by_name(name)) is None:
+            raise
+        return found
 
 
 def start_run(home: Home, record: RunRecord, tags: dict[str, str], note: str) -> Run:

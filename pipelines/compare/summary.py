@@ -24,11 +24,12 @@ HEADLINES = {
 def log(comparison: Comparison, run: runs.Run) -> None:
     """Metrics of the run and of the epoch's model, then pictures and the table."""
     rows = ask(comparison, run, "faithfulness_by_method", {"compare_run": run.run_id})
-    if UNIT not in {commit.unit for commit in commits.commits(run.home, run.run_id)}:
+    commit = {commit.unit: commit for commit in commits.commits(run.home, run.run_id)}.get(UNIT)
+    if commit is None:
         metrics = {f"{row['metric']}/{row['method']}": row["mean"] for row in rows}
         commit = runs.commit(run, UNIT, {}, metrics, comparison.chosen.epoch)
-        models.log_explained(run, commit.epoch, _headlines(rows), commit.time_ms)
-        ingest(run.home, [run.run_id])
+    models.log_explained(run, commit.epoch, _headlines(rows), commit.time_ms)  # again where a crash came before it
+    ingest(run.home, [run.run_id])
     runs.log_table(run, _table(rows), "faithfulness.json")
     _log_figures(comparison, run, rows)
     _log_strips(comparison, run)

@@ -36,7 +36,9 @@ def probe(job: Job) -> None:
 def explain_epoch(job: Job, run: runs.Run, epoch: int) -> None:
     """Find, describe, draw and commit the concepts of an epoch, if that is not done yet."""
     unit, instances = f"ice_epoch_{epoch:04d}", job.source.instances[epoch]
-    if unit in {commit.unit for commit in commits.commits(run.home, run.run_id)}:
+    done = {commit.unit: commit for commit in commits.commits(run.home, run.run_id)}
+    if unit in done:
+        models.log_explained_as(run, done[unit], "ice")  # a crash may have come before it
         return
     job.load(epoch)
     try:
@@ -64,7 +66,7 @@ def _commit(job: Job, run: runs.Run, unit: str, epoch: int, found: Found, named:
         }
         files[f"choice/{unit}.json"] = write_json(folder / "choice" / f"{unit}.json", _choice_record(found))
         commit = runs.commit(run, unit, files, metrics, epoch)
-    models.log_explained(run, epoch, {f"ice_{key}": value for key, value in metrics.items()}, commit.time_ms)
+    models.log_explained_as(run, commit, "ice")
     ingest(run.home, [run.run_id])
 
 
