@@ -3,6 +3,7 @@
 DuckDB lets one process write or many read, so the index is opened, filled and closed at once.
 """
 
+import threading
 import time
 
 import duckdb
@@ -26,14 +27,29 @@ LINKED = """
     ) as old using (split, instance_id)"""
 # storage of DuckDB 1.5: the command line and tools of today open it too
 STORAGE = {"storage_compatibility_version": "v1.5.0"}
+# what DuckDB says where another process, and where another connection of this process, has the file open
+HELD = ("lock", "different configuration")
+UNREADABLE = (duckdb.IOException, duckdb.ConnectionException)
+# what it says of a file whose making was cut short
+DAMAGED = ("not a valid DuckDB database", "Could not read enough bytes")
+ALONE = threading.Lock()  # threads of one process share DuckDB's locks and settings, so they take turns
 
 
 def ingest(home: Home, run_ids: list[str] | None = None, wait: float = 0.5) -> bool:
     """Bring the index up to date with the committed files of `run_ids` (default: every run).
 
-    Each unit comes in whole or not at all. Returns False if another program held the file for `wait` seconds;
+    Each unit comes in whole or not at all. Returns False if someone else held the file for `wait` seconds;
     nothing is lost then, the next call catches up.
     """
+    if not ALONE.acquire(timeout=wait):
+        return False
+    try:
+        return _ingest(home, run_ids, wait)
+    finally:
+        ALONE.release()
+
+
+def _ingest(home: Home, run_ids: list[str] | None, wait: float) -> bool:
     connection = _open_for_writing(home, wait)
     if connection is None:
         return False
@@ -56,8 +72,7 @@ def rebuild(home: Home) -> int:
     if (connection := _open_for_writing(home, wait=0.5)) is None:
         raise InputError(f"another program holds {home.database}; close it, then rebuild again")
     connection.close()
-    home.database.unlink()
-    home.database.with_name(home.database.name + ".wal").unlink(missing_ok=True)
+    _remove(home)
     ingest(home)
     return len(records(home))
 
@@ -70,7 +85,7 @@ def up_to_date(home: Home) -> bool:
                 return False
             known = set(connection.execute("select run_id, unit from ingested").fetchall())
             status = dict(connection.execute("select run_id, status from runs").fetchall())
-    except (duckdb.IOException, duckdb.CatalogException):
+    except (*UNREADABLE, duckdb.CatalogException):
         return False
     there = {(path.parts[-4], path.stem) for path in home.artifacts.glob("*/artifacts/commits/*.json")}
     return known == there and status == {record.run_id: record.status for record in records(home)}
@@ -86,8 +101,11 @@ def _open_for_writing(home: Home, wait: float) -> duckdb.DuckDBPyConnection | No
         try:
             connection = duckdb.connect(str(home.database), config=STORAGE)
             break
-        except duckdb.IOException as error:
-            if "lock" not in str(error):
+        except UNREADABLE as error:
+            if any(words in str(error) for words in DAMAGED):
+                _remove(home)
+                continue
+            if not any(words in str(error) for words in HELD):
                 raise
             if time.monotonic() > deadline:
                 return None
@@ -96,10 +114,16 @@ def _open_for_writing(home: Home, wait: float) -> duckdb.DuckDBPyConnection | No
         return connection
     if columns_of(connection):  # made by another version
         connection.close()
-        home.database.unlink()
+        _remove(home)
         connection = duckdb.connect(str(home.database), config=STORAGE)
     connection.execute(f"begin; {SCHEMA}; {INGESTED}; commit")
     return connection
+
+
+def _remove(home: Home) -> None:
+    """The log goes first: beside a new index an old one's would be taken for its own."""
+    home.database.with_name(home.database.name + ".wal").unlink(missing_ok=True)
+    home.database.unlink(missing_ok=True)
 
 
 def _is_current(connection: duckdb.DuckDBPyConnection) -> bool:

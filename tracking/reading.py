@@ -4,7 +4,7 @@ import duckdb
 
 from tracking.errors import InputError
 from tracking.home import Home
-from tracking.index import ingest, no_study, up_to_date
+from tracking.index import ALONE, UNREADABLE, ingest, no_study, up_to_date
 from tracking.tables import SCHEMA, columns, committed_rows, quoted, views
 
 
@@ -18,12 +18,17 @@ def connect(home: Home) -> duckdb.DuckDBPyConnection:
     connection = _open_index(home) or _open_files(home)
     for name, select in views(home).items():
         connection.execute(f"create or replace temporary view {name} as {select}")
+    with ALONE:  # connections of one process to one file share their settings
+        _lock(connection, home)
+    return connection
+
+
+def _lock(connection: duckdb.DuckDBPyConnection, home: Home) -> None:
     [(locked,)] = connection.execute("select current_setting('lock_configuration')").fetchall()
-    if not locked:  # connections of one process to one file share their settings
+    if not locked:
         connection.execute(f"set allowed_directories = ['{quoted(home.artifacts)}/']")
         connection.execute("set enable_external_access = false")
         connection.execute("set lock_configuration = true")
-    return connection
 
 
 def _open_index(home: Home) -> duckdb.DuckDBPyConnection | None:
@@ -31,7 +36,7 @@ def _open_index(home: Home) -> duckdb.DuckDBPyConnection | None:
         return None
     try:
         return duckdb.connect(str(home.database), read_only=True)
-    except duckdb.IOException:
+    except UNREADABLE:
         return None
 
 

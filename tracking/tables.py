@@ -37,7 +37,9 @@ def columns() -> dict[str, dict[str, str]]:
 
 def columns_of(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, str]]:
     """The same of the tables and views of a database."""
-    sql = "select table_name, column_name, data_type from duckdb_columns() order by table_oid, column_index"
+    sql = """
+        select table_name, column_name, data_type from duckdb_columns() where not internal
+        order by table_oid, column_index"""
     found: dict[str, dict[str, str]] = {}
     for table, name, kind in connection.execute(sql).fetchall():
         found.setdefault(table, {})[name] = kind
@@ -88,9 +90,9 @@ def committed_rows(home: Home, table: str) -> str | None:
 
 
 def views(home: Home) -> dict[str, str]:
-    """The views beside the tables: `predictions_live` and `maps`, which holds the full maps and may be empty."""
-    found = {"predictions_live": committed_rows(home, "predictions"), "maps": _maps(home)}
-    return {name: select for name, select in found.items() if select is not None}
+    """The views beside the tables: `predictions_live` and `maps`, which holds the full maps; either may be empty."""
+    live = committed_rows(home, "predictions") or "select * from predictions where false"
+    return {"predictions_live": live, "maps": _maps(home)}
 
 
 def quoted(path: Path) -> str:
