@@ -41,7 +41,7 @@ def probe(job: Job) -> None:
 def explain_epoch(job: Job, run: runs.Run, epoch: int) -> None:
     """What of an epoch is not committed yet."""
     unit, instances = f"{job.method}_epoch_{epoch:04d}", job.source.instances[epoch]
-    done = {commit.unit: commit for commit in commits.commits(run.home, run.run_id)}
+    done = commits.by_unit(run.home, run.run_id)
     if unit in done:
         models.log_explained_as(run, done[unit], job.method)  # a crash may have come before it
         return
@@ -138,7 +138,6 @@ def _summary(job: Job, run: runs.Run, epoch: int) -> dict:
     """The epoch's row of the question `explained`, for the first kind of target."""
     with connect(run.home) as connection:
         answer = queries.run(connection, "explained", {"run_id": job.source.record.run_id})
-    rows = [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
     wanted = (run.run_id, epoch, target_kind(job.settings.target[0]))
-    [row] = [row for row in rows if (row["explainer_run_id"], row["epoch"], row["target_kind"]) == wanted]
+    [row] = [row for row in answer.dicts if (row["explainer_run_id"], row["epoch"], row["target_kind"]) == wanted]
     return row

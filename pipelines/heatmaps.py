@@ -39,8 +39,7 @@ class Shown:
     @classmethod
     def of(cls, split: Split, classes: tuple[str, ...], by_kind: list[Explained], signed: bool) -> "Shown":
         first = by_kind[0]
-        images = split.images[first.instances]
-        rgb = images.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy() / 255
+        rgb = split.rgb(first.instances)
         probabilities, targets = first.logits.softmax(1), torch.stack([found.targets for found in by_kind], 1)
         rows = zip(first.instances, split.labels[first.instances].tolist(), probabilities, strict=True)
         captions = [_caption(instance, label, p, classes) for instance, label, p in rows]

@@ -78,7 +78,8 @@ def open_source(settings: ExplainSettings, home: Home, fixed: dict[int, np.ndarr
     done = {commit.epoch: commit for commit in commits.stored(home, record.run_id)}
     trained = recorded_settings(home, record, TrainSettings)
     trained = replace(trained, data=settings.data or trained.data)
-    chosen = fixed or _instances(settings, home, record, choose_epochs(settings.epochs, list(done.values())))
+    epochs = choose_epochs(settings.epochs, list(done.values()))
+    chosen = fixed or _instances(settings, home, record, epochs)
     data = load_data(trained, home, record.data_digest)
     if settings.split.startswith(PREFIX):
         data = replace(data, splits=data.splits | extra_splits(home, record))
@@ -86,10 +87,6 @@ def open_source(settings: ExplainSettings, home: Home, fixed: dict[int, np.ndarr
         target_class(target, data.classes)
     device = hardware.use(replace(trained, device=trained.device if torch.cuda.is_available() else "cpu"))
     model = build_model(trained.model, data, trained.seed).to(device)
-    if gone := [epoch for epoch in chosen if epoch not in done]:  # a rerun's may be
-        raise InputError(
-            f"the checkpoint of epoch {gone[0]} was pruned; there are those of {', '.join(map(str, done))}"
-        )
     used = {epoch: done[epoch] for epoch in chosen}
     return Source(home, record, data, model, device, used, chosen, background(data, settings.seed, device))
 

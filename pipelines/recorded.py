@@ -36,10 +36,10 @@ def load_data(settings: TrainSettings, home: Home, digest: str | None = None) ->
 
 def recorded_config(home: Home, record: RunRecord) -> dict:
     """What a run was started with: its committed config.json."""
-    start = [commit for commit in commits.commits(home, record.run_id) if commit.unit == "start"]
-    if not start:
+    start = commits.by_unit(home, record.run_id).get("start")
+    if start is None:
         raise InputError(f"run {record.run_id[:8]} stopped before anything was committed; start anew")
-    return json.loads(commits.committed_file(home, start[0], "config.json").read_text())
+    return json.loads(commits.committed_file(home, start, "config.json").read_text())
 
 
 def recorded_settings(home: Home, record: RunRecord, kind: type[Settings]) -> Settings:

@@ -115,7 +115,7 @@ def _why(home: Home, record: RunRecord, made: RunRecord) -> str:
 
 def _ran_on(home: Home, record: RunRecord) -> dict[str, object]:
     """Everything in the record that may move the last digits."""
-    [start] = [commit for commit in commits.commits(home, record.run_id) if commit.unit == "start"]
+    start = commits.by_unit(home, record.run_id)["start"]
     known = json.loads(commits.committed_file(home, start, "environment.json").read_text())
     trained = record if record.kind == "train" else catalogue.resolve(home, record.source_run_id)
     settings = recorded_settings(home, trained, TrainSettings)

@@ -56,17 +56,15 @@ def _summary(home: Home, trained: str, others: list[str], pages: list[str]) -> s
 
 
 def _accuracy(answer: queries.Answer) -> str:
-    rows = (dict(zip(answer.columns, row, strict=True)) for row in answer.rows)
-    last = {row["split"]: row["accuracy"] for row in rows}  # epochs ascend
+    last = {row["split"]: row["accuracy"] for row in answer.dicts}  # epochs ascend
     return f"test {last['test']:.2%}, val {last['val']:.2%}, train as seen {last['train_seen']:.2%}"
 
 
 def _confused(answer: queries.Answer) -> list[str]:
-    rows = [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
-    if not rows:
+    if not answer.rows:
         return ["nothing: every test image is predicted right"]
     return [
         f"{row['name_a']} and {row['name_b']}: {row['n']} test images "
         f"({row['a_as_b']} {row['name_a']} as {row['name_b']}, {row['b_as_a']} {row['name_b']} as {row['name_a']})"
-        for row in rows
+        for row in answer.dicts
     ]

@@ -40,6 +40,11 @@ class Answer:
     columns: list[str]
     rows: list[tuple]
 
+    @property
+    def dicts(self) -> list[dict]:
+        """The rows by column name."""
+        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+
 
 def text(name: str) -> str:
     """The SQL of a query."""

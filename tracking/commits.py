@@ -49,6 +49,11 @@ def commits(home: Home, run_id: str) -> list[Commit]:
     return sorted((read_commit(path) for path in folder.glob("*.json")), key=lambda commit: commit.time_ms)
 
 
+def by_unit(home: Home, run_id: str) -> dict[str, Commit]:
+    """The commits of a run by their units."""
+    return {commit.unit: commit for commit in commits(home, run_id)}
+
+
 def epochs(home: Home, run_id: str) -> list[Commit]:
     """The committed epochs of a training run without a gap: 0, 1, 2, ..."""
     found = {commit.epoch: commit for commit in commits(home, run_id) if commit.unit.startswith("epoch_")}

@@ -11,7 +11,7 @@ from pipelines.compare.comparison import Comparison, Unit
 from tracking import commits, runs
 from tracking.files import write_table
 from tracking.index import ingest
-from xai.faithfulness import measure, randomization_similarity, spearman, stages
+from xai.faithfulness import alike, measure, randomization_similarity, stages
 from xai.pointing import hits
 from xai.references import REFERENCES
 
@@ -21,7 +21,7 @@ TRUTH = ("glyph", "decoy")  # the boxes of a planted image, in order
 
 def measure_unit(comparison: Comparison, run: runs.Run, unit: Unit) -> None:
     """Measure and commit, if that is not done yet."""
-    if unit.name in {commit.unit for commit in commits.commits(run.home, run.run_id)}:
+    if unit.name in commits.by_unit(run.home, run.run_id):
         return
     model = comparison.load(comparison.chosen.epoch)
     images, targets = comparison.instances(unit.instances)
@@ -81,8 +81,8 @@ def _again(
         if comparison.chosen.epoch == 0:
             return values
         untrained = explain(comparison.load(0))
-    one, other = maps.flatten(1), untrained.flatten(1)
-    return values | {"epoch_0": spearman(one.abs(), other.abs()), "epoch_0_signed": spearman(one, other)}
+    magnitudes, signed = alike(maps, untrained)
+    return values | {"epoch_0": magnitudes, "epoch_0_signed": signed}
 
 
 def _scores(comparison: Comparison, run: runs.Run, unit: Unit, values: dict[str, Tensor]) -> dict[str, list]:

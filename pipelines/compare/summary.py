@@ -24,7 +24,7 @@ HEADLINES = {
 def log(comparison: Comparison, run: runs.Run) -> None:
     """Metrics of the run and of the epoch's model, then pictures and the table."""
     rows = ask(comparison, run, "faithfulness_by_method", {"compare_run": run.run_id})
-    commit = {commit.unit: commit for commit in commits.commits(run.home, run.run_id)}.get(UNIT)
+    commit = commits.by_unit(run.home, run.run_id).get(UNIT)
     if commit is None:
         metrics = {f"{row['metric']}/{row['method']}": row["mean"] for row in rows}
         commit = runs.commit(run, UNIT, {}, metrics, comparison.chosen.epoch)
@@ -38,8 +38,7 @@ def log(comparison: Comparison, run: runs.Run) -> None:
 def ask(comparison: Comparison, run: runs.Run, name: str, values: dict | None = None) -> list[dict]:
     """Rows of a query about the training run compared."""
     with connect(run.home) as connection:
-        answer = queries.run(connection, name, {"run_id": comparison.chosen.run_id} | (values or {}))
-    return [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
+        return queries.run(connection, name, {"run_id": comparison.chosen.run_id} | (values or {})).dicts
 
 
 def _headlines(rows: list[dict]) -> dict[str, float]:
@@ -92,7 +91,7 @@ def _log_strips(comparison: Comparison, run: runs.Run) -> None:
     with connect(run.home) as connection:
         found = read_strips(connection, chosen)
     for one in found:
-        image = data.splits[chosen.split].images[one.instance].expand(3, -1, -1).permute(1, 2, 0).numpy() / 255
+        image = data.splits[chosen.split].rgb([one.instance])[0]
         title = f"{chosen.split} #{one.instance}, every map on its own scale; {comparison.source.record.name}"
         name = f"strip_{chosen.split.replace(':', '_')}_{one.instance:05d}"
         runs.log_picture(run, pixels(strip(one, image, data.classes, title)), f"figures/{name}.png")

@@ -36,7 +36,7 @@ def probe(job: Job) -> None:
 def explain_epoch(job: Job, run: runs.Run, epoch: int) -> None:
     """Find, describe, draw and commit the concepts of an epoch, if that is not done yet."""
     unit, instances = f"ice_epoch_{epoch:04d}", job.source.instances[epoch]
-    done = {commit.unit: commit for commit in commits.commits(run.home, run.run_id)}
+    done = commits.by_unit(run.home, run.run_id)
     if unit in done:
         models.log_explained_as(run, done[unit], "ice")  # a crash may have come before it
         return

@@ -51,7 +51,7 @@ def _card(job: Job, epoch: int, found: Found, one: Named, concept: int, headline
 
 def _panel(job: Job, epoch: int, found: Found, examples: Examples, concept: int) -> figures.Panel:
     instances, split = job.source.instances[epoch][examples.rows], job.source.data.splits[job.settings.split]
-    images = split.images[instances].expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy() / 255
+    images = split.rgb(instances)
     labels = [job.source.data.classes[label] for label in split.labels[instances].tolist()]
     scores = found.scores[examples.rows, concept].tolist()
     captions = [f"#{i} {name[:12]}  {score:.3g}" for i, name, score in zip(instances, labels, scores, strict=True)]

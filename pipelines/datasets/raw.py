@@ -1,7 +1,7 @@
 """What a data set's own loader returns, and how many files become one array."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,10 @@ class Split:
     labels: Tensor  # [N], int64
     sources: tuple[str, ...]  # where each image lies in the data set
     truth: Tensor | None = None  # [N, 2, 4] boxes (top, left, height, width) of deciding glyph and decoy, planted only
+
+    def rgb(self, rows: Sequence[int]) -> np.ndarray:
+        """Images as figures take them, [N, H, W, 3], 0..1; grey ones too."""
+        return self.images[rows].expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy() / 255
 
     def rows(self, rows: np.ndarray) -> "Split":
         truth = None if self.truth is None else self.truth[rows]

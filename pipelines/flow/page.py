@@ -114,7 +114,7 @@ def _turbulent(record: Record, connection: DuckDBPyConnection) -> list[float | N
     """Of every epoch the moves into it over the median, where that is much and not on the way down; else None."""
     given = {"run_id": record.run.run_id, "split": record.splits[0], "limit": str(len(record.epochs) + 1)}
     answer = queries.run(connection, "turbulent_epochs", given)
-    rows = [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
+    rows = answer.dicts
     ratios = {row["next_epoch"]: row["ratio"] or 0.0 for row in rows}
     moves = [ratios.get(epoch, np.inf) for epoch in record.epochs]
     rises = [now > max(TURBULENT, before) for before, now in pairwise([np.inf, *moves])]

@@ -36,8 +36,7 @@ class Pictures:
             return _opened(self.files / (source or ""))
         if self.data is None:
             return None
-        pixels = self.data.splits[split].images[instance].expand(3, -1, -1)
-        return pixels.permute(1, 2, 0).numpy() / 255
+        return self.data.splits[split].rgb([instance])[0]
 
     def thumbnail(self, split: str, instance: int, source: str | None = None) -> Html:
         """The image as an element; a word where it cannot be had."""

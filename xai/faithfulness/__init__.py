@@ -6,10 +6,11 @@ from xai.faithfulness.randomization import Stage, randomization_similarity, rand
 from xai.faithfulness.ranking import ranked
 from xai.faithfulness.regions import object_like, share_on
 from xai.faithfulness.road import road
-from xai.faithfulness.similarity import spearman
+from xai.faithfulness.similarity import alike, spearman
 
 __all__ = [
     "Stage",
+    "alike",
     "insertion_deletion",
     "measure",
     "object_like",

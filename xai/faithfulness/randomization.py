@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from xai.faithfulness.similarity import spearman
+from xai.faithfulness.similarity import alike
 from xai.gradient import frozen
 from xai.method import Refusal
 
@@ -74,9 +74,7 @@ def randomization_similarity(
     for stage in stages:
         with randomized(model, fresh, stage):
             others = explain_fn(model).to(maps)
-        first, second = maps.flatten(1), others.flatten(1)
-        found[f"randomized/{stage.name}"] = spearman(first.abs(), second.abs())
-        found[f"randomized_signed/{stage.name}"] = spearman(first, second)
+        found[f"randomized/{stage.name}"], found[f"randomized_signed/{stage.name}"] = alike(maps, others)
     return found
 
 
