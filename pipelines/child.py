@@ -9,6 +9,7 @@ from pipelines.settings import Checked
 from pipelines.start import commit_child_start
 from tracking import catalogue, commits, runs
 from tracking.catalogue import RunRecord
+from tracking.errors import RunError, from_outside
 from tracking.home import Home
 from tracking.index import ingest
 
@@ -36,17 +37,24 @@ def start_child(
 
 @contextmanager
 def worked_on(run: runs.Run) -> Iterator[None]:
-    """What is done inside belongs to the run: it ends as FINISHED, KILLED or FAILED."""
+    """What is done inside belongs to the run: it ends as FINISHED, KILLED or FAILED.
+
+    Raises RunError where the disk, a database or a server refuses.
+    """
     say(f"{run.record.kind}: run {run.run_id} ({run.record.name})")
+    go_on = f"go on with: study resume {run.run_id[:8]}"
     try:
         for commit in commits.commits(run.home, run.run_id):  # a crash may have come before its metrics
             runs.log_metrics(run, commit)
         yield
-    except BaseException as error:
-        stopped = isinstance(error, KeyboardInterrupt)
-        runs.finish_run(run, "KILLED" if stopped else "FAILED")
-        if stopped:
-            say(f"stopped; go on with: study resume {run.run_id[:8]}")
+        runs.finish_run(run)
+    except KeyboardInterrupt:
+        runs.give_up(run, "KILLED")
+        say(f"stopped; {go_on}")
         raise
-    runs.finish_run(run)
+    except BaseException as error:
+        runs.give_up(run, "FAILED")
+        if reason := from_outside(error):
+            raise RunError(f"{reason}; run {run.run_id[:8]} stopped, what it committed is kept; {go_on}") from error
+        raise
     ingest(run.home, [run.run_id], wait=5)

@@ -7,7 +7,7 @@ import sys
 
 from pipelines import settings as known
 from pipelines.settings import Parser, add_flags, from_flags
-from tracking.errors import InputError, RunError
+from tracking.errors import InputError, RunError, from_outside
 from tracking.home import find_home
 
 # command: (settings, module:function); modules are imported when used, so that asking starts quickly
@@ -46,6 +46,11 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     except BrokenPipeError:  # the reader of our output has seen enough
         sys.stderr.close()
+    except Exception as error:
+        if (reason := from_outside(error)) is None:
+            raise
+        print(f"study: {_line(reason)}", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -27,7 +27,7 @@ from pipelines.recorded import checkpoint, load_data, recorded_settings
 from pipelines.say import say
 from pipelines.selection import choose_epochs
 from pipelines.settings import PredictSettings, TrainSettings
-from tracking import catalogue, commits, runs
+from tracking import catalogue, commits, locks, runs
 from tracking.commits import Commit
 from tracking.errors import InputError
 from tracking.files import write_table
@@ -64,12 +64,15 @@ def predict(settings: PredictSettings, home: Home) -> str:
     record = catalogue.resolve(home, settings.run, ("train",))
     files = find_images(settings.images)
     job = _open(settings, home, record)
-    _add(job, read_images(files, job.data.classes, job.data.image_shape))
+    locks.hold(home, record.run_id, f"extra_{settings.name}")  # until the end, as additions are numbered
     try:
+        _add(job, read_images(files, job.data.classes, job.data.image_shape))
         _evaluate(job)
     except KeyboardInterrupt:
         say("stopped; the same command goes on with the epochs that are missing")
         raise
+    finally:
+        locks.release(home, record.run_id, f"extra_{settings.name}")
     ingest(home, [record.run_id], wait=5)
     return job.split
 

@@ -2,13 +2,14 @@
 
 from pipelines import compare, explain, train
 from pipelines.settings import ResumeSettings
-from tracking import catalogue
+from tracking import catalogue, runs
 from tracking.home import Home
 
 KINDS = {"train": train.resume, "explain": explain.resume, "compare": compare.resume}
 
 
 def resume(settings: ResumeSettings, home: Home) -> str:
-    """The run ID, once its last unit is committed."""
+    """The run ID, once its last unit is committed. Raises InputError while another process writes the run."""
     record = catalogue.resolve(home, settings.run, tuple(KINDS))
-    return KINDS[record.kind](record, home)
+    with runs.claimed(home, record):
+        return KINDS[record.kind](catalogue.resolve(home, record.run_id, tuple(KINDS)), home)

@@ -8,6 +8,7 @@ from torch import nn
 
 from pipelines import figures, hardware
 from pipelines.checkpoints import load_model, load_state, save_model, save_state
+from pipelines.child import worked_on
 from pipelines.datasets import Dataset
 from pipelines.epoch import train_epoch
 from pipelines.model import build_model
@@ -75,11 +76,7 @@ def resume(record: catalogue.RunRecord, home: Home) -> str:
     if done:
         load_model(recipe.mean, checkpoint(home, done[-1]))
         load_state(model, recipe.optimizers, commits.committed_file(home, done[-1], _state(done[-1].epoch)))
-    run = runs.reopen_run(home, record)
-    for commit in done:  # a crash may have come between a commit and what follows it
-        runs.log_metrics(run, commit)
-        models.log_epoch_model(run, commit)
-    return _go_on(Training(known, data, model, recipe, run), done)
+    return _go_on(Training(known, data, model, recipe, runs.reopen_run(home, record)), done)
 
 
 def _note(settings: TrainSettings, data: Dataset, model: nn.Module) -> str:
@@ -102,22 +99,14 @@ def _instances(run_id: str, data: Dataset) -> dict[str, list]:
 
 def _go_on(training: Training, done: list[Commit]) -> str:
     run, settings = training.run, training.settings
-    say(f"run {run.run_id} ({run.record.name}): {settings.epochs} epochs on {settings.device}, "
-        f"{settings.precision}, {settings.threads} threads")  # fmt: skip
-    try:
+    with worked_on(run):
+        say(f"  {settings.epochs} epochs on {settings.device}, {settings.precision}, {settings.threads} threads")
+        for commit in done:  # a crash may have come between a commit and its model
+            models.log_epoch_model(run, commit)
         for epoch in range(len(done), settings.epochs + 1):
             done.append(_one_epoch(training, epoch))
         curves = figures.learning_curves(done, run.record.name)
         runs.log_picture(run, figures.pixels(curves), "figures/learning_curves.png")
-    except KeyboardInterrupt:
-        runs.finish_run(run, "KILLED")
-        say(f"stopped after {len(done)} committed epochs; go on with: study resume {run.run_id[:8]}")
-        raise
-    except BaseException:
-        runs.finish_run(run, "FAILED")
-        raise
-    runs.finish_run(run)
-    ingest(run.home, [run.run_id], wait=5)
     return run.run_id
 
 
@@ -148,6 +137,7 @@ def _compute_epoch(training: Training, epoch: int) -> tuple[list[Predictions], d
 def _commit_epoch(training: Training, epoch: int, predictions: list[Predictions], metrics: dict) -> Commit:
     run, unit = training.run, f"epoch_{epoch:04d}"
     parts = [part.columns(run.run_id, epoch) for part in predictions]
+    _log_confusion(training, epoch, predictions[-1])  # before the commit, so that no stop leaves the epoch without it
     with runs.staging() as folder:
         files = {
             f"checkpoints/{unit}.safetensors": save_model(training.recipe.mean, folder / f"{unit}.safetensors"),
@@ -156,12 +146,14 @@ def _commit_epoch(training: Training, epoch: int, predictions: list[Predictions]
         }
         commit = runs.commit(run, unit, files, metrics, epoch)
     models.log_epoch_model(run, commit)
-    test = predictions[-1]
-    title = f"test, epoch {epoch}: {test.accuracy:.1%} right"
-    matrix = figures.confusion_matrix(test.label, test.logits.argmax(1), training.data.classes, title)
-    runs.log_image(run, figures.pixels(matrix), "confusion_test", epoch)
     ingest(run.home, [run.run_id])
     return commit
+
+
+def _log_confusion(training: Training, epoch: int, test: Predictions) -> None:
+    title = f"test, epoch {epoch}: {test.accuracy:.1%} right"
+    matrix = figures.confusion_matrix(test.label, test.logits.argmax(1), training.data.classes, title)
+    runs.log_image(training.run, figures.pixels(matrix), "confusion_test", epoch)
 
 
 def _joined(parts: list[dict]) -> dict:

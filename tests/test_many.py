@@ -8,7 +8,6 @@ import pytest
 from benchmarks.many_at_once import many
 from test_tracking import commit_epoch, everything, start
 
-from tracking import runs
 from tracking.home import Home
 from tracking.index import ingest, up_to_date
 from tracking.reading import connect
@@ -34,7 +33,6 @@ def at_once(tasks: list[Callable[[], object]]) -> list[object]:
 
 
 def test_trainings_and_readers_at_once(home: Home) -> None:
-    runs.experiment_id(home)
     done = many(home, trainings=2, explainers=0, epochs=1, seconds=120)
     assert [code for code, _ in done.ends] == [0, 0], done.ends
     assert done.status == ["FINISHED", "FINISHED"]

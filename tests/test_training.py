@@ -23,7 +23,8 @@ from pipelines.model import build_model
 from pipelines.optimizers import one_cycle, orthogonal
 from pipelines.predictions import Predictions, evaluate
 from pipelines.recipe import scales, settle
-from pipelines.settings import TrainSettings
+from pipelines.resume import resume
+from pipelines.settings import ResumeSettings, TrainSettings
 from tracking import commits, runs
 from tracking.catalogue import RunRecord, resolve
 from tracking.errors import InputError, RunError
@@ -151,9 +152,9 @@ def test_crash_between_commit_and_metrics_loses_no_metric(home: Home, monkeypatc
     assert sorted(point.step for point in history) == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize(("sent", "status"), [(signal.SIGKILL, "RUNNING"), (signal.SIGTERM, "KILLED")])
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])
 def test_kill_in_the_middle_resumes_to_the_same_bits(
-    home: Home, study: Home, trained: RunRecord, sent: signal.Signals, status: str
+    home: Home, study: Home, trained: RunRecord, sent: signal.Signals
 ) -> None:
     flags = ["--size", "8", "--epochs", "3", "--batch", "128", "--threads", "1", "--home", str(home.path)]
     process = subprocess.Popen([sys.executable, "-m", "pipelines.cli", "train", *flags], cwd=ROOT, text=True,
@@ -163,12 +164,20 @@ def test_kill_in_the_middle_resumes_to_the_same_bits(
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.01)
-    os.kill(process.pid, sent)
-    process.wait()
     run_id = resolve(home, "latest").run_id
-    assert resolve(home, "latest").status == status
+    os.kill(process.pid, signal.SIGSTOP)  # alive, but no further
+    assert resolve(home, "latest").status == "RUNNING"
+    with pytest.raises(InputError, match=f"is being written by process {process.pid} on .*; wait for its end"):
+        resume(ResumeSettings(run_id), home)
+    os.kill(process.pid, sent)
+    os.kill(process.pid, signal.SIGCONT)
+    process.wait()
+    assert resolve(home, "latest").status == "KILLED"
+    runs.experiment_id.cache_clear()
+    runs.experiment_id(home)  # as the next command that writes asks for it
+    assert runs.connect(home).get_run(run_id).info.status == "KILLED"
     assert len(commits.epochs(home, run_id)) < 4
-    training.resume(resolve(home, "latest"), home)
+    resume(ResumeSettings(run_id), home)
     assert predictions(home, run_id) == predictions(study, trained.run_id)
 
 

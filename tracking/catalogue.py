@@ -1,15 +1,21 @@
-"""Which runs a study home holds, and what a user's RUN means. Reads run.json files only, so it is quick."""
+"""Which runs a study home holds, and what a user's RUN means. Reads their run.json files, so it is quick."""
 
-import json
-from dataclasses import asdict, dataclass
+import sqlite3
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from tracking.errors import InputError
+from tracking.files import read_json
 from tracking.home import Home
+from tracking.locks import abandoned
 
 LONGEST = 200  # characters of a run's name
 TRAINED = ("train", "import")  # kinds of run that own epochs
+DELETED = "deleted"  # marks the folder of a run that was deleted on a server
 
 
 @dataclass(frozen=True)
@@ -39,10 +45,46 @@ def now() -> str:
 
 
 def records(home: Home) -> list[RunRecord]:
-    """All runs of the home, oldest first."""
-    files = home.artifacts.glob("*/artifacts/run.json")
-    found = [RunRecord(**json.loads(file.read_text())) for file in files]
-    return sorted(found, key=lambda record: (record.started_at, record.run_id))
+    """All runs of the home that are not deleted in MLflow, oldest first; one whose writer is gone is KILLED."""
+    gone = deleted(home)
+    files = [(file, file.parts[-3]) for file in home.artifacts.glob("*/artifacts/run.json")]
+    found = [read_record(file, run_id) for file, run_id in files if run_id not in gone]
+    killed = [
+        replace(record, status="KILLED") if record.status == "RUNNING" and abandoned(home, record.run_id) else record
+        for record in found
+    ]
+    return sorted(killed, key=lambda record: (record.started_at, record.run_id))
+
+
+def deleted(home: Home) -> set[str]:
+    """Runs that were deleted in MLflow, whose files stay until `mlflow gc`.
+
+    They are looked up in MLflow's database itself, as importing MLflow takes seconds; those of a server are marked when
+    they are fetched.
+    """
+    marked = {mark.parent.name for mark in home.artifacts.glob(f"*/{DELETED}")}
+    if not home.mlflow_db.exists():
+        return marked
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(home.mlflow_db))}?mode=rw", uri=True)) as connection:
+            rows = connection.execute("select run_uuid from runs where lifecycle_stage = 'deleted'").fetchall()
+    except sqlite3.Error as error:
+        raise InputError(f"{home.mlflow_db} cannot be read ({error}); restore it from a backup") from None
+    return marked | {run_id for (run_id,) in rows}
+
+
+def read_record(file: Path, run_id: str) -> RunRecord:
+    """A run's record in its run.json. Raises InputError if it is none."""
+    try:
+        record = RunRecord(**read_json(file))
+        texts = (record.kind, record.name, record.status, record.started_at)
+        right = record.run_id == run_id and isinstance(record.params, dict)
+        right = right and all(isinstance(text, str) for text in texts) and datetime.fromisoformat(record.started_at)
+    except (TypeError, ValueError):
+        right = False
+    if not right:
+        raise InputError(f"{file} is no record of this run; it was changed, so restore it or move the run away")
+    return record
 
 
 def resolve(home: Home, reference: str, kinds: tuple[str, ...] = TRAINED) -> RunRecord:
@@ -51,6 +93,8 @@ def resolve(home: Home, reference: str, kinds: tuple[str, ...] = TRAINED) -> Run
     `latest` is the newest run of `kinds`. Raises InputError when no run, several, or one of another kind fits.
     """
     known = records(home)
+    if reference in deleted(home):
+        raise InputError(f"run {reference[:8]} was deleted in MLflow; restore it there: mlflow runs restore")
     if reference == "latest":
         fitting = [record for record in known if record.kind in kinds][-1:]
     else:

@@ -4,12 +4,12 @@ A run's files come in units (its start, an epoch, one method's maps of an epoch)
 file is there, which names every file with its sha256 and is written last. Readers trust nothing else.
 """
 
-import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from functools import cache
+from pathlib import Path, PurePosixPath
 
 from tracking.errors import InputError
-from tracking.files import sha256
+from tracking.files import read_json, sha256
 from tracking.home import Home
 
 
@@ -38,15 +38,32 @@ class Commit:
         return asdict(self)
 
 
-def read_commit(path: Path) -> Commit:
-    content = json.loads(path.read_text())
-    return Commit(**content | {"files": tuple(CommittedFile(**file) for file in content["files"])})
+def read_commit(path: Path, run_id: str) -> Commit:
+    """The commit of a run in the file UNIT.json. Raises InputError if it is no such commit."""
+    content = read_json(path)
+    try:
+        commit = Commit(**content | {"files": tuple(CommittedFile(**file) for file in content["files"])})
+        right = (commit.run_id, commit.unit) == (run_id, path.stem) and _sound(commit)
+    except (TypeError, KeyError, AttributeError):
+        right = False
+    if not right:
+        raise InputError(f"{path} is no commit of this run and unit; it was changed, so restore it or remove the run")
+    return commit
+
+
+def _sound(commit: Commit) -> bool:
+    """Whether the parts are what they should be, and no file lies outside the run's folder."""
+    paths = [PurePosixPath(file.path) for file in commit.files]
+    inside = not any(path.is_absolute() or ".." in path.parts or "\\" in str(path) for path in paths)
+    numbers = [commit.time_ms, *([] if commit.epoch is None else [commit.epoch])]
+    measured = all(isinstance(value, int | float) for value in commit.metrics.values())
+    return inside and measured and all(type(number) is int and 0 <= number < 2**63 for number in numbers)
 
 
 def commits(home: Home, run_id: str) -> list[Commit]:
     """All commits of a run, in the order of their time."""
     folder = home.run_folder(run_id) / "commits"
-    return sorted((read_commit(path) for path in folder.glob("*.json")), key=lambda commit: commit.time_ms)
+    return sorted((read_commit(path, run_id) for path in folder.glob("*.json")), key=lambda commit: commit.time_ms)
 
 
 def by_unit(home: Home, run_id: str) -> dict[str, Commit]:
@@ -76,7 +93,7 @@ def pruned(home: Home, run_id: str) -> set[int]:
         epoch
         for commit in lists
         for file in commit.files
-        for epoch in json.loads(committed_file(home, commit, file.path).read_text())
+        for epoch in read_json(committed_file(home, commit, file.path))
     }
 
 
@@ -88,9 +105,35 @@ def committed_file(home: Home, commit: Commit, path: str) -> Path:
     known = {file.path: file for file in commit.files}
     if path not in known:
         raise InputError(f"run {commit.run_id} has no {path}; {commit.unit} holds: {', '.join(known)}")
-    place = home.run_folder(commit.run_id) / path
+    if wrong := fault(home, commit.run_id, known[path]):
+        raise InputError(f"{wrong}; it is not used, so restore it or make it again")
+    return home.run_folder(commit.run_id) / path
+
+
+def fault(home: Home, run_id: str, file: CommittedFile) -> str | None:
+    """What is wrong with a committed file; None if it is what was committed."""
+    place = home.run_folder(run_id) / file.path
     if not place.is_file():
-        raise InputError(f"{place} is missing though it was committed; restore it or train again")
-    if sha256(place) != known[path].sha256:
-        raise InputError(f"{place} was changed after it was committed (its sha256 differs); it is not used")
-    return place
+        return f"{place} is missing though it was committed"
+    size, changed = stamp(place)
+    if _sha256_of(place, size, changed) != file.sha256:
+        return f"{place} was changed after it was committed (its sha256 differs)"
+    return None
+
+
+def stamp(place: Path) -> tuple[int, int]:
+    """What tells whether a file may be another than before: its size and the time of its last change, in ns.
+
+    Unlike the time of modification nobody can set that one. (-1, -1) where there is no file.
+    """
+    try:
+        known = place.stat()
+    except OSError:
+        return -1, -1
+    return known.st_size, known.st_ctime_ns
+
+
+@cache
+def _sha256_of(place: Path, size: int, changed: int) -> str:
+    """Kept while the file has this stamp, as who asks again and again reads the same files."""
+    return sha256(place)

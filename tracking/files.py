@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from tracking.errors import InputError
+
 
 def sha256(path: Path) -> str:
     with path.open("rb") as file:
@@ -16,6 +18,14 @@ def sha256(path: Path) -> str:
 
 def write_json(path: Path, content: Any) -> Path:
     return write_text(path, json.dumps(content, indent=1, sort_keys=True) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Raises InputError if the file is not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not JSON ({str(error)[:100]}); it was changed, so restore it") from None
 
 
 def write_text(path: Path, text: str) -> Path:

@@ -1,5 +1,6 @@
 """The study home: one folder that holds everything a study remembers."""
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 from tracking.errors import InputError
 
 LONGEST = 255  # bytes of a file's name
+FORMAT = 2  # of what lies in a home; 1 had no number, no locks, and is read and continued as it is
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,10 @@ class Home:
         return self.path / "study.duckdb"
 
     @property
+    def format(self) -> Path:
+        return self.path / "format.json"
+
+    @property
     def data(self) -> Path:
         return self.path / "data"
 
@@ -37,19 +43,40 @@ class Home:
 
 
 def find_home(path: str | None = None) -> Home:
-    """The home at `path`, else STUDY_HOME of the environment, else ./study. Raises InputError on an impossible name."""
-    home = Path(path or os.environ.get("STUDY_HOME") or "study").absolute()
-    if any(len(os.fsencode(part)) > LONGEST for part in home.parts):
-        raise InputError(f"the study home {home} has a name of over {LONGEST} bytes in it; choose a shorter --home")
-    return Home(home)
+    """The home at `path`, else STUDY_HOME of the environment, else ./study.
+
+    Raises InputError on an impossible name and on a home that a newer version made.
+    """
+    home = Home(Path(path or os.environ.get("STUDY_HOME") or "study").absolute())
+    if any(len(os.fsencode(part)) > LONGEST for part in home.path.parts):
+        raise InputError(f"the study home {home.path} has a name of over {LONGEST} bytes; choose a shorter --home")
+    if (found := format_of(home)) > FORMAT:
+        raise InputError(
+            f"{home.path} has format {found}, made by a newer xai-study; this one knows {FORMAT} at most, so update it"
+        )
+    return home
+
+
+def format_of(home: Home) -> int:
+    """Number of the format of a home; that of a new one where there is none."""
+    if home.format.exists():
+        try:
+            return int(json.loads(home.format.read_text())["format"])
+        except (ValueError, KeyError, TypeError):
+            raise InputError(f"{home.format} does not say the home's format; it was changed, so restore it") from None
+    return 1 if home.artifacts.exists() else FORMAT
 
 
 def make_home(home: Home) -> None:
-    """Make the folders of a home; raises InputError where that is impossible."""
+    """Make what is missing of a home's folders; raises InputError where that is impossible."""
     try:
         home.artifacts.mkdir(parents=True, exist_ok=True)
         home.data.mkdir(exist_ok=True)
+        if not home.format.exists():
+            home.format.write_text(json.dumps({"format": FORMAT}) + "\n")
     except OSError as error:
         raise InputError(
-            f"cannot make the study home {home.path} ({error.strerror}); choose another folder with --home"
+            f"cannot write to the study home {home.path} ({error.strerror}); choose another folder with --home"
         ) from None
+    if not os.access(home.path, os.W_OK):
+        raise InputError(f"the study home {home.path} is read-only; it answers questions, new runs need another --home")

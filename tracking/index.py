@@ -3,18 +3,26 @@
 DuckDB lets one process write or many read, so the index is opened, filled and closed at once.
 """
 
+import json
+import logging
+import os
 import threading
 import time
+from collections.abc import Iterable
 
 import duckdb
 
-from tracking.catalogue import records
-from tracking.commits import Commit, commits
+from tracking.catalogue import RunRecord, deleted, records
+from tracking.commits import Commit, commits, fault, stamp
 from tracking.errors import InputError
 from tracking.home import Home
-from tracking.tables import LATEST, SCHEMA, STEPS, columns, columns_of, quoted, rows_of, runs_of, table_of, views
+from tracking.tables import LATEST, SCHEMA, STEPS, columns, columns_of, rows_of, stored_views, table_of
 
-INGESTED = "create table ingested (run_id varchar, unit varchar, primary key (run_id, unit))"
+# what the index holds, and the files that it was read from; those with a fault were left out
+CHECKED = {"run_id": "VARCHAR", "path": "VARCHAR", "size": "BIGINT", "changed": "BIGINT", "fault": "VARCHAR"}
+INGESTED = f"""
+    create table ingested (run_id varchar, unit varchar, primary key (run_id, unit));
+    create table checked ({", ".join(" ".join(column) for column in CHECKED.items())})"""
 # rows of an epoch with the last ones before it of the same instances
 LINKED = """
     select new.*, old.epoch as previous_epoch, old.predicted as previous
@@ -45,6 +53,11 @@ def ingest(home: Home, run_ids: list[str] | None = None, wait: float = 0.5) -> b
         return False
     try:
         return _ingest(home, run_ids, wait)
+    except duckdb.IOException as error:
+        if os.access(home.path, os.W_OK):  # a home that is only read has its files
+            reason = str(error).splitlines()[0]
+            logging.getLogger(__name__).warning(f"study.duckdb is not up to date ({reason}); the runs' files are")
+        return False
     finally:
         ALONE.release()
 
@@ -54,15 +67,38 @@ def _ingest(home: Home, run_ids: list[str] | None, wait: float) -> bool:
     if connection is None:
         return False
     with connection:
+        there = {record.run_id: record for record in records(home)}
+        wanted = [run_id for run_id in run_ids or there if run_id in there]
+        _forget(connection, _gone(connection, there) | _changed(connection, home, wanted))
         known = set(connection.execute("select run_id, unit from ingested").fetchall())
-        for run_id in run_ids or [record.run_id for record in records(home)]:
-            _ingest_record(connection, home, run_id)
+        for run_id in wanted:
+            _ingest_record(connection, there[run_id])
             for commit in commits(home, run_id):
                 if (run_id, commit.unit) not in known:
                     _ingest_unit(connection, home, commit)
-        for name, select in views(home).items():
+        for name, select in stored_views(home, deleted(home)).items():
             connection.execute(f"create or replace view {name} as {select}")
     return True
+
+
+def _gone(connection: duckdb.DuckDBPyConnection, there: Iterable[str]) -> set[str]:
+    """Runs of the index that the home does not have any more."""
+    return {run_id for (run_id,) in connection.execute("select run_id from runs").fetchall()} - set(there)
+
+
+def _changed(connection: duckdb.DuckDBPyConnection, home: Home, run_ids: Iterable[str]) -> set[str]:
+    """Those of the runs with a file that may be another than the one checked."""
+    sql = "select run_id, path, size, changed from checked semi join (select unnest($1) as run_id) using (run_id)"
+    rows = connection.execute(sql, [list(run_ids)]).fetchall()
+    return {run_id for run_id, path, *known in rows if stamp(home.run_folder(run_id) / path) != tuple(known)}
+
+
+def _forget(connection: duckdb.DuckDBPyConnection, run_ids: set[str]) -> None:
+    connection.begin()
+    for run_id in run_ids:
+        for table in (*columns(), "ingested", "checked"):
+            connection.execute(f"delete from {table} where run_id = $1", [run_id])
+    connection.commit()
 
 
 def rebuild(home: Home) -> int:
@@ -78,17 +114,18 @@ def rebuild(home: Home) -> int:
 
 
 def up_to_date(home: Home) -> bool:
-    """Whether the index can be read now and holds every committed unit and every run's status."""
+    """Whether the index can be read now, and holds every committed unit of today's files and every run's status."""
+    there = {record.run_id: record.status for record in records(home)}
     try:
         with duckdb.connect(str(home.database), read_only=True) as connection:
-            if not _is_current(connection):
+            if not _is_current(connection) or _changed(connection, home, there):
                 return False
             known = set(connection.execute("select run_id, unit from ingested").fetchall())
             status = dict(connection.execute("select run_id, status from runs").fetchall())
     except (*UNREADABLE, duckdb.CatalogException):
         return False
-    there = {(path.parts[-4], path.stem) for path in home.artifacts.glob("*/artifacts/commits/*.json")}
-    return known == there and status == {record.run_id: record.status for record in records(home)}
+    paths = home.artifacts.glob("*/artifacts/commits/*.json")
+    return status == there and known == {(p.parts[-4], p.stem) for p in paths if p.parts[-4] in there}
 
 
 def no_study(home: Home) -> str:
@@ -129,32 +166,60 @@ def _remove(home: Home) -> None:
 def _is_current(connection: duckdb.DuckDBPyConnection) -> bool:
     """Whether an index has the tables of schema.sql as they are now."""
     found = columns_of(connection)
-    return "ingested" in found and all(found.get(table) == known for table, known in columns().items())
+    expected = columns() | {"checked": CHECKED}
+    return all(found.get(table) == known for table, known in expected.items())
 
 
-def _ingest_record(connection: duckdb.DuckDBPyConnection, home: Home, run_id: str) -> None:
+def _ingest_record(connection: duckdb.DuckDBPyConnection, record: RunRecord) -> None:
     connection.begin()
-    connection.execute("delete from runs where run_id = $run_id", {"run_id": run_id})
-    connection.execute(f"insert into runs by name {runs_of(quoted(home.run_folder(run_id) / 'run.json'))}")
+    connection.execute("delete from runs where run_id = $1", [record.run_id])
+    insert(connection, "runs", [row_of(record)])
     connection.commit()
+
+
+def row_of(record: RunRecord) -> tuple:
+    """The run's row of table `runs`."""
+    content = record.content() | {"params": json.dumps(record.params)}
+    return tuple(content[name] for name in columns()["runs"])
+
+
+def insert(connection: duckdb.DuckDBPyConnection, table: str, rows: list[tuple]) -> None:
+    """Insert rows of all columns, many at once."""
+    if not rows:
+        return
+    kinds = columns()[table].values()
+    values = ", ".join(f"unnest(${place}::{kind}[])" for place, kind in enumerate(kinds, 1))
+    connection.execute(f"insert into {table} select {values}", [list(column) for column in zip(*rows, strict=True)])
+
+
+def metrics_of(commit: Commit) -> list[tuple]:
+    """A commit's rows of table `metrics`."""
+    return [(commit.run_id, commit.epoch or 0, key, value) for key, value in commit.metrics.items()]
 
 
 def _ingest_unit(connection: duckdb.DuckDBPyConnection, home: Home, commit: Commit) -> None:
+    """A unit with a file that is not what was committed is left out, and the file remembered."""
     connection.begin()
-    for file in commit.files:
-        if table := table_of(file.path):
-            select = rows_of(table, quoted(home.run_folder(commit.run_id) / file.path))
-            if table == "predictions":
-                _insert_predictions(connection, commit, select)
-            else:
-                connection.execute(f"insert into {table} by name {select}")
-            if table == "concept_labels":
-                _update_labels(connection)
-    for key, value in commit.metrics.items():
-        row = [commit.run_id, commit.epoch or 0, key, value]
-        connection.execute("insert into metrics values (?, ?, ?, ?)", row)
-    connection.execute("insert into ingested values (?, ?)", [commit.run_id, commit.unit])
+    tables = {file.path: table for file in commit.files if (table := table_of(file.path))}
+    faults = {file.path: fault(home, commit.run_id, file) for file in commit.files if file.path in tables}
+    for path, wrong in faults.items():
+        place = home.run_folder(commit.run_id) / path
+        row = [commit.run_id, path, *stamp(place), wrong]
+        connection.execute("insert into checked values ($1, $2, $3, $4, $5)", row)
+        if not any(faults.values()):
+            _ingest_file(connection, commit, tables[path], rows_of(home, tables[path], place))
+    insert(connection, "metrics", metrics_of(commit))
+    connection.execute("insert into ingested values ($1, $2)", [commit.run_id, commit.unit])
     connection.commit()
+
+
+def _ingest_file(connection: duckdb.DuckDBPyConnection, commit: Commit, table: str, select: str) -> None:
+    if table == "predictions":
+        _insert_predictions(connection, commit, select)
+    else:
+        connection.execute(f"insert into {table} by name {select}")
+    if table == "concept_labels":
+        _update_labels(connection)
 
 
 def _insert_predictions(connection: duckdb.DuckDBPyConnection, commit: Commit, rows: str) -> None:

@@ -1,23 +1,28 @@
 """Connections that answer SQL at any time, also while trainings run or another program holds the index."""
 
+import logging
+from collections import defaultdict
+from functools import cache
+
 import duckdb
 
+from tracking.catalogue import records
+from tracking.commits import Commit, commits, fault
 from tracking.errors import InputError
 from tracking.home import Home
-from tracking.index import ALONE, UNREADABLE, ingest, no_study, up_to_date
-from tracking.tables import SCHEMA, columns, committed_rows, quoted, views
+from tracking.index import ALONE, UNREADABLE, ingest, insert, metrics_of, no_study, row_of, up_to_date
+from tracking.tables import SCHEMA, Places, columns, completed_rows, quoted, table_of, views
 
 
 def connect(home: Home) -> duckdb.DuckDBPyConnection:
     """A connection for questions: every committed row, nothing else, no way to write or to read other files.
 
-    Tables come from the index; where that is locked, from views over the committed files.
+    Tables come from the index; where that is locked, from views over the committed files. Files that are not what was
+    committed are named and left out.
     """
     if not home.artifacts.is_dir():
         raise InputError(no_study(home))
     connection = _open_index(home) or _open_files(home)
-    for name, select in views(home).items():
-        connection.execute(f"create or replace temporary view {name} as {select}")
     with ALONE:  # connections of one process to one file share their settings
         _lock(connection, home)
     return connection
@@ -35,15 +40,57 @@ def _open_index(home: Home) -> duckdb.DuckDBPyConnection | None:
     if not up_to_date(home) and not ingest(home, wait=0.2):
         return None
     try:
-        return duckdb.connect(str(home.database), read_only=True)
+        connection = duckdb.connect(str(home.database), read_only=True)
     except UNREADABLE:
         return None
+    _add_views(connection, home, _checked_files(connection, home))
+    return connection
+
+
+def _add_views(connection: duckdb.DuckDBPyConnection, home: Home, places: Places) -> None:
+    for name, select in views(home, places).items():
+        connection.execute(f"create or replace temporary view {name} as {select}")
+
+
+def _checked_files(index: duckdb.DuckDBPyConnection, home: Home) -> Places:
+    """The files that the index was read from, by table."""
+    places = defaultdict(list)
+    for run_id, path, wrong in index.execute("select run_id, path, fault from checked").fetchall():
+        if wrong:
+            _name(wrong)
+        else:
+            places[table_of(path)].append(home.run_folder(run_id) / path)
+    return places
 
 
 def _open_files(home: Home) -> duckdb.DuckDBPyConnection:
-    connection = duckdb.connect()
+    """A database in memory with views over the committed files."""
+    connection, known = duckdb.connect(), records(home)
     connection.execute(SCHEMA)
+    made = [commit for record in known for commit in commits(home, record.run_id)]
+    insert(connection, "runs", [row_of(record) for record in known])
+    insert(connection, "metrics", [row for commit in made for row in metrics_of(commit)])
+    places = _whole_files(home, made)
     for table in columns():
-        if (select := committed_rows(home, table)) is not None:
+        if (select := completed_rows(home, table, places)) is not None:
             connection.execute(f"drop table {table}; create view {table} as {select}")
+    _add_views(connection, home, places)
     return connection
+
+
+def _whole_files(home: Home, made: list[Commit]) -> Places:
+    """The files of units that are what was committed, by table."""
+    places = defaultdict(list)
+    for commit in made:
+        files = [file for file in commit.files if table_of(file.path)]
+        if faults := [wrong for file in files if (wrong := fault(home, commit.run_id, file))]:
+            _name(faults[0])
+            continue
+        for file in files:
+            places[table_of(file.path)].append(home.run_folder(commit.run_id) / file.path)
+    return places
+
+
+@cache  # once a process
+def _name(wrong: str) -> None:
+    logging.getLogger(__name__).warning(f"{wrong}; its rows are left out until it is restored")

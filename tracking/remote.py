@@ -1,13 +1,17 @@
 """Runs on a MLflow server that others, or this study on another machine, have written: fetched into the home."""
 
+import logging
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
-from mlflow.entities import Run
+from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 
-from tracking.commits import Commit, read_commit
+from tracking.catalogue import DELETED, read_record
+from tracking.commits import Commit, CommittedFile, fault, read_commit
+from tracking.errors import InputError
 from tracking.files import sha256
 from tracking.home import Home
 from tracking.runs import connect, experiment_id
@@ -16,48 +20,59 @@ from tracking.runs import connect, experiment_id
 def fetch(home: Home) -> int:
     """Bring the home's copy of every run up to date with the server; returns the number of files fetched.
 
-    A file that is there with the committed sha256 is not fetched again; one that arrives with another is dropped.
+    A file that is there with the committed sha256 is not fetched again; one that arrives with another is dropped. A run
+    whose own files are not right is named and left out.
     """
-    found = connect(home).search_runs([experiment_id(home)], "tags.`study.kind` != ''")
+    found = connect(home).search_runs([experiment_id(home)], "tags.`study.kind` != ''", ViewType.ALL)
     return sum(_fetch_run(home, run) for run in found)
 
 
 def _fetch_run(home: Home, run: Run) -> int:
-    run_id, client = run.info.run_id, connect(home)
+    mark = home.run_folder(run.info.run_id).parent / DELETED
+    if run.info.lifecycle_stage == "deleted":
+        if mark.parent.exists():
+            mark.touch()
+        return 0
+    mark.unlink(missing_ok=True)
     try:
-        listed = [file.path for file in client.list_artifacts(run_id, "commits")]
-        record = _download(home, run_id, "run.json", None)
+        return _fetch_files(home, run.info.run_id)
     except MlflowException:  # it has not got as far as its first file
         return 0
-    fetched = int(record)
-    for path in listed:
+    except InputError as error:
+        logging.getLogger(__name__).warning(f"run {run.info.run_id[:8]} is not fetched: {error}")
+        return 0
+
+
+def _fetch_files(home: Home, run_id: str) -> int:
+    client = connect(home)
+    fetched = int(_download(home, run_id, "run.json", lambda file: read_record(file, run_id)))
+    for listed in client.list_artifacts(run_id, "commits"):
         with tempfile.TemporaryDirectory() as folder:
-            commit = read_commit(Path(client.download_artifacts(run_id, path, folder)))
-        fetched += sum(_download(home, run_id, file.path, file.sha256) for file in _needed(home, commit))
-        fetched += _download(home, run_id, path, None)  # last, as when it was written
+            commit = read_commit(Path(client.download_artifacts(run_id, listed.path, folder)), run_id)
+        fetched += sum(_download(home, run_id, file.path, _has(file)) for file in _needed(home, commit))
+        fetched += _download(home, run_id, listed.path, Path.is_file)  # last, as when it was written
     return fetched
 
 
-def _needed(home: Home, commit: Commit) -> list:
+def _needed(home: Home, commit: Commit) -> list[CommittedFile]:
     """Files of a commit that the home lacks. Optimizer states change hands between epochs and stay where they are."""
-    folder = home.run_folder(commit.run_id)
-    return [
-        file
-        for file in commit.files
-        if not file.path.startswith("resume/")
-        and not ((folder / file.path).is_file() and sha256(folder / file.path) == file.sha256)
-    ]
+    return [file for file in commit.files if not file.path.startswith("resume/") and fault(home, commit.run_id, file)]
 
 
-def _download(home: Home, run_id: str, path: str, digest: str | None) -> bool:
-    """Fetch one file into its place in one step; whether it is there now and has the digest."""
-    place = (home.run_folder(run_id) / path).resolve()
-    if not place.is_relative_to(home.run_folder(run_id).resolve()):
-        return False  # a name that climbs out of the run's folder
+def _has(file: CommittedFile) -> Callable[[Path], bool]:
+    return lambda local: sha256(local) == file.sha256
+
+
+def _download(home: Home, run_id: str, path: str, right: Callable[[Path], object]) -> bool:
+    """Fetch one file into its place in one step, if it is `right`; whether it is there now."""
+    folder = home.run_folder(run_id).resolve()
+    place = (folder / path).resolve()
+    if not (place.is_relative_to(folder) and folder.is_relative_to(home.artifacts.resolve())):
+        return False  # a name that climbs out
     place.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=".fetch-") as folder:
         local = Path(connect(home).download_artifacts(run_id, path, folder))
-        if digest is not None and sha256(local) != digest:
+        if not right(local):
             return False
         os.replace(local, place)
     return True

@@ -7,25 +7,33 @@ import os
 import shutil
 import tempfile
 import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 
-from tracking.catalogue import RunRecord, now
+from tracking import locks
+from tracking.catalogue import RunRecord, now, records
 from tracking.commits import Commit, CommittedFile
 from tracking.environment import git_commit
 from tracking.errors import InputError
 from tracking.files import sha256, write_json
 from tracking.home import Home, make_home
+from tracking.move import follow_move
 
 # read by MLflow when it is imported
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # it carries our results
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, Experiment, InputTag, Metric, Param
 from mlflow.exceptions import MlflowException
-from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
+from mlflow.tracking.multimedia import compress_image_size
+from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS, MLFLOW_LOGGED_IMAGES
 from PIL import Image
 
 for name in ("mlflow", "alembic"):  # their word on tables they create is no news to a user
@@ -87,11 +95,29 @@ def experiment_id(home: Home) -> str:
             place = None if tracking_uri(home).startswith("http") else home.artifacts.as_uri()
             found = _create_experiment(client, name, place)
     except (MlflowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"MLflow at {tracking_uri(home)} does not answer: {reason}") from None
+        raise InputError(_no_answer(tracking_uri(home), str(error).splitlines()[0])) from None
     if not os.environ.get("MLFLOW_TRACKING_URI") and found.artifact_location != home.artifacts.as_uri():
-        raise InputError(f"{home.path} was made at {found.artifact_location}; move it back there to add runs")
+        follow_move(home, found.artifact_location)
+    _end_abandoned(home, client, found.experiment_id)
     return found.experiment_id
+
+
+def _no_answer(address: str, reason: str) -> str:
+    if "out-of-date database schema" in reason:
+        return f"{address} was made by another MLflow; after a backup, bring it up to date: mlflow db upgrade {address}"
+    return f"MLflow at {address} does not answer: {reason}"
+
+
+def _end_abandoned(home: Home, client: MlflowClient, experiment: str) -> None:
+    """Runs whose writer is gone without a word are KILLED in MLflow too."""
+    known = {record.run_id: record for record in records(home)}
+    for running in client.search_runs([experiment], "attributes.status = 'RUNNING' and tags.`study.kind` != ''"):
+        run_id = running.info.run_id
+        if not locks.abandoned(home, run_id):
+            continue
+        if run_id in known:
+            log_record(Run(home, known[run_id], client))
+        client.set_terminated(run_id, known[run_id].status if run_id in known else "KILLED")
 
 
 def _create_experiment(client: MlflowClient, name: str, place: str | None) -> Experiment:
@@ -120,6 +146,7 @@ def start_run(home: Home, record: RunRecord, tags: dict[str, str], note: str) ->
         all_tags |= {"mlflow.parentRunId": record.source_run_id, "study.source_run_id": record.source_run_id}
     created = client.create_run(experiment_id(home), run_name=record.name, tags=all_tags)
     run = Run(home, replace(record, run_id=created.info.run_id), client)
+    locks.hold(home, run.run_id)
     params = [Param(key, str(value)) for key, value in record.params.items() if value is not None]
     client.log_batch(run.run_id, params=params)
     if record.data_digest:
@@ -139,8 +166,23 @@ def new_record(kind: str, name: str, params: dict, **known) -> RunRecord:
     )  # fmt: skip
 
 
+@contextmanager
+def claimed(home: Home, record: RunRecord) -> Iterator[None]:
+    """Nobody else writes the run meanwhile. Raises InputError where somebody does, here or on another machine."""
+    connect(home)
+    elsewhere = os.environ.get("MLFLOW_TRACKING_URI") and not locks.known(home, record.run_id)
+    if elsewhere and record.status == "RUNNING":
+        raise InputError(f"run {record.run_id[:8]} was RUNNING in another home when it was fetched; resume it there")
+    locks.hold(home, record.run_id)
+    try:
+        yield
+    finally:
+        locks.release(home, record.run_id)
+
+
 def reopen_run(home: Home, record: RunRecord) -> Run:
     """The run of `record`, RUNNING again."""
+    experiment_id(home)
     run = Run(home, replace(record, status="RUNNING", finished_at=None), connect(home))
     run.client.update_run(run.run_id, status="RUNNING")
     log_record(run)
@@ -157,6 +199,14 @@ def finish_run(run: Run, status: str = "FINISHED") -> None:
     """End a run as FINISHED, FAILED or KILLED."""
     log_record(replace(run, record=replace(run.record, status=status, finished_at=now())))
     run.client.set_terminated(run.run_id, status)
+    locks.release(run.home, run.run_id)
+
+
+def give_up(run: Run, status: str) -> None:
+    """End a run that cannot go on, as far as disk and server let; what they do not is caught up later."""
+    with suppress(Exception):
+        finish_run(run, status)
+    locks.release(run.home, run.run_id)
 
 
 def log_record(run: Run) -> None:
@@ -220,8 +270,20 @@ def log_picture(run: Run, image, path: str) -> None:
 
 
 def log_image(run: Run, image, key: str, step: int) -> None:
-    """An image [H, W, 3], uint8, under a key that MLflow shows with a step slider and across runs."""
-    run.client.log_image(run.run_id, image, key=key, step=step)
+    """An image [H, W, 3], uint8, under a key that MLflow shows with a step slider and across runs.
+
+    MlflowClient.log_image gives its files a new name every time, so that a resumed run would show pictures twice. These
+    have the names it would give, but always the same.
+    """
+    began = round(datetime.fromisoformat(f"{run.record.started_at}+00:00").timestamp() * 1000)
+    known = uuid.uuid5(uuid.NAMESPACE_URL, f"{run.run_id}/{key}/{step}")
+    name = f"{key.replace('/', '~')}+step+{step}+timestamp+{began}+{known}"
+    whole = Image.fromarray(image)
+    with staging() as folder:
+        for shown, file in ((whole, f"{name}.png"), (compress_image_size(whole), f"{name}+compressed.webp")):
+            shown.save(folder / file)
+            log_file(run, folder / file, f"images/{file}")
+    set_tag(run, MLFLOW_LOGGED_IMAGES, "True")
 
 
 def log_table(run: Run, rows: list[dict], name: str) -> None:

@@ -1,5 +1,6 @@
 """The tables of schema.sql, and SQL that reads their rows straight from the runs' committed files."""
 
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -9,8 +10,9 @@ from tracking.home import Home
 
 SCHEMA = Path(__file__).with_name("schema.sql").read_text()
 COMMITS = """read_json('{artifacts}/*/artifacts/commits/*.json', columns = {{
-    run_id: 'varchar', unit: 'varchar', epoch: 'integer', time_ms: 'bigint',
-    files: 'struct(path varchar, sha256 varchar)[]', metrics: 'map(varchar, double)'}})"""
+    run_id: 'varchar',
+    files: 'struct(path varchar, sha256 varchar)[]'}})"""
+Places = Mapping[str, Sequence[str | Path]]  # files by table
 # columns that no file holds: where an instance comes from, which every question about moves asks
 STEPS = """
     select *, lag(epoch) over steps as previous_epoch, lag(predicted) over steps as previous
@@ -52,70 +54,69 @@ def table_of(path: str) -> str | None:
     return name if path.endswith(".parquet") and name in columns() else None
 
 
-def rows_of(table: str, *places: str) -> str:
+def rows_of(home: Home, table: str, *places: str | Path) -> str:
     """Select a table's rows, in its types, from Parquet files; without the derived columns.
 
-    Places are paths or patterns. A column that earlier files lack is null.
+    Places are paths or patterns. A column that earlier files lack is null. A row belongs to the run in whose folder it
+    lies, whatever it says itself.
     """
     held = {name: kind for name, kind in columns()[table].items() if name not in DERIVED.get(table, ())}
-    typed = ", ".join(f'"{name}"::{kind} as "{name}"' for name, kind in held.items())
-    listed = ", ".join(f"'{place}'" for place in places)
+    typed = ", ".join(f'"{name}"::{kind} as "{name}"' for name, kind in held.items() if name != "run_id")
+    listed = ", ".join(f"'{quoted(place)}'" for place in places)
     files = f"from read_parquet([{listed}], filename = true, union_by_name = true)"
     if added := ADDED.get(table):
         empty = ", ".join(f'null::{held[name]} as "{name}"' for name in added)
         files = f"from (select {empty} where false union all by name select * {files})"
-    return f"select {typed} {files}"
+    return f"select {_owner(home)}, {typed} {files}"
 
 
-def runs_of(place: str) -> str:
-    """Select rows of table `runs` from run.json files."""
-    types = ", ".join(f"{name}: '{kind}'" for name, kind in columns()["runs"].items())
-    return f"select {', '.join(columns()['runs'])} from read_json('{place}', columns = {{{types}}})"
-
-
-def committed_rows(home: Home, table: str) -> str | None:
-    """Select a table's rows from the committed files of all runs; None while there is no such file."""
-    artifacts = quoted(home.artifacts)
-    if table == "runs":
-        return runs_of(f"{artifacts}/*/artifacts/run.json") if _any(home, "run.json") else None
-    if not _any(home, "commits/*.json"):
+def completed_rows(home: Home, table: str, places: Places) -> str | None:
+    """Select a table's rows from files, with what other rows say of them; None where the table has no file."""
+    if not places.get(table):
         return None
-    if table == "metrics":
-        return _committed_metrics(artifacts)
-    patterns = [pattern for pattern in (f"{table}.parquet", f"{table}/*.parquet") if _any(home, pattern)]
-    if not patterns:
-        return None
-    rows = rows_of(table, *(f"{artifacts}/*/artifacts/{pattern}" for pattern in patterns))
-    return _completed(home, table, f"{rows} semi join ({_committed_files(artifacts)}) using (filename)")
+    rows = rows_of(home, table, *places[table])
+    if table == "predictions":
+        return STEPS.format(rows=rows)
+    return _with_labels(home, rows, places) if table == "concepts" else rows
 
 
-def views(home: Home) -> dict[str, str]:
+def views(home: Home, places: Places) -> dict[str, str]:
     """The views beside the tables: `predictions_live` and `maps`, which holds the full maps; either may be empty."""
-    live = committed_rows(home, "predictions") or "select * from predictions where false"
-    return {"predictions_live": live, "maps": _maps(home)}
+    live = completed_rows(home, "predictions", places) or "select * from predictions where false"
+    return {"predictions_live": live, "maps": _maps(home, places.get("attributions", ()))}
 
 
-def quoted(path: Path) -> str:
+def stored_views(home: Home, deleted: Collection[str]) -> dict[str, str]:
+    """The same for other programs that open study.duckdb: with patterns, so that they see what is committed later."""
+    places = {table: _patterns(home, table) for table in ("predictions", "attributions")}
+    committed = f" semi join ({_committed_files(quoted(home.artifacts), deleted)}) using (filename)"
+    live = "select * from predictions where false"
+    if places["predictions"]:
+        live = STEPS.format(rows=rows_of(home, "predictions", *places["predictions"]) + committed)
+    maps = _maps(home, places["attributions"])
+    return {"predictions_live": live, "maps": maps + committed if places["attributions"] else maps}
+
+
+def quoted(path: str | Path) -> str:
     return str(path).replace("'", "''")
 
 
-def _maps(home: Home) -> str:
+def _owner(home: Home) -> str:
+    """The run in whose folder a file lies, as column run_id."""
+    return f"split_part(substr(filename, {len(str(home.artifacts)) + 2}), '/', 1) as run_id"
+
+
+def _maps(home: Home, places: Sequence[str | Path]) -> str:
     """Select the full maps; no row while there is none, so that questions about them can be asked."""
-    if (select := committed_rows(home, "attributions")) is None:
+    if not places:
         return f"select {', '.join(f'null::{kind} as {name}' for name, kind in MAPS.items())} where false"
-    return f"select {', '.join(MAPS)} {select[select.index('from read_parquet') :]}"
+    rows = rows_of(home, "attributions", *places)
+    return f"select {_owner(home)}, {', '.join(list(MAPS)[1:])} {rows[rows.index('from read_parquet') :]}"
 
 
-def _completed(home: Home, table: str, rows: str) -> str:
-    """Select a table's rows with what other rows say of them."""
-    if table == "predictions":
-        return STEPS.format(rows=rows)
-    return _with_labels(home, rows) if table == "concepts" else rows
-
-
-def _with_labels(home: Home, concepts: str) -> str:
+def _with_labels(home: Home, concepts: str, places: Places) -> str:
     """Select concepts with the latest name a user gave each."""
-    if (labels := committed_rows(home, "concept_labels")) is None:
+    if (labels := completed_rows(home, "concept_labels", places)) is None:
         return concepts
     latest = LATEST.format(labels=f"({labels})")
     return f"""
@@ -123,18 +124,15 @@ def _with_labels(home: Home, concepts: str) -> str:
         from ({concepts}) as concepts left join ({latest}) as latest using (run_id, epoch, concept_id)"""
 
 
-def _any(home: Home, pattern: str) -> bool:
-    return next(home.artifacts.glob(f"*/artifacts/{pattern}"), None) is not None
+def _patterns(home: Home, table: str) -> list[str]:
+    """Patterns of the files of a table that lie in folders of its name; none while there is no such file."""
+    pattern = f"*/artifacts/{table}/*.parquet"
+    return [f"{home.artifacts}/{pattern}"] if next(home.artifacts.glob(pattern), None) else []
 
 
-def _committed_files(artifacts: str) -> str:
+def _committed_files(artifacts: str, deleted: Collection[str]) -> str:
+    without = ", ".join(f"'{quoted(run_id)}'" for run_id in ("", *sorted(deleted)))
     return f"""
         select '{artifacts}/' || run_id || '/artifacts/' || file.path as filename
-        from (select run_id, unnest(files) as file from {COMMITS.format(artifacts=artifacts)})"""
-
-
-def _committed_metrics(artifacts: str) -> str:
-    return f"""
-        select run_id, coalesce(epoch, 0) as epoch, entry.key as key, entry.value as value
-        from (select run_id, epoch, unnest(map_entries(metrics)) as entry
-              from {COMMITS.format(artifacts=artifacts)})"""
+        from (select run_id, unnest(files) as file from {COMMITS.format(artifacts=artifacts)})
+        where run_id not in ({without})"""

@@ -44,7 +44,7 @@ COMPARED = ("classes", "instances", "predictions", "attributions", "maps", "attr
 
 @dataclass(frozen=True)
 class Case:
-    """A command to kill, and how long it takes: until something of it is on disk, and from then on."""
+    """A command to kill, and how long it takes: until something of it is on disk, and until the last of it is."""
 
     name: str
     command: tuple[str, ...]
@@ -90,14 +90,16 @@ def prepare(home: Home) -> list[Case]:
 
 
 def measure(home: Home, name: str, command: tuple[str, ...]) -> Case:
-    before, began = traces(home), time.monotonic()
+    before, began, written = traces(home), time.monotonic(), []
     process = study(home, *command)
-    wait_until(lambda: traces(home) != before, process)
-    start = time.monotonic() - began
-    _, errors = process.communicate()
+    while process.poll() is None:
+        if traces(home) != before:
+            before = traces(home)
+            written.append(time.monotonic() - began)
+        time.sleep(0.002)
     if process.returncode:
-        raise SystemExit(f"{name} failed: {errors}")
-    return Case(name, command, start, time.monotonic() - began - start)
+        raise SystemExit(f"{name} failed: {process.stderr.read()}")
+    return Case(name, command, written[0], max(written[-1] - written[0], 0.3))
 
 
 def study(home: Home, *command: str) -> subprocess.Popen:
@@ -162,7 +164,7 @@ def recover(home: Home, case: Case, known: set[str], tally: Tally) -> Iterator[s
     stopped = [record for record in records(home) if record.run_id not in known and record.status != "FINISHED"]
     anew = not {record.run_id for record in records(home)} - known
     for record in stopped:
-        if record.status != "RUNNING":
+        if record.status != "KILLED":
             yield f"run {record.run_id} is {record.status}"
         code, _, error = completed(home, "resume", record.run_id)
         tally.resumed += code == 0
@@ -187,6 +189,8 @@ def checked(home: Home, known: set[str]) -> Iterator[str]:
     yield from (f"`ask runs` does not list {run_id}" for run_id in new if run_id not in listed)
     for run_id in new:
         yield from broken_files(home, run_id)
+        if twice := [key for key, count in pictures(home, run_id).items() if count > 1]:
+            yield f"run {run_id} has pictures twice: {twice}"
     yield from doubled_rows(home)
     if not up_to_date(home):
         yield "study.duckdb is not up to date after a question"
@@ -205,6 +209,11 @@ def broken_files(home: Home, run_id: str) -> Iterator[str]:
         yield f"run {run_id} lacks an epoch between others"
 
 
+def pictures(home: Home, run_id: str) -> Counter[str]:
+    """How many files MLflow's page finds for each image key and step."""
+    return Counter(path.name.split("+timestamp+")[0] for path in home.run_folder(run_id).glob("images/*.png"))
+
+
 def doubled_rows(home: Home) -> Iterator[str]:
     with reading.connect(home) as connection:
         for table, key in KEYS.items():
@@ -221,6 +230,8 @@ def differences(home: Home, record: RunRecord) -> Iterator[str]:
         yield f"units {sorted(commit.unit for commit in own)}"
     if weights(own) != weights(wanted):
         yield f"run {record.run_id}: other weights"
+    if pictures(home, record.run_id) != pictures(home, first.run_id):
+        yield f"run {record.run_id}: other pictures"
     yield from other_rows(home, record.run_id, first.run_id)
     yield from other_metrics(home, record.run_id, own)
     if hung(home, record) != hung(home, first):

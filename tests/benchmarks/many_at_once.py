@@ -26,6 +26,7 @@ from tracking.catalogue import records
 from tracking.commits import commits
 from tracking.home import Home, find_home, make_home
 from tracking.reading import _open_files, connect
+from tracking.tables import columns
 
 ROOT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-m", "pipelines.cli")
@@ -217,8 +218,7 @@ def by_sql_command(home: Home) -> tuple[Counts, bool]:
 
 def outcome(home: Home, ends: list[tuple[int, str]], tallies: list[Tally], seconds: float) -> Outcome:
     with connect(home) as index, _open_files(home) as files:
-        named = index.execute("select distinct table_name from duckdb_tables() where table_name != 'ingested'")
-        tables = {name: f"select * from {name} order by all" for (name,) in named.fetchall()}
+        tables = {name: f"select * from {name} order by all" for name in columns()}
         unlike = [
             name for name, sql in tables.items() if index.execute(sql).fetchall() != files.execute(sql).fetchall()
         ]
