@@ -11,8 +11,7 @@ from tracking.errors import InputError
 
 
 def save_model(model: nn.Module, path: Path) -> Path:
-    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, path)
-    return path
+    return _save({name: value.contiguous() for name, value in model.state_dict().items()}, path)
 
 
 def load_model(model: nn.Module, path: Path) -> None:
@@ -33,14 +32,28 @@ def save_state(model: nn.Module, optimizers: list[torch.optim.Optimizer], path: 
     for number, optimizer in enumerate(optimizers):
         for parameter, known in optimizer.state_dict()["state"].items():
             state |= {f"{number}.{parameter}.{key}": value.contiguous() for key, value in known.items()}
-    save_file(state, path)
+    return _save(state, path)
+
+
+def _save(tensors: dict[str, torch.Tensor], path: Path) -> Path:
+    try:
+        save_file(tensors, path)
+    except SafetensorError as error:  # of a full disk too
+        raise OSError(f"cannot write {path}: {error}") from None
     return path
 
 
 def load_state(model: nn.Module, optimizers: list[torch.optim.Optimizer], path: Path) -> None:
-    """Put back what `save_state` saved."""
-    known, weights = load_file(path), {}
-    states: list[dict] = [optimizer.state_dict() for optimizer in optimizers]
+    """Put back what `save_state` saved. Raises InputError if it does not fit."""
+    try:
+        _load_state(model, optimizers, load_file(path))
+    except (RuntimeError, SafetensorError, ValueError, KeyError, IndexError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(f"the training state {path} does not fit the model: {reason}") from None
+
+
+def _load_state(model: nn.Module, optimizers: list[torch.optim.Optimizer], known: dict[str, torch.Tensor]) -> None:
+    weights, states = {}, [optimizer.state_dict() for optimizer in optimizers]
     for name, value in known.items():
         first, rest = name.split(".", 1)
         if first == "model":

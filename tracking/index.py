@@ -8,6 +8,7 @@ import logging
 import os
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterable
 
 import duckdb
@@ -16,7 +17,18 @@ from tracking.catalogue import RunRecord, deleted, records
 from tracking.commits import Commit, commits, fault, stamp
 from tracking.errors import InputError
 from tracking.home import Home
-from tracking.tables import LATEST, SCHEMA, STEPS, columns, columns_of, rows_of, stored_views, table_of
+from tracking.tables import (
+    LATEST,
+    SCHEMA,
+    STEPS,
+    Places,
+    columns,
+    columns_of,
+    rows_of,
+    stored_views,
+    table_of,
+    views,
+)
 
 # what the index holds, and the files that it was read from; those with a fault were left out
 CHECKED = {"run_id": "VARCHAR", "path": "VARCHAR", "size": "BIGINT", "changed": "BIGINT", "fault": "VARCHAR"}
@@ -76,9 +88,27 @@ def _ingest(home: Home, run_ids: list[str] | None, wait: float) -> bool:
             for commit in commits(home, run_id):
                 if (run_id, commit.unit) not in known:
                     _ingest_unit(connection, home, commit)
-        for name, select in stored_views(home, deleted(home)).items():
-            connection.execute(f"create or replace view {name} as {select}")
+        _store_views(connection, home)
     return True
+
+
+def _store_views(connection: duckdb.DuckDBPyConnection, home: Home) -> None:
+    """With patterns, so that who opens the index sees what is committed later; they would read faulty files too."""
+    places, faults = checked_files(connection, home)
+    selects = views(home, places) if faults else stored_views(home, deleted(home))
+    for name, select in selects.items():
+        connection.execute(f"create or replace view {name} as {select}")
+
+
+def checked_files(connection: duckdb.DuckDBPyConnection, home: Home) -> tuple[Places, list[str]]:
+    """The files that the index was read from, by table, and what is wrong with the others."""
+    places, faults = defaultdict(list), []
+    for run_id, path, wrong in connection.execute("select run_id, path, fault from checked").fetchall():
+        if wrong:
+            faults.append(wrong)
+        else:
+            places[table_of(path)].append(home.run_folder(run_id) / path)
+    return places, faults
 
 
 def _gone(connection: duckdb.DuckDBPyConnection, there: Iterable[str]) -> set[str]:

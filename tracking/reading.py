@@ -10,13 +10,14 @@ from tracking.catalogue import records
 from tracking.commits import Commit, commits, fault
 from tracking.errors import InputError
 from tracking.home import Home
-from tracking.index import ALONE, UNREADABLE, ingest, insert, metrics_of, no_study, row_of, up_to_date
+from tracking.index import ALONE, UNREADABLE, checked_files, ingest, insert, metrics_of, no_study, row_of, up_to_date
 from tracking.tables import SCHEMA, Places, columns, completed_rows, quoted, table_of, views
 
 
-def connect(home: Home) -> duckdb.DuckDBPyConnection:
+def connect(home: Home, memory: int | None = None) -> duckdb.DuckDBPyConnection:
     """A connection for questions: every committed row, nothing else, no way to write or to read other files.
 
+    `memory` limits what a question may take, in GB; the default is four fifths of the machine's.
     Tables come from the index; where that is locked, from views over the committed files. Files that are not what was
     committed are named and left out.
     """
@@ -24,14 +25,17 @@ def connect(home: Home) -> duckdb.DuckDBPyConnection:
         raise InputError(no_study(home))
     connection = _open_index(home) or _open_files(home)
     with ALONE:  # connections of one process to one file share their settings
-        _lock(connection, home)
+        _lock(connection, home, memory)
     return connection
 
 
-def _lock(connection: duckdb.DuckDBPyConnection, home: Home) -> None:
+def _lock(connection: duckdb.DuckDBPyConnection, home: Home, memory: int | None) -> None:
     [(locked,)] = connection.execute("select current_setting('lock_configuration')").fetchall()
     if not locked:
         connection.execute(f"set allowed_directories = ['{quoted(home.artifacts)}/']")
+        connection.execute("set temp_directory = ''")  # else a large question fills the home's disk
+        if memory:
+            connection.execute(f"set memory_limit = '{memory}GB'")
         connection.execute("set enable_external_access = false")
         connection.execute("set lock_configuration = true")
 
@@ -43,24 +47,16 @@ def _open_index(home: Home) -> duckdb.DuckDBPyConnection | None:
         connection = duckdb.connect(str(home.database), read_only=True)
     except UNREADABLE:
         return None
-    _add_views(connection, home, _checked_files(connection, home))
+    places, faults = checked_files(connection, home)
+    for wrong in faults:
+        _name(wrong)
+    _add_views(connection, home, places)
     return connection
 
 
 def _add_views(connection: duckdb.DuckDBPyConnection, home: Home, places: Places) -> None:
     for name, select in views(home, places).items():
         connection.execute(f"create or replace temporary view {name} as {select}")
-
-
-def _checked_files(index: duckdb.DuckDBPyConnection, home: Home) -> Places:
-    """The files that the index was read from, by table."""
-    places = defaultdict(list)
-    for run_id, path, wrong in index.execute("select run_id, path, fault from checked").fetchall():
-        if wrong:
-            _name(wrong)
-        else:
-            places[table_of(path)].append(home.run_folder(run_id) / path)
-    return places
 
 
 def _open_files(home: Home) -> duckdb.DuckDBPyConnection:
