@@ -7,13 +7,21 @@ import numpy as np
 
 from pipelines import attribute, concepts
 from pipelines.child import start_child, worked_on
-from pipelines.job import Job, Source, make_job, open_source
+from pipelines.job import Job, Source, make_job, open_source, target_class
 from pipelines.recorded import recorded_config, recorded_settings, say
 from pipelines.settings import ExplainSettings
 from tracking import catalogue, runs
 from tracking.errors import InputError
 from tracking.home import Home
 from xai import CONCEPT_METHODS, METHODS
+
+# flags that only some methods look at
+USED_BY = {
+    "samples": tuple(name for name, method in METHODS.items() if method.takes_samples),
+    "layer": (*(name for name, method in METHODS.items() if method.looks_at_a_layer), *CONCEPT_METHODS),
+    "concepts": CONCEPT_METHODS,
+    "target": tuple(METHODS),
+}
 
 
 def explain(settings: ExplainSettings, home: Home, *, leave_out: bool = False) -> list[str]:
@@ -24,10 +32,30 @@ def explain(settings: ExplainSettings, home: Home, *, leave_out: bool = False) -
     known = (*METHODS, *CONCEPT_METHODS)
     if unknown := [name for name in settings.method if name not in known]:
         raise InputError(f"no method {unknown[0]!r}; there are: {', '.join(known)}")
+    _check_used(settings)
     source = open_source(settings, home)
+    _check_targets(settings.target, source.data.classes)
     # before the first run is started, so that nothing is left of what cannot be done
     jobs = [_tried(settings, method, source, leave_out) for method in settings.method]
     return [_go_on(job, _start(job, home)) for job in jobs if job]
+
+
+def _check_used(settings: ExplainSettings) -> None:
+    """Raise InputError on a flag that none of the methods would look at."""
+    for name, methods in USED_BY.items():
+        if getattr(settings, name) not in (None, ()) and not set(settings.method) & set(methods):
+            raise InputError(
+                f"--{name} does nothing for {', '.join(settings.method)}; leave it out, or take a method that looks "
+                f"at it: {', '.join(methods)}"
+            )
+
+
+def _check_targets(targets: tuple[str, ...], classes: tuple[str, ...]) -> None:
+    """Raise InputError on a class that is named twice, as by its name and its ID."""
+    named = [target for target in targets if target_class(target, classes) is not None]
+    ids = [target_class(target, classes) for target in named]
+    if repeated := [target for place, target in enumerate(named) if ids[place] in ids[:place]]:
+        raise InputError(f"--target {repeated[0]!r} is a class that is named already; give each once")
 
 
 def resume(record: catalogue.RunRecord, home: Home) -> str:

@@ -70,6 +70,10 @@ def export(record: RunRecord, split: str, path: Path, home: Home) -> str:
     """Write a run's predictions in a split to a new file; returns its path."""
     if os.path.exists(path):  # unlike Path.exists, for names of any length
         raise InputError(f"{str(path)!r} exists already and is not replaced; name another file or remove it")
+    if not os.path.isdir(path.absolute().parent):
+        raise InputError(
+            f"cannot write {str(path)!r}, as there is no folder {str(path.parent)!r}; make it, or name another"
+        )
     with connect(home) as connection:
         log = export_flow(connection, record.run_id, split)
     try:

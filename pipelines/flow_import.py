@@ -8,7 +8,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from pipelines.flow_log import FlowEpoch, Log, read_log
-from pipelines.say import say
+from pipelines.say import printable, say
 from pipelines.settings import ImportFlowSettings
 from pipelines.start import commit_start
 from tracking import catalogue, runs
@@ -23,7 +23,8 @@ def import_flow(settings: ImportFlowSettings, home: Home) -> str:
     """Make a run of a log; returns the run ID. Raises InputError, and leaves nothing, if the log is not right."""
     path = Path(settings.file).absolute()
     log = read_log(path)
-    settings = replace(settings, file=str(path), name=catalogue.free_name(home, settings.name, f"import-{log.name}"))
+    name = catalogue.free_name(home, settings.name, f"import-{printable(log.name)}")
+    settings = replace(settings, file=str(path), name=name)
     record = runs.new_record("import", settings.name, settings.params(), dataset=log.name, data_digest=log.digest)
     run = runs.start_run(home, record, {}, _note(log, path))
     runs.log_record(run)
@@ -48,7 +49,7 @@ def _commit_all(run: runs.Run, settings: ImportFlowSettings, log: Log) -> None:
         for epoch in tqdm(log.epochs, desc="epochs", disable=None):
             _commit_epoch(run, log, epoch)
     except BaseException as error:
-        runs.finish_run(run, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        runs.give_up(run, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         say(f"run {run.run_id[:8]} is not complete; import the log again")
         raise
     runs.finish_run(run)

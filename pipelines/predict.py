@@ -64,9 +64,11 @@ def predict(settings: PredictSettings, home: Home) -> str:
     record = catalogue.resolve(home, settings.run, ("train",))
     files = find_images(settings.images)
     job = _open(settings, home, record)
+    given = read_images(files, job.data.classes, job.data.image_shape)
+    _new(job, job.additions(), given)  # refuses before anything is written
     locks.hold(home, record.run_id, f"extra_{settings.name}")  # until the end, as additions are numbered
     try:
-        _add(job, read_images(files, job.data.classes, job.data.image_shape))
+        _add(job, given)
         _evaluate(job)
     except KeyboardInterrupt:
         say("stopped; the same command goes on with the epochs that are missing")

@@ -2,10 +2,14 @@
 
 import json
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 
-import duckdb
+import numpy as np
 
+import queries
 from pipelines import compare, explain, report, train
+from pipelines.extra import PREFIX
 from pipelines.recorded import recorded_settings
 from pipelines.say import say
 from pipelines.settings import RerunSettings, TrainSettings
@@ -20,52 +24,20 @@ KINDS = {"train": train.rerun, "explain": explain.rerun, "compare": compare.reru
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Rows of a kind of run that must come out the same: their keys, and numbers beside all else that must be equal."""
+class Compared:
+    """How rows of one table came out in two runs."""
 
-    table: str
-    keys: tuple[str, ...]
-    numbers: str  # SQL of a list of numbers of a row
+    n: int  # rows in both
+    different: int
+    alone: int  # rows in one run only
+    most: float  # largest absolute difference of a number
 
-
-WRITTEN = {
-    "train": (
-        Rows("predictions", ("epoch", "split", "instance_id"), "coalesce(probabilities, [p_predicted, p_true])"),
-    ),
-    "explain": (
-        Rows("maps", ("epoch", "method", "split", "instance_id", "target_kind", "target"), "map"),
-        Rows("concepts", ("epoch", "layer", "concept_id"), "vector"),
-        Rows("concept_scores", ("epoch", "split", "instance_id", "concept_id"), "[score]"),
-        Rows("tcav_scores", ("epoch", "concept_id", "class_id"), "[prevalence, tcav_sign, tcav_magnitude, p_value]"),
-    ),
-    "compare": (
-        Rows("maps", ("epoch", "method", "split", "instance_id", "target_kind", "target"), "map"),
-        Rows("attribution_scores", ("epoch", "method", "split", "instance_id", "metric"), "[value]"),
-    ),
-    "report": (),
-}
-DIFFERENCE = """
-    with one as (
-        select
-            {keys},
-            {numbers} as numbers
-        from {table}
-        where run_id = $one
-    ),
-    other as (
-        select
-            {keys},
-            {numbers} as numbers
-        from {table}
-        where run_id = $other
-    )
-    select
-        count(*) as n,
-        count_if(one.numbers is distinct from other.numbers) as n_different,
-        count_if(one.numbers is null or other.numbers is null) as n_alone,
-        coalesce(max(list_max([abs(pair[1] - pair[2]) for pair in list_zip(one.numbers, other.numbers)])), 0) as most
-    from one
-    full join other using ({keys})"""
+    def told(self, table: str) -> str:
+        """What is off; empty if nothing is."""
+        by = f" by at most {self.most:.2g}" if self.most else ""  # maps of another size differ by no number
+        off = f"{self.different:,} of {self.n:,} rows of {table}{by}" if self.different else ""
+        alone = f"{self.alone:,} rows of {table} in one run only" if self.alone else ""
+        return ", ".join(filter(None, (off, alone)))
 
 
 def rerun(settings: RerunSettings, home: Home) -> str:
@@ -79,31 +51,38 @@ def rerun(settings: RerunSettings, home: Home) -> str:
 
 def check(record: RunRecord, made: RunRecord, home: Home) -> None:
     """Say that every number of two runs is the same; else raise RunError with how far off, and what differed."""
-    if not WRITTEN[record.kind]:
+    if record.kind == "report":
         say("a report is made from what is remembered now, so there is nothing to check")
         return
+    found = _compared(record, made, home)
+    between = f"run {made.run_id[:8]} and {record.run_id[:8]}"
+    if not found:  # else two empty runs would be called identical
+        raise RunError(f"{between} have nothing to compare: no prediction, map, concept or score")
+    if off := [told for table, rows in found.items() if (told := rows.told(table))]:
+        differs = f"run {made.run_id[:8]} differs from {record.run_id[:8]} in {', '.join(off)}"
+        raise RunError(f"{differs}; {_why(home, record, made)}")
+    counted = ", ".join(f"{rows.n:,} of {table}" for table, rows in found.items())
+    say(f"identical to run {record.run_id[:8]}: {counted}")
+
+
+def _compared(record: RunRecord, made: RunRecord, home: Home) -> dict[str, Compared]:
+    """By table, over all epochs, splits and methods."""
     ingest(home, [record.run_id, made.run_id], wait=5)
     with connect(home) as connection:
-        found = {rows.table: _difference(connection, rows, record, made) for rows in WRITTEN[record.kind]}
-    off = {table: counts for table, counts in found.items() if counts[1]}
-    if not off:
-        counted = ", ".join(f"{n:,} of {table}" for table, (n, *_) in found.items() if n)
-        say(f"identical to run {record.run_id[:8]}: {counted}")
-        return
-    parts = ", ".join(
-        f"{different:,} of {n:,} rows of {table}"
-        + (f" ({alone:,} in one run only)" if alone else f" by at most {most:.2g}")
-        for table, (n, different, alone, most) in off.items()
+        both = {"run_id": made.run_id, "other_run_id": record.run_id}
+        rows = queries.run(connection, "run_difference", both).dicts
+    if record.kind == "train":  # images that were added later belong to `study predict`, not to the training
+        rows = [row for row in rows if not row["split"].startswith(PREFIX)]
+    return {table: _added_up(list(part)) for table, part in groupby(rows, key=itemgetter("what"))}
+
+
+def _added_up(rows: list[dict]) -> Compared:
+    return Compared(
+        n=sum(row["n"] for row in rows),
+        different=sum(row["n_different"] for row in rows),
+        alone=sum(row["only_here"] + row["only_other"] for row in rows),
+        most=float(np.max([row["max_difference"] or 0 for row in rows])),  # NaN, if one is
     )
-    raise RunError(f"run {made.run_id[:8]} differs from {record.run_id[:8]} in {parts}; {_why(home, record, made)}")
-
-
-def _difference(
-    connection: duckdb.DuckDBPyConnection, rows: Rows, record: RunRecord, made: RunRecord
-) -> tuple[int, int, int, float]:
-    """Rows, different ones, ones in one run only, and the largest absolute difference of a number."""
-    sql = DIFFERENCE.format(keys=", ".join(rows.keys), numbers=rows.numbers, table=rows.table)
-    return connection.execute(sql, {"one": record.run_id, "other": made.run_id}).fetchone()
 
 
 def _why(home: Home, record: RunRecord, made: RunRecord) -> str:

@@ -5,6 +5,7 @@ import difflib
 import re
 import types
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields
+from functools import partial
 from typing import Any, NoReturn, get_args, get_origin
 
 from tracking.errors import InputError
@@ -25,7 +26,6 @@ class Checked:
             for item in value if isinstance(value, tuple) else (value,):
                 if item is not None:
                     _check(known, item)
-                    _check_text(known, item)
 
     def params(self) -> dict[str, Any]:
         """Plain values by name, for MLflow and config.json."""
@@ -184,6 +184,7 @@ class SqlSettings(Checked):
 
     query: str = setting(MISSING, 'the SQL, such as "from runs"', positional=True)
     seconds: int = setting(60, "stop after so long", least=1, most=86_400)
+    memory: int = setting(4, "stop at so many GB", least=1, most=100_000)
     format: str = setting("table", "form of the answer", choices=("table", "csv", "json"))
 
 
@@ -232,18 +233,23 @@ def add_flags(parser: argparse.ArgumentParser, settings: type[Checked]) -> None:
         if kind is bool:
             parser.add_argument(f"--{known.name}", action="store_true", help=known.metadata["help"])
             continue
-        options: dict[str, Any] = {"type": kind, "help": _help(known), "choices": known.metadata["choices"]}
+        parse = kind if kind is str else partial(_number, kind)
+        options: dict[str, Any] = {"type": parse, "help": _help(known), "choices": known.metadata["choices"]}
         options |= {"nargs": "+"} if many else {}
         if known.metadata["positional"]:
             optional = {"nargs": "?", "default": known.default} if known.default is not MISSING else {}
             parser.add_argument(known.name, **options | optional)
         else:
             options |= {"metavar": known.name.upper()} if many else {}
-            parser.add_argument(f"--{known.name.replace('_', '-')}", default=known.default, **options)
+            parser.add_argument(_flag(known), default=known.default, **options)
 
 
 def from_flags(settings: type[Checked], flags: argparse.Namespace) -> Checked:
+    """The settings a user gives; what is checked here alone may stand in the records of earlier versions."""
     given = {known.name: getattr(flags, known.name) for known in fields(settings)}
+    for known in fields(settings):
+        if not known.metadata["positional"]:
+            _check_given(known, given[known.name])
     return settings(**{name: tuple(v) if isinstance(v, list) else v for name, v in given.items()})
 
 
@@ -264,17 +270,32 @@ def _help(known: Field) -> str:
     return f"{text} [{default}]"
 
 
-def _check_text(known: Field, value: Any) -> None:
-    """Raise InputError on a flag without a value, as a script gives it whose variable is not set."""
-    if isinstance(value, str) and not value.strip() and not known.metadata["positional"]:
-        flag = f"--{known.name.replace('_', '-')}"
-        raise InputError(f"{flag} is empty; leave it out, or give a value: {known.metadata['help']}")
+def _number(kind: type, text: str) -> float:
+    """The number a flag gives. By themselves int() and float() also take 1_0, spaces, and other scripts' digits."""
+    try:
+        if not re.fullmatch(r"[0-9a-zA-Z.+-]+", text):
+            raise ValueError(text)
+        return kind(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"invalid {kind.__name__} value: {text!r}") from None
+
+
+def _check_given(known: Field, value: Any) -> None:
+    """Raise InputError on a flag that says the same twice, or nothing, as from a script whose variable is not set."""
+    values = value if isinstance(value, list) else [value]
+    if any(isinstance(item, str) and not item.strip() for item in values):
+        raise InputError(f"{_flag(known)} is empty; leave it out, or give a value: {known.metadata['help']}")
+    if repeated := [item for place, item in enumerate(values) if item in values[:place]]:
+        raise InputError(f"{_flag(known)} has {repeated[0]!r} more than once; give each once")
+
+
+def _flag(known: Field) -> str:
+    return f"--{known.name.replace('_', '-')}"
 
 
 def _check(known: Field, value: Any) -> None:
     least, most = known.metadata["least"], known.metadata["most"]
-    flag = f"--{known.name.replace('_', '-')}"
     # written so that NaN fails too
     if (least is not None and not value >= least) or (most is not None and not value <= most):
         bounds = f"{least} or more" if most is None else f"{least} to {most}"
-        raise InputError(f"{flag} is {value}; it takes {bounds}")
+        raise InputError(f"{_flag(known)} is {value}; it takes {bounds}")

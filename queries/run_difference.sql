@@ -1,84 +1,240 @@
--- Where do two runs predict differently?
+-- What came out differently in two runs, and by how much?
 --
--- Two runs made alike should agree everywhere (n_different 0, max_p_difference 0). The runs are compared image by
--- image, so both must speak of the same images: see runs.data_digest. p_true and
--- accuracy need labels, the rest does not.
+-- Compares every prediction, map, concept, concept score, TCAV score and attribution score of two runs of one kind. Two
+-- runs made alike have n_different 0, only_here 0 and only_other 0 in every row.
+-- Images are matched by instances.source, as the seed of a training draws which images are in train and val; of several
+-- with one source in a split the k-th goes with the k-th. Where a run has no instances of a split, instance_id counts.
+-- Both runs must be about the same data: see runs.data_digest.
+-- Predictions differ in the class or in a probability: of every class; in train_seen of the predicted and the true one;
+-- in an imported log there are none. Maps of one image are matched by method, target_kind and target, so one of another
+-- class has no partner; maps of other sizes differ. NaN equals NaN.
 --
 -- params:
---   run_id            training run to look at
---   other_run_id      training run to compare it with
---   split             split to look at [test]
---   limit             image ids listed in a row [20]
+--   run_id          run to look at
+--   other_run_id    run of the same kind to compare it with
+--   split           one split [null: all, and what has none]
+--   limit           image ids listed in a row [20]
 -- returns:
---   epoch             0 is the untrained network
---   n                 images predicted by both runs
---   n_different       images of n predicted as different classes
---   share             n_different / n, 0..1; null if n is 0
---   max_p_difference  largest absolute difference of p_true over n, 0..1
---   accuracy          share of the labelled images of n that run_id has right, 0..1
---   other_accuracy    the same of other_run_id
---   only_here         images predicted by run_id alone
---   only_other        images predicted by other_run_id alone
---   instance_ids      the first images predicted differently, ascending, as many as limit says
-with here as (
+--   what            predictions, maps, concepts, concept_scores, tcav_scores or attribution_scores
+--   epoch           0 is the untrained network
+--   split           split of the images; null for concepts and tcav_scores
+--   method          explanation method or a reference; null but for maps and attribution_scores
+--   n               rows in both runs
+--   n_different     rows of n in which any number differs at all
+--   max_difference  largest absolute difference of a number over n, leaving out maps of two sizes; NaN if a number is NaN
+--                   in one run only; null without numbers to compare
+--   n_other_class   images of n predicted as different classes; null but for predictions
+--   accuracy        share of the labelled images of n that run_id has right, 0..1; null but for predictions
+--   other_accuracy  the same of other_run_id
+--   only_here       rows of run_id alone
+--   only_other      rows of other_run_id alone
+--   instance_ids    the first images, as run_id numbers them, of predictions of another class or of maps or scores that
+--                   differ, as many as limit says; empty for concepts and tcav_scores
+with written as not materialized (  -- part tells apart the rows of an image or epoch
     select
+        run_id,
+        'predictions' as what,
         epoch,
+        split,
         instance_id,
         label,
         predicted,
-        p_true::double as p_true
+        coalesce(probabilities, case when p_predicted is not null then [p_predicted, p_true] end) as numbers
     from predictions
+    union all by name
+    select
+        run_id,
+        'maps' as what,
+        epoch,
+        method,
+        split,
+        instance_id,
+        target_kind || ' ' || target as part,
+        height,  -- with as many pixels also the width
+        map as numbers
+    from maps
+    union all by name
+    select
+        run_id,
+        'concepts' as what,
+        epoch,
+        layer || ' ' || concept_id as part,
+        vector as numbers
+    from concepts
+    union all by name
+    select
+        run_id,
+        'concept_scores' as what,
+        epoch,
+        split,
+        instance_id,
+        concept_id::varchar as part,
+        [score] as numbers
+    from concept_scores
+    union all by name
+    select
+        run_id,
+        'tcav_scores' as what,
+        epoch,
+        concept_id || ' ' || class_id as part,
+        [prevalence, tcav_sign, tcav_magnitude, p_value] as numbers
+    from tcav_scores
+    union all by name
+    select
+        run_id,
+        'attribution_scores' as what,
+        epoch,
+        method,
+        split,
+        instance_id,
+        metric as part,
+        value as number  -- of its own, as it has more digits than the others
+    from attribution_scores
+),
+known as (  -- images of the training runs that the two runs are, or look at
+    select
+        runs.run_id,
+        instances.split,
+        instances.instance_id,
+        instances.source,
+        row_number() over (
+            partition by
+                runs.run_id,
+                instances.split,
+                instances.source
+            order by instances.instance_id
+        ) as place
+    from runs
+    join instances
+        on instances.run_id = case when runs.kind in ('explain', 'compare') then runs.source_run_id else runs.run_id end
+    where runs.run_id in ($run_id, $other_run_id)
+),
+known_here as (
+    select *
+    from known
+    where run_id = $run_id
+),
+moved as (  -- what an instance_id of other_run_id is in run_id; negative if the image is not there
+    select
+        known.split,
+        known.instance_id,
+        coalesce(known_here.instance_id, -1 - known.instance_id) as image
+    from known
+    left join known_here using (split, source, place)
+    where
+        known.run_id = $other_run_id
+        and known.split in (select split from known_here)
+),
+here as (
+    select
+        *,
+        instance_id as image
+    from written
     where
         run_id = $run_id
-        and split = $split
+        and ($split::varchar is null or split = $split)
 ),
 other as (
     select
-        epoch,
-        instance_id,
-        label,
-        predicted,
-        p_true::double as p_true
-    from predictions
+        written.*,
+        coalesce(moved.image, written.instance_id) as image
+    from written
+    left join moved
+        on moved.split = case when written.split = 'train_seen' then 'train' else written.split end
+        and moved.instance_id = written.instance_id
     where
-        run_id = $other_run_id
-        and split = $split
+        written.run_id = $other_run_id
+        and ($split::varchar is null or written.split = $split)
 ),
 pairs as (
     select
-        epoch,
-        instance_id,
-        here.predicted as predicted,
-        other.predicted as other_predicted,
+        coalesce(here.what, other.what) as what,
+        coalesce(here.epoch, other.epoch) as epoch,
+        coalesce(here.split, other.split) as split,
+        coalesce(here.method, other.method) as method,
+        here.instance_id,
+        other.run_id is null as is_only_here,
+        here.run_id is null as is_only_other,
+        here.run_id is not null and other.run_id is not null as is_both,
+        here.predicted <> other.predicted as is_other_class,
         here.predicted = here.label as ok,
         other.predicted = other.label as other_ok,
-        abs(here.p_true - other.p_true) as p_difference
+        here.height is not distinct from other.height and len(here.numbers) = len(other.numbers) as fits,
+        here.predicted is distinct from other.predicted
+            or here.height is distinct from other.height
+            or here.number is distinct from other.number
+            or here.numbers is distinct from other.numbers as differs,
+        here.number,
+        other.number as other_number,
+        here.numbers,
+        other.numbers as other_numbers
     from here
-    full join other using (epoch, instance_id)
+    full join other
+        on here.what = other.what
+        and here.epoch = other.epoch
+        and here.split is not distinct from other.split
+        and here.method is not distinct from other.method
+        and here.image is not distinct from other.image
+        and here.part is not distinct from other.part
+),
+measured as (
+    select
+        *,
+        case
+            when number is null and numbers is null then null
+            when not differs then 0  -- most rows of most pairs of runs, so their lists are not gone through
+            when number is not null then abs(number - other_number)
+            when fits then list_max([
+                case when pair[1] is distinct from pair[2] then abs(pair[1]::double - pair[2]) else 0 end
+                for pair in list_zip(numbers, other_numbers)
+            ])
+        end as difference,
+        case when what = 'predictions' then is_other_class else differs end as is_shown
+    from pairs
 ),
 differences as (
     select
+        what,
         epoch,
-        count(*) filter (predicted is not null and other_predicted is not null) as n,
-        max(p_difference) as max_p_difference,
-        avg(ok::integer) filter (other_predicted is not null) as accuracy,
-        avg(other_ok::integer) filter (predicted is not null) as other_accuracy,
-        count(*) filter (other_predicted is null) as only_here,
-        count(*) filter (predicted is null) as only_other,
-        coalesce(list(instance_id order by instance_id) filter (predicted <> other_predicted), []) as different
-    from pairs
-    group by epoch
+        split,
+        method,
+        count(*) filter (is_both) as n,
+        count(*) filter (is_both and differs) as n_different,
+        max(difference) as max_difference,
+        case when what = 'predictions' then count(*) filter (is_other_class) end as n_other_class,
+        avg(ok::integer) filter (is_both) as accuracy,
+        avg(other_ok::integer) filter (is_both) as other_accuracy,
+        count(*) filter (is_only_here) as only_here,
+        count(*) filter (is_only_other) as only_other,
+        -- distinct, as an image may have maps of several classes and several scores; without null
+        list_sort(list_distinct(coalesce(list(instance_id) filter (is_both and is_shown), []))) as shown
+    from measured
+    group by
+        what,
+        epoch,
+        split,
+        method
 )
 select
+    what,
     epoch,
+    split,
+    method,
     n,
-    len(different) as n_different,
-    len(different) / nullif(n, 0) as share,
-    max_p_difference,
+    n_different,
+    max_difference,
+    n_other_class,
     accuracy,
     other_accuracy,
     only_here,
     only_other,
-    list_slice(different, 1, coalesce($limit::integer, len(different))) as instance_ids
+    list_slice(shown, 1, coalesce($limit::integer, len(shown))) as instance_ids
 from differences
-order by epoch
+order by
+    array_position(
+        ['predictions', 'maps', 'concepts', 'concept_scores', 'tcav_scores', 'attribution_scores'],
+        what
+    ),
+    epoch,
+    split,
+    method

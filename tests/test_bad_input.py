@@ -1,11 +1,16 @@
 """Wrong input to every command: exit code 2, one line that helps, nothing printed as a result, nothing left behind."""
 
+import os
+import struct
+import zlib
 from pathlib import Path
 
 import pytest
 from PIL import Image
 from test_cli import study_command
 
+from pipelines.say import say
+from pipelines.settings import ExplainSettings, TrainSettings
 from tracking import runs
 from tracking.catalogue import records
 from tracking.home import Home
@@ -31,6 +36,11 @@ REFERENCES = [
 VALUES = [
     *[((*TRAIN, "--epochs", value), "--epochs is") for value in ("0", "-1", "10001", "9" * 30)],
     *[((*TRAIN, "--epochs", value), "invalid int value") for value in ("", " ", "nan", "inf", "1e3", "1..3", EMOJI)],
+    *[
+        ((*TRAIN, "--epochs", value), "invalid int value")
+        for value in ("1_0", " 10 ", "\uff11\uff10", "1,0", "0x10", "9" * 5000)
+    ],
+    *[((*TRAIN, "--lr", value), "invalid float value") for value in ("1_0", " 1", "\uff11.0", "0x1p-3")],
     *[((*TRAIN, "--lr", value), "--lr is") for value in ("nan", "inf", "-1", "0")],
     *[((*TRAIN, "--name", value), "--name is") for value in ("", " ", "latest", LONG, CONTROL)],
     *[((*TRAIN, "--device", value), "no device") for value in ("tpu", "meta", "cuda:99", EMOJI, LONG)],
@@ -41,20 +51,46 @@ VALUES = [
     *[(("train", "--dataset", "folder", "--data", value), "takes the folder") for value in ("{tmp}/no", "{png}", LONG)],
     *[(("train", "--dataset", "cifar10", "--data", value), "no CIFAR-10") for value in ("{tmp}/no", "{png}", LONG)],
     (("train", "--dataset", "cifar10", "--data", "{tmp}"), "parquet"),
+    (("train", "--dataset", CONTROL), "no data set"),
     (("run", "--epochs", "0"), "--epochs is 0"),
     (("run", "--dataset", "mnist"), "no data set mnist"),
     *[((*TWO, "--epochs", value), "--epochs is") for value in ("", "-1", "1-3", "0,", "first", "1.0", "²", "٣", LONG)],
     *[((*TWO, "--epochs", value), "no epoch 99") for value in ("99", "1,99")],
     *[((*EXPLAIN, "--instances", value), "--instances is") for value in ("", "-1", "0,", "x", "nan", "²", EMOJI, LONG)],
     ((*EXPLAIN, "--instances", "0,99999"), "no instance 99999"),
+    *[((*EXPLAIN, "--count", value), "invalid int value") for value in ("1_000", " 2 ", "\uff12")],
     *[((*EXPLAIN, "--count", value), "--count") for value in ("0", "-1", "999999", "nan", "inf", "", "1.5")],
     *[((*TWO, "--split", value), "split") for value in ("", "nope", "extra:", "Test", EMOJI, LONG, "test,val")],
     *[((*TWO, "--target", value), "target") for value in ("", "99", "-1", EMOJI, "predicted,label")],
     *[((*TWO, "--method", value), "method") for value in ("", "Saliency", "saliency,shap", CONTROL, LONG)],
+    *[
+        ((*TWO, flag, *values), "more than once")
+        for flag, values in (
+            ("--method", ("saliency", "saliency")),
+            ("--target", ("label", "3", "label")),
+        )
+    ],
+    ((*TWO, "--target", "3", "03"), "a class that is named already"),
+    *[
+        ((*TWO, flag, value), f"{flag} does nothing for saliency; leave it out")
+        for flag, value in (
+            ("--layer", "x"),
+            ("--samples", "9"),
+            ("--concepts", "3"),
+        )
+    ],
+    ((*TWO, "--method", "grad_cam", "occlusion", "--samples", "9"), "smooth_grad, integrated_gradients, expected_"),
+    ((*TWO, "--method", "ice", "--target", "label"), "--target does nothing for ice"),
     ((*TWO, "--where", "true"), "give one"),
     (("compare", "latest", "--epoch", "-1"), "--epoch is -1"),
     (("compare", "latest", "--method", "nope"), "nope"),
+    (("compare", "latest", "--method", "saliency", "saliency"), "more than once"),
     (("compare", "latest", "--split", "nope"), "nope"),
+    *[
+        ((command, "latest", "--data", value), "needs no --data")
+        for command in ("report", "flow")
+        for value in ("{tmp}/no", "{tmp}", CONTROL)
+    ],
     *[(("report", "latest", "--split", value), "split") for value in ("", "nope", "../../x", EMOJI)],
     *[(("flow", "latest", "--split", value), "split") for value in ("", "nope", "../../x", EMOJI)],
     *[(("ui", "--port", value), "--port") for value in ("0", "-1", "65536", "x", "", "nan")],
@@ -66,6 +102,8 @@ WHERE = ("", " ", ";", "label =", "nope = 1", "label = 3; select 1", "1=1) --", 
 FILES = [
     *[((*EXPLAIN, "--where", value), "--where") for value in WHERE],
     *[(("flow", "latest", "--export", value), "") for value in ("", " ", "{tmp}", "{png}", "{png}/x", LONG)],
+    (("flow", "latest", "--export", "{tmp}/no/such/x.json"), "no folder"),
+    (("flow", "latest", "--export", "{tmp}/x.json", "--data", "{tmp}"), "takes no --data"),
     *[(("import-flow", value), "") for value in ("{tmp}/no", "{tmp}", "/dev/null", LONG)],
     *[
         (("import-flow", f"{{tmp}}/{name}"), "needed is")
@@ -74,7 +112,8 @@ FILES = [
     (("import-flow", "{tmp}/latin.json"), "not UTF-8"),
     (("import-flow", "{png}"), "not UTF-8"),
     *[(("predict", "latest", value), "") for value in ("", " ", "{tmp}/no.png", "{tmp}/empty", LONG)],
-    *[(("predict", "latest", f"{{tmp}}/{name}.png"), "cannot read image") for name in ("half", "text", "none")],
+    *[(("predict", "latest", f"{{tmp}}/{name}.png"), "cannot read image") for name in ("half", "text", "none", "bomb")],
+    *[(("predict", "latest", f"{{tmp}}/{name}"), "cannot read image") for name in ("pipe", "loop")],
     (("predict", "latest", "{png}", "{tmp}/no.png"), "no file or folder"),
     *[(("predict", "latest", "{png}", "--name", value), "--name") for value in ("", "a/b", "../x", "a:b", EMOJI, LONG)],
 ]
@@ -103,6 +142,12 @@ ASK = [
 CASES = [*REFERENCES, *VALUES, *FILES, *ASK]
 
 
+def declared(side: int) -> bytes:
+    """A PNG that says it has so many pixels a side, and holds none."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+
+
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Files of which only ok.png is what its name says."""
@@ -114,6 +159,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "half.json": b'{"labels": ["a"', "list.json": b"[]", "empty.json": b"", "zero.json": b"\0",
         "latin.json": b'{"name": "\xff"}', "train-0.parquet": b"PAR1\0\0", "test-0.parquet": b"PAR1\0\0",
     }  # fmt: skip
+    contents["bomb.png"] = declared(50_000)
+    (folder / "pipe").mkdir()
+    os.mkfifo(folder / "pipe" / "x.png")
+    (folder / "loop").mkdir()
+    (folder / "loop" / "x.png").symlink_to("x.png")
     for name, content in contents.items():
         (folder / name).write_bytes(content)
     return folder
@@ -169,3 +219,13 @@ def test_no_home_is_made(tmp_path: Path, capsys, monkeypatch, command: tuple[str
     assert (code, out, len(lines)) == (2, "", 1)
     assert lines[0].startswith("study: ")
     assert [file.name for file in tmp_path.iterdir()] == ["taken"]
+
+
+def test_what_earlier_versions_recorded_is_taken() -> None:
+    assert TrainSettings(data="", name=" ").data == ""
+    assert ExplainSettings(method=("saliency", "saliency"), layer="", samples=9).layer == ""
+
+
+def test_a_note_is_one_line_of_what_can_be_shown(capsys) -> None:
+    say(f"loading {CONTROL} {HEBREW[0]}{EMOJI}")
+    assert capsys.readouterr().err == f"loading a\\nb\\tc\\x1b[31m\\x07 \\u202e{EMOJI}\n"

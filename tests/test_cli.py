@@ -174,7 +174,7 @@ def test_home_that_cannot_be_made(tmp_path: Path, capsys) -> None:
     (tmp_path / "file").write_text("")
     code, _, err = study_command(capsys, "train", "--home", str(tmp_path / "file" / "study"))
     assert code == 2
-    assert "cannot make the study home" in err.splitlines()[-1]
+    assert "cannot write to the study home" in err.splitlines()[-1]
 
 
 def test_the_whole_study_leaves_out_and_names_what_does_not_fit(home: Home, capsys) -> None:

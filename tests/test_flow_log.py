@@ -314,6 +314,7 @@ def test_an_import_that_stops_says_so(home: Home, tmp_path: Path, capsys, monkey
 
 def test_a_training_run_goes_out_and_in(study: Home, trained: RunRecord, home: Home, tmp_path: Path) -> None:
     path = tmp_path / "deep" / "out.json"
+    path.parent.mkdir()
     assert export(trained, "test", path, study) == str(path)
     assert [file.name for file in path.parent.iterdir()] == ["out.json"]
     imported = take_over(home, path)

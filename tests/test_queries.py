@@ -190,7 +190,10 @@ def test_another_split_changes_no_answer(two_runs, name):
         data.insert(connection, "predictions", [row | {"predicted": 3, "epoch": 9} for row in rows])
         data.insert(connection, "predictions", [row | {"predicted": 3} for row in rows])
     data.link_all(connection)
-    alone, among = (queries.run(one, name, given(name)).rows for one in (two_runs, connection))
+    values = given(name)
+    if queries.header(name).params["split"].default is None:  # all splits
+        values["split"] = "test"
+    alone, among = (queries.run(one, name, values).rows for one in (two_runs, connection))
     assert [tidy(row) for row in alone] == [tidy(row) for row in among]  # the order of a sum may change the last digits
 
 
@@ -589,12 +592,286 @@ def test_run_difference(tiny):
     tiny.execute("delete from predictions where run_id = 'twin' and epoch = 4 and instance_id > 0")
     tiny.execute("delete from predictions where run_id = 'tiny' and epoch = 0")
     assert ask(tiny, "run_difference", other_run_id="twin") == [
-        (0, 0, 0, None, None, None, None, 0, 6, []),
-        (1, 6, 0, 0.0, 0.4, 0.6, 0.6, 0, 0, []),
-        (3, 6, 2, 0.33333, 0.0, 0.4, 0.2, 0, 0, [0, 5]),
-        (4, 1, 0, 0.0, 0.0, 1.0, 1.0, 5, 0, []),
+        ("predictions", 0, "test", None, 0, 0, None, 0, None, None, 0, 6, []),
+        ("predictions", 1, "test", None, 6, 1, 0.4, 0, 0.6, 0.6, 0, 0, []),
+        ("predictions", 3, "test", None, 6, 2, 0.0, 2, 0.4, 0.2, 0, 0, [0, 5]),
+        ("predictions", 4, "test", None, 1, 0, 0.0, 0, 1.0, 1.0, 5, 0, []),
     ]
     assert ask(tiny, "run_difference", other_run_id="twin", limit="1")[2][-1] == [0]
+
+
+def differences(connection, kind="", **values):
+    """Rows that compare tiny with twin, or what was made of them."""
+    rows = records(connection, "run_difference", run_id=f"tiny{kind}", other_run_id=f"twin{kind}", **values)
+    assert all(row["n"] >= row["n_different"] >= (row["n_other_class"] or 0) for row in rows)
+    return rows
+
+
+@pytest.fixture
+def alike():
+    """Two runs with everything that hangs on them, the same in both; probabilities of every class in split test."""
+    connection = data.empty()
+    for run_id in ("tiny", "twin"):
+        fill_every_table(connection, run_id)
+    connection.execute("update predictions set probabilities = [0.1, 0.2, 0.3, 0.4] where split = 'test'")
+    return connection
+
+
+KINDS = {
+    "": {"predictions"},
+    " explained": {"maps", "concepts", "concept_scores", "tcav_scores"},
+    " compared": {"attribution_scores"},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_runs_made_alike_do_not_differ(alike, kind):
+    rows = differences(alike, kind)
+    assert {row["what"] for row in rows} == KINDS[kind]
+    for row in rows:
+        assert row["n"] > 0
+        assert row["max_difference"] == row["n_different"] == row["only_here"] == row["only_other"] == 0
+        assert row["instance_ids"] == []
+    there = sum(row["n"] for row in rows)
+    counted = [
+        alike.execute(f"select count(*) from {what} where run_id = 'tiny{kind}'").fetchone()[0] for what in KINDS[kind]
+    ]
+    assert there == sum(counted)
+
+
+NUMBERS = [
+    ("predictions", "probabilities", "split = 'test' and epoch = 3"),
+    ("predictions", "p_true", "split = 'train_seen' and epoch = 3"),
+    ("predictions", "p_predicted", "split = 'train_seen' and epoch = 3"),
+    ("maps", "map", "method = 'shap' and epoch = 3"),
+    ("concepts", "vector", "epoch = 4"),
+    ("concept_scores", "score", "epoch = 4"),
+    *[("tcav_scores", column, "epoch = 4") for column in ("prevalence", "tcav_sign", "tcav_magnitude", "p_value")],
+    ("attribution_scores", "value", "method = 'shap'"),
+]
+
+
+@pytest.mark.parametrize(("table", "column", "where"), NUMBERS)
+def test_the_last_bit_of_any_number_counts(alike, table, column, where):
+    [kind] = [kind for kind in KINDS if table in KINDS[kind]]
+    instance_id = "instance_id" if table not in ("concepts", "tcav_scores") else "null"
+    first = f"select rowid, {instance_id}, {column} from {table} where run_id = 'twin{kind}' and {where} order by all"
+    rowid, instance_id, value = alike.execute(first).fetchall()[-1]
+    single = np.float64 if table == "attribution_scores" else np.float32
+    before = np.array(value, single)
+    after = before.copy()
+    after[(-1,) * before.ndim] = np.nextafter(before[(-1,) * before.ndim], single(9))
+    alike.execute(f"update {table} set {column} = ? where rowid = ?", [after.tolist(), rowid])
+    rows = differences(alike, kind)
+    [off] = [row for row in rows if row["n_different"]]
+    assert (off["what"], off["n_different"]) == (table, 1)
+    assert off["max_difference"] == abs(after.astype(float) - before).max() > 0
+    assert max(row["max_difference"] for row in rows if row is not off) == 0
+    assert off["instance_ids"] == ([] if instance_id is None or table == "predictions" else [instance_id])
+    assert off["n_other_class"] == (0 if table == "predictions" else None)
+
+
+def test_a_kind_of_rows_that_only_one_run_has(alike):
+    alike.execute("delete from concept_scores where run_id = 'twin explained'")
+    alike.execute("delete from concepts where run_id = 'tiny explained'")
+    found = {row["what"]: row for row in differences(alike, " explained") if row["epoch"] == 4}
+    columns = ("n", "n_different", "max_difference", "only_here", "only_other")
+    assert [found["concept_scores"][key] for key in columns] == [0, 0, None, 6, 0]
+    assert [found["concepts"][key] for key in columns] == [0, 0, None, 0, 2]
+
+
+def test_difference_of_one_split(alike):
+    assert {row["split"] for row in differences(alike)} == {"test", "train_seen"}
+    assert {row["split"] for row in differences(alike, split="train_seen")} == {"train_seen"}
+    assert {row["what"] for row in differences(alike, " explained", split="test")} == {"maps", "concept_scores"}
+    assert differences(alike, split="val") == []
+
+
+# --- matching images of two trainings
+
+P_TRUE = {"a": 0.5, "b": 0.625, "c": 0.75, "d": 0.875, "x": 0.25, "y": 0.375}
+
+
+def add_sources(connection, run_id, sources, split):
+    """A training whose images are these; p_true depends on the image alone, class 1 is predicted of all."""
+    connection.execute("delete from runs where run_id = ?", [run_id])
+    data.add_run(connection, run_id)
+    stored = "train" if split == "train_seen" else split
+    rows = [
+        {"run_id": run_id, "split": stored, "instance_id": key, "label": 1, "source": f"train/{source}"}
+        for key, source in enumerate(sources)
+    ]
+    data.insert(connection, "instances", rows)
+    rows = [
+        data.prediction(run_id, split, epoch, key, 1, 1, P_TRUE[source])
+        for key, source in enumerate(sources)
+        for epoch in (1, 2)
+    ]
+    data.insert(connection, "predictions", rows)
+
+
+@pytest.mark.parametrize("split", ["val", "train_seen", "extra:new"])
+def test_images_of_two_seeds_are_matched_by_source(split):
+    connection = data.empty()
+    add_sources(connection, "tiny", "abcd", split)
+    add_sources(connection, "twin", "cxayb", split)
+    # the same IDs in another split are other images
+    add_sources(connection, "tiny", "dcba", "test")
+    add_sources(connection, "twin", "dcba", "test")
+    connection.execute("update predictions set predicted = 2 where run_id = 'twin' and instance_id = 2 and epoch = 2")
+    one, other, *_ = sorted(differences(connection, split=split), key=lambda row: row["epoch"])
+    columns = ("n", "n_different", "max_difference", "only_here", "only_other", "accuracy", "instance_ids")
+    assert [one[key] for key in columns] == [3, 0, 0, 1, 2, 1, []]
+    assert [other[key] for key in columns] == [3, 1, 0, 1, 2, 1, [0]]  # a: 2 there, 0 here
+    assert other["other_accuracy"] == pytest.approx(2 / 3)
+    assert [row["n"] for row in differences(connection, split="test")] == [4, 4]
+
+
+def test_images_of_explainer_and_comparing_runs_are_those_of_their_trainings():
+    connection = data.empty()
+    for run_id, sources in (("tiny", "abcd"), ("twin", "cxayb")):
+        add_sources(connection, run_id, sources, "val")
+        for kind, short in (("explain", "explained"), ("compare", "compared")):
+            data.add_run(connection, f"{run_id} {short}", kind=kind, source=run_id)
+        for key, source in enumerate(sources):
+            values = np.full((8, 8), P_TRUE[source])
+            data.add_map(connection, f"{run_id} explained", values, run_id, split="val", instance_id=key)
+            row = {"run_id": f"{run_id} explained", "epoch": 4, "split": "val", "instance_id": key, "concept_id": 0}
+            data.insert(connection, "concept_scores", [row | {"score": P_TRUE[source], "present": True}])
+        scores = [P_TRUE[source] for source in sources]
+        data.add_scores(connection, f"{run_id} compared", "shap", "insertion", scores, run_id, split="val")
+    columns = ("what", "n", "n_different", "max_difference", "only_here", "only_other", "instance_ids")
+    rows = differences(connection, " explained") + differences(connection, " compared")
+    assert [tuple(row[key] for key in columns) for row in rows] == [
+        (what, 3, 0, 0, 1, 2, []) for what in ("maps", "concept_scores", "attribution_scores")
+    ]
+    change = "update maps set map = list_concat([2], map[2:])"
+    connection.execute(f"{change} where run_id = 'twin explained' and instance_id = 4")
+    [row] = [row for row in differences(connection, " explained") if row["what"] == "maps"]
+    assert [row[key] for key in columns] == ["maps", 3, 1, 2 - P_TRUE["b"], 1, 2, [1]]  # b: 4 there, 1 here
+
+
+def test_images_of_one_source_are_matched_in_their_order():
+    connection = data.empty()
+    add_sources(connection, "tiny", "aabaa", "test")
+    add_sources(connection, "twin", "baaa", "test")
+    moved = {0: 1, 1: 2, 2: 0, 3: 3}  # the fourth a has no partner
+    for here, there in moved.items():
+        sql = "update predictions set p_true = ? where run_id = ? and instance_id = ?"
+        for run_id, key in (("tiny", here), ("twin", there)):
+            connection.execute(sql, [0.25 + here / 8, run_id, key])
+    for row in differences(connection):
+        assert (row["n"], row["n_different"], row["only_here"], row["only_other"]) == (4, 0, 1, 0)
+    connection.execute("update predictions set predicted = 2 where run_id = 'twin' and instance_id in (0, 2)")
+    assert [row["instance_ids"] for row in differences(connection)] == [[1, 2], [1, 2]]
+
+
+@pytest.mark.parametrize("unknown", ["tiny", "twin", "tiny' or run_id = 'twin"])
+def test_images_of_unknown_source_are_matched_by_id(unknown):
+    connection = data.empty()
+    add_sources(connection, "tiny", "abcd", "val")
+    add_sources(connection, "twin", "abcx", "val")
+    connection.execute(f"delete from instances where run_id = '{unknown}'")
+    columns = ("n", "n_different", "max_difference", "only_here", "only_other")
+    for row in differences(connection):
+        assert [row[key] for key in columns] == [4, 1, P_TRUE["d"] - P_TRUE["x"], 0, 0]
+
+
+# --- awkward numbers
+
+
+def test_difference_without_labels(alike):
+    alike.execute("update predictions set label = null, p_true = null")
+    for row in differences(alike):
+        assert (row["n_different"], row["max_difference"]) == (0, 0)
+        assert (row["accuracy"], row["other_accuracy"]) == (None, None)
+    alike.execute("update predictions set p_predicted = 0.125 where run_id = 'twin' and split = 'train_seen'")
+    [row, *_] = differences(alike, split="train_seen")
+    assert (row["n"], row["n_different"], row["n_other_class"]) == (2, 2, 0)
+
+
+def test_difference_of_imported_logs(alike):
+    alike.execute("update predictions set probabilities = null, p_true = null, p_predicted = null")
+    assert {(row["n_different"], row["max_difference"]) for row in differences(alike)} == {(0, None)}
+    alike.execute("update predictions set predicted = 3 where run_id = 'twin' and instance_id in (1, 4)")
+    [row, *_] = differences(alike, split="test")
+    columns = ("n", "n_different", "max_difference", "n_other_class", "instance_ids")
+    assert [row[key] for key in columns] == [6, 2, None, 2, [1, 4]]
+
+
+@pytest.mark.parametrize(
+    ("here", "other", "n_different", "most"),
+    [
+        ("nan", "nan", 0, 0),
+        ("inf", "inf", 0, 0),
+        ("nan", "0.5", 1, math.nan),
+        ("inf", "0.5", 1, math.inf),
+        ("inf", "-inf", 1, math.inf),
+    ],
+)
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        (" explained", "update maps set map = [1, ?, 3]"),
+        (" compared", "update attribution_scores set value = ?"),
+        ("", "update predictions set probabilities = [0, ?]"),
+    ],
+)
+def test_differences_of_nan_and_infinity(alike, kind, change, here, other, n_different, most):
+    one = "instance_id = 1 and epoch = 4 and split = 'test'"
+    alike.execute("delete from attribution_scores where metric <> 'insertion'")
+    for run_id, value in (("tiny", here), ("twin", other)):
+        alike.execute(f"{change} where run_id = '{run_id}{kind}' and {one}", [float(value)])
+    [what] = KINDS[kind] & {"maps", "attribution_scores", "predictions"}
+    rows = [row for row in differences(alike, kind, split="test") if row["what"] == what]
+    assert {row["epoch"] for row in rows} >= {4}
+    for row in rows:
+        expected = (n_different, most) if row["epoch"] == 4 else (0, 0)
+        assert (row["n_different"], row["max_difference"]) == pytest.approx(expected, nan_ok=True)
+
+
+def test_largest_difference_of_numbers_beside_nan_and_infinity(alike):
+    """Numbers that are the same count 0; those of 32 bits are subtracted exactly."""
+    for run_id, value in (("tiny", 1.0), ("twin", 2.0**-30)):
+        change = "update maps set map = ['nan', 'inf', ?, null, 0.5]"
+        alike.execute(f"{change} where run_id = '{run_id} explained' and instance_id = 1", [value])
+    rows = [row for row in differences(alike, " explained") if row["what"] == "maps"]
+    assert [(row["n_different"], row["max_difference"]) for row in rows] == [(1, 1 - 2**-30)] * 4
+
+
+def test_a_number_that_is_missing_in_one_run_counts(alike):
+    alike.execute("update predictions set p_true = null where run_id = 'twin' and split = 'train_seen' and epoch = 1")
+    [row, *_] = differences(alike, split="train_seen")
+    assert (row["epoch"], row["n"], row["n_different"], row["max_difference"]) == (1, 2, 2, 0)
+
+
+def test_maps_of_other_sizes_differ_by_no_number(alike):
+    alike.execute("delete from maps")
+    for run_id, shape in (("tiny", (4, 16)), ("twin", (8, 8))):
+        data.add_map(alike, f"{run_id} explained", np.ones(shape))
+    maps = {"n": 1, "n_different": 1, "max_difference": None, "instance_ids": [0]}
+    [row] = [row for row in differences(alike, " explained") if row["what"] == "maps"]
+    assert maps.items() <= row.items()
+    alike.execute("update maps set height = 8, width = 9, map = list_concat(map, [1, 1, 1, 1, 1, 1, 1, 1]) "
+                  "where run_id = 'tiny explained'")  # fmt: skip
+    [row] = [row for row in differences(alike, " explained") if row["what"] == "maps"]
+    assert maps.items() <= row.items()
+    for run_id, value in (("tiny", 1), ("twin", 0.75)):
+        data.add_map(alike, f"{run_id} explained", np.full((8, 8), value), instance_id=1)
+    [row] = [row for row in differences(alike, " explained") if row["what"] == "maps"]
+    assert (row["n_different"], row["max_difference"], row["instance_ids"]) == (2, 0.25, [0, 1])
+
+
+def test_maps_are_matched_by_the_class_they_explain(alike):
+    alike.execute("delete from maps")
+    for run_id, targets in (("tiny", (0, 1, 2)), ("twin", (0, 1, 3))):
+        for target in targets:
+            values = np.full((8, 8), target if run_id == "tiny" else 0.5)
+            data.add_map(alike, f"{run_id} explained", values, target=target)
+    data.add_map(alike, "tiny explained", np.ones((8, 8)), target=3, target_kind="label")
+    [row] = [row for row in differences(alike, " explained") if row["what"] == "maps"]
+    columns = ("method", "n", "n_different", "max_difference", "only_here", "only_other", "instance_ids")
+    assert [row[key] for key in columns] == ["saliency", 2, 2, 0.5, 2, 1, [0]]
 
 
 def test_runs_are_newest_first():

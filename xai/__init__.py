@@ -12,12 +12,12 @@ from xai.smooth_grad import smooth_grad
 
 METHODS = {
     "saliency": Method(saliency, signed=False),
-    "smooth_grad": Method(smooth_grad, signed=False),
-    "integrated_gradients": Method(integrated_gradients, signed=True),
+    "smooth_grad": Method(smooth_grad, signed=False, takes_samples=True),
+    "integrated_gradients": Method(integrated_gradients, signed=True, takes_samples=True),
     "grad_cam": Method(grad_cam, signed=False, looks_at_a_layer=True),
     "occlusion": Method(occlusion, signed=True),
-    "expected_gradients": Method(expected_gradients, signed=True),
-    "shap": Method(partition_shap, signed=True, targets=("predicted", "label")),
+    "expected_gradients": Method(expected_gradients, signed=True, takes_samples=True),
+    "shap": Method(partition_shap, signed=True, targets=("predicted", "label"), takes_samples=True),
 }
 # methods that explain the model as a whole, by directions of a layer instead of a map per image
 CONCEPT_METHODS = ("ice",)

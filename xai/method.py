@@ -89,4 +89,5 @@ class Method:
     explain: Callable[[nn.Module, Tensor, Tensor, Given], Attribution]
     signed: bool  # whether maps speak for (positive) and against (negative) the target
     targets: tuple[str, ...] = ("predicted",)  # explained by default
-    looks_at_a_layer: bool = False
+    looks_at_a_layer: bool = False  # whether it uses Given.layer
+    takes_samples: bool = False  # whether it uses Given.samples

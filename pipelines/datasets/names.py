@@ -2,14 +2,15 @@
 
 from collections.abc import Iterable
 
+from pipelines.say import printable
 from tracking.errors import InputError
 
 LISTED = 8
 
 
 def shown(name: object) -> str:
-    """A name on one line: line ends, control characters and broken bytes appear escaped."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(name))
+    """A name as part of a line."""
+    return printable(str(name))
 
 
 def listed(names: Iterable[object]) -> str:

@@ -43,6 +43,12 @@ def read_pixels(name: str, content: bytes | Path, size: Size, mode: str) -> tupl
     return array[None] if mode == "L" else array.transpose(2, 0, 1), remarks
 
 
+def read_picture(name: str, content: bytes | Path) -> Image.Image:
+    """An image as RGB, of whatever size it has, for pages. Raises InputError naming it."""
+    with _opened(name, content) as image:
+        return _plain(image)[0].convert("RGB")
+
+
 @contextmanager
 def _opened(name: str, content: bytes | Path) -> Iterator[Image.Image]:
     """The opened image; whatever goes wrong with it becomes one line."""
@@ -50,10 +56,18 @@ def _opened(name: str, content: bytes | Path) -> Iterator[Image.Image]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # remarks on odd metadata
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as image:
+            with Image.open(_readable(content)) as image:
                 yield image
     except Exception as error:  # Pillow raises whatever its decoders raise
         raise InputError(f"cannot read image {shown(name)}: {_reason(error, content)}; mend or remove it") from None
+
+
+def _readable(content: bytes | Path) -> io.BytesIO | Path:
+    if isinstance(content, bytes):
+        return io.BytesIO(content)
+    if content.exists() and not content.is_file():  # a pipe or a device would be waited for
+        raise OSError("it is no file")
+    return content
 
 
 def _reason(error: Exception, content: bytes | Path) -> str:

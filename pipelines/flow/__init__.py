@@ -11,6 +11,7 @@ from pipelines.flow_export import export
 from pipelines.say import say
 from pipelines.settings import FlowSettings
 from tracking import catalogue, runs
+from tracking.errors import InputError
 from tracking.home import Home
 from tracking.reading import connect
 
@@ -19,6 +20,8 @@ def flow(settings: FlowSettings, home: Home) -> str:
     """Make the page and log it to the run, or export the run for InstanceFlow; returns the file's path."""
     run = catalogue.resolve(home, settings.run)
     if settings.export is not None:
+        if settings.data is not None:
+            raise InputError("--export writes no pictures, so it takes no --data; leave one of them out")
         return export(run, settings.split, Path(settings.export), home)
     with connect(home) as connection, runs.staging() as folder:
         record = read_record(connection, run, settings.split)

@@ -1,6 +1,7 @@
 """Thumbnails and heatmaps for the page."""
 
 import io
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 from duckdb import DuckDBPyConnection
 from PIL import Image
 
+from pipelines.datasets.pixels import read_picture
 from pipelines.extra import extra_splits
 from pipelines.flow.pack import Packed
 from pipelines.flow.record import Record
@@ -46,10 +48,15 @@ MAPS = """
 
 
 def add_thumbnails(packed: Packed, record: Record, home: Home, data: str | None) -> tuple[dict | None, list[str]]:
-    """One picture of all thumbnails, row by row; its layout, or None with notes why there is none."""
+    """One picture of all thumbnails, row by row; its layout, or None with notes why there is none.
+
+    Raises InputError where they cannot be had from `data`.
+    """
     try:
         images = _linked(record, data) if record.run.kind == "import" else _images(record, home, data)
     except InputError as error:
+        if data is not None:
+            raise
         return None, [f"No thumbnails: {error}."]
     across = int(np.ceil(np.sqrt(len(images))))
     own = max(images[0].size)
@@ -74,14 +81,10 @@ def _images(record: Record, home: Home, data: str | None) -> list[Image.Image]:
 def _linked(record: Record, data: str | None) -> list[Image.Image]:
     """The images an imported log names, beside the log's file or in folder `data`."""
     folder = Path(data or Path(record.run.params["file"]).parent)
-    found = []
-    for source in record.sources:
-        try:
-            with Image.open(folder / source) as image:
-                found.append(image.convert("RGB"))
-        except OSError:
-            raise InputError(f"no image {source} in {folder}; name the log's folder of images with --data") from None
-    return found
+    files = [folder / source for source in record.sources]
+    if missing := [file.name for file in files if not os.path.isfile(file)]:
+        raise InputError(f"no image {missing[0]} in {folder}; name the log's folder of images with --data")
+    return [read_picture(str(file), file) for file in files]
 
 
 def _picture(pixels: np.ndarray) -> Image.Image:

@@ -2,13 +2,16 @@
 
 import base64
 import io
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from duckdb import DuckDBPyConnection
 from PIL import Image
 
 from pipelines.datasets import Dataset
+from pipelines.datasets.pixels import read_picture
 from pipelines.extra import extra_splits
 from pipelines.heatmaps import full_colour, overlay
 from pipelines.recorded import load_data, recorded_settings
@@ -46,14 +49,18 @@ class Pictures:
         return picture(image, f"image {instance} of {split}")
 
 
-def read_pictures(home: Home, run: RunRecord, data: str | None) -> Pictures:
-    """The images behind a run, at `data` if they moved."""
+def read_pictures(connection: DuckDBPyConnection, home: Home, run: RunRecord, data: str | None) -> Pictures:
+    """The images behind a run, at `data` if they moved. Raises InputError where they are not at `data`."""
     if run.kind == "import":
+        if data is not None:
+            _check_folder(connection, run, Path(data))
         return Pictures(files=Path(data or Path(run.params["file"]).parent))
     settings = recorded_settings(home, run, TrainSettings)
     try:
         found = load_data(replace(settings, data=data or settings.data), home, run.data_digest)
     except InputError as error:
+        if data is not None:
+            raise
         return Pictures(why_none=str(error))
     return Pictures(replace(found, splits=found.splits | extra_splits(home, run)))
 
@@ -92,9 +99,16 @@ def _sized(image: Image.Image) -> Image.Image:
     return image.resize(tuple(side * times for side in image.size), Image.Resampling.NEAREST)
 
 
+def _check_folder(connection: DuckDBPyConnection, run: RunRecord, folder: Path) -> None:
+    """Raise InputError on a folder with none of an imported log's images; some may be missing."""
+    sql = "select source from instances where run_id = ? order by split, instance_id"
+    sources = [source for (source,) in connection.execute(sql, [run.run_id]).fetchall()]
+    if not any(os.path.isfile(folder / source) for source in sources):  # unlike Path.is_file, for names of any length
+        raise InputError(f"no image {sources[0]} in {folder}; name the log's folder of images with --data")
+
+
 def _opened(file: Path) -> np.ndarray | None:
     try:
-        with Image.open(file) as image:
-            return np.asarray(image.convert("RGB")) / 255
-    except OSError:
+        return np.asarray(read_picture(str(file), file)) / 255
+    except InputError:
         return None

@@ -84,7 +84,7 @@ def make_subject(settings: ReportSettings, home: Home, run: RunRecord, evidence:
     names = "select name from classes where run_id = ? order by class_id"
     classes = tuple(name for (name,) in evidence.connection.execute(names, [run.run_id]).fetchall())
     trained = None if run.kind == "import" else recorded_settings(home, run, TrainSettings)
-    pictures = read_pictures(home, run, settings.data)
+    pictures = read_pictures(evidence.connection, home, run, settings.data)
     return Subject(home, run, split, chosen["epoch"], chosen["n"], found, classes, trained, evidence, pictures)
 
 
