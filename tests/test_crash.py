@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from benchmarks import crash
+from conftest import fresh
 
 from pipelines import cli
 from tracking import index, models, reading, runs
@@ -32,19 +33,25 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crash, "completed", completed)
 
 
-@pytest.fixture
-def explained(home: Home) -> str:
-    """The ID of a training run, explained by two methods and compared."""
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory, empty_tracker: Path) -> Home:
+    """A home with a training run, explained by two methods, all without a stop; tests add runs that are stopped."""
+    home = fresh(tmp_path_factory.mktemp("crash"), empty_tracker)
     assert completed(home, *crash.TRAIN)[0] == 0
-    run_id = records(home)[0].run_id
-    assert completed(home, "explain", run_id, *crash.EXPLAIN)[0] == 0
-    return run_id
+    assert completed(home, "explain", records(home)[0].run_id, *crash.EXPLAIN)[0] == 0
+    return home
 
 
-def test_kills_leave_no_trace(home: Home, explained: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def explained(killed: Home) -> str:
+    return records(killed)[0].run_id
+
+
+def test_kills_leave_no_trace(killed: Home, explained: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = killed
     monkeypatch.setattr(crash, "EARLY", 0)
     chance = random.Random(0)
-    for name, command, rest in (("train", crash.TRAIN, 2.5), ("explain", ("explain", explained, *crash.EXPLAIN), 2.5)):
+    for name, command, rest in (("train", crash.TRAIN, 2), ("explain", ("explain", explained, *crash.EXPLAIN), 1)):
         tally = crash.Tally()
         for _ in range(2):
             crash.kill_once(home, crash.Case(name, command, 0, rest), chance, tally)
@@ -64,8 +71,9 @@ def stopped_in(place, name: str, home: Home, *command: str) -> str:
     return records(home)[-1].run_id
 
 
-def test_what_hangs_on_models_is_completed(home: Home, explained: str) -> None:
+def test_what_hangs_on_models_is_completed(killed: Home, explained: str) -> None:
     """A stop between a commit and each of the steps that follow it."""
+    home = killed
     assert completed(home, "compare", explained)[0] == 0
     trainings = [(runs.MlflowClient, "finalize_logged_model"), (models, "_log_metrics")]
     stopped = [stopped_in(*step, home, *crash.TRAIN) for step in trainings]

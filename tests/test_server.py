@@ -1,6 +1,7 @@
 """A study whose truth lies on a MLflow server, and a second home that knows nothing but its address."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,30 +10,48 @@ from pathlib import Path
 import pytest
 from conftest import TINY, free_port, wait_until_it_answers
 from mlflow import MlflowClient
+from test_training import predictions
 
+from pipelines import train as training
 from pipelines.ask import rebuild
 from pipelines.compare import compare
 from pipelines.explain import explain
 from pipelines.report import report
-from pipelines.settings import CompareSettings, ExplainSettings, RebuildSettings, ReportSettings
+from pipelines.resume import resume
+from pipelines.settings import CompareSettings, ExplainSettings, RebuildSettings, ReportSettings, ResumeSettings
 from pipelines.train import replace, train
-from tracking.home import find_home
+from tracking import commits
+from tracking.catalogue import RunRecord, records
+from tracking.errors import RunError
+from tracking.home import Home, find_home
 from tracking.reading import connect
+
+
+def serve(folder: Path, port: int) -> subprocess.Popen:
+    """A MLflow server with its database and files in `folder`, once it answers."""
+    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", str(folder)]
+    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | quiet, start_new_session=True
+    )
+    wait_until_it_answers(f"http://127.0.0.1:{port}/health", process)
+    return process
+
+
+def kill(process: subprocess.Popen) -> None:
+    """A server and its workers, without a word."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait(20)
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, empty_tracker: Path) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("server")
-    address = f"http://127.0.0.1:{free_port()}"
-    command = [sys.executable, "-m", "mlflow", "server", "--port", address.rpartition(":")[2], "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", str(folder)]
+    folder, port = tmp_path_factory.mktemp("server"), free_port()
     (folder / "server.db").write_bytes(empty_tracker.read_bytes())
-    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | quiet)
-    wait_until_it_answers(f"{address}/health", process)
-    yield address
-    process.terminate()
-    process.wait(20)
+    process = serve(folder, port)
+    yield f"http://127.0.0.1:{port}"
+    kill(process)
 
 
 def test_a_second_home_fetches_the_whole_study(server: str, tmp_path: Path, monkeypatch) -> None:
@@ -51,11 +70,51 @@ def test_a_second_home_fetches_the_whole_study(server: str, tmp_path: Path, monk
     with connect(second) as connection:
         sql = "select count(*) from attributions where run_id = ?"
         assert connection.execute(sql, [explained]).fetchone() == (4,)
+    MlflowClient(server).delete_run(explained)  # by somebody else; it disappears here, and comes back
+    for count in (0, 4):
+        rebuild(RebuildSettings(), second)
+        with connect(second) as connection:
+            assert connection.execute(sql, [explained]).fetchone() == (count,)
+        MlflowClient(server).restore_run(explained)
     compare(CompareSettings(run=run_id, randomized=0), second)
     page = Path(report(ReportSettings(run=run_id), second))
     logged = MlflowClient(server).list_artifacts(run_id)
     assert "report.html" in {file.path for file in logged}
     assert "an edge detector" in page.read_text()
+
+
+def test_a_server_that_dies_ends_a_run_that_goes_on_when_it_is_back(
+    study: Home, trained: RunRecord, tmp_path: Path, empty_tracker: Path, monkeypatch
+) -> None:
+    port, home = free_port(), find_home(str(tmp_path / "study"))
+    (tmp_path / "server.db").write_bytes(empty_tracker.read_bytes())
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    process = serve(tmp_path, port)
+
+    def dies(training, epoch, *rest):
+        if epoch == 2:
+            kill(process)
+        return commit_epoch(training, epoch, *rest)
+
+    commit_epoch = training._commit_epoch
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "_commit_epoch", dies)
+        with pytest.raises(RunError, match="what it committed is kept; go on with: study resume"):
+            train(TINY, home)
+    [stopped] = records(home)
+    assert stopped.status == "KILLED"
+    assert len(commits.epochs(home, stopped.run_id)) == 2
+    again = serve(tmp_path, port)
+    try:
+        assert resume(ResumeSettings(stopped.run_id), home) == stopped.run_id
+        run = MlflowClient().get_run(stopped.run_id)
+        history = MlflowClient().get_metric_history(stopped.run_id, "test_accuracy")
+    finally:
+        kill(again)
+    assert run.info.status == "FINISHED"
+    assert sorted(point.step for point in history) == [0, 1, 2, 3]
+    assert predictions(home, stopped.run_id) == predictions(study, trained.run_id)
 
 
 def test_an_unreachable_server_gets_one_line(tmp_path: Path, monkeypatch, capsys) -> None:

@@ -6,8 +6,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tracking.errors import InputError
 
 
@@ -31,7 +29,7 @@ def read_json(path: Path) -> Any:
 def write_text(path: Path, text: str) -> Path:
     """Replace `path` in one step, so that a reader never meets half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")  # of this process alone
     try:
         part.write_text(text, encoding="utf-8")
         os.replace(part, path)
@@ -59,6 +57,7 @@ def read_table(path: Path) -> dict[str, list]:
 
 
 def _column(values: Any):
+    import numpy as np
     import pyarrow as pa
 
     if isinstance(values, np.ndarray) and values.ndim == 2:

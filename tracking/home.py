@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tracking.errors import InputError
+from tracking.files import write_json
 
 LONGEST = 255  # bytes of a file's name
 FORMAT = 2  # of what lies in a home; 1 had no number, no locks, and is read and continued as it is
@@ -69,14 +70,14 @@ def format_of(home: Home) -> int:
 
 def make_home(home: Home) -> None:
     """Make what is missing of a home's folders; raises InputError where that is impossible."""
+    if home.artifacts.is_dir() and not os.access(home.path, os.W_OK):
+        raise InputError(f"the study home {home.path} is read-only; it answers questions, new runs need another --home")
     try:
         home.artifacts.mkdir(parents=True, exist_ok=True)
         home.data.mkdir(exist_ok=True)
         if not home.format.exists():
-            home.format.write_text(json.dumps({"format": FORMAT}) + "\n")
+            write_json(home.format, {"format": FORMAT})
     except OSError as error:
         raise InputError(
             f"cannot write to the study home {home.path} ({error.strerror}); choose another folder with --home"
         ) from None
-    if not os.access(home.path, os.W_OK):
-        raise InputError(f"the study home {home.path} is read-only; it answers questions, new runs need another --home")
