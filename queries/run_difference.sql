@@ -21,8 +21,8 @@
 --   method          explanation method or a reference; null but for maps and attribution_scores
 --   n               rows in both runs
 --   n_different     rows of n in which any number differs at all
---   max_difference  largest absolute difference of a number over n, leaving out maps of two sizes; NaN if a number is NaN
---                   in one run only; null without numbers to compare
+--   max_difference  largest absolute difference of a number over n, leaving out maps of two sizes; NaN if a number is
+--                   NaN in one run only; null without numbers to compare
 --   n_other_class   images of n predicted as different classes; null but for predictions
 --   accuracy        share of the labelled images of n that run_id has right, 0..1; null but for predictions
 --   other_accuracy  the same of other_run_id

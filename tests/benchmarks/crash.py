@@ -21,7 +21,7 @@ from pathlib import Path
 
 from tracking import commits, reading, runs
 from tracking.catalogue import RunRecord, records
-from tracking.commits import Commit
+from tracking.commits import Commit, stamp
 from tracking.files import sha256
 from tracking.home import Home, find_home
 from tracking.index import up_to_date
@@ -118,8 +118,7 @@ def completed(home: Home, *command: str) -> tuple[int, str, str]:
 
 def traces(home: Home) -> set:
     """What tells that a command has begun to write: its commits, or another index."""
-    inode = home.database.stat().st_ino if home.database.exists() else None
-    return {inode, *home.artifacts.glob("*/artifacts/commits/*.json")}
+    return {stamp(home.database), *home.artifacts.glob("*/artifacts/commits/*.json")}
 
 
 def wait_until(begun: Callable[[], bool], process: subprocess.Popen) -> None:
