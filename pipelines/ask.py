@@ -15,7 +15,8 @@ import duckdb
 import queries
 from pipelines.answers import FORMATS
 from pipelines.asked import check_parameters
-from pipelines.settings import Parser, RebuildSettings, SqlSettings
+from pipelines.flags import Parser
+from pipelines.settings import RebuildSettings, SqlSettings
 from tracking.catalogue import TRAINED, resolve
 from tracking.errors import InputError
 from tracking.home import Home

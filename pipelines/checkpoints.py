@@ -19,8 +19,7 @@ def load_model(model: nn.Module, path: Path) -> None:
     try:
         model.load_state_dict(load_file(path))
     except (RuntimeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise InputError(f"checkpoint {path} does not fit the model: {reason}") from None
+        raise _misfit(f"checkpoint {path}", error) from None
 
 
 def save_state(model: nn.Module, optimizers: list[torch.optim.Optimizer], path: Path) -> Path:
@@ -48,8 +47,11 @@ def load_state(model: nn.Module, optimizers: list[torch.optim.Optimizer], path: 
     try:
         _load_state(model, optimizers, load_file(path))
     except (RuntimeError, SafetensorError, ValueError, KeyError, IndexError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise InputError(f"the training state {path} does not fit the model: {reason}") from None
+        raise _misfit(f"the training state {path}", error) from None
+
+
+def _misfit(what: str, error: Exception) -> InputError:
+    return InputError(f"{what} does not fit the model: {' '.join(str(error).split())[:300]}")
 
 
 def _load_state(model: nn.Module, optimizers: list[torch.optim.Optimizer], known: dict[str, torch.Tensor]) -> None:

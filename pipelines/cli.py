@@ -6,7 +6,8 @@ import signal
 import sys
 
 from pipelines import settings as known
-from pipelines.settings import Parser, add_flags, from_flags
+from pipelines.flags import Parser, add_flags, from_flags
+from pipelines.printable import printable
 from tracking.errors import InputError, RunError, from_outside
 from tracking.home import find_home
 
@@ -56,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _line(message: str) -> str:
     """A message as one line that a terminal only shows, cut in the middle where input of the user makes it long."""
-    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(message.split()))
+    line = printable(" ".join(message.split()))
     return line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
 
 

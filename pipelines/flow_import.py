@@ -8,7 +8,8 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from pipelines.flow_log import FlowEpoch, Log, read_log
-from pipelines.say import printable, say
+from pipelines.printable import printable
+from pipelines.say import say
 from pipelines.settings import ImportFlowSettings
 from pipelines.start import commit_start
 from tracking import catalogue, runs

@@ -66,15 +66,13 @@ def predict(settings: PredictSettings, home: Home) -> str:
     job = _open(settings, home, record)
     given = read_images(files, job.data.classes, job.data.image_shape)
     _new(job, job.additions(), given)  # refuses before anything is written
-    locks.hold(home, record.run_id, f"extra_{settings.name}")  # until the end, as additions are numbered
-    try:
-        _add(job, given)
-        _evaluate(job)
-    except KeyboardInterrupt:
-        say("stopped; the same command goes on with the epochs that are missing")
-        raise
-    finally:
-        locks.release(home, record.run_id, f"extra_{settings.name}")
+    with locks.held(home, record.run_id, f"extra_{settings.name}"):  # to the end, as additions are numbered
+        try:
+            _add(job, given)
+            _evaluate(job)
+        except KeyboardInterrupt:
+            say("stopped; the same command goes on with the epochs that are missing")
+            raise
     ingest(home, [record.run_id], wait=5)
     return job.split
 

@@ -1,6 +1,5 @@
 """What a training run's own record gives back: its settings, its data, its checkpoints; each one checked."""
 
-import json
 from dataclasses import fields
 from pathlib import Path
 from typing import TypeVar
@@ -12,6 +11,7 @@ from tracking import commits
 from tracking.catalogue import RunRecord
 from tracking.commits import Commit
 from tracking.errors import InputError
+from tracking.files import read_json
 from tracking.home import Home
 
 Settings = TypeVar("Settings", bound=Checked)
@@ -39,7 +39,7 @@ def recorded_config(home: Home, record: RunRecord) -> dict:
     start = commits.by_unit(home, record.run_id).get("start")
     if start is None:
         raise InputError(f"run {record.run_id[:8]} stopped before anything was committed; start anew")
-    return json.loads(commits.committed_file(home, start, "config.json").read_text())
+    return read_json(commits.committed_file(home, start, "config.json"))
 
 
 def recorded_settings(home: Home, record: RunRecord, kind: type[Settings]) -> Settings:

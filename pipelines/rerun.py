@@ -1,6 +1,5 @@
 """A run done again from its own record, and whether it came out the same."""
 
-import json
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -16,6 +15,7 @@ from pipelines.settings import RerunSettings, TrainSettings
 from tracking import catalogue, commits
 from tracking.catalogue import RunRecord
 from tracking.errors import RunError
+from tracking.files import read_json
 from tracking.home import Home
 from tracking.index import ingest
 from tracking.reading import connect
@@ -95,7 +95,7 @@ def _why(home: Home, record: RunRecord, made: RunRecord) -> str:
 def _ran_on(home: Home, record: RunRecord) -> dict[str, object]:
     """Everything in the record that may move the last digits."""
     start = commits.by_unit(home, record.run_id)["start"]
-    known = json.loads(commits.committed_file(home, start, "environment.json").read_text())
+    known = read_json(commits.committed_file(home, start, "environment.json"))
     trained = record if record.kind == "train" else catalogue.resolve(home, record.source_run_id)
     settings = recorded_settings(home, trained, TrainSettings)
     return {

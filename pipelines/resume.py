@@ -12,4 +12,5 @@ def resume(settings: ResumeSettings, home: Home) -> str:
     """The run ID, once its last unit is committed. Raises InputError while another process writes the run."""
     record = catalogue.resolve(home, settings.run, tuple(KINDS))
     with runs.claimed(home, record):
+        # read again, as another may have written it until now
         return KINDS[record.kind](catalogue.resolve(home, record.run_id, tuple(KINDS)), home)

@@ -14,6 +14,7 @@ from urllib.request import urlopen
 import pytest
 import torch
 
+from pipelines import cli
 from pipelines.explain import explain
 from pipelines.settings import ExplainSettings, TrainSettings
 from pipelines.train import train
@@ -73,6 +74,12 @@ def wait_until_it_answers(address: str, server: subprocess.Popen) -> None:
             assert server.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.2)
+
+
+def said(capsys: pytest.CaptureFixture, home: Home, *command: str) -> tuple[int, str]:
+    """Exit code and last line of a command."""
+    code = cli.main([*command, "--home", str(home.path)])
+    return code, capsys.readouterr().err.strip().splitlines()[-1]
 
 
 @pytest.fixture

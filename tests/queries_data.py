@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 
-from tracking.index import link
+from tracking.ingesting import link
 from tracking.tables import MAPS
 
 SCHEMA = Path(__file__).parents[1] / "tracking" / "schema.sql"

@@ -32,7 +32,7 @@ def test_what_a_run_lacks_is_named(study: Home, trained, values: dict, message: 
 @pytest.mark.parametrize("values", RIGHT, ids=str)
 def test_what_a_run_has_is_taken(study: Home, trained, values: dict) -> None:
     with connect(study) as connection:
-        check_parameters(connection, {"run_id": trained.run_id} | values)
+        assert check_parameters(connection, {"run_id": trained.run_id} | values) is None  # raises nothing
 
 
 def test_both_runs_of_a_difference_need_the_split(study: Home, trained) -> None:

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import TINY
+from conftest import TINY, said
 from test_training import predictions
 
-from pipelines import cli
 from pipelines.explain import explain
 from pipelines.rerun import rerun
 from pipelines.resume import resume
@@ -25,12 +24,6 @@ from tracking.home import FORMAT, Home, find_home
 from tracking.reading import _open_files, connect
 
 KINDS = ("train", "explain")
-
-
-def said(capsys: pytest.CaptureFixture, home: Home, *command: str) -> tuple[int, str]:
-    """Exit code and last line of a command."""
-    code = cli.main([*command, "--home", str(home.path)])
-    return code, capsys.readouterr().err.strip().splitlines()[-1]
 
 
 def mounted(folder: Path, options: str) -> bool:

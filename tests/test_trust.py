@@ -8,9 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import TINY
+from conftest import TINY, said
 
-from pipelines import cli
 from pipelines.checkpoints import load_model
 from pipelines.datasets import load
 from pipelines.model import build_model
@@ -48,12 +47,6 @@ def named_anew() -> None:
 
 def place_of(home: Home, record: RunRecord, path: str) -> Path:
     return home.run_folder(record.run_id) / path
-
-
-def said(capsys: pytest.CaptureFixture, home: Home, *command: str) -> tuple[int, str]:
-    """Exit code and last line of a command."""
-    code = cli.main([*command, "--home", str(home.path)])
-    return code, capsys.readouterr().err.strip().splitlines()[-1]
 
 
 def epochs_in(home: Home, record: RunRecord, table: str = "predictions") -> list[list[int]]:

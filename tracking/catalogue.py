@@ -93,8 +93,6 @@ def resolve(home: Home, reference: str, kinds: tuple[str, ...] = TRAINED) -> Run
     `latest` is the newest run of `kinds`. Raises InputError when no run, several, or one of another kind fits.
     """
     known = records(home)
-    if reference in deleted(home):
-        raise InputError(f"run {reference[:8]} was deleted in MLflow; restore it there: mlflow runs restore")
     if reference == "latest":
         fitting = [record for record in known if record.kind in kinds][-1:]
     else:
@@ -116,6 +114,8 @@ def resolve(home: Home, reference: str, kinds: tuple[str, ...] = TRAINED) -> Run
 
 
 def _nothing_fits(home: Home, reference: str, known: list[RunRecord], kinds: tuple[str, ...]) -> str:
+    if reference in deleted(home):
+        return f"run {reference[:8]} was deleted in MLflow; restore it there: mlflow runs restore"
     candidates = [record for record in known if record.kind in kinds]
     if not candidates:
         kind = f" of kind {' or '.join(kinds)}" if known else ""

@@ -1,12 +1,11 @@
 """The study home: one folder that holds everything a study remembers."""
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from tracking.errors import InputError
-from tracking.files import write_json
+from tracking.files import read_json, write_json
 
 LONGEST = 255  # bytes of a file's name
 FORMAT = 2  # of what lies in a home; 1 had no number, no locks, and is read and continued as it is
@@ -51,21 +50,21 @@ def find_home(path: str | None = None) -> Home:
     home = Home(Path(path or os.environ.get("STUDY_HOME") or "study").absolute())
     if any(len(os.fsencode(part)) > LONGEST for part in home.path.parts):
         raise InputError(f"the study home {home.path} has a name of over {LONGEST} bytes; choose a shorter --home")
-    if (found := format_of(home)) > FORMAT:
-        raise InputError(
-            f"{home.path} has format {found}, made by a newer xai-study; this one knows {FORMAT} at most, so update it"
-        )
+    _check_format(home)
     return home
 
 
-def format_of(home: Home) -> int:
-    """Number of the format of a home; that of a new one where there is none."""
-    if home.format.exists():
-        try:
-            return int(json.loads(home.format.read_text())["format"])
-        except (ValueError, KeyError, TypeError):
-            raise InputError(f"{home.format} does not say the home's format; it was changed, so restore it") from None
-    return 1 if home.artifacts.exists() else FORMAT
+def _check_format(home: Home) -> None:
+    if not home.format.exists():  # not made yet, or of format 1
+        return
+    try:
+        found = int(read_json(home.format)["format"])
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{home.format} does not say the home's format; it was changed, so restore it") from None
+    if found > FORMAT:
+        raise InputError(
+            f"{home.path} has format {found}, made by a newer xai-study; this one knows {FORMAT} at most, so update it"
+        )
 
 
 def make_home(home: Home) -> None:

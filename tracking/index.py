@@ -3,7 +3,6 @@
 DuckDB lets one process write or many read, so the index is opened, filled and closed at once.
 """
 
-import json
 import logging
 import os
 import threading
@@ -13,38 +12,18 @@ from collections.abc import Iterable
 
 import duckdb
 
-from tracking.catalogue import RunRecord, deleted, records
-from tracking.commits import Commit, commits, fault, stamp
+from tracking.catalogue import deleted, records
+from tracking.commits import commits, stamp
 from tracking.errors import InputError
 from tracking.home import Home
-from tracking.tables import (
-    LATEST,
-    SCHEMA,
-    STEPS,
-    Places,
-    columns,
-    columns_of,
-    rows_of,
-    stored_views,
-    table_of,
-    views,
-)
+from tracking.ingesting import add_record, add_unit
+from tracking.tables import SCHEMA, Places, columns, columns_of, stored_views, table_of, views
 
 # what the index holds, and the files that it was read from; those with a fault were left out
 CHECKED = {"run_id": "VARCHAR", "path": "VARCHAR", "size": "BIGINT", "changed": "BIGINT", "fault": "VARCHAR"}
 INGESTED = f"""
     create table ingested (run_id varchar, unit varchar, primary key (run_id, unit));
     create table checked ({", ".join(" ".join(column) for column in CHECKED.items())})"""
-# rows of an epoch with the last ones before it of the same instances
-LINKED = """
-    select new.*, old.epoch as previous_epoch, old.predicted as previous
-    from ({rows}) as new
-    left join (
-        select split, instance_id, max(epoch) as epoch, arg_max(predicted, epoch) as predicted
-        from predictions
-        where run_id = $run_id and epoch < $epoch
-        group by all
-    ) as old using (split, instance_id)"""
 # storage of DuckDB 1.5: the command line and tools of today open it too
 STORAGE = {"storage_compatibility_version": "v1.5.0"}
 # what DuckDB says where another process, and where another connection of this process, has the file open
@@ -84,10 +63,10 @@ def _ingest(home: Home, run_ids: list[str] | None, wait: float) -> bool:
         _forget(connection, _gone(connection, there) | _changed(connection, home, wanted))
         known = set(connection.execute("select run_id, unit from ingested").fetchall())
         for run_id in wanted:
-            _ingest_record(connection, there[run_id])
+            add_record(connection, there[run_id])
             for commit in commits(home, run_id):
                 if (run_id, commit.unit) not in known:
-                    _ingest_unit(connection, home, commit)
+                    add_unit(connection, home, commit)
         _store_views(connection, home)
     return True
 
@@ -198,88 +177,3 @@ def _is_current(connection: duckdb.DuckDBPyConnection) -> bool:
     found = columns_of(connection)
     expected = columns() | {"checked": CHECKED}
     return all(found.get(table) == known for table, known in expected.items())
-
-
-def _ingest_record(connection: duckdb.DuckDBPyConnection, record: RunRecord) -> None:
-    connection.begin()
-    connection.execute("delete from runs where run_id = $1", [record.run_id])
-    insert(connection, "runs", [row_of(record)])
-    connection.commit()
-
-
-def row_of(record: RunRecord) -> tuple:
-    """The run's row of table `runs`."""
-    content = record.content() | {"params": json.dumps(record.params)}
-    return tuple(content[name] for name in columns()["runs"])
-
-
-def insert(connection: duckdb.DuckDBPyConnection, table: str, rows: list[tuple]) -> None:
-    """Insert rows of all columns, many at once."""
-    if not rows:
-        return
-    kinds = columns()[table].values()
-    values = ", ".join(f"unnest(${place}::{kind}[])" for place, kind in enumerate(kinds, 1))
-    connection.execute(f"insert into {table} select {values}", [list(column) for column in zip(*rows, strict=True)])
-
-
-def metrics_of(commit: Commit) -> list[tuple]:
-    """A commit's rows of table `metrics`."""
-    return [(commit.run_id, commit.epoch or 0, key, value) for key, value in commit.metrics.items()]
-
-
-def _ingest_unit(connection: duckdb.DuckDBPyConnection, home: Home, commit: Commit) -> None:
-    """A unit with a file that is not what was committed is left out, and the file remembered."""
-    connection.begin()
-    tables = {file.path: table for file in commit.files if (table := table_of(file.path))}
-    faults = {file.path: fault(home, commit.run_id, file) for file in commit.files if file.path in tables}
-    for path, wrong in faults.items():
-        place = home.run_folder(commit.run_id) / path
-        row = [commit.run_id, path, *stamp(place), wrong]
-        connection.execute("insert into checked values ($1, $2, $3, $4, $5)", row)
-        if not any(faults.values()):
-            _ingest_file(connection, commit, tables[path], rows_of(home, tables[path], place))
-    insert(connection, "metrics", metrics_of(commit))
-    connection.execute("insert into ingested values ($1, $2)", [commit.run_id, commit.unit])
-    connection.commit()
-
-
-def _ingest_file(connection: duckdb.DuckDBPyConnection, commit: Commit, table: str, select: str) -> None:
-    if table == "predictions":
-        _insert_predictions(connection, commit, select)
-    else:
-        connection.execute(f"insert into {table} by name {select}")
-    if table == "concept_labels":
-        _update_labels(connection)
-
-
-def _insert_predictions(connection: duckdb.DuckDBPyConnection, commit: Commit, rows: str) -> None:
-    place = {"run_id": commit.run_id, "epoch": commit.epoch}
-    connection.execute(f"insert into predictions by name {LINKED.format(rows=rows)}", place)
-    later = f"""
-        select 1
-        from predictions
-        semi join ({rows}) as new using (split, instance_id)
-        where run_id = $run_id and epoch > $epoch
-        limit 1"""
-    if connection.execute(later, place).fetchall():  # an epoch that comes after its followers
-        link(connection, commit.run_id)
-
-
-def link(connection: duckdb.DuckDBPyConnection, run_id: str) -> None:
-    """Set the derived columns of a run's predictions anew."""
-    rows = "select rowid as row, * exclude (previous_epoch, previous) from predictions where run_id = $run_id"
-    connection.execute(
-        f"""
-        update predictions set previous_epoch = steps.previous_epoch, previous = steps.previous
-        from ({STEPS.format(rows=rows)}) as steps
-        where predictions.rowid = steps.row""",
-        {"run_id": run_id},
-    )
-
-
-def _update_labels(connection: duckdb.DuckDBPyConnection) -> None:
-    connection.execute(f"""
-        update concepts set label = latest.label
-        from ({LATEST.format(labels="concept_labels")}) as latest
-        where (concepts.run_id, concepts.epoch, concepts.concept_id)
-            = (latest.run_id, latest.epoch, latest.concept_id)""")

@@ -8,6 +8,8 @@ import fcntl
 import os
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
@@ -43,6 +45,16 @@ def hold(home: Home, run_id: str, name: str = "lock") -> None:
 def release(home: Home, run_id: str, name: str = "lock") -> None:
     if file := _held.pop(_place(home, run_id, name), None):
         file.close()
+
+
+@contextmanager
+def held(home: Home, run_id: str, name: str = "lock") -> Iterator[None]:
+    """Hold it for as long as the block lasts."""
+    hold(home, run_id, name)
+    try:
+        yield
+    finally:
+        release(home, run_id, name)
 
 
 def abandoned(home: Home, run_id: str) -> bool:

@@ -7,10 +7,11 @@ from functools import cache
 import duckdb
 
 from tracking.catalogue import records
-from tracking.commits import Commit, commits, fault
+from tracking.commits import Commit, commits
 from tracking.errors import InputError
 from tracking.home import Home
-from tracking.index import ALONE, UNREADABLE, checked_files, ingest, insert, metrics_of, no_study, row_of, up_to_date
+from tracking.index import ALONE, UNREADABLE, checked_files, ingest, no_study, up_to_date
+from tracking.ingesting import insert, metrics_of, row_of, table_faults
 from tracking.tables import SCHEMA, Places, columns, completed_rows, quoted, table_of, views
 
 
@@ -78,12 +79,12 @@ def _whole_files(home: Home, made: list[Commit]) -> Places:
     """The files of units that are what was committed, by table."""
     places = defaultdict(list)
     for commit in made:
-        files = [file for file in commit.files if table_of(file.path)]
-        if faults := [wrong for file in files if (wrong := fault(home, commit.run_id, file))]:
-            _name(faults[0])
-            continue
-        for file in files:
-            places[table_of(file.path)].append(home.run_folder(commit.run_id) / file.path)
+        faults = table_faults(home, commit)
+        for path, wrong in faults.items():
+            if wrong:
+                _name(wrong)
+            elif not any(faults.values()):
+                places[table_of(path)].append(home.run_folder(commit.run_id) / path)
     return places
 
 

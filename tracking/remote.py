@@ -70,8 +70,8 @@ def _download(home: Home, run_id: str, path: str, right: Callable[[Path], object
     if not (place.is_relative_to(folder) and folder.is_relative_to(home.artifacts.resolve())):
         return False  # a name that climbs out
     place.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=place.parent, prefix=".fetch-") as folder:
-        local = Path(connect(home).download_artifacts(run_id, path, folder))
+    with tempfile.TemporaryDirectory(dir=place.parent, prefix=".fetch-") as fetched:
+        local = Path(connect(home).download_artifacts(run_id, path, fetched))
         if not right(local):
             return False
         os.replace(local, place)

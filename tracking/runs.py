@@ -115,9 +115,9 @@ def _end_abandoned(home: Home, client: MlflowClient, experiment: str) -> None:
         run_id = running.info.run_id
         if not locks.abandoned(home, run_id):
             continue
-        if run_id in known:
-            log_record(Run(home, known[run_id], client))
-        client.set_terminated(run_id, known[run_id].status if run_id in known else "KILLED")
+        if record := known.get(run_id):  # else it was not even begun
+            log_record(Run(home, record, client))
+        client.set_terminated(run_id, record.status if record else "KILLED")
 
 
 def _create_experiment(client: MlflowClient, name: str, place: str | None) -> Experiment:
@@ -173,11 +173,8 @@ def claimed(home: Home, record: RunRecord) -> Iterator[None]:
     elsewhere = os.environ.get("MLFLOW_TRACKING_URI") and not locks.known(home, record.run_id)
     if elsewhere and record.status == "RUNNING":
         raise InputError(f"run {record.run_id[:8]} was RUNNING in another home when it was fetched; resume it there")
-    locks.hold(home, record.run_id)
-    try:
+    with locks.held(home, record.run_id):
         yield
-    finally:
-        locks.release(home, record.run_id)
 
 
 def reopen_run(home: Home, record: RunRecord) -> Run:

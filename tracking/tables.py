@@ -80,21 +80,21 @@ def completed_rows(home: Home, table: str, places: Places) -> str | None:
     return _with_labels(home, rows, places) if table == "concepts" else rows
 
 
-def views(home: Home, places: Places) -> dict[str, str]:
-    """The views beside the tables: `predictions_live` and `maps`, which holds the full maps; either may be empty."""
-    live = completed_rows(home, "predictions", places) or "select * from predictions where false"
-    return {"predictions_live": live, "maps": _maps(home, places.get("attributions", ()))}
+def views(home: Home, places: Places, only: str = "") -> dict[str, str]:
+    """The views beside the tables: `predictions_live` and `maps`, which holds the full maps; either may be empty.
+
+    `only` is SQL that narrows the files' rows.
+    """
+    live = "select * from predictions where false"
+    if known := places.get("predictions"):
+        live = STEPS.format(rows=rows_of(home, "predictions", *known) + only)
+    return {"predictions_live": live, "maps": _maps(home, places.get("attributions", ()), only)}
 
 
 def stored_views(home: Home, deleted: Collection[str]) -> dict[str, str]:
     """The same for other programs that open study.duckdb: with patterns, so that they see what is committed later."""
     places = {table: _patterns(home, table) for table in ("predictions", "attributions")}
-    committed = f" semi join ({_committed_files(quoted(home.artifacts), deleted)}) using (filename)"
-    live = "select * from predictions where false"
-    if places["predictions"]:
-        live = STEPS.format(rows=rows_of(home, "predictions", *places["predictions"]) + committed)
-    maps = _maps(home, places["attributions"])
-    return {"predictions_live": live, "maps": maps + committed if places["attributions"] else maps}
+    return views(home, places, f" semi join ({_committed_files(quoted(home.artifacts), deleted)}) using (filename)")
 
 
 def quoted(path: str | Path) -> str:
@@ -106,12 +106,12 @@ def _owner(home: Home) -> str:
     return f"split_part(substr(filename, {len(str(home.artifacts)) + 2}), '/', 1) as run_id"
 
 
-def _maps(home: Home, places: Sequence[str | Path]) -> str:
+def _maps(home: Home, places: Sequence[str | Path], only: str) -> str:
     """Select the full maps; no row while there is none, so that questions about them can be asked."""
     if not places:
         return f"select {', '.join(f'null::{kind} as {name}' for name, kind in MAPS.items())} where false"
     rows = rows_of(home, "attributions", *places)
-    return f"select {_owner(home)}, {', '.join(list(MAPS)[1:])} {rows[rows.index('from read_parquet') :]}"
+    return f"select {_owner(home)}, {', '.join(list(MAPS)[1:])} {rows[rows.index('from read_parquet') :]}{only}"
 
 
 def _with_labels(home: Home, concepts: str, places: Places) -> str:

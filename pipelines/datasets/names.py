@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from pipelines.say import printable
+from pipelines.printable import printable
 from tracking.errors import InputError
 
 LISTED = 8

@@ -1,6 +1,5 @@
 """Section 1: the model, its data, and how it was trained."""
 
-import json
 import re
 
 import torch
@@ -14,6 +13,7 @@ from pipelines.report.subject import Subject
 from pipelines.report.words import capital, number, plural, series
 from tracking import commits
 from tracking.errors import InputError
+from tracking.files import read_json
 
 ROWS = 24  # layers listed at the most
 CLASSES = 12  # classes listed at the most
@@ -126,7 +126,7 @@ def _made_by(subject: Subject) -> list[str]:
     """What the training ran on, and the weights' digest."""
     done = commits.commits(subject.home, subject.run.run_id)
     path = commits.committed_file(subject.home, done[0], "environment.json")
-    known = json.loads(path.read_text())
+    known = read_json(path)
     versions = series([f"{name} {known['packages'][name]}" for name in ("torch", "mlflow", "duckdb")])
     last = next(commit for commit in done if commit.unit == f"epoch_{subject.epoch:04d}")
     digest = {file.path: file.sha256 for file in last.files}[f"checkpoints/epoch_{subject.epoch:04d}.safetensors"]
