@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +112,16 @@ def test_runs_deleted_in_mlflow_disappear_and_come_back(copy: Home, trained: Run
         resolve(copy, explained, KINDS)
     client.restore_run(explained)
     assert found() == before != [[(1, 0, 0)]] * 2
+
+
+def test_a_suspended_writer_keeps_nobody_from_asking(copy: Home, trained: RunRecord) -> None:
+    """It may stand still while it has MLflow's database locked, as after Ctrl-Z."""
+    before = records(copy)
+    runs.connect(copy).delete_run(before[-1].run_id)
+    with closing(sqlite3.connect(copy.mlflow_db)) as writer:
+        writer.execute("begin exclusive")
+        assert records(copy) == before[:-1]
+        assert predictions(copy, trained.run_id) != []
 
 
 def test_a_home_of_a_newer_version_is_refused(copy: Home, capsys) -> None:

@@ -15,6 +15,7 @@ from tracking.locks import abandoned
 
 LONGEST = 200  # characters of a run's name
 TRAINED = ("train", "import")  # kinds of run that own epochs
+BUSY = 1  # seconds to wait for whoever writes to MLflow's database
 DELETED = "deleted"  # marks the folder of a run that was deleted on a server
 
 
@@ -66,11 +67,25 @@ def deleted(home: Home) -> set[str]:
     if not home.mlflow_db.exists():
         return marked
     try:
-        with closing(sqlite3.connect(f"file:{quote(str(home.mlflow_db))}?mode=rw", uri=True)) as connection:
-            rows = connection.execute("select run_uuid from runs where lifecycle_stage = 'deleted'").fetchall()
+        return marked | _deleted_in(home.mlflow_db)
     except sqlite3.Error as error:
         raise InputError(f"{home.mlflow_db} cannot be read ({error}); restore it from a backup") from None
-    return marked | {run_id for (run_id,) in rows}
+
+
+def _deleted_in(database: Path) -> set[str]:
+    try:
+        return _selected(database, "mode=rw")
+    except sqlite3.OperationalError as error:
+        if "locked" not in str(error):
+            raise
+        return _selected(database, "mode=ro&immutable=1")  # a writer that stands still keeps nobody from asking
+
+
+def _selected(database: Path, mode: str) -> set[str]:
+    address = f"file:{quote(str(database))}?{mode}"
+    with closing(sqlite3.connect(address, uri=True, timeout=BUSY)) as connection:
+        rows = connection.execute("select run_uuid from runs where lifecycle_stage = 'deleted'").fetchall()
+    return {run_id for (run_id,) in rows}
 
 
 def read_record(file: Path, run_id: str) -> RunRecord:

@@ -169,7 +169,7 @@ def new_record(kind: str, name: str, params: dict, **known) -> RunRecord:
 @contextmanager
 def claimed(home: Home, record: RunRecord) -> Iterator[None]:
     """Nobody else writes the run meanwhile. Raises InputError where somebody does, here or on another machine."""
-    connect(home)
+    make_home(home)  # refuses one that is read-only
     elsewhere = os.environ.get("MLFLOW_TRACKING_URI") and not locks.known(home, record.run_id)
     if elsewhere and record.status == "RUNNING":
         raise InputError(f"run {record.run_id[:8]} was RUNNING in another home when it was fetched; resume it there")
