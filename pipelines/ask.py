@@ -15,7 +15,7 @@ import duckdb
 import queries
 from pipelines.answers import FORMATS
 from pipelines.asked import check_parameters
-from pipelines.flags import Parser
+from pipelines.flags import Parser, utf8
 from pipelines.settings import RebuildSettings, SqlSettings
 from tracking.catalogue import TRAINED, resolve
 from tracking.errors import InputError
@@ -138,7 +138,8 @@ def _parameters(question: str, known: queries.Header, rest: list[str]) -> dict[s
     )
     for name, param in known.params.items():
         parser.add_argument(f"--{name.replace('_', '-')}", dest=name, help=param.doc.replace("%", "%%"))
-    values = vars(parser.parse_args(rest))
+    given = vars(parser.parse_args(rest)).items()
+    values = {name: value if value is None else utf8(name, value) for name, value in given}
     if "run_id" in values and values["run_id"] is None:
         values["run_id"] = "latest"
     return values

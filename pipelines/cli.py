@@ -4,10 +4,12 @@ import argparse
 import importlib
 import signal
 import sys
+from collections.abc import Iterator
 
 from pipelines import settings as known
-from pipelines.flags import Parser, add_flags, from_flags
+from pipelines.flags import Parser, add_flags, from_flags, is_broken
 from pipelines.printable import printable
+from pipelines.streams import prepare_streams, shown, written
 from tracking.errors import InputError, RunError, from_outside
 from tracking.home import find_home
 
@@ -37,8 +39,10 @@ ASK = """Answer one question of the catalogue; without a question, list the cata
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; the exit code: 0, 1 when a run failed, 2 for wrong input, 130 when stopped."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill marks the run as Ctrl-C does
+    prepare_streams()
     try:
-        _dispatch(sys.argv[1:] if arguments is None else arguments)
+        with written():
+            _dispatch(sys.argv[1:] if arguments is None else arguments)
     except (InputError, RunError) as error:
         print(f"study: {_line(str(error))}", file=sys.stderr)
         return 2 if isinstance(error, InputError) else 1
@@ -46,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("study: stopped", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output has seen enough
-        sys.stderr.close()
+        return 0
     except Exception as error:
         if (reason := from_outside(error)) is None:
             raise
@@ -70,9 +74,14 @@ def _dispatch(arguments: list[str]) -> None:
     module, function = target.split(":")
     step = getattr(importlib.import_module(module), function)
     home = find_home(flags.home)
+    if is_broken(str(home.path)):
+        raise InputError(f"the study home {home.path} is no UTF-8 path in this locale; choose another with --home")
     result = step(flags, rest, home) if settings is None else step(from_flags(settings, flags), home)
+    if isinstance(result, Iterator):
+        sys.stdout.writelines(result)
+        return
     for line in [result] if isinstance(result, str) else result or []:
-        print(line)
+        print(shown(line))
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -91,7 +100,7 @@ def make_parser() -> argparse.ArgumentParser:
             add_flags(command, settings)
         else:
             command.add_argument("question", nargs="?", help="name in the catalogue")
-            command.add_argument("--format", choices=("table", "csv", "json"), default="table")
+            command.add_argument("--format", choices=known.FORMS, default="table")
     return parser
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import os
 import re
 import types
 from dataclasses import MISSING, Field, fields
@@ -47,11 +48,33 @@ def add_flags(parser: argparse.ArgumentParser, settings: type[Checked]) -> None:
 
 def from_flags(settings: type[Checked], flags: argparse.Namespace) -> Checked:
     """The settings a user gives; what is checked here alone may stand in the records of earlier versions."""
-    given = {known.name: getattr(flags, known.name) for known in fields(settings)}
+    given = {known.name: _decoded(known, getattr(flags, known.name)) for known in fields(settings)}
     for known in fields(settings):
         if not known.metadata["positional"]:
             _check_given(known, given[known.name])
     return settings(**{name: tuple(v) if isinstance(v, list) else v for name, v in given.items()})
+
+
+def _decoded(known: Field, value: Any) -> Any:
+    if known.metadata["path"]:
+        return value
+    named = known.name if known.metadata["positional"] else flag(known)
+    if isinstance(value, list):
+        return [utf8(named, item) for item in value]
+    return utf8(named, value) if isinstance(value, str) else value
+
+
+def is_broken(text: str) -> bool:
+    """Whether a text from outside has bytes that were no text in the locale; they are lone surrogates in it."""
+    return any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def utf8(name: str, text: str) -> str:
+    """An argument as text, also where the locale is not UTF-8 and its bytes are. Raises InputError on other bytes."""
+    try:
+        return os.fsencode(text).decode() if is_broken(text) else text
+    except UnicodeError:
+        raise InputError(f"{name} is {text!r}, and its bytes are not UTF-8; give it as UTF-8") from None
 
 
 def _kind(annotation: Any) -> tuple[type, bool]:

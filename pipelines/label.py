@@ -3,6 +3,7 @@
 import duckdb
 
 from pipelines.settings import LabelSettings
+from queries import Answer
 from tracking import catalogue, runs
 from tracking.errors import InputError
 from tracking.files import write_table
@@ -28,8 +29,7 @@ def label_concept(settings: LabelSettings, home: Home) -> str:
 def _concept(connection: duckdb.DuckDBPyConnection, run_id: str, settings: LabelSettings) -> dict:
     """The row of table `concepts` that is meant: by ID or the beginning of its key, at the epoch given or the last."""
     found = connection.execute("select * from concepts where run_id = ? order by epoch, concept_id", [run_id])
-    names = [column[0] for column in found.description]
-    rows = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+    rows = Answer([column for column, *_ in found.description], found.fetchall()).dicts
     if not rows:
         raise InputError(f"run {run_id[:8]} has no concepts; `study explain --method ice` finds some")
     epochs = sorted({row["epoch"] for row in rows})

@@ -5,10 +5,15 @@ from typing import Any
 
 from tracking.errors import InputError
 
+FORMS = ("table", "csv", "excel-csv", "json")  # of an answer
 
-def setting(default: Any, help: str, *, least=None, most=None, choices=None, positional=False) -> Any:
-    """A documented field of a settings class; `least`, `most` and `choices` are checked."""
-    known = {"help": help, "least": least, "most": most, "choices": choices, "positional": positional}
+
+def setting(default: Any, help: str, *, least=None, most=None, choices=None, positional=False, path=False) -> Any:
+    """A documented field of a settings class; `least`, `most` and `choices` are checked.
+
+    A `path` may have any bytes, other texts are UTF-8.
+    """
+    known = {"help": help, "least": least, "most": most, "choices": choices, "positional": positional, "path": path}
     return field(default=default, metadata=known)
 
 
@@ -32,7 +37,7 @@ class TrainSettings(Checked):
     """Train a classifier; every epoch's checkpoint and predictions are remembered. Prints the run ID."""
 
     dataset: str = setting("digits", "digits, cifar10, folder or planted")
-    data: str | None = setting(None, "where the data set lies; cifar10 is also looked for in the study home")
+    data: str | None = setting(None, "where the data set lies; cifar10 is also looked for in the study home", path=True)
     size: int | None = setting(None, "pixels a side, default the data set's own", least=8, most=1024)
     val_share: float = setting(0.1, "share of the training images held out to validate", least=0.01, most=0.5)
     model: str = setting("cnn", "cnn, or package.module:factory, a function that returns your torch module")
@@ -73,7 +78,7 @@ class RerunSettings(Checked):
 
     run: str = setting("latest", "run ID, unique prefix of one, run name, or latest", positional=True)
     check: bool = setting(False, "say whether every number is the same, else how far off; exit code 1 if not")
-    data: str | None = setting(None, "where the data set lies now, default where it lay then")
+    data: str | None = setting(None, "where the data set lies now, default where it lay then", path=True)
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,7 @@ class ExplainSettings(Checked):
                                    least=1, most=1000)  # fmt: skip
     layer: str | None = setting(None, "layer for methods that look at one, default the last with places")
     seed: int = setting(0, "all randomness derives from it and the instance ID", least=0, most=2**32 - 1)
-    data: str | None = setting(None, "where the data set lies now, default where it lay in training")
+    data: str | None = setting(None, "where the data set lies now, default where it lay in training", path=True)
     batch: int = setting(128, "images at a time", least=1, most=65_536)
 
 
@@ -114,7 +119,7 @@ class CompareSettings(Checked):
     randomized: int = setting(32, "instances explained again with randomized weights; 0 leaves that out",
                               least=0, most=1_000_000)  # fmt: skip
     seed: int = setting(0, "all randomness derives from it and the instance ID", least=0, most=2**32 - 1)
-    data: str | None = setting(None, "where the data set lies now, default where it lay in training")
+    data: str | None = setting(None, "where the data set lies now, default where it lay in training", path=True)
 
 
 @dataclass(frozen=True)
@@ -124,11 +129,11 @@ class PredictSettings(Checked):
     run: str = setting(MISSING, "run ID, unique prefix of one, run name, or latest", positional=True)
     images: tuple[str, ...] = setting(
         MISSING, "image files, and folders of them; a file's label is the class that its folder is named after",
-        positional=True,
+        positional=True, path=True,
     )  # fmt: skip
     name: str = setting("new", "what the images are called together: their split is extra:NAME")
     device: str | None = setting(None, "torch device such as cpu or cuda:1, default the training's if it is here")
-    data: str | None = setting(None, "where the data set lies now, default where it lay in training")
+    data: str | None = setting(None, "where the data set lies now, default where it lay in training", path=True)
 
 
 @dataclass(frozen=True)
@@ -147,8 +152,8 @@ class FlowSettings(Checked):
 
     run: str = setting("latest", "run ID, unique prefix of one, run name, or latest", positional=True)
     split: str = setting("test", "split shown, such as test, val or train_seen; images added later come with it")
-    data: str | None = setting(None, "where the data set, or an imported log's images, lie now")
-    export: str | None = setting(None, "write InstanceFlow's JSON to this file instead")
+    data: str | None = setting(None, "where the data set, or an imported log's images, lie now", path=True)
+    export: str | None = setting(None, "write InstanceFlow's JSON to this file instead", path=True)
 
 
 @dataclass(frozen=True)
@@ -157,14 +162,14 @@ class ReportSettings(Checked):
 
     run: str = setting("latest", "run ID, unique prefix of one, run name, or latest", positional=True)
     split: str = setting("test", "split reported on, such as test, val or extra:NAME")
-    data: str | None = setting(None, "where the data set, or an imported log's images, lie now")
+    data: str | None = setting(None, "where the data set, or an imported log's images, lie now", path=True)
 
 
 @dataclass(frozen=True)
 class ImportFlowSettings(Checked):
     """Take over a training log in InstanceFlow's JSON format as a run. Prints the run ID."""
 
-    file: str = setting(MISSING, "the log, a JSON file", positional=True)
+    file: str = setting(MISSING, "the log, a JSON file", positional=True, path=True)
     name: str | None = setting(None, "run name, default from the log's name")
 
 
@@ -180,7 +185,8 @@ class SqlSettings(Checked):
     query: str = setting(MISSING, 'the SQL, such as "from runs"', positional=True)
     seconds: int = setting(60, "stop after so long", least=1, most=86_400)
     memory: int = setting(4, "stop at so many GB", least=1, most=100_000)
-    format: str = setting("table", "form of the answer", choices=("table", "csv", "json"))
+    format: str = setting("table", "form of the answer; excel-csv keeps spreadsheets from computing texts such as =1+1",
+                          choices=FORMS)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,9 @@ from __future__ import annotations
 import difflib
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,8 +44,22 @@ class Answer:
 
     @property
     def dicts(self) -> list[dict]:
-        """The rows by column name."""
-        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+        """The rows by column name; a name that comes again is numbered."""
+        names = unique_names(self.columns)
+        return [dict(zip(names, row, strict=True)) for row in self.rows]
+
+
+def unique_names(columns: Sequence[str]) -> list[str]:
+    """Column names without repetition: name, name_2, ... Case does not tell names apart, as it does not in SQL."""
+    taken, seen, names = {column.casefold() for column in columns}, set(), []
+    for column in columns:
+        name = column
+        if column.casefold() in seen:
+            name = next(name for n in count(2) if (name := f"{column}_{n}").casefold() not in taken)
+            taken.add(name.casefold())
+        seen.add(column.casefold())
+        names.append(name)
+    return names
 
 
 def text(name: str) -> str:

@@ -3,15 +3,23 @@
 import csv
 import io
 import json
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
+from tqdm import tqdm
 
 import queries
 from pipelines import answers
 from pipelines.cli import COMMANDS, main
-from pipelines.settings import TrainSettings
+from pipelines.flags import utf8
+from pipelines.say import say
+from pipelines.settings import FORMS, TrainSettings
+from pipelines.streams import prepare_streams
 from tracking.home import Home
 from xai import METHODS
 
@@ -84,6 +92,144 @@ def test_table_shows_every_kind_of_value() -> None:
     assert lines[3].count("é") == answers.WIDEST - 1
     assert answers.table(["n"], []).endswith("(no rows)")
     assert json.loads(answers.as_json(["v"], [(float("inf"),)])) == [{"v": None}]
+
+
+SAME = [
+    (["a", "a"], ["a", "a_2"]),
+    (["a", "a_2", "a"], ["a", "a_2", "a_3"]),
+    (["a", "a", "a_2"], ["a", "a_3", "a_2"]),
+    (["name", "Name", "NAME"], ["name", "Name_2", "NAME_3"]),
+    (["", "", "x"], ["", "_2", "x"]),
+    (["a", "A_2", "a", "a_2"], ["a", "A_2", "a_3", "a_2_2"]),
+    (["count(*)", "b"], ["count(*)", "b"]),
+]
+
+
+@pytest.mark.parametrize(("columns", "names"), SAME, ids=str)
+def test_no_column_of_the_same_name_is_lost(columns: list[str], names: list[str]) -> None:
+    rows = [tuple(range(len(columns)))]
+    known = [dict(zip(names, rows[0], strict=True))]
+    assert queries.unique_names(columns) == names
+    assert json.loads(answers.as_json(columns, rows)) == queries.Answer(columns, rows).dicts == known
+    assert next(csv.reader(io.StringIO(answers.as_csv(columns, rows)))) == columns
+    assert answers.table(columns, rows).splitlines()[0].split() == [name for name in columns if name]
+
+
+UNSEEN = "\x1b\x9b\x7f\r\u200b\u200f\u202e\u2028\u2066\ufeff\U000e0041"
+
+
+def test_what_a_reader_cannot_see_is_escaped_in_cells_and_heads() -> None:
+    """Combining marks are text. JSON says the same by its own escapes; CSV keeps line ends and tabs in its cells."""
+    text = f"e\u0301\n\t{UNSEEN}x"
+    columns, rows = [text, "list", "struct"], [(text, [text], {text: text})]
+    for form in answers.FORMATS.values():
+        found = form(columns, rows)
+        assert not set(found) & set(UNSEEN)
+        assert "e\u0301" in found
+        assert found.count("\\u202e") >= 4  # a table shows so many characters of a cell
+    [head, row] = csv.reader(io.StringIO(answers.as_csv(columns, rows)))
+    assert head[0] == row[0] == f"e\u0301\n\t{ascii(UNSEEN)[1:-1]}x"
+    assert json.loads(answers.as_json(columns, rows)) == [{text: text, "list": [text], "struct": {text: text}}]
+    assert len(answers.table(columns, rows).splitlines()) == 3
+
+
+def test_spreadsheets_compute_no_text_where_that_is_asked_for() -> None:
+    columns, rows = ["=cmd()"], [("=1+1",), ("+1",), ("-a",), ("@x",), ("\tx",), ("\rx",), (-1,), (-0.5,), ("a=1",)]
+    plain, safe = (list(csv.reader(io.StringIO(answers.FORMATS[name](columns, rows)))) for name in ("csv", "excel-csv"))
+    assert [row[0] for row in plain] == ["=cmd()", "=1+1", "+1", "-a", "@x", "\tx", "\\rx", "-1", "-0.5", "a=1"]
+    assert [row[0] for row in safe] == [*(f"'{row[0]}" for row in plain[:7]), "-1", "-0.5", "a=1"]
+    assert tuple(answers.FORMATS) == FORMS
+
+
+def as_process(*arguments: str | bytes, **environment: str) -> subprocess.CompletedProcess:
+    """A command as a process of its own, with bytes for its output."""
+    command = [sys.executable, "-m", "pipelines.cli", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, env=os.environ | environment, timeout=60)
+
+
+ENCODINGS = [
+    {"PYTHONIOENCODING": "ascii:strict"},
+    {"PYTHONIOENCODING": "latin-1"},
+    {"PYTHONIOENCODING": "cp1252:strict"},
+    {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+]
+
+
+@pytest.mark.parametrize("environment", ENCODINGS, ids=str)
+def test_every_encoding_of_standard_output_takes_the_answer(study: Home, environment: dict[str, str]) -> None:
+    text = "caf\u00e9 \U0001f600 \u2192 \u2026 \u2500"
+    sql = f"select '{text}' as \"h\u00e9\""
+    home = ("--home", str(study.path))
+    table, document = (as_process("sql", sql, "--format", form, *home, **environment) for form in ("table", "json"))
+    assert (table.returncode, table.stderr, document.returncode, document.stderr) == (0, b"", 0, b"")
+    encoding = {"latin-1": "latin-1", "cp1252:strict": "cp1252"}.get(environment.get("PYTHONIOENCODING", ""), "ascii")
+    assert table.stdout.decode(encoding).splitlines()[1].strip("-") == ""
+    assert "\\ud83d\\ude00 \\u2192 " in table.stdout.decode(encoding)
+    assert json.loads(document.stdout.decode(encoding)) == [{"h\u00e9": text}]
+    wrong = as_process("ask", "caf\u00e9\u2192", *home, **environment)
+    assert (wrong.returncode, wrong.stdout, wrong.stderr.count(b"\n")) == (2, b"", 1)
+
+
+def test_bars_and_notes_are_written_in_every_encoding(capsys, monkeypatch) -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="strict", write_through=True)
+    monkeypatch.setattr(sys, "stderr", stream)
+    prepare_streams()
+    say("caf\u00e9 \u2192")
+    assert list(tqdm(["x"], desc="caf\u00e9", file=sys.stderr)) == ["x"]
+    written = stream.buffer.getvalue()
+    assert written.startswith(b"caf\\u00e9 \\u2192\n")
+    assert b"100%" in written
+
+
+@pytest.mark.parametrize("stream", [1, 2])
+def test_a_closed_stream_is_no_error(study: Home, stream: int) -> None:
+    """Nor does what belongs there get into a file or into the other stream."""
+    shell = f'exec "$@" {stream}>&-'
+    command = [sys.executable, "-m", "pipelines.cli", "ask", "runs", "--home", str(study.path)]
+    found = subprocess.run(["sh", "-c", shell, "sh", *command], cwd=ROOT, capture_output=True, timeout=60)
+    assert (found.returncode, found.stderr) == (0, b"")
+    assert bool(found.stdout) == (stream == 2)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device here")
+def test_a_full_disk_behind_standard_output_is_said(study: Home) -> None:
+    command = [sys.executable, "-m", "pipelines.cli", "ask", "runs", "--home", str(study.path)]
+    with open("/dev/full", "wb") as full:
+        found = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (found.returncode, found.stderr) == (1, "study: No space left on device\n")
+
+
+BYTES = "caf\udce9"  # as Python has a byte that is not UTF-8
+BROKEN = [
+    ("sql", f"select '{BYTES}'"), ("ask", BYTES), ("ask", "hard_classes", "--split", BYTES), ("train", "--name", BYTES),
+    ("train", "--dataset", BYTES), ("train", "--model", f"{BYTES}:x"), ("resume", BYTES), (BYTES,),
+    ("explain", "latest", "--where", f"label = '{BYTES}'"), ("explain", "latest", "--method", BYTES),
+    ("label-concept", "latest", "0", BYTES), ("import-flow", BYTES), ("predict", "latest", BYTES),
+    ("train", "--dataset", "folder", "--data", BYTES), ("ask", "runs", "--format", BYTES),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", BROKEN, ids=ascii)
+def test_arguments_that_are_no_text_get_one_line(study: Home, capsys, command: tuple[str, ...]) -> None:
+    code, out, err = study_command(capsys, *command, *(["--home", study.path] if len(command) > 1 else []))
+    [line] = [line for line in err.splitlines() if not line.startswith("loading ")]
+    assert (code, out) == (2, "")
+    assert line.startswith("study: ")
+    assert "udce9" in line
+
+
+def test_a_path_may_have_any_bytes(study: Home, tmp_path: Path, trained, capfd) -> None:
+    """It is printed with the same bytes, so that scripts go on with it."""
+    place = tmp_path / f"{BYTES}.json"
+    assert main(["flow", trained.run_id, "--export", str(place), "--home", str(study.path)]) == 0
+    assert os.fsencode(capfd.readouterr().out.strip()) == os.fsencode(place)
+    assert place.exists()
+    assert main(["ask", "runs", "--home", str(tmp_path / BYTES)]) == 2
+
+
+def test_text_arguments_are_utf8_whatever_the_locale(monkeypatch) -> None:
+    monkeypatch.setattr(os, "fsencode", lambda text: text.encode("ascii", "surrogateescape"))
+    assert utf8("--name", "caf\udcc3\udca9") == utf8("--name", "caf\u00e9") == "caf\u00e9"
 
 
 def test_commas_and_quotes_survive_csv() -> None:

@@ -69,8 +69,7 @@ class Evidence:
 
     def _remember(self, command: str, question: str, sql: str, columns: list[str], rows: list[tuple]) -> None:
         self.used.append(Used(command, question, sql))
-        found = [dict(zip(columns, row, strict=True)) for row in rows]
-        self._answers[command] = Answer(found, len(self.used))
+        self._answers[command] = Answer(queries.Answer(columns, rows).dicts, len(self.used))
 
 
 def _quoted(statement: str) -> str:
