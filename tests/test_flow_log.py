@@ -107,7 +107,8 @@ def test_an_imported_run_is_committed_whole(tiny) -> None:
 
 def test_probabilities_are_null_in_the_types_of_the_table(tiny) -> None:
     home, record = tiny
-    table = parquet.read_table(home.run_folder(record.run_id) / "predictions" / "epoch_0003.parquet")
+    file = home.run_folder(record.run_id) / "predictions" / "epoch_0003.parquet"
+    table = parquet.ParquetFile(file).read()
     kinds = {name: str(table.schema.field(name).type) for name in table.column_names}
     unknown = dict.fromkeys(("p_true", "p_predicted", "margin", "p_sq"), "float")
     assert kinds.items() >= (unknown | {"epoch": "int32", "predicted": "int32"}).items()

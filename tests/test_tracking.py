@@ -257,19 +257,6 @@ def test_half_written_json_is_never_seen(tmp_path) -> None:
     assert file.read_text() == '{\n "a": 1\n}\n'
 
 
-def test_homes_with_odd_names(tmp_path, empty_tracker) -> None:
-    import shutil
-
-    for name in ("it's mine", "two words", "ü"):
-        home = find_home(str(tmp_path / name))
-        home.path.mkdir()
-        shutil.copy(empty_tracker, home.mlflow_db)
-        commit_epoch(start(home), 0)
-        assert ingest(home)
-        with connect(home) as connection:
-            assert connection.execute("select count(*) from predictions_live").fetchone() == (3,)
-
-
 def test_record_round_trip() -> None:
     record = runs.new_record("train", "x", {"a": (1, 2)})
     assert RunRecord(**record.content()) == record

@@ -8,6 +8,7 @@ from tracking.errors import InputError
 from tracking.files import read_json, write_json
 
 LONGEST = 255  # bytes of a file's name
+FORBIDDEN = {"\\": "a backslash", "?": "a question mark"}  # DuckDB takes them for ends of a folder's and a file's name
 FORMAT = 2  # of what lies in a home; 1 had no number, no locks, and is read and continued as it is
 
 
@@ -48,10 +49,29 @@ def find_home(path: str | None = None) -> Home:
     Raises InputError on an impossible name and on a home that a newer version made.
     """
     home = Home(Path(path or os.environ.get("STUDY_HOME") or "study").absolute())
-    if any(len(os.fsencode(part)) > LONGEST for part in home.path.parts):
-        raise InputError(f"the study home {home.path} has a name of over {LONGEST} bytes; choose a shorter --home")
+    _check_path(home)
     _check_format(home)
     return home
+
+
+def _check_path(home: Home) -> None:
+    path = str(home.path)
+    if any(len(os.fsencode(part)) > LONGEST for part in home.path.parts):
+        raise InputError(f"the study home {path} has a name of over {LONGEST} bytes; choose a shorter --home")
+    for character, name in FORBIDDEN.items():
+        if character in path:
+            raise InputError(
+                f"the study home {path} has {name} in its path; rename the folder or choose another --home"
+            )
+    if not _is_text(path):
+        raise InputError(f"the study home {path!a} has a path that is not UTF-8; rename it or choose another --home")
+
+
+def _is_text(path: str) -> bool:
+    try:
+        return path.encode("utf-8") is not None
+    except UnicodeEncodeError:
+        return False
 
 
 def _check_format(home: Home) -> None:

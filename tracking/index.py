@@ -17,7 +17,7 @@ from tracking.commits import commits, stamp
 from tracking.errors import InputError
 from tracking.home import Home
 from tracking.ingesting import add_record, add_unit
-from tracking.tables import SCHEMA, Places, columns, columns_of, stored_views, table_of, views
+from tracking.tables import SCHEMA, Places, columns, columns_of, exactly, stored_views, table_of, views
 
 # what the index holds, and the files that it was read from; those with a fault were left out
 CHECKED = {"run_id": "VARCHAR", "path": "VARCHAR", "size": "BIGINT", "changed": "BIGINT", "fault": "VARCHAR"}
@@ -86,7 +86,7 @@ def checked_files(connection: duckdb.DuckDBPyConnection, home: Home) -> tuple[Pl
         if wrong:
             faults.append(wrong)
         else:
-            places[table_of(path)].append(home.run_folder(run_id) / path)
+            places[table_of(path)].append(exactly(home.run_folder(run_id) / path))
     return places, faults
 
 

@@ -7,7 +7,7 @@ import duckdb
 from tracking.catalogue import RunRecord
 from tracking.commits import Commit, fault, stamp
 from tracking.home import Home
-from tracking.tables import LATEST, STEPS, columns, rows_of, table_of
+from tracking.tables import LATEST, STEPS, columns, exactly, rows_of, table_of
 
 # rows of an epoch with the last ones before it of the same instances
 LINKED = """
@@ -64,7 +64,7 @@ def add_unit(connection: duckdb.DuckDBPyConnection, home: Home, commit: Commit) 
             "insert into checked values ($1, $2, $3, $4, $5)", [commit.run_id, path, *stamps[path], wrong]
         )
         if not any(faults.values()):
-            _add_file(connection, commit, table_of(path), rows_of(home, table_of(path), folder / path))
+            _add_file(connection, commit, table_of(path), rows_of(home, table_of(path), exactly(folder / path)))
     insert(connection, "metrics", metrics_of(commit))
     connection.execute("insert into ingested values ($1, $2)", [commit.run_id, commit.unit])
     connection.commit()

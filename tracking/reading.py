@@ -12,7 +12,7 @@ from tracking.errors import InputError
 from tracking.home import Home
 from tracking.index import ALONE, UNREADABLE, checked_files, ingest, no_study, up_to_date
 from tracking.ingesting import insert, metrics_of, row_of, table_faults
-from tracking.tables import SCHEMA, Places, columns, completed_rows, quoted, table_of, views
+from tracking.tables import SCHEMA, Places, columns, completed_rows, exactly, quoted, table_of, views
 
 
 def connect(home: Home, memory: int | None = None) -> duckdb.DuckDBPyConnection:
@@ -33,7 +33,8 @@ def connect(home: Home, memory: int | None = None) -> duckdb.DuckDBPyConnection:
 def _lock(connection: duckdb.DuckDBPyConnection, home: Home, memory: int | None) -> None:
     [(locked,)] = connection.execute("select current_setting('lock_configuration')").fetchall()
     if not locked:
-        connection.execute(f"set allowed_directories = ['{quoted(home.artifacts)}/']")
+        folders = ", ".join(f"'{quoted(place)}/'" for place in (home.artifacts, exactly(home.artifacts)))
+        connection.execute(f"set allowed_directories = [{folders}]")  # both what is asked for and what is found there
         connection.execute("set temp_directory = ''")  # else a large question fills the home's disk
         if memory:
             connection.execute(f"set memory_limit = '{memory}GB'")
@@ -84,7 +85,7 @@ def _whole_files(home: Home, made: list[Commit]) -> Places:
             if wrong:
                 _name(wrong)
             elif not any(faults.values()):
-                places[table_of(path)].append(home.run_folder(commit.run_id) / path)
+                places[table_of(path)].append(exactly(home.run_folder(commit.run_id) / path))
     return places
 
 

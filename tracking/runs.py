@@ -35,6 +35,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking.multimedia import compress_image_size
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS, MLFLOW_LOGGED_IMAGES
 from PIL import Image
+from sqlalchemy import URL
 
 for name in ("mlflow", "alembic"):  # their word on tables they create is no news to a user
     logging.getLogger(name).setLevel(logging.WARNING)
@@ -68,7 +69,7 @@ def _make_database(home: Home) -> None:
     """An empty MLflow database, put in place whole: MLflow takes seconds to make one and cannot use half a one."""
     with staging() as folder:
         made = folder / home.mlflow_db.name
-        MlflowClient(f"sqlite:///{made}").search_experiments()
+        MlflowClient(_sqlite_uri(made)).search_experiments()
         part = Path(shutil.copy(made, home.path / f".{made.name}.{os.getpid()}.part"))
     try:
         os.link(part, home.mlflow_db)
@@ -81,7 +82,15 @@ def _make_database(home: Home) -> None:
 
 
 def tracking_uri(home: Home) -> str:
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home.mlflow_db}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or _sqlite_uri(home.mlflow_db)
+
+
+def _sqlite_uri(database: Path) -> str:
+    """Written by the library that reads it, as a path may hold `%`, `#` and the like.
+
+    With its driver: MLflow makes the folder of a plain `sqlite:///PATH`, and takes PATH as it is written.
+    """
+    return URL.create("sqlite+pysqlite", database=str(database)).render_as_string()
 
 
 @cache

@@ -1,5 +1,6 @@
 """The tables of schema.sql, and SQL that reads their rows straight from the runs' committed files."""
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -9,10 +10,10 @@ import duckdb
 from tracking.home import Home
 
 SCHEMA = Path(__file__).with_name("schema.sql").read_text()
-COMMITS = """read_json('{artifacts}/*/artifacts/commits/*.json', columns = {{
+COMMITS = """read_json('{pattern}', hive_partitioning = false, columns = {{
     run_id: 'varchar',
     files: 'struct(path varchar, sha256 varchar)[]'}})"""
-Places = Mapping[str, Sequence[str | Path]]  # files by table
+Places = Mapping[str, Sequence[str]]  # patterns of files by table
 # columns that no file holds: where an instance comes from, which every question about moves asks
 STEPS = """
     select *, lag(epoch) over steps as previous_epoch, lag(predicted) over steps as previous
@@ -54,16 +55,21 @@ def table_of(path: str) -> str | None:
     return name if path.endswith(".parquet") and name in columns() else None
 
 
-def rows_of(home: Home, table: str, *places: str | Path) -> str:
+def exactly(path: str | Path) -> str:
+    """The pattern that this path alone fits, as DuckDB takes every place for a pattern."""
+    return re.sub(r"[\[*?]", r"[\g<0>]", str(path))
+
+
+def rows_of(home: Home, table: str, *patterns: str) -> str:
     """Select a table's rows, in its types, from Parquet files; without the derived columns.
 
-    Places are paths or patterns. A column that earlier files lack is null. A row belongs to the run in whose folder it
-    lies, whatever it says itself.
+    A column that earlier files lack is null. A row belongs to the run in whose folder it lies, whatever it says itself;
+    names of folders, as in `epoch=3`, say nothing.
     """
     held = {name: kind for name, kind in columns()[table].items() if name not in DERIVED.get(table, ())}
     typed = ", ".join(f'"{name}"::{kind} as "{name}"' for name, kind in held.items() if name != "run_id")
-    listed = ", ".join(f"'{quoted(place)}'" for place in places)
-    files = f"from read_parquet([{listed}], filename = true, union_by_name = true)"
+    listed = ", ".join(f"'{quoted(pattern)}'" for pattern in patterns)
+    files = f"from read_parquet([{listed}], filename = true, union_by_name = true, hive_partitioning = false)"
     if added := ADDED.get(table):
         empty = ", ".join(f'null::{held[name]} as "{name}"' for name in added)
         files = f"from (select {empty} where false union all by name select * {files})"
@@ -94,7 +100,7 @@ def views(home: Home, places: Places, only: str = "") -> dict[str, str]:
 def stored_views(home: Home, deleted: Collection[str]) -> dict[str, str]:
     """The same for other programs that open study.duckdb: with patterns, so that they see what is committed later."""
     places = {table: _patterns(home, table) for table in ("predictions", "attributions")}
-    return views(home, places, f" semi join ({_committed_files(quoted(home.artifacts), deleted)}) using (filename)")
+    return views(home, places, f" semi join ({_committed_files(home, deleted)}) using (filename)")
 
 
 def quoted(path: str | Path) -> str:
@@ -106,7 +112,7 @@ def _owner(home: Home) -> str:
     return f"split_part(substr(filename, {len(str(home.artifacts)) + 2}), '/', 1) as run_id"
 
 
-def _maps(home: Home, places: Sequence[str | Path], only: str) -> str:
+def _maps(home: Home, places: Sequence[str], only: str) -> str:
     """Select the full maps; no row while there is none, so that questions about them can be asked."""
     if not places:
         return f"select {', '.join(f'null::{kind} as {name}' for name, kind in MAPS.items())} where false"
@@ -127,12 +133,13 @@ def _with_labels(home: Home, concepts: str, places: Places) -> str:
 def _patterns(home: Home, table: str) -> list[str]:
     """Patterns of the files of a table that lie in folders of its name; none while there is no such file."""
     pattern = f"*/artifacts/{table}/*.parquet"
-    return [f"{home.artifacts}/{pattern}"] if next(home.artifacts.glob(pattern), None) else []
+    return [f"{exactly(home.artifacts)}/{pattern}"] if next(home.artifacts.glob(pattern), None) else []
 
 
-def _committed_files(artifacts: str, deleted: Collection[str]) -> str:
+def _committed_files(home: Home, deleted: Collection[str]) -> str:
+    commits = COMMITS.format(pattern=quoted(f"{exactly(home.artifacts)}/*/artifacts/commits/*.json"))
     without = ", ".join(f"'{quoted(run_id)}'" for run_id in ("", *sorted(deleted)))
     return f"""
-        select '{artifacts}/' || run_id || '/artifacts/' || file.path as filename
-        from (select run_id, unnest(files) as file from {COMMITS.format(artifacts=artifacts)})
+        select '{quoted(home.artifacts)}/' || run_id || '/artifacts/' || file.path as filename
+        from (select run_id, unnest(files) as file from {commits})
         where run_id not in ({without})"""
