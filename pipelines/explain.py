@@ -58,11 +58,11 @@ def _check_targets(targets: tuple[str, ...], classes: tuple[str, ...]) -> None:
         raise InputError(f"--target {repeated[0]!r} is a class that is named already; give each once")
 
 
-def resume(record: catalogue.RunRecord, home: Home) -> str:
+def resume(record: catalogue.RunRecord, home: Home, data: str | None = None) -> str:
     """Go on behind the last committed part of an explainer run."""
     if record.status == "FINISHED":
         raise InputError(f"run {record.run_id[:8]} is finished; nothing to resume")
-    return _go_on(_recorded(record, home), runs.reopen_run(home, record))
+    return _go_on(_recorded(record, home, data), runs.reopen_run(home, record))
 
 
 def rerun(record: catalogue.RunRecord, home: Home, data: str | None) -> str:
@@ -71,7 +71,7 @@ def rerun(record: catalogue.RunRecord, home: Home, data: str | None) -> str:
     return _go_on(job, _start(job, home))
 
 
-def _recorded(record: catalogue.RunRecord, home: Home, data: str | None = None) -> Job:
+def _recorded(record: catalogue.RunRecord, home: Home, data: str | None) -> Job:
     """The job of a run, for the instances it was started with, whatever its settings would choose today."""
     settings = recorded_settings(home, record, ExplainSettings)
     settings = replace(settings, run=record.source_run_id, data=data or settings.data)

@@ -64,7 +64,7 @@ def to_png(image: Tensor) -> bytes:
 
 def from_png(content: bytes) -> Tensor:
     """The image [C, H, W], uint8, that `to_png` was given."""
-    pixels = np.array(Image.open(io.BytesIO(content)))
+    pixels = np.array(Image.open(io.BytesIO(content), formats=("PNG",)))
     return torch.from_numpy(np.atleast_3d(pixels)).permute(2, 0, 1)
 
 

@@ -33,7 +33,7 @@ def add_flags(parser: argparse.ArgumentParser, settings: type[Checked]) -> None:
     for known in fields(settings):
         kind, many = _kind(known.type)
         if kind is bool:
-            parser.add_argument(f"--{known.name}", action="store_true", help=known.metadata["help"])
+            parser.add_argument(flag(known), action="store_true", help=known.metadata["help"])
             continue
         parse = kind if kind is str else partial(_number, kind)
         options: dict[str, Any] = {"type": parse, "help": _help(known), "choices": known.metadata["choices"]}

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import torch
 
+from pipelines.datasets import Dataset
 from pipelines.datasets.folder import ENDINGS, images_below
-from pipelines.datasets.names import check_text, listed, shown
-from pipelines.datasets.raw import Split, fill
+from pipelines.datasets.names import check_text, composed, listed, shown
+from pipelines.datasets.raw import Options, Split, fill
 from pipelines.say import say
 from tracking.errors import InputError
 
@@ -19,15 +20,19 @@ def find_images(paths: tuple[str, ...]) -> list[Path]:
     return files
 
 
-def read_images(files: list[Path], classes: tuple[str, ...], shape: tuple[int, int, int]) -> Split:
-    """The images as `shape` (C, H, W); a label is -1 where the file's folder is named after no class."""
-    channels, height, width = shape
-    sources = tuple(map(str, files))
-    named = zip(sources, files, strict=True)
-    images, notes = fill(named, len(files), (width, height), "L" if channels == 1 else "RGB")
-    for note in notes:
+def read_images(files: list[Path], data: Dataset, skip_unreadable: bool) -> Split:
+    """The images in the shape of a run's data, and read as these; a label is -1 where a file's folder is no class.
+
+    Raises InputError naming those that cannot be read, unless they are to be skipped.
+    """
+    channels, height, width = data.image_shape
+    named, mode = ((str(file), file) for file in files), "L" if channels == 1 else "RGB"
+    options = Options(skip_unreadable=skip_unreadable)
+    decoded = fill(named, len(files), (width, height), mode, data.reading, options)
+    for note in decoded.notes:
         say(f"  {note}")
-    return Split(images, torch.tensor([_label(file, classes) for file in files]), sources)
+    used = [files[row] for row in decoded.rows]
+    return Split(decoded.images, torch.tensor([_label(file, data.classes) for file in used]), tuple(map(str, used)))
 
 
 def _files(path: str) -> list[Path]:
@@ -44,5 +49,5 @@ def _files(path: str) -> list[Path]:
 
 
 def _label(file: Path, classes: tuple[str, ...]) -> int:
-    folder = os.path.basename(os.path.dirname(os.path.abspath(file)))
+    folder = composed(os.path.basename(os.path.dirname(os.path.abspath(file))))
     return classes.index(folder) if folder in classes else -1

@@ -80,7 +80,7 @@ def open_source(settings: ExplainSettings, home: Home, fixed: dict[int, np.ndarr
     trained = replace(trained, data=settings.data or trained.data)
     epochs = choose_epochs(settings.epochs, list(done.values()))
     chosen = fixed or _instances(settings, home, record, epochs)
-    data = load_data(trained, home, record.data_digest)
+    data = load_data(trained, home, record)
     if settings.split.startswith(PREFIX):
         data = replace(data, splits=data.splits | extra_splits(home, record))
     for target in settings.target:

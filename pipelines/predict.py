@@ -64,7 +64,7 @@ def predict(settings: PredictSettings, home: Home) -> str:
     record = catalogue.resolve(home, settings.run, ("train",))
     files = find_images(settings.images)
     job = _open(settings, home, record)
-    given = read_images(files, job.data.classes, job.data.image_shape)
+    given = read_images(files, job.data, settings.skip_unreadable)
     _new(job, job.additions(), given)  # refuses before anything is written
     with locks.held(home, record.run_id, f"extra_{settings.name}"):  # to the end, as additions are numbered
         try:
@@ -83,7 +83,7 @@ def _open(settings: PredictSettings, home: Home, record: catalogue.RunRecord) ->
     trained = recorded_settings(home, record, TrainSettings)
     device = settings.device or (trained.device if torch.cuda.is_available() else "cpu")
     trained = hardware.settle(replace(trained, device=device, data=settings.data or trained.data))
-    data = load_data(trained, home, record.data_digest)
+    data = load_data(trained, home, record)
     return Evaluated(runs.open_run(home, record), settings.name, done, data, trained)
 
 

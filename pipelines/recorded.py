@@ -1,10 +1,11 @@
 """What a training run's own record gives back: its settings, its data, its checkpoints; each one checked."""
 
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pipelines.datasets import Dataset, load
+from pipelines.datasets.raw import Reading
 from pipelines.say import say
 from pipelines.settings import Checked, TrainSettings
 from tracking import commits
@@ -17,21 +18,32 @@ from tracking.home import Home
 Settings = TypeVar("Settings", bound=Checked)
 
 
-def load_data(settings: TrainSettings, home: Home, digest: str | None = None) -> Dataset:
-    """The data of a training. Raises InputError if `digest` is given and the data has another."""
+def load_data(settings: TrainSettings, home: Home, run: RunRecord | None = None) -> Dataset:
+    """The data of a training; that of `run` is read as it was then. Raises InputError if its digest is another now."""
     say(f"loading {settings.dataset}")
     data = load(
         settings.dataset, settings.data, home.data,
         val_share=settings.val_share, seed=settings.seed, size=settings.size,
+        skip_unreadable=settings.skip_unreadable and run is None, known=run and _recorded_reading(home, run),
     )  # fmt: skip
     for note in data.notes:
         say(f"  {note}")
-    if digest not in (None, data.digest):
+    if run and data.digest != run.data_digest:
         raise InputError(
-            f"the data of {settings.dataset} has digest {data.digest[:12]}, the run was made with {digest[:12]}; "
-            "name the original with --data"
+            f"the data of {settings.dataset} has digest {data.digest[:12]}, the run was made with "
+            f"{run.data_digest[:12]}; name the original with --data"
         )
     return data
+
+
+def describe_data(data: Dataset) -> dict[str, Any]:
+    """What a run records of its data beside the digest: how files were read, and what was said of them."""
+    return {"reading": asdict(data.reading), "notes": data.notes}
+
+
+def _recorded_reading(home: Home, run: RunRecord) -> Reading:
+    recorded = recorded_config(home, run).get("data", {}).get("reading", {})
+    return Reading(**{name: tuple(value) if isinstance(value, list) else value for name, value in recorded.items()})
 
 
 def recorded_config(home: Home, record: RunRecord) -> dict:

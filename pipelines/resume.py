@@ -13,4 +13,4 @@ def resume(settings: ResumeSettings, home: Home) -> str:
     record = catalogue.resolve(home, settings.run, tuple(KINDS))
     with runs.claimed(home, record):
         # read again, as another may have written it until now
-        return KINDS[record.kind](catalogue.resolve(home, record.run_id, tuple(KINDS)), home)
+        return KINDS[record.kind](catalogue.resolve(home, record.run_id, tuple(KINDS)), home, settings.data)

@@ -39,6 +39,9 @@ class TrainSettings(Checked):
     dataset: str = setting("digits", "digits, cifar10, folder or planted")
     data: str | None = setting(None, "where the data set lies; cifar10 is also looked for in the study home", path=True)
     size: int | None = setting(None, "pixels a side, default the data set's own", least=8, most=1024)
+    skip_unreadable: bool = setting(
+        False, "leave out images that cannot be read, and record which; else they are errors"
+    )
     val_share: float = setting(0.1, "share of the training images held out to validate", least=0.01, most=0.5)
     model: str = setting("cnn", "cnn, or package.module:factory, a function that returns your torch module")
     epochs: int = setting(10, "passes over the training images", least=1, most=10_000)
@@ -70,6 +73,7 @@ class ResumeSettings(Checked):
     """Go on with a run that was stopped or crashed, as if it had not been. Prints the run ID."""
 
     run: str = setting("latest", "run ID, unique prefix of one, run name, or latest", positional=True)
+    data: str | None = setting(None, "where the data set lies now, default where it lay then")
 
 
 @dataclass(frozen=True)
@@ -132,6 +136,7 @@ class PredictSettings(Checked):
         positional=True, path=True,
     )  # fmt: skip
     name: str = setting("new", "what the images are called together: their split is extra:NAME")
+    skip_unreadable: bool = setting(False, "leave out images that cannot be read; else they are errors")
     device: str | None = setting(None, "torch device such as cpu or cuda:1, default the training's if it is here")
     data: str | None = setting(None, "where the data set lies now, default where it lay in training", path=True)
 

@@ -10,15 +10,22 @@ from tracking.files import write_json, write_table
 
 
 def commit_start(
-    run: runs.Run, command: str, settings: Checked, instances: dict[str, Any], classes: tuple[str, ...]
+    run: runs.Run,
+    command: str,
+    settings: Checked,
+    instances: dict[str, Any],
+    classes: tuple[str, ...],
+    data: dict[str, Any] | None = None,
 ) -> None:
     """Commit unit `start` of a run that owns epochs.
 
-    `instances` are columns of table `instances`, classes the names in class_id order.
+    `instances` are columns of table `instances`, classes the names in class_id order, `data` what is known of the data
+    beside them.
     """
     names = {"run_id": [run.run_id] * len(classes), "class_id": list(range(len(classes))), "name": list(classes)}
     with runs.staging() as folder:
-        files = _record(folder, {"command": command, "settings": settings.params()}) | {
+        config = {"command": command, "settings": settings.params(), **({"data": data} if data else {})}
+        files = _record(folder, config) | {
             "instances.parquet": write_table(folder / "instances.parquet", instances),
             "classes.parquet": write_table(folder / "classes.parquet", names),
         }

@@ -14,7 +14,7 @@ from pipelines.epoch import train_epoch
 from pipelines.model import build_model
 from pipelines.predictions import Predictions, evaluate
 from pipelines.recipe import Recipe, make_recipe, settle
-from pipelines.recorded import checkpoint, load_data, recorded_settings, say
+from pipelines.recorded import checkpoint, describe_data, load_data, recorded_settings, say
 from pipelines.settings import TrainSettings
 from pipelines.start import commit_start
 from tracking import catalogue, commits, models, runs
@@ -36,14 +36,14 @@ class Training:
     run: runs.Run
 
 
-def train(settings: TrainSettings, home: Home, digest: str | None = None) -> str:
-    """Train from the beginning; returns the run ID.
+def train(settings: TrainSettings, home: Home, original: catalogue.RunRecord | None = None) -> str:
+    """Train from the beginning, on the data of run `original` if it is given; returns the run ID.
 
-    Raises RunError if the training diverges, InputError if `digest` is given and the data has another.
+    Raises RunError if the training diverges, InputError if that data has another digest now.
     """
     default = f"{settings.dataset}-{settings.model.rpartition(':')[2]}-{settings.seed}"
     name = catalogue.free_name(home, settings.name, default)
-    data = load_data(settings, home, digest)
+    data = load_data(settings, home, original)
     settings = settle(replace(settings, name=name), data)
     hardware.use(settings)  # before anything is computed: the first weights depend on the threads too
     model = build_model(settings.model, data, settings.seed)
@@ -54,29 +54,29 @@ def train(settings: TrainSettings, home: Home, digest: str | None = None) -> str
     run = runs.start_run(home, record, {}, _note(settings, data, model))
     runs.log_record(run)
     training = Training(settings, data, model, recipe, run)
-    commit_start(run, "train", settings, _instances(run.run_id, data), data.classes)
+    commit_start(run, "train", settings, _instances(run.run_id, data), data.classes, describe_data(data))
     return _go_on(training, [])
 
 
 def rerun(record: catalogue.RunRecord, home: Home, data: str | None) -> str:
     """Train again from a run's own record, on the data it was made with."""
     known = recorded_settings(home, record, TrainSettings)
-    return train(replace(known, name=None, data=data or known.data), home, record.data_digest)
+    return train(replace(known, name=None, data=data or known.data), home, record)
 
 
-def resume(record: catalogue.RunRecord, home: Home) -> str:
+def resume(record: catalogue.RunRecord, home: Home, data: str | None = None) -> str:
     """Go on behind the last committed epoch; the result is bit for bit that of an uninterrupted training."""
     done = commits.epochs(home, record.run_id)
     known = recorded_settings(home, record, TrainSettings)
     if len(done) == known.epochs + 1 and record.status == "FINISHED":
         raise InputError(f"run {record.run_id[:8]} is finished with all {known.epochs} epochs; nothing to resume")
-    data = load_data(known, home, record.data_digest)
-    model = build_model(known.model, data, known.seed)
-    recipe = make_recipe(known, data, model)
+    images = load_data(replace(known, data=data or known.data), home, record)
+    model = build_model(known.model, images, known.seed)
+    recipe = make_recipe(known, images, model)
     if done:
         load_model(recipe.mean, checkpoint(home, done[-1]))
         load_state(model, recipe.optimizers, commits.committed_file(home, done[-1], _state(done[-1].epoch)))
-    return _go_on(Training(known, data, model, recipe, runs.reopen_run(home, record)), done)
+    return _go_on(Training(known, images, model, recipe, runs.reopen_run(home, record)), done)
 
 
 def _note(settings: TrainSettings, data: Dataset, model: nn.Module) -> str:

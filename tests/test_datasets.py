@@ -5,28 +5,32 @@ import io
 import os
 import pickle
 import shutil
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from pyarrow import parquet
 
 from pipelines.datasets import BUILT_IN, cifar10_batches, jpeg, load, planted
 from pipelines.datasets.cifar10 import CLASSES
-from pipelines.datasets.raw import decode
+from pipelines.datasets.pixels import read_picture
+from pipelines.datasets.raw import Options, Reading
+from pipelines.datasets.raw import decode as decode_files
 from tracking.errors import InputError
 
 REAL = Path(os.environ.get("STUDY_TEST_DATA", Path(__file__).parents[2] / "shared" / "data")) / "cifar10"
 random = np.random.default_rng(0)
 
 
-def data(name, path=None, *, home="nowhere", val_share=0.25, seed=0, size=None):
-    return load(name, path and str(path), Path(home), val_share=val_share, seed=seed, size=size)
+def data(name, path=None, *, home="nowhere", val_share=0.25, seed=0, size=None, **options):
+    return load(name, path and str(path), Path(home), val_share=val_share, seed=seed, size=size, **options)
 
 
 def complaint(*arguments, **settings):
@@ -46,6 +50,12 @@ def content(image, form="PNG", **options):
     file = io.BytesIO()
     (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(file, form, **options)
     return file.getvalue()
+
+
+def decode(files, size=None, **options):
+    """Images and notes of files, from (name, content)."""
+    decoded = decode_files(files, Options(size, **options))
+    return decoded.images, decoded.notes
 
 
 def one(image, form="PNG", size=None, **options):
@@ -222,6 +232,80 @@ def test_bad_numbers_name_the_image(bad, word):
         one(pixels, "TIFF")
 
 
+def png16(pixels):
+    """A PNG of 16 bits a level, which Pillow writes of grey alone; pixels [H, W, C], uint16."""
+    height, width, channels = pixels.shape
+    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in pixels)
+    head = struct.pack(">IIBBBBB", width, height, 16, {1: 0, 2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
+    parts = (b"IHDR", head), (b"IDAT", zlib.compress(lines)), (b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+
+
+def chunk(name, content):
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+def levels(top, *shape, kind=np.uint16):
+    """Numbers from 0 to `top`, both among them."""
+    return np.linspace(0, top, np.prod(shape, dtype=int)).round(0 if top > 1 else 9).astype(kind).reshape(shape)
+
+
+@pytest.mark.parametrize(("top", "whole"), [(200, 255), (255, 255), (256, 1023), (4000, 4095), (4096, 16383)])
+@pytest.mark.parametrize("kind", ["<u2", ">u2", "<i4"])
+def test_whole_numbers_take_the_smallest_range_that_holds_them(top, whole, kind):
+    pixels = levels(top, 20, 30)
+    got, notes = one(Image.fromarray(pixels.astype(kind)), "TIFF")
+    np.testing.assert_array_equal(got[0], np.round(pixels / whole * 255))
+    assert notes == (f"1 of 1 images of 16 bits or more, now 8: 0..{whole} became 0..255",)
+
+
+@pytest.mark.parametrize(("top", "whole"), [(0.25, 0.25), (0.3, 1), (0.01, 4**-3)])
+def test_floats_take_the_smallest_range_that_holds_them(top, whole):
+    pixels = levels(top, 20, 30, kind=np.float32)
+    got, _ = one(pixels, "TIFF")
+    np.testing.assert_array_equal(got[0], np.round(pixels.astype(float) / whole * 255))
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize(("top", "bits"), [(255, 8), (1000, 10), (4095, 12), (65535, 16)])
+def test_colours_of_16_bits_keep_the_upper_8_bits_of_their_range(channels, top, bits):
+    pixels = levels(top, 12, 10, channels)
+    pixels[..., 3:] = 65535
+    images, _ = decode([("it", png16(pixels))])
+    np.testing.assert_array_equal(images[0], (pixels[..., :3] >> (bits - 8)).transpose(2, 0, 1))
+
+
+def test_one_range_holds_for_training_and_test_images_and_it_is_said(folder):
+    for part, name in (("train", "cat"), ("test", "dog")):
+        Image.fromarray(levels(1000, 10, 12)).save(folder / part / name / "0.png")
+    Image.fromarray(levels(4000, 10, 12)).save(folder / "test/dog/1.png")
+    got = data("folder", folder)
+    assert (got.reading.integers, got.reading.floats) == (4095, 1)
+    assert "1 of 22 images of 16 bits or more, now 8: 0..4095 became 0..255" in got.notes
+    assert "2 of 22 images of 16 bits or more, now 8: they use 0..1023 of 0..4095" in got.notes
+    place = got.splits["train"].sources.index("train/cat/0.png")
+    np.testing.assert_array_equal(got.splits["train"].images[place, 0], np.round(levels(1000, 10, 12) / 4095 * 255))
+
+
+def test_a_known_range_holds_and_levels_beyond_it_are_refused(folder):
+    known = Reading(integers=65535)  # as of a run that recorded nothing
+    Image.fromarray(levels(4000, 10, 12)).save(folder / "train/cat/0.png")
+    got = data("folder", folder, known=known)
+    assert "1 of 22 images of 16 bits or more, now 8: they use 0..4095 of 0..65535" in got.notes
+    assert got.digest != data("folder", folder).digest
+    wrong = complaint("folder", folder, known=Reading(integers=1023))
+    assert "train/cat/0.png: it has pixels of 0 to 4000, outside 0..1023; restore it" in wrong
+
+
+@pytest.mark.parametrize("pixels", [levels(70_000, 9, 9, kind=np.int32), levels(300, 9, 9, kind=np.int32) - 10])
+def test_numbers_that_no_range_holds_are_refused_and_choose_none(pixels):
+    bad, good = content(pixels, "TIFF"), content(levels(255, 9, 9))
+    with pytest.raises(InputError, match=r"image bad: it has pixels of -?\d+ to \d+, outside 0..65535"):
+        decode([("good", good), ("bad", bad)])
+    images, _ = decode([("good", good), ("bad", bad)], skip_unreadable=True)
+    np.testing.assert_array_equal(images[0, 0], levels(255, 9, 9))
+
+
 def test_cmyk_jpeg_is_converted_and_said():
     cmyk = Image.new("RGB", (16, 16), (200, 30, 60)).convert("CMYK")
     got, notes = one(cmyk, "JPEG", quality=100)
@@ -247,6 +331,62 @@ def test_a_turned_photograph_is_set_upright(form):
     assert got[0, :6, 10:].min() > 200
     assert got[0, :6, :6].max() < 60
     assert "upright" in notes[0]
+
+
+def exif(value, kind=3):
+    """EXIF data whose orientation is `value`: as it is in the file, of any type."""
+    count, size = (1, 2) if kind == 3 else (1, 8) if kind == 5 else (len(value), len(value))
+    packed = struct.pack("<HH", value, 0) if kind == 3 else struct.pack("<I", 26)
+    rest = b"" if kind == 3 else struct.pack("<II", *value) if kind == 5 else value
+    assert size
+    return b"Exif\0\0II*\0" + struct.pack("<IHHHI", 8, 1, 0x112, kind, count) + packed + struct.pack("<I", 0) + rest
+
+
+@pytest.mark.parametrize("block", [exif(0), exif(9), exif(6000), exif((6, 0), 5), exif(b"upside down\0", 2),
+                                   b"Exif\0\0II*\0", b"Exif\0\0no TIFF at all", exif(6)[:-10]])  # fmt: skip
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+def test_an_orientation_that_means_nothing_leaves_the_image_as_it_is(form, block):
+    pixels = noise(16, 24, 3)
+    got, notes = one(pixels, form, exif=block)
+    plain, _ = one(pixels, form)
+    np.testing.assert_array_equal(got, plain)
+    assert notes == ()
+
+
+TURNED = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="%d"/></x:xmpmeta>'
+
+
+@pytest.mark.parametrize(("orientation", "turned"), [(6, True), (9, False)])
+@pytest.mark.parametrize("side", [16, 24])
+def test_xmp_says_how_to_turn_too(orientation, turned, side):
+    pixels = noise(16, side, 3)
+    got, _ = one(pixels, "JPEG", xmp=TURNED % orientation)
+    plain, _ = one(pixels, "JPEG")
+    np.testing.assert_array_equal(got, np.rot90(plain, -1, (1, 2)) if turned else plain)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_that_of_pillow_wherever_it_stands(orientation):
+    pixels = Image.fromarray(noise(16, 24, 3))
+    before = content(pixels, exif=exif(orientation))
+    whole = content(pixels)
+    end = whole.index(b"IEND") - 4
+    behind = whole[:end] + chunk(b"eXIf", exif(orientation)[6:]) + whole[end:]
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(before)))).transpose(2, 0, 1)
+    for file in (before, behind):
+        images, notes = decode([("it", file)])
+        np.testing.assert_array_equal(images[0], expected)
+        assert len(notes) == (orientation != 1)
+
+
+def test_only_the_formats_of_the_endings_are_opened():
+    drawing = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\n%%EndComments\nshowpage\n"
+    with pytest.raises(InputError, match=r"image x\.png: its content is no image of a known kind"):
+        decode([("x.png", drawing)])
+    with pytest.raises(InputError, match="no image of a known kind"):
+        read_picture("x.png", drawing)
+    got, _ = one(noise(9, 9, 3), "BMP")  # whatever its ending is
+    assert got.shape == (3, 9, 9)
 
 
 def test_mixed_sizes_and_grey_are_converted_and_said():
@@ -383,6 +523,84 @@ def test_text_called_png_is_named(folder):
 def test_unreadable_image_and_broken_link_are_named(folder):
     (folder / "test/dog/x.png").symlink_to(folder / "gone.png")
     assert "test/dog/x.png: [Errno 2] No such file" in complaint("folder", folder)
+
+
+def spoil(folder):
+    """Five images of 22 that cannot be read, each for another reason."""
+    (folder / "train/cat/0.png").write_bytes(b"")
+    (folder / "train/cat/1.png").write_text("hello")
+    whole = (folder / "train/dog/2.png").read_bytes()
+    (folder / "train/dog/2.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "test/cat/0.png").unlink()
+    os.mkfifo(folder / "test/cat/0.png")
+    (folder / "test/dog/0.png").unlink()
+    (folder / "test/dog/0.png").symlink_to(folder / "gone.png")
+    return {"train/cat/0.png", "train/cat/1.png", "train/dog/2.png", "test/cat/0.png", "test/dog/0.png"}
+
+
+def test_all_unreadable_images_are_named_in_one_line(folder):
+    bad, message = spoil(folder), complaint("folder", folder)
+    assert message.startswith("cannot read 5 of 22 images: ")
+    assert all(f"{folder}/{source}: " in message for source in bad)
+    assert "it is empty" in message
+    assert "it is no file" in message
+    assert message.endswith("mend or remove them, or go on without them by --skip-unreadable")
+
+
+def test_unreadable_images_are_left_out_and_the_same_ones_later(folder):
+    bad, got = spoil(folder), data("folder", folder, skip_unreadable=True)
+    assert set(got.reading.unreadable) == bad
+    assert not bad & {source for split in got.splits.values() for source in split.sources}
+    assert [len(split.labels) for split in got.splits.values()] == [9, 4, 4]
+    assert any(note.startswith("5 of 22 images cannot be read and are left out: ") for note in got.notes)
+    for split in got.splits.values():
+        for image, source in zip(split.images, split.sources, strict=True):
+            np.testing.assert_array_equal(image, np.asarray(Image.open(folder / source)).transpose(2, 0, 1))
+    (folder / "train/cat/0.png").write_bytes(content(noise(10, 12, 3)))  # readable again: not part of the run
+    again = data("folder", folder, known=got.reading)
+    assert (again.digest, again.reading) == (got.digest, got.reading)
+    assert again.notes[0].startswith("5 images left out, which could not be read when the run was made: ")
+    (folder / "train/cat/5.png").write_bytes(b"")
+    assert "train/cat/5.png: it is empty; restore it, for the run was made with it" in complaint(
+        "folder", folder, known=got.reading
+    )
+
+
+def test_a_class_without_a_readable_image_is_refused(folder):
+    for file in (folder / "train/dog").iterdir():
+        file.write_bytes(b"")
+    assert "no training image: class dog" in complaint("folder", folder, skip_unreadable=True)
+    for file in folder.rglob("*.png"):
+        file.write_bytes(b"")
+    assert "cannot read 22 of 22 images" in complaint("folder", folder, skip_unreadable=True)
+
+
+def test_accents_are_one_name_in_whichever_way_they_are_written(folder):
+    one_way, other = "caf\u00e9", "cafe\u0301"
+    (folder / "train/cat").rename(folder / "train" / other)
+    (folder / "test/cat").rename(folder / "test" / one_way)
+    got = data("folder", folder)
+    assert got.classes == (one_way, "dog")
+    assert torch.bincount(got.splits["test"].labels).tolist() == [3, 3]
+    (folder / "train" / one_way).mkdir()
+    assert r"twice, as 'cafe\u0301' and 'caf\xe9'" in complaint("folder", folder)
+
+
+@pytest.mark.parametrize("name", ["CAT", "cat ", "c\u200bat"])
+def test_classes_whose_names_look_alike_are_said(folder, name):
+    rename(folder, "dog", name)
+    [note] = data("folder", folder).notes
+    assert note.startswith("classes whose names look alike: ")
+
+
+def test_a_class_folder_below_another_is_said(folder):
+    (folder / "train/dog/cat/more").mkdir(parents=True)
+    (folder / "train/dog/good").mkdir()
+    (folder / "train/dog/1.png").rename(folder / "train/dog/cat/more/1.png")
+    (folder / "train/dog/2.png").rename(folder / "train/dog/good/2.png")
+    assert data("folder", folder).notes == (
+        "1 images lie in folders named after another class, and count as the class of the outer folder: train/dog/cat",
+    )
 
 
 def _empty(path):

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from conftest import DATA, fresh
+from conftest import DATA, fresh, said
+from PIL import Image
 from pyarrow import parquet
 
 import queries
 from pipelines import flow_import, flow_log
 from pipelines.cli import main
+from pipelines.flow.pictures import _linked
+from pipelines.flow.record import read_record
 from pipelines.flow_export import export, export_flow
 from pipelines.flow_import import import_flow
 from pipelines.settings import ImportFlowSettings
@@ -382,3 +385,55 @@ def test_the_real_logs_figures(real, first: int, last: int) -> None:
         assert row["frequency_raw"] == sum(before != after for before, after in pairwise(history))
         assert row["visited"] == sorted(set(history))
         assert row["n_classes_visited"] == len(set(history))
+
+
+LONG = "n" * 5000 + ".png"
+
+
+@pytest.fixture
+def pictured(tmp_path: Path) -> Path:
+    """A log that names three pictures below its folder, and as many elsewhere as there are ways to get there."""
+    secret, inside = tmp_path / "secret.png", tmp_path / "log"
+    (inside / "deep").mkdir(parents=True)
+    Image.new("RGB", (8, 8), "red").save(secret)
+    for file in ("a.png", "deep/b.png", "c.png"):
+        Image.new("RGB", (8, 8), "lime").save(inside / file)
+    (inside / "link.png").symlink_to(secret)
+    (inside / "out").symlink_to(tmp_path)
+    (inside / "text.png").write_text("no image")
+    names = ["a.png", "deep/b.png", str(inside / "c.png"), str(secret), "../secret.png", "link.png", "out/secret.png",
+             secret.as_uri(), (inside / "a.png").as_uri(), "http://127.0.0.1/a.png", "data:image/png;base64,AAAA", LONG,
+             "a\0.png", "deep", "text.png", "/dev/zero", "a.png/b.png"]  # fmt: skip
+    instances = [{"id": str(at), "actual": 0, "image": name} for at, name in enumerate(names)]
+    epoch = {"id": "0", "classifications": [0] * len(names)}
+    (inside / "log.json").write_text(
+        json.dumps({"labels": ["cat", "dog"], "instances": instances, "epochs": [epoch, epoch | {"id": "1"}]})
+    )
+    return inside / "log.json"
+
+
+def test_only_pictures_below_the_logs_folder_are_shown(home: Home, pictured: Path) -> None:
+    record = take_over(home, pictured)
+    with connect(home) as connection:
+        found = read_record(connection, record, "test")
+    notes: list[str] = []
+    shown = [image.getpixel((0, 0)) for image in _linked(found, None, notes)]
+    assert shown == [(0, 255, 0)] * 3 + [(255, 255, 255)] * 14
+    [note] = notes
+    assert note.startswith("14 of 17 images have no thumbnail, as ")
+    assert len(note.splitlines()) == 1
+
+
+@pytest.mark.parametrize("source", ["/etc/passwd", LONG, "a\0.png", "../secret.png"])
+def test_a_folder_without_any_of_its_pictures_is_one_line(home: Home, pictured: Path, capsys, source: str) -> None:
+    log = json.loads(pictured.read_text())
+    for instance in log["instances"]:
+        instance["image"] = source
+    pictured.write_text(json.dumps(log))
+    record = take_over(home, pictured)
+    (pictured.parent / "else").mkdir()
+    for command in ("flow", "report"):
+        code, line = said(capsys, home, command, record.run_id, "--data", str(pictured.parent / "else"))
+        assert (code, "name the log's folder of images with --data" in line) == (2, True)
+    code, _ = said(capsys, home, "flow", record.run_id)
+    assert code == 0

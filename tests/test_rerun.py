@@ -147,6 +147,8 @@ def test_latest_is_the_newest_training_also_of_two_runs(home: Home, capsys) -> N
 
 def test_other_data_is_refused(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     load_data = training.load_data
-    monkeypatch.setattr(training, "load_data", lambda known, home, digest: load_data(known, home, "0" * 64))
+    monkeypatch.setattr(
+        training, "load_data", lambda known, home, run: load_data(known, home, replace(run, data_digest="0" * 64))
+    )
     with pytest.raises(InputError, match=r"has digest \w+, the run was made with 000000000000; name the original"):
         rerun(RerunSettings("first"), home)

@@ -190,7 +190,7 @@ def test_diverging_training_fails_with_a_line(home: Home) -> None:
 def test_resume_refuses_other_data(home: Home, study: Home, trained: RunRecord) -> None:
     settings = training.recorded_settings(study, trained, TrainSettings)
     with pytest.raises(InputError, match="digest"):
-        training.load_data(training.replace(settings, size=9), study, trained.data_digest)
+        training.load_data(training.replace(settings, size=9), study, trained)
 
 
 def test_config_holds_every_setting_decided(study: Home, trained: RunRecord) -> None:

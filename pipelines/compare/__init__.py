@@ -44,14 +44,14 @@ def rerun(record: catalogue.RunRecord, home: Home, data: str | None) -> str:
     return _go_on(comparison, _start(comparison, home))
 
 
-def resume(record: catalogue.RunRecord, home: Home) -> str:
+def resume(record: catalogue.RunRecord, home: Home, data: str | None = None) -> str:
     """Go on behind the last committed part of a comparing run, on the maps that it was started with."""
     if record.status == "FINISHED":
         raise InputError(f"run {record.run_id[:8]} is finished; nothing to resume")
-    return _go_on(_recorded(record, home), runs.reopen_run(home, record))
+    return _go_on(_recorded(record, home, data), runs.reopen_run(home, record))
 
 
-def _recorded(record: catalogue.RunRecord, home: Home, data: str | None = None) -> Comparison:
+def _recorded(record: catalogue.RunRecord, home: Home, data: str | None) -> Comparison:
     settings = recorded_settings(home, record, CompareSettings)
     inputs = recorded_config(home, record)["inputs"]
     chosen = Chosen(record.source_run_id, settings.split, settings.target, inputs["epoch"], inputs["makers"])

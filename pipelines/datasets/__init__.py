@@ -18,7 +18,7 @@ from pipelines.datasets.digits import load_digits
 from pipelines.datasets.folder import load_folder
 from pipelines.datasets.names import check_text, listed, shown
 from pipelines.datasets.planted import load_planted
-from pipelines.datasets.raw import Raw, Split
+from pipelines.datasets.raw import Options, Raw, Reading, Split
 from tracking.errors import InputError
 
 DATASETS = {
@@ -39,8 +39,9 @@ class Dataset:
     splits: dict[str, Split]  # train, val, test
     flips: bool  # whether a mirrored image keeps its class
     shrinks: bool  # whether an image of half the side still shows its class
-    notes: tuple[str, ...]  # what was converted on the way in
+    notes: tuple[str, ...]  # what was converted on the way in, left out, or looks wrong
     digest: str  # sha256 over every image, label and class name
+    reading: Reading  # how image files were read
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -56,11 +57,22 @@ class Dataset:
         return means.float(), (squares - means**2).clamp_min(1e-12).sqrt().clamp_min(1e-3).float()
 
 
-def load(name: str, path: str | None, home_data: Path, *, val_share: float, seed: int, size: int | None) -> Dataset:
+def load(
+    name: str,
+    path: str | None,
+    home_data: Path,
+    *,
+    val_share: float,
+    seed: int,
+    size: int | None,
+    skip_unreadable: bool = False,
+    known: Reading | None = None,
+) -> Dataset:
     """Load data set `name`, from `path` where it needs one.
 
     Images are [N, C, H, W], uint8. `val_share` of the training images, the same share of each class, become the
-    validation split, chosen by `seed`. Raises InputError on an unknown name and on bad data.
+    validation split, chosen by `seed`. `known` is how a run read the same files. Raises InputError on an unknown name
+    and on bad data.
     """
     if name not in DATASETS:
         raise InputError(f"no data set {shown(name)}; there are: {', '.join(DATASETS)}")
@@ -68,12 +80,13 @@ def load(name: str, path: str | None, home_data: Path, *, val_share: float, seed
         raise InputError(
             f"--dataset {name} needs no --data; for your own images: --dataset folder --data {shown(path)}"
         )
-    raw = DATASETS[name](path, home_data, size)
+    raw = DATASETS[name](path, home_data, Options(size, skip_unreadable, known))
     _check(raw)
     train, val = _split(raw.train, val_share, seed)
     splits = {"train": train, "val": val, "test": raw.test}
-    notes = (*raw.notes, *_untested(raw))
-    return Dataset(name, raw.classes, splits, raw.flips, raw.shrinks, notes, _digest(raw.classes, splits))
+    notes = (*raw.notes, *_left_out(known), *_untested(raw))
+    digest = _digest(raw.classes, splits)
+    return Dataset(name, raw.classes, splits, raw.flips, raw.shrinks, notes, digest, raw.reading)
 
 
 def _check(raw: Raw) -> None:
@@ -90,6 +103,13 @@ def _check(raw: Raw) -> None:
 
 def _counts(split: Split, classes: tuple[str, ...]) -> list[int]:
     return torch.bincount(split.labels, minlength=len(classes)).tolist()
+
+
+def _left_out(known: Reading | None) -> list[str]:
+    if not known or not known.unreadable:
+        return []
+    count = len(known.unreadable)
+    return [f"{count} images left out, which could not be read when the run was made: {listed(known.unreadable)}"]
 
 
 def _untested(raw: Raw) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from pipelines.datasets.cifar10_batches import read_batches
 from pipelines.datasets.cifar10_parquet import read_parquet
 from pipelines.datasets.names import shown
-from pipelines.datasets.raw import Raw
+from pipelines.datasets.raw import Options, Raw, Reading
 from tracking.errors import InputError
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -19,38 +19,39 @@ BATCHES = "cifar-10-batches-py"
 INSIDE = ("", "plain_text", "data")  # where Hugging Face's repositories keep their Parquet files
 
 
-def load_cifar10(path: str | None, home_data: Path, size: int | None) -> Raw:
+def load_cifar10(path: str | None, home_data: Path, options: Options) -> Raw:
     """Colour images [N, 3, 32, 32] from `path` or the study home, either layout; downloaded if in neither."""
     looked = [Path(path)] if path else [home_data / "cifar10", home_data]
     for folder in looked:
-        if found := _find(folder, size):
+        if found := _find(folder, options):
             return found
     if path:
         raise InputError(_where_to_put_it(looked))
-    return _from_batches(_download(home_data / "cifar10", looked), size)
+    return _from_batches(_download(home_data / "cifar10", looked), options)
 
 
-def _find(folder: Path, size: int | None) -> Raw | None:
+def _find(folder: Path, options: Options) -> Raw | None:
     if not isdir(folder):
         return None
     for inside in (folder / name for name in INSIDE):
         train, test = sorted(inside.glob("train*.parquet")), sorted(inside.glob("test*.parquet"))
         if train and test:
-            return _from_parquet(train, test, size)
+            return _from_parquet(train, test, options)
     for batches in (folder, folder / BATCHES):
         if (batches / "test_batch").is_file():
-            return _from_batches(batches, size)
+            return _from_batches(batches, options)
     return None
 
 
-def _from_parquet(train_files: list[Path], test_files: list[Path], size: int | None) -> Raw:
-    train, notes = read_parquet(train_files, "train", len(CLASSES), size)
-    test, more = read_parquet(test_files, "test", len(CLASSES), size)
-    return Raw(CLASSES, train, test, flips=True, shrinks=True, notes=(*notes, *more))
+def _from_parquet(train_files: list[Path], test_files: list[Path], options: Options) -> Raw:
+    train, notes, unreadable = read_parquet(train_files, "train", len(CLASSES), options)
+    test, more, others = read_parquet(test_files, "test", len(CLASSES), options)
+    reading = Reading(unreadable=(*unreadable, *others))
+    return Raw(CLASSES, train, test, flips=True, shrinks=True, notes=(*notes, *more), reading=reading)
 
 
-def _from_batches(folder: Path, size: int | None) -> Raw:
-    return Raw(CLASSES, *read_batches(folder, size), flips=True, shrinks=True)
+def _from_batches(folder: Path, options: Options) -> Raw:
+    return Raw(CLASSES, *read_batches(folder, options.size), flips=True, shrinks=True)
 
 
 def _where_to_put_it(looked: list[Path]) -> str:

@@ -7,20 +7,28 @@ from pathlib import Path
 import torch
 
 from pipelines.datasets.names import listed, shown
-from pipelines.datasets.raw import File, Split, fill
+from pipelines.datasets.raw import File, Options, Reading, Split, fill
 from tracking.errors import InputError
 
 ROWS = 1000  # read at a time
 SIDE = 32
 
 
-def read_parquet(files: list[Path], part: str, classes: int, size: int | None) -> tuple[Split, tuple[str, ...]]:
-    """The rows of all files in order, images [N, 3, 32, 32], and notes on what was converted."""
-    labels = [label for file in files for label in _labels(file, classes)]
-    side = size or SIDE
-    images, notes = fill(_contents(files), len(labels), (side, side), "RGB")
-    sources = tuple(f"{part}/{row:05d}" for row in range(len(labels)))
-    return Split(images, torch.tensor(labels, dtype=torch.long), sources), tuple(f"{part}: {note}" for note in notes)
+def read_parquet(
+    files: list[Path], part: str, classes: int, options: Options
+) -> tuple[Split, tuple[str, ...], tuple[str, ...]]:
+    """The rows of all files in order, images [N, 3, 32, 32]; notes on what was converted, and sources left out."""
+    labels = torch.tensor([label for file in files for label in _labels(file, classes)], dtype=torch.long)
+    sources = [f"{part}/{row:05d}" for row in range(len(labels))]
+    left_out = set(options.known.unreadable) if options.known else set()
+    given = [row for row, source in enumerate(sources) if source not in left_out]
+    contents = (content for row, content in enumerate(_contents(files)) if sources[row] not in left_out)
+    side = options.size or SIDE
+    decoded = fill(contents, len(given), (side, side), "RGB", options.known or Reading(), options)
+    used = [given[row] for row in decoded.rows]
+    unreadable = tuple(sources[row] for row in sorted(set(range(len(sources))) - set(used)))
+    split = Split(decoded.images, labels[used], tuple(sources[row] for row in used))
+    return split, tuple(f"{part}: {note}" for note in decoded.notes), unreadable
 
 
 @contextmanager

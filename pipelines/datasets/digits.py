@@ -9,16 +9,16 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from pipelines.datasets.raw import Raw, Split
+from pipelines.datasets.raw import Options, Raw, Split
 
 
-def load_digits(path: str | None, home_data: Path, size: int | None) -> Raw:
+def load_digits(path: str | None, home_data: Path, options: Options) -> Raw:
     """Grey images [N, 1, 32, 32], upsampled; every fourth image of a class is for testing."""
     from sklearn.datasets import load_digits as bundled
 
     digits = bundled()
     small = torch.from_numpy(digits.images).float()[:, None] / 16  # [N, 1, 8, 8]
-    size = size or 32
+    size = options.size or 32
     images = functional.interpolate(small, (size, size), mode="bilinear").mul(255).round().byte()
     labels = torch.from_numpy(digits.target).long()
     everything = Split(images, labels, tuple(f"digits/{row:04d}" for row in range(len(labels))))

@@ -1,37 +1,57 @@
 """folder: your own images as train/CLASS/* and test/CLASS/*; the sub-folders' names are the classes."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from pipelines.datasets.names import listed, shown
-from pipelines.datasets.raw import Raw, Split, decode
+from pipelines.datasets.names import composed, listed, look_alikes, shown
+from pipelines.datasets.pixels import FORMATS
+from pipelines.datasets.raw import Options, Raw, Split, decode
 from tracking.errors import InputError
 
-ENDINGS = (".avif", ".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+ENDINGS = tuple(sorted(ending for endings in FORMATS.values() for ending in endings))
 SYSTEM = {"Thumbs.db", "desktop.ini", "__MACOSX"}  # left by Windows and macOS
 PARTS = ("train", "test")
 
 
-def load_folder(path: str | None, home_data: Path, size: int | None) -> Raw:
+def load_folder(path: str | None, home_data: Path, options: Options) -> Raw:
     """Images [N, C, H, W] of any size, colour or grey, brought to one shape."""
     if not path:
         raise InputError("--dataset folder needs --data FOLDER with train/CLASS/ and test/CLASS/ in it")
     root = Path(path)
     _check_root(root)
     try:
-        classes = _classes(root)
-        found = {part: list(_files(root / part, classes)) for part in PARTS}
+        folders = {part: _class_folders(root / part) for part in PARTS}
+        classes = _classes(root, folders)
+        found = {part: list(_files(root / part, classes, folders[part])) for part in PARTS}
     except OSError as error:
         raise _not_listed(error) from None
     files = {part: [(file, label) for file, label in found[part] if _is_image(file)] for part in PARTS}
     _check_classes(root, classes, files)
-    images, notes = decode([(str(file), file) for part in PARTS for file, _ in files[part]], size)
-    border = len(files["train"])  # decoded together, so that both splits get one shape
-    train, test = _split(root, images[:border], files["train"]), _split(root, images[border:], files["test"])
-    return Raw(classes, train, test, flips=True, shrinks=False, notes=(*_unused(root, found), *notes))
+    notes = (*_unused(root, found), *_nested(root, classes, files), *look_alikes(classes))
+    return _decoded(root, classes, files, options, notes)
+
+
+def _decoded(
+    root: Path, classes: tuple[str, ...], files: dict[str, list[tuple[Path, int]]], options: Options, notes: tuple
+) -> Raw:
+    """Both splits, decoded together, so that they get one shape and one range of levels."""
+    paths, labels = zip(*files["train"], *files["test"], strict=True)
+    sources = [path.relative_to(root).as_posix() for path in paths]
+    left_out = set(options.known.unreadable) if options.known else set()
+    given = [row for row, source in enumerate(sources) if source not in left_out]
+    decoded = decode([(str(paths[row]), paths[row]) for row in given], options)
+    used = [given[row] for row in decoded.rows]
+    everything = Split(decoded.images, torch.tensor(labels)[used], tuple(sources[row] for row in used))
+    border = sum(row < len(files["train"]) for row in used)
+    train, test = everything.part(0, border), everything.part(border, len(used))
+    unreadable = tuple(sources[row] for row in sorted(set(range(len(sources))) - set(used)))
+    reading = replace(decoded.reading, unreadable=unreadable)
+    return Raw(classes, train, test, flips=True, shrinks=False, notes=(*notes, *decoded.notes), reading=reading)
 
 
 def images_below(folder: Path) -> tuple[list[Path], list[Path]]:
@@ -62,21 +82,36 @@ def _visible(folder: Path) -> list[str]:
     return sorted(name for name in os.listdir(folder) if not name.startswith(".") and name not in SYSTEM)
 
 
-def _classes(root: Path) -> tuple[str, ...]:
-    known = {part: {name for name in _visible(root / part) if (root / part / name).is_dir()} for part in PARTS}
-    if not known["train"]:
+def _class_folders(part: Path) -> dict[str, Path]:
+    """The folder of each class."""
+    folders: dict[str, Path] = {}
+    for folder in (part / name for name in _visible(part)):
+        if not folder.is_dir():
+            continue
+        name = composed(folder.name)
+        if name in folders:
+            both = f"{folders[name].name!a} and {folder.name!a}"
+            raise InputError(f"{shown(part)} has class {shown(name)} twice, as {both}: one name whose accents are "
+                             "written in two ways; put their images into one folder")  # fmt: skip
+        folders[name] = folder
+    return folders
+
+
+def _classes(root: Path, folders: dict[str, dict[str, Path]]) -> tuple[str, ...]:
+    train, test = (folders[part].keys() for part in PARTS)
+    if not train:
         raise InputError(f"{shown(root / 'train')} has no folders; sort its images into one folder per class")
-    if extra := sorted(known["test"] - known["train"]):
+    if extra := sorted(test - train):
         raise InputError(f"{shown(root / 'test')} has classes that train/ lacks: {listed(extra)}; train/ has: "
-                         f"{listed(sorted(known['train']))}; add training images or remove them")  # fmt: skip
-    return tuple(sorted(known["train"]))
+                         f"{listed(sorted(train))}; add training images or remove them")  # fmt: skip
+    return tuple(sorted(train))
 
 
-def _files(folder: Path, classes: tuple[str, ...]) -> Iterator[tuple[Path, int]]:
+def _files(part: Path, classes: tuple[str, ...], folders: dict[str, Path]) -> Iterator[tuple[Path, int]]:
     """Every file that lies in a class folder, with its label, in an order that only names decide."""
     for label, name in enumerate(classes):
-        if (folder / name).is_dir():
-            for file in _walk(folder / name, {os.path.realpath(folder)}):
+        if name in folders:
+            for file in _walk(folders[name], {os.path.realpath(part)}):
                 yield file, label
 
 
@@ -117,6 +152,16 @@ def _unused(root: Path, found: dict[str, list[tuple[Path, int]]]) -> list[str]:
     return notes + ([f"folders beside train/ and test/ not used: {listed(extra)}"] if extra else [])
 
 
-def _split(root: Path, images: torch.Tensor, files: list[tuple[Path, int]]) -> Split:
-    sources = tuple(file.relative_to(root).as_posix() for file, _ in files)
-    return Split(images, torch.tensor([label for _, label in files], dtype=torch.long), sources)
+def _nested(root: Path, classes: tuple[str, ...], files: dict[str, list[tuple[Path, int]]]) -> list[str]:
+    """A note on images in a folder that is named after another class than the one that they count as."""
+    counts: Counter[str] = Counter()
+    for part in PARTS:
+        for file, label in files[part]:
+            part_, own, *inner = file.relative_to(root).parts[:-1]
+            for depth, name in enumerate(inner, 1):
+                if composed(name) in classes and composed(name) != classes[label]:
+                    counts["/".join((part_, own, *inner[:depth]))] += 1
+    if not counts:
+        return []
+    return [f"{counts.total()} images lie in folders named after another class, and count as the class of the outer "
+            f"folder: {listed(counts)}"]  # fmt: skip

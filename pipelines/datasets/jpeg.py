@@ -12,7 +12,9 @@ SMALL = 1 << 16  # bytes: below, Pillow spends most of its time on overhead
 
 def read_small_jpeg(content: bytes) -> np.ndarray | None:
     """Pixels [3, H, W], uint8, of a small colour JPEG; None for all else, which is left to Pillow, errors too."""
-    if not content.startswith(b"\xff\xd8") or len(content) > SMALL or b"Exif" in content or not _decoders_agree():
+    if not content.startswith(b"\xff\xd8") or len(content) > SMALL or not _decoders_agree():
+        return None
+    if b"Exif" in content or b"tiff:Orientation" in content:  # it may have to be turned
         return None
     return _decode(content)
 
@@ -38,4 +40,6 @@ def _decoders_agree() -> bool:
         quick = _decode(file.getvalue())
     except (ImportError, AttributeError):
         return False
-    return quick is not None and np.array_equal(quick.transpose(1, 2, 0), np.asarray(Image.open(file)))
+    return quick is not None and np.array_equal(
+        quick.transpose(1, 2, 0), np.asarray(Image.open(file, formats=("JPEG",)))
+    )

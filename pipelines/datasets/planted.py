@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipelines.datasets.raw import Raw, Split
+from pipelines.datasets.raw import Options, Raw, Split
 from tracking.errors import InputError
 
 GLYPHS = {  # 7x7, drawn bright or dark on the background, four with like numbers of set pixels
@@ -24,11 +24,12 @@ DECOY = np.indices((SIDE, SIDE)).sum(axis=0) // 2 % 2  # diagonal stripes
 COUNTS = {"train": 4000, "test": 1000}
 
 
-def load_planted(path: str | None, home_data: Path, size: int | None) -> Raw:
+def load_planted(path: str | None, home_data: Path, options: Options) -> Raw:
     """Colour images [N, 3, 32, 32], the same ones every time; `truth` holds the boxes of glyph and decoy."""
-    if size and size < SMALLEST:
+    size = options.size or 32
+    if size < SMALLEST:
         raise InputError(f"glyph and decoy do not fit into {size}x{size} pixels; give --size {SMALLEST} or more")
-    train, test = (_split(name, count, size or 32) for name, count in COUNTS.items())
+    train, test = (_split(name, count, size) for name, count in COUNTS.items())
     return Raw(tuple(GLYPHS), train, test, flips=False, shrinks=False)  # its lines are one pixel wide
 
 

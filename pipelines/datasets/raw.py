@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipelines.datasets.pixels import read_header, read_pixels
+from pipelines.datasets.names import listed
+from pipelines.datasets.pixels import RANGES, Header, Unreadable, choose_range, read_header, read_pixels
 from tracking.errors import InputError
 
 File = tuple[str, bytes | Path]  # name for messages, and the content or where it is
@@ -33,6 +34,47 @@ class Split:
         truth = None if self.truth is None else self.truth[rows]
         return Split(self.images[rows], self.labels[rows], tuple(self.sources[row] for row in rows), truth)
 
+    def part(self, start: int, end: int) -> "Split":
+        """The rows from `start` up to `end`, which share their memory with the whole."""
+        truth = None if self.truth is None else self.truth[start:end]
+        return Split(self.images[start:end], self.labels[start:end], self.sources[start:end], truth)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How image files were read. Recorded with a run, so that what is read later is read alike.
+
+    The defaults are what holds for runs that recorded nothing.
+    """
+
+    integers: int = 65535  # level that becomes 255 where whole numbers have over 8 bits
+    floats: float = 1.0  # the same of floats
+    unreadable: tuple[str, ...] = ()  # sources that were left out
+
+    @property
+    def tops(self) -> dict[str, float]:
+        """The level that becomes 255, by kind."""
+        return {kind: getattr(self, kind) for kind in RANGES}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What whoever loads a data set may decide."""
+
+    size: int | None = None  # pixels a side
+    skip_unreadable: bool = False  # else an image that cannot be read is an error
+    known: Reading | None = None  # how a run read the same files
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Files that became one array."""
+
+    images: Tensor  # [N, C, H, W], uint8
+    rows: np.ndarray  # [N], their places among the files given
+    notes: tuple[str, ...]  # what was converted and left out
+    reading: Reading  # with unreadable as the loader is to fill it
+
 
 @dataclass(frozen=True)
 class Raw:
@@ -44,38 +86,91 @@ class Raw:
     flips: bool  # whether a mirrored image keeps its class
     shrinks: bool  # whether an image of half the side still shows its class
     notes: tuple[str, ...] = ()
+    reading: Reading = Reading()
 
 
-def decode(files: Iterable[File], size: int | None = None) -> tuple[Tensor, tuple[str, ...]]:
-    """Images [N, C, H, W], uint8, and notes on what was converted, from (name, content or path).
+def decode(files: Sequence[File], options: Options) -> Decoded:
+    """All files in one shape, from (name, content or path).
 
     Grey files stay grey only if all are. All images take `size` x `size` pixels, by default the most common size of
-    the files. Raises InputError naming the file that cannot be read.
+    the files. Raises InputError naming the files that cannot be read.
     """
-    files = list(files)
-    if not files:
-        raise InputError("the data has no images")
-    headers = [read_header(*file) for file in files]
-    common = Counter(shape for shape, _ in headers).most_common(1)[0][0]
-    if not size and not all(side in SIDES for side in common):
+    headers, faults = {}, {}
+    for row, (name, content) in enumerate(files):
+        try:
+            headers[row] = read_header(name, content)
+        except Unreadable as fault:
+            faults[row] = fault
+    if not headers:
+        raise _refusal(list(faults.values()), len(files), options)
+    common = Counter(header.size for header in headers.values()).most_common(1)[0][0]
+    if not options.size and not all(side in SIDES for side in common):
         raise InputError(
             f"most images have {common[0]}x{common[1]} pixels, too {'few' if min(common) < SIDES[0] else 'many'} "
             f"to train on; give --size, {SIDES[0]} to {SIDES[-1]}"
         )
-    return fill(files, len(files), (size, size) if size else common, "L" if all(grey for _, grey in headers) else "RGB")
+    shape = (options.size, options.size) if options.size else common
+    mode = "L" if all(header.grey for header in headers.values()) else "RGB"
+    reading = options.known or _choose_reading(headers.values())
+    return fill(files, len(files), shape, mode, reading, options, faults)
 
 
-def fill(files: Iterable[File], count: int, size: tuple[int, int], mode: str) -> tuple[Tensor, tuple[str, ...]]:
-    """`count` images [N, C, H, W], uint8, of (width, height) `size` and `mode` L or RGB, and notes as from `decode`.
+def fill(
+    files: Iterable[File],
+    count: int,
+    size: tuple[int, int],
+    mode: str,
+    reading: Reading,
+    options: Options,
+    faults: dict[int, Unreadable] | None = None,
+) -> Decoded:
+    """`count` images of (width, height) `size` and `mode` L or RGB; `faults` are rows known to be unreadable.
 
     Files are read one by one, so that little but the result is ever in memory.
     """
     images = _room((count, 1 if mode == "L" else 3, *size[::-1]))
-    converted = Counter()
+    faults, rows, converted = dict(faults or {}), [], Counter()
     for row, (name, content) in enumerate(files):
-        images[row], remarks = read_pixels(name, content, size, mode)
+        if row in faults:
+            continue
+        try:
+            images[len(rows)], remarks = read_pixels(name, content, size, mode, reading.tops)
+        except Unreadable as fault:
+            faults[row] = fault
+            continue
+        rows.append(row)
         converted.update(remarks)
-    return torch.from_numpy(images), tuple(f"{many} of {count} images {remark}" for remark, many in converted.items())
+    found = [faults[row] for row in sorted(faults)]
+    if found and (not options.skip_unreadable or not rows):
+        raise _refusal(found, count, options)
+    notes = [f"{many} of {count} images {remark}" for remark, many in converted.items()]
+    if found:
+        notes.append(f"{len(found)} of {count} images cannot be read and are left out: {_reasons(found)}")
+    return Decoded(torch.from_numpy(images[: len(rows)]), np.array(rows, dtype=np.int64), tuple(notes), reading)
+
+
+def _choose_reading(headers: Iterable[Header]) -> Reading:
+    """The smallest range of each kind that holds the levels of all images."""
+    largest: dict[str, float] = {}
+    for header in headers:
+        if header.kind:
+            largest[header.kind] = max(header.largest, largest.get(header.kind, 0))
+    return Reading(**{kind: choose_range(kind, level) for kind, level in largest.items()})
+
+
+def _refusal(faults: list[Unreadable], count: int, options: Options) -> InputError:
+    """One line for all images that cannot be read."""
+    if len(faults) == 1:
+        what, them = f"image {_reasons(faults)}", "it"
+    else:
+        what, them = f"{len(faults)} of {count} images: {_reasons(faults)}", "them"
+    if options.known:
+        return InputError(f"cannot read {what}; restore {them}, for the run was made with {them}")
+    return InputError(f"cannot read {what}; mend or remove {them}, or go on without {them} by --skip-unreadable")
+
+
+def _reasons(faults: list[Unreadable]) -> str:
+    return listed(f"{fault.name}: {fault.reason}" for fault in faults)
 
 
 def _room(shape: tuple[int, ...]) -> np.ndarray:

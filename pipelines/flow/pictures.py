@@ -1,7 +1,6 @@
 """Thumbnails and heatmaps for the page."""
 
 import io
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,10 +8,12 @@ import numpy as np
 from duckdb import DuckDBPyConnection
 from PIL import Image
 
+from pipelines.datasets.names import listed, shown
 from pipelines.datasets.pixels import read_picture
 from pipelines.extra import extra_splits
 from pipelines.flow.pack import Packed
 from pipelines.flow.record import Record
+from pipelines.linked import linked_image
 from pipelines.recorded import load_data, recorded_settings
 from pipelines.settings import TrainSettings
 from tracking.errors import InputError
@@ -48,29 +49,30 @@ MAPS = """
 
 
 def add_thumbnails(packed: Packed, record: Record, home: Home, data: str | None) -> tuple[dict | None, list[str]]:
-    """One picture of all thumbnails, row by row; its layout, or None with notes why there is none.
+    """One picture of all thumbnails, row by row; its layout, or None, and notes on what is not shown.
 
     Raises InputError where they cannot be had from `data`.
     """
+    notes: list[str] = []
     try:
-        images = _linked(record, data) if record.run.kind == "import" else _images(record, home, data)
+        images = _linked(record, data, notes) if record.run.kind == "import" else _images(record, home, data)
     except InputError as error:
         if data is not None:
             raise
         return None, [f"No thumbnails: {error}."]
     across = int(np.ceil(np.sqrt(len(images))))
-    own = max(images[0].size)
+    own = max(max(image.size) for image in images)
     for side in sorted({min(own, side) for side in SIDES}, reverse=True):
         if side * across <= WIDEST and packed.add_file("thumbnails", _sprite(images, side, across), "thumbnails"):
-            return {"side": side, "across": across}, []
-    return None, []
+            return {"side": side, "across": across}, notes
+    return None, notes
 
 
 def _images(record: Record, home: Home, data: str | None) -> list[Image.Image]:
     """The images of all instances, in their order. Raises InputError where they cannot be had."""
     settings = recorded_settings(home, record.run, TrainSettings)
     settings = settings if data is None else replace(settings, data=data)
-    found = load_data(settings, home, record.run.data_digest).splits | extra_splits(home, record.run)
+    found = load_data(settings, home, record.run).splits | extra_splits(home, record.run)
     splits = [found[name] for name in (record.home, *record.splits[1:])]
     return [
         _picture(splits[split].images[instance].numpy())
@@ -78,13 +80,39 @@ def _images(record: Record, home: Home, data: str | None) -> list[Image.Image]:
     ]
 
 
-def _linked(record: Record, data: str | None) -> list[Image.Image]:
-    """The images an imported log names, beside the log's file or in folder `data`."""
+def _linked(record: Record, data: str | None, notes: list[str]) -> list[Image.Image]:
+    """The images an imported log names, below the log's folder or folder `data`; blank ones for those it cannot have.
+
+    Raises InputError if there is none.
+    """
     folder = Path(data or Path(record.run.params["file"]).parent)
-    files = [folder / source for source in record.sources]
-    if missing := [file.name for file in files if not os.path.isfile(file)]:
-        raise InputError(f"no image {missing[0]} in {folder}; name the log's folder of images with --data")
-    return [read_picture(str(file), file) for file in files]
+    images, missing = [], []
+    for source in record.sources:
+        image = _opened(linked_image(folder, source))
+        if image is None:
+            missing.append(source)
+        images.append(image or Image.new("RGB", (1, 1), "white"))
+    if len(missing) == len(images):
+        raise InputError(
+            f"no image {shown(missing[0])} below {shown(folder)}; name the log's folder of images with --data"
+        )
+    if missing:
+        notes.append(
+            f"{len(missing)} of {len(images)} images have no thumbnail, as {shown(folder)} has no such image in it: "
+            f"{listed(missing)}."
+        )
+    return images
+
+
+def _opened(file: Path | None) -> Image.Image | None:
+    """An image no larger than its thumbnail may be; None if it cannot be read."""
+    if file is None:
+        return None
+    try:
+        image = read_picture(str(file), file)
+    except InputError:
+        return None
+    return image if max(image.size) <= SIDES[0] else _shrunk(image, SIDES[0])
 
 
 def _picture(pixels: np.ndarray) -> Image.Image:

@@ -55,7 +55,7 @@ def _picture(file: Path, concept: int) -> Html:
     """The images of a logged card."""
     if not file.is_file():
         return html('<p class="none">Its picture is not among the explainer run\'s files.</p>')
-    with Image.open(file) as card:
+    with Image.open(file, formats=("PNG",)) as card:
         top, bottom = (round(share * card.height) for share in IMAGES)
         part = card.convert("RGB").crop((0, top, card.width, bottom))
     out = io.BytesIO()

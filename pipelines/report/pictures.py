@@ -2,7 +2,6 @@
 
 import base64
 import io
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,9 +10,11 @@ from duckdb import DuckDBPyConnection
 from PIL import Image
 
 from pipelines.datasets import Dataset
+from pipelines.datasets.names import shown
 from pipelines.datasets.pixels import read_picture
 from pipelines.extra import extra_splits
 from pipelines.heatmaps import full_colour, overlay
+from pipelines.linked import linked_image
 from pipelines.recorded import load_data, recorded_settings
 from pipelines.report.html import Html, html
 from pipelines.settings import TrainSettings
@@ -36,7 +37,7 @@ class Pictures:
     def image(self, split: str, instance: int, source: str | None = None) -> np.ndarray | None:
         """An image [H, W, 3], 0..1; None if it cannot be had."""
         if self.files is not None:
-            return _opened(self.files / (source or ""))
+            return _opened(linked_image(self.files, source or ""))
         if self.data is None:
             return None
         return self.data.splits[split].rgb([instance])[0]
@@ -57,7 +58,7 @@ def read_pictures(connection: DuckDBPyConnection, home: Home, run: RunRecord, da
         return Pictures(files=Path(data or Path(run.params["file"]).parent))
     settings = recorded_settings(home, run, TrainSettings)
     try:
-        found = load_data(replace(settings, data=data or settings.data), home, run.data_digest)
+        found = load_data(replace(settings, data=data or settings.data), home, run)
     except InputError as error:
         if data is not None:
             raise
@@ -103,11 +104,15 @@ def _check_folder(connection: DuckDBPyConnection, run: RunRecord, folder: Path) 
     """Raise InputError on a folder with none of an imported log's images; some may be missing."""
     sql = "select source from instances where run_id = ? order by split, instance_id"
     sources = [source for (source,) in connection.execute(sql, [run.run_id]).fetchall()]
-    if not any(os.path.isfile(folder / source) for source in sources):  # unlike Path.is_file, for names of any length
-        raise InputError(f"no image {sources[0]} in {folder}; name the log's folder of images with --data")
+    if not any(linked_image(folder, source) for source in sources):
+        raise InputError(
+            f"no image {shown(sources[0])} below {shown(folder)}; name the log's folder of images with --data"
+        )
 
 
-def _opened(file: Path) -> np.ndarray | None:
+def _opened(file: Path | None) -> np.ndarray | None:
+    if file is None:
+        return None
     try:
         return np.asarray(read_picture(str(file), file)) / 255
     except InputError:
