@@ -1,9 +1,13 @@
 """Splits and epochs that a run does not have are named, instead of an answer without rows."""
 
+import time
+
 import pytest
+from test_cli import as_process
 
 import queries
 from pipelines.asked import check_parameters
+from tracking import reading
 from tracking.errors import InputError
 from tracking.home import Home
 from tracking.reading import connect
@@ -50,3 +54,43 @@ def test_every_parameter_for_splits_and_epochs_is_known() -> None:
     names = {name for query in queries.NAMES for name in queries.header(query).params}
     found = {name for name in names if "epoch" in name or "split" in name}
     assert found == {"split", "epoch", "from_epoch", "to_epoch", "early_epochs"}  # the last is a bound, not an epoch
+
+
+ZONES = ("UTC", "America/Los_Angeles", "Asia/Tokyo")
+TIMES = """
+    select
+        count(*) filter (started_at between now() - interval 1 day and now()) = count(*) as recent,
+        localtimestamp = now() at time zone 'UTC' as local,
+        current_date = (now() at time zone 'UTC')::date as today,
+        timestamptz '2026-01-01 00:00:00+09' as moment,
+        [timestamptz '2026-01-01 00:00:00+09'] as moments,
+        timestamp '2026-01-01'::timestamptz::varchar as text
+    from runs"""
+MOMENT = "2025-12-31 15:00:00+00:00"
+
+
+@pytest.mark.parametrize("zone", ZONES)
+def test_times_are_utc_wherever_they_are_asked_for(study: Home, capsys, monkeypatch, zone: str) -> None:
+    """Also on the second connection of a process, and without the index."""
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        with connect(study) as first, connect(study) as second, reading._open_files(study) as files:
+            reading._lock(files, study, None)
+            found = [connection.execute(TIMES).fetchall() for connection in (first, second, files)]
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    for [(recent, local, today, moment, moments, text)] in found:
+        assert (recent, local, today, text) == (True, True, True, "2026-01-01 00:00:00+00")
+        assert [str(moment), *map(str, moments)] == [MOMENT] * 2
+
+
+@pytest.mark.parametrize("zone", ZONES[1:])
+@pytest.mark.parametrize("form", ["table", "csv", "json"])
+def test_answers_show_utc(study: Home, zone: str, form: str) -> None:
+    found = as_process("sql", TIMES, "--format", form, "--home", str(study.path), TZ=zone)
+    text = found.stdout.decode()
+    assert (found.returncode, found.stderr) == (0, b"")
+    assert text.count(MOMENT) == 2
+    assert text.lower().count("true") == 3

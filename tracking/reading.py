@@ -16,7 +16,7 @@ from tracking.tables import SCHEMA, Places, columns, completed_rows, exactly, qu
 
 
 def connect(home: Home, memory: int | None = None) -> duckdb.DuckDBPyConnection:
-    """A connection for questions: every committed row, nothing else, no way to write or to read other files.
+    """A connection for questions: every committed row in UTC, nothing else, no way to write or to read other files.
 
     `memory` limits what a question may take, in GB; the default is four fifths of the machine's.
     Tables come from the index; where that is locked, from views over the committed files. Files that are not what was
@@ -35,6 +35,7 @@ def _lock(connection: duckdb.DuckDBPyConnection, home: Home, memory: int | None)
     if not locked:
         folders = ", ".join(f"'{quoted(place)}/'" for place in (home.artifacts, exactly(home.artifacts)))
         connection.execute(f"set allowed_directories = [{folders}]")  # both what is asked for and what is found there
+        connection.execute("set global timezone = 'UTC'")  # of `runs`, so of now() too; the next connection has it
         connection.execute("set temp_directory = ''")  # else a large question fills the home's disk
         if memory:
             connection.execute(f"set memory_limit = '{memory}GB'")
