@@ -27,7 +27,7 @@ COMMANDS = {
     "report": (known.ReportSettings, "pipelines.report:report"),
     "import-flow": (known.ImportFlowSettings, "pipelines.flow_import:import_flow"),
     "ask": (None, "pipelines.ask:ask"),
-    "sql": (known.SqlSettings, "pipelines.ask:sql"),
+    "sql": (known.SqlSettings, "pipelines.sql:sql"),
     "prune": (known.PruneSettings, "pipelines.prune:prune"),
     "rebuild": (known.RebuildSettings, "pipelines.ask:rebuild"),
     "ui": (known.UiSettings, "pipelines.ui:serve"),

@@ -45,7 +45,7 @@ def shown(result: str) -> str:
 def _open_closed() -> None:
     """Streams that lead nowhere; the next files opened would get their descriptors, and errors end up in the files."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
-        pass
+        os.set_inheritable(descriptor, True)
     os.close(descriptor)
     sys.stdout = sys.stdout or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     sys.stderr = sys.stderr or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")

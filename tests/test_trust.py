@@ -3,18 +3,26 @@
 import json
 import pickle
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import duckdb
 import pytest
-from conftest import TINY, said
+from conftest import ROOT, TINY, said
 
 from pipelines.checkpoints import load_model
 from pipelines.datasets import load
 from pipelines.model import build_model
+from pipelines.sql_process import rows_of
 from tracking import catalogue, commits, reading
 from tracking.catalogue import RunRecord
+from tracking.errors import InputError
 from tracking.files import sha256, write_table
 from tracking.home import Home
 from tracking.index import rebuild
@@ -225,18 +233,122 @@ def test_a_table_that_is_none_is_refused(own: Home, trained: RunRecord, capsys) 
     assert "Traceback" not in line
 
 
-@pytest.mark.parametrize(
-    ("query", "flags", "line"),
-    [
-        ("select count(*) from range(10000000000000)", ("--seconds", "1"), "stopped after 1 s"),
-        ("select list(i) from range(2000000000) t(i)", ("--memory", "1"), "stopped at 1 GB"),
-        ("select " + "(" * 20_000 + "1" + ")" * 20_000, (), "over 500 brackets"),
-    ],
-)
+ENDLESS = "with recursive t(n) as (select 1 union all select n + 1 from t) select count(*) from t"
+LIMITS = [
+    ("select count(*) from range(10000000000000)", ("--seconds", "1"), "stopped after 1 s"),
+    (ENDLESS, ("--seconds", "1"), "stopped after 1 s"),
+    ("from range(10000000)", ("--seconds", "1"), "stopped after 1 s"),  # most of it is Python's rows and text
+    ("select length(regexp_replace(repeat('a', 900000000), 'a', 'bb', 'g'))", ("--memory", "1"), "stopped at 1 GB"),
+    ("select list(i) from range(2000000000) t(i)", ("--memory", "1"), "stopped at 1 GB"),
+    ("select repeat('x', 2000000000)", ("--memory", "1"), "stopped at 1 GB"),
+    ("select string_agg(repeat('x', 1000), ',') from range(100000000)", ("--memory", "1"), "stopped at 1 GB"),
+    ("select " + "(" * 20_000 + "1" + ")" * 20_000, (), "over 500 brackets"),
+    ("select " + "not " * 20_000 + "true", (), "expression depth"),
+    ("select " + "1 + " * 20_000 + "1", (), "expression depth"),
+]
+USED = """
+import resource, subprocess, sys, time
+began = time.monotonic()
+code = subprocess.run(sys.argv[1:]).returncode
+print(code, time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)"""
+
+
+@pytest.mark.parametrize(("query", "flags", "line"), LIMITS, ids=[query[:40] for query, *_ in LIMITS])
 def test_sql_stops_at_its_limits(study: Home, capsys, query: str, flags: tuple[str, ...], line: str) -> None:
     code, found = said(capsys, study, "sql", query, *flags)
     assert code == 2, line
     assert line in found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory in other units")
+def test_no_query_takes_more_than_it_may(study: Home) -> None:
+    """Cells, rows and their text count, not only what DuckDB counts itself."""
+    query = "select range::varchar || repeat('x', 20) from range(20000000)"
+    command = [sys.executable, "-m", "pipelines.cli", "sql", query, "--home", str(study.path), "--memory", "1"]
+    found = subprocess.run([sys.executable, "-c", USED, *command], cwd=ROOT, capture_output=True, text=True)
+    code, seconds, peak = map(float, found.stdout.split())
+    assert (code, found.stderr) == (2, "study: stopped at 1 GB; narrow it, or allow more: --memory\n")
+    assert peak < 1.3e9
+    assert seconds < 60
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+@pytest.mark.parametrize("way", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_stopped_question_leaves_no_process(study: Home, way: signal.Signals) -> None:
+    command = [sys.executable, "-m", "pipelines.cli", "sql", ENDLESS, "--home", str(study.path)]
+    asking = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    children = Path(f"/proc/{asking.pid}/task/{asking.pid}/children")
+    while not (own := children.read_text().split()):
+        time.sleep(0.02)
+    threads = Path(f"/proc/{own[0]}/task")
+    while len(list(threads.iterdir())) < 3:  # DuckDB has begun
+        time.sleep(0.02)
+    asking.send_signal(way)
+    code = asking.wait(20)
+    assert (code, asking.stderr.read()) == ((-9, "") if way == signal.SIGKILL else (130, "study: stopped\n"))
+    deadline = time.monotonic() + 20
+    while threads.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+STATEMENTS = {
+    "update extensions": "update", "explain update extensions": "update", "/* x */ -- y\n update extensions": "update",
+    "connect x": "connect", "use memory": "use", "attach 'x' as x": "attach", "detach x": "detach", "load json": "load",
+    "install json": "install", "checkpoint": "checkpoint", "force checkpoint": "force", "vacuum": "vacuum",
+    "analyze": "analyze", "set threads = 1": "set", "reset threads": "reset", "set variable a = 1": "set",
+    "pragma threads = 2": "pragma", "import database 'x'": "import", "export database 'x'": "export",
+    "copy runs to 'x'": "copy", "copy from database study to x": "copy", "prepare p as select 1": "prepare",
+    "execute p": "execute", "deallocate p": "deallocate", "begin": "begin", "commit": "commit", "rollback": "rollback",
+    "comment on table runs is 'x'": "comment", "alter table runs add column x int": "alter",
+    "truncate runs": "truncate",
+    "drop table runs": "drop", "create view x as select 1": "create", "create macro x() as 1": "create",
+    "insert into runs from runs": "insert", "delete from runs": "delete", "update runs set name = 'x'": "update",
+    "merge into runs using runs r on true when matched then delete": "merge", "create secret (type s3)": "create",
+    "explain analyze delete from runs": "delete", "explain (format json) copy runs to 'x'": "copy",
+}  # fmt: skip
+WRITING = (
+    "with x as (delete from runs returning *) from x",
+    "explain analyze with x as (insert into runs from runs returning *) from x",
+    "pragma import_database('x')",
+    "from enable_logging()",
+    "pragma enable_profiling",
+    "explain",
+    "",
+)
+READING = (
+    "from runs", "with a as (select 1) from a", "values (1)", "table runs", "(select 1)", "-- x\nselect 1;",
+    "describe runs",
+    "summarize runs", "show tables", "show all tables", "pivot runs on kind", "unpivot (select 1 as a) on a",
+    "pragma show_tables", "pragma table_info('runs')", "call pragma_version()", "explain select 1",
+    "explain analyze select 1", "explain (format json) select 1", "explain analyze pivot runs on kind",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("files", [False, True], ids=["index", "files"])
+def test_only_what_reads_is_run(study: Home, files: bool) -> None:
+    """Of every kind of statement that DuckDB 2.0 has, whether the tables come from the index or from the files."""
+    with _open_files(study) if files else reading._open_index(study) as connection:
+        reading._lock(connection, study, None)
+        for query, word in STATEMENTS.items():
+            with pytest.raises(InputError, match=rf"read-only and takes no {word} statement"):
+                rows_of(connection, query)
+        for query in WRITING:
+            with pytest.raises(InputError):
+                rows_of(connection, query)
+            with suppress(duckdb.Error):  # it may not have begun a transaction
+                connection.rollback()
+        for query in READING:
+            columns, rows = rows_of(connection, query)
+            assert columns
+            assert rows
+            connection.rollback()
+        assert connection.execute("select count(*) from runs").fetchone() == (2,)
+
+
+def test_values_that_python_cannot_hold_are_named(study: Home, capsys) -> None:
+    code, line = said(capsys, study, "sql", "select interval 100000000 year")
+    assert (code, "value::varchar" in line) == (2, True)
 
 
 def test_a_large_question_writes_nothing_beside_the_study(study: Home) -> None:

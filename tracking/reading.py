@@ -36,6 +36,7 @@ def _lock(connection: duckdb.DuckDBPyConnection, home: Home, memory: int | None)
         folders = ", ".join(f"'{quoted(place)}/'" for place in (home.artifacts, exactly(home.artifacts)))
         connection.execute(f"set allowed_directories = [{folders}]")  # both what is asked for and what is found there
         connection.execute("set global timezone = 'UTC'")  # of `runs`, so of now() too; the next connection has it
+        connection.execute("set enable_progress_bar = false")  # it would be written among the answer
         connection.execute("set temp_directory = ''")  # else a large question fills the home's disk
         if memory:
             connection.execute(f"set memory_limit = '{memory}GB'")
