@@ -15,8 +15,10 @@ def average(mean: nn.Module, model: nn.Module, decay: float, step: int) -> None:
     Early means forget faster, so that they are not held back by the untrained network.
     """
     share = 1 - min(decay, step / (step + 9))
-    for old, new in zip(mean.state_dict().values(), model.state_dict().values(), strict=True):
-        if old.is_floating_point():
+    # each once, also those that have two names
+    tensors = zip((*mean.parameters(), *mean.buffers()), (*model.parameters(), *model.buffers()), strict=True)
+    for old, new in tensors:
+        if old.is_floating_point() or old.is_complex():
             old.lerp_(new, share)
         else:
             old.copy_(new)

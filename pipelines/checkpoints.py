@@ -11,15 +11,25 @@ from tracking.errors import InputError
 
 
 def save_model(model: nn.Module, path: Path) -> Path:
-    return _save({name: value.contiguous() for name, value in model.state_dict().items()}, path)
+    """Raises InputError if the model's state holds anything but tensors."""
+    state = model.state_dict()
+    if extra := [name for name, value in state.items() if not isinstance(value, torch.Tensor)]:
+        raise InputError(
+            f"the model keeps {extra[0]}, which is no tensor, in its state (get_extra_state), and a checkpoint holds "
+            "tensors alone; register what it needs as a buffer"
+        )
+    return _save(state, path)
 
 
 def load_model(model: nn.Module, path: Path) -> None:
-    """Put a checkpoint's weights into `model`. Raises InputError if they do not fit."""
+    """Put a checkpoint's weights into `model`. Raises InputError if they do not fit or are not finite."""
     try:
         model.load_state_dict(load_file(path))
     except (RuntimeError, SafetensorError) as error:
         raise _misfit(f"checkpoint {path}", error) from None
+    for name, weight in model.named_parameters():
+        if not weight.isfinite().all():
+            raise InputError(f"checkpoint {path}: {name} is not finite (NaN or infinite), so the epoch is of no use")
 
 
 def save_state(model: nn.Module, optimizers: list[torch.optim.Optimizer], path: Path) -> Path:
@@ -27,16 +37,18 @@ def save_state(model: nn.Module, optimizers: list[torch.optim.Optimizer], path: 
 
     Learning rates follow from the step number.
     """
-    state = {f"model.{name}": value.contiguous() for name, value in model.state_dict().items()}
+    state = {f"model.{name}": value for name, value in model.state_dict().items()}
     for number, optimizer in enumerate(optimizers):
         for parameter, known in optimizer.state_dict()["state"].items():
-            state |= {f"{number}.{parameter}.{key}": value.contiguous() for key, value in known.items()}
+            state |= {f"{number}.{parameter}.{key}": value for key, value in known.items()}
     return _save(state, path)
 
 
 def _save(tensors: dict[str, torch.Tensor], path: Path) -> Path:
+    # copies, as a tensor of two names, such as a tied weight, would be refused
+    apart = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
     try:
-        save_file(tensors, path)
+        save_file(apart, path)
     except SafetensorError as error:  # of a full disk too
         raise OSError(f"cannot write {path}: {error}") from None
     return path

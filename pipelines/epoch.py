@@ -1,7 +1,5 @@
 """One pass over the training images."""
 
-import zlib
-
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -9,7 +7,9 @@ from tqdm import tqdm
 from pipelines.augment import cut, mirrored
 from pipelines.averaging import average
 from pipelines.hardware import autocast
+from pipelines.model import main_logits
 from pipelines.predictions import Predictions, to_model
+from pipelines.randomness import epoch_seed, seed_generators
 from pipelines.recipe import Recipe
 
 
@@ -19,8 +19,8 @@ def train_epoch(model: nn.Module, recipe: Recipe, epoch: int) -> Predictions:
     All randomness derives from seed and epoch, so an epoch can be repeated without the ones before.
     """
     settings = recipe.settings
-    random = torch.Generator().manual_seed(_epoch_seed(settings.seed, epoch))
-    torch.manual_seed(_epoch_seed(settings.seed, -epoch))  # dropout
+    random = torch.Generator().manual_seed(epoch_seed(settings.seed, epoch))
+    seed_generators(epoch_seed(settings.seed, -epoch))  # dropout, and whatever else the network draws
     order = torch.randperm(len(recipe.labels), generator=random)
     for network in (model, recipe.mean):
         network.normalise.scale.fill_(recipe.scale(epoch))
@@ -40,7 +40,7 @@ def train_epoch(model: nn.Module, recipe: Recipe, epoch: int) -> Predictions:
 def _step(model: nn.Module, recipe: Recipe, rate: float, images: Tensor, labels: Tensor) -> Tensor:
     """One optimizer step; returns the logits it was made from."""
     with autocast(recipe.settings):
-        logits = model(images).float()
+        logits = main_logits(model(images)).float()
     smoothing = recipe.settings.label_smoothing
     nn.functional.cross_entropy(logits, labels.to(recipe.device), label_smoothing=smoothing).backward()
     for optimizer in recipe.optimizers:
@@ -49,7 +49,3 @@ def _step(model: nn.Module, recipe: Recipe, rate: float, images: Tensor, labels:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
     return logits.detach().cpu()
-
-
-def _epoch_seed(seed: int, epoch: int) -> int:
-    return zlib.crc32(f"{seed} {epoch}".encode())

@@ -1,6 +1,7 @@
 """What a training computes on. Together with the seed it fixes every bit of the result."""
 
 import os
+import warnings
 from dataclasses import replace
 
 import torch
@@ -14,10 +15,8 @@ def settle(settings: TrainSettings) -> TrainSettings:
     device = settings.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.zeros(1, device=device).item()  # some devices hold shapes alone
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"no device {device!r} here: {str(error).splitlines()[0]}; try --device cpu") from None
+    if reason := _missing(device):
+        raise InputError(f"no device {device!r} here: {reason}; try --device cpu")
     precision = settings.precision
     if precision == "auto":
         precision = "bfloat16" if _computes_bfloat16(torch.device(device)) else "float32"
@@ -28,6 +27,25 @@ def use(settings: TrainSettings) -> torch.device:
     """The device of settled settings, with their number of threads in force."""
     torch.set_num_threads(settings.threads)
     return torch.device(settings.device)
+
+
+def at_hand(device: str) -> str:
+    """`device` if it is on this machine, else the machine's own kind: what a recorded run is looked at on."""
+    if not _missing(device):
+        return device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _missing(device: str) -> str | None:
+    """Why nothing can be computed on a device; None if it can. torch knows many by name alone."""
+    try:
+        if (named := torch.device(device)).type == "cpu" and named.index:
+            return "the processor is one device, cpu"
+        with warnings.catch_warnings(action="ignore"):
+            torch.ones(2, 2, device=device).mm(torch.ones(2, 2, device=device)).sum().item()
+    except Exception as error:  # of a class of its own for many a device
+        return str(error).splitlines()[0]
+    return None
 
 
 def autocast(settings: TrainSettings) -> torch.autocast:

@@ -15,6 +15,7 @@ from pipelines.predictions import to_model
 from pipelines.recorded import checkpoint, load_data, recorded_settings, say
 from pipelines.selection import choose_epochs, choose_instances
 from pipelines.settings import ExplainSettings, TrainSettings
+from pipelines.verification import verify
 from tracking import catalogue, commits
 from tracking.commits import Commit
 from tracking.errors import InputError
@@ -85,9 +86,10 @@ def open_source(settings: ExplainSettings, home: Home, fixed: dict[int, np.ndarr
         data = replace(data, splits=data.splits | extra_splits(home, record))
     for target in settings.target:
         target_class(target, data.classes)
-    device = hardware.use(replace(trained, device=trained.device if torch.cuda.is_available() else "cpu"))
+    device = hardware.use(replace(trained, device=hardware.at_hand(trained.device)))
     model = build_model(trained.model, data, trained.seed).to(device)
     used = {epoch: done[epoch] for epoch in chosen}
+    verify(home, record, model, data, device, list(used.values()), settings.split, chosen)
     return Source(home, record, data, model, device, used, chosen, background(data, settings.seed, device))
 
 

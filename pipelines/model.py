@@ -1,14 +1,16 @@
 """Models: the study's own CNN, and any factory of the user's."""
 
-import importlib
+import copy
 import inspect
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from pipelines.datasets import Dataset
+from pipelines.own_code import import_factory, reported
+from pipelines.randomness import seed_generators
 from tracking.errors import InputError
 
 WHITENED = 1000  # training images whose patches the first layer is made from
@@ -18,8 +20,11 @@ class Normalise(nn.Module):
     """Images in 0..1 to zero mean and unit deviation per channel: the first layer of every model.
 
     It also shrinks images to `scale` of their side where that is under 1. Both are part of a checkpoint, so whoever
-    uses one, of whatever epoch, gives it images as they are.
+    uses one, of whatever epoch, gives it images as they are. A network that does not take channels_last gets torch's
+    default layout from it.
     """
+
+    default_layout = False
 
     def __init__(self, mean: Tensor, std: Tensor) -> None:
         super().__init__()
@@ -32,7 +37,9 @@ class Normalise(nn.Module):
         if scale < 1:
             size = [round(side * scale) for side in images.shape[2:]]
             images = nn.functional.interpolate(images, size, mode="bilinear", antialias=True)
-        return (images - self.mean) / self.std
+        images = (images - self.mean) / self.std
+        # a copy, as images of one channel are of both layouts, and a convolution goes by their strides
+        return images.clone(memory_format=torch.contiguous_format) if self.default_layout else images
 
 
 def cnn(num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
@@ -89,34 +96,74 @@ def build_model(name: str, data: Dataset, seed: int) -> nn.Module:
     """The untrained model `name` for the data, its weights drawn from `seed`.
 
     `name` is a key of MODELS or package.module:factory. A factory takes num_classes and, if it wants, image_shape
-    (C, H, W); it gets normalised images [N, C, H, W] and returns logits [N, num_classes].
+    (C, H, W); it gets normalised images [N, C, H, W] and returns logits [N, num_classes]. Raises InputError for any
+    other model, also for one whose code raises an error of whatever class.
     """
-    torch.manual_seed(seed)
-    factory = MODELS.get(name) or _import_factory(name)
-    try:
+    if name not in MODELS and not name.partition(":")[2]:
+        raise InputError(f"no model {name!r}; there are: {', '.join(MODELS)}, or give package.module:factory")
+    seed_generators(seed)
+    refused = f"model {name} does not take images {data.image_shape}"
+    factory = MODELS.get(name) or import_factory(name)
+    with reported(refused):
         shape = {"image_shape": data.image_shape} if "image_shape" in inspect.signature(factory).parameters else {}
         network = factory(num_classes=len(data.classes), **shape)
-        model = nn.Sequential(OrderedDict(normalise=Normalise(*data.channel_statistics()), network=network))
-        if name in MODELS:
-            whiten(network.features[0][0], model.normalise(data.splits["train"].images[:WHITENED].float() / 255))
-        with torch.no_grad():
-            logits = model.eval()(data.splits["train"].images[:2].float() / 255)
-    except (TypeError, RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"model {name} does not take images {data.image_shape}: {reason}") from None
-    if logits.shape != (2, len(data.classes)):
-        raise InputError(
-            f"model {name} returns {tuple(logits.shape)} for 2 images; it must return one logit for each of "
-            f"{len(data.classes)} classes"
-        )
-    return model.to(memory_format=torch.channels_last)
+    if not isinstance(network, nn.Module):
+        raise InputError(f"{refused}: it returns {_kind(network)}; a factory returns a torch.nn.Module")
+    model = nn.Sequential(OrderedDict(normalise=Normalise(*data.channel_statistics()), network=network)).eval()
+    if name in MODELS:
+        whiten(network.features[0][0], model.normalise(data.splits["train"].images[:WHITENED].float() / 255))
+    images = data.splits["train"].images[:2].float() / 255
+    with reported(refused), torch.no_grad():
+        logits = model(images)
+    check_logits(name, logits, (2, len(data.classes)))
+    _lay_out(model, images)
+    return model
 
 
-def _import_factory(name: str) -> Callable[..., nn.Module]:
-    module, _, function = name.partition(":")
-    if not function:
-        raise InputError(f"no model {name!r}; there are: {', '.join(MODELS)}, or give package.module:factory")
+def _lay_out(model: nn.Module, images: Tensor) -> None:
+    """Put a model that works in torch's default layout into channels_last, if it works in that too.
+
+    One that takes an image apart by `view` does not. It is the same at every build, as it depends on the code alone.
+    """
     try:
-        return getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, SyntaxError, TypeError, ValueError) as error:
-        raise InputError(f"cannot find model {name}: {error}") from None
+        with torch.no_grad():
+            model.to(memory_format=torch.channels_last)(images.clone(memory_format=torch.channels_last))
+    except (Exception, SystemExit):
+        model.to(memory_format=torch.contiguous_format)
+        model.normalise.default_layout = True
+
+
+def copy_model(model: nn.Module) -> nn.Module:
+    """A copy with tensors of its own. deepcopy alone makes parameters of a script module results of a computation."""
+    with torch.no_grad():
+        copied = copy.deepcopy(model)
+    for weight, original in zip(copied.parameters(), model.parameters(), strict=True):
+        weight.requires_grad_(original.requires_grad)
+    return copied
+
+
+def main_logits(output: object) -> object:
+    """The output that a classifier is trained by: with auxiliary heads the main one, by its name `logits`."""
+    if isinstance(output, Mapping):
+        return output.get("logits", output)
+    return getattr(output, "logits", output)
+
+
+def check_logits(name: str, logits: object, shape: tuple[int, int], when: str = "") -> None:
+    """Raise InputError unless `logits` are what a classifier of so many images and classes returns."""
+    wanted = f"it must return one float32 logit for each of {shape[1]} classes"
+    if not isinstance(logits, Tensor):
+        raise InputError(
+            f"model {name} returns {_kind(logits)}{when}; {wanted}; wrap it in a module that returns these alone "
+            "(auxiliary outputs may come in training, in a named tuple or dict whose `logits` are the main ones)"
+        )
+    if logits.shape != shape:
+        raise InputError(f"model {name} returns {tuple(logits.shape)} for {shape[0]} images{when}; {wanted}")
+    if logits.dtype != torch.float32:
+        raise InputError(f"model {name} returns {str(logits.dtype).removeprefix('torch.')}{when}; {wanted}")
+    if not logits.isfinite().all():
+        raise InputError(f"model {name} returns logits that are not finite before any training; check its weights")
+
+
+def _kind(value: object) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"

@@ -21,11 +21,13 @@ class Muon(torch.optim.Optimizer):
     def step(self) -> None:
         for group in self.param_groups:
             for weight in group["params"]:
+                if weight.grad is None:  # the network does not use it
+                    continue
                 momentum = self.state[weight].setdefault("momentum", torch.zeros_like(weight))
                 momentum.mul_(group["momentum"]).add_(weight.grad)
                 update = weight.grad.add(momentum, alpha=group["momentum"])  # Nesterov
                 direction = orthogonal(update.flatten(1)).view_as(weight)
-                weight.mul_(len(weight) ** 0.5 / weight.norm()).add_(direction, alpha=-group["lr"])
+                weight.mul_(len(weight) ** 0.5 / weight.norm().clamp_min(1e-7)).add_(direction, alpha=-group["lr"])
 
 
 def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
@@ -44,13 +46,13 @@ def make_optimizers(model: nn.Module, name: str, lr: float, weight_decay: float)
         return [torch.optim.SGD(weights, lr, momentum=0.9, nesterov=True, weight_decay=weight_decay)]
     if name == "adam":
         return [torch.optim.AdamW(weights, lr, weight_decay=weight_decay)]
-    banks = [weight for weight in weights if weight.ndim == 4 and weight[0].numel() >= len(weight)]
+    banks = [weight for weight in weights if weight.ndim == 4 and weight[:1].numel() >= len(weight) > 0]
     chosen = {id(weight) for weight in banks}
     rest = [weight for weight in weights if id(weight) not in chosen]
-    return [
-        Muon(banks, lr),
-        torch.optim.AdamW(rest, ADAM_SHARE * lr, betas=(0.9, 0.99), weight_decay=weight_decay),
-    ]
+    optimizers = [Muon(banks, lr)] if banks else []
+    if rest:
+        optimizers.append(torch.optim.AdamW(rest, ADAM_SHARE * lr, betas=(0.9, 0.99), weight_decay=weight_decay))
+    return optimizers
 
 
 def one_cycle(share: float) -> float:

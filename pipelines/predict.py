@@ -27,6 +27,7 @@ from pipelines.recorded import checkpoint, load_data, recorded_settings
 from pipelines.say import say
 from pipelines.selection import choose_epochs
 from pipelines.settings import PredictSettings, TrainSettings
+from pipelines.verification import verify
 from tracking import catalogue, commits, locks, runs
 from tracking.commits import Commit
 from tracking.errors import InputError
@@ -68,8 +69,9 @@ def predict(settings: PredictSettings, home: Home) -> str:
     _new(job, job.additions(), given)  # refuses before anything is written
     with locks.held(home, record.run_id, f"extra_{settings.name}"):  # to the end, as additions are numbered
         try:
+            model = _verified(job, record, given)
             _add(job, given)
-            _evaluate(job)
+            _evaluate(job, model)
         except KeyboardInterrupt:
             say("stopped; the same command goes on with the epochs that are missing")
             raise
@@ -81,10 +83,20 @@ def _open(settings: PredictSettings, home: Home, record: catalogue.RunRecord) ->
     done = commits.stored(home, record.run_id)
     choose_epochs("all", done)  # refuses a run without any
     trained = recorded_settings(home, record, TrainSettings)
-    device = settings.device or (trained.device if torch.cuda.is_available() else "cpu")
+    device = settings.device or hardware.at_hand(trained.device)
     trained = hardware.settle(replace(trained, device=device, data=settings.data or trained.data))
     data = load_data(trained, home, record)
     return Evaluated(runs.open_run(home, record), settings.name, done, data, trained)
+
+
+def _verified(job: Evaluated, record: catalogue.RunRecord, given: Split) -> nn.Module:
+    """The model, whose checkpoints to be evaluated predict what was logged of them."""
+    device = hardware.use(job.settings)
+    model = build_model(job.settings.model, job.data, job.settings.seed).to(device)
+    known = job.additions()
+    missing = job.epochs if _new(job, known, given) else [epoch for epoch, _ in _missing(job, known)]
+    verify(job.run.home, record, model, job.data, device, missing)
+    return model
 
 
 def _add(job: Evaluated, given: Split) -> None:
@@ -151,7 +163,7 @@ def _commit(job: Evaluated, unit: str, tables: dict[str, dict], epoch: int | Non
         runs.commit(job.run, unit, files, {}, epoch)
 
 
-def _evaluate(job: Evaluated) -> None:
+def _evaluate(job: Evaluated, model: nn.Module) -> None:
     """Commit the predictions that are missing, epoch by epoch."""
     parts = job.additions()
     missing = _missing(job, parts)
@@ -159,7 +171,6 @@ def _evaluate(job: Evaluated) -> None:
     if not missing:
         return
     device, split = hardware.use(job.settings), joined(parts)
-    model = build_model(job.settings.model, job.data, job.settings.seed).to(device)
     for epoch, first in tqdm(missing, job.split, leave=False, disable=None, unit="epoch"):
         load_model(model, checkpoint(job.run.home, epoch))
         ids, logits = torch.arange(first, len(split.labels)), predicted(model, split.images, first, device)

@@ -1,6 +1,5 @@
 """How a training goes: everything left open is settled once, before the first epoch, and recorded with the run."""
 
-import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,9 +9,11 @@ from torch import Tensor, nn
 from pipelines import hardware
 from pipelines.augment import pad
 from pipelines.datasets import Dataset
-from pipelines.model import MODELS
+from pipelines.model import MODELS, copy_model
 from pipelines.optimizers import make_optimizers, one_cycle
+from pipelines.own_code import reason_of, reported
 from pipelines.settings import TrainSettings
+from pipelines.trial import try_out
 from tracking.errors import InputError
 
 BATCH, STEPS = 256, 20  # images a step, but so few that an epoch has so many steps
@@ -81,9 +82,12 @@ def make_recipe(settings: TrainSettings, data: Dataset, model: nn.Module) -> Rec
     device = hardware.use(settings)
     train = data.splits["train"]
     _check_sizes(settings, model, train.images[:2])
-    optimizers = make_optimizers(model.to(device), settings.optimizer, settings.lr, settings.weight_decay)
+    with reported(f"model {settings.model} cannot be moved to {settings.device}"):
+        model.to(device)
+    try_out(settings, model, data)
+    optimizers = make_optimizers(model, settings.optimizer, settings.lr, settings.weight_decay)
     padded = pad(train.images, settings.shift)
-    return Recipe(settings, device, padded, train.labels, optimizers, copy.deepcopy(model))
+    return Recipe(settings, device, padded, train.labels, optimizers, copy_model(model))
 
 
 def _check_sizes(settings: TrainSettings, model: nn.Module, images: Tensor) -> None:
@@ -93,10 +97,11 @@ def _check_sizes(settings: TrainSettings, model: nn.Module, images: Tensor) -> N
         try:
             with torch.no_grad():
                 model.eval()(images.float() / 255)
-        except RuntimeError as error:
+        except (Exception, SystemExit) as error:
             side = round(min(images.shape[2:]) * scale)
-            reason = str(error).splitlines()[0]
-            raise InputError(f"the model does not take images of {side} pixels ({reason}); try --grow no") from None
+            raise InputError(
+                f"the model does not take images of {side} pixels ({reason_of(error)}); try --grow no"
+            ) from None
     model.normalise.scale.fill_(1.0)
 
 

@@ -15,16 +15,16 @@ def commit_start(
     settings: Checked,
     instances: dict[str, Any],
     classes: tuple[str, ...],
-    data: dict[str, Any] | None = None,
+    known: dict[str, Any] | None = None,
 ) -> None:
     """Commit unit `start` of a run that owns epochs.
 
-    `instances` are columns of table `instances`, classes the names in class_id order, `data` what is known of the data
-    beside them.
+    `instances` are columns of table `instances`, classes the names in class_id order, `known` what config.json says
+    beside the settings, as of the data and of the model's code.
     """
+    config = {"command": command, "settings": settings.params()} | (known or {})
     names = {"run_id": [run.run_id] * len(classes), "class_id": list(range(len(classes))), "name": list(classes)}
     with runs.staging() as folder:
-        config = {"command": command, "settings": settings.params(), **({"data": data} if data else {})}
         files = _record(folder, config) | {
             "instances.parquet": write_table(folder / "instances.parquet", instances),
             "classes.parquet": write_table(folder / "classes.parquet", names),

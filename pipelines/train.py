@@ -7,16 +7,18 @@ from pathlib import Path
 from torch import nn
 
 from pipelines import figures, hardware
-from pipelines.checkpoints import load_model, load_state, save_model, save_state
+from pipelines.checkpoints import load_state, save_model, save_state
 from pipelines.child import worked_on
 from pipelines.datasets import Dataset
 from pipelines.epoch import train_epoch
 from pipelines.model import build_model
+from pipelines.own_code import code_digests
 from pipelines.predictions import Predictions, evaluate
 from pipelines.recipe import Recipe, make_recipe, settle
-from pipelines.recorded import checkpoint, describe_data, load_data, recorded_settings, say
+from pipelines.recorded import describe_data, load_data, recorded_settings, say
 from pipelines.settings import TrainSettings
 from pipelines.start import commit_start
+from pipelines.verification import verify
 from tracking import catalogue, commits, models, runs
 from tracking.commits import Commit
 from tracking.errors import InputError, RunError
@@ -54,7 +56,8 @@ def train(settings: TrainSettings, home: Home, original: catalogue.RunRecord | N
     run = runs.start_run(home, record, {}, _note(settings, data, model))
     runs.log_record(run)
     training = Training(settings, data, model, recipe, run)
-    commit_start(run, "train", settings, _instances(run.run_id, data), data.classes, describe_data(data))
+    known = {"data": describe_data(data), "model_code": code_digests(settings.model, model)}
+    commit_start(run, "train", settings, _instances(run.run_id, data), data.classes, known)
     return _go_on(training, [])
 
 
@@ -74,7 +77,7 @@ def resume(record: catalogue.RunRecord, home: Home, data: str | None = None) -> 
     model = build_model(known.model, images, known.seed)
     recipe = make_recipe(known, images, model)
     if done:
-        load_model(recipe.mean, checkpoint(home, done[-1]))
+        verify(home, record, recipe.mean, images, recipe.device, done[-1:])
         load_state(model, recipe.optimizers, commits.committed_file(home, done[-1], _state(done[-1].epoch)))
     return _go_on(Training(known, images, model, recipe, runs.reopen_run(home, record)), done)
 

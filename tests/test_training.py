@@ -23,6 +23,7 @@ from pipelines.model import build_model
 from pipelines.optimizers import one_cycle, orthogonal
 from pipelines.predictions import Predictions, evaluate
 from pipelines.recipe import scales, settle
+from pipelines.recorded import checkpoint
 from pipelines.resume import resume
 from pipelines.settings import ResumeSettings, TrainSettings
 from tracking import commits, runs
@@ -48,7 +49,7 @@ def predictions(home: Home, run_id: str) -> list[tuple]:
 def test_epoch_zero_is_the_untrained_network(study: Home, trained: RunRecord) -> None:
     model = build_model("cnn", digits(study), seed=0)
     fresh = {name: value.clone() for name, value in model.state_dict().items()}
-    load_model(model, training.checkpoint(study, commits.epochs(study, trained.run_id)[0]))
+    load_model(model, checkpoint(study, commits.epochs(study, trained.run_id)[0]))
     assert all(torch.equal(value, fresh[name]) for name, value in model.state_dict().items())
 
 
@@ -56,7 +57,7 @@ def test_epoch_zero_is_the_untrained_network(study: Home, trained: RunRecord) ->
 def test_predictions_are_those_of_the_checkpoint(study: Home, trained: RunRecord, epoch: int) -> None:
     data = digits(study)
     model = build_model("cnn", data, seed=5)  # other weights, to be replaced
-    load_model(model, training.checkpoint(study, commits.epochs(study, trained.run_id)[epoch]))
+    load_model(model, checkpoint(study, commits.epochs(study, trained.run_id)[epoch]))
     torch.set_num_threads(1)
     again = evaluate(model, data.splits["test"], "test", torch.device("cpu")).columns(trained.run_id, epoch)
     stored = [row for row in predictions(study, trained.run_id) if row[:2] == (epoch, "test")]
@@ -203,12 +204,12 @@ def test_config_holds_every_setting_decided(study: Home, trained: RunRecord) -> 
 def test_changed_checkpoint_is_refused(home: Home) -> None:
     run_id = training.train(training.replace(TINY, epochs=1), home)
     last = commits.epochs(home, run_id)[-1]
-    file = training.checkpoint(home, last)
+    file = checkpoint(home, last)
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
     with pytest.raises(InputError, match="changed after it was committed"):
-        training.checkpoint(home, last)
+        checkpoint(home, last)
 
 
 @pytest.mark.parametrize("factory", ["torchvision.models:resnet18", "conftest:flat"])
@@ -281,7 +282,7 @@ def test_the_model_kept_is_the_mean(home: Home) -> None:
     weights = []
     for run_id in (plain, kept):
         model = build_model("cnn", digits(home), 0)
-        load_model(model, training.checkpoint(home, commits.epochs(home, run_id)[1]))
+        load_model(model, checkpoint(home, commits.epochs(home, run_id)[1]))
         weights.append(torch.cat([parameter.flatten() for parameter in model.parameters()]))
     assert not torch.allclose(*weights, atol=1e-3)
 
@@ -319,7 +320,7 @@ def test_growing_images_are_part_of_the_checkpoint(home: Home) -> None:
     scales = []
     for commit in commits.epochs(home, run_id):
         model = build_model("cnn", data, 0)
-        load_model(model, training.checkpoint(home, commit))
+        load_model(model, checkpoint(home, commit))
         scales.append(model.normalise.scale.item())
         again = evaluate(model, data.splits["test"], "test", torch.device("cpu"))
         assert again.accuracy == pytest.approx(commit.metrics["test_accuracy"], abs=1e-12)
