@@ -7,7 +7,7 @@ from typing import Any
 from pipelines.recorded import say
 from pipelines.settings import Checked
 from pipelines.start import commit_child_start
-from tracking import catalogue, commits, runs
+from tracking import commits, runs
 from tracking.catalogue import RunRecord
 from tracking.errors import RunError, from_outside
 from tracking.home import Home
@@ -25,12 +25,13 @@ def start_child(
     inputs: dict[str, Any] | None = None,
 ) -> runs.Run:
     """A started run under the training run `source`, its first unit committed; `name` is numbered if it is taken."""
-    record = runs.new_record(
-        kind, catalogue.free_name(home, None, name), settings.params(), source_run_id=source.run_id,
-        dataset=source.dataset, data_digest=source.data_digest, seed=getattr(settings, "seed", None),
-    )  # fmt: skip
-    run = runs.start_run(home, record, tags, note)
-    runs.log_record(run)
+    with runs.taking_name(home, None, name) as free:
+        record = runs.new_record(
+            kind, free, settings.params(), source_run_id=source.run_id, dataset=source.dataset,
+            data_digest=source.data_digest, seed=getattr(settings, "seed", None),
+        )  # fmt: skip
+        run = runs.start_run(home, record, tags, note)
+        runs.log_record(run)
     commit_child_start(run, settings, inputs)
     return run
 

@@ -11,7 +11,7 @@ from pipelines.flags import Parser, add_flags, from_flags, is_broken
 from pipelines.printable import printable
 from pipelines.streams import prepare_streams, shown, written
 from tracking.errors import InputError, RunError, from_outside
-from tracking.home import find_home
+from tracking.home import check_alone, find_home
 
 # command: (settings, module:function); modules are imported when used, so that asking starts quickly
 COMMANDS = {
@@ -32,6 +32,7 @@ COMMANDS = {
     "rebuild": (known.RebuildSettings, "pipelines.ask:rebuild"),
     "ui": (known.UiSettings, "pipelines.ui:serve"),
 }
+READERS = ("ask", "sql", "ui")  # commands that start no run
 LONGEST = 2000  # characters of a message
 ASK = """Answer one question of the catalogue; without a question, list the catalogue."""
 
@@ -73,6 +74,8 @@ def _dispatch(arguments: list[str]) -> None:
         flags.parser.error(f"unrecognized arguments: {' '.join(rest)}")
     module, function = target.split(":")
     step = getattr(importlib.import_module(module), function)
+    if flags.command not in READERS:
+        check_alone()
     home = find_home(flags.home)
     if is_broken(str(home.path)):
         raise InputError(f"the study home {home.path} is no UTF-8 path in this locale; choose another with --home")

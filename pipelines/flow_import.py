@@ -12,7 +12,7 @@ from pipelines.printable import printable
 from pipelines.say import say
 from pipelines.settings import ImportFlowSettings
 from pipelines.start import commit_start
-from tracking import catalogue, runs
+from tracking import runs
 from tracking.files import write_table
 from tracking.home import Home
 from tracking.index import ingest
@@ -24,11 +24,12 @@ def import_flow(settings: ImportFlowSettings, home: Home) -> str:
     """Make a run of a log; returns the run ID. Raises InputError, and leaves nothing, if the log is not right."""
     path = Path(settings.file).absolute()
     log = read_log(path)
-    name = catalogue.free_name(home, settings.name, f"import-{printable(log.name)}")
-    settings = replace(settings, file=str(path), name=name)
-    record = runs.new_record("import", settings.name, settings.params(), dataset=log.name, data_digest=log.digest)
-    run = runs.start_run(home, record, {}, _note(log, path))
-    runs.log_record(run)
+    runs.check_start(home, settings.name)
+    with runs.taking_name(home, settings.name, f"import-{printable(log.name)}") as name:
+        settings = replace(settings, file=str(path), name=name)
+        record = runs.new_record("import", name, settings.params(), dataset=log.name, data_digest=log.digest)
+        run = runs.start_run(home, record, {}, _note(log, path))
+        runs.log_record(run)
     say(f"run {run.run_id} ({settings.name}): {len(log.epochs)} epochs of {len(log.ids)} instances")
     if log.renumbered:
         say(f"  its epoch ids are no ascending whole numbers; epochs are 0 to {len(log.epochs) - 1} in the log's order")

@@ -50,7 +50,7 @@ def _concept(connection: duckdb.DuckDBPyConnection, run_id: str, settings: Label
 
 
 def _commit_label(home: Home, record: catalogue.RunRecord, concept: dict, label: str) -> None:
-    run = runs.Run(home, record, runs.connect(home))
+    run = runs.open_run(home, record)
     labelled_at = catalogue.now()
     unit = f"label_{labelled_at.translate(str.maketrans('', '', '-: .'))}"
     kept = ("run_id", "epoch", "concept_id", "concept_key", "layer", "vector")

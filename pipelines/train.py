@@ -43,18 +43,20 @@ def train(settings: TrainSettings, home: Home, original: catalogue.RunRecord | N
 
     Raises RunError if the training diverges, InputError if that data has another digest now.
     """
-    default = f"{settings.dataset}-{settings.model.rpartition(':')[2]}-{settings.seed}"
-    name = catalogue.free_name(home, settings.name, default)
+    runs.check_start(home, settings.name)
     data = load_data(settings, home, original)
-    settings = settle(replace(settings, name=name), data)
+    settings = settle(settings, data)
     hardware.use(settings)  # before anything is computed: the first weights depend on the threads too
     model = build_model(settings.model, data, settings.seed)
     recipe = make_recipe(settings, data, model)
-    record = runs.new_record(
-        "train", name, settings.params(), dataset=data.name, data_digest=data.digest, seed=settings.seed
-    )
-    run = runs.start_run(home, record, {}, _note(settings, data, model))
-    runs.log_record(run)
+    default = f"{settings.dataset}-{settings.model.rpartition(':')[2]}-{settings.seed}"
+    with runs.taking_name(home, settings.name, default) as name:
+        settings = replace(settings, name=name)
+        record = runs.new_record(
+            "train", name, settings.params(), dataset=data.name, data_digest=data.digest, seed=settings.seed
+        )
+        run = runs.start_run(home, record, {}, _note(settings, data, model))
+        runs.log_record(run)
     training = Training(settings, data, model, recipe, run)
     known = {"data": describe_data(data), "model_code": code_digests(settings.model, model)}
     commit_start(run, "train", settings, _instances(run.run_id, data), data.classes, known)

@@ -1,21 +1,22 @@
 """Which runs a study home holds, and what a user's RUN means. Reads their run.json files, so it is quick."""
 
-import sqlite3
-from contextlib import closing
+import re
+import shlex
+from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from tracking.errors import InputError
 from tracking.files import read_json
 from tracking.home import Home
 from tracking.locks import abandoned
+from tracking.mlflow_db import Entry, read_entries
 
 LONGEST = 200  # characters of a run's name
 TRAINED = ("train", "import")  # kinds of run that own epochs
-BUSY = 1  # seconds to wait for whoever writes to MLflow's database
+SHORT = 8  # hex digits by which messages name a run
 DELETED = "deleted"  # marks the folder of a run that was deleted on a server
 
 
@@ -46,46 +47,55 @@ def now() -> str:
 
 
 def records(home: Home) -> list[RunRecord]:
-    """All runs of the home that are not deleted in MLflow, oldest first; one whose writer is gone is KILLED."""
-    gone = deleted(home)
-    files = [(file, file.parts[-3]) for file in home.artifacts.glob("*/artifacts/run.json")]
-    found = [read_record(file, run_id) for file, run_id in files if run_id not in gone]
-    killed = [
-        replace(record, status="KILLED") if record.status == "RUNNING" and abandoned(home, record.run_id) else record
-        for record in found
-    ]
-    return sorted(killed, key=lambda record: (record.started_at, record.run_id))
+    """All runs of the home that are not deleted in MLflow, oldest first, by the names they have there now.
+
+    One whose writer is gone is KILLED.
+    """
+    entries = read_entries(home)
+    gone = _gone(home, entries)
+    found = []
+    for run_id, file in _files(home):
+        if run_id in gone:
+            continue
+        record = read_record(file, run_id)
+        if record.status == "RUNNING" and abandoned(home, run_id):
+            record = replace(record, status="KILLED")
+        if run_id in entries:
+            record = replace(record, name=entries[run_id].name or record.name)
+        found.append(record)
+    return sorted(found, key=lambda record: (record.started_at, record.run_id))
+
+
+def _files(home: Home) -> list[tuple[str, Path]]:
+    """Run IDs and their run.json files, those of deleted runs too."""
+    return [(file.parts[-3], file) for file in home.artifacts.glob("*/artifacts/run.json")]
 
 
 def deleted(home: Home) -> set[str]:
-    """Runs that were deleted in MLflow, whose files stay until `mlflow gc`.
+    """Runs that were deleted in MLflow, whose files stay until `mlflow gc`."""
+    return _gone(home, read_entries(home))
 
-    They are looked up in MLflow's database itself, as importing MLflow takes seconds; those of a server are marked when
-    they are fetched.
-    """
+
+def _gone(home: Home, entries: dict[str, Entry]) -> set[str]:
+    """Those deleted in the home's own database, and those deleted on a server when they were fetched last."""
     marked = {mark.parent.name for mark in home.artifacts.glob(f"*/{DELETED}")}
-    if not home.mlflow_db.exists():
-        return marked
-    try:
-        return marked | _deleted_in(home.mlflow_db)
-    except sqlite3.Error as error:
-        raise InputError(f"{home.mlflow_db} cannot be read ({error}); restore it from a backup") from None
+    return marked | {run_id for run_id, entry in entries.items() if entry.deleted}
 
 
-def _deleted_in(database: Path) -> set[str]:
-    try:
-        return _selected(database, "mode=rw")
-    except sqlite3.OperationalError as error:
-        if "locked" not in str(error):
-            raise
-        return _selected(database, "mode=ro&immutable=1")  # a writer that stands still keeps nobody from asking
+def deleted_experiments(home: Home) -> list[str]:
+    """What to tell of each experiment that was deleted in MLflow with runs of the home."""
+    entries = [entry for run_id, entry in read_entries(home).items() if home.run_folder(run_id).exists()]
+    counts = Counter((entry.experiment, entry.experiment_id) for entry in entries if entry.experiment_deleted)
+    return [
+        was_deleted(home.mlflow_address, *experiment, f"{count} run{'s' * (count > 1)}")
+        for experiment, count in counts.items()
+    ]
 
 
-def _selected(database: Path, mode: str) -> set[str]:
-    address = f"file:{quote(str(database))}?{mode}"
-    with closing(sqlite3.connect(address, uri=True, timeout=BUSY)) as connection:
-        rows = connection.execute("select run_uuid from runs where lifecycle_stage = 'deleted'").fetchall()
-    return {run_id for (run_id,) in rows}
+def was_deleted(address: str, experiment: str, experiment_id: str | int, runs: str = "its runs") -> str:
+    """What to tell of an experiment that was deleted in the MLflow at an address, and how it comes back."""
+    restore = f"MLFLOW_TRACKING_URI={shlex.quote(address)} mlflow experiments restore --experiment-id {experiment_id}"
+    return f"the experiment {experiment!r} was deleted in MLflow with {runs}; restore it: {restore}"
 
 
 def read_record(file: Path, run_id: str) -> RunRecord:
@@ -105,20 +115,19 @@ def read_record(file: Path, run_id: str) -> RunRecord:
 def resolve(home: Home, reference: str, kinds: tuple[str, ...] = TRAINED) -> RunRecord:
     """The run that `reference` means: a run ID, a unique prefix of one, a run name, or `latest`.
 
-    `latest` is the newest run of `kinds`. Raises InputError when no run, several, or one of another kind fits.
+    A whole ID wins over a name, and a name over a prefix of fewer than 8 characters; `latest` is the newest run of
+    `kinds`. Raises InputError when no run, several, or one of another kind fits.
     """
     known = records(home)
     if reference == "latest":
         fitting = [record for record in known if record.kind in kinds][-1:]
     else:
-        fitting = [record for record in known if reference in (record.run_id, record.name)] or [
-            record for record in known if reference and record.run_id.startswith(reference)
-        ]
+        fitting = _fitting(known, reference)
     if not fitting:
         raise InputError(_nothing_fits(home, reference, known, kinds))
     if len(fitting) > 1:
-        ids = ", ".join(record.run_id[:8] for record in fitting)
-        raise InputError(f"{reference!r} means {len(fitting)} runs ({ids}); give more of the run ID")
+        runs = ", ".join(f"{record.run_id[:SHORT]} ({record.name})" for record in fitting)
+        raise InputError(f"{reference!r} means {len(fitting)} runs: {runs}; give more of the run ID")
     if fitting[0].kind not in kinds:
         without = " (imported, so without checkpoints)" if fitting[0].kind == "import" else ""
         raise InputError(
@@ -128,23 +137,65 @@ def resolve(home: Home, reference: str, kinds: tuple[str, ...] = TRAINED) -> Run
     return fitting[0]
 
 
+def _fitting(known: list[RunRecord], reference: str) -> list[RunRecord]:
+    whole = [record for record in known if record.run_id == reference]
+    named = [record for record in known if record.name == reference]
+    begun = [record for record in known if reference and record.run_id.startswith(reference)]
+    if whole or (named and len(reference) < SHORT):
+        return whole or named
+    return named + [record for record in begun if record not in named]
+
+
 def _nothing_fits(home: Home, reference: str, known: list[RunRecord], kinds: tuple[str, ...]) -> str:
-    if reference in deleted(home):
-        return f"run {reference[:8]} was deleted in MLflow; restore it there: mlflow runs restore"
+    if told := _was_deleted(home, reference, known):
+        return told
+    for record in known:
+        if read_record(home.run_folder(record.run_id) / "run.json", record.run_id).name == reference:
+            return f"run {record.run_id[:SHORT]} was called {reference!r}; it was renamed {record.name!r} in MLflow"
     candidates = [record for record in known if record.kind in kinds]
     if not candidates:
         kind = f" of kind {' or '.join(kinds)}" if known else ""
         return f"no run{kind} in {home.path} yet; `study train` makes one, --home names another study home"
-    newest = ", ".join(f"{record.run_id[:8]} ({record.name})" for record in candidates[:-6:-1])
+    newest = ", ".join(f"{record.run_id[:SHORT]} ({record.name})" for record in candidates[:-6:-1])
     return f"no run {reference!r} in {home.path}; the newest are: {newest}; `study ask runs` lists all"
 
 
+def _was_deleted(home: Home, reference: str, known: list[RunRecord]) -> str | None:
+    """What to tell of a run that was deleted, by itself or with its experiment; None if none is meant."""
+    entries, experiments = read_entries(home), deleted_experiments(home)
+    gone = [
+        run_id
+        for run_id in sorted(_gone(home, entries))
+        if reference == (entries[run_id].name if run_id in entries else None) or run_id.startswith(reference or " ")
+    ]
+    if experiments and (gone or not known):
+        return experiments[0]
+    if gone:
+        address = f"MLFLOW_TRACKING_URI={shlex.quote(home.mlflow_address)} " if gone[0] in entries else ""
+        restore = f"{address}mlflow runs restore --run-id {gone[0]}"
+        return f"run {gone[0][:SHORT]} was deleted in MLflow; restore it there: {restore}"
+    return None
+
+
 def free_name(home: Home, wanted: str | None, default: str) -> str:
-    """`wanted` if no run is called that, else an InputError; without it `default`, numbered if taken."""
+    """`wanted` if no run is called that and no run ID begins so, else an InputError.
+
+    Without it `default`, numbered if taken. To be used, the name must be chosen while `locks.taking_a_name` is held.
+    """
     if wanted and (wanted == "latest" or len(wanted) > LONGEST or not wanted.isprintable()):
         raise InputError(f"--name is {wanted!r}; it takes 1 to {LONGEST} printable characters, and not latest")
     taken = {record.name for record in records(home)}
     if wanted in taken:
         raise InputError(f"there is a run called {wanted!r} already; choose another --name")
+    if wanted and (reason := _like_an_id(home, wanted)):
+        raise InputError(f"--name {wanted} {reason}; choose another --name")
     names = [default, *(f"{default}-{number}" for number in range(2, len(taken) + 3))]
     return wanted or next(name for name in names if name not in taken)
+
+
+def _like_an_id(home: Home, name: str) -> str | None:
+    """Why a name would be taken for a run's ID, None if it would not. A deleted run may come back, so it counts."""
+    begun = [run_id for run_id, _ in _files(home) if len(name) >= SHORT and run_id.startswith(name.lower())]
+    if begun:
+        return f"is how the ID of run {begun[0]} begins"
+    return "looks like a run ID" if re.fullmatch("[0-9a-fA-F]{32}", name) else None

@@ -3,12 +3,20 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from tracking.errors import InputError
-from tracking.files import read_json, write_json
+from tracking.files import lock_file, read_json, write_json
 
 LONGEST = 255  # bytes of a file's name
 FORBIDDEN = {"\\": "a backslash", "?": "a question mark"}  # DuckDB takes them for ends of a folder's and a file's name
+# what launchers tell each of the processes they start: how many there are, and which of them it is
+LAUNCHED = {
+    "WORLD_SIZE": "RANK",  # torchrun, accelerate
+    "OMPI_COMM_WORLD_SIZE": "OMPI_COMM_WORLD_RANK",
+    "PMI_SIZE": "PMI_RANK",
+    "SLURM_STEP_NUM_TASKS": "SLURM_PROCID",  # SLURM_NTASKS is set in a job's script too, which runs once
+}
 FORMAT = 2  # of what lies in a home; 1 had no number, no locks, and is read and continued as it is
 
 
@@ -21,6 +29,14 @@ class Home:
     @property
     def mlflow_db(self) -> Path:
         return self.path / "mlflow.db"
+
+    @property
+    def mlflow_address(self) -> str:
+        """Quoted as SQLAlchemy reads it, as a path may hold `%`, `#` and the like.
+
+        With its driver: MLflow makes the folder of a plain `sqlite:///PATH`, and takes PATH as it is written.
+        """
+        return f"sqlite+pysqlite:///{quote(str(self.mlflow_db), safe=' +/')}"
 
     @property
     def artifacts(self) -> Path:
@@ -87,16 +103,49 @@ def _check_format(home: Home) -> None:
         )
 
 
-def make_home(home: Home) -> None:
-    """Make what is missing of a home's folders; raises InputError where that is impossible."""
+def check_alone() -> None:
+    """Raise InputError where a launcher started this program as several processes; each would write all of a run."""
+    for size, rank in LAUNCHED.items():
+        if rank in os.environ and os.environ.get(size, "").isdigit() and int(os.environ[size]) > 1:
+            raise InputError(
+                f"this is one of {os.environ[size]} processes ({size}); training on several is not supported yet, so "
+                "start the command once, without torchrun, mpirun or srun"
+            )
+
+
+def check_writable(home: Home) -> None:
+    """Raise InputError where this process could not write to the home. Makes nothing."""
+    check_alone()
     if home.artifacts.is_dir() and not os.access(home.path, os.W_OK):
         raise InputError(f"the study home {home.path} is read-only; it answers questions, new runs need another --home")
+    try:
+        _check_locks(next(folder for folder in (home.path, *home.path.parents) if folder.exists()))
+    except OSError as error:
+        raise _unwritable(home, error) from None
+
+
+def _check_locks(folder: Path) -> None:
+    if folder.is_dir() and os.access(folder, os.R_OK):
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            lock_file(opened, shared=True)
+        finally:
+            os.close(opened)
+
+
+def make_home(home: Home) -> None:
+    """Make what is missing of a home's folders; raises InputError where that is impossible."""
+    check_writable(home)
     try:
         home.artifacts.mkdir(parents=True, exist_ok=True)
         home.data.mkdir(exist_ok=True)
         if not home.format.exists():
             write_json(home.format, {"format": FORMAT})
     except OSError as error:
-        raise InputError(
-            f"cannot write to the study home {home.path} ({error.strerror}); choose another folder with --home"
-        ) from None
+        raise _unwritable(home, error) from None
+
+
+def _unwritable(home: Home, error: OSError) -> InputError:
+    return InputError(
+        f"cannot write to the study home {home.path} ({error.strerror}); choose another folder with --home"
+    )

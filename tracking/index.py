@@ -123,18 +123,19 @@ def rebuild(home: Home) -> int:
 
 
 def up_to_date(home: Home) -> bool:
-    """Whether the index can be read now, and holds every committed unit of today's files and every run's status."""
-    there = {record.run_id: record.status for record in records(home)}
+    """Whether the index can be read now, and holds every committed unit and every run as it is now."""
+    there = {record.run_id: (record.status, record.name) for record in records(home)}
     try:
         with duckdb.connect(str(home.database), read_only=True) as connection:
             if not _is_current(connection) or _changed(connection, home, there):
                 return False
             known = set(connection.execute("select run_id, unit from ingested").fetchall())
-            status = dict(connection.execute("select run_id, status from runs").fetchall())
+            rows = connection.execute("select run_id, status, name from runs").fetchall()
     except (*UNREADABLE, duckdb.CatalogException):
         return False
     paths = home.artifacts.glob("*/artifacts/commits/*.json")
-    return status == there and known == {(p.parts[-4], p.stem) for p in paths if p.parts[-4] in there}
+    indexed = {run_id: tuple(row) for run_id, *row in rows}
+    return indexed == there and known == {(p.parts[-4], p.stem) for p in paths if p.parts[-4] in there}
 
 
 def no_study(home: Home) -> str:

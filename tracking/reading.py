@@ -6,7 +6,7 @@ from functools import cache
 
 import duckdb
 
-from tracking.catalogue import records
+from tracking.catalogue import deleted_experiments, records
 from tracking.commits import Commit, commits
 from tracking.errors import InputError
 from tracking.home import Home
@@ -24,6 +24,8 @@ def connect(home: Home, memory: int | None = None) -> duckdb.DuckDBPyConnection:
     """
     if not home.artifacts.is_dir():
         raise InputError(no_study(home))
+    for gone in deleted_experiments(home):
+        _notice(gone)
     connection = _open_index(home) or _open_files(home)
     with ALONE:  # connections of one process to one file share their settings
         _lock(connection, home, memory)
@@ -92,5 +94,10 @@ def _whole_files(home: Home, made: list[Commit]) -> Places:
 
 
 @cache  # once a process
+def _notice(text: str) -> None:
+    logging.getLogger(__name__).warning(text)
+
+
+@cache
 def _name(wrong: str) -> None:
     logging.getLogger(__name__).warning(f"{wrong}; its rows are left out until it is restored")

@@ -4,6 +4,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from mlflow.entities import Run, ViewType
@@ -12,7 +13,7 @@ from mlflow.exceptions import MlflowException
 from tracking.catalogue import DELETED, read_record
 from tracking.commits import Commit, CommittedFile, fault, read_commit
 from tracking.errors import InputError
-from tracking.files import sha256
+from tracking.files import sha256, write_json
 from tracking.home import Home
 from tracking.runs import connect, experiment_id
 
@@ -35,7 +36,9 @@ def _fetch_run(home: Home, run: Run) -> int:
         return 0
     mark.unlink(missing_ok=True)
     try:
-        return _fetch_files(home, run.info.run_id)
+        fetched = _fetch_files(home, run.info.run_id)
+        _rename(home, run.info.run_id, run.info.run_name)
+        return fetched
     except MlflowException:  # it has not got as far as its first file
         return 0
     except InputError as error:
@@ -52,6 +55,16 @@ def _fetch_files(home: Home, run_id: str) -> int:
         fetched += sum(_download(home, run_id, file.path, _has(file)) for file in _needed(home, commit))
         fetched += _download(home, run_id, listed.path, Path.is_file)  # last, as when it was written
     return fetched
+
+
+def _rename(home: Home, run_id: str, name: str | None) -> None:
+    """Let the home's copy of a run's record have the name that the run was given on the server."""
+    file = home.run_folder(run_id) / "run.json"
+    if not file.exists():
+        return
+    record = read_record(file, run_id)
+    if name and name != record.name:
+        write_json(file, replace(record, name=name).content())
 
 
 def _needed(home: Home, commit: Commit) -> list[CommittedFile]:

@@ -4,6 +4,7 @@ import getpass
 import json
 import logging
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -16,31 +17,29 @@ from functools import cache
 from pathlib import Path
 
 from tracking import locks
-from tracking.catalogue import RunRecord, now, records
+from tracking.catalogue import RunRecord, free_name, now, records, was_deleted
 from tracking.commits import Commit, CommittedFile
 from tracking.environment import git_commit
 from tracking.errors import InputError
-from tracking.files import sha256, write_json
-from tracking.home import Home, make_home
-from tracking.move import follow_move
+from tracking.files import copy_file, sha256, write_json
+from tracking.home import Home, check_writable, make_home
+from tracking.mlflow_db import EXPERIMENT, follow_move, is_own_folder, schema_revision, take_experiment
 
 # read by MLflow when it is imported
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # it carries our results
 
+import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, Experiment, InputTag, Metric, Param
 from mlflow.exceptions import MlflowException
 from mlflow.tracking.multimedia import compress_image_size
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS, MLFLOW_LOGGED_IMAGES
 from PIL import Image
-from sqlalchemy import URL
 
 for name in ("mlflow", "alembic"):  # their word on tables they create is no news to a user
     logging.getLogger(name).setLevel(logging.WARNING)
-
-EXPERIMENT = "xai-study"
 
 
 @dataclass(frozen=True)
@@ -58,18 +57,40 @@ class Run:
 
 @cache
 def connect(home: Home) -> MlflowClient:
-    """Client of the home's own MLflow database, or of the server in MLFLOW_TRACKING_URI."""
+    """Client of the home's own MLflow database, or of the server in MLFLOW_TRACKING_URI.
+
+    Whatever writes comes through here, so a home that was copied has its own places first. Raises InputError if MLflow
+    cannot serve.
+    """
     make_home(home)
-    if not os.environ.get("MLFLOW_TRACKING_URI") and not home.mlflow_db.exists():
+    try:
+        if not os.environ.get("MLFLOW_TRACKING_URI"):
+            _open_database(home)
+        return MlflowClient(tracking_uri(home))
+    except (MlflowException, OSError) as error:
+        raise InputError(_no_answer(tracking_uri(home), str(error).splitlines()[0])) from None
+
+
+def _open_database(home: Home) -> None:
+    """Make the home's database if there is none; see that it is one that MLflow can use, with the home's own places."""
+    if not home.mlflow_db.exists():
+        if count := len(list(home.artifacts.glob("*/artifacts/run.json"))):
+            # MLflow gives new runs IDs of its own choice, so those there are cannot be made again from their files
+            raise InputError(
+                f"{home.mlflow_db} is gone, but {count} runs lie in {home.artifacts}; restore it from a backup, set "
+                "MLFLOW_TRACKING_URI if a server keeps these runs, or start anew with another --home"
+            )
         _make_database(home)
-    return MlflowClient(tracking_uri(home))
+    if newer := _newer_schema(home.mlflow_address, schema_revision(home)):
+        raise InputError(newer)
+    follow_move(home)
 
 
 def _make_database(home: Home) -> None:
     """An empty MLflow database, put in place whole: MLflow takes seconds to make one and cannot use half a one."""
     with staging() as folder:
-        made = folder / home.mlflow_db.name
-        MlflowClient(_sqlite_uri(made)).search_experiments()
+        made = Home(folder).mlflow_db
+        MlflowClient(Home(folder).mlflow_address).search_experiments()
         part = Path(shutil.copy(made, home.path / f".{made.name}.{os.getpid()}.part"))
     try:
         os.link(part, home.mlflow_db)
@@ -82,15 +103,7 @@ def _make_database(home: Home) -> None:
 
 
 def tracking_uri(home: Home) -> str:
-    return os.environ.get("MLFLOW_TRACKING_URI") or _sqlite_uri(home.mlflow_db)
-
-
-def _sqlite_uri(database: Path) -> str:
-    """Written by the library that reads it, as a path may hold `%`, `#` and the like.
-
-    With its driver: MLflow makes the folder of a plain `sqlite:///PATH`, and takes PATH as it is written.
-    """
-    return URL.create("sqlite+pysqlite", database=str(database)).render_as_string()
+    return os.environ.get("MLFLOW_TRACKING_URI") or home.mlflow_address
 
 
 @cache
@@ -105,16 +118,36 @@ def experiment_id(home: Home) -> str:
             found = _create_experiment(client, name, place)
     except (MlflowException, OSError) as error:
         raise InputError(_no_answer(tracking_uri(home), str(error).splitlines()[0])) from None
-    if not os.environ.get("MLFLOW_TRACKING_URI") and found.artifact_location != home.artifacts.as_uri():
-        follow_move(home, found.artifact_location)
+    if found.lifecycle_stage == "deleted":
+        raise InputError(was_deleted(tracking_uri(home), name, found.experiment_id))
+    if not (os.environ.get("MLFLOW_TRACKING_URI") or is_own_folder(home, found.artifact_location)):
+        _take_over(home, found)
     _end_abandoned(home, client, found.experiment_id)
     return found.experiment_id
 
 
+def _take_over(home: Home, experiment: Experiment) -> None:
+    """Let an experiment that was made in MLflow keep its files where the study's lie."""
+    if not take_experiment(home, experiment.experiment_id):
+        raise InputError(
+            f"the experiment {experiment.name!r} keeps the files of its runs in {experiment.artifact_location}, not in "
+            "the study home; choose another MLFLOW_EXPERIMENT_NAME"
+        )
+
+
 def _no_answer(address: str, reason: str) -> str:
-    if "out-of-date database schema" in reason:
-        return f"{address} was made by another MLflow; after a backup, bring it up to date: mlflow db upgrade {address}"
+    if schema := re.search(r"out-of-date database schema \(found version (\w+)", reason):
+        advice = f"after a backup, bring it up to date: mlflow db upgrade {address}"
+        return _newer_schema(address, schema[1]) or f"{address} was made by an older MLflow; {advice}"
     return f"MLflow at {address} does not answer: {reason}"
+
+
+def _newer_schema(address: str, revision: str) -> str | None:
+    """What to tell of a database whose tables this MLflow does not know; None if it does."""
+    migrations = Path(mlflow.__file__).parent / "store" / "db_migrations" / "versions"
+    if revision in {file.name.partition("_")[0] for file in migrations.iterdir()}:
+        return None
+    return f"{address} was made by a newer MLflow than {mlflow.__version__}; update MLflow here: pip install -U mlflow"
 
 
 def _end_abandoned(home: Home, client: MlflowClient, experiment: str) -> None:
@@ -145,7 +178,7 @@ def start_run(home: Home, record: RunRecord, tags: dict[str, str], note: str) ->
     all_tags = {
         "study.kind": record.kind,
         "mlflow.note.content": note,
-        "mlflow.user": getpass.getuser(),
+        "mlflow.user": _user(),
         "mlflow.source.name": f"study {record.kind}",
         "mlflow.source.type": "LOCAL",
         **({"mlflow.source.git.commit": record.git_commit.split("-")[0]} if record.git_commit else {}),
@@ -166,6 +199,28 @@ def start_run(home: Home, record: RunRecord, tags: dict[str, str], note: str) ->
     return run
 
 
+def _user() -> str:
+    """Who runs this process, by number where the system has no name for it, as in `docker run --user 12345`."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
+def check_start(home: Home, wanted: str | None) -> None:
+    """Raise InputError where no run could be started in the home by the name wanted. Makes nothing."""
+    check_writable(home)
+    free_name(home, wanted, "")
+
+
+@contextmanager
+def taking_name(home: Home, wanted: str | None, default: str) -> Iterator[str]:
+    """A free name, which nobody else takes in the block; in it the run has to be started and its record written."""
+    experiment_id(home)  # may take seconds, for which nobody else has to wait
+    with locks.taking_a_name(home):
+        yield free_name(home, wanted, default)
+
+
 def new_record(kind: str, name: str, params: dict, **known) -> RunRecord:
     """Record of a run about to start, its run_id still empty."""
     fields = dict.fromkeys(("source_run_id", "dataset", "data_digest", "seed", "finished_at")) | known
@@ -178,7 +233,7 @@ def new_record(kind: str, name: str, params: dict, **known) -> RunRecord:
 @contextmanager
 def claimed(home: Home, record: RunRecord) -> Iterator[None]:
     """Nobody else writes the run meanwhile. Raises InputError where somebody does, here or on another machine."""
-    make_home(home)  # refuses one that is read-only
+    connect(home)  # before the lock, as a home that was moved while a run is being written is refused
     elsewhere = os.environ.get("MLFLOW_TRACKING_URI") and not locks.known(home, record.run_id)
     if elsewhere and record.status == "RUNNING":
         raise InputError(f"run {record.run_id[:8]} was RUNNING in another home when it was fetched; resume it there")
@@ -196,7 +251,7 @@ def reopen_run(home: Home, record: RunRecord) -> Run:
 
 
 def open_run(home: Home, record: RunRecord) -> Run:
-    """The run of `record`, to commit more to it; its status stays. Raises InputError where the home was moved."""
+    """The run of `record`, to commit more to it; its status stays."""
     experiment_id(home)
     return Run(home, record, connect(home))
 
@@ -236,12 +291,10 @@ def log_file(run: Run, local: Path, path: str) -> None:
     folder, name = os.path.split(path)
     if local.name != name:
         raise ValueError(f"MLflow keeps file names: {local} cannot be logged as {path}")
-    run.client.log_artifact(run.run_id, str(local), folder or None)
-    kept = run.home.run_folder(run.run_id) / path
     if os.environ.get("MLFLOW_TRACKING_URI"):
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(shutil.copy(local, kept.with_name(f".{name}.part")))
-        os.replace(part, kept)
+        run.client.log_artifact(run.run_id, str(local), folder or None)
+    # MLflow's own copy would go where its database says, and could be seen half written
+    copy_file(local, run.home.run_folder(run.run_id) / path)
 
 
 def commit(run: Run, unit: str, files: dict[str, Path], metrics: dict[str, float], epoch: int | None) -> Commit:

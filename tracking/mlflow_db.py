@@ -1,0 +1,181 @@
+"""MLflow's own database in a study home, without MLflow, whose import takes seconds.
+
+It knows what happened to runs outside of this program: which were deleted, and which were renamed. It also holds
+absolute places of files; those of a home that was moved or copied are made the home's own before anything else, so that
+nothing written or deleted through MLflow ever reaches the folder that the home was copied from.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+from tracking.errors import InputError
+from tracking.home import Home
+from tracking.locks import written_elsewhere
+
+EXPERIMENT = "xai-study"
+BUSY = 1  # seconds that a question waits for whoever writes to the database
+WRITER_BUSY = 30  # and a command that writes
+# where MLflow keeps places of files: table, column, and which of its rows
+PLACES = (
+    ("experiments", "artifact_location", "true"),
+    ("runs", "artifact_uri", "true"),
+    ("logged_models", "artifact_location", "true"),
+    ("model_versions", "source", "true"),
+    ("model_versions", "storage_location", "true"),
+    ("trace_tags", "value", "key = 'mlflow.artifactLocation'"),
+    ("workspaces", "trace_archival_location", "true"),
+)
+# folders that runs of studies were written to, by their experiments' places and by their own
+FOLDERS = f"""
+    with studies as (
+        select run_uuid, artifact_uri, experiment_id, artifact_location
+        from runs join experiments using (experiment_id)
+        where run_uuid in (select run_uuid from tags where key = 'study.kind')
+    )
+    select artifact_location, null from experiments where name = '{EXPERIMENT}'
+    union
+    select artifact_location, run_uuid from studies
+    union
+    select replace(artifact_uri, '/' || run_uuid || '/artifacts', ''), run_uuid from studies
+    where artifact_uri like '%/' || run_uuid || '/artifacts'"""
+ENTRIES = """
+    select run_uuid, runs.name, runs.lifecycle_stage = 'deleted', experiment_id, experiments.name,
+        experiments.lifecycle_stage = 'deleted'
+    from runs join experiments using (experiment_id)"""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What MLflow says of a run."""
+
+    name: str | None
+    deleted: bool  # by itself, or with its experiment
+    experiment_id: int
+    experiment: str
+    experiment_deleted: bool
+
+
+def read_entries(home: Home) -> dict[str, Entry]:
+    """What MLflow says of the runs in the home's database, by run ID; nothing where there is no database.
+
+    Raises InputError on a file that is not MLflow's database.
+    """
+    if not home.mlflow_db.exists():
+        return {}
+    with suppress(InputError, sqlite3.Error):  # a home that is read-only, or written now, answers all the same
+        follow_move(home, wait=0)
+    try:
+        rows = _selected(home.mlflow_db, ENTRIES)
+    except sqlite3.Error as error:
+        raise _unreadable(home, error) from None
+    return {run_id: Entry(name, bool(gone), *place, bool(all_gone)) for run_id, name, gone, *place, all_gone in rows}
+
+
+def schema_revision(home: Home) -> str:
+    """Revision of the database's tables. Raises InputError on a file that is not MLflow's database."""
+    try:
+        [(revision,)] = _selected(home.mlflow_db, "select version_num from alembic_version")
+    except sqlite3.Error as error:
+        raise _unreadable(home, error) from None
+    except ValueError:  # no row, or several
+        raise _unreadable(home, "its tables have no one version") from None
+    return revision
+
+
+def follow_move(home: Home, wait: float = WRITER_BUSY) -> None:
+    """Let all that lay in the folder that the home was moved or copied from lie in the home's own artifacts.
+
+    Places elsewhere, as of other experiments, stay. Raises InputError while a run is being written by the other path.
+    """
+    with _opened(home.mlflow_db, "mode=rw", wait) as connection:
+        folders = _other_folders(connection, home)
+        if folders and (writing := written_elsewhere(home)):
+            raise InputError(
+                f"{home.path} was {_path(folders[0])} when run {writing[0][:8]} was started, which is being written; "
+                "use that path, or wait for the run's end"
+            )
+        with connection:
+            for folder in folders:
+                _replace(connection, folder, home.artifacts.as_uri())
+                _replace(connection, _path(folder), str(home.artifacts))
+
+
+def _other_folders(connection: sqlite3.Connection, home: Home) -> list[str]:
+    """Folders of runs whose files lie in the home by now."""
+    runs_of: dict[str, list[str]] = {}
+    for folder, run_id in connection.execute(FOLDERS).fetchall():
+        runs_of.setdefault(folder or "", []).extend([run_id] if run_id else [])
+    return [
+        folder
+        for folder, run_ids in runs_of.items()
+        if folder and not is_own_folder(home, folder)
+        and (not run_ids or any(home.run_folder(run_id).exists() for run_id in run_ids))
+    ]  # fmt: skip
+
+
+def take_experiment(home: Home, experiment_id: str) -> bool:
+    """Let an experiment that was made in MLflow keep its files in the home; False if it has runs, so files."""
+    with _opened(home.mlflow_db, "mode=rw", WRITER_BUSY) as connection, connection:
+        changed = connection.execute(
+            """
+            update experiments set artifact_location = ?
+            where experiment_id = ? and experiment_id not in (select experiment_id from runs)""",
+            [home.artifacts.as_uri(), int(experiment_id)],
+        )
+        return changed.rowcount == 1
+
+
+def is_own_folder(home: Home, location: str) -> bool:
+    """Whether a place in MLflow's database is the home's folder of artifacts, maybe by another path."""
+    with suppress(OSError):
+        return location == home.artifacts.as_uri() or home.artifacts.samefile(_path(location))
+    return False
+
+
+def _path(location: str) -> str:
+    """The path in an address such as file:///home/me/study/artifacts."""
+    return unquote(urlsplit(location).path) if location.startswith("file:") else location
+
+
+def _replace(connection: sqlite3.Connection, before: str, now: str) -> None:
+    tables = {name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")}
+    for table, column, rows in PLACES:
+        if table in tables:  # earlier versions of MLflow lack some
+            connection.execute(
+                f"""
+                update {table} set {column} = :now || substr({column}, length(:before) + 1)
+                where ({column} = :before or substr({column}, 1, length(:before) + 1) = :before || '/')
+                    -- a copy below the folder that it was copied from is right already
+                    and (length(:now) < length(:before) or substr({column}, 1, length(:now) + 1) <> :now || '/')
+                    and {rows}""",
+                {"now": now, "before": before},
+            )
+
+
+def _selected(database: Path, sql: str) -> list[tuple]:
+    try:
+        with _opened(database, "mode=rw", BUSY) as connection:
+            return connection.execute(sql).fetchall()
+    except sqlite3.OperationalError as error:
+        if "locked" not in str(error):
+            raise
+    with _opened(database, "mode=ro&immutable=1", BUSY) as connection:
+        return connection.execute(sql).fetchall()  # a writer that stands still keeps nobody from asking
+
+
+@contextmanager
+def _opened(database: Path, mode: str, wait: float) -> Iterator[sqlite3.Connection]:
+    address = f"file:{quote(str(database))}?{mode}"
+    with closing(sqlite3.connect(address, uri=True, timeout=wait)) as connection:
+        yield connection
+
+
+def _unreadable(home: Home, reason: object) -> InputError:
+    if home.mlflow_db.is_file() and not os.access(home.mlflow_db, os.R_OK):
+        return InputError(f"{home.mlflow_db} is not readable for this user; change its permissions")
+    return InputError(f"{home.mlflow_db} cannot be read as MLflow's database ({reason}); restore it from a backup")
