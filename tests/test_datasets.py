@@ -395,13 +395,20 @@ def test_mixed_sizes_and_grey_are_converted_and_said():
     assert images.shape == (4, 3, 10, 12)
     assert (images[2, 0] == images[2, 2]).all()
     assert (images[3] == torch.from_numpy(files[3]).view(3, 1, 1)).all()
-    assert notes == ("1 of 4 images grey, now colour", "1 of 4 images resized to 12x10")
+    assert notes == (
+        "1 of 4 images grey, now colour",
+        "1 of 4 images resized to 12x10",
+        "1 of 4 images stretched out of proportion, by up to 1.20 times",
+    )
 
 
 def test_size_makes_squares_and_grey_stays_grey_if_all_are():
     images, notes = decode([("a", content(noise(10, 12))), ("b", content(noise(16, 16)))], 16)
     assert images.shape == (2, 1, 16, 16)
-    assert notes == ("1 of 2 images resized to 16x16",)
+    assert notes == (
+        "1 of 2 images resized to 16x16",
+        "1 of 2 images stretched out of proportion, by up to 1.20 times",
+    )
 
 
 @pytest.mark.parametrize(("side", "word"), [(1, "few"), (1500, "many")])
@@ -603,6 +610,32 @@ def test_a_class_folder_below_another_is_said(folder):
     )
 
 
+def test_what_is_the_same_picture_is_found_by_content(folder):
+    for source, copy in (("train/cat/0", "test/cat/0"), ("train/cat/1", "test/dog/1"), ("train/dog/2", "train/dog/3")):
+        Image.open(folder / f"{source}.png").save(folder / f"{copy}.png", compress_level=1)
+    assert data("folder", folder).notes == (
+        "2 of 6 test images are training images too, pixel by pixel, so test accuracy flatters: test/cat/0.png is "
+        "train/cat/0.png, for one",
+        "1 of 16 training images repeat another: train/dog/3.png is train/dog/2.png",
+        "pictures in more than one class: 1, for one test/dog/1.png as dog, train/cat/1.png as cat",
+    )
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_built_in_sets_repeat_no_picture(name):
+    assert data(name).notes == ()
+
+
+def test_classes_of_very_different_sizes_and_tiny_ones_are_said(folder):
+    for row in range(4, 8):
+        (folder / f"train/dog/{row}.png").unlink()
+    assert data("folder", folder).notes == ("classes of fewer than 5 training images: dog (4)",)
+    for row in range(8, 40):
+        Image.fromarray(noise(10, 12, 3)).save(folder / f"train/cat/{row}.png")
+    note, _ = data("folder", folder).notes
+    assert note.startswith("classes differ in size, from 4 training images of dog to 40 of cat, so accuracy says ")
+
+
 def _empty(path):
     shutil.rmtree(path)
     path.mkdir()
@@ -687,7 +720,7 @@ def test_parquet_shards(shards, tmp_path, inside):
     got = data("cifar10", shards)
     assert got.classes == CLASSES
     assert [len(split.labels) for split in got.splits.values()] == [30, 10, 10]
-    assert got.notes == ()
+    assert [note.split(":")[0] for note in got.notes] == ["classes of fewer than 5 training images"]
     assert_sources_are_right(shards, got)
     place = tmp_path / "home/cifar10" / inside
     shutil.copytree(shards, place)
@@ -708,12 +741,13 @@ def test_digest_tells_a_label_though_no_pixel_changes(shards):
 
 
 def test_parquet_of_other_sizes_and_grey_is_converted_and_said(shards):
-    odd = [content(noise(40, 50)), content(noise(32, 32))] + [content(noise(32, 32, 3))] * 8
+    odd = [content(noise(40, 50)), content(noise(32, 32))] + [content(noise(32, 32, 3)) for _ in range(8)]
     img = pa.array([{"bytes": image, "path": ""} for image in odd])
     parquet.write_table(table(10, img=img), shards / "test-00000-of-00001.parquet")
-    assert data("cifar10", shards).notes == (
+    assert data("cifar10", shards).notes[:3] == (
         "test: 2 of 10 images grey, now colour",
         "test: 1 of 10 images resized to 32x32",
+        "test: 1 of 10 images stretched out of proportion, by up to 1.25 times",
     )
     assert data("cifar10", shards, size=16).image_shape == (3, 16, 16)
 

@@ -19,6 +19,7 @@ from pipelines.datasets.folder import load_folder
 from pipelines.datasets.names import check_text, listed, shown
 from pipelines.datasets.planted import load_planted
 from pipelines.datasets.raw import Options, Raw, Reading, Split
+from pipelines.datasets.suspicions import find_suspicions
 from tracking.errors import InputError
 
 DATASETS = {
@@ -84,7 +85,7 @@ def load(
     _check(raw)
     train, val = _split(raw.train, val_share, seed)
     splits = {"train": train, "val": val, "test": raw.test}
-    notes = (*raw.notes, *_left_out(known), *_untested(raw))
+    notes = (*raw.notes, *_left_out(known), *_untested(raw), *find_suspicions(raw))
     digest = _digest(raw.classes, splits)
     return Dataset(name, raw.classes, splits, raw.flips, raw.shrinks, notes, digest, raw.reading)
 

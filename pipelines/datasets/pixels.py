@@ -81,27 +81,35 @@ def choose_range(kind: str, largest: float) -> float:
     return next(top for top in RANGES[kind] if top >= largest) if largest else RANGES[kind][-1]
 
 
-def read_pixels(
-    name: str, content: bytes | Path, size: Size, mode: str, tops: dict[str, float]
-) -> tuple[np.ndarray, list[str]]:
-    """Pixels [C, H, W], uint8, of mode L or RGB, and what was converted. Raises Unreadable.
+@dataclass(frozen=True)
+class Pixels:
+    """A decoded image."""
+
+    array: np.ndarray  # [C, H, W], uint8
+    remarks: list[str]  # what was converted
+    stretch: float = 1.0  # factor by which one side was stretched more than the other
+
+
+def read_pixels(name: str, content: bytes | Path, size: Size, mode: str, tops: dict[str, float]) -> Pixels:
+    """An image in `size` (width, height) and of mode L or RGB. Raises Unreadable.
 
     `tops` is the level of each kind in RANGES that becomes 255.
     """
     if mode == "RGB" and isinstance(content, bytes):
         quick = read_small_jpeg(content)
         if quick is not None and quick.shape[1:] == size[::-1]:
-            return quick, []
+            return Pixels(quick, [])
     with _opened(name, content) as image:
         plain, remarks = _plain(image, content, tops)
     if plain.mode != mode:
         remarks.append("grey, now colour" if mode == "RGB" else "colour, now grey")
         plain = plain.convert(mode)
+    stretch = size[0] / size[1] * plain.height / plain.width
     if plain.size != size:
         remarks.append(f"resized to {size[0]}x{size[1]}")
         plain = plain.resize(size, Image.Resampling.BILINEAR)
     array = np.asarray(plain)
-    return array[None] if mode == "L" else array.transpose(2, 0, 1), remarks
+    return Pixels(array[None] if mode == "L" else array.transpose(2, 0, 1), remarks, max(stretch, 1 / stretch))
 
 
 def read_picture(name: str, content: bytes | Path) -> Image.Image:

@@ -14,6 +14,7 @@ from pipelines.datasets.pixels import RANGES, Header, Unreadable, choose_range, 
 from tracking.errors import InputError
 
 File = tuple[str, bytes | Path]  # name for messages, and the content or where it is
+STRETCHED = 1.01  # what whole numbers of pixels alone do to proportions is not worth a note
 SIDES = range(8, 1025)  # pixels a side that networks here can take
 
 
@@ -129,21 +130,25 @@ def fill(
     Files are read one by one, so that little but the result is ever in memory.
     """
     images = _room((count, 1 if mode == "L" else 3, *size[::-1]))
-    faults, rows, converted = dict(faults or {}), [], Counter()
+    faults, rows, converted, stretches = dict(faults or {}), [], Counter(), []
     for row, (name, content) in enumerate(files):
         if row in faults:
             continue
         try:
-            images[len(rows)], remarks = read_pixels(name, content, size, mode, reading.tops)
+            pixels = read_pixels(name, content, size, mode, reading.tops)
         except Unreadable as fault:
             faults[row] = fault
             continue
+        images[len(rows)] = pixels.array
         rows.append(row)
-        converted.update(remarks)
+        converted.update(pixels.remarks)
+        stretches.append(pixels.stretch)
     found = [faults[row] for row in sorted(faults)]
     if found and (not options.skip_unreadable or not rows):
         raise _refusal(found, count, options)
     notes = [f"{many} of {count} images {remark}" for remark, many in converted.items()]
+    if many := sum(stretch > STRETCHED for stretch in stretches):
+        notes.append(f"{many} of {count} images stretched out of proportion, by up to {max(stretches):.2f} times")
     if found:
         notes.append(f"{len(found)} of {count} images cannot be read and are left out: {_reasons(found)}")
     return Decoded(torch.from_numpy(images[: len(rows)]), np.array(rows, dtype=np.int64), tuple(notes), reading)
