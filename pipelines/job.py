@@ -16,6 +16,7 @@ from pipelines.recorded import checkpoint, load_data, recorded_settings, say
 from pipelines.selection import choose_epochs, choose_instances
 from pipelines.settings import ExplainSettings, TrainSettings
 from pipelines.verification import verify
+from queries.classes import find_class
 from tracking import catalogue, commits
 from tracking.commits import Commit
 from tracking.errors import InputError
@@ -109,10 +110,8 @@ def target_class(target: str, classes: tuple[str, ...]) -> int | None:
     """class_id of a target given as class name or ID; None for predicted and label."""
     if target in KINDS:
         return None
-    if target in classes:
-        return classes.index(target)
-    if target.isascii() and target.isdigit() and int(target) < len(classes):
-        return int(target)
+    if (found := find_class(target, dict(enumerate(classes)))) is not None:
+        return found
     names = ", ".join(f"{number} {name}" for number, name in enumerate(classes))
     raise InputError(f"--target is {target!r}; it takes predicted, label, or a class: {names}")
 

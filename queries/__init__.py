@@ -14,6 +14,8 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from queries.classes import find_classes
+
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
@@ -156,12 +158,9 @@ def _number(key: str, value: str | float | None) -> float | None:
 
 
 def _class_ids(connection: DuckDBPyConnection, run_id: str, wanted: str) -> str:
-    """A comma list of class ids or names as a comma list of ids; an id comes before an equal name."""
+    """A comma list of class names or ids as a comma list of ids."""
     sql = "select class_id, name from classes where run_id = ? order by class_id"
-    classes = connection.execute(sql, [run_id]).fetchall()
-    known = {name: key for key, name in classes} | {str(key): key for key, _ in classes}
-    asked = [item.strip() for item in str(wanted).split(",")]
-    if unknown := [item for item in asked if item not in known]:
-        there = ", ".join(f"{key} {name}" for key, name in classes) or f"none, as there is no run {run_id!r}"
-        raise ValueError(f"no class {unknown[0]!r}; there are: {there}")
-    return ",".join(str(known[item]) for item in asked)
+    names = dict(connection.execute(sql, [run_id]).fetchall())
+    if not names:
+        raise ValueError(f"no class {wanted!r}; there are: none, as there is no run {run_id!r}")
+    return ",".join(map(str, find_classes(str(wanted), names)))

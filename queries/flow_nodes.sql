@@ -13,7 +13,7 @@
 --   split       split to look at [test]
 --   from_epoch  first epoch [null: the first there is]
 --   to_epoch    last epoch [null: the last there is]
---   classes     true classes shown, ids or names, such as 3,5 or cat,dog [null: all]
+--   classes     true classes shown, names or ids, such as cat,dog or 3,5 [null: all]
 --   stride      epochs from one column to the next [1]
 -- returns:
 --   epoch       0 is the untrained network

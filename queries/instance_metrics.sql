@@ -12,7 +12,7 @@
 --   split              split to look at [test]
 --   from_epoch         first epoch [null: the first there is]
 --   to_epoch           last epoch [null: the last there is]
---   classes            true classes shown, ids or names, such as 3,5 or cat,dog [null: all]
+--   classes            true classes shown, names or ids, such as cat,dog or 3,5 [null: all]
 --   limit              rows shown [null: all]
 -- returns:
 --   instance_id        image, row number in its split

@@ -9,7 +9,7 @@
 --   split       split to look at [test]
 --   from_epoch  first epoch [null: the first there is]
 --   to_epoch    last epoch [null: the last there is]
---   classes     true classes counted, ids or names, such as 3,5 or cat,dog [null: all]
+--   classes     true classes counted, names or ids, such as cat,dog or 3,5 [null: all]
 -- returns:
 --   epoch       epoch before
 --   next_epoch  epoch after

@@ -12,6 +12,7 @@ from pipelines import attribute, heatmaps
 from pipelines.checkpoints import load_model
 from pipelines.datasets import load
 from pipelines.explain import explain
+from pipelines.job import target_class
 from pipelines.model import build_model
 from pipelines.predictions import to_model
 from pipelines.recorded import checkpoint
@@ -19,6 +20,7 @@ from pipelines.resume import resume
 from pipelines.selection import choose_epochs, sample
 from pipelines.settings import ExplainSettings, ResumeSettings
 from pipelines.train import train
+from queries.classes import find_classes
 from tracking import commits, runs
 from tracking.catalogue import RunRecord, resolve
 from tracking.errors import InputError
@@ -109,6 +111,16 @@ def test_targets(own: Home, target: str, kind: str, expected: str) -> None:
     found = rows(own, sql, run_id)
     assert [row[0] for row in found] == [1, 3, 400]
     assert all(row[1] == int(row[3]) and row[2] == kind for row in found)
+
+
+def test_a_target_means_the_class_that_questions_mean() -> None:
+    classes = ("1", "10", "2", "a,b", "predicted")
+    for target in ("0", "1", "2", "3", "10", "03", "a,b"):
+        assert [target_class(target, classes)] == find_classes(target, dict(enumerate(classes)))
+    assert (target_class("1", classes), target_class("predicted", classes)) == (0, None)
+    for target in ("5", "-1", "", "\u0661"):
+        with pytest.raises(InputError, match="it takes predicted, label, or a class: 0 1, 1 10"):
+            target_class(target, classes)
 
 
 def test_a_sample_is_part_of_every_larger_one_and_of_every_class() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import time
 from pathlib import Path
 
@@ -246,6 +247,26 @@ def test_metrics_equal_the_sql(request, browser, source: str, state: dict, value
             assert own[key] == row[key], (row["instance_id"], key)
         for key, digits in (("confidence", 1e-4), ("p_true_std", 1e-4), ("aum", 0.006)):
             assert own[key] == (None if row[key] is None else pytest.approx(row[key], abs=digits))
+
+
+@in_browser
+def test_the_command_beside_a_view_means_its_classes(browser, tmp_path: Path, empty_tracker: Path, capsys) -> None:
+    """Also where classes are called by numbers that are IDs of other classes."""
+    log = AWKWARD | {"labels": ["1", "10", "2"]}
+    (tmp_path / "log.json").write_text(json.dumps(log))
+    home = fresh(tmp_path, empty_tracker)
+    import_flow(ImportFlowSettings(file=str(tmp_path / "log.json")), home)
+    show(browser, page_of(home))
+    for shown in ([0], [1], [2], [0, 2], [1, 2]):
+        browser.execute_script("study.change(arguments[0])", {"classes": shown})
+        look_at(browser, "flow")
+        line = browser.execute_script("return document.querySelector('[data-query=flow_nodes] code').textContent")
+        capsys.readouterr()
+        code, out, err = study_command(capsys, *shlex.split(line)[1:], "--format", "json", "--home", home.path)
+        expected = asked(home, "flow_nodes", {}, {"classes": ",".join(log["labels"][c] for c in shown)})
+        assert (code, err) == (0, "")
+        assert json.loads(out) == expected
+        assert sum(row["n"] for row in expected) == 4 * sum(entry["actual"] in shown for entry in log["instances"])
 
 
 @in_browser

@@ -14,6 +14,8 @@ import pytest
 import queries_data as data
 
 import queries
+from queries import classes
+from queries.classes import find_class, find_classes
 
 FOREVER = 10**6
 REAL = Path(__file__).parents[1] / os.environ.get("STUDY_TEST_DATA", "../shared/data")
@@ -276,10 +278,38 @@ def test_classes_go_by_name_or_id(tiny):
     assert by_name == ask(tiny, "flow_links", classes="3,0") != ask(tiny, "flow_links")
 
 
-def test_an_id_comes_before_an_equal_name():
+CLASSES = {0: "1", 1: "10", 2: "2", 3: "a,b", 4: "a", 5: "b", 6: "x y", 7: "\u00e9"}
+MEANT = [
+    ("1", [0]),  # a name wins over an ID
+    ("10", [1]),
+    ("2", [2]),
+    ("0", [0]),
+    ("03,4", [3, 4]),
+    ("a,b", [3]),  # the longest name that fits
+    ("b,a", [5, 4]),
+    ("b, a , a,b,x y, \u00e9", [5, 4, 3, 6, 7]),
+    ("a,b,b,1", [3, 5, 0]),
+]
+
+
+@pytest.mark.parametrize(("wanted", "ids"), MEANT)
+def test_a_class_name_wins_over_an_id(wanted: str, ids: list[int]) -> None:
     connection = data.empty()
-    data.add_classes(connection, "tiny", ["1", "2", "3"])
-    assert queries._class_ids(connection, "tiny", "1,3") == "1,2"  # id 1, and the class named 3
+    data.add_classes(connection, "tiny", list(CLASSES.values()))
+    assert find_classes(wanted, CLASSES) == ids
+    assert queries._class_ids(connection, "tiny", wanted) == ",".join(map(str, ids))
+
+
+@pytest.mark.parametrize("wanted", ["", ",", "1,", "c", "8", "-1", "1.0", "\u0661", "A", "a;b", "9" * 5000])
+def test_classes_that_are_none_are_named(wanted: str) -> None:
+    with pytest.raises(ValueError, match=r"^no class '.*'; there are: 0 1, 1 10, 2 2, 3 a,b, "):
+        find_classes(wanted, CLASSES)
+
+
+def test_what_a_number_means_is_said_where_it_is_a_name_and_an_id(caplog) -> None:
+    classes._tell.cache_clear()
+    assert [find_class(wanted, CLASSES) for wanted in ("1", "1", "2", "0", "10", "a", "7")] == [0, 0, 2, 0, 1, 4, 7]
+    assert caplog.messages == ["class 1 is the class of that name (ID 0), not ID 1 (10)"]
 
 
 # --- the tiny run, by hand

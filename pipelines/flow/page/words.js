@@ -30,13 +30,16 @@ function aboutTransition(h, e) {
   return `${epochName(e - 1)} to ${head.epochs[e]}${accuracy}\n${parts.join(", ")}${turbulent}`;
 }
 
+// A class as --classes takes it: its ID, or its name where the ID is another class's name, as names win.
+const classWord = c => head.classes.includes(String(c)) ? head.classes[c] : String(c);
+
 // The question that gives the same rows as a view, with the flags of the moment.
 function askLine(query) {
   const values = {
     split: state.split === "all" ? head.splits[0] : state.split,
     from_epoch: head.epochs[state.from],
     to_epoch: head.epochs[state.to],
-    classes: state.classes.length < K ? state.classes.join(",") : null, stride: strideOf() > 1 ? strideOf() : null,
+    classes: state.classes.length < K ? state.classes.map(classWord).join(",") : null, stride: strideOf() > 1 ? strideOf() : null,
     instance_id: opened === null ? null : instanceId[opened],
   };
   if (query === "instance_history" && opened !== null) values.split = head.splits[splitOf[opened]];
