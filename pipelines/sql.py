@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from subprocess import PIPE, Popen
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:  # the process does without
     from tracking.home import Home
 
 START = "import sys; sys.path[:] = sys.argv[1:]; from pipelines.sql_process import main; main()"
+OURS = str(Path(__file__).parent.parent)
 ANSWERED, NO_MEMORY = 0, 77  # exit codes of the process
 OUT_OF_MEMORY = (NO_MEMORY, -6, -9)  # C++ aborts where an allocation must not fail; Linux kills where memory is out
 PIECE = 1 << 16  # characters of an answer at a time
@@ -30,7 +32,7 @@ def sql(settings: SqlSettings, home: Home) -> Iterator[str]:
     """The answer to any SQL that only reads, in pieces of text. Raises InputError at a limit or on a wrong query."""
     # in a session of its own, so that Ctrl-C reaches this process alone, which then ends that one
     asked = {"home": str(home.path), "query": settings.query, "memory": settings.memory, "form": settings.format}
-    command = [sys.executable, "-P", "-c", START, *sys.path]
+    command = [sys.executable, "-P", "-c", START, OURS, *sys.path]  # ours first, as a user may have such names too
     with Popen(command, stdin=PIPE, stdout=PIPE, start_new_session=True) as process:
         try:
             process.stdin.write(json.dumps(asked).encode() + b"\n")
