@@ -5,6 +5,8 @@ from pipelines.compare import compare
 from pipelines.explain import explain
 from pipelines.flow import flow
 from pipelines.report import report
+from pipelines.report.accuracy import few_sentence, images_of, uneven_sentence
+from pipelines.report.words import SPACE
 from pipelines.settings import CompareSettings, ExplainSettings, FlowSettings, ReportSettings, RunSettings
 from pipelines.train import train
 from tracking.home import Home, find_home
@@ -45,10 +47,14 @@ def _summary(home: Home, trained: str, others: list[str], pages: list[str]) -> s
     with connect(home) as connection:
         accuracies = queries.run(connection, "accuracy_by_epoch", {"run_id": trained})
         pairs = queries.run(connection, "confused_pairs", {"run_id": trained, "limit": "3"})
+        hard = queries.run(connection, "hard_classes", {"run_id": trained}).dicts
+        names = connection.execute("select name from classes where run_id = ? order by class_id", [trained]).fetchall()
         known = {run_id: rest for run_id, *rest in connection.execute("select run_id, kind, name from runs").fetchall()}
     flag = "" if home == find_home() else f" --home {home.path}"
     lines = [(f"{kind} run", f"{run_id}  ({name})") for run_id in (trained, *others) for kind, name in [known[run_id]]]
-    lines += [("accuracy", _accuracy(accuracies)), *(("confused", line) for line in _confused(pairs)), ("", "")]
+    limits = (uneven_sentence(hard, images_of("test")), few_sentence(hard, [name for (name,) in names]))
+    lines += [("accuracy", _accuracy(accuracies)), *(("", limit.replace(SPACE, " ")) for limit in limits if limit)]
+    lines += [*(("confused", line) for line in _confused(pairs)), ("", "")]
     lines += [("read", pages[0]), ("look", pages[1]), ("", f"study ui{flag}"), ("ask", f"study ask{flag}")]
     lines += [("", f"study ask faithfulness_by_method{flag}")]
     lines += [("", f'study explain latest --epochs all --where "predicted <> label"{flag}')]
@@ -62,7 +68,7 @@ def _accuracy(answer: queries.Answer) -> str:
 
 def _confused(answer: queries.Answer) -> list[str]:
     if not answer.rows:
-        return ["nothing: every test image is predicted right"]
+        return ["nothing: no test image is predicted wrong"]
     return [
         f"{row['name_a']} and {row['name_b']}: {row['n']} test images "
         f"({row['a_as_b']} {row['name_a']} as {row['name_b']}, {row['b_as_a']} {row['name_b']} as {row['name_a']})"

@@ -12,12 +12,19 @@ import pytest
 from conftest import TINY, fresh
 from PIL import Image
 
+import pipelines.report.accuracy
 import queries
 from pipelines.cli import main
 from pipelines.explain import explain
 from pipelines.flow_import import import_flow
 from pipelines.report import report
-from pipelines.report.accuracy import accuracy_sentence, best_epoch_sentence, spread_sentence
+from pipelines.report.accuracy import (
+    accuracy_sentence,
+    best_epoch_sentence,
+    few_sentence,
+    spread_sentence,
+    uneven_sentence,
+)
 from pipelines.report.agreement import agreement_sentence
 from pipelines.report.calibration import calibration_sentence
 from pipelines.report.class_concepts import basic_sentence
@@ -28,11 +35,12 @@ from pipelines.report.learned import fidelity_sentence, tcav_sentence
 from pipelines.report.pointing import pointing_sentence
 from pipelines.report.regions import contrast_sentence, edge_sentence, lead_sentence, region_sentence
 from pipelines.report.settling import settling_sentence
-from pipelines.report.struggles import pair_sentence, shared_sentence, weak_sentence
+from pipelines.report.struggles import errors_sentence, pair_sentence, shared_sentence, weak_sentence
 from pipelines.report.techniques import TECHNIQUES
 from pipelines.report.trust import best_sentence, random_sentence, randomization_sentence
 from pipelines.report.words import between, listed, percent, plural, value
 from pipelines.settings import ExplainSettings, ImportFlowSettings, ReportSettings
+from pipelines.study import _summary
 from pipelines.train import train
 from tracking import commits, runs
 from tracking.catalogue import resolve
@@ -143,6 +151,55 @@ def test_classes_differ_only_beyond_their_intervals() -> None:
     assert "Harder than the mean" in weak_sentence(apart)
     assert "No class is shown to be harder" in weak_sentence(overlapping)
     assert spread_sentence(apart[:1]) is None
+
+
+def test_nothing_is_claimed_of_classes_with_few_images() -> None:
+    """Neither that they are right, nor that nothing is wrong anywhere; those without an image are named too."""
+    sure = row(accuracy=1, n=60, low=0.94, high=1)
+    rare = row(class_name="rare", accuracy=1, n=2, low=0.342, high=1)
+    assert few_sentence([sure], ["cat"]) is None
+    few = few_sentence([sure, rare], ["cat", "odd", "rare"])
+    assert flat(few) == (
+        "Too few images to say how hard they are: odd (no images) and rare (2 of 2 right, 95 % interval 34 to 100 %)."
+    )
+    assert spread_sentence([sure, rare]) == "No class of at least 20 images has a single mistake."
+    assert spread_sentence([rare, rare]) is None
+    assert errors_sentence([sure], ["cat"]) == "No mistake is seen: at the last epoch all 60 images are right."
+    assert errors_sentence([sure, rare], ["cat", "odd", "rare"]) == (
+        f"At the last epoch all 62 images are right. {few}"
+    )
+    wrong = [sure | {"accuracy": 0.9, "low": 0.8, "high": 0.95}, rare | {"accuracy": 0.5, "low": 0.09, "high": 0.91}]
+    assert weak_sentence(wrong).endswith("and those of classes with under 20 images say little.")
+    many = few_sentence([rare | {"class_name": f"c{n}"} for n in range(7)], [])
+    assert "c3" in many
+    assert "c4" not in many
+    assert many.endswith("and 3 other classes.")
+
+
+def test_accuracy_of_uneven_classes_is_told_as_such() -> None:
+    most, rare = row(accuracy=0.99, n=920), row(class_name="rare", accuracy=0.25, n=80)
+    assert flat(uneven_sentence([rare, most], "test images")) == (
+        "Accuracy is dominated by class cat (92.0 % of the test images); balanced accuracy, the mean over 2 classes, "
+        "is 62.0 %."
+    )
+    several = [*(rare | {"class_name": f"c{n}"} for n in range(6)), most | {"n": 400}]
+    assert "dominated" not in uneven_sentence(several, "test images")
+    assert flat(uneven_sentence(several, "test images")) == (
+        "Classes differ in their number of test images, from 400 (cat) down to 80 (c0); balanced accuracy, the mean "
+        "over 7 classes, is 35.6 %."
+    )
+    assert uneven_sentence([most, rare | {"n": 185}], "test images") is None
+
+
+def test_the_summary_of_a_study_says_it_too(study: Home, trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    summary = _summary(study, trained.run_id, [], ["report", "flow"])
+    assert "Too few" not in summary
+    monkeypatch.setattr(pipelines.report.accuracy, "FEWEST", 1000)
+    monkeypatch.setattr(pipelines.report.accuracy, "UNEVEN", 1)
+    summary = _summary(study, trained.run_id, [], ["report", "flow"])
+    assert "\n             Too few images to say how hard they are: " in summary
+    assert "\n             Classes differ in their number of test images, from " in summary
+    assert "\u00a0" not in summary
 
 
 def test_a_better_epoch_counts_only_outside_the_interval() -> None:

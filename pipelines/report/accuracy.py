@@ -1,13 +1,19 @@
 """Section 1 goes on: how often the model is right, on the whole, by class, and how well it knows that."""
 
+from collections.abc import Sequence
+
 from pipelines.figures import short
 from pipelines.report import figures
 from pipelines.report.evidence import Said, said
 from pipelines.report.html import Html, figure, html, table
 from pipelines.report.subject import Subject
-from pipelines.report.words import between, capital, listed, number, percent, series, sized
+from pipelines.report.words import between, capital, listed, number, percent, plural, series, sized
 
 CLASSES = 12  # rows of a table by class at the most
+FEWEST = (
+    20  # images of a class under which little can be said of it: all right, the interval still reaches down to 84 %
+)
+UNEVEN = 5  # times as many images as the smallest class has, from which on classes are called uneven
 AUGMENTED = " Training images are seen augmented and with dropout, during the epoch."
 SPLITS = {"train_seen": "training images as seen in training", "val": "validation images", "test": "test images"}
 
@@ -16,9 +22,11 @@ def accuracy(subject: Subject) -> tuple[list[Said], Html]:
     """Sentences and evidence on accuracy."""
     found = subject.ask("accuracy_by_epoch")
     last = {row["split"]: row for row in found.rows if row["accuracy"] is not None and row["epoch"] == subject.epoch}
+    hard = subject.ask("hard_classes", split=subject.split)
     own = [row for row in found.rows if row["split"] == subject.split and row["accuracy"] is not None]
     sentences = [
         *said(accuracy_sentence(last[subject.split], subject.epoch, subject.split), found, key=True),
+        *said(uneven_sentence(hard.rows, images_of(subject.split)), hard, key=True),
         *said(other_splits_sentence(last, subject.split), found),
         *said(best_epoch_sentence(own), found),
     ]
@@ -34,6 +42,20 @@ def accuracy_sentence(row: dict, epoch: int, split: str) -> str:
     if right == 1:
         return f"After epoch {epoch} the model is right on all {images} ({known})."
     return f"After epoch {epoch} the model is right on {percent(right, n)} of {images} ({known})."
+
+
+def uneven_sentence(rows: list[dict], images: str) -> str | None:
+    """What accuracy hides where classes are of uneven size; rows of hard_classes."""
+    largest, smallest = max(rows, key=lambda row: row["n"]), min(rows, key=lambda row: row["n"])
+    if largest["n"] < UNEVEN * smallest["n"]:
+        return None
+    n = sum(row["n"] for row in rows)
+    share, mean = largest["n"] / n, sum(row["accuracy"] for row in rows) / len(rows)
+    balanced = f"balanced accuracy, the mean over {plural(len(rows), 'class', 'classes')}, is {percent(mean, n)}"
+    if share > 0.5:
+        return f"Accuracy is dominated by class {named(largest)} ({percent(share, n)} of the {images}); {balanced}."
+    sizes = f"from {number(largest['n'])} ({named(largest)}) down to {number(smallest['n'])} ({named(smallest)})"
+    return f"Classes differ in their number of {images}, {sizes}; {balanced}."
 
 
 def images_of(split: str) -> str:
@@ -71,6 +93,7 @@ def classes(subject: Subject) -> tuple[list[Said], Html]:
     precision = {row["class_id"]: row for row in exact.where(epoch=subject.epoch)}
     sentences = [
         *said(spread_sentence(hard.rows), hard, key=True),
+        *said(few_sentence(hard.rows, subject.classes), hard, key=True),
         *said(never_sentence(list(precision.values())), exact, key=True),
     ]
     rows = [
@@ -97,11 +120,12 @@ def _precision(row: dict | None) -> str:
 
 def spread_sentence(rows: list[dict]) -> str | None:
     """Whether classes differ beyond their intervals; rows of hard_classes, hardest first."""
-    if len(rows) < 2:
+    if len(rows) < 2 or max(row["n"] for row in rows) < FEWEST:
         return None
     hardest, easiest = rows[0], max(rows, key=lambda row: row["low"])
     if all(row["accuracy"] == 1 for row in rows):
-        return "No class has a single mistake."
+        enough = f" of at least {FEWEST} images" if any(row["n"] < FEWEST for row in rows) else ""
+        return f"No class{enough} has a single mistake."
     lowest = min(rows, key=lambda row: row["high"])
     if lowest["high"] >= easiest["low"]:
         return (
@@ -114,6 +138,22 @@ def spread_sentence(rows: list[dict]) -> str | None:
         f"{named(easiest)} at {percent(easiest['accuracy'], easiest['n'])} "
         f"({between(easiest['low'], easiest['high'], easiest['n'])})."
     )
+
+
+def few_sentence(rows: list[dict], classes: Sequence[str], most: int = 4) -> str | None:
+    """Classes that have too few images to say how hard they are; rows of hard_classes, and all classes of the run."""
+    few = sorted((row for row in rows if row["n"] < FEWEST), key=lambda row: row["n"])
+    absent = [name for name in classes if name not in {row["class_name"] for row in rows}]
+    parts = [f"{short(name, 28)} (no images)" for name in absent]
+    parts += [
+        f"{named(row)} ({round(row['accuracy'] * row['n'])} of {row['n']} right, 95 % interval "
+        f"{between(row['low'], row['high'], row['n'])})"
+        for row in few
+    ]
+    if not parts:
+        return None
+    shown = parts if len(parts) <= most else [*parts[:most], plural(len(parts) - most, "other class", "other classes")]
+    return f"Too few images to say how hard they are: {series(shown)}."
 
 
 def never_sentence(rows: list[dict]) -> str | None:

@@ -1,8 +1,10 @@
 """Question (c): where does the model struggle, and why?"""
 
+from collections.abc import Sequence
+
 from pipelines.figures import short
 from pipelines.report import figures
-from pipelines.report.accuracy import images_of, named
+from pipelines.report.accuracy import FEWEST, few_sentence, images_of, named
 from pipelines.report.attention import explained_epoch
 from pipelines.report.dynamics import dynamics
 from pipelines.report.evidence import Answer, Said, answers, said
@@ -11,7 +13,7 @@ from pipelines.report.html import NOTHING, Html, html, joined, table
 from pipelines.report.regions import contrast_sentence
 from pipelines.report.subject import Section, Subject
 from pipelines.report.suspects import suspects
-from pipelines.report.words import NONE, number, of, percent, plural
+from pipelines.report.words import NONE, capital, number, of, percent, plural
 
 TITLE = "Where does the model struggle, and why?"
 PAIRS = 10  # confused pairs shown
@@ -25,7 +27,7 @@ def struggles(subject: Subject) -> Section:
     over_time, evidence = dynamics(subject)
     doubtful, images = suspects(subject)
     head = [
-        *said(errors_sentence(hard.rows), hard, key=True),
+        *said(errors_sentence(hard.rows, subject.classes), hard, key=True),
         *said(weak_sentence(hard.rows), hard, key=True),
         *said(pair_sentence(pairs.rows), pairs, key=True),
         *_shared(subject, pairs.rows), *answers(over_time), *_looking(subject), *answers(doubtful),
@@ -34,12 +36,14 @@ def struggles(subject: Subject) -> Section:
     return Section("struggles", TITLE, head, body, "Where it struggles.")
 
 
-def errors_sentence(rows: list[dict]) -> str:
-    """How many images are wrong; rows of hard_classes."""
+def errors_sentence(rows: list[dict], classes: Sequence[str]) -> str:
+    """How many images are wrong; rows of hard_classes, and all classes of the run."""
     n = sum(row["n"] for row in rows)
     wrong = n - sum(round(row["accuracy"] * row["n"]) for row in rows)
     if not wrong:
-        return f"It struggles nowhere: at the last epoch all {number(n)} images are right."
+        right = f"at the last epoch all {number(n)} images are right"
+        few = few_sentence(rows, classes)
+        return f"{capital(right)}. {few}" if few else f"No mistake is seen: {right}."
     return f"At the last epoch {of(wrong, n)} are wrong."
 
 
@@ -51,7 +55,9 @@ def weak_sentence(rows: list[dict]) -> str | None:
     if whole == 1 or len(rows) < 2:
         return None
     if not weak:
-        return f"No class is shown to be harder than the mean of {percent(whole, n)}: all intervals reach it."
+        small = any(row["n"] < FEWEST for row in rows)
+        few = f", and those of classes with under {FEWEST} images say little" if small else ""
+        return f"No class is shown to be harder than the mean of {percent(whole, n)}: all intervals reach it{few}."
     parts = [
         f"{named(row)} ({percent(row['accuracy'], row['n'])}, top mistake: {short(row['confused_with_name'], 28)})"
         for row in weak[:4]
