@@ -19,8 +19,10 @@ from tracking.files import write_table
 from tracking.index import ingest
 from tracking.reading import connect
 from xai import METHODS, Attribution, Refusal
+from xai.gradient import NEAR, check_steady, same
 
 PART = 1000  # instances a commit
+STEADY = 4  # images on which the model's steadiness is tried
 SUMMARY = ("n", "mean_score", "mean_abs_delta", "n_wide_gaps", "n_zero", "share_against")
 NOTE = (
     "Full maps: `attributions/`; heatmaps beside their images: `heatmaps/`; the same instances under the same image "
@@ -33,6 +35,7 @@ def probe(job: Job) -> None:
     epoch, instances = next(iter(job.source.instances.items()))
     job.load(epoch)
     try:
+        check_steady(job.source.model, job.source.background[:STEADY])
         _explain_batch(job, epoch, instances[:1])
     except Refusal as refusal:
         raise InputError(f"{job.method}: {refusal}") from None
@@ -71,7 +74,7 @@ def _explain_batch(job: Job, epoch: int, rows: np.ndarray) -> list[Explained]:
     found: list[Explained] = []
     for kind in job.settings.target:
         targets = _targets(job, kind, logits, labels)
-        attribution = _attribution(job, images, rows, targets, found[0] if found else None)
+        attribution = _attribution(job, images, rows, logits, targets, found[0] if found else None)
         found.append(Explained(job.method, epoch, job.settings.split, rows, kind, targets, logits, attribution))
     return found
 
@@ -84,14 +87,24 @@ def _targets(job: Job, kind: str, logits: Tensor, labels: Tensor) -> Tensor:
     return labels if kind == "label" else logits.argmax(1)
 
 
-def _attribution(job: Job, images: Tensor, rows: np.ndarray, targets: Tensor, known: Explained | None) -> Attribution:
+def _attribution(
+    job: Job, images: Tensor, rows: np.ndarray, logits: Tensor, targets: Tensor, known: Explained | None
+) -> Attribution:
     """The method's maps; those of `known` where it explains the same class."""
     new = torch.ones(len(rows), dtype=torch.bool) if known is None else targets != known.targets
     if not new.any():
         return known.attribution
     explain, device = METHODS[job.method].explain, job.source.device
     found = explain(job.source.model, images[new.to(device)], targets[new].to(device), job.given(rows[new.numpy()]))
+    _check_scores(job, found, logits[new].gather(1, targets[new, None]).squeeze(1))
     return found.cpu() if known is None else known.attribution.replaced(new, found.cpu())
+
+
+def _check_scores(job: Job, found: Attribution, scores: Tensor) -> None:
+    """Raise Refusal unless a method explains what the model predicts, [N] logits: a model cut in two may not."""
+    if not same(found.scores.cpu(), scores, NEAR):
+        where = f" when it is cut at layer {job.settings.layer!r}; name another" if job.layer else ""
+        raise Refusal(f"the model computes other logits than it predicts with{where}")
 
 
 def _commit_part(job: Job, run: runs.Run, part: str, batches: list[list[Explained]], *, pages: bool) -> None:

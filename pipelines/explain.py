@@ -11,9 +11,9 @@ from pipelines.job import Job, Source, make_job, open_source, target_class
 from pipelines.recorded import recorded_config, recorded_settings, say
 from pipelines.settings import ExplainSettings
 from tracking import catalogue, runs
-from tracking.errors import InputError
+from tracking.errors import InputError, RunError
 from tracking.home import Home
-from xai import CONCEPT_METHODS, METHODS
+from xai import CONCEPT_METHODS, METHODS, Refusal
 
 # flags that only some methods look at
 USED_BY = {
@@ -122,8 +122,11 @@ def _note(job: Job) -> str:
 
 
 def _go_on(job: Job, run: runs.Run) -> str:
-    """Do what is not committed yet."""
+    """Do what is not committed yet. Raises RunError at an epoch whose weights the method cannot be right for."""
     with worked_on(run):
         for epoch in job.source.epochs:
-            steps(job).explain_epoch(job, run, epoch)
+            try:
+                steps(job).explain_epoch(job, run, epoch)
+            except Refusal as refusal:
+                raise RunError(f"{job.method}, epoch {epoch}: {refusal}; what came before is kept") from None
     return run.run_id

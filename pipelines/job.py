@@ -23,8 +23,8 @@ from tracking.errors import InputError
 from tracking.home import Home
 from tracking.reading import connect
 from xai import CONCEPT_METHODS, METHODS, Given
-from xai.cut import last_layer
-from xai.method import Refusal
+from xai.cut import choose_layer
+from xai.method import Layer, Refusal
 
 BACKGROUND = 200  # training images that baselines are drawn from
 CURATED = 8  # instances that get an image key of their own in MLflow, with a slider over epochs
@@ -52,6 +52,7 @@ class Job:
     settings: ExplainSettings  # with epochs, targets and layer decided
     method: str
     source: Source
+    layer: Layer | None  # of settings.layer
 
     def images(self, rows: np.ndarray, split: str | None = None) -> Tensor:
         """Images of a split (default: the one explained) as the model takes them, [N, C, H, W]."""
@@ -59,7 +60,7 @@ class Job:
 
     def given(self, ids: np.ndarray) -> Given:
         settings = self.settings
-        return Given(torch.from_numpy(ids), settings.seed, self.source.background, settings.samples, settings.layer)
+        return Given(torch.from_numpy(ids), settings.seed, self.source.background, settings.samples, self.layer)
 
     def load(self, epoch: int) -> None:
         """Put an epoch's weights into the model."""
@@ -101,9 +102,9 @@ def make_job(settings: ExplainSettings, method: str, source: Source) -> Job:
     if by_concepts or "label" in targets:
         _check_labels(settings.split, source)
     needs_layer = by_concepts or METHODS[method].looks_at_a_layer
-    layer = settings.layer or (_default_layer(source) if needs_layer else None)
-    epochs = ",".join(map(str, source.epochs))
-    return Job(replace(settings, method=(method,), epochs=epochs, target=targets, layer=layer), method, source)
+    layer = _layer(settings, method, source) if needs_layer else None
+    name, epochs = layer.name if layer else settings.layer, ",".join(map(str, source.epochs))
+    return Job(replace(settings, method=(method,), epochs=epochs, target=targets, layer=name), method, source, layer)
 
 
 def target_class(target: str, classes: tuple[str, ...]) -> int | None:
@@ -152,9 +153,14 @@ def background(data: Dataset, seed: int, device: torch.device) -> Tensor:
     return to_model(images[drawn], device)
 
 
-def _default_layer(source: Source) -> str:
+def _layer(settings: ExplainSettings, method: str, source: Source) -> Layer:
     """Decided on the untrained network, which sees images in full size, so that it is the same at every epoch."""
     try:
-        return last_layer(source.model, source.background[:8])
+        images, non_negative = source.background, method in CONCEPT_METHODS
+        layer = choose_layer(source.model, images, settings.layer, non_negative=non_negative)
     except Refusal as refusal:
-        raise InputError(str(refusal)) from None
+        others = ", ".join(name for name, known in METHODS.items() if not known.looks_at_a_layer)
+        raise InputError(f"{method}: {refusal}; methods without a layer: {others}") from None
+    if settings.layer is None:
+        say(f"{method} looks at layer {layer.name}")
+    return layer

@@ -126,7 +126,7 @@ def test_names_that_cannot_be_given(home: Home, settings: tuple, message: str) -
 
 
 @pytest.mark.parametrize(("settings", "message"), [
-    ({"layer": "network.head.dense"}, "ice needs"),
+    ({"layer": "network.head.dense"}, "ice: .* needed is"),
     ({"layer": "network.features.1.0"}, "negative activations"),
     ({"layer": "nonsense"}, "no layer 'nonsense'; there are: normalise"),
     ({"concepts": 999}, "channels; --concepts takes 1 to"),

@@ -6,11 +6,12 @@ from test_xai import awkward, images
 from torch import Tensor, nn
 
 from xai import METHODS, Attribution, Given, Refusal
-from xai.cut import cut, last_layer, spatial_layers
+from xai.cut import cut, fitting, last_layer
 from xai.expected_gradients import expected_gradients
 from xai.grad_cam import grad_cam
 from xai.integrated_gradients import integrated_gradients
 from xai.occlusion import occlusion, windows
+from xai.places import look
 from xai.saliency import saliency
 from xai.smooth_grad import smooth_grad
 
@@ -175,7 +176,7 @@ def test_windows_cover_every_pixel_and_end_at_the_edges(height: int, width: int,
 
 def test_a_cut_model_computes_the_same() -> None:
     model, (inputs, _) = awkward().eval(), images()
-    for layer in spatial_layers(model, inputs):
+    for layer in fitting(look(model, inputs)):
         parts = cut(model, layer)
         assert torch.equal(parts.head(parts.body(inputs)), model(inputs))
     assert last_layer(model, inputs) == "4"

@@ -5,8 +5,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx, nn
 
-from xai.gradient import frozen
-from xai.method import Refusal
+from xai.gradient import SAME, check_steady, frozen, same
+from xai.method import Layer, Refusal
+from xai.places import Seen, look
+
+JUDGED = 8  # images on which layers are looked at and cuts are checked
+NAMED = 12  # layers that a message names at the most
+NEEDED = "[N, channels, height, width]"
 
 
 @dataclass(frozen=True)
@@ -18,53 +23,164 @@ class Cut:
     head: nn.Module  # [N, c, h, w] -> [N, K]
 
 
-def cut(model: nn.Module, layer: str) -> Cut:
-    """The model in two parts, to be used within `frozen`; raises Refusal where it cannot be cut there."""
-    if layer not in dict(model.named_modules()) or not layer:
-        raise Refusal(f"the model has no layer {layer!r}; there are: {', '.join(_names(model))}")
-    with frozen(model):
-        graph = _traced(model, layer)
-        calls = [node for node in graph.nodes if node.op == "call_module" and node.target == layer]
-        if len(calls) != 1:
-            raise Refusal(f"the model uses layer {layer!r} {len(calls)} times in a pass, it must be once; name another")
-        body, head = fx.GraphModule(model, _before(graph, calls[0])), fx.GraphModule(model, _behind(graph, calls[0]))
-    return Cut(layer, body, head)
+def cut(model: nn.Module, layer: Layer | str) -> Cut:
+    """The model in two parts, to be used within `frozen`; raises Refusal where it cannot be cut there.
 
-
-def spatial_layers(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
-    """Outputs of all layers that give [N, c, h, w] with more than one place, in the order they are done."""
-    found: dict[str, Tensor] = {}
-
-    def keep(name: str):
-        def hook(module: nn.Module, inputs: tuple, output) -> None:
-            if isinstance(output, Tensor) and output.ndim == 4 and output.shape[2:].numel() > 1:
-                found.pop(name, None)
-                found[name] = output.detach().clone()
-
-        return hook
-
-    hooks = [module.register_forward_hook(keep(name)) for name, module in model.named_modules() if name]
-    try:
-        with frozen(model), torch.no_grad():
-            model(images)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return found
-
-
-def last_layer(model: nn.Module, images: Tensor) -> str:
-    """Name of the last layer with more than one place, if possible one that is never negative, as behind a ReLU.
-
-    Layers before the first that learns, such as a normalisation, do not count. Raises Refusal without one.
+    Both parts have channels first, also of a layer whose channels come last.
     """
-    modules, learned, found = dict(model.named_modules()), False, []
-    for name, output in spatial_layers(model, images).items():
-        learned = learned or any(True for _ in modules[name].parameters())
-        found += [(output.amin() >= 0, name)] if learned else []
-    if not found:
-        raise Refusal("the model has no layer whose output is [N, channels, height, width]")
-    return ([name for positive, name in found if positive] or [name for _, name in found])[-1]
+    layer = layer if isinstance(layer, Layer) else Layer(layer)
+    if layer.name not in dict(model.named_modules()) or not layer.name:
+        raise Refusal(_unknown(model, layer.name))
+    with frozen(model):
+        whole = _Whole(model)
+        graph = _traced(whole, layer.name)
+        calls = [node for node in graph.nodes if node.op == "call_module" and node.target == f"model.{layer.name}"]
+        if len(calls) != 1:
+            raise Refusal(_called(layer.name, len(calls)))
+        parts = (fx.GraphModule(whole, part(graph, calls[0], layer)) for part in (_before, _behind))
+    return Cut(layer.name, *parts)
+
+
+def check_cut(model: nn.Module, parts: Cut, images: Tensor) -> None:
+    """Raises Refusal unless the parts compute what the model does, on images [N, C, H, W]."""
+    with frozen(model), torch.no_grad():
+        whole = model(images)
+        try:
+            joined = parts.head(parts.body(images))
+        except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
+            raise Refusal(_depends(parts.layer, error)) from None
+    if not same(joined, whole, SAME):
+        raise Refusal(
+            f"cut at layer {parts.layer!r} the model computes other logits, as its steps depend on more than that "
+            "layer's output; name another"
+        )
+
+
+def last_layer(model: nn.Module, images: Tensor, *, non_negative: bool = False) -> str:
+    """Name of the layer that layer-based methods look at by default; see `choose_layer`."""
+    return choose_layer(model, images, non_negative=non_negative).name
+
+
+def choose_layer(model: nn.Module, images: Tensor, name: str | None = None, *, non_negative: bool = False) -> Layer:
+    """The named layer, or the last that has places, can be cut at and, if so wished, is never negative.
+
+    Judged on the first few of images [N, C, H, W]. Layers before the first that learns, such as a normalisation, do
+    not count. Raises Refusal where there is none.
+    """
+    images = images[:JUDGED]
+    check_steady(model, images)
+    seen = look(model, images)
+    if name is not None:
+        if reason := _unfit(model, seen, name):
+            raise Refusal(reason)
+        return _tried(model, Layer(name, bool(seen[name].channels_last)), images)
+    fit, reasons = fitting(seen), []
+    fit = [one for one in fit if seen[one].grows] or fit  # rather than places that pooling to a fixed size repeats
+    fit = [one for one in fit if not _unfinished(model, seen, one)] or fit
+    _check_last(seen, fit)
+    for one in reversed([one for one in fit if not (non_negative and _goes_below_zero(seen[one]))]):
+        try:
+            return _tried(model, Layer(one, bool(seen[one].channels_last)), images)
+        except Refusal as refusal:
+            reasons.append(str(refusal))
+    if not reasons:
+        raise Refusal(f"every layer with places has negative activations, which cannot be factorized: {_listed(fit)}")
+    raise Refusal(f"the model cannot be cut at any of its layers with places ({_listed(fit)}); {reasons[0]}")
+
+
+def fitting(seen: dict[str, Seen]) -> list[str]:
+    """Layers that a method can look at: called once, behind something learned, with places; the last done last."""
+    return [name for name, one in seen.items() if one.calls == 1 and one.learned and one.places > 1]
+
+
+def _check_last(seen: dict[str, Seen], fit: list[str]) -> None:
+    """Raises Refusal if nothing fits, or if what is learned behind it has places of a kind that is not known."""
+    if not fit:
+        raise Refusal(f"the model has no layer whose output is {NEEDED} with more than one place")
+    names = list(seen)
+    for name in names[names.index(fit[-1]) + 1 :]:
+        one = seen[name]
+        if one.learns and one.calls == 1 and not one.places and one.shape and _may_have_places(one.shape):
+            raise Refusal(
+                f"behind its last maps, layer {fit[-1]!r}, the model goes on with {list(one.shape)} (layer {name!r}), "
+                "of which no axes are the image's height and width, so that no late layer can be looked at"
+            )
+
+
+def _unfinished(model: nn.Module, seen: dict[str, Seen], name: str) -> bool:
+    """Whether it is a convolution or such in the middle of a block that ends in a single place."""
+    block = seen.get(name.rpartition(".")[0])
+    if block is None or not block.shape or len(block.shape) != 4 or _may_have_places(block.shape):
+        return False
+    return seen[name].learns and not any(True for _ in model.get_submodule(name).children())
+
+
+def _may_have_places(shape: tuple[int, ...]) -> bool:
+    """Whether an output is one of tokens, [N, L, d], or of more axes than one vector an image."""
+    return sum(length > 1 for length in shape[1:]) > 1
+
+
+def _goes_below_zero(one: Seen) -> bool:
+    """Also of a layer that is zero as yet, of which nobody knows."""
+    return one.negative or one.zero
+
+
+def _tried(model: nn.Module, layer: Layer, images: Tensor) -> Layer:
+    check_cut(model, cut(model, layer), images)
+    return layer
+
+
+def _unfit(model: nn.Module, seen: dict[str, Seen], name: str) -> str | None:
+    """Why a method cannot look at a layer."""
+    there = f"layers with places: {_listed(fitting(seen))}"
+    if not name or name not in dict(model.named_modules()):
+        return _unknown(model, name)
+    if name not in seen:
+        return f"the model never calls layer {name!r}, as it is a container or not used; {there}"
+    one = seen[name]
+    if one.calls > 1:
+        return f"{_called(name, one.calls)}; {there}"
+    if one.shape is None or len(one.shape) != 4:
+        gives = "more than one tensor" if one.shape is None else str(list(one.shape))
+        return f"layer {name!r} gives {gives}; needed is {NEEDED}; {there}"
+    if not one.learned:
+        return f"layer {name!r} comes before the first layer that learns, so it shows the image itself; {there}"
+    if one.places == 1 or not _may_have_places(one.shape):
+        return f"layer {name!r} has a single place, so its map would be even; {there}"
+    if not one.places:
+        return f"layer {name!r} gives {list(one.shape)}, of which no two axes are the image's height and width; {there}"
+    return None
+
+
+def _unknown(model: nn.Module, name: str) -> str:
+    names = ", ".join(known for known, _ in model.named_modules() if known)
+    return f"the model has no layer {name!r}; there are: {names}"
+
+
+def _called(name: str, count: int) -> str:
+    return f"the model uses layer {name!r} {count} times in a pass, it must be once; name another"
+
+
+def _depends(name: str, error: Exception) -> str:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return f"the model cannot be cut at {name!r}: its steps depend on the data ({reason})"
+
+
+def _listed(names: list[str]) -> str:
+    """The last ones, as those are the most likely to be wanted."""
+    left = f" (the last {NAMED} of {len(names)})" if len(names) > NAMED else ""
+    return (", ".join(names[-NAMED:]) or "none") + left
+
+
+class _Whole(nn.Module):
+    """A model that is given images alone, so that what else it could be given has its default."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.model(images)
 
 
 class _Tracer(fx.Tracer):
@@ -72,7 +188,7 @@ class _Tracer(fx.Tracer):
 
     def __init__(self, layer: str) -> None:
         super().__init__()
-        self.layer = layer
+        self.layer = f"model.{layer}"
 
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
         return not self.layer.startswith(f"{name}.")
@@ -81,35 +197,32 @@ class _Tracer(fx.Tracer):
 def _traced(model: nn.Module, layer: str) -> fx.Graph:
     try:
         return _Tracer(layer).trace(model)
-    except (fx.proxy.TraceError, TypeError, RuntimeError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise Refusal(f"the model cannot be cut at {layer!r}: its steps depend on the data ({reason})") from None
+    except Exception as error:  # a model's own code runs on what is no tensor, and may raise anything
+        raise Refusal(_depends(layer, error)) from None
 
 
-def _before(graph: fx.Graph, call: fx.Node) -> fx.Graph:
+def _before(graph: fx.Graph, call: fx.Node, layer: Layer) -> fx.Graph:
     part, copies = fx.Graph(), {}
     for node in graph.nodes:
         copies[node] = part.node_copy(node, copies.__getitem__)
         if node is call:
             break
-    part.output(copies[call])
+    given = copies[call]
+    part.output(part.call_method("permute", (given, 0, 3, 1, 2)) if layer.channels_last else given)
     return part
 
 
-def _behind(graph: fx.Graph, call: fx.Node) -> fx.Graph:
+def _behind(graph: fx.Graph, call: fx.Node, layer: Layer) -> fx.Graph:
     nodes, part = list(graph.nodes), fx.Graph()
     given = part.placeholder("activations")
+    own = part.call_method("permute", (given, 0, 2, 3, 1)) if layer.channels_last else given
     # a layer behind may work in place, which must not reach what the caller passed in
-    copies = {call: part.call_method("clone", (given,))}
+    copies = {call: part.call_method("clone", (own,))}
     try:
         for node in nodes[nodes.index(call) + 1 :]:
             copies[node] = part.node_copy(node, copies.__getitem__)
     except KeyError:
         raise Refusal(
-            f"the model goes around layer {call.target!r}, so the layer does not decide alone; name another"
+            f"the model goes around layer {layer.name!r}, so the layer does not decide alone; name another"
         ) from None
     return part
-
-
-def _names(model: nn.Module) -> list[str]:
-    return [name for name, module in model.named_modules() if name]

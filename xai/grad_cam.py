@@ -7,9 +7,9 @@ layer it is ReLU of the class activation map.
 import torch
 from torch import Tensor, nn
 
-from xai.cut import cut, last_layer
-from xai.gradient import frozen
-from xai.method import NOTHING, Attribution, Given
+from xai.cut import choose_layer, cut
+from xai.gradient import frozen, gradient_of
+from xai.method import NOTHING, Attribution, Given, Layer, Refusal
 
 
 def grad_cam(model: nn.Module, images: Tensor, targets: Tensor, given: Given = NOTHING) -> Attribution:
@@ -17,11 +17,14 @@ def grad_cam(model: nn.Module, images: Tensor, targets: Tensor, given: Given = N
 
     A map is all zero where no feature map speaks for the class on balance.
     """
-    parts = cut(model, given.layer or last_layer(model, images))
+    layer = given.layer if isinstance(given.layer, Layer) else choose_layer(model, images, given.layer)
+    parts = cut(model, layer)
     with frozen(model), torch.enable_grad():
         features = parts.body(images).detach().requires_grad_()  # [N, c, h, w]
         scores = parts.head(features).gather(1, targets[:, None]).squeeze(1)  # [N]
-        (gradient,) = torch.autograd.grad(scores.sum(), features)
+        gradient = gradient_of(scores.sum(), features)
+        if gradient is None:
+            raise Refusal(f"no gradient reaches layer {layer.name!r}; name a later one, or take occlusion or shap")
         weights = gradient.mean(dim=(2, 3), keepdim=True)  # [N, c, 1, 1]
         coarse = (weights * features).sum(1, keepdim=True).relu().detach()  # [N, 1, h, w]
     maps = nn.functional.interpolate(coarse, images.shape[2:], mode="bilinear", align_corners=False)

@@ -6,16 +6,60 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from xai.method import PASS
+from xai.method import PASS, Refusal
+
+WITHOUT = "methods that need none: occlusion, shap"
+SAME = 1e-4  # difference of logits, as a share of the largest, that is rounding
+NEAR = 1e-2  # that batches of other sizes may make, as they are computed in another order, on GPUs less precisely
 
 
 def score_gradient(model: nn.Module, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradient of each image's target logit [N, C, H, W], and that logit [N]."""
+    """Gradient of each image's target logit [N, C, H, W], and that logit [N]; Refusal where there is no gradient."""
     inputs = images.detach().clone().requires_grad_()
     with frozen(model), torch.enable_grad():
-        scores = model(inputs).gather(1, targets[:, None]).squeeze(1)  # [N]
-        (gradient,) = torch.autograd.grad(scores.sum(), inputs)
+        try:
+            scores = model(inputs).gather(1, targets[:, None]).squeeze(1)  # [N]
+            gradient = gradient_of(scores.sum(), inputs)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            all_scores(model, inputs.detach())  # a fault that has nothing to do with gradients comes again
+            raise Refusal(f"the model cannot be differentiated ({str(error).splitlines()[0]}); {WITHOUT}") from None
+    if gradient is None:
+        raise Refusal(
+            "no gradient reaches the image, as when a part of the model runs under torch.no_grad(), or detaches or "
+            f"rounds what it passes on; {WITHOUT}"
+        )
     return gradient, scores.detach()
+
+
+def gradient_of(total: Tensor, inputs: Tensor) -> Tensor | None:
+    """Gradient of a sum with respect to what it was computed from; None if none leads there."""
+    return torch.autograd.grad(total, inputs, allow_unused=True)[0] if total.requires_grad else None
+
+
+def check_steady(model: nn.Module, images: Tensor) -> None:
+    """Raises Refusal if logits of images [N, C, H, W] depend on more than the image: chance, memory, other images."""
+    kept = {name: buffer.detach().clone() for name, buffer in model.named_buffers()}
+    with frozen(model), torch.no_grad():
+        first, again, alone = model(images), model(images), model(images[:1])
+        changed = [name for name, buffer in model.named_buffers() if not same(buffer, kept[name], 0)]
+        for name in changed:
+            model.get_buffer(name).copy_(kept[name])
+    if changed:
+        raise Refusal(f"the model changes {changed[0]} when it predicts, so its logits depend on what it saw before")
+    if not same(again, first, SAME):
+        raise Refusal("the model gives other logits for the same images each time; is it random in evaluation mode?")
+    if not same(alone, first[:1], NEAR):
+        raise Refusal("an image's logits depend on the images beside it, as by statistics of the batch")
+
+
+def same(values: Tensor, others: Tensor, tolerance: float) -> bool:
+    """Whether values differ by at most a share of the largest of the others; NaN is the same as NaN."""
+    if values.shape != others.shape:
+        return False
+    largest = others.abs().nan_to_num(posinf=0).amax().item() if others.numel() else 0
+    return torch.allclose(values.double(), others.double(), rtol=0, atol=tolerance * largest, equal_nan=True)
 
 
 def all_scores(model: nn.Module, images: Tensor) -> Tensor:

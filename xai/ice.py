@@ -15,10 +15,11 @@ from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
-from xai.cut import Cut, spatial_layers
+from xai.cut import Cut, fitting
 from xai.gradient import frozen, passes
 from xai.method import Refusal
 from xai.nmf import nmf, project
+from xai.places import look
 
 Reconstruct = Callable[[Tensor], Tensor]  # rows [R, c] -> what a reducer keeps of them [R, c]
 
@@ -39,10 +40,11 @@ def features(model: nn.Module, parts: Cut, images: Tensor) -> Tensor:
     if found.ndim != 4:
         raise Refusal(f"layer {parts.layer!r} gives {list(found.shape)}; ice needs [images, channels, height, width]")
     if found.amin() < 0:
-        fitting = [name for name, output in spatial_layers(model, images[:8]).items() if output.amin() >= 0]
+        seen = look(model, images[:8])
+        others = [name for name in fitting(seen) if not seen[name].negative]
         raise Refusal(
             f"layer {parts.layer!r} has negative activations, which ice cannot factorize; layers without: "
-            f"{', '.join(fitting) or 'none'}"
+            f"{', '.join(others) or 'none'}"
         )
     return found
 

@@ -15,6 +15,14 @@ class Refusal(ValueError):
 
 
 @dataclass(frozen=True)
+class Layer:
+    """A layer with places."""
+
+    name: str  # as in named_modules
+    channels_last: bool = False  # whether its output is [N, h, w, c] rather than [N, c, h, w]
+
+
+@dataclass(frozen=True)
 class Given:
     """What a method may use beside model, images and targets. Everything has a default."""
 
@@ -22,7 +30,7 @@ class Given:
     seed: int = 0
     background: Tensor | None = None  # [B, C, H, W] images to draw baselines from; default one grey image
     samples: int | None = None  # passes an image of the methods that sample; default by method
-    layer: str | None = None  # name of the layer for methods that look at one; default the last spatial one
+    layer: Layer | str | None = None  # for methods that look at one; a name is judged anew; default see choose_layer
 
     def random(self, row: int) -> torch.Generator:
         """Randomness of one instance, the same in whatever batch it comes."""

@@ -14,7 +14,8 @@ from tracking.files import write_json, write_table
 from tracking.index import ingest
 from xai import Refusal, ice
 from xai.concept_count import STABLE
-from xai.cut import cut
+from xai.cut import JUDGED, check_cut, cut
+from xai.gradient import check_steady
 
 NOTE = (
     "What each concept looks like and which classes it serves: `concept_cards/`; tables concepts, concept_scores and "
@@ -25,8 +26,12 @@ NOTE = (
 def probe(job: Job) -> None:
     """Try the layer on a few images. Raises InputError where concepts cannot be found in it."""
     job.load(next(iter(job.source.epochs)))
+    model, images = job.source.model, job.source.background[:JUDGED]
     try:
-        found = ice.features(job.source.model, cut(job.source.model, job.settings.layer), job.source.background[:8])
+        check_steady(model, images)
+        parts = cut(model, job.layer)
+        check_cut(model, parts, images)
+        found = ice.features(model, parts, images)
     except Refusal as refusal:
         raise InputError(f"ice: {refusal}") from None
     if (job.settings.concepts or 1) > (most := found.shape[1]):
@@ -41,10 +46,7 @@ def explain_epoch(job: Job, run: runs.Run, epoch: int) -> None:
         models.log_explained_as(run, done[unit], "ice")  # a crash may have come before it
         return
     job.load(epoch)
-    try:
-        found = find(job, instances)
-    except Refusal as refusal:
-        raise InputError(f"ice, epoch {epoch}: {refusal}") from None
+    found = find(job, instances)
     named = name_concepts(job, run.home, found, instances)
     draw(job, run, epoch, found, named)
     _commit(job, run, unit, epoch, found, named)

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from pipelines.job import Job
 from xai import ice
 from xai.concept_count import CountChoice, choose_count
-from xai.cut import Cut, cut
+from xai.cut import JUDGED, Cut, check_cut, cut
 from xai.nmf import Factors, nmf, project
 from xai.tcav import Tcav, tcav
 
@@ -39,7 +39,8 @@ class Found:
 
 def find(job: Job, instances: np.ndarray) -> Found:
     """Fit on training images, choose their number on validation images, and look at held-out ones."""
-    model, parts = job.source.model, cut(job.source.model, job.settings.layer)
+    model, parts = job.source.model, cut(job.source.model, job.layer)
+    check_cut(model, parts, job.source.background[:JUDGED])
     random = torch.Generator().manual_seed(job.settings.seed)
     drawn = torch.randperm(len(job.source.data.splits["train"].labels), generator=random)[:FIT].numpy()
     fitted = ice.features(model, parts, job.images(drawn, "train"))
