@@ -66,6 +66,12 @@ def commits(home: Home, run_id: str) -> list[Commit]:
     return sorted((read_commit(path, run_id) for path in folder.glob("*.json")), key=lambda commit: commit.time_ms)
 
 
+def committed_units(home: Home, run_id: str) -> list[str]:
+    """Names of a run's units, without a look into their commits."""
+    folder = home.run_folder(run_id) / "commits"
+    return [path.stem for path in folder.glob("*.json")]
+
+
 def by_unit(home: Home, run_id: str) -> dict[str, Commit]:
     """The commits of a run by their units."""
     return {commit.unit: commit for commit in commits(home, run_id)}

@@ -1,22 +1,26 @@
 """study.duckdb: an index of all committed files. It can be deleted; `rebuild` makes it again.
 
-DuckDB lets one process write or many read, so the index is opened, filled and closed at once.
+DuckDB lets one process write or many read, so the index is opened, filled and closed at once. One that is missing,
+damaged or of another version is made beside it, and put in its place in one step. Writers take turns by a lock.
 """
 
 import logging
 import os
-import threading
+import shutil
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 
 import duckdb
 
 from tracking.catalogue import deleted, records
-from tracking.commits import commits, stamp
-from tracking.errors import InputError
+from tracking.commits import commits, committed_units, stamp
+from tracking.errors import InputError, from_outside
 from tracking.home import Home
 from tracking.ingesting import add_record, add_unit
+from tracking.locks import HeldError, writing_index
 from tracking.tables import SCHEMA, Places, columns, columns_of, exactly, stored_views, table_of, views
 
 # what the index holds, and the files that it was read from; those with a fault were left out
@@ -27,48 +31,53 @@ INGESTED = f"""
 # storage of DuckDB 1.5: the command line and tools of today open it too
 STORAGE = {"storage_compatibility_version": "v1.5.0"}
 # what DuckDB says where another process, and where another connection of this process, has the file open
-HELD = ("lock", "different configuration")
-UNREADABLE = (duckdb.IOException, duckdb.ConnectionException)
-# what it says of a file whose making was cut short
-DAMAGED = ("not a valid DuckDB database", "Could not read enough bytes")
-ALONE = threading.Lock()  # threads of one process share DuckDB's locks and settings, so they take turns
+HELD = ("Could not set lock", "different configuration")
+LOGS = (".wal", ".wal.checkpoint", ".wal.recovery")  # what DuckDB keeps beside a database
+REBUILD_WAIT = 60  # seconds for another rebuild
+_said: set[tuple[Home, type[Exception]]] = set()
 
 
 def ingest(home: Home, run_ids: list[str] | None = None, wait: float = 0.5) -> bool:
     """Bring the index up to date with the committed files of `run_ids` (default: every run).
 
-    Each unit comes in whole or not at all. Returns False if someone else held the file for `wait` seconds;
-    nothing is lost then, the next call catches up.
+    Each unit comes in whole or not at all. Returns False if someone else held the file for `wait` seconds, or if it
+    cannot be written, which is said once; nothing is lost then, the next call catches up.
     """
-    if not ALONE.acquire(timeout=wait):
-        return False
     try:
-        return _ingest(home, run_ids, wait)
-    except duckdb.IOException as error:
+        with writing_index(home, wait):
+            _remove(_beside(home))  # what a killed rebuild left
+            if (connection := _open_for_writing(home, wait)) is None:
+                _build(home, run_ids)
+            else:
+                with connection:
+                    _update(connection, home, run_ids)
+        return True
+    except HeldError:
+        return False
+    except (duckdb.Error, OSError, MemoryError, InputError) as error:
         if os.access(home.path, os.W_OK):  # a home that is only read has its files
-            reason = str(error).splitlines()[0]
-            logging.getLogger(__name__).warning(f"study.duckdb is not up to date ({reason}); the runs' files are")
+            _say_once(home, type(error), from_outside(error) or str(error))
         return False
-    finally:
-        ALONE.release()
 
 
-def _ingest(home: Home, run_ids: list[str] | None, wait: float) -> bool:
-    connection = _open_for_writing(home, wait)
-    if connection is None:
-        return False
-    with connection:
-        there = {record.run_id: record for record in records(home)}
-        wanted = [run_id for run_id in run_ids or there if run_id in there]
-        _forget(connection, _gone(connection, there) | _changed(connection, home, wanted))
-        known = set(connection.execute("select run_id, unit from ingested").fetchall())
-        for run_id in wanted:
-            add_record(connection, there[run_id])
-            for commit in commits(home, run_id):
-                if (run_id, commit.unit) not in known:
-                    add_unit(connection, home, commit)
-        _store_views(connection, home)
-    return True
+def _say_once(home: Home, kind: type[Exception], reason: str) -> None:
+    """Each kind of trouble once a process, as a training meets it again with every epoch."""
+    if (home, kind) not in _said:
+        _said.add((home, kind))
+        logging.getLogger(__name__).warning(f"study.duckdb is not up to date ({reason}); the runs' files are")
+
+
+def _update(connection: duckdb.DuckDBPyConnection, home: Home, run_ids: list[str] | None) -> None:
+    there = {record.run_id: record for record in records(home)}
+    wanted = [run_id for run_id in run_ids or there if run_id in there]
+    _forget(connection, _gone(connection, there) | _changed(connection, home, wanted))
+    known = set(connection.execute("select run_id, unit from ingested").fetchall())
+    for run_id in wanted:
+        add_record(connection, there[run_id])
+        for commit in commits(home, run_id):
+            if (run_id, commit.unit) not in known:
+                add_unit(connection, home, commit)
+    _store_views(connection, home)
 
 
 def _store_views(connection: duckdb.DuckDBPyConnection, home: Home) -> None:
@@ -111,31 +120,35 @@ def _forget(connection: duckdb.DuckDBPyConnection, run_ids: set[str]) -> None:
 
 
 def rebuild(home: Home) -> int:
-    """Make study.duckdb again from the committed files; returns the number of runs in it."""
+    """Make study.duckdb again from the committed files; returns the number of runs in it.
+
+    Whoever reads the old one goes on reading it. Raises InputError if another program has it open for writing.
+    """
     if not home.artifacts.is_dir():
         raise InputError(no_study(home))
-    if (connection := _open_for_writing(home, wait=0.5)) is None:
-        raise InputError(f"another program holds {home.database}; close it, then rebuild again")
-    connection.close()
-    _remove(home)
-    ingest(home)
+    with writing_index(home, REBUILD_WAIT):
+        _build(home)
     return len(records(home))
 
 
 def up_to_date(home: Home) -> bool:
-    """Whether the index can be read now, and holds every committed unit and every run as it is now."""
-    there = {record.run_id: (record.status, record.name) for record in records(home)}
+    """Whether the index can be read now, and is complete."""
     try:
         with duckdb.connect(str(home.database), read_only=True) as connection:
-            if not _is_current(connection) or _changed(connection, home, there):
-                return False
-            known = set(connection.execute("select run_id, unit from ingested").fetchall())
-            rows = connection.execute("select run_id, status, name from runs").fetchall()
-    except (*UNREADABLE, duckdb.CatalogException):
+            return is_complete(connection, home)
+    except duckdb.Error:
         return False
-    paths = home.artifacts.glob("*/artifacts/commits/*.json")
-    indexed = {run_id: tuple(row) for run_id, *row in rows}
-    return indexed == there and known == {(p.parts[-4], p.stem) for p in paths if p.parts[-4] in there}
+
+
+def is_complete(connection: duckdb.DuckDBPyConnection, home: Home) -> bool:
+    """Whether an index holds every committed unit of today's files and every run as it is now."""
+    there = {record.run_id: (record.status, record.name) for record in records(home)}
+    if not _is_current(connection) or _changed(connection, home, there):
+        return False
+    rows = connection.execute("select run_id, status, name from runs").fetchall()
+    known = connection.execute("select run_id, unit from ingested").fetchall()
+    units = [(run_id, unit) for run_id in there for unit in committed_units(home, run_id)]
+    return {run_id: tuple(row) for run_id, *row in rows} == there and set(known) == set(units)
 
 
 def no_study(home: Home) -> str:
@@ -143,34 +156,88 @@ def no_study(home: Home) -> str:
 
 
 def _open_for_writing(home: Home, wait: float) -> duckdb.DuckDBPyConnection | None:
+    """The index; None where there is none of use: missing, damaged or of another version.
+
+    Raises HeldError if another program still holds it after `wait` seconds.
+    """
+    _check_place(home)
+    if not home.database.exists():
+        return None
     deadline = time.monotonic() + wait
     while True:
         try:
             connection = duckdb.connect(str(home.database), config=STORAGE)
-            break
-        except UNREADABLE as error:
-            if any(words in str(error) for words in DAMAGED):
-                _remove(home)
-                continue
-            if not any(words in str(error) for words in HELD):
-                raise
+            return connection if _is_current(connection) else connection.close()
+        except duckdb.Error as error:
+            if not _is_held(error):
+                if os.access(home.database, os.R_OK | os.W_OK):
+                    return None
+                raise  # someone else's, who can rebuild it
             if time.monotonic() > deadline:
-                return None
+                raise _held(home) from None
             time.sleep(0.05)
-    if _is_current(connection):
-        return connection
-    if columns_of(connection):  # made by another version
-        connection.close()
-        _remove(home)
-        connection = duckdb.connect(str(home.database), config=STORAGE)
-    connection.execute(f"begin; {SCHEMA}; {INGESTED}; commit")
-    return connection
 
 
-def _remove(home: Home) -> None:
-    """The log goes first: beside a new index an old one's would be taken for its own."""
-    home.database.with_name(home.database.name + ".wal").unlink(missing_ok=True)
-    home.database.unlink(missing_ok=True)
+def _build(home: Home, run_ids: list[str] | None = None) -> None:
+    """Make the index beside the old one, then put it in the place of that in one step.
+
+    Raises HeldError if another program has the old one open for writing.
+    """
+    _check_place(home)
+    new = _beside(home)
+    _remove(new)
+    try:
+        with _kept_from_writers(home):
+            with duckdb.connect(str(new), config=STORAGE) as connection:
+                connection.execute(f"begin; {SCHEMA}; {INGESTED}; commit")
+                _update(connection, home, run_ids)
+                connection.execute("checkpoint")  # closing does it too, but says nothing where the disk is full
+            _remove_logs(home.database)  # the new index would take them for its own
+            os.replace(new, home.database)
+    finally:
+        _remove(new)
+
+
+@contextmanager
+def _kept_from_writers(home: Home) -> Iterator[None]:
+    """Have the old index open for reading meanwhile; one that cannot be opened nobody writes to."""
+    try:
+        old = duckdb.connect(str(home.database), read_only=True)
+    except duckdb.Error as error:
+        if _is_held(error):
+            raise _held(home) from None
+        old = nullcontext()
+    with old:
+        yield
+
+
+def _is_held(error: duckdb.Error) -> bool:
+    return any(words in str(error) for words in HELD)
+
+
+def _held(home: Home) -> HeldError:
+    return HeldError(f"another program holds {home.database}; close it, then rebuild again")
+
+
+def _check_place(home: Home) -> None:
+    if home.database.is_dir():
+        raise InputError(f"{home.database} is a folder; move it away, then rebuild again: study rebuild")
+
+
+def _beside(home: Home) -> Path:
+    """Where a new index is made."""
+    return home.database.with_name(f".{home.database.name}.new")
+
+
+def _remove(database: Path) -> None:
+    _remove_logs(database)
+    database.unlink(missing_ok=True)
+    shutil.rmtree(f"{database}.tmp", ignore_errors=True)  # what did not fit into memory
+
+
+def _remove_logs(database: Path) -> None:
+    for suffix in LOGS:
+        Path(f"{database}{suffix}").unlink(missing_ok=True)
 
 
 def _is_current(connection: duckdb.DuckDBPyConnection) -> bool:

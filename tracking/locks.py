@@ -1,4 +1,4 @@
-"""Who is writing a run, reading its checkpoints or taking a name at this moment.
+"""Who is writing a run, reading its checkpoints, writing the index or taking a name at this moment.
 
 Each locks a file for as long as it lives; the system takes the lock back however the process ends. So two never write
 one run, and a run called RUNNING that nobody holds was killed.
@@ -71,6 +71,14 @@ def pruning(home: Home, run_id: str) -> Iterator[None]:
     """Nobody reads the run's checkpoints meanwhile. Raises HeldError if somebody does."""
     what = f"the checkpoints of run {run_id[:8]} are being read by"
     with _take(_place(home, run_id, "checkpoints.lock"), what, "wait for its end, then prune", WAIT):
+        yield
+
+
+@contextmanager
+def writing_index(home: Home, wait: float) -> Iterator[None]:
+    """Nobody else writes the home's index meanwhile. Raises HeldError if somebody still does after `wait` seconds."""
+    what, advice = f"{home.database} is being written by", "wait for its end, then rebuild again"
+    with _take(home.path / "study.duckdb.lock", what, advice, wait):
         yield
 
 

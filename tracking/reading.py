@@ -1,6 +1,7 @@
 """Connections that answer SQL at any time, also while trainings run or another program holds the index."""
 
 import logging
+import threading
 from collections import defaultdict
 from functools import cache
 
@@ -10,9 +11,11 @@ from tracking.catalogue import deleted_experiments, records
 from tracking.commits import Commit, commits
 from tracking.errors import InputError
 from tracking.home import Home
-from tracking.index import ALONE, UNREADABLE, checked_files, ingest, no_study, up_to_date
+from tracking.index import checked_files, ingest, is_complete, no_study
 from tracking.ingesting import insert, metrics_of, row_of, table_faults
 from tracking.tables import SCHEMA, Places, columns, completed_rows, exactly, quoted, table_of, views
+
+ALONE = threading.Lock()  # threads of one process share the settings of a database
 
 
 def connect(home: Home, memory: int | None = None) -> duckdb.DuckDBPyConnection:
@@ -27,7 +30,7 @@ def connect(home: Home, memory: int | None = None) -> duckdb.DuckDBPyConnection:
     for gone in deleted_experiments(home):
         _notice(gone)
     connection = _open_index(home) or _open_files(home)
-    with ALONE:  # connections of one process to one file share their settings
+    with ALONE:
         _lock(connection, home, memory)
     return connection
 
@@ -47,17 +50,25 @@ def _lock(connection: duckdb.DuckDBPyConnection, home: Home, memory: int | None)
 
 
 def _open_index(home: Home) -> duckdb.DuckDBPyConnection | None:
-    if not up_to_date(home) and not ingest(home, wait=0.2):
-        return None
+    """The index with all there is, brought up to date if need be; None where that is impossible now."""
+    connection = _complete_index(home)
+    if connection is None and ingest(home, wait=0.2):
+        connection = _complete_index(home)
+    if connection:
+        places, faults = checked_files(connection, home)
+        for wrong in faults:
+            _name(wrong)
+        _add_views(connection, home, places)
+    return connection
+
+
+def _complete_index(home: Home) -> duckdb.DuckDBPyConnection | None:
+    """The index, if it can be read and is complete; what is asked is answered by the file that was looked at."""
     try:
         connection = duckdb.connect(str(home.database), read_only=True)
-    except UNREADABLE:
+        return connection if is_complete(connection, home) else connection.close()
+    except duckdb.Error:  # held, damaged, or not there
         return None
-    places, faults = checked_files(connection, home)
-    for wrong in faults:
-        _name(wrong)
-    _add_views(connection, home, places)
-    return connection
 
 
 def _add_views(connection: duckdb.DuckDBPyConnection, home: Home, places: Places) -> None:
