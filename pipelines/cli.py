@@ -5,6 +5,7 @@ import importlib
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext, redirect_stdout
 
 from pipelines import settings as known
 from pipelines.flags import Parser, add_flags, from_flags, is_broken
@@ -79,7 +80,9 @@ def _dispatch(arguments: list[str]) -> None:
     home = find_home(flags.home)
     if is_broken(str(home.path)):
         raise InputError(f"the study home {home.path} is no UTF-8 path in this locale; choose another with --home")
-    result = step(flags, rest, home) if settings is None else step(from_flags(settings, flags), home)
+    # a model's code may print, which is no result
+    with nullcontext() if flags.command in READERS else redirect_stdout(sys.stderr):
+        result = step(flags, rest, home) if settings is None else step(from_flags(settings, flags), home)
     if isinstance(result, Iterator):
         sys.stdout.writelines(result)
         return

@@ -9,7 +9,8 @@ import numpy as np
 import queries
 from pipelines import compare, explain, report, train
 from pipelines.extra import PREFIX
-from pipelines.recorded import recorded_settings
+from pipelines.model import MODELS
+from pipelines.recorded import recorded_config, recorded_settings
 from pipelines.say import say
 from pipelines.settings import RerunSettings, TrainSettings
 from tracking import catalogue, commits
@@ -89,17 +90,29 @@ def _why(home: Home, record: RunRecord, made: RunRecord) -> str:
     """What the two runs ran on, where that differs."""
     one, other = _ran_on(home, record), _ran_on(home, made)
     apart = [f"{name} {one[name]} then, {other.get(name)} now" for name in one if one[name] != other.get(name)]
-    return f"that may be by: {'; '.join(apart)}" if apart else "both ran on the same processor, versions and threads"
+    if apart:
+        return f"that may be by: {'; '.join(apart)}"
+    model = recorded_settings(home, _trained(home, record), TrainSettings).model
+    left = f", so {model} may draw random numbers that no seed reaches" if model not in MODELS else ""
+    return f"both ran on the same processor, versions and threads{left}"
 
 
 def _ran_on(home: Home, record: RunRecord) -> dict[str, object]:
     """Everything in the record that may move the last digits."""
     start = commits.by_unit(home, record.run_id)["start"]
     known = read_json(commits.committed_file(home, start, "environment.json"))
-    trained = record if record.kind == "train" else catalogue.resolve(home, record.source_run_id)
-    settings = recorded_settings(home, trained, TrainSettings)
+    trained = _trained(home, record)
+    settings, code = (
+        recorded_settings(home, trained, TrainSettings),
+        recorded_config(home, trained).get("model_code", {}),
+    )
     return {
         **{name: known[name] for name in ("git_commit", "processor", "python")},
         **known["packages"],
         **{name: getattr(settings, name) for name in ("device", "precision", "threads")},
+        **{f"code of {module}": f"sha256 {digest[:8]}" for module, digest in code.items()},
     }
+
+
+def _trained(home: Home, record: RunRecord) -> RunRecord:
+    return record if record.kind == "train" else catalogue.resolve(home, record.source_run_id)

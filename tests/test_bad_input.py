@@ -43,7 +43,10 @@ VALUES = [
     *[((*TRAIN, "--lr", value), "invalid float value") for value in ("1_0", " 1", "\uff11.0", "0x1p-3")],
     *[((*TRAIN, "--lr", value), "--lr is") for value in ("nan", "inf", "-1", "0")],
     *[((*TRAIN, "--name", value), "--name is") for value in ("", " ", "latest", LONG, CONTROL)],
-    *[((*TRAIN, "--device", value), "no device") for value in ("tpu", "meta", "cuda:99", EMOJI, LONG)],
+    *[
+        ((*TRAIN, "--device", value), "no device")
+        for value in ("tpu", "meta", "cuda:99", "privateuseone", "mkldnn", "xla", "hpu", "cpu:1", EMOJI, LONG)
+    ],
     *[((*TRAIN, "--model", value), "cannot find model") for value in (":b", ".:x", "..a:x", "os:nope", "a b:c")],
     *[((*TRAIN, "--model", value), "does not take images") for value in ("math:pi", "torch:zeros", "builtins:dict")],
     *[((*TRAIN, "--model", value), "no model") for value in ("os", EMOJI, LONG)],

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from pipelines import train as training
 from pipelines.checkpoints import load_model, save_model
+from pipelines.cli import main
 from pipelines.datasets import Dataset, load
 from pipelines.model import build_model
 from pipelines.optimizers import make_optimizers
@@ -223,6 +224,41 @@ def test_taken_and_left_as_it_is(own, data: Dataset, tmp_path: Path, name: str, 
     load_model(other, save_model(recipe.mean, tmp_path / "x.safetensors"))
     images = to_model(data.splits["test"].images[:5], recipe.device)
     assert torch.equal(other.eval()(images), recipe.mean.eval()(images))
+
+
+def test_what_a_model_prints_is_no_result(home: Home, own, capsys) -> None:
+    def speak(net: nn.Module, images: Tensor, logits: Tensor) -> Tensor:
+        print("hello")
+        return logits
+
+    own(given(speak))
+    command = ("train", "--size", "8", "--threads", "1", "--epochs", "1", "--model", "own_nets:make")
+    assert main([*command, "--home", str(home.path)]) == 0
+    out, err = capsys.readouterr()
+    assert out.split() == [record.run_id for record in records(home)]
+    assert "hello" in err
+
+
+def test_a_module_in_the_current_folder_is_found(tmp_path: Path, monkeypatch, data: Dataset) -> None:
+    (tmp_path / "nets_of_this_folder.py").write_text(
+        "from torch import nn\ndef make(num_classes): return nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes))\n"
+    )
+    monkeypatch.syspath_prepend("unused")  # restores the path afterwards
+    monkeypatch.chdir(tmp_path)
+    assert build_model("nets_of_this_folder:make", data, 0)
+    with pytest.raises(InputError, match="No module named 'no_such_nets'; install it, run study in the folder"):
+        build_model("no_such_nets:make", data, 0)
+
+
+@pytest.mark.parametrize(
+    "code", ["import sys; sys.exit(3)", "1 / 0", "raise KeyError('x')", "def make(: pass", "import no"]
+)
+def test_a_module_that_does_not_load_is_one_line(tmp_path: Path, monkeypatch, data: Dataset, code: str) -> None:
+    (tmp_path / "broken_nets.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(InputError, match="cannot find model broken_nets:make: ") as refused:
+        build_model("broken_nets:make", data, 0)
+    assert "\n" not in str(refused.value)
 
 
 def test_an_epoch_repeats_whatever_generator_the_network_draws_from(own, data: Dataset) -> None:

@@ -19,10 +19,12 @@ from torch.nn import functional as F
 
 from pipelines.explain import explain
 from pipelines.predict import predict
-from pipelines.settings import ExplainSettings, PredictSettings
+from pipelines.rerun import rerun
+from pipelines.settings import ExplainSettings, PredictSettings, RerunSettings
 from pipelines.train import train
 from pipelines.verification import allowed
 from tracking.catalogue import records, resolve
+from tracking.errors import RunError
 from tracking.home import Home
 
 CODE = """
@@ -150,6 +152,24 @@ def test_weights_that_are_not_finite_are_refused(
     assert code == 2, line
     assert "epoch_0001.safetensors: network.fc.weight is not finite" in line
     assert len(records(home)) == len(records(tracked))
+
+
+def test_rerun_names_the_code_that_changed_or_randomness(
+    tracked: Home, home: Home, nets: ModuleType, monkeypatch
+) -> None:
+    shutil.copytree(tracked.artifacts, home.artifacts, dirs_exist_ok=True)
+    file = Path(nets.__file__)
+    monkeypatch.setattr(nets.Net, "forward", CHANGES["temperature"])
+    with pytest.raises(RunError, match="so tracked_nets:make may draw random numbers that no seed reaches"):
+        rerun(RerunSettings("own", check=True), home)
+    try:
+        file.write_text(CODE + "\n")
+        with pytest.raises(
+            RunError, match=r"that may be by: code of tracked_nets sha256 \w{8} then, sha256 \w{8} now$"
+        ):
+            rerun(RerunSettings("own", check=True), home)
+    finally:
+        file.write_text(CODE)
 
 
 def test_without_predictions_nothing_is_taken_for_what_was_tracked(tracked: Home, home: Home, capsys) -> None:
