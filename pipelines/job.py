@@ -86,6 +86,7 @@ def open_source(settings: ExplainSettings, home: Home, fixed: dict[int, np.ndarr
     data = load_data(trained, home, record)
     if settings.split.startswith(PREFIX):
         data = replace(data, splits=data.splits | extra_splits(home, record))
+    _check_instances(chosen, settings.split, len(data.splits[settings.split].labels))
     for target in settings.target:
         target_class(target, data.classes)
     device = hardware.use(replace(trained, device=hardware.at_hand(trained.device)))
@@ -134,6 +135,15 @@ def _instances(
     if empty := [epoch for epoch in epochs if epoch not in found]:
         say(f"no instance fits --where at epoch {', '.join(map(str, empty))}; left out")
     return found
+
+
+def _check_instances(chosen: dict[int, np.ndarray], split: str, count: int) -> None:
+    """Raise InputError unless instances, however they were chosen, are in the split, ascending, each once."""
+    for epoch, instances in chosen.items():
+        if not len(instances) or instances[0] < 0 or instances[-1] >= count or (np.diff(instances) <= 0).any():
+            raise InputError(
+                f"the instances of epoch {epoch} are not IDs of split {split}, 0 to {count - 1}, ascending, once each"
+            )
 
 
 def _check_labels(split: str, source: Source) -> None:

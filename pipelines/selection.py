@@ -74,17 +74,18 @@ def _where(settings: ExplainSettings, connection: duckdb.DuckDBPyConnection, run
     split = "train_seen" if settings.split == "train" else settings.split
     if not settings.where.strip():
         raise InputError('--where is empty; it takes a condition such as "label = 3 and predicted = 5"')
-    # the condition sees these rows alone, whatever it says; the line break ends a comment in it
+    # the condition sees these rows alone, and the line break ends a comment in it
     sql = f"""
         select instance_id from (
             select * from predictions where run_id = $run_id and epoch = $epoch and split = $split
         ) where ({settings.where}
-        ) order by instance_id"""
+        )"""
     try:
-        if len(connection.extract_statements(sql)) != 1:
-            raise InputError("--where takes one condition, without a semicolon")
+        duckdb.SQLExpression(settings.where)  # one whole expression, so the brackets around it close no earlier
         rows = connection.execute(sql, {"run_id": run_id, "epoch": epoch, "split": split}).fetchnumpy()
     except duckdb.Error as error:
-        reason = str(error).split("\n\nLINE")[0]
-        raise InputError(f'--where {settings.where!r}: {reason}; columns: `study sql "describe predictions"`') from None
-    return rows["instance_id"]
+        reason = str(error).split("\n\nLINE")[0].splitlines()[0]
+        raise InputError(
+            f'--where {settings.where!r} is no condition: {reason}; columns: `study sql "describe predictions"`'
+        ) from None
+    return np.unique(rows["instance_id"])

@@ -12,7 +12,7 @@ from pipelines import attribute, heatmaps
 from pipelines.checkpoints import load_model
 from pipelines.datasets import load
 from pipelines.explain import explain
-from pipelines.job import target_class
+from pipelines.job import open_source, target_class
 from pipelines.model import build_model
 from pipelines.predictions import to_model
 from pipelines.recorded import checkpoint
@@ -92,6 +92,19 @@ def test_where_chooses_by_the_epochs_own_predictions(own: Home) -> None:
     assert len({epoch for epoch, _ in wrong}) == 3
 
 
+def test_a_condition_is_one_expression_and_may_hold_brackets_comments_and_subqueries(own: Home) -> None:
+    where = "(label = 3) /* threes */ and instance_id in (select instance_id from predictions where 'a)' || ';' <> '')"
+    [run_id] = explain(ExplainSettings(where=f"{where} -- that"), own)
+    threes = rows(own, "select instance_id from instances where split = 'test' and label = 3 order by 1")
+    assert rows(own, "select instance_id from attributions where run_id = ? order by 1", run_id) == threes
+
+
+@pytest.mark.parametrize("ids", [[-1, 3], [3, 3], [4, 2], [445], []])
+def test_recorded_instances_must_be_of_the_split(own: Home, ids: list[int]) -> None:
+    with pytest.raises(InputError, match="not IDs of split test, 0 to 444, ascending, once each"):
+        open_source(ExplainSettings(), own, {2: np.array(ids, dtype=int)})
+
+
 def test_epochs_without_a_fitting_instance_are_left_out_and_said(own: Home, capsys) -> None:
     confidences = rows(own, "select epoch, max(p_predicted) from predictions where split = 'test' group by all")
     bound = dict(confidences)[0] + 0.01  # nobody is so sure at epoch 0
@@ -169,7 +182,18 @@ def test_epochs() -> None:
         ({"count": 446}, "split test has 445"),
         ({"where": "labl = 3"}, "labl"),
         ({"where": "label = 3; drop table runs"}, "."),
-        ({"where": "label = 3)"}, "."),
+        ({"where": "label = 3)"}, "is no condition"),
+        ({"where": "1=1) union all select -1 where (true"}, "is no condition"),
+        ({"where": "label = 3) or (true"}, "is no condition"),
+        ({"where": "label = 3, true"}, "is no condition"),
+        ({"where": "select true"}, "is no condition"),
+        ({"where": "label = 3 limit 5"}, "is no condition"),
+        ({"where": "label = 3 order by 1"}, "is no condition"),
+        ({"where": "true window w as ()"}, "is no condition"),
+        ({"where": "label = 3 /* open"}, "is no condition"),
+        ({"where": "count(*) > 1"}, "is no condition"),
+        ({"where": "null"}, "fits no instance of test at epochs"),
+        ({"instances": "99999999999"}, "it takes whole numbers"),
         ({"where": ""}, "--where is empty"),
         ({"where": "label = 99"}, "fits no instance of test at epochs"),
         ({"target": ("zebra",)}, "it takes predicted, label, or a class: 0 0, 1 1"),
