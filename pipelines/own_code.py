@@ -39,7 +39,7 @@ def reported(what: str) -> Iterator[None]:
     """Whatever the user's code raises inside becomes an InputError: `what`, then the reason in one line."""
     try:
         yield
-    except InputError:
+    except (InputError, MemoryError):
         raise
     except (Exception, SystemExit) as error:
         raise InputError(f"{what}: {reason_of(error)}") from None
