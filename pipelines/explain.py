@@ -1,5 +1,7 @@
 """Explainer jobs by run ID: a run of its own for every method, under the training run it explains."""
 
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from types import ModuleType
 
@@ -10,7 +12,7 @@ from pipelines.child import start_child, worked_on
 from pipelines.job import Job, Source, make_job, open_source, target_class
 from pipelines.recorded import recorded_config, recorded_settings, say
 from pipelines.settings import ExplainSettings
-from tracking import catalogue, runs
+from tracking import catalogue, commits, runs
 from tracking.errors import InputError, RunError
 from tracking.home import Home
 from xai import CONCEPT_METHODS, METHODS, Refusal
@@ -33,11 +35,11 @@ def explain(settings: ExplainSettings, home: Home, *, leave_out: bool = False) -
     if unknown := [name for name in settings.method if name not in known]:
         raise InputError(f"no method {unknown[0]!r}; there are: {', '.join(known)}")
     _check_used(settings)
-    source = open_source(settings, home)
-    _check_targets(settings.target, source.data.classes)
-    # before the first run is started, so that nothing is left of what cannot be done
-    jobs = [_tried(settings, method, source, leave_out) for method in settings.method]
-    return [_go_on(job, _start(job, home)) for job in jobs if job]
+    with open_source(settings, home) as source:
+        _check_targets(settings.target, source.data.classes)
+        # before the first run is started, so that nothing is left of what cannot be done
+        jobs = [_tried(settings, method, source, leave_out) for method in settings.method]
+        return [_go_on(job, _start(job, home)) for job in jobs if job]
 
 
 def _check_used(settings: ExplainSettings) -> None:
@@ -62,22 +64,47 @@ def resume(record: catalogue.RunRecord, home: Home, data: str | None = None) -> 
     """Go on behind the last committed part of an explainer run."""
     if record.status == "FINISHED":
         raise InputError(f"run {record.run_id[:8]} is finished; nothing to resume")
-    return _go_on(_recorded(record, home, data), runs.reopen_run(home, record))
+    method = recorded_settings(home, record, ExplainSettings).method[0]
+    units = {f"{method}_epoch_{epoch:04d}": epoch for epoch in _recorded_instances(home, record) or ()}
+    finished = {epoch for unit, epoch in units.items() if unit in commits.by_unit(home, record.run_id)}
+    _check_kept(record, home, method, set(units.values()) - finished)
+    with _recorded(record, home, data, finished) as job:
+        return _go_on(job, runs.reopen_run(home, record))
 
 
 def rerun(record: catalogue.RunRecord, home: Home, data: str | None) -> str:
     """Explain again from a run's own record: the same instances with the same settings."""
-    job = _recorded(record, home, data)
-    return _go_on(job, _start(job, home))
+    with _recorded(record, home, data) as job:
+        return _go_on(job, _start(job, home))
 
 
-def _recorded(record: catalogue.RunRecord, home: Home, data: str | None) -> Job:
+def _check_kept(record: catalogue.RunRecord, home: Home, method: str, needed: set[int]) -> None:
+    """Raise InputError if checkpoints of epochs that are still to be explained were pruned since the run stopped."""
+    source = record.source_run_id
+    if gone := sorted(needed & commits.pruned(home, source)):
+        kept = ",".join(str(commit.epoch) for commit in commits.stored(home, source))
+        raise InputError(
+            f"run {record.run_id[:8]} cannot be resumed: it still needs the checkpoints of epochs "
+            f"{', '.join(map(str, gone))}, which were pruned; explain those that are kept: "
+            f"study explain {source[:8]} --method {method} --epochs {kept}"
+        )
+
+
+def _recorded_instances(home: Home, record: catalogue.RunRecord) -> dict[int, np.ndarray] | None:
+    """Instances by epoch that a run was started with; None in a run of a version that did not record them."""
+    chosen = recorded_config(home, record).get("inputs", {}).get("instances")
+    return {epoch: np.array(part["ids"]) for part in chosen for epoch in part["epochs"]} if chosen else None
+
+
+@contextmanager
+def _recorded(
+    record: catalogue.RunRecord, home: Home, data: str | None, finished: Collection[int] = ()
+) -> Iterator[Job]:
     """The job of a run, for the instances it was started with, whatever its settings would choose today."""
     settings = recorded_settings(home, record, ExplainSettings)
     settings = replace(settings, run=record.source_run_id, data=data or settings.data)
-    chosen = recorded_config(home, record).get("inputs", {}).get("instances")
-    fixed = {epoch: np.array(part["ids"]) for part in chosen for epoch in part["epochs"]} if chosen else None
-    return make_job(settings, settings.method[0], open_source(settings, home, fixed))
+    with open_source(settings, home, _recorded_instances(home, record), finished) as source:
+        yield make_job(settings, settings.method[0], source)
 
 
 def _tried(settings: ExplainSettings, method: str, source: Source, leave_out: bool) -> Job | None:

@@ -1,5 +1,7 @@
 """What an explainer job works on: a training run's checkpoints, data and model, found by run ID."""
 
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,7 +19,7 @@ from pipelines.selection import choose_epochs, choose_instances
 from pipelines.settings import ExplainSettings, TrainSettings
 from pipelines.verification import verify
 from queries.classes import find_class
-from tracking import catalogue, commits
+from tracking import catalogue, commits, locks
 from tracking.commits import Commit
 from tracking.errors import InputError
 from tracking.home import Home
@@ -72,17 +74,36 @@ class Job:
         return instances[np.argsort(-counts, kind="stable")[:CURATED]]
 
 
-def open_source(settings: ExplainSettings, home: Home, fixed: dict[int, np.ndarray] | None = None) -> Source:
-    """Everything the settings name, checked before any run is started.
+@contextmanager
+def open_source(
+    settings: ExplainSettings,
+    home: Home,
+    fixed: dict[int, np.ndarray] | None = None,
+    finished: Collection[int] = (),
+) -> Iterator[Source]:
+    """Everything the settings name, checked before any run is started; its checkpoints stay for as long as it is open.
 
-    `fixed` are instances by epoch that were chosen before.
+    `fixed` are instances by epoch that were chosen before, `finished` those of the epochs that need no weights.
     """
     record = catalogue.resolve(home, settings.run, ("train",))
-    done = {commit.epoch: commit for commit in commits.stored(home, record.run_id)}
+    with locks.reading_checkpoints(home, record.run_id):
+        yield _source(settings, home, record, fixed, finished)
+
+
+def _source(
+    settings: ExplainSettings,
+    home: Home,
+    record: catalogue.RunRecord,
+    fixed: dict[int, np.ndarray] | None,
+    finished: Collection[int],
+) -> Source:
     trained = recorded_settings(home, record, TrainSettings)
     trained = replace(trained, data=settings.data or trained.data)
-    epochs = choose_epochs(settings.epochs, list(done.values()))
-    chosen = fixed or _instances(settings, home, record, epochs)
+    stored = commits.stored(home, record.run_id)
+    chosen = fixed or _instances(settings, home, record, choose_epochs(settings.epochs, stored))
+    needed = [epoch for epoch in chosen if epoch not in finished]
+    if needed:
+        choose_epochs(",".join(map(str, needed)), stored)  # refuses what is not there
     data = load_data(trained, home, record)
     if settings.split.startswith(PREFIX):
         data = replace(data, splits=data.splits | extra_splits(home, record))
@@ -91,8 +112,9 @@ def open_source(settings: ExplainSettings, home: Home, fixed: dict[int, np.ndarr
         target_class(target, data.classes)
     device = hardware.use(replace(trained, device=hardware.at_hand(trained.device)))
     model = build_model(trained.model, data, trained.seed).to(device)
-    used = {epoch: done[epoch] for epoch in chosen}
-    verify(home, record, model, data, device, list(used.values()), settings.split, chosen)
+    committed = {commit.epoch: commit for commit in commits.epochs(home, record.run_id)}
+    used = {epoch: committed[epoch] for epoch in chosen}
+    verify(home, record, model, data, device, [used[epoch] for epoch in needed], settings.split, chosen)
     return Source(home, record, data, model, device, used, chosen, background(data, settings.seed, device))
 
 

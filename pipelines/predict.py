@@ -64,17 +64,18 @@ def predict(settings: PredictSettings, home: Home) -> str:
         )
     record = catalogue.resolve(home, settings.run, ("train",))
     files = find_images(settings.images)
-    job = _open(settings, home, record)
-    given = read_images(files, job.data, settings.skip_unreadable)
-    _new(job, job.additions(), given)  # refuses before anything is written
-    with locks.held(home, record.run_id, f"extra_{settings.name}"):  # to the end, as additions are numbered
-        try:
-            model = _verified(job, record, given)
-            _add(job, given)
-            _evaluate(job, model)
-        except KeyboardInterrupt:
-            say("stopped; the same command goes on with the epochs that are missing")
-            raise
+    with locks.reading_checkpoints(home, record.run_id):
+        job = _open(settings, home, record)
+        given = read_images(files, job.data, settings.skip_unreadable)
+        _new(job, job.additions(), given)  # refuses before anything is written
+        with locks.held(home, record.run_id, f"extra_{settings.name}"):  # to the end, as additions are numbered
+            try:
+                model = _verified(job, record, given)
+                _add(job, given)
+                _evaluate(job, model)
+            except KeyboardInterrupt:
+                say("stopped; the same command goes on with the epochs that are missing")
+                raise
     ingest(home, [record.run_id], wait=5)
     return job.split
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from pipelines.say import say
 from pipelines.selection import choose_epochs
 from pipelines.settings import PruneSettings
-from tracking import catalogue, commits, runs
+from tracking import catalogue, commits, locks, runs
 from tracking.commits import Commit
 from tracking.errors import InputError
 from tracking.files import write_json
@@ -20,6 +20,24 @@ def prune(settings: PruneSettings, home: Home) -> str:
         raise InputError("checkpoints on a MLflow server are not pruned; unset MLFLOW_TRACKING_URI for a home's own")
     if record.status != "FINISHED":
         raise InputError(f"run {record.run_id[:8]} is {record.status}; `study resume` it first, or wait for its end")
+    if settings.dry:
+        return _prune(settings, home, record)
+    runs.connect(home)
+    try:
+        with locks.pruning(home, record.run_id):
+            return _prune(settings, home, record)
+    except locks.HeldError:
+        readers = [run for run in catalogue.records(home) if run.source_run_id == record.run_id]
+        reading = [f"run {run.run_id[:8]} ({run.name})" for run in readers if run.status == "RUNNING"]
+        if not reading:  # by a command that has no run of its own, or not yet
+            raise
+        raise InputError(
+            f"the checkpoints of run {record.run_id[:8]} are being read by {', '.join(reading)}; wait for its end, "
+            "then prune"
+        ) from None
+
+
+def _prune(settings: PruneSettings, home: Home, record: catalogue.RunRecord) -> str:
     stored = commits.stored(home, record.run_id)
     kept = _kept(settings, stored)
     gone = [commit for commit in stored if commit.epoch not in kept]

@@ -104,6 +104,13 @@ def trained(study: Home) -> RunRecord:
     return resolve(study, "latest")
 
 
+@pytest.fixture
+def copy(study: Home, tmp_path: Path) -> Home:
+    """The shared study, copied to another folder."""
+    shutil.copytree(study.path, tmp_path / "an other's home")
+    return find_home(str(tmp_path / "an other's home"))
+
+
 @pytest.fixture(scope="module")
 def address(study: Home) -> Iterator[str]:
     """What `study ui` prints, while its server runs."""

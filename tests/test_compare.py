@@ -89,22 +89,23 @@ def test_maps_made_again_are_the_maps_there_are(home: Home) -> None:
     """Only then is a difference under other weights a difference of the weights."""
     with connect(home) as connection:
         chosen = choose(connection, resolve(home, "latest").run_id, COMPARE)
-    opened = comparison.open_comparison(COMPARE, home, chosen)
-    model = opened.load(chosen.epoch)
-    for method in METHODS:
-        unit = comparison.Unit("some", method, np.array([3, 5, 6]), randomized=False)
-        images, targets = opened.instances(unit.instances)
-        made = opened.explain(unit, model, images, targets).maps
-        torch.testing.assert_close(made, opened.maps(unit, images, targets), rtol=1e-4, atol=1e-5)
+    with comparison.open_comparison(COMPARE, home, chosen) as opened:
+        model = opened.load(chosen.epoch)
+        for method in METHODS:
+            unit = comparison.Unit("some", method, np.array([3, 5, 6]), randomized=False)
+            images, targets = opened.instances(unit.instances)
+            made = opened.explain(unit, model, images, targets).maps
+            torch.testing.assert_close(made, opened.maps(unit, images, targets), rtol=1e-4, atol=1e-5)
 
 
 def test_pointing_is_measured_where_the_truth_is_known(home: Home) -> None:
     with connect(home) as connection:
-        opened = comparison.open_comparison(COMPARE, home, choose(connection, resolve(home, "latest").run_id, COMPARE))
+        chosen = choose(connection, resolve(home, "latest").run_id, COMPARE)
+    with comparison.open_comparison(COMPARE, home, chosen) as opened:
+        data = opened.source.data
     unit, maps = comparison.Unit("some", "edge", np.array([1, 4]), randomized=False), torch.rand(2, 8, 8)
     assert measured._pointing(opened, unit, maps) == {}
     boxes = torch.tensor([[0, 0, 8, 8], [8, 8, 0, 0]])  # everywhere and nowhere
-    data = opened.source.data
     split = replace(data.splits["test"], truth=boxes.expand(len(data.splits["test"].labels), 2, 4))
     known = replace(opened, source=replace(opened.source, data=replace(data, splits=data.splits | {"test": split})))
     found = measured._pointing(known, unit, maps)

@@ -101,8 +101,9 @@ def test_a_condition_is_one_expression_and_may_hold_brackets_comments_and_subque
 
 @pytest.mark.parametrize("ids", [[-1, 3], [3, 3], [4, 2], [445], []])
 def test_recorded_instances_must_be_of_the_split(own: Home, ids: list[int]) -> None:
-    with pytest.raises(InputError, match="not IDs of split test, 0 to 444, ascending, once each"):
-        open_source(ExplainSettings(), own, {2: np.array(ids, dtype=int)})
+    opened = open_source(ExplainSettings(), own, {2: np.array(ids, dtype=int)})
+    with pytest.raises(InputError, match="not IDs of split test, 0 to 444, ascending, once each"), opened:
+        pass
 
 
 def test_epochs_without_a_fitting_instance_are_left_out_and_said(own: Home, capsys) -> None:

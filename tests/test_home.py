@@ -75,13 +75,6 @@ def test_a_read_only_home_answers(small_disk: Home, study: Home, trained: RunRec
     remount(small_disk, "rw")
 
 
-@pytest.fixture
-def copy(study: Home, tmp_path: Path) -> Home:
-    """The shared study, copied to another folder."""
-    shutil.copytree(study.path, tmp_path / "an other's home")
-    return find_home(str(tmp_path / "an other's home"))
-
-
 def test_a_copied_home_goes_on_and_leaves_the_first_alone(copy: Home, study: Home, trained: RunRecord) -> None:
     before = sorted(study.artifacts.rglob("*"))
     [explained] = explain(ExplainSettings(run=trained.run_id, count=3), copy)

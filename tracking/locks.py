@@ -14,7 +14,7 @@ from typing import TextIO
 
 from tracking.errors import InputError
 from tracking.files import lock_file
-from tracking.home import Home
+from tracking.home import Home, make_home
 
 WAIT = 0.5  # seconds; who only looks holds a lock for an instant
 START = 60.0  # seconds that another process may take between choosing a run's name and writing its record
@@ -60,7 +60,8 @@ def taking_a_name(home: Home) -> Iterator[None]:
 
 @contextmanager
 def reading_checkpoints(home: Home, run_id: str) -> Iterator[None]:
-    """Nobody prunes the run meanwhile. Raises InputError if somebody is pruning it."""
+    """Nobody prunes the run meanwhile. Raises InputError if somebody is pruning it, or the home is read-only."""
+    make_home(home)
     what = f"run {run_id[:8]} is being pruned by"
     with _take(_place(home, run_id, "checkpoints.lock"), what, "wait for its end", PRUNING, shared=True):
         yield

@@ -1,5 +1,6 @@
 """Explanation methods compared on the same instances: how faithful each is, where they agree, when they settle."""
 
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from pipelines.child import start_child, worked_on
@@ -26,8 +27,8 @@ def compare(settings: CompareSettings, home: Home) -> str:
     source = catalogue.resolve(home, settings.run, ("train",))
     with connect(home) as connection:
         chosen = choose(connection, source.run_id, settings)
-    comparison = open_comparison(settings, home, chosen)
-    return _go_on(comparison, _start(comparison, home))
+    with open_comparison(settings, home, chosen) as comparison:
+        return _go_on(comparison, _start(comparison, home))
 
 
 def _start(comparison: Comparison, home: Home) -> runs.Run:
@@ -40,18 +41,19 @@ def _start(comparison: Comparison, home: Home) -> runs.Run:
 
 def rerun(record: catalogue.RunRecord, home: Home, data: str | None) -> str:
     """Compare again from a run's own record, on the same maps."""
-    comparison = _recorded(record, home, data)
-    return _go_on(comparison, _start(comparison, home))
+    with _recorded(record, home, data) as comparison:
+        return _go_on(comparison, _start(comparison, home))
 
 
 def resume(record: catalogue.RunRecord, home: Home, data: str | None = None) -> str:
     """Go on behind the last committed part of a comparing run, on the maps that it was started with."""
     if record.status == "FINISHED":
         raise InputError(f"run {record.run_id[:8]} is finished; nothing to resume")
-    return _go_on(_recorded(record, home, data), runs.reopen_run(home, record))
+    with _recorded(record, home, data) as comparison:
+        return _go_on(comparison, runs.reopen_run(home, record))
 
 
-def _recorded(record: catalogue.RunRecord, home: Home, data: str | None) -> Comparison:
+def _recorded(record: catalogue.RunRecord, home: Home, data: str | None) -> AbstractContextManager[Comparison]:
     settings = recorded_settings(home, record, CompareSettings)
     inputs = recorded_config(home, record)["inputs"]
     chosen = Chosen(record.source_run_id, settings.split, settings.target, inputs["epoch"], inputs["makers"])

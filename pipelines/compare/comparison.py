@@ -1,6 +1,7 @@
 """What a comparing run works on: the maps chosen, the model they explain, and how each method was run."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -81,15 +82,16 @@ class Comparison:
         return Given(torch.from_numpy(rows), self.settings.seed)
 
 
-def open_comparison(settings: CompareSettings, home: Home, chosen: Chosen) -> Comparison:
-    """Everything that is needed, checked before any run is started."""
+@contextmanager
+def open_comparison(settings: CompareSettings, home: Home, chosen: Chosen) -> Iterator[Comparison]:
+    """Everything that is needed, checked before any run is started; checkpoints stay for as long as it is open."""
     settings = replace(settings, epoch=chosen.epoch, method=chosen.methods)
     shown = ExplainSettings(
         run=chosen.run_id, epochs=f"0,{chosen.epoch}", split=chosen.split, target=(chosen.target,), data=settings.data,
         instances=",".join(map(str, chosen.instances)), seed=settings.seed,
     )  # fmt: skip
-    source = open_source(shown, home)
-    return Comparison(settings, chosen, source, {m: _job(m, shown, source, chosen) for m in chosen.methods})
+    with open_source(shown, home) as source:
+        yield Comparison(settings, chosen, source, {m: _job(m, shown, source, chosen) for m in chosen.methods})
 
 
 def units(comparison: Comparison) -> Iterator[Unit]:
