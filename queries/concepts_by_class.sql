@@ -2,6 +2,7 @@
 --
 -- Four measures that answer four questions: how often it is there (prevalence), how often more of it would raise the
 -- logit (tcav_sign), by how much (tcav_magnitude), and how much of the logit it carries (contribution).
+-- Classes of which no image was scored are left out.
 --
 -- params:
 --   run_id            training run to look at
@@ -36,6 +37,17 @@ latest as (
     select max(epoch) as epoch
     from chosen
 ),
+scored as (  -- classes of which there are images
+    select distinct
+        concept_scores.run_id,
+        concept_scores.epoch,
+        instances.label as class_id
+    from concept_scores
+    join instances
+        on instances.run_id = $run_id
+        and instances.split = concept_scores.split
+        and instances.instance_id = concept_scores.instance_id
+),
 names as (
     select
         class_id,
@@ -60,6 +72,7 @@ select
 from chosen
 join latest using (epoch)
 join tcav_scores using (run_id, epoch, concept_id)
+semi join scored using (run_id, epoch, class_id)
 left join names using (class_id)
 order by
     chosen.run_id,

@@ -4,7 +4,8 @@
 -- several runs at an epoch the newest counts. Concepts are found anew at each epoch: a low cosine says that nothing
 -- like it was found, and two concepts may have the same match. Directions have no negative parts, so even unrelated
 -- ones have a cosine above 0.
--- top_class is the class that shows the concept most often at the last epoch; the lower one at a tie.
+-- top_class is the class that shows the concept most often at the last epoch; the lower one at a tie. What is said of
+-- it is null at epochs of which none of its images was scored.
 --
 -- params:
 --   run_id              training run to look at
@@ -98,17 +99,33 @@ matches as (
             candidates.concept_id
     ) = 1
 ),
+scored as (  -- classes of which there are images
+    select distinct
+        concept_scores.run_id,
+        concept_scores.epoch,
+        instances.label as class_id
+    from concept_scores
+    join instances
+        on instances.run_id = $run_id
+        and instances.split = concept_scores.split
+        and instances.instance_id = concept_scores.instance_id
+),
+cells as (
+    select tcav_scores.*
+    from tcav_scores
+    semi join scored using (run_id, epoch, class_id)
+),
 tops as (
     select
-        tcav_scores.concept_id,
-        tcav_scores.class_id
-    from tcav_scores
+        cells.concept_id,
+        cells.class_id
+    from cells
     join last using (run_id, epoch)
     qualify row_number() over (
-        partition by tcav_scores.concept_id
+        partition by cells.concept_id
         order by
-            round(tcav_scores.prevalence, 6) desc,
-            tcav_scores.class_id
+            round(cells.prevalence, 6) desc,
+            cells.class_id
     ) = 1
 ),
 shown as (
@@ -138,16 +155,16 @@ select
     shown.prevalence,
     tops.class_id as top_class_id,
     coalesce(names.name, tops.class_id::varchar) as top_class_name,
-    tcav_scores.tcav_sign,
-    tcav_scores.significant
+    cells.tcav_sign,
+    cells.significant
 from matches
 left join shown using (run_id, epoch, matched_concept_id)
 left join tops using (concept_id)
-left join tcav_scores
-    on tcav_scores.run_id = matches.run_id
-    and tcav_scores.epoch = matches.epoch
-    and tcav_scores.concept_id = matches.matched_concept_id
-    and tcav_scores.class_id = tops.class_id
+left join cells
+    on cells.run_id = matches.run_id
+    and cells.epoch = matches.epoch
+    and cells.concept_id = matches.matched_concept_id
+    and cells.class_id = tops.class_id
 left join names on names.class_id = tops.class_id
 order by
     matches.concept_id,

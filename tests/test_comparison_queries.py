@@ -528,6 +528,16 @@ def test_class_concepts(compared):
     assert rows[1]["own_concept_name"] == "concept 0 of 4"
 
 
+def test_rows_of_classes_without_an_image_are_not_believed(compared):
+    """As homes have them that are older than the rule that such classes have no row."""
+    add_concepts(compared, "explained", 4, [[1.0]], [[0.5, 0.25, 1, 0]])  # no bird, class 2, was scored
+    add_concepts(compared, "explained", 3, [[1.0]], [[0.5, 0.25, 1, 0]])
+    compared.execute("delete from concept_scores where epoch = 3 and instance_id < 2")  # no cat at epoch 3
+    assert [row["class_name"] for row in records(compared, "concepts_by_class")] == ["cat", "dog", "fish"]
+    found = [(row["epoch"], row["top_class_name"], row["tcav_sign"]) for row in records(compared, "concepts_by_epoch")]
+    assert found == [(3, "cat", None), (4, "cat", pytest.approx(0.4))]
+
+
 def test_a_single_class_is_not_selective(compared):
     add_concepts(compared, "explained", 4, [[1.0], [1.0]], [[0.5], [0.75]])
     compared.execute("delete from concept_scores where instance_id > 1")

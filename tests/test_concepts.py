@@ -8,6 +8,7 @@ import pytest
 import torch
 from conftest import TINY, fresh
 
+import queries
 from pipelines.concepts.words import colour_name, describe, place
 from pipelines.explain import explain
 from pipelines.label import label_concept
@@ -20,6 +21,7 @@ from tracking.home import Home
 from tracking.index import rebuild
 from tracking.reading import _open_files, connect
 
+QUESTIONS = ("concepts_by_class", "class_concepts", "concepts_by_epoch")
 ICE = ExplainSettings(method=("ice",), concepts=3, count=80, layer="network.features.2")
 
 
@@ -60,6 +62,20 @@ def test_tables_hold_together(home: Home) -> None:
     [(gap, cells)] = rows(home, sql, run_id)
     assert gap < 1e-6
     assert cells == 2 * 3 * 10
+
+
+def test_classes_without_an_image_have_no_figures(home: Home) -> None:
+    [run_id] = explain(replace(ICE, count=None, where="label in (3, 5) and instance_id < 120"), home)
+    found = rows(home, "select class_id, count(*) from tcav_scores where run_id = ? group by all order by all", run_id)
+    assert found == [(3, 3), (5, 3)]
+    with connect(home) as connection:
+        source = resolve(home, "latest", ("train",)).run_id
+        answers = {name: queries.run(connection, name, {"run_id": source}).dicts for name in QUESTIONS}
+    own = [row for row in answers["concepts_by_class"] if row["explainer_run_id"] == run_id]
+    assert {row["class_id"] for row in own} == {3, 5}
+    assert {row["class_id"] for row in answers["class_concepts"]} == {3, 5}
+    ends = [row for row in answers["concepts_by_epoch"] if row["explainer_run_id"] == run_id]
+    assert {row["top_class_id"] for row in ends} <= {3, 5}
 
 
 def test_figures_metrics_and_record(home: Home) -> None:

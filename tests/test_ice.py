@@ -179,12 +179,30 @@ def test_measures_by_hand() -> None:
     contributions = torch.tensor([[1.0, 0.0], [2.0, 0.0], [6.0, 3.0], [-1.0, -2.0]])
     present = torch.tensor([[True, False], [True, False], [False, False], [False, True]])
     found = tcav(gradients, contributions, present, labels, 3, directions, torch.rand(60, 2))
-    assert torch.allclose(found.prevalence, torch.tensor([[2 / 3, 0, 0], [0, 0, 1]]))
-    assert torch.allclose(found.tcav_sign, torch.tensor([[2 / 3, 0, 0], [2 / 3, 0, 1]]))
-    assert torch.allclose(found.tcav_magnitude, torch.tensor([[1.0, 0, 0], [2, 0, 1]]))
-    assert torch.allclose(found.contribution, torch.tensor([[3.0, 0, -1], [1, 0, -2]]))
-    assert (found.p_values[:, 1] == 1).all()  # a class without images
+    none = torch.nan  # of a class without images nothing is known
+    expected = {
+        "prevalence": [[2 / 3, none, 0], [0, none, 1]],
+        "tcav_sign": [[2 / 3, none, 0], [2 / 3, none, 1]],
+        "tcav_magnitude": [[1.0, none, 0], [2, none, 1]],
+        "contribution": [[3.0, none, -1], [1, none, -2]],
+    }
+    for name, values in expected.items():
+        assert torch.allclose(getattr(found, name), torch.tensor(values), equal_nan=True)
+    assert found.images.tolist() == [3, 0, 1]
+    assert found.p_values[:, 1].isnan().all()
     assert not found.significant[:, 1].any()
+    assert not found.degenerate[1]
+
+
+def test_classes_without_images_are_no_test() -> None:
+    generator = torch.Generator().manual_seed(0)
+    gradients, labels, directions = torch.randn(60, 8, generator=generator), torch.arange(60) % 3, torch.eye(8)
+    rows, none = activations(8), torch.zeros(60, 8)
+    alone = tcav(gradients, none, none > 0, labels, 3, directions, rows)
+    among = tcav(gradients, none, none > 0, labels * 4, 10, directions, rows)  # classes 0, 4 and 8 of ten
+    assert torch.equal(among.p_values[:, [0, 4, 8]], alone.p_values)
+    assert among.null == alone.null
+    assert among.p_values.isnan().sum() == 8 * 7
 
 
 def test_a_direction_that_decides_is_significant_and_others_are_not() -> None:

@@ -118,7 +118,7 @@ create table tcav_scores (
     run_id varchar not null,  -- explainer run
     epoch integer not null,  -- epoch of the concept
     concept_id integer not null,  -- concept of the same run and epoch
-    class_id integer not null,  -- class whose logit is tested, on its own held-out images
+    class_id integer not null,  -- class whose logit is tested, on its own held-out images; classes without any have no row
     prevalence real not null,  -- share of the class's images with the concept present, 0..1
     tcav_sign real not null,  -- share of the class's images with a positive directional derivative, 0..1
     tcav_magnitude real not null,  -- mean directional derivative of the logit, logits per unit of score

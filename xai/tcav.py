@@ -19,16 +19,22 @@ SAME = 1e-4  # relative spread of a class's gradients under which they are the s
 
 @dataclass(frozen=True)
 class Tcav:
-    """k concepts, K classes; classes without an image have 0 everywhere and p = 1."""
+    """k concepts, K classes; of a class without an image nothing is known, so its figures are NaN and no test."""
 
     prevalence: Tensor  # [k, K] share of the class's images with the concept present
     tcav_sign: Tensor  # [k, K] share of the class's images whose logit rises along the direction
     tcav_magnitude: Tensor  # [k, K] mean derivative of the logit along the direction
     contribution: Tensor  # [k, K] mean part of the logit the concept carries
-    p_values: Tensor  # [k, K] of tcav_sign against the null, two-sided, Holm corrected over all cells
+    p_values: Tensor  # [k, K] of tcav_sign against the null, two-sided, Holm corrected over all cells with images
     significant: Tensor  # [k, K] p under 0.05
     degenerate: Tensor  # [K] whether the class's gradients do not depend on the image
+    images: Tensor  # [K] of each class
     null: str  # what tcav_sign is compared with
+
+    @property
+    def seen(self) -> Tensor:
+        """Whether a class has images, [K]."""
+        return self.images > 0
 
 
 def tcav(
@@ -40,19 +46,26 @@ def tcav(
     Of each image's own class: the logit's gradients [N, c], contributions [N, k]; presence [N, k]. `rows` [R, c] are
     activations from which the null's directions are made.
     """
-    count = DIRECTIONS * len(directions) * classes
-    own = [gradients[labels == k] for k in range(classes)]  # K of [n, c]
-    derivatives = [found @ directions.T for found in own]  # K of [n, k]
-    sign = _by_class([(values > 0).float() for values in derivatives])
+    images = torch.bincount(labels, minlength=classes)
+    seen = images.nonzero().flatten().tolist()
+    own = [gradients[labels == k] for k in seen]  # of each class with images, [n, c]
+    derivatives = [found @ directions.T for found in own]  # [n, k] each
+    sign, count = _by_class([(values > 0).float() for values in derivatives]), DIRECTIONS * len(directions) * len(seen)
     p_values = holm(_p_values(sign, _null_signs(own, rows, count, seed)))
+
+    def of_all(values: Tensor, otherwise: float = torch.nan) -> Tensor:
+        """Values of the classes with images, [..., seen], among those of all, [..., K]."""
+        return values.new_full((*values.shape[:-1], classes), otherwise).index_copy(-1, torch.tensor(seen), values)
+
     return Tcav(
-        prevalence=_by_class([present[labels == k].float() for k in range(classes)]),
-        tcav_sign=sign,
-        tcav_magnitude=_by_class(derivatives),
-        contribution=_by_class([contributions[labels == k] for k in range(classes)]),
-        p_values=p_values,
-        significant=p_values < LEVEL,
-        degenerate=torch.tensor([_same(found) for found in own]),
+        prevalence=of_all(_by_class([present[labels == k].float() for k in seen])),
+        tcav_sign=of_all(sign),
+        tcav_magnitude=of_all(_by_class(derivatives)),
+        contribution=of_all(_by_class([contributions[labels == k] for k in seen])),
+        p_values=of_all(p_values),
+        significant=of_all(p_values < LEVEL, False),
+        degenerate=of_all(torch.tensor([_same(found) for found in own]), False),
+        images=images,
         null=f"tcav_sign of {count} directions, each the mean of {MEAN_OF} random activations of the layer",
     )
 
@@ -68,8 +81,8 @@ def holm(p_values: Tensor) -> Tensor:
 
 
 def _by_class(values: list[Tensor]) -> Tensor:
-    """Mean over each class's images, [k, K]; 0 for a class without any."""
-    return torch.stack([found.mean(0) if len(found) else found.new_zeros(found.shape[1]) for found in values], 1)
+    """Mean over each class's images, [k, K]."""
+    return torch.stack([found.mean(0) for found in values], 1)
 
 
 def _null_signs(own: list[Tensor], rows: Tensor, count: int, seed: int) -> Tensor:
@@ -94,5 +107,5 @@ def _p_values(found: Tensor, null: Tensor) -> Tensor:
 
 def _same(gradients: Tensor) -> bool:
     """Whether gradients [n, c] are the same for all of two images or more."""
-    spread = (gradients - gradients.mean(0)).norm() if len(gradients) else torch.tensor(0.0)
+    spread = (gradients - gradients.mean(0)).norm()
     return len(gradients) > 1 and bool(spread <= SAME * gradients.norm())

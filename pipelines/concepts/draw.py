@@ -6,14 +6,14 @@ from matplotlib.figure import Figure
 from pipelines.concepts import figures
 from pipelines.concepts.found import Found
 from pipelines.concepts.names import Examples, Named
-from pipelines.figures import pixels
+from pipelines.figures import pixels, short
 from pipelines.job import Job
 from tracking import runs
 
 
 def draw(job: Job, run: runs.Run, epoch: int, found: Found, named: list[Named]) -> None:
     """A card for every concept, the classes' prevalence and TCAV as matrices, and the curve of the choice."""
-    classes, place = job.source.data.classes, f"epoch {epoch}, {job.settings.layer}, {job.source.record.name}"
+    classes, place = _counted(job, found), f"epoch {epoch}, {job.settings.layer}, {job.source.record.name}"
     folder = f"concept_cards/epoch_{epoch:04d}"
     for concept, one in enumerate(named):
         figure = _card(job, epoch, found, one, concept, f"{title(concept, one)}    {place}")
@@ -33,6 +33,12 @@ def title(concept: int, one: Named) -> str:
     return f"concept {concept}: {one.label}" if one.label else f"concept {concept}"
 
 
+def _counted(job: Job, found: Found) -> tuple[str, ...]:
+    """The classes, each with its number of images: what a share of few images says is little, of none nothing."""
+    pairs = zip(job.source.data.classes, found.tcav.images.tolist(), strict=True)
+    return tuple(f"{short(name, 12)} ({count})" for name, count in pairs)
+
+
 def _card(job: Job, epoch: int, found: Found, one: Named, concept: int, headline: str) -> Figure:
     tcav = found.tcav
     return figures.concept_card(figures.Card(
@@ -41,7 +47,7 @@ def _card(job: Job, epoch: int, found: Found, one: Named, concept: int, headline
         full=float(one.highest.maps.max()) or 1.0,
         highest=_panel(job, epoch, found, one.highest, concept),
         lowest=_panel(job, epoch, found, one.lowest, concept),
-        classes=job.source.data.classes,
+        classes=_counted(job, found),
         prevalence=tcav.prevalence[concept].numpy(),
         tcav_sign=tcav.tcav_sign[concept].numpy(),
         contribution=tcav.contribution[concept].numpy(),

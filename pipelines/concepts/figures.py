@@ -26,7 +26,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Card:
-    """One concept; K classes."""
+    """One concept; K classes, NaN where one has no image."""
 
     title: str
     description: str
@@ -83,7 +83,7 @@ def _scale(figure: Figure, full: float) -> None:
 
 def _bars(axis: Axes, classes: tuple[str, ...], values: np.ndarray, colour, title: str) -> None:
     axis.bar(range(len(classes)), values, color=colour)
-    names = [short(name, 12) for name in classes]
+    names = [short(name, 20) for name in classes]
     if len(classes) <= 30:
         axis.set_xticks(range(len(classes)), names, rotation=60, ha="right", fontsize=7, parse_math=False)
     axis.tick_params(axis="y", labelsize=7)
@@ -94,7 +94,7 @@ def _bars(axis: Axes, classes: tuple[str, ...], values: np.ndarray, colour, titl
 
 
 def matrix(values: np.ndarray, concepts: list[str], classes: tuple[str, ...], title: str) -> Figure:
-    """A value per concept (rows) and class (columns), in 0..1."""
+    """A value per concept (rows) and class (columns), in 0..1, or NaN."""
     wide, tall = 0.45 * len(classes) + 5.2, 0.32 * len(concepts) + 2.0
     figure = Figure(figsize=(wide, tall), layout="constrained")
     axis = figure.subplots()
@@ -104,7 +104,8 @@ def matrix(values: np.ndarray, concepts: list[str], classes: tuple[str, ...], ti
     if values.size <= 600:
         for row, column in np.ndindex(*values.shape):
             dark = values[row, column] > 0.6
-            axis.text(column, row, f"{values[row, column]:.0%}", ha="center", va="center", fontsize=6.5,
+            text = "-" if np.isnan(values[row, column]) else f"{values[row, column]:.0%}"
+            axis.text(column, row, text, ha="center", va="center", fontsize=6.5,
                       color="white" if dark else "black")  # fmt: skip
     axis.set_title(title, fontsize=10, loc="left", parse_math=False)
     figure.colorbar(image, ax=axis, shrink=0.8)

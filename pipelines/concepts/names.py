@@ -78,6 +78,6 @@ def _examples(job: Job, found: Found, instances: np.ndarray, rows: np.ndarray, c
 
 
 def _served(classes: tuple[str, ...], prevalence: Tensor) -> list[tuple[str, float]]:
-    """At most two classes that show the concept clearly more often than the mean class."""
-    top = prevalence.argsort(descending=True)[:2].tolist()
-    return [(classes[k], prevalence[k].item()) for k in top if prevalence[k] > SERVES * prevalence.mean()]
+    """At most two classes that show the concept clearly more often than the mean class; NaN is no image to show it."""
+    top, mean = prevalence.nan_to_num(-1).argsort(descending=True)[:2].tolist(), prevalence.nanmean()
+    return [(classes[k], prevalence[k].item()) for k in top if prevalence[k] > SERVES * mean]

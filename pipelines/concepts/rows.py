@@ -37,14 +37,15 @@ def scores(run_id: str, epoch: int, split: str, instances: np.ndarray, found: Fo
 
 
 def tcav_scores(run_id: str, epoch: int, found: Tcav) -> dict:
-    count, classes = found.prevalence.shape
+    """A row per concept and class with images; of others nothing is known."""
+    concepts, classes = found.seen.expand_as(found.prevalence).nonzero(as_tuple=True)  # [cells] each
     measures = ("prevalence", "tcav_sign", "tcav_magnitude", "contribution")
     return {
-        "run_id": [run_id] * (count * classes),
-        "epoch": np.full(count * classes, epoch, np.int32),
-        "concept_id": np.repeat(np.arange(count, dtype=np.int32), classes),
-        "class_id": np.tile(np.arange(classes, dtype=np.int32), count),
-        **{name: getattr(found, name).flatten().numpy() for name in measures},
-        "p_value": found.p_values.flatten().numpy(),
-        "significant": found.significant.flatten().numpy(),
+        "run_id": [run_id] * len(concepts),
+        "epoch": np.full(len(concepts), epoch, np.int32),
+        "concept_id": concepts.numpy().astype(np.int32),
+        "class_id": classes.numpy().astype(np.int32),
+        **{name: getattr(found, name)[concepts, classes].numpy() for name in measures},
+        "p_value": found.p_values[concepts, classes].numpy(),
+        "significant": found.significant[concepts, classes].numpy(),
     }
