@@ -11,7 +11,7 @@ FORMS = ("table", "csv", "excel-csv", "json")  # of an answer
 def setting(default: Any, help: str, *, least=None, most=None, choices=None, positional=False, path=False) -> Any:
     """A documented field of a settings class; `least`, `most` and `choices` are checked.
 
-    A `path` may have any bytes, other texts are UTF-8.
+    A `path` may have any bytes; other texts, and paths that are recorded, are UTF-8.
     """
     known = {"help": help, "least": least, "most": most, "choices": choices, "positional": positional, "path": path}
     return field(default=default, metadata=known)
@@ -37,7 +37,7 @@ class TrainSettings(Checked):
     """Train a classifier; every epoch's checkpoint and predictions are remembered. Prints the run ID."""
 
     dataset: str = setting("digits", "digits, cifar10, folder or planted")
-    data: str | None = setting(None, "where the data set lies; cifar10 is also looked for in the study home", path=True)
+    data: str | None = setting(None, "where the data set lies; cifar10 is also looked for in the study home")
     size: int | None = setting(None, "pixels a side, default the data set's own", least=8, most=1024)
     skip_unreadable: bool = setting(
         False, "leave out images that cannot be read, and record which; else they are errors"
@@ -82,7 +82,7 @@ class RerunSettings(Checked):
 
     run: str = setting("latest", "run ID, unique prefix of one, run name, or latest", positional=True)
     check: bool = setting(False, "say whether every number is the same, else how far off; exit code 1 if not")
-    data: str | None = setting(None, "where the data set lies now, default where it lay then", path=True)
+    data: str | None = setting(None, "where the data set lies now, default where it lay then")
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class ExplainSettings(Checked):
                                    least=1, most=1000)  # fmt: skip
     layer: str | None = setting(None, "layer for methods that look at one, default the last with places")
     seed: int = setting(0, "all randomness derives from it and the instance ID", least=0, most=2**32 - 1)
-    data: str | None = setting(None, "where the data set lies now, default where it lay in training", path=True)
+    data: str | None = setting(None, "where the data set lies now, default where it lay in training")
     batch: int = setting(128, "images at a time", least=1, most=65_536)
 
 
@@ -123,7 +123,7 @@ class CompareSettings(Checked):
     randomized: int = setting(32, "instances explained again with randomized weights; 0 leaves that out",
                               least=0, most=1_000_000)  # fmt: skip
     seed: int = setting(0, "all randomness derives from it and the instance ID", least=0, most=2**32 - 1)
-    data: str | None = setting(None, "where the data set lies now, default where it lay in training", path=True)
+    data: str | None = setting(None, "where the data set lies now, default where it lay in training")
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class PredictSettings(Checked):
     name: str = setting("new", "what the images are called together: their split is extra:NAME")
     skip_unreadable: bool = setting(False, "leave out images that cannot be read; else they are errors")
     device: str | None = setting(None, "torch device such as cpu or cuda:1, default the training's if it is here")
-    data: str | None = setting(None, "where the data set lies now, default where it lay in training", path=True)
+    data: str | None = setting(None, "where the data set lies now, default where it lay in training")
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ class FlowSettings(Checked):
 
     run: str = setting("latest", "run ID, unique prefix of one, run name, or latest", positional=True)
     split: str = setting("test", "split shown, such as test, val or train_seen; images added later come with it")
-    data: str | None = setting(None, "where the data set, or an imported log's images, lie now", path=True)
+    data: str | None = setting(None, "where the data set, or an imported log's images, lie now")
     export: str | None = setting(None, "write InstanceFlow's JSON to this file instead", path=True)
 
 
@@ -167,7 +167,7 @@ class ReportSettings(Checked):
 
     run: str = setting("latest", "run ID, unique prefix of one, run name, or latest", positional=True)
     split: str = setting("test", "split reported on, such as test, val or extra:NAME")
-    data: str | None = setting(None, "where the data set, or an imported log's images, lie now", path=True)
+    data: str | None = setting(None, "where the data set, or an imported log's images, lie now")
 
 
 @dataclass(frozen=True)
