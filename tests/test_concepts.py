@@ -1,7 +1,9 @@
 """Concept jobs: true rows, names that stay with their direction, pictures, and clear refusals."""
 
 import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from pipelines.train import train
 from tracking import runs
 from tracking.catalogue import resolve
 from tracking.errors import InputError
-from tracking.home import Home
+from tracking.home import Home, find_home
 from tracking.index import rebuild
 from tracking.reading import _open_files, connect
 
@@ -98,6 +100,17 @@ def test_the_same_job_finds_the_same_concepts(home: Home) -> None:
     [again] = explain(replace(ICE, epochs="2"), home)
     sql = "select concept_key, vector from concepts where run_id = ? and epoch = 2 order by concept_id"
     assert rows(home, sql, again) == rows(home, sql, explained(home))
+
+
+def test_a_name_given_first_in_a_copied_home_is_the_copy_s(home: Home, tmp_path: Path) -> None:
+    before = sorted(home.artifacts.rglob("*"))
+    shutil.copytree(home.path, tmp_path / "copy")
+    copy = find_home(str(tmp_path / "copy"))
+    key = label_concept(LabelSettings(explained(copy), "0", "a name"), copy)
+    assert rows(copy, "select label from concepts where concept_key = ? and epoch = 2", key) == [("a name",)]
+    assert runs.connect(copy).get_run(explained(copy)).info.artifact_uri.startswith(copy.artifacts.as_uri())
+    assert sorted(home.artifacts.rglob("*")) == before
+    assert "a name" not in runs.connect(home).get_run(explained(home)).data.tags.values()
 
 
 def test_a_name_stays_with_its_direction(home: Home) -> None:

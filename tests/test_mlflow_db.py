@@ -15,7 +15,7 @@ from test_tracking import start
 from pipelines import cli
 from pipelines.flow_import import import_flow
 from pipelines.settings import ImportFlowSettings
-from tracking import runs
+from tracking import remote, runs
 from tracking.catalogue import free_name, records, resolve
 from tracking.errors import InputError
 from tracking.files import write_json
@@ -175,6 +175,15 @@ def test_a_run_renamed_while_it_is_written_keeps_the_new_name(home: Home) -> Non
     run.client.set_tag(run.run_id, "mlflow.runName", "other")
     runs.finish_run(run)
     assert names(home) == [[("other",)]] * 2
+
+
+def test_a_run_renamed_on_a_server_has_its_new_name_when_it_is_fetched(home: Home, one: runs.Run) -> None:
+    remote._rename(home, one.run_id, "on the server")
+    home.mlflow_db.unlink()  # a server's runs are in no database of the home
+    assert [record.name for record in records(home)] == ["on the server"]
+    remote._rename(home, one.run_id, None)
+    remote._rename(home, "f" * 32, "no file yet")
+    assert [record.name for record in records(home)] == ["on the server"]
 
 
 def test_names_that_clash_after_renaming_are_ambiguous(home: Home, one: runs.Run) -> None:

@@ -100,6 +100,21 @@ def test_a_user_without_a_name_is_a_number(home: Home, monkeypatch: pytest.Monke
     assert run.client.get_run(run.run_id).data.tags["mlflow.user"] == f"uid {os.getuid()}"
 
 
+def test_a_user_without_a_home_directory_can_write() -> None:
+    """As in a container with a number for a user: MLflow asks for the home directory when it is imported."""
+    code = """
+import pwd
+def unknown(number):
+    raise KeyError(f"getpwuid(): uid not found: {number}")
+pwd.getpwuid = unknown
+from tracking import runs
+print(runs._user())"""
+    names = ("HOME", "USER", "LOGNAME", "LNAME", "USERNAME")
+    nobody = {name: value for name, value in os.environ.items() if name not in names}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=nobody, capture_output=True, text=True)
+    assert done.stdout.strip() == f"uid {os.getuid()}", done.stderr
+
+
 def test_a_checkout_of_another_user_has_its_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a container that mounts it: Git refuses a repository whose owner is somebody else."""
     git = shutil.which("git")

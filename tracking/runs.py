@@ -29,6 +29,10 @@ from tracking.mlflow_db import EXPERIMENT, follow_move, is_own_folder, schema_re
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # it carries our results
+try:
+    Path.home()
+except RuntimeError:  # a user whom the system does not know, without HOME; its import fails then
+    os.environ["HOME"] = "/nonexistent"  # as such users have by convention
 
 import mlflow
 from mlflow import MlflowClient
