@@ -12,6 +12,7 @@ import queries
 from pipelines.flow.pack import Packed, as_hundredths, as_shares
 from pipelines.flow.pictures import add_maps, add_thumbnails
 from pipelines.flow.record import Record
+from pipelines.policy import policy_of
 from tracking.home import Home
 
 FOLDER = Path(__file__).parent / "page"
@@ -134,9 +135,11 @@ def _coverage(record: Record) -> list[str]:
 
 def _filled(record: Record, head: dict, packed: Packed) -> str:
     scripts = "\n".join((FOLDER / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS)
+    style = (FOLDER / "page.css").read_text(encoding="utf-8")
     parts = {
+        "policy": policy_of(styles=(style,), scripts=(scripts,)),
         "title": escape(f"InstanceFlow of {record.run.name}"),
-        "css": (FOLDER / "page.css").read_text(encoding="utf-8"),
+        "css": style,
         # a class may be called </script>
         "head": json.dumps(head, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c"),
         "js": scripts,

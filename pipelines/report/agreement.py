@@ -2,6 +2,7 @@
 
 from pipelines.report.evidence import Answer, Said, said
 from pipelines.report.html import Cell, Html, html, table
+from pipelines.report.numbered import shade
 from pipelines.report.regions import ENOUGH, names
 from pipelines.report.techniques import called
 from pipelines.report.words import NONE, plural, sized, value, value_between
@@ -88,10 +89,4 @@ def _cell(row: dict | None, same: bool) -> Cell:
     text = html("<b>{}</b><br><small>{}<br>{}</small>", value(row["spearman"]),
                 value_between(row["spearman_low"], row["spearman_high"]),
                 f"{100 * row['top10_overlap']:.0f}\u00a0%" if row["top10_overlap"] is not None else "")  # fmt: skip
-    return Cell(text, style=shade(row["spearman"]))
-
-
-def shade(amount: float) -> str:
-    """Background of a cell: the stronger, the bluer; orange below zero."""
-    colour = "0,114,178" if amount >= 0 else "213,94,0"
-    return f"background:rgba({colour},{min(abs(amount), 1) * 0.55:.2f})"
+    return Cell(text, kind=shade(row["spearman"]))

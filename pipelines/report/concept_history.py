@@ -1,10 +1,10 @@
 """Question (b): when concepts came about, if several epochs were looked at."""
 
-from pipelines.report.agreement import shade
 from pipelines.report.concepts import titled
 from pipelines.report.evidence import Said, said
 from pipelines.report.html import Cell, Html, html, table
 from pipelines.report.missing import missing
+from pipelines.report.numbered import shade
 from pipelines.report.subject import Subject
 from pipelines.report.words import NONE, percent, plural, value
 
@@ -36,7 +36,7 @@ def _cell(row: dict | None) -> Cell:
     if row is None or row["cosine"] is None:
         return Cell(NONE)
     text = html("{}<br><small>{}</small>", value(row["cosine"]), percent(row["prevalence"], 100))
-    return Cell(text, style=shade(row["cosine"]))
+    return Cell(text, kind=shade(row["cosine"]))
 
 
 def appearance_sentence(rows: list[dict]) -> str:

@@ -42,10 +42,9 @@ def listing(items: Iterable[object]) -> Html:
 
 @dataclass(frozen=True)
 class Cell:
-    """A table cell with a style of its own."""
+    """A table cell of a class of its own."""
 
     content: object
-    style: str = ""
     kind: str = ""
 
 
@@ -55,23 +54,22 @@ def table(
     rows: Iterable[Sequence[object]],
     kind: str = "",
     names: int = 1,
-    widest: int | None = None,
 ) -> Html:
-    """A table whose first `names` columns hold text, the others numbers; `widest` are pixels it may take."""
+    """A table whose first `names` columns hold text, the others numbers."""
     top = joined(html('<th scope="col" class="{}">{}</th>', "" if i < names else "n", h) for i, h in enumerate(heads))
     body = joined(html("<tr>{}</tr>\n", joined(_cell(cell, i < names) for i, cell in enumerate(row))) for row in rows)
     return html(
-        '<div class="table"><table class="{}"{}><caption>{}</caption>\n<thead><tr>{}</tr></thead>\n<tbody>\n{}</tbody>'
+        '<div class="table"><table class="{}"><caption>{}</caption>\n<thead><tr>{}</tr></thead>\n<tbody>\n{}</tbody>'
         "</table></div>\n",
-        kind, Html(f' style="max-width:{widest}px"') if widest else "", caption, top, body,
+        kind, caption, top, body,
     )  # fmt: skip
 
 
 def _cell(cell: object, is_name: bool) -> Html:
     cell = cell if isinstance(cell, Cell) else Cell(cell)
     classes = " ".join(filter(None, ("" if is_name else "n", cell.kind)))
-    extra = "".join(f' {key}="{safe(text)}"' for key, text in (("class", classes), ("style", cell.style)) if text)
-    return html("<td{}>{}</td>", Html(extra), cell.content)
+    extra = html(' class="{}"', classes) if classes else NOTHING
+    return html("<td{}>{}</td>", extra, cell.content)
 
 
 def figure(content: Html, caption: object, kind: str = "") -> Html:

@@ -1,7 +1,6 @@
 """Question (b): which patterns has the model learned?"""
 
 from pipelines.figures import short
-from pipelines.report.agreement import shade
 from pipelines.report.class_concepts import class_concepts
 from pipelines.report.concept_history import concept_history
 from pipelines.report.concepts import cards, titled
@@ -9,6 +8,7 @@ from pipelines.report.evidence import answers, details, said
 from pipelines.report.found_concepts import FoundConcepts, find_concepts
 from pipelines.report.html import Cell, Html, html, joined, table
 from pipelines.report.missing import hint
+from pipelines.report.numbered import shade
 from pipelines.report.subject import Section, Subject
 from pipelines.report.words import listed, number, percent, plural, series
 
@@ -146,4 +146,4 @@ def most_uneven(rows: list[dict]) -> list[int]:
 
 def _cell(row: dict) -> Cell:
     mark = (" ▲" if row["tcav_sign"] > 0.5 else " ▼") if row["significant"] else ""
-    return Cell(f"{100 * row['prevalence']:.0f}{mark}", style=shade(row["prevalence"]))
+    return Cell(f"{100 * row['prevalence']:.0f}{mark}", kind=shade(row["prevalence"]))

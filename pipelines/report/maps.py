@@ -12,8 +12,6 @@ from pipelines.report.techniques import called
 from pipelines.report.words import percent
 from xai import METHODS
 
-WIDE = 112  # pixels of a column at the most
-
 
 def maps_of(explained: Explained, instances: list[int], caption: str) -> Html:
     """A row for each image: the image, then its map by every method."""
@@ -26,7 +24,7 @@ def maps_of(explained: Explained, instances: list[int], caption: str) -> Html:
         cells = [_map(explained, image, own.get(method)) for method in explained.methods]
         rows.append([described(explained.subject, next(iter(own.values()))), *cells])
     heads = ("image", *map(called, explained.methods))
-    return table(html("{}{}", caption, explained.answer.mark), heads, rows, "maps", len(heads), WIDE * len(heads))
+    return table(html("{}{}", caption, explained.answer.mark), heads, rows, f"maps across-{len(heads)}", len(heads))
 
 
 def _map(explained: Explained, image: np.ndarray | None, row: dict | None) -> Html | Cell:
@@ -63,7 +61,7 @@ def for_and_against(explained: Explained, instances: list[int]) -> Html:
     caption = html(
         "What speaks for (red) and against (blue) a class, by SHAP; one scale for each image{}", explained.answer.mark
     )
-    return table(caption, heads, [row + [""] * (columns - len(row)) for row in rows], "maps", columns, WIDE * columns)
+    return table(caption, heads, [row + [""] * (columns - len(row)) for row in rows], f"maps across-{columns}", columns)
 
 
 def _halves(explained: Explained, image: np.ndarray, rows: list[dict]) -> list[Html]:

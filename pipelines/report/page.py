@@ -3,8 +3,10 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pipelines.policy import policy_of
 from pipelines.report.evidence import spoken
 from pipelines.report.html import Html, html, joined
+from pipelines.report.numbered import rules
 from pipelines.report.subject import Section, Subject
 
 STYLE = Path(__file__).with_name("page.css")
@@ -13,9 +15,9 @@ PAGE = """<!doctype html>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+{policy}
 <title>{title}</title>
-<style>
-{style}</style>
+<style>{style}</style>
 </head>
 <body>
 <header>
@@ -32,10 +34,12 @@ PAGE = """<!doctype html>
 
 def page(subject: Subject, sections: list[Section]) -> str:
     """The whole document."""
+    style = STYLE.read_text(encoding="utf-8") + rules()
     return html(
         PAGE,
+        policy=Html(policy_of(styles=(style,))),
         title=f"Report on {subject.run.name}",
-        style=Html(STYLE.read_text(encoding="utf-8")),
+        style=Html(style),
         about=_about(subject),
         abstract=abstract(sections),
         contents=joined(html('<li><a href="#{}">{}</a></li>', one.anchor, one.title) for one in sections),

@@ -1,9 +1,9 @@
 """Question (c) over time: when explanations settle, before or after the predictions they explain."""
 
-from pipelines.report.agreement import shade
 from pipelines.report.evidence import Said, said
 from pipelines.report.html import NOTHING, Cell, Html, html, table
 from pipelines.report.missing import missing
+from pipelines.report.numbered import shade
 from pipelines.report.regions import names
 from pipelines.report.subject import Subject
 from pipelines.report.techniques import called
@@ -51,7 +51,8 @@ def _cell(row: dict | None) -> Cell:
     if row is None or row["to_last"] is None:
         return Cell(NONE)
     settled, predicted = (percent(row[key], 100) for key in ("share_settled", "share_prediction_settled"))
-    return Cell(html("{}<br><small>{}, {}</small>", value(row["to_last"]), settled, predicted), shade(row["to_last"]))
+    text = html("{}<br><small>{}, {}</small>", value(row["to_last"]), settled, predicted)
+    return Cell(text, kind=shade(row["to_last"]))
 
 
 def settling_sentence(rows: list[dict]) -> str | None:
