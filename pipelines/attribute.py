@@ -111,7 +111,7 @@ def _commit_part(job: Job, run: runs.Run, part: str, batches: list[list[Explaine
     by_kind = [Explained.joined(of_kind) for of_kind in zip(*batches, strict=True)]
     _log_pictures(job, run, by_kind, pages=pages)
     columns = [found.columns(run.run_id, job.source.record.run_id) for found in by_kind]
-    with runs.staging() as folder:
+    with runs.staging(run.home) as folder:
         table = {name: _one_after_the_other([some[name] for some in columns]) for name in columns[0]}
         file = write_table(folder / f"{part}.parquet", table)
         runs.commit(run, part, {f"attributions/{part}.parquet": file}, {}, by_kind[0].epoch)

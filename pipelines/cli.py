@@ -2,12 +2,14 @@
 
 import argparse
 import importlib
-import signal
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import nullcontext, redirect_stdout
 
 from pipelines import settings as known
+from pipelines import stopping
+from pipelines.console import redacting
 from pipelines.flags import Parser, add_flags, from_flags, is_broken
 from pipelines.printable import printable
 from pipelines.streams import prepare_streams, shown, written
@@ -39,26 +41,54 @@ ASK = """Answer one question of the catalogue; without a question, list the cata
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; the exit code: 0, 1 when a run failed, 2 for wrong input, 130 when stopped."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill marks the run as Ctrl-C does
-    prepare_streams()
+    """Run one command; the exit code: 0, 1 when a run failed, 2 for wrong input, 130 when stopped.
+
+    Without arguments it is the process's command, to which signals belong, and whose faults show no password.
+    """
+    if arguments is not None:
+        prepare_streams()
+        with redacting():
+            return _completed(arguments)
+    stopping.listen()
+    try:
+        prepare_streams()
+        with redacting():
+            code = _traced(sys.argv[1:])
+    except KeyboardInterrupt:  # amid the words on an error
+        code = stopping.CODE
+    stopping.finish()
+    return code
+
+
+def _traced(arguments: list[str]) -> int:
+    try:
+        return _completed(arguments)
+    except Exception:
+        traceback.print_exc()  # here, as the interpreter would print passwords too
+        return 1
+
+
+def _completed(arguments: list[str]) -> int:
     try:
         with written():
-            _dispatch(sys.argv[1:] if arguments is None else arguments)
-    except (InputError, RunError) as error:
-        print(f"study: {_line(str(error))}", file=sys.stderr)
-        return 2 if isinstance(error, InputError) else 1
-    except KeyboardInterrupt:
-        print("study: stopped", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # the reader of our output has seen enough
-        return 0
-    except Exception as error:
-        if (reason := from_outside(error)) is None:
-            raise
-        print(f"study: {_line(reason)}", file=sys.stderr)
-        return 1
+            _dispatch(arguments)
+    except (KeyboardInterrupt, Exception) as error:
+        return _told(error)
     return 0
+
+
+def _told(error: BaseException) -> int:
+    """Exit code of a command that ended with an error, of which one line tells."""
+    if isinstance(error, BrokenPipeError):  # the reader of our output has seen enough
+        return 0
+    if isinstance(error, KeyboardInterrupt) or stopping.was_asked():  # a library may have made another error of it
+        print("study: stopped", file=sys.stderr)
+        return stopping.CODE
+    reason = str(error) if isinstance(error, InputError | RunError) else from_outside(error)
+    if reason is None:
+        raise error
+    print(f"study: {_line(reason)}", file=sys.stderr)
+    return 2 if isinstance(error, InputError) else 1
 
 
 def _line(message: str) -> str:

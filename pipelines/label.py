@@ -55,7 +55,7 @@ def _commit_label(home: Home, record: catalogue.RunRecord, concept: dict, label:
     unit = f"label_{labelled_at.translate(str.maketrans('', '', '-: .'))}"
     kept = ("run_id", "epoch", "concept_id", "concept_key", "layer", "vector")
     row = {name: concept[name] for name in kept} | {"label": label, "labelled_at": labelled_at}
-    with runs.staging() as folder:
+    with runs.staging(home) as folder:
         file = write_table(folder / f"{unit}.parquet", {name: [value] for name, value in row.items()})
         runs.commit(run, unit, {f"concept_labels/{unit}.parquet": file}, {}, None)
     runs.set_tag(run, f"study.concept.{concept['epoch']}.{concept['concept_id']}", label)

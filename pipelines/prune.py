@@ -59,7 +59,7 @@ def _give_up(run: runs.Run, gone: list[Commit]) -> None:
     """Commit that the checkpoints are given up, then delete them; a stop between both is caught up next time."""
     if gone:
         unit = f"pruned_{gone[0].epoch:04d}_{gone[-1].epoch:04d}_{len(gone)}"
-        with runs.staging() as folder:
+        with runs.staging(run.home) as folder:
             listed = write_json(folder / f"{unit}.json", [commit.epoch for commit in gone])
             runs.commit(run, unit, {f"pruned/{unit}.json": listed}, {}, None)
     for epoch in commits.pruned(run.home, run.run_id):

@@ -24,7 +24,7 @@ def commit_start(
     """
     config = {"command": command, "settings": settings.params()} | (known or {})
     names = {"run_id": [run.run_id] * len(classes), "class_id": list(range(len(classes))), "name": list(classes)}
-    with runs.staging() as folder:
+    with runs.staging(run.home) as folder:
         files = _record(folder, config) | {
             "instances.parquet": write_table(folder / "instances.parquet", instances),
             "classes.parquet": write_table(folder / "classes.parquet", names),
@@ -40,7 +40,7 @@ def commit_child_start(run: runs.Run, settings: Checked, inputs: dict[str, Any] 
         "source_run_id": run.record.source_run_id,
         **({"inputs": inputs} if inputs else {}),
     }
-    with runs.staging() as folder:
+    with runs.staging(run.home) as folder:
         runs.commit(run, "start", _record(folder, config), {}, None)
 
 

@@ -143,7 +143,7 @@ def _commit_epoch(training: Training, epoch: int, predictions: list[Predictions]
     run, unit = training.run, f"epoch_{epoch:04d}"
     parts = [part.columns(run.run_id, epoch) for part in predictions]
     _log_confusion(training, epoch, predictions[-1])  # before the commit, so that no stop leaves the epoch without it
-    with runs.staging() as folder:
+    with runs.staging(run.home) as folder:
         files = {
             f"checkpoints/{unit}.safetensors": save_model(training.recipe.mean, folder / f"{unit}.safetensors"),
             f"predictions/{unit}.parquet": write_table(folder / f"{unit}.parquet", _joined(parts)),

@@ -19,7 +19,7 @@ from pipelines.say import say
 from pipelines.settings import TrainSettings
 from pipelines.verification import allowed, logits_of
 from tracking.errors import InputError
-from tracking.runs import staging
+from tracking.staging import scratch
 
 IMAGES = 4
 RATE = 1e-3  # learning rate of a step that changes a network and breaks none
@@ -40,7 +40,7 @@ def try_out(settings: TrainSettings, model: nn.Module, data: Dataset) -> None:
         logits, again = logits_of(trained, images), logits_of(trained, images)
         with torch.inference_mode():
             together = trained(images).float().cpu()
-    with reported(f"model {name} cannot be kept as a checkpoint"), staging() as folder:
+    with reported(f"model {name} cannot be kept as a checkpoint"), scratch() as folder:
         load_model(loaded, save_model(trained, folder / "trial.safetensors"))
         average(loaded, trained, settings.average, 1)
         kept = logits_of(loaded, images)

@@ -1,19 +1,23 @@
 """The MLflow UI of a study home, on this machine only."""
 
-import os
 import socket
-import sys
 
 from pipelines.settings import UiSettings
+from tracking import server
 from tracking.errors import InputError
 from tracking.home import Home
-from tracking.runs import experiment_id, tracking_uri
+from tracking.index import no_study
+from tracking.runs import experiment_id, server_address
 
 HOST = "127.0.0.1"
 
 
 def serve(settings: UiSettings, home: Home) -> None:
-    """Print the address, then become the MLflow server until it is stopped."""
+    """Print the address, then be the MLflow server until it is stopped."""
+    if there := server_address():
+        raise InputError(f"the runs are on the MLflow server {there}, which has these pages; open it in a browser")
+    if not home.artifacts.is_dir():
+        raise InputError(no_study(home))
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -21,13 +25,7 @@ def serve(settings: UiSettings, home: Home) -> None:
         except OSError:
             raise InputError(f"port {settings.port} is in use; choose another with --port") from None
     print(address(home, settings.port), flush=True)
-    environment = os.environ | {
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # ten processes and 1.9 GB otherwise
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-    }
-    command = ["-m", "mlflow", "server", "--host", HOST, "--port", str(settings.port), "--workers", "1"]
-    store = ["--backend-store-uri", tracking_uri(home), "--default-artifact-root", home.artifacts.as_uri()]
-    os.execve(sys.executable, [sys.executable, *command, *store], environment)
+    server.serve(home, HOST, settings.port)
 
 
 def address(home: Home, port: int) -> str:

@@ -153,7 +153,7 @@ def test_files_go_to_the_home_in_use(filled: Home) -> None:
     other = find_home(str(filled.path.with_name("other")))
     filled.path.rename(other.path)
     moved_run = runs.Run(other, run.record, run.client)
-    with runs.staging() as folder:
+    with runs.staging(other) as folder:
         (folder / "a.txt").write_text("a")
         runs.log_file(moved_run, folder / "a.txt", "a.txt")
     assert (other.run_folder(run.run_id) / "a.txt").read_text() == "a"

@@ -49,7 +49,7 @@ def fill(home: Home) -> str:
     run = start(home)
     for epoch in range(2):
         commit_epoch(run, epoch)
-    with runs.staging() as folder:
+    with runs.staging(home) as folder:
         files = {
             "classes.parquet": {"run_id": [run.run_id], "class_id": [0], "name": ["cat"]},
             "attributions/saliency_epoch_0001_part_000.parquet": attribution_rows(run.run_id),

@@ -27,7 +27,7 @@ def start(home: Home, name: str = "one") -> runs.Run:
 
 def commit_epoch(run: runs.Run, epoch: int, rows: int = 3) -> commits.Commit:
     unit = f"epoch_{epoch:04d}"
-    with runs.staging() as folder:
+    with runs.staging(run.home) as folder:
         file = write_table(folder / f"{unit}.parquet", prediction_rows(run.run_id, epoch, rows))
         return runs.commit(run, unit, {f"predictions/{unit}.parquet": file}, {"accuracy": 0.5 + epoch}, epoch)
 
@@ -51,7 +51,7 @@ def test_every_column_of_the_schema_is_commented() -> None:
 def test_rows_count_only_when_committed(home: Home) -> None:
     run = start(home)
     commit_epoch(run, 0)
-    with runs.staging() as folder:  # epoch 1: the file is there, the commit is not
+    with runs.staging(home) as folder:  # epoch 1: the file is there, the commit is not
         file = write_table(folder / "epoch_0001.parquet", prediction_rows(run.run_id, 1, 3))
         runs.log_file(run, file, "predictions/epoch_0001.parquet")
     with connect(home) as connection:

@@ -4,7 +4,6 @@ import errno
 import hashlib
 import json
 import os
-import shutil
 import threading
 from pathlib import Path
 from typing import IO, Any
@@ -46,18 +45,6 @@ def write_text(path: Path, text: str) -> Path:
 def part_of(path: Path) -> Path:
     """Where this thread of this process alone writes what becomes `path`."""
     return path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
-
-
-def copy_file(source: Path, path: Path) -> Path:
-    """Replace `path` by a copy of `source` in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = part_of(path)
-    try:
-        shutil.copyfile(source, part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-    return path
 
 
 def lock_file(file: IO | int, *, shared: bool) -> bool:

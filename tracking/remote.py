@@ -1,8 +1,6 @@
 """Runs on a MLflow server that others, or this study on another machine, have written: fetched into the home."""
 
 import logging
-import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +14,7 @@ from tracking.errors import InputError
 from tracking.files import sha256, write_json
 from tracking.home import Home
 from tracking.runs import connect, experiment_id
+from tracking.staging import put, staging
 
 
 def fetch(home: Home) -> int:
@@ -50,8 +49,8 @@ def _fetch_files(home: Home, run_id: str) -> int:
     client = connect(home)
     fetched = int(_download(home, run_id, "run.json", lambda file: read_record(file, run_id)))
     for listed in client.list_artifacts(run_id, "commits"):
-        with tempfile.TemporaryDirectory() as folder:
-            commit = read_commit(Path(client.download_artifacts(run_id, listed.path, folder)), run_id)
+        with staging(home) as folder:
+            commit = read_commit(Path(client.download_artifacts(run_id, listed.path, str(folder))), run_id)
         fetched += sum(_download(home, run_id, file.path, _has(file)) for file in _needed(home, commit))
         fetched += _download(home, run_id, listed.path, Path.is_file)  # last, as when it was written
     return fetched
@@ -82,10 +81,9 @@ def _download(home: Home, run_id: str, path: str, right: Callable[[Path], object
     place = (folder / path).resolve()
     if not (place.is_relative_to(folder) and folder.is_relative_to(home.artifacts.resolve())):
         return False  # a name that climbs out
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=place.parent, prefix=".fetch-") as fetched:
-        local = Path(connect(home).download_artifacts(run_id, path, fetched))
+    with staging(home) as fetched:
+        local = Path(connect(home).download_artifacts(run_id, path, str(fetched)))
         if not right(local):
             return False
-        os.replace(local, place)
+        put(home, local, place)
     return True

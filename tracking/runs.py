@@ -6,7 +6,6 @@ import logging
 import os
 import re
 import shutil
-import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -16,18 +15,18 @@ from datetime import datetime
 from functools import cache
 from pathlib import Path
 
-from tracking import locks
+from tracking import locks, patience
 from tracking.catalogue import RunRecord, free_name, now, records, was_deleted
 from tracking.commits import Commit, CommittedFile
 from tracking.environment import git_commit
 from tracking.errors import InputError
-from tracking.files import copy_file, sha256, write_json
+from tracking.files import sha256, write_json
 from tracking.home import Home, check_writable, make_home
 from tracking.mlflow_db import EXPERIMENT, follow_move, is_own_folder, schema_revision, take_experiment
+from tracking.staging import put, staging, sweep
 
 # read by MLflow when it is imported
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # it carries our results
 try:
     Path.home()
@@ -38,12 +37,16 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, Experiment, InputTag, Metric, Param
 from mlflow.exceptions import MlflowException
+from mlflow.store.db import utils as db_utils
 from mlflow.tracking.multimedia import compress_image_size
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS, MLFLOW_LOGGED_IMAGES
 from PIL import Image
+from sqlalchemy.exc import SQLAlchemyError
 
 for name in ("mlflow", "alembic"):  # their word on tables they create is no news to a user
     logging.getLogger(name).setLevel(logging.WARNING)
+patience.set_limits()
+db_utils.MAX_RETRY_COUNT = patience.DATABASE_TRIES  # else a database that is not there takes two minutes
 
 
 @dataclass(frozen=True)
@@ -66,13 +69,25 @@ def connect(home: Home) -> MlflowClient:
     Whatever writes comes through here, so a home that was copied has its own places first. Raises InputError if MLflow
     cannot serve.
     """
+    _check_address()
     make_home(home)
+    sweep(home)
     try:
         if not os.environ.get("MLFLOW_TRACKING_URI"):
             _open_database(home)
         return MlflowClient(tracking_uri(home))
-    except (MlflowException, OSError) as error:
+    except (MlflowException, SQLAlchemyError, OSError) as error:
         raise InputError(_no_answer(tracking_uri(home), str(error).splitlines()[0])) from None
+    except ImportError as error:
+        raise InputError(f"MLflow at {tracking_uri(home)} needs a package that is not installed: {error}") from None
+
+
+def _check_address() -> None:
+    """Raise InputError on a password with characters that part an address: what follows would be taken for a host."""
+    if re.match(r"https?://[^/?#]*[/?#].*@", os.environ.get("MLFLOW_TRACKING_URI", "")):
+        raise InputError(
+            "MLFLOW_TRACKING_URI has / ? or # before an @; in its password write %2F, %3F and %23 instead of them"
+        )
 
 
 def _open_database(home: Home) -> None:
@@ -92,22 +107,26 @@ def _open_database(home: Home) -> None:
 
 def _make_database(home: Home) -> None:
     """An empty MLflow database, put in place whole: MLflow takes seconds to make one and cannot use half a one."""
-    with staging() as folder:
+    with staging(home) as folder:
         made = Home(folder).mlflow_db
         MlflowClient(Home(folder).mlflow_address).search_experiments()
-        part = Path(shutil.copy(made, home.path / f".{made.name}.{os.getpid()}.part"))
-    try:
-        os.link(part, home.mlflow_db)
-    except FileExistsError:  # another process was quicker
-        pass
-    except OSError:  # a file system without links
-        os.replace(part, home.mlflow_db)
-    finally:
-        part.unlink(missing_ok=True)
+        whole = Path(shutil.copyfile(made, folder / "whole"))  # with the mode that the umask says
+        try:
+            os.link(whole, home.mlflow_db)
+        except FileExistsError:  # another process was quicker
+            pass
+        except OSError:  # a file system without links
+            os.replace(whole, home.mlflow_db)
 
 
 def tracking_uri(home: Home) -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or home.mlflow_address
+
+
+def server_address() -> str | None:
+    """Address of the MLflow server that keeps the runs, None where a database of our own does."""
+    address = os.environ.get("MLFLOW_TRACKING_URI", "")
+    return address if address.startswith(("http://", "https://")) else None
 
 
 @cache
@@ -115,10 +134,11 @@ def experiment_id(home: Home) -> str:
     """The experiment all runs belong to; made when it is not there. Raises InputError if MLflow cannot serve."""
     client, name = connect(home), os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
     try:
-        found = client.get_experiment_by_name(name)
+        with patience.limits(patience.SHORT):
+            found = client.get_experiment_by_name(name)
         if found is None:
             # a server chooses its own place; a database must be told, or files land in the current folder
-            place = None if tracking_uri(home).startswith("http") else home.artifacts.as_uri()
+            place = None if server_address() else home.artifacts.as_uri()
             found = _create_experiment(client, name, place)
     except (MlflowException, OSError) as error:
         raise InputError(_no_answer(tracking_uri(home), str(error).splitlines()[0])) from None
@@ -269,25 +289,15 @@ def finish_run(run: Run, status: str = "FINISHED") -> None:
 
 def give_up(run: Run, status: str) -> None:
     """End a run that cannot go on, as far as disk and server let; what they do not is caught up later."""
-    with suppress(Exception):
+    with suppress(Exception), patience.limits(patience.SHORTEST):
         finish_run(run, status)
     locks.release(run.home, run.run_id)
 
 
 def log_record(run: Run) -> None:
     """Write the run's row of table `runs`; the one file of a run that changes."""
-    with staging() as folder:
+    with staging(run.home) as folder:
         log_file(run, write_json(folder / "run.json", run.record.content()), "run.json")
-
-
-def staging() -> tempfile.TemporaryDirectory:
-    """A context manager whose value is a folder for files on their way into a run."""
-    return _Folder(prefix="study-")
-
-
-class _Folder(tempfile.TemporaryDirectory):
-    def __enter__(self) -> Path:
-        return Path(super().__enter__())
 
 
 def log_file(run: Run, local: Path, path: str) -> None:
@@ -298,7 +308,32 @@ def log_file(run: Run, local: Path, path: str) -> None:
     if os.environ.get("MLFLOW_TRACKING_URI"):
         run.client.log_artifact(run.run_id, str(local), folder or None)
     # MLflow's own copy would go where its database says, and could be seen half written
-    copy_file(local, run.home.run_folder(run.run_id) / path)
+    put(run.home, local, run.home.run_folder(run.run_id) / path)
+
+
+def unreachable(home: Home) -> str | None:
+    """Why the MLflow server cannot be written to at this moment; None where it can, or where there is none."""
+    if not server_address():
+        return None
+    try:
+        with patience.limits(patience.SHORTEST):
+            experiment_id(home)
+    except InputError as error:
+        return str(error)
+    return None
+
+
+def log_page(home: Home, record: RunRecord, page: Path) -> Path:
+    """Put a page about a run among its files; returns its place. Without the server it lies in the home alone."""
+    place = home.run_folder(record.run_id) / page.name
+    if server_address():
+        put(home, page, place)
+    if reason := unreachable(home):
+        advice = "make the page again once it answers"
+        logging.getLogger(__name__).warning(f"{page.name} is in the study home, not on the server: {reason}; {advice}")
+    else:
+        log_file(open_run(home, record), page, page.name)
+    return place
 
 
 def commit(run: Run, unit: str, files: dict[str, Path], metrics: dict[str, float], epoch: int | None) -> Commit:
@@ -307,7 +342,7 @@ def commit(run: Run, unit: str, files: dict[str, Path], metrics: dict[str, float
         log_file(run, local, path)
     known = tuple(CommittedFile(path, sha256(local)) for path, local in files.items())
     made = Commit(run.run_id, unit, epoch, time.time_ns() // 1_000_000, known, metrics)
-    with staging() as folder:
+    with staging(run.home) as folder:
         log_file(run, write_json(folder / f"{unit}.json", made.content()), made.path)
     log_metrics(run, made)
     return made
@@ -326,7 +361,7 @@ def set_tag(run: Run, key: str, value: str) -> None:
 
 def log_picture(run: Run, image, path: str) -> None:
     """An image [H, W, 3], uint8, as `path`, a .png in the run's files."""
-    with staging() as folder:
+    with staging(run.home) as folder:
         local = folder / Path(path).name
         Image.fromarray(image).save(local)
         log_file(run, local, path)
@@ -342,7 +377,7 @@ def log_image(run: Run, image, key: str, step: int) -> None:
     known = uuid.uuid5(uuid.NAMESPACE_URL, f"{run.run_id}/{key}/{step}")
     name = f"{key.replace('/', '~')}+step+{step}+timestamp+{began}+{known}"
     whole = Image.fromarray(image)
-    with staging() as folder:
+    with staging(run.home) as folder:
         for shown, file in ((whole, f"{name}.png"), (compress_image_size(whole), f"{name}+compressed.webp")):
             shown.save(folder / file)
             log_file(run, folder / file, f"images/{file}")
@@ -355,6 +390,6 @@ def log_table(run: Run, rows: list[dict], name: str) -> None:
     MlflowClient.log_table would append to the table there is, which a resumed run must not.
     """
     content = {"columns": list(rows[0]), "data": [list(row.values()) for row in rows]}
-    with staging() as folder:
+    with staging(run.home) as folder:
         log_file(run, write_json(folder / name, content), name)
     set_tag(run, MLFLOW_LOGGED_ARTIFACTS, json.dumps([{"path": name, "type": "table"}]))

@@ -33,7 +33,7 @@ def measure_unit(comparison: Comparison, run: runs.Run, unit: Unit) -> None:
         tables["attributions"] = _reference(comparison, unit, targets, found).columns(
             run.run_id, run.record.source_run_id
         )
-    with runs.staging() as folder:
+    with runs.staging(run.home) as folder:
         files = {
             f"{table}/{unit.name}.parquet": write_table(folder / table / f"{unit.name}.parquet", columns)
             for table, columns in tables.items()

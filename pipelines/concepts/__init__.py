@@ -61,7 +61,7 @@ def _commit(job: Job, run: runs.Run, unit: str, epoch: int, found: Found, named:
         "tcav_scores": rows.tcav_scores(run.run_id, epoch, found.tcav),
     }
     metrics = _metrics(found)
-    with runs.staging() as folder:
+    with runs.staging(run.home) as folder:
         files = {
             f"{table}/{unit}.parquet": write_table(folder / table / f"{unit}.parquet", columns)
             for table, columns in tables.items()

@@ -23,12 +23,11 @@ def flow(settings: FlowSettings, home: Home) -> str:
         if settings.data is not None:
             raise InputError("--export writes no pictures, so it takes no --data; leave one of them out")
         return export(run, settings.split, Path(settings.export), home)
-    with connect(home) as connection, runs.staging() as folder:
+    with connect(home) as connection, runs.staging(home) as folder:
         record = read_record(connection, run, settings.split)
         page = write_page(folder / _name(settings.split), record, connection, home, settings.data)
         say(f"{len(record.labels):,} instances, {len(record.epochs)} epochs, {page.stat().st_size / 1e6:.1f} MB")
-        runs.log_file(runs.open_run(home, run), page, page.name)
-    return str(home.run_folder(run.run_id) / _name(settings.split))
+        return str(runs.log_page(home, run, page))
 
 
 def _name(split: str) -> str:

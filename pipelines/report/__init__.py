@@ -35,11 +35,12 @@ CHECK = "instances_to_check.csv"
 def report(settings: ReportSettings, home: Home) -> str:
     """Make the page and log it to the training run and to a run of its own; returns its path."""
     source = catalogue.resolve(home, settings.run)
-    with runs.staging() as folder:
+    with runs.staging(home) as folder:
         with connect(home) as connection:  # closed before the index is written to
             files = write_report(folder, settings, home, source, connection)
-        _commit(settings, home, source, files)
-    return str(home.run_folder(source.run_id) / files[0].name)
+        if not runs.unreachable(home):
+            _commit(settings, home, source, files)
+        return str(runs.log_page(home, source, files[0]))
 
 
 def rerun(record: RunRecord, home: Home, data: str | None) -> str:
@@ -94,4 +95,3 @@ def _commit(settings: ReportSettings, home: Home, source: RunRecord, files: tupl
     run = start_child(home, "report", f"report-{source.name}", settings, source, {"study.split": settings.split}, note)
     with worked_on(run):
         runs.commit(run, "report", {file.name: file for file in files}, {}, None)
-        runs.log_file(runs.open_run(home, source), files[0], files[0].name)

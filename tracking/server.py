@@ -1,0 +1,43 @@
+"""MLflow's own pages of one home, for a browser on this machine."""
+
+import os
+from collections.abc import Awaitable, Callable
+
+from tracking.home import Home
+from tracking.runs import tracking_uri
+
+NAMES = ("127.0.0.1", "localhost")  # what the browser may call this machine; a foreign page would use its own name
+Application = Callable[[dict, Callable, Callable], Awaitable[None]]
+
+
+def serve(home: Home, host: str, port: int) -> None:
+    """Serve MLflow's pages until a signal comes.
+
+    In this process, as its command line, which every user of the machine can read, holds no address of a database.
+    """
+    places = [f"{name}:{port}" for name in NAMES]
+    os.environ["MLFLOW_SERVER_ALLOWED_HOSTS"] = ",".join(places)
+    os.environ["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"] = ",".join(f"http://{place}" for place in places)
+    os.environ["MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE"] = "false"
+    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # ten processes and 1.9 GB otherwise
+    import uvicorn
+    from mlflow.server import ARTIFACT_ROOT_ENV_VAR, BACKEND_STORE_URI_ENV_VAR, SERVE_ARTIFACTS_ENV_VAR
+    from mlflow.server.fastapi_app import app  # reads the settings above when it is imported
+
+    os.environ[BACKEND_STORE_URI_ENV_VAR] = tracking_uri(home)
+    os.environ[ARTIFACT_ROOT_ENV_VAR] = home.artifacts.as_uri()
+    os.environ[SERVE_ARTIFACTS_ENV_VAR] = "true"
+    uvicorn.run(own_pages_only(app, places), host=host, port=port, log_level="warning")
+
+
+def own_pages_only(app: Application, places: list[str]) -> Application:
+    """The application, closed to pages of other addresses: MLflow itself lets in those of any port of this machine."""
+    own = {f"http://{place}".encode() for place in places}
+
+    async def answer(scope: dict, receive: Callable, send: Callable) -> None:
+        if dict(scope.get("headers", ())).get(b"origin") in {None, *own}:
+            return await app(scope, receive, send)
+        await send({"type": "http.response.start", "status": 403, "headers": [(b"content-type", b"text/plain")]})
+        await send({"type": "http.response.body", "body": b"Cross-origin request blocked"})
+
+    return answer
