@@ -13,7 +13,8 @@ from pipelines.own_code import import_factory, reported
 from pipelines.randomness import seed_generators
 from tracking.errors import InputError
 
-WHITENED = 1000  # training images whose patches the first layer is made from
+# training images whose patches the first layer is made from; of large ones fewer, which have as many patches
+WHITENED, WHITENED_PIXELS = 1000, 64 * 64 * 1000
 
 
 class Normalise(nn.Module):
@@ -111,7 +112,9 @@ def build_model(name: str, data: Dataset, seed: int) -> nn.Module:
         raise InputError(f"{refused}: it returns {_kind(network)}; a factory returns a torch.nn.Module")
     model = nn.Sequential(OrderedDict(normalise=Normalise(*data.channel_statistics()), network=network)).eval()
     if name in MODELS:
-        whiten(network.features[0][0], model.normalise(data.splits["train"].images[:WHITENED].float() / 255))
+        images = data.splits["train"].images
+        count = min(WHITENED, max(1, WHITENED_PIXELS // images[0, 0].numel()))
+        whiten(network.features[0][0], model.normalise(images[:count].float() / 255))
     images = data.splits["train"].images[:2].float() / 255
     with reported(refused), torch.no_grad():
         logits = model(images)

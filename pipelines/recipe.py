@@ -16,7 +16,7 @@ from pipelines.settings import TrainSettings
 from pipelines.trial import try_out
 from tracking.errors import InputError
 
-BATCH, STEPS = 256, 20  # images a step, but so few that an epoch has so many steps
+LARGEST_BATCH, STEPS = 256, 20  # images a step, but so few that an epoch has so many steps
 RATES = {"muon": 0.1, "adam": 1e-3, "sgd": 0.1}
 # side of the images inside the network, as a part of the full one, until which share of the epochs: small images teach
 # coarse features at a fraction of the cost. They stop short of whole images: at a rate that has almost come down to 0,
@@ -69,7 +69,6 @@ def settle(settings: TrainSettings, data: Dataset) -> TrainSettings:
     return replace(
         hardware.settle(settings),
         data=settings.data and str(Path(settings.data).absolute()),
-        batch=settings.batch or min(BATCH, max(8, len(images) // STEPS)),
         optimizer=optimizer,
         lr=settings.lr or RATES[optimizer],
         flip=_yes(settings.flip, data.flips),

@@ -45,7 +45,8 @@ class TrainSettings(Checked):
     val_share: float = setting(0.1, "share of the training images held out to validate", least=0.01, most=0.5)
     model: str = setting("cnn", "cnn, or package.module:factory, a function that returns your torch module")
     epochs: int = setting(10, "passes over the training images", least=1, most=10_000)
-    batch: int | None = setting(None, "images a step, default 256, less where an epoch would have under 20 steps",
+    batch: int | None = setting(None, "images a step, default 256, less where an epoch would have under 20 steps, or "
+                                "they would not fit into --memory",
                                 least=2, most=65_536)  # fmt: skip
     optimizer: str = setting("auto", "auto: muon for the cnn, adam for other models",
                              choices=("auto", "muon", "adam", "sgd"))  # fmt: skip
@@ -65,6 +66,11 @@ class TrainSettings(Checked):
                              choices=("auto", "float32", "bfloat16"))  # fmt: skip
     device: str = setting("auto", "auto: a GPU if there is one; or a torch device such as cpu or cuda:1")
     threads: int = setting(0, "processor threads, 0: one per core", least=0, most=1024)
+    memory: float | None = setting(None, "GB that a pass may take, default half of the machine's, or of the GPU's",
+                                   least=0.01, most=100_000)  # fmt: skip
+    evaluation_batch: int | None = setting(
+        None, "images per pass in evaluation, default 500, less where these would take over 1 GB", least=1, most=65_536
+    )
     name: str | None = setting(None, "run name, default from data set, model and seed")
 
 

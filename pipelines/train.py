@@ -11,6 +11,7 @@ from pipelines.checkpoints import load_state, save_model, save_state
 from pipelines.child import worked_on
 from pipelines.datasets import Dataset
 from pipelines.epoch import train_epoch
+from pipelines.memory import settle_passes
 from pipelines.model import build_model
 from pipelines.own_code import code_digests
 from pipelines.predictions import Predictions, evaluate
@@ -49,6 +50,8 @@ def train(settings: TrainSettings, home: Home, original: catalogue.RunRecord | N
     hardware.use(settings)  # before anything is computed: the first weights depend on the threads too
     model = build_model(settings.model, data, settings.seed)
     recipe = make_recipe(settings, data, model)
+    settings = settle_passes(settings, data, model, original)
+    recipe = replace(recipe, settings=settings)
     default = f"{settings.dataset}-{settings.model.rpartition(':')[2]}-{settings.seed}"
     with runs.taking_name(home, settings.name, default) as name:
         settings = replace(settings, name=name)
@@ -130,8 +133,9 @@ def _compute_epoch(training: Training, epoch: int) -> tuple[list[Predictions], d
     if epoch:
         predictions.append(train_epoch(training.model, training.recipe, epoch))
         metrics["train_seconds"] = time.perf_counter() - began
+    mean, device, splits = training.recipe.mean, training.recipe.device, training.data.splits
     for name in ("val", "test"):
-        predictions.append(evaluate(training.recipe.mean, training.data.splits[name], name, training.recipe.device))
+        predictions.append(evaluate(mean, splits[name], name, device, training.settings.evaluation_batch))
     for part in predictions:
         if not part.logits.isfinite().all():
             raise RunError(f"training diverged in epoch {epoch} (logits are not finite); try a lower --lr")

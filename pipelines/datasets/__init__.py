@@ -28,6 +28,7 @@ DATASETS = {
     "folder": load_folder,
     "planted": load_planted,
 }
+CHUNK = 256  # images looked at together where copies of them are made
 BUILT_IN = ("digits", "planted")
 
 
@@ -51,7 +52,10 @@ class Dataset:
     def channel_statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the training pixels per channel, [C] and [C], in 0..1."""
         images = self.splits["train"].images
-        counts = [torch.bincount(images[:, c].flatten(), minlength=256).double() for c in range(images.shape[1])]
+        counts = [
+            sum(torch.bincount(part[:, c].flatten(), minlength=256) for part in images.split(CHUNK)).double()
+            for c in range(images.shape[1])
+        ]
         levels = torch.arange(256, dtype=torch.float64) / 255
         means = torch.stack([(count * levels).sum() / count.sum() for count in counts])
         squares = torch.stack([(count * levels**2).sum() / count.sum() for count in counts])

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from pipelines.datasets.names import composed, listed, look_alikes, shown
@@ -48,7 +49,8 @@ def _decoded(
     used = [given[row] for row in decoded.rows]
     everything = Split(decoded.images, torch.tensor(labels)[used], tuple(sources[row] for row in used))
     border = sum(row < len(files["train"]) for row in used)
-    train, test = everything.part(0, border), everything.part(border, len(used))
+    # a test split of its own, so that the whole can go once training images are drawn from it
+    train, test = everything.part(0, border), everything.rows(np.arange(border, len(used)))
     unreadable = tuple(sources[row] for row in sorted(set(range(len(sources))) - set(used)))
     reading = replace(decoded.reading, unreadable=unreadable)
     return Raw(classes, train, test, flips=True, shrinks=False, notes=(*notes, *decoded.notes), reading=reading)
