@@ -5,21 +5,26 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import duckdb
 import pytest
-from conftest import ROOT
+from conftest import ROOT, fresh
 from test_many import at_once
-from test_tracking import commit_epoch, everything, start
+from test_paths import attribution_rows
+from test_tracking import commit_epoch, everything, prediction_rows, start
 
-from tracking import index
+from tracking import index, runs
+from tracking.catalogue import records
+from tracking.files import read_json, sha256, write_json, write_table
 from tracking.home import Home
 from tracking.index import ingest, rebuild, up_to_date
-from tracking.reading import connect
+from tracking.reading import _open_files, connect
+from tracking.runs import Run
 
 SECONDS, ROWS = 4, 50
 REBUILDS = """
@@ -212,3 +217,151 @@ def test_nothing_is_said_of_an_index_that_another_writes(home: Home, caplog) -> 
     with index.writing_index(home, 0):
         assert not ingest(home, wait=0)
     assert caplog.messages == []
+
+
+def forge(run: Run, epoch: int, wrong: dict[str, object]) -> Path:
+    """Commit an epoch whose file has the committed sha256, and columns with other values, or none where null."""
+    unit = f"epoch_{epoch:04d}"
+    rows = prediction_rows(run.run_id, epoch, 3) | wrong
+    with runs.staging() as folder:
+        file = write_table(folder / f"{unit}.parquet", {name: rows[name] for name in rows if rows[name] is not None})
+        runs.commit(run, unit, {f"predictions/{unit}.parquet": file}, {}, epoch)
+    return run.home.run_folder(run.run_id) / f"predictions/{unit}.parquet"
+
+
+WRONG = {
+    "text": {"label": ["one", "two", "three"]},
+    "column": {"label": None},
+    "missing": {"instance_id": [0, None, 2]},
+    "structure": {"epoch": [{"a": 1}] * 3},
+    "large": {"predicted": [2**40] * 3},
+}
+
+
+@pytest.mark.parametrize("name", [*WRONG, "bytes", "pages"])
+def test_a_forged_file_is_named_and_only_its_unit_left_out(home: Home, caplog, name: str) -> None:
+    run = start(home)
+    commit_epoch(run, 0)
+    place = forge(run, 1, WRONG.get(name, {}))
+    commit_epoch(run, 2)
+    if name in ("bytes", "pages"):
+        content = place.read_bytes()
+        place.write_bytes(b"no table" if name == "bytes" else content[:4] + bytes(200) + content[204:])
+        record = home.run_folder(run.run_id) / "commits/epoch_0001.json"
+        known = read_json(record)
+        known["files"][0]["sha256"] = sha256(place)
+        write_json(record, known)
+    for asked in (connect, connect, _open_files):
+        with asked(home) as connection:
+            assert epochs_of(connection) == {0: 3, 2: 3}
+    assert up_to_date(home)
+    with duckdb.connect(str(home.database), read_only=True) as stored:
+        assert epochs_of(stored) == {0: 3, 2: 3}
+    assert all(line.startswith(f"{place} does not hold rows of table predictions (") for line in caplog.messages)
+    assert 1 <= len(caplog.messages) <= 2  # DuckDB may say it in two ways
+    rebuild(home)
+    place.unlink()
+    with connect(home) as connection:
+        assert epochs_of(connection) == {0: 3, 2: 3}
+
+
+def test_maps_that_cannot_be_read_are_left_out_alone(home: Home, caplog) -> None:
+    run = start(home)
+    with runs.staging() as folder:
+        for number, changed in enumerate(({}, {"map": None}, {"map": ["x", "y"]})):
+            path = f"attributions/saliency_epoch_0001_part_{number:03}.parquet"
+            rows = attribution_rows(run.run_id) | changed
+            file = write_table(folder / Path(path).name, {key: rows[key] for key in rows if rows[key] is not None})
+            runs.commit(run, f"part_{number}", {path: file}, {}, 1)
+    for asked in (connect, _open_files):
+        with asked(home) as connection:
+            assert [len(everything(connection, table)) for table in ("attributions", "maps")] == [2, 2]
+    assert len(caplog.messages) >= 2
+    assert all("part_001" in line or "part_002" in line for line in caplog.messages)
+
+
+def asked_by_another_user(home: Home) -> tuple[int, int]:
+    """Predictions and their runs, as somebody finds them who may only read what all may read."""
+    groups, nobody = os.getgroups(), 65534
+    os.setgroups([])
+    os.setresgid(nobody, nobody, 0)
+    os.setresuid(nobody, nobody, 0)
+    try:
+        with connect(home) as connection:
+            assert epochs_of(connection)
+            return connection.execute("select count(*), count(distinct run_id) from predictions").fetchone()
+    finally:
+        os.setresuid(0, 0, 0)
+        os.setresgid(0, 0, 0)
+        os.setgroups(groups)
+
+
+@pytest.fixture
+def shared_home(tmp_path_factory: pytest.TempPathFactory, empty_tracker: Path) -> Iterator[Home]:
+    """A home of root's with two runs of two epochs, which everybody may read."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, who can ask as another user")
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        home = fresh(Path(folder), empty_tracker)
+        for name in ("one", "two"):
+            run = start(home, name)
+            for epoch in range(2):
+                commit_epoch(run, epoch)
+            runs.finish_run(run)
+        yield home
+
+
+def test_another_user_may_ask(shared_home: Home, caplog) -> None:
+    assert asked_by_another_user(shared_home) == (12, 2)
+    assert ingest(shared_home)
+    assert asked_by_another_user(shared_home) == (12, 2)
+    shared_home.database.chmod(0)
+    assert asked_by_another_user(shared_home) == (12, 2)
+    assert caplog.messages == []
+
+
+def test_an_index_of_another_user_is_not_replaced(shared_home: Home, caplog) -> None:
+    assert ingest(shared_home)
+    before = shared_home.database.read_bytes()
+    for place in (shared_home.path, shared_home.path / "study.duckdb.lock"):
+        place.chmod(0o777)
+    shared_home.database.chmod(0)
+    for _ in range(2):
+        assert asked_by_another_user(shared_home) == (12, 2)
+    [message] = caplog.messages
+    assert "study.duckdb is not up to date (" in message
+    assert "Permission denied" in message
+    assert shared_home.database.read_bytes() == before
+
+
+@pytest.mark.parametrize("part", ["", "artifacts", "artifacts/commits", "artifacts/run.json"])
+@pytest.mark.parametrize("indexed", [True, False])
+def test_a_run_that_may_not_be_read_is_named_and_left_out(
+    shared_home: Home, part: str, indexed: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    if indexed:
+        ingest(shared_home)
+    hidden = records(shared_home)[0].run_id
+    place = shared_home.artifacts / hidden / part
+    place.chmod(0)
+    assert asked_by_another_user(shared_home) == (6, 1)
+    [message] = caplog.messages
+    assert message.startswith(str(place))
+    assert message.endswith(f" cannot be read (Permission denied); run {hidden[:8]} is left out until it can be")
+
+
+@pytest.mark.parametrize(("part", "left"), [("predictions", 6), ("predictions/epoch_0001.parquet", 9)])
+def test_files_that_may_not_be_read_are_named_and_left_out(shared_home: Home, part: str, left: int, caplog) -> None:
+    place = shared_home.run_folder(records(shared_home)[0].run_id) / part
+    place.chmod(0)
+    assert asked_by_another_user(shared_home)[0] == left
+    assert len(caplog.messages) == (12 - left) / 3
+    assert all(message.startswith(str(place)) for message in caplog.messages)
+    assert all("cannot be read (Permission denied); its rows are left out until" in line for line in caplog.messages)
+
+
+def test_artifacts_that_may_not_be_read_are_refused(shared_home: Home) -> None:
+    shared_home.artifacts.chmod(0)
+    with pytest.raises(index.InputError, match=r"artifacts cannot be read \(Permission denied\); restore its perm"):
+        asked_by_another_user(shared_home)

@@ -1,13 +1,17 @@
 """Which runs a study home holds, and what a user's RUN means. Reads their run.json files, so it is quick."""
 
+import logging
+import os
 import re
 import shlex
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tracking.commits import committed_units
 from tracking.errors import InputError
 from tracking.files import read_json
 from tracking.home import Home
@@ -67,8 +71,33 @@ def records(home: Home) -> list[RunRecord]:
 
 
 def _files(home: Home) -> list[tuple[str, Path]]:
-    """Run IDs and their run.json files, those of deleted runs too."""
-    return [(file.parts[-3], file) for file in home.artifacts.glob("*/artifacts/run.json")]
+    """Run IDs and their run.json files, those of deleted runs too.
+
+    A run whose files this user may not read is named and left out. Raises InputError if that is every run.
+    """
+    try:
+        run_ids = os.listdir(home.artifacts)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise InputError(f"{home.artifacts} cannot be read ({error.strerror}); restore its permissions") from None
+    found = []
+    for run_id in run_ids:
+        file = home.run_folder(run_id) / "run.json"
+        try:
+            committed_units(home, run_id)
+            file.open().close()
+            found.append((run_id, file))
+        except (FileNotFoundError, NotADirectoryError):  # not begun yet, or no run
+            continue
+        except OSError as error:
+            _name_unreadable(run_id, f"{error.filename} cannot be read ({error.strerror})")
+    return found
+
+
+@cache  # once a process
+def _name_unreadable(run_id: str, reason: str) -> None:
+    logging.getLogger(__name__).warning(f"{reason}; run {run_id[:SHORT]} is left out until it can be")
 
 
 def deleted(home: Home) -> set[str]:
@@ -84,7 +113,7 @@ def _gone(home: Home, entries: dict[str, Entry]) -> set[str]:
 
 def deleted_experiments(home: Home) -> list[str]:
     """What to tell of each experiment that was deleted in MLflow with runs of the home."""
-    entries = [entry for run_id, entry in read_entries(home).items() if home.run_folder(run_id).exists()]
+    entries = [entry for run_id, entry in read_entries(home).items() if os.path.exists(home.run_folder(run_id))]
     counts = Counter((entry.experiment, entry.experiment_id) for entry in entries if entry.experiment_deleted)
     return [
         was_deleted(home.mlflow_address, *experiment, f"{count} run{'s' * (count > 1)}")

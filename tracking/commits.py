@@ -4,6 +4,7 @@ A run's files come in units (its start, an epoch, one method's maps of an epoch)
 file is there, which names every file with its sha256 and is written last. Readers trust nothing else.
 """
 
+import os
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -63,13 +64,17 @@ def _sound(commit: Commit) -> bool:
 def commits(home: Home, run_id: str) -> list[Commit]:
     """All commits of a run, in the order of their time."""
     folder = home.run_folder(run_id) / "commits"
-    return sorted((read_commit(path, run_id) for path in folder.glob("*.json")), key=lambda commit: commit.time_ms)
+    found = [read_commit(folder / f"{unit}.json", run_id) for unit in committed_units(home, run_id)]
+    return sorted(found, key=lambda commit: commit.time_ms)
 
 
 def committed_units(home: Home, run_id: str) -> list[str]:
-    """Names of a run's units, without a look into their commits."""
-    folder = home.run_folder(run_id) / "commits"
-    return [path.stem for path in folder.glob("*.json")]
+    """Names of a run's units, without a look into their commits. Raises OSError if the folder cannot be read."""
+    try:
+        names = os.listdir(home.run_folder(run_id) / "commits")
+    except FileNotFoundError:
+        return []
+    return [name.removesuffix(".json") for name in names if name.endswith(".json")]
 
 
 def by_unit(home: Home, run_id: str) -> dict[str, Commit]:
@@ -119,11 +124,13 @@ def committed_file(home: Home, commit: Commit, path: str) -> Path:
 def fault(home: Home, run_id: str, file: CommittedFile) -> str | None:
     """What is wrong with a committed file; None if it is what was committed."""
     place = home.run_folder(run_id) / file.path
-    if not place.is_file():
-        return f"{place} is missing though it was committed"
-    size, changed = stamp(place)
-    if _sha256_of(place, size, changed) != file.sha256:
-        return f"{place} was changed after it was committed (its sha256 differs)"
+    try:
+        if not place.is_file():
+            return f"{place} is missing though it was committed"
+        if _sha256_of(place, *stamp(place)) != file.sha256:
+            return f"{place} was changed after it was committed (its sha256 differs)"
+    except OSError as error:
+        return f"{place} cannot be read ({error.strerror})"
     return None
 
 

@@ -1,13 +1,15 @@
 """Rows of one run, and of one committed unit, on their way into a database."""
 
 import json
+from contextlib import suppress
+from pathlib import Path
 
 import duckdb
 
 from tracking.catalogue import RunRecord
 from tracking.commits import Commit, fault, stamp
 from tracking.home import Home
-from tracking.tables import LATEST, STEPS, columns, exactly, rows_of, table_of
+from tracking.tables import LATEST, STEPS, Places, columns, exactly, lacking, required, selects_of, table_of
 
 # rows of an epoch with the last ones before it of the same instances
 LINKED = """
@@ -53,28 +55,82 @@ def table_faults(home: Home, commit: Commit) -> dict[str, str | None]:
     return {file.path: fault(home, commit.run_id, file) for file in commit.files if table_of(file.path)}
 
 
+def misfit(home: Home, place: Path, table: str) -> str | None:
+    """Why a file, though it is what was committed, cannot become rows of a table; None if it can."""
+    try:
+        _check_rows(home, table, exactly(place))
+    except duckdb.OutOfMemoryException:
+        raise
+    except duckdb.Error as error:
+        return f"{place} does not hold rows of table {table} ({str(error).splitlines()[0]})"
+    return None
+
+
+def misfits(home: Home, places: Places) -> set[str]:
+    """Tables of which some file cannot become rows. Files are looked at together, as alone each takes far longer."""
+    found = set()
+    for table, patterns in places.items():
+        try:
+            _check_rows(home, table, *patterns)
+        except duckdb.OutOfMemoryException:
+            raise
+        except duckdb.Error:
+            found.add(table)
+    return found
+
+
+def _check_rows(home: Home, table: str, *patterns: str) -> None:
+    """Read every value of files, in its type. Raises duckdb.Error if one is no such value."""
+    missing = " or ".join(f'"{name}" is null' for name in required(table))
+    rows, *others = selects_of(home, table, *patterns)
+    with duckdb.connect(config={"temp_directory": ""}) as scratch:
+        if scratch.execute(lacking(table, *patterns)).fetchall():
+            raise duckdb.BinderException("a column is missing")
+        sql = f"select bit_xor(hash(found)), count(*) filter ({missing}) from ({rows}) as found"
+        if scratch.execute(sql).fetchone()[1]:
+            raise duckdb.ConstraintException("a value is missing")
+        for select in others:
+            scratch.execute(f"select bit_xor(hash(found)) from ({select}) as found")
+
+
 def add_unit(connection: duckdb.DuckDBPyConnection, home: Home, commit: Commit) -> None:
-    """A unit with a file that is not what was committed is left out, and the file remembered."""
-    connection.begin()
+    """A unit with a file that is not what was committed, or no table, is left out, and the file remembered."""
     folder = home.run_folder(commit.run_id)
     stamps = {file.path: stamp(folder / file.path) for file in commit.files}  # before they are read
     faults = table_faults(home, commit)
+    try:
+        _add_unit(connection, home, commit, stamps, faults)
+    except duckdb.Error:
+        with suppress(duckdb.Error):  # where it ended by itself
+            connection.rollback()
+        faults |= {path: misfit(home, folder / path, table_of(path)) for path, wrong in faults.items() if not wrong}
+        if not any(faults.values()):
+            raise
+        _add_unit(connection, home, commit, stamps, faults)
+
+
+def _add_unit(connection: duckdb.DuckDBPyConnection, home: Home, commit: Commit, stamps: dict, faults: dict) -> None:
+    connection.begin()
     for path, wrong in faults.items():
         connection.execute(
             "insert into checked values ($1, $2, $3, $4, $5)", [commit.run_id, path, *stamps[path], wrong]
         )
         if not any(faults.values()):
-            _add_file(connection, commit, table_of(path), rows_of(home, table_of(path), exactly(folder / path)))
+            place = exactly(home.run_folder(commit.run_id) / path)
+            _add_file(connection, commit, table_of(path), selects_of(home, table_of(path), place))
     insert(connection, "metrics", metrics_of(commit))
     connection.execute("insert into ingested values ($1, $2)", [commit.run_id, commit.unit])
     connection.commit()
 
 
-def _add_file(connection: duckdb.DuckDBPyConnection, commit: Commit, table: str, select: str) -> None:
+def _add_file(connection: duckdb.DuckDBPyConnection, commit: Commit, table: str, selects: list[str]) -> None:
+    rows, *others = selects
     if table == "predictions":
-        _insert_predictions(connection, commit, select)
+        _insert_predictions(connection, commit, rows)
     else:
-        connection.execute(f"insert into {table} by name {select}")
+        connection.execute(f"insert into {table} by name {rows}")
+    for select in others:  # read where they lie, so nothing else would tell that they cannot be
+        connection.execute(f"select bit_xor(hash(found)) from ({select}) as found")
     if table == "concept_labels":
         _update_labels(connection)
 

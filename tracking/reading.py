@@ -12,7 +12,7 @@ from tracking.commits import Commit, commits
 from tracking.errors import InputError
 from tracking.home import Home
 from tracking.index import checked_files, ingest, is_complete, no_study
-from tracking.ingesting import insert, metrics_of, row_of, table_faults
+from tracking.ingesting import insert, metrics_of, misfit, misfits, row_of, table_faults
 from tracking.tables import SCHEMA, Places, columns, completed_rows, exactly, quoted, table_of, views
 
 ALONE = threading.Lock()  # threads of one process share the settings of a database
@@ -92,14 +92,25 @@ def _open_files(home: Home) -> duckdb.DuckDBPyConnection:
 
 
 def _whole_files(home: Home, made: list[Commit]) -> Places:
-    """The files of units that are what was committed, by table."""
+    """The files of units that are what was committed, and fit their tables; the others are named."""
+    units = [(commit, table_faults(home, commit)) for commit in made]
+    if wrong_tables := misfits(home, _places(home, units)):
+        for commit, faults in units:
+            for path, wrong in faults.items():
+                if not wrong and table_of(path) in wrong_tables:
+                    faults[path] = misfit(home, home.run_folder(commit.run_id) / path, table_of(path))
+    for _, faults in units:
+        for wrong in filter(None, faults.values()):
+            _name(wrong)
+    return _places(home, units)
+
+
+def _places(home: Home, units: list[tuple[Commit, dict[str, str | None]]]) -> Places:
+    """The files of the units without a fault, by table."""
     places = defaultdict(list)
-    for commit in made:
-        faults = table_faults(home, commit)
-        for path, wrong in faults.items():
-            if wrong:
-                _name(wrong)
-            elif not any(faults.values()):
+    for commit, faults in units:
+        if not any(faults.values()):
+            for path in faults:
                 places[table_of(path)].append(exactly(home.run_folder(commit.run_id) / path))
     return places
 

@@ -49,6 +49,31 @@ def columns_of(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, str
     return found
 
 
+@cache
+def required(table: str) -> tuple[str, ...]:
+    """Columns of a table that are never null."""
+    with duckdb.connect() as connection:
+        connection.execute(SCHEMA)
+        sql = "select column_name from duckdb_columns() where table_name = $1 and not is_nullable order by column_index"
+        return tuple(name for (name,) in connection.execute(sql, [table]).fetchall())
+
+
+def lacking(table: str, *patterns: str) -> str:
+    """Select the names of files that lack a column of their table; read together, they would get nulls for it."""
+    optional = ("run_id", *ADDED.get(table, ()), *DERIVED.get(table, ()))
+    held = [name for name in columns()[table] if name not in optional]
+    listed = ", ".join(f"'{quoted(pattern)}'" for pattern in patterns)
+    return f"""
+        select file_name from parquet_schema([{listed}])
+        group by file_name having count(distinct name) filter (name in {tuple(held)}) < {len(held)}"""
+
+
+def selects_of(home: Home, table: str, *patterns: str) -> list[str]:
+    """All that is ever selected from files of a table: its rows and, for `attributions`, the full maps."""
+    whole = [_maps(home, patterns, "")] if table == "attributions" else []
+    return [rows_of(home, table, *patterns), *whole]
+
+
 def table_of(path: str) -> str | None:
     """Table that a run's file feeds: named like its folder, or like itself at the top; None for other files."""
     name = path.split("/")[0].removesuffix(".parquet")
@@ -117,7 +142,8 @@ def _maps(home: Home, places: Sequence[str], only: str) -> str:
     if not places:
         return f"select {', '.join(f'null::{kind} as {name}' for name, kind in MAPS.items())} where false"
     rows = rows_of(home, "attributions", *places)
-    return f"select {_owner(home)}, {', '.join(list(MAPS)[1:])} {rows[rows.index('from read_parquet') :]}{only}"
+    typed = ", ".join(f'"{name}"::{kind} as "{name}"' for name, kind in list(MAPS.items())[1:])
+    return f"select {_owner(home)}, {typed} {rows[rows.index('from read_parquet') :]}{only}"
 
 
 def _with_labels(home: Home, concepts: str, places: Places) -> str:
