@@ -1,5 +1,6 @@
 """Weights and training state as safetensors files: numbers only, nothing that could run."""
 
+from collections import OrderedDict
 from pathlib import Path
 
 import torch
@@ -24,12 +25,19 @@ def save_model(model: nn.Module, path: Path) -> Path:
 def load_model(model: nn.Module, path: Path) -> None:
     """Put a checkpoint's weights into `model`. Raises InputError if they do not fit or are not finite."""
     try:
-        model.load_state_dict(load_file(path))
+        _put(model, load_file(path))
     except (RuntimeError, SafetensorError) as error:
         raise _misfit(f"checkpoint {path}", error) from None
     for name, weight in model.named_parameters():
         if not weight.isfinite().all():
             raise InputError(f"checkpoint {path}: {name} is not finite (NaN or infinite), so the epoch is of no use")
+
+
+def _put(model: nn.Module, weights: dict[str, torch.Tensor]) -> None:
+    """Load weights that were saved by the model's own code: some modules ask for the version of their layout."""
+    versioned = OrderedDict(weights)
+    versioned._metadata = model.state_dict()._metadata
+    model.load_state_dict(versioned)
 
 
 def save_state(model: nn.Module, optimizers: list[torch.optim.Optimizer], path: Path) -> Path:
@@ -75,6 +83,6 @@ def _load_state(model: nn.Module, optimizers: list[torch.optim.Optimizer], known
         else:
             parameter, key = rest.split(".", 1)
             states[int(first)]["state"].setdefault(int(parameter), {})[key] = value
-    model.load_state_dict(weights)
+    _put(model, weights)
     for optimizer, state in zip(optimizers, states, strict=True):
         optimizer.load_state_dict(state)

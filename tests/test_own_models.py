@@ -23,6 +23,7 @@ from pipelines.recipe import make_recipe, settle
 from tracking.catalogue import records
 from tracking.errors import InputError
 from tracking.home import Home
+from xai import METHODS, Given, Refusal
 
 SMALL = training.replace(TINY, epochs=1, model="own_nets:make", precision="float32")
 Outputs = namedtuple("Outputs", "logits aux_logits")
@@ -94,6 +95,17 @@ class ByView(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.fc(F.relu(self.conv(images)).view(-1, 6 * 36))
+
+
+class Versioned(Plain):
+    """Asks for the version of its state, as torchvision's MNASNet does."""
+
+    _version = 2
+
+    def _load_from_state_dict(self, state: dict, prefix: str, local_metadata: dict, *rest) -> None:
+        if local_metadata.get("version") != 2:
+            raise ValueError("version should be 2")
+        super()._load_from_state_dict(state, prefix, local_metadata, *rest)
 
 
 class InPlace(Plain):
@@ -171,6 +183,7 @@ TRAINED = {
     "plain": Plain,
     "view": ByView,
     "tied": Tied,
+    "versioned": Versioned,
     "lazy": lazy,
     "spare": Spare,
     "draws": given(draws),
@@ -299,6 +312,14 @@ def test_zeros_at_the_start_are_no_probabilities_and_show_dropout(own, data: Dat
     own(lambda: zeros(lambda net, x, y: y + net.fc(F.dropout(net.body(x).mean((2, 3)), 0.5))))
     with pytest.raises(InputError, match="evaluated twice"):
         make_recipe(settle(SMALL, data), data, build_model(SMALL.model, data, 0))
+
+
+def test_a_script_module_has_no_layers_to_look_at(own, data: Dataset) -> None:
+    own(TRAINED["script"])
+    model, images = build_model(SMALL.model, data, 0), data.splits["test"].images[:2].float() / 255
+    assert METHODS["saliency"].explain(model, images, torch.zeros(2, dtype=int), Given()).maps.any()
+    with pytest.raises(Refusal):
+        METHODS["grad_cam"].explain(model, images, torch.zeros(2, dtype=int), Given())
 
 
 def test_only_what_needs_it_leaves_channels_last(own, data: Dataset) -> None:

@@ -69,7 +69,7 @@ def _pass(model: nn.Module, images: Tensor, note: Callable[[str, object], None])
     hooks = [
         module.register_forward_hook(lambda _module, _inputs, output, name=name: note(name, output))
         for name, module in model.named_modules()
-        if name
+        if name and not isinstance(module, torch.jit.ScriptModule)  # which takes no hooks
     ]
     try:
         with frozen(model), torch.no_grad():

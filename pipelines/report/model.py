@@ -55,6 +55,7 @@ def _layers(made: nn.Module, image: torch.Tensor) -> list[tuple[Html, str, str, 
     hooks = [
         part.register_forward_hook(lambda _, __, given, name=name: shapes.update({name: _shape(given)}))
         for name, part in owners.items()
+        if not isinstance(part, torch.jit.ScriptModule)  # which takes no hooks
     ]
     with torch.no_grad():
         made(image)
