@@ -26,6 +26,7 @@ from xai.nmf import Factors, nmf
 ROWS = 64_000
 CHANNELS = (64, 128, 256)
 COUNTS = (10, 20)
+CHOSEN_FROM, TRIED = 12_000, range(2, 17)  # rows that a count is chosen on, and counts tried
 SETTINGS, BOOTSTRAPS = 40, 10  # the first four settings are bootstrapped
 
 
@@ -144,8 +145,8 @@ def counts() -> None:
     """The chosen count beside the planted one, and how near the directions come."""
     differences, means = [], []
     for planted in settings(SETTINGS):
-        activations, directions = planted.make(12_000)
-        choice = choose_count(activations, range(2, 17))
+        activations, directions = planted.make(CHOSEN_FROM)
+        choice = choose_count(activations, TRIED)
         cosines = matched_cosines(directions, nmf(activations, planted.concepts).directions)
         differences.append(choice.count - planted.concepts)
         means.append(cosines.mean().item())
@@ -159,11 +160,11 @@ def counts() -> None:
 def bootstraps() -> None:
     """Counts chosen on rows drawn with replacement."""
     for planted in settings(4):
-        activations, _ = planted.make(12_000)
+        activations, _ = planted.make(CHOSEN_FROM)
         chosen = []
         for seed in range(BOOTSTRAPS):
             rows = torch.randint(len(activations), (len(activations),), generator=torch.Generator().manual_seed(seed))
-            chosen.append(choose_count(activations[rows], range(2, 17), seed=seed).count)
+            chosen.append(choose_count(activations[rows], TRIED, seed=seed).count)
         print(f"planted {planted.concepts:>2}: {chosen}", flush=True)
 
 

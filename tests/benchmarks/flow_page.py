@@ -27,9 +27,9 @@ from pipelines.flow.page import write_page
 from pipelines.flow.record import read_record
 from pipelines.predictions import Predictions
 from tracking.home import Home
-from tracking.index import link
+from tracking.ingesting import link
 from tracking.runs import new_record
-from tracking.tables import SCHEMA
+from tracking.tables import SCHEMA, views
 
 SET = "const set = (id, value) => { const e = document.getElementById(id); e.value = value; e.oninput({target: e}); };"
 POINT = """const point = (id, kind, x, y) => { const e = document.getElementById(id), r = e.getBoundingClientRect();
@@ -84,6 +84,7 @@ def make(path: Path, instances: int, epochs: int, classes: int) -> Path:
         predictions = Predictions("test", torch.arange(instances), torch.tensor(labels).long(), torch.tensor(logits))
         insert(connection, "predictions", predictions.columns("run", epoch))
     link(connection, "run")
+    connection.execute(f"create view maps as {views(Home(path.parent), {})['maps']}")
     run = replace(new_record("train", "made up", {}, dataset="noise"), run_id="run")
     noise = [Image.fromarray(random.integers(0, 256, (32, 32, 3), np.uint8)) for _ in range(instances)]
     with patch.object(pictures, "_images", lambda *_: noise):

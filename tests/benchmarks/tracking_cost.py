@@ -1,6 +1,6 @@
 """What does remembering cost beside the training it remembers?
 
-    python tests/benchmarks/tracking_cost.py --data FOLDER_OF_CIFAR10 [--epochs 3] [--dataset cifar10]
+    python tests/benchmarks/tracking_cost.py --data FOLDER_OF_CIFAR10 [--epochs 3] [--dataset cifar10] [--size 32]
 
 The same epochs, once with and once without tracking, in turn (A B A B ...), so that a machine whose speed drifts
 slows both alike. Prints the paired ratio, and the time spent in tracking itself, which noise does not touch.
@@ -16,6 +16,7 @@ from pipelines import train as training
 from pipelines.model import build_model
 from pipelines.recipe import make_recipe, settle
 from pipelines.settings import TrainSettings
+from pipelines.start import commit_start
 from tracking import runs
 from tracking.home import Home, find_home
 
@@ -25,10 +26,13 @@ def main() -> None:
     parser.add_argument("--data")
     parser.add_argument("--dataset", default="cifar10")
     parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--size", type=int)
     flags = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         home = find_home(folder)
-        settings = TrainSettings(dataset=flags.dataset, data=flags.data, grow="no", epochs=flags.epochs)
+        settings = TrainSettings(
+            dataset=flags.dataset, data=flags.data, size=flags.size, grow="no", epochs=flags.epochs
+        )
         data = training.load_data(settings, home)
         settings = settle(settings, data)
         pairs = {name: prepare(settings, data, home, name) for name in ("with", "without")}
@@ -40,7 +44,7 @@ def prepare(settings: TrainSettings, data, home: Home, name: str) -> training.Tr
     run = runs.start_run(home, runs.new_record("train", name, settings.params()), {}, "")
     made = training.Training(replace(settings, name=name), data, model, make_recipe(settings, data, model), run)
     runs.log_record(run)
-    training._commit_start(made)
+    commit_start(run, "train", made.settings, training._instances(run.run_id, data), data.classes)
     return made
 
 
