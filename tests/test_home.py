@@ -6,12 +6,14 @@ import shutil
 import sqlite3
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pytest
 from conftest import TINY, said
+from test_tracking import commit_epoch, start
 from test_training import predictions
 
 from pipelines.explain import explain
@@ -23,6 +25,7 @@ from tracking import locks, runs
 from tracking.catalogue import RunRecord, records, resolve
 from tracking.errors import InputError, RunError
 from tracking.home import FORMAT, Home, find_home
+from tracking.index import ingest, rebuild, up_to_date
 from tracking.reading import _open_files, connect
 
 KINDS = ("train", "explain")
@@ -172,3 +175,32 @@ def test_a_picture_logged_again_replaces_the_first(home: Home) -> None:
     files = sorted(file.name for file in home.run_folder(run.run_id).glob("images/*"))
     assert [Path(name).suffix for name in files] == [".webp", ".png"]
     assert all(name.startswith("heatmap~test_00001+step+3+timestamp+") for name in files)
+
+
+def fill_disk(filler: Path) -> None:
+    with filler.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
+def test_a_full_disk_keeps_nobody_from_asking(small_disk: Home, caplog) -> None:
+    run = start(small_disk)
+    for epoch in range(2):
+        commit_epoch(run, epoch)
+        ingest(small_disk)
+    commit_epoch(run, 2)
+    filler = small_disk.path.parent / "filler"
+    fill_disk(filler)
+    for _ in range(3):
+        assert not ingest(small_disk)
+        with connect(small_disk) as connection:
+            assert connection.execute("select count(*) from predictions").fetchall() == [(9,)]
+    [line] = caplog.messages
+    assert line.startswith("study.duckdb is not up to date (")
+    assert "No space left on device" in line
+    with pytest.raises(duckdb.Error, match="No space left"):
+        rebuild(small_disk)
+    assert not [place.name for place in small_disk.path.rglob(".*") if place.is_file()]
+    filler.unlink()
+    assert ingest(small_disk)
+    assert up_to_date(small_disk)
