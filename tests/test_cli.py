@@ -218,13 +218,17 @@ def test_arguments_that_are_no_text_get_one_line(study: Home, capsys, command: t
     assert "udce9" in line
 
 
-def test_a_path_may_have_any_bytes(study: Home, tmp_path: Path, trained, capfd) -> None:
+def test_a_path_may_have_any_bytes(study: Home, tmp_path: Path, trained) -> None:
     """It is printed with the same bytes, so that scripts go on with it."""
-    place = tmp_path / f"{BYTES}.json"
-    assert main(["flow", trained.run_id, "--export", str(place), "--home", str(study.path)]) == 0
-    assert os.fsencode(capfd.readouterr().out.strip()) == os.fsencode(place)
-    assert place.exists()
-    assert main(["ask", "runs", "--home", str(tmp_path / BYTES)]) == 2
+    place = os.fsencode(tmp_path / f"{BYTES}.json")
+    found = as_process("flow", trained.run_id, "--export", place, "--home", str(study.path))
+    assert (found.returncode, found.stdout) == (0, place + b"\n")
+    assert os.path.exists(place)
+
+
+def test_a_home_has_a_name_in_utf8(tmp_path: Path, capsys) -> None:
+    code, out, err = study_command(capsys, "ask", "runs", "--home", str(tmp_path / BYTES))
+    assert (code, out, err.count("\n"), ascii(BYTES)[1:-1] in err) == (2, "", 1, True)
 
 
 def test_text_arguments_are_utf8_whatever_the_locale(monkeypatch) -> None:
