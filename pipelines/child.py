@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from pipelines.own_errors import from_own_model
 from pipelines.recorded import say
 from pipelines.settings import Checked
 from pipelines.start import commit_child_start
@@ -40,7 +41,7 @@ def start_child(
 def worked_on(run: runs.Run) -> Iterator[None]:
     """What is done inside belongs to the run: it ends as FINISHED, KILLED or FAILED.
 
-    Raises RunError where the disk, a database or a server refuses.
+    Raises RunError where the disk, a database or a server refuses, or an own model raises an error.
     """
     say(f"{run.record.kind}: run {run.run_id} ({run.record.name})")
     go_on = f"go on with: study resume {run.run_id[:8]}"
@@ -55,7 +56,7 @@ def worked_on(run: runs.Run) -> Iterator[None]:
         raise
     except BaseException as error:
         runs.give_up(run, "FAILED")
-        if reason := from_outside(error):
+        if reason := from_own_model(error) or from_outside(error):
             raise RunError(f"{reason}; run {run.run_id[:8]} stopped, what it committed is kept; {go_on}") from error
         raise
     ingest(run.home, [run.run_id], wait=5)

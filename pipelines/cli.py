@@ -11,6 +11,7 @@ from pipelines import settings as known
 from pipelines import stopping
 from pipelines.console import redacting
 from pipelines.flags import Parser, add_flags, from_flags, is_broken
+from pipelines.own_errors import from_own_model
 from pipelines.printable import printable
 from pipelines.streams import prepare_streams, shown, written
 from tracking.errors import InputError, RunError, from_outside
@@ -72,7 +73,7 @@ def _completed(arguments: list[str]) -> int:
     try:
         with written():
             _dispatch(arguments)
-    except (KeyboardInterrupt, Exception) as error:
+    except BaseException as error:  # an own model may raise SystemExit
         return _told(error)
     return 0
 
@@ -84,7 +85,8 @@ def _told(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt) or stopping.was_asked():  # a library may have made another error of it
         print("study: stopped", file=sys.stderr)
         return stopping.CODE
-    reason = str(error) if isinstance(error, InputError | RunError) else from_outside(error)
+    known = isinstance(error, InputError | RunError)
+    reason = str(error) if known else from_own_model(error) or from_outside(error)
     if reason is None:
         raise error
     print(f"study: {_line(reason)}", file=sys.stderr)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
+from pipelines import own_errors
 from pipelines.datasets import Dataset
 from pipelines.own_code import import_factory, reported
 from pipelines.randomness import seed_generators
@@ -110,6 +111,7 @@ def build_model(name: str, data: Dataset, seed: int) -> nn.Module:
         network = factory(num_classes=len(data.classes), **shape)
     if not isinstance(network, nn.Module):
         raise InputError(f"{refused}: it returns {_kind(network)}; a factory returns a torch.nn.Module")
+    own_errors.use(name, map(type, network.modules()))
     model = nn.Sequential(OrderedDict(normalise=Normalise(*data.channel_statistics()), network=network)).eval()
     if name in MODELS:
         images = data.splits["train"].images

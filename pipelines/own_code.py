@@ -8,10 +8,10 @@ from pathlib import Path
 
 from torch import nn
 
+from pipelines.own_errors import reason_of
 from tracking.errors import InputError
 from tracking.files import sha256
 
-LONGEST = 300  # characters of a reason
 RECORDED = ("torch", "torchvision", "pipelines")  # packages whose versions a run records anyway
 
 
@@ -43,12 +43,6 @@ def reported(what: str) -> Iterator[None]:
         raise
     except (Exception, SystemExit) as error:
         raise InputError(f"{what}: {reason_of(error)}") from None
-
-
-def reason_of(error: BaseException) -> str:
-    """Class and message of an error, in one line."""
-    reason = " ".join(str(error).split())[:LONGEST]
-    return f"{type(error).__name__}: {reason}" if reason else type(error).__name__
 
 
 def code_digests(name: str, model: nn.Module) -> dict[str, str]:

@@ -22,6 +22,7 @@ from pipelines.datasets.raw import Split
 from pipelines.extra import NAME, PREFIX, additions, covered, joined, to_png
 from pipelines.incoming import find_images, read_images
 from pipelines.model import build_model
+from pipelines.own_errors import from_own_model
 from pipelines.predictions import Predictions, to_model
 from pipelines.recorded import checkpoint, load_data, recorded_settings
 from pipelines.say import say
@@ -30,11 +31,12 @@ from pipelines.settings import PredictSettings, TrainSettings
 from pipelines.verification import verify
 from tracking import catalogue, commits, locks, runs
 from tracking.commits import Commit
-from tracking.errors import InputError
+from tracking.errors import InputError, RunError
 from tracking.files import write_table
 from tracking.home import Home
 from tracking.index import ingest
 
+GO_ON = "the same command goes on with the epochs that are missing"
 BLOCK = 32  # images a batch; instance i is always number i % BLOCK of one
 
 
@@ -74,7 +76,11 @@ def predict(settings: PredictSettings, home: Home) -> str:
                 _add(job, given)
                 _evaluate(job, model)
             except KeyboardInterrupt:
-                say("stopped; the same command goes on with the epochs that are missing")
+                say(f"stopped; {GO_ON}")
+                raise
+            except BaseException as error:
+                if reason := from_own_model(error):
+                    raise RunError(f"{reason}; what was committed is kept; {GO_ON}") from error
                 raise
     ingest(home, [record.run_id], wait=5)
     return job.split

@@ -11,7 +11,8 @@ from pipelines.augment import pad
 from pipelines.datasets import Dataset
 from pipelines.model import MODELS, copy_model
 from pipelines.optimizers import make_optimizers, one_cycle
-from pipelines.own_code import reason_of, reported
+from pipelines.own_code import reported
+from pipelines.own_errors import reason_of
 from pipelines.settings import TrainSettings
 from pipelines.trial import try_out
 from tracking.errors import InputError

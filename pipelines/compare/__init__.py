@@ -12,9 +12,10 @@ from pipelines.recorded import recorded_config, recorded_settings
 from pipelines.say import say
 from pipelines.settings import CompareSettings
 from tracking import catalogue, runs
-from tracking.errors import InputError
+from tracking.errors import InputError, RunError
 from tracking.home import Home
 from tracking.reading import connect
+from xai import Refusal
 
 NOTE = (
     "Faithfulness of every method against random noise and an edge detector, agreement and drift: `figures/`, "
@@ -68,7 +69,10 @@ def _go_on(comparison: Comparison, run: runs.Run) -> str:
         say(f"compare: n = {count}, so intervals are wide; more maps by `study explain` (up to {ENOUGH}) narrow them")
     with worked_on(run):
         for unit in units(comparison):
-            measure_unit(comparison, run, unit)
+            try:
+                measure_unit(comparison, run, unit)
+            except Refusal as refusal:
+                raise RunError(f"{unit.method}: {refusal}; what came before is kept") from None
         summary.log(comparison, run)
     return run.run_id
 
