@@ -48,6 +48,27 @@ def test_packages_of_the_same_names_do_not_matter(site: Path, tmp_path: Path, st
         assert done.stdout.count("\n") > 2
 
 
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_amid_the_imports_ends_the_command_with_a_line(tmp_path: Path, name: str) -> None:
+    shutil.copy(ROOT / "pipelines" / "launch.py", tmp_path / "xai_study_launch.py")
+    (tmp_path / "pipelines").mkdir()
+    (tmp_path / "pipelines" / "launch.py").touch()
+    (tmp_path / "pipelines" / "cli.py").write_text(f"import signal; signal.raise_signal(signal.{name})")
+    start = START.replace("append(", "insert(0, ").format(site=str(tmp_path))
+    done = subprocess.run([sys.executable, "-c", start], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "study: stopped\n")
+
+
+def test_little_is_imported_before_a_signal_is_expected(site: Path) -> None:
+    """What takes long to import comes after the launcher listens; Python itself imports some of it at its start."""
+    slow = {"importlib.metadata", "urllib.request", "typing", "json", "email", "ssl"}
+    code = f"import sys; before = set(sys.modules); sys.path.insert(0, {str(site)!r}); import xai_study_launch; " \
+           "print(*set(sys.modules) - before)"  # fmt: skip
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
+    assert "xai_study_launch" in done.stdout.split()
+    assert not slow & set(done.stdout.split())
+
+
 def test_the_launcher_is_installed_under_a_name_of_its_own() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert project["project"]["scripts"] == {"study": "xai_study_launch:main"}
