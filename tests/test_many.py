@@ -5,7 +5,7 @@ from threading import Thread
 
 import duckdb
 import pytest
-from benchmarks.many_at_once import many
+from benchmarks.many_at_once import many, report
 from test_tracking import commit_epoch, everything, start
 
 from tracking.home import Home
@@ -32,7 +32,7 @@ def at_once(tasks: list[Callable[[], object]]) -> list[object]:
     return results
 
 
-def test_trainings_and_readers_at_once(home: Home) -> None:
+def test_trainings_and_readers_at_once(home: Home, capsys) -> None:
     done = many(home, trainings=2, explainers=0, epochs=1, seconds=120)
     assert [code for code, _ in done.ends] == [0, 0], done.ends
     assert done.status == ["FINISHED", "FINISHED"]
@@ -41,6 +41,8 @@ def test_trainings_and_readers_at_once(home: Home) -> None:
     assert rows[0] == rows[1] == 2 * 2 * (582 + 1797)  # the table and the live view, two runs, epochs 0 and 1
     assert metrics[0] == metrics[1] > 10
     assert min(len(tally.seconds) for tally in done.tallies) > 0
+    report("free", done)
+    assert capsys.readouterr().out.split()[:4] == ["free", "2", "of", "2"]
 
 
 def test_an_open_question_does_not_stop_the_same_process_from_committing(home: Home) -> None:

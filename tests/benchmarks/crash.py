@@ -1,10 +1,11 @@
 """Is anything lost, doubled or changed when the program is killed at any moment?
 
-    python tests/benchmarks/crash.py [--kills 100] [--seed 0] [--home FOLDER]
+    python tests/benchmarks/crash.py [--kills 100] [--seed 0] [--home FOLDER] [--commands train ...]
 
 Trains, explains, compares and ingests once without a stop; then again and again with a SIGKILL at a random moment,
 after which the run is resumed (or started anew where nothing was committed) and all that is remembered is held
-against the first run's: files, tables, metrics, models. Prints a row per command. About 20 seconds a kill.
+against the first run's: files, tables, metrics, models. Prints a row per command. About 20 seconds a kill. The first
+runs may lie in --home already, made by this program, so that --commands needs to name only what is killed.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from tracking.home import Home, find_home
 from tracking.index import up_to_date
 
 ROOT = Path(__file__).parents[2]
+COMMANDS = ("train", "explain", "compare", "rebuild")
 TRAIN = ("train", "--size", "8", "--epochs", "3", "--batch", "128", "--threads", "1")
 EXPLAIN = ("--method", "saliency", "smooth_grad", "--samples", "3", "--count", "40", "--epochs", "all")
 EARLY = 0.2  # share of kills that may come before the first commit
@@ -68,10 +70,11 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--home", help="folder for the study home, which is kept; default: a temporary one")
+    parser.add_argument("--commands", nargs="+", default=COMMANDS, choices=COMMANDS)
     flags = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         home, chance = find_home(flags.home or folder), random.Random(flags.seed)
-        cases, tallies = prepare(home), {}
+        cases, tallies = prepare(home, flags.commands), {}
         for number, case in enumerate(cases):
             tallies[case.name] = Tally()
             for _ in range(len(range(number, flags.kills, len(cases)))):
@@ -79,14 +82,15 @@ def main() -> None:
     report(tallies)
 
 
-def prepare(home: Home) -> list[Case]:
+def prepare(home: Home, names: Sequence[str]) -> list[Case]:
     """Every command once without a stop; the runs it makes are what later ones are held against."""
-    train = measure(home, "train", TRAIN)
-    run_id = records(home)[0].run_id
-    explain = measure(home, "explain", ("explain", run_id, *EXPLAIN))
-    compare = measure(home, "compare", ("compare", run_id))
-    rebuild = measure(home, "rebuild", ("rebuild",))
-    return [compare, explain, train, rebuild]  # comparing first: it takes longer, the more maps there are
+    cases = {}
+    for name in (name for name in COMMANDS if name in names):
+        run = () if name in ("train", "rebuild") else (records(home)[0].run_id,)
+        flags = {"train": TRAIN[1:], "explain": EXPLAIN}.get(name, ())
+        cases[name] = measure(home, name, (name, *run, *flags))
+    # comparing first: it takes longer, the more maps there are
+    return [cases[name] for name in ("compare", "explain", "train", "rebuild") if name in cases]
 
 
 def measure(home: Home, name: str, command: tuple[str, ...]) -> Case:

@@ -31,6 +31,7 @@ from tracking.ingesting import link
 from tracking.runs import new_record
 from tracking.tables import SCHEMA, views
 
+SCROLLING = 0.4  # seconds until the page has come to rest
 SET = "const set = (id, value) => { const e = document.getElementById(id); e.value = value; e.oninput({target: e}); };"
 POINT = """const point = (id, kind, x, y) => { const e = document.getElementById(id), r = e.getBoundingClientRect();
     e.dispatchEvent(new MouseEvent(kind, {clientX: r.x + x, clientY: r.y + y, bubbles: true})); };"""
@@ -114,7 +115,7 @@ def measure(browser: webdriver.Chrome, page: Path) -> None:
     print(f"{'open':<22}{browser.execute_script('return performance.now()'):>7.0f} ms")
     for section, name, script in INTERACTIONS:
         browser.execute_script("document.getElementById(arguments[0]).scrollIntoView()", section)
-        time.sleep(0.4)
+        time.sleep(SCROLLING)
         run = f"""{SET} {POINT} const begin = performance.now(), done = arguments[0]; {script};
             requestAnimationFrame(() => setTimeout(() => done(performance.now() - begin)))"""
         print(f"{name:<22}{browser.execute_async_script(run):>7.0f} ms", flush=True)

@@ -266,7 +266,7 @@ def report(held: str, done: Outcome) -> None:
     finished = f"{done.status.count('FINISHED')} of {len(done.ends)}"
     of_files = sum(tally.of_files for tally in done.tallies)
     cells = [held, finished, len(times), of_files, len(done.failures), len(done.wrong)]
-    cells += [f"{times[-1]:.2f} s", f"{times[len(times) // 2]:.3f} s"]
+    cells += [f"{times[-1]:.2f} s", f"{times[len(times) // 2]:.3f} s"] if times else ["-", "-"]
     cells += [*done.rows, *done.metrics, len(done.unlike), f"{done.seconds:.0f}"]
     print("  ".join(f"{cell!s:>13}" for cell in cells), flush=True)
     for code, errors in done.ends:

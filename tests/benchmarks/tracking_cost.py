@@ -12,7 +12,9 @@ import tempfile
 import time
 from dataclasses import replace
 
+from pipelines import hardware
 from pipelines import train as training
+from pipelines.memory import settle_passes
 from pipelines.model import build_model
 from pipelines.recipe import make_recipe, settle
 from pipelines.settings import TrainSettings
@@ -35,14 +37,17 @@ def main() -> None:
         )
         data = training.load_data(settings, home)
         settings = settle(settings, data)
+        hardware.use(settings)
         pairs = {name: prepare(settings, data, home, name) for name in ("with", "without")}
         report([measure(pairs, epoch) for epoch in range(1, flags.epochs + 1)])
 
 
 def prepare(settings: TrainSettings, data, home: Home, name: str) -> training.Training:
     model = build_model(settings.model, data, settings.seed)
+    recipe = make_recipe(settings, data, model)
+    settings = settle_passes(replace(settings, name=name), data, model, None)
     run = runs.start_run(home, runs.new_record("train", name, settings.params()), {}, "")
-    made = training.Training(replace(settings, name=name), data, model, make_recipe(settings, data, model), run)
+    made = training.Training(settings, data, model, replace(recipe, settings=settings), run)
     runs.log_record(run)
     commit_start(run, "train", made.settings, training._instances(run.run_id, data), data.classes)
     return made

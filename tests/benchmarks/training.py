@@ -1,6 +1,6 @@
 """How fast does the default recipe reach an accuracy, beside a plain baseline on the same machine in the same run?
 
-    python tests/benchmarks/training.py --data FOLDER_OF_CIFAR10 [--baseline-until 0.75] [--skip-baseline]
+    python tests/benchmarks/training.py --data FOLDER_OF_CIFAR10 [--baseline-until 0.75] [--skip-baseline] [--epochs 10]
 
 Prints seconds until the test accuracy is first seen at each target, counting training and evaluation, and for the
 recipe tracking too; data loading is left out of both. Takes about 45 minutes on two cores.
@@ -32,10 +32,11 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--baseline-until", type=float, default=0.75)
     parser.add_argument("--skip-baseline", action="store_true")
+    parser.add_argument("--epochs", type=int, default=TrainSettings.epochs, help="of the recipe")
     parser.add_argument("--home", help="study home that keeps the recipe's run; default: a temporary one")
     flags = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        curves = {"recipe": recipe(flags.data, find_home(flags.home or folder))}
+        curves = {"recipe": recipe(flags.data, flags.epochs, find_home(flags.home or folder))}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"peak memory with the recipe: {peak:.2f} GiB", flush=True)
     if not flags.skip_baseline:
@@ -43,9 +44,9 @@ def main() -> None:
     report(curves)
 
 
-def recipe(data: str, home: Home) -> Curve:
+def recipe(data: str, epochs: int, home: Home) -> Curve:
     """The default training with all its tracking."""
-    run_id = train(TrainSettings(dataset="cifar10", data=data), home)
+    run_id = train(TrainSettings(dataset="cifar10", data=data, epochs=epochs), home)
     done = commits.epochs(home, run_id)
     began = done[0].time_ms / 1000 - done[0].metrics["seconds"]
     return [(commit.time_ms / 1000 - began, commit.metrics["test_accuracy"]) for commit in done]

@@ -1,0 +1,86 @@
+"""Every program in tests/benchmarks runs, on as little as it can: its figures mean nothing here."""
+
+import importlib
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import BROWSER, DRIVER
+from pyarrow import parquet
+from test_datasets import table
+
+from pipelines.datasets import planted
+from tracking import runs
+from tracking.home import Home
+
+FOLDER = Path(__file__).parent / "benchmarks"
+# program: its flags, and constants of its module that say how much it does
+PROGRAMS: dict[str, tuple[str, dict[str, object]]] = {
+    "crash": ("--kills 1 --commands rebuild --home {home}", {"EARLY": 1}),  # of runs too: test_crash.py
+    "explainers": ("--count 2 --rounds 1 --threads 1 --methods saliency", {}),
+    "factorization": (
+        "",
+        {
+            "ROWS": 300,
+            "CHANNELS": (12,),
+            "COUNTS": (3,),
+            "SETTINGS": 1,
+            "BOOTSTRAPS": 1,
+            "CHOSEN_FROM": 200,
+            "TRIED": range(2, 4),
+        },
+    ),
+    "faithfulness": ("--count 2 --epochs 1 --threads 1", {}),
+    "flow_page": ("--instances 100 --epochs 3", {"SCROLLING": 0}),
+    "many_at_once": ("--trainings 0 --explainers 0", {}),  # with trainings: test_many.py
+    "planted": ("--seeds 0 --epochs 1 --count 4 --methods saliency", {}),
+    "tracking_cost": ("--dataset digits --size 8 --epochs 1", {}),
+    "training": ("--data {cifar10} --epochs 1 --baseline-until 0", {}),
+    "zoo": ("--names frozen --size 16", {}),
+}
+MODULES = {"peers", "residual", "zoo_networks"}  # what the programs share
+# libraries of others, which only these compare with
+NEEDED = {"explainers": ("captum",), "faithfulness": ("quantus", "pytorch_grad_cam")}
+
+
+@pytest.fixture
+def cifar10(tmp_path: Path) -> Path:
+    """A folder of few random images in CIFAR-10's layout."""
+    for part, count in (("train", 60), ("test", 20)):
+        parquet.write_table(table(count), tmp_path / f"{part}-00000-of-00001.parquet")
+    return tmp_path
+
+
+@pytest.fixture
+def small(empty_tracker: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few made images, one thread, and databases that are copied, as making one takes seconds."""
+    monkeypatch.setattr(planted, "COUNTS", {"train": 200, "test": 40})
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(runs, "_make_database", lambda home: shutil.copyfile(empty_tracker, home.mlflow_db))
+
+
+def test_every_program_is_run() -> None:
+    assert {file.stem for file in FOLDER.glob("*.py")} == PROGRAMS.keys() | MODULES
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_program_runs(name: str, cifar10: Path, copy: Home, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    for library in NEEDED.get(name, ()):
+        pytest.importorskip(library, reason=f"{name}.py compares with {library}, which is not installed")
+    if name == "flow_page" and not (BROWSER and DRIVER):
+        pytest.skip("needs chromium and chromedriver on the PATH")
+    monkeypatch.syspath_prepend(str(FOLDER))
+    program = importlib.import_module(f"benchmarks.{name}")
+    flags, constants = PROGRAMS[name]
+    for constant, value in constants.items():
+        monkeypatch.setattr(program, constant, value)
+    monkeypatch.setattr(
+        sys, "argv", [f"{name}.py", *(f.format(cifar10=cifar10, home=copy.path) for f in flags.split())]
+    )
+    program.main()
+    assert capsys.readouterr().out.count("\n") >= 2
+    assert torch.get_num_threads() == 1  # of other tests too
