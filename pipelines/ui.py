@@ -13,7 +13,7 @@ HOST = "127.0.0.1"
 
 
 def serve(settings: UiSettings, home: Home) -> None:
-    """Print the address, then be the MLflow server until it is stopped."""
+    """Print the address, then be the MLflow server until a signal comes, which raises KeyboardInterrupt."""
     if there := server_address():
         raise InputError(f"the runs are on the MLflow server {there}, which has these pages; open it in a browser")
     if not home.artifacts.is_dir():
@@ -26,6 +26,7 @@ def serve(settings: UiSettings, home: Home) -> None:
             raise InputError(f"port {settings.port} is in use; choose another with --port") from None
     print(address(home, settings.port), flush=True)
     server.serve(home, HOST, settings.port)
+    raise KeyboardInterrupt  # the server has taken the signal for its own
 
 
 def address(home: Home, port: int) -> str:

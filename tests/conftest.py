@@ -2,11 +2,13 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -111,23 +113,42 @@ def copy(study: Home, tmp_path: Path) -> Home:
     return find_home(str(tmp_path / "an other's home"))
 
 
+@dataclass(frozen=True)
+class Served:
+    """`study ui` under way."""
+
+    process: subprocess.Popen
+    printed: str
+    errors: Path  # what it says on standard error
+
+
 @pytest.fixture(scope="module")
-def address(study: Home) -> Iterator[str]:
-    """What `study ui` prints, while its server runs."""
-    port = free_port()
+def served(study: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    port, errors = free_port(), tmp_path_factory.mktemp("ui") / "errors"
     command = [sys.executable, "-m", "pipelines.cli", "ui", "--home", str(study.path), "--port", str(port)]
-    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    with errors.open("w") as file:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=file, text=True)
     try:
-        printed = server.stdout.readline().strip()
-        wait_until_it_answers(printed.split("#")[0], server)
-        yield printed
+        printed = process.stdout.readline().strip()
+        wait_until_it_answers(printed.split("#")[0], process)
+        yield Served(process, printed, errors)
     finally:
-        server.terminate()
-        server.wait(20)
+        process.send_signal(signal.SIGINT)
+        process.wait(20)
+    assert process.returncode == 130
+    assert "Traceback" not in errors.read_text()
+
+
+@pytest.fixture
+def address(served: Served) -> str:
+    """What `study ui` prints, while its server runs."""
+    return served.printed
 
 
 @pytest.fixture(scope="module")
 def browser():
+    if not (BROWSER and DRIVER):
+        pytest.skip("needs chromium and chromedriver on the PATH")
     from selenium import webdriver
 
     options = webdriver.ChromeOptions()
