@@ -12,6 +12,7 @@ from pipelines import hardware
 from pipelines.checkpoints import load_model
 from pipelines.datasets import Dataset
 from pipelines.extra import PREFIX, extra_splits
+from pipelines.memory import fitting_images, usual_memory
 from pipelines.model import build_model
 from pipelines.predictions import to_model
 from pipelines.recorded import checkpoint, load_data, recorded_settings, say
@@ -26,7 +27,7 @@ from tracking.home import Home
 from tracking.reading import connect
 from xai import CONCEPT_METHODS, METHODS, Given
 from xai.cut import choose_layer
-from xai.method import Layer, Refusal
+from xai.method import Layer, Refusal, fitting
 
 BACKGROUND = 200  # training images that baselines are drawn from
 CURATED = 8  # instances that get an image key of their own in MLflow, with a slider over epochs
@@ -45,6 +46,8 @@ class Source:
     epochs: dict[int, Commit]
     instances: dict[int, np.ndarray]  # explained, by epoch
     background: Tensor  # [B, C, H, W]
+    memory: float  # GB that a pass may take
+    fitting: int  # images a pass of these
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,11 @@ def open_source(
     """
     record = catalogue.resolve(home, settings.run, ("train",))
     with locks.reading_checkpoints(home, record.run_id):
-        yield _source(settings, home, record, fixed, finished)
+        source = _source(settings, home, record, fixed, finished)
+        needed = [commit for epoch, commit in source.epochs.items() if epoch not in finished]
+        with fitting(source.fitting):
+            verify(home, record, source.model, source.data, source.device, needed, settings.split, source.instances)
+            yield source
 
 
 def _source(
@@ -114,8 +121,9 @@ def _source(
     model = build_model(trained.model, data, trained.seed).to(device)
     committed = {commit.epoch: commit for commit in commits.epochs(home, record.run_id)}
     used = {epoch: committed[epoch] for epoch in chosen}
-    verify(home, record, model, data, device, [used[epoch] for epoch in needed], settings.split, chosen)
-    return Source(home, record, data, model, device, used, chosen, background(data, settings.seed, device))
+    drawn, memory = background(data, settings.seed, device), settings.memory or usual_memory(device)
+    fit = fitting_images(model, drawn, memory)
+    return Source(home, record, data, model, device, used, chosen, drawn, memory, fit)
 
 
 def make_job(settings: ExplainSettings, method: str, source: Source) -> Job:
@@ -127,7 +135,9 @@ def make_job(settings: ExplainSettings, method: str, source: Source) -> Job:
     needs_layer = by_concepts or METHODS[method].looks_at_a_layer
     layer = _layer(settings, method, source) if needs_layer else None
     name, epochs = layer.name if layer else settings.layer, ",".join(map(str, source.epochs))
-    return Job(replace(settings, method=(method,), epochs=epochs, target=targets, layer=name), method, source, layer)
+    sizes = {"memory": source.memory, "batch": min(settings.batch, source.fitting)}
+    decided = replace(settings, method=(method,), epochs=epochs, target=targets, layer=name, **sizes)
+    return Job(decided, method, source, layer)
 
 
 def target_class(target: str, classes: tuple[str, ...]) -> int | None:

@@ -16,6 +16,7 @@ from pipelines.say import say
 from pipelines.settings import TrainSettings
 from tracking.catalogue import RunRecord
 from tracking.errors import InputError
+from xai.gradient import frozen
 
 GB = 1e9
 EVALUATION = 1.0  # GB that a pass in evaluation may take; larger ones are no faster
@@ -36,7 +37,7 @@ def settle_passes(
     """
     if original:
         return settings
-    memory = settings.memory or round(_installed(torch.device(settings.device)) / 2 / GB, 2)
+    memory = settings.memory or usual_memory(torch.device(settings.device))
     train = data.splits["train"]
     images = to_model(train.images[:IMAGES], torch.device(settings.device))
     trained = _trained_size(settings, model, images)
@@ -64,24 +65,47 @@ def settle_passes(
     )
 
 
+def usual_memory(device: torch.device) -> float:
+    """GB that passes may take where --memory does not say: half of what there is."""
+    return round(_installed(device) / 2 / GB, 2)
+
+
+def fitting_images(model: nn.Module, images: Tensor, memory: float) -> int:
+    """How many of the images [N, C, H, W] fit into a pass that explains, of so many GB. InputError if none does.
+
+    Such a pass keeps what the gradient of the image needs, in evaluation mode.
+    """
+    twin, few = copy_model(model), images[:IMAGES]
+    try:
+        with frozen(twin), torch.enable_grad(), torch.random.fork_rng():
+            size = _kept_size(twin, few.clone().requires_grad_())
+    except RuntimeError:  # as of a network that cannot be differentiated, which other methods explain
+        size = _evaluated_size(model, few)
+    if size > memory:
+        raise InputError(f"an image takes {size:.2g} GB in explaining, more than --memory {memory:g}; give it more")
+    return int(memory / size)
+
+
 def _trained_size(settings: TrainSettings, model: nn.Module, images: Tensor) -> float:
     """GB per image of a training pass, at the largest size that images get."""
-    kept: dict[int, int] = {}
     twin = copy_model(model).train()
     twin.normalise.scale.fill_(max(scales(settings)))
-    own = {tensor.untyped_storage().data_ptr() for tensor in (*twin.parameters(), *twin.buffers())}
+    with torch.random.fork_rng(), autocast(settings):
+        return _kept_size(twin, images)
+
+
+def _kept_size(model: nn.Module, images: Tensor) -> float:
+    """GB per image of a pass that keeps what gradients need, as the model is set."""
+    kept: dict[int, int] = {}
+    own = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
 
     def note(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    with (
-        torch.random.fork_rng(),
-        torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor),
-        autocast(settings),
-    ):
-        output = twin(images)  # its graph holds what was noted until it is counted
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        output = model(images)  # its graph holds what was noted until it is counted
     total = sum(size for place, size in kept.items() if place not in own)
     del output
     return WITH_GRADIENT * max(total, images.nbytes) / len(images) / GB

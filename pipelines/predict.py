@@ -6,6 +6,7 @@ whichever others they are made.
 
 import hashlib
 import re
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
@@ -21,6 +22,7 @@ from pipelines.datasets.names import shown
 from pipelines.datasets.raw import Split
 from pipelines.extra import NAME, PREFIX, additions, covered, joined, to_png
 from pipelines.incoming import find_images, read_images
+from pipelines.memory import IMAGES, fitting_images, usual_memory
 from pipelines.model import build_model
 from pipelines.own_errors import from_own_model
 from pipelines.predictions import Predictions, to_model
@@ -35,9 +37,10 @@ from tracking.errors import InputError, RunError
 from tracking.files import write_table
 from tracking.home import Home
 from tracking.index import ingest
+from xai.method import fitting, pass_size
 
 GO_ON = "the same command goes on with the epochs that are missing"
-BLOCK = 32  # images a batch; instance i is always number i % BLOCK of one
+BLOCK = 32  # images a batch, less where they would not fit into memory; instance i is always number i % block of one
 
 
 @dataclass(frozen=True)
@@ -72,9 +75,10 @@ def predict(settings: PredictSettings, home: Home) -> str:
         _new(job, job.additions(), given)  # refuses before anything is written
         with locks.held(home, record.run_id, f"extra_{settings.name}"):  # to the end, as additions are numbered
             try:
-                model = _verified(job, record, given)
-                _add(job, given)
-                _evaluate(job, model)
+                with _fitting(settings, job, model := _built(job)):
+                    _verify(job, record, model, given)
+                    _add(job, given)
+                    _evaluate(job, model)
             except KeyboardInterrupt:
                 say(f"stopped; {GO_ON}")
                 raise
@@ -96,14 +100,24 @@ def _open(settings: PredictSettings, home: Home, record: catalogue.RunRecord) ->
     return Evaluated(runs.open_run(home, record), settings.name, done, data, trained)
 
 
-def _verified(job: Evaluated, record: catalogue.RunRecord, given: Split) -> nn.Module:
-    """The model, whose checkpoints to be evaluated predict what was logged of them."""
+def _built(job: Evaluated) -> nn.Module:
+    """The untrained model, on its device."""
     device = hardware.use(job.settings)
-    model = build_model(job.settings.model, job.data, job.settings.seed).to(device)
+    return build_model(job.settings.model, job.data, job.settings.seed).to(device)
+
+
+def _fitting(settings: PredictSettings, job: Evaluated, model: nn.Module) -> AbstractContextManager[None]:
+    """Passes inside fit into --memory."""
+    device = torch.device(job.settings.device)
+    images = to_model(job.data.splits["train"].images[:IMAGES], device)
+    return fitting(fitting_images(model, images, settings.memory or usual_memory(device)))
+
+
+def _verify(job: Evaluated, record: catalogue.RunRecord, model: nn.Module, given: Split) -> None:
+    """Raise InputError unless the checkpoints to be evaluated predict what was logged of them."""
     known = job.additions()
     missing = job.epochs if _new(job, known, given) else [epoch for epoch, _ in _missing(job, known)]
-    verify(job.run.home, record, model, job.data, device, missing)
-    return model
+    verify(job.run.home, record, model, job.data, torch.device(job.settings.device), missing)
 
 
 def _add(job: Evaluated, given: Split) -> None:
@@ -198,8 +212,9 @@ def _missing(job: Evaluated, parts: list[Split]) -> list[tuple[Commit, int]]:
 def predicted(model: nn.Module, images: Tensor, first: int, device: torch.device) -> Tensor:
     """Logits of the images from `first` on, [N - first, K], in float32; zeros stand where a batch has no image yet."""
     model.eval()
-    start = first // BLOCK * BLOCK
-    room = images.new_zeros(-len(images) % BLOCK, *images.shape[1:])
-    blocks = torch.cat([images[start:], room]).split(BLOCK)
-    logits = torch.cat([model(to_model(block, device)).float().cpu() for block in blocks])
+    block = min(BLOCK, pass_size())
+    start = first // block * block
+    room = images.new_zeros(-len(images) % block, *images.shape[1:])
+    blocks = torch.cat([images[start:], room]).split(block)
+    logits = torch.cat([model(to_model(some, device)).float().cpu() for some in blocks])
     return logits[first - start : len(images) - start]

@@ -5,6 +5,7 @@ from typing import Any
 
 from tracking.errors import InputError
 
+MEMORY = "GB that a pass may take, default half of the machine's, or of the GPU's"
 FORMS = ("table", "csv", "excel-csv", "json")  # of an answer
 
 
@@ -66,8 +67,7 @@ class TrainSettings(Checked):
                              choices=("auto", "float32", "bfloat16"))  # fmt: skip
     device: str = setting("auto", "auto: a GPU if there is one; or a torch device such as cpu or cuda:1")
     threads: int = setting(0, "processor threads, 0: one per core", least=0, most=1024)
-    memory: float | None = setting(None, "GB that a pass may take, default half of the machine's, or of the GPU's",
-                                   least=0.01, most=100_000)  # fmt: skip
+    memory: float | None = setting(None, MEMORY, least=0.01, most=100_000)
     evaluation_batch: int | None = setting(
         None, "images per pass in evaluation, default 500, less where these would take over 1 GB", least=1, most=65_536
     )
@@ -114,7 +114,8 @@ class ExplainSettings(Checked):
     layer: str | None = setting(None, "layer for methods that look at one, default the last with places")
     seed: int = setting(0, "all randomness derives from it and the instance ID", least=0, most=2**32 - 1)
     data: str | None = setting(None, "where the data set lies now, default where it lay in training")
-    batch: int = setting(128, "images at a time", least=1, most=65_536)
+    batch: int = setting(128, "images at a time, less where they would not fit into --memory", least=1, most=65_536)
+    memory: float | None = setting(None, MEMORY, least=0.01, most=100_000)
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,7 @@ class CompareSettings(Checked):
                               least=0, most=1_000_000)  # fmt: skip
     seed: int = setting(0, "all randomness derives from it and the instance ID", least=0, most=2**32 - 1)
     data: str | None = setting(None, "where the data set lies now, default where it lay in training")
+    memory: float | None = setting(None, MEMORY, least=0.01, most=100_000)
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,7 @@ class PredictSettings(Checked):
     skip_unreadable: bool = setting(False, "leave out images that cannot be read; else they are errors")
     device: str | None = setting(None, "torch device such as cpu or cuda:1, default the training's if it is here")
     data: str | None = setting(None, "where the data set lies now, default where it lay in training")
+    memory: float | None = setting(None, MEMORY, least=0.01, most=100_000)
 
 
 @dataclass(frozen=True)

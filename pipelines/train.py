@@ -14,7 +14,7 @@ from pipelines.epoch import train_epoch
 from pipelines.memory import settle_passes
 from pipelines.model import build_model
 from pipelines.own_code import code_digests
-from pipelines.predictions import Predictions, evaluate
+from pipelines.predictions import BATCH, Predictions, evaluate
 from pipelines.recipe import Recipe, make_recipe, settle
 from pipelines.recorded import describe_data, load_data, recorded_settings, say
 from pipelines.settings import TrainSettings
@@ -26,6 +26,7 @@ from tracking.errors import InputError, RunError
 from tracking.files import write_table
 from tracking.home import Home
 from tracking.index import ingest
+from xai.method import fitting
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,8 @@ def resume(record: catalogue.RunRecord, home: Home, data: str | None = None) -> 
     model = build_model(known.model, images, known.seed)
     recipe = make_recipe(known, images, model)
     if done:
-        verify(home, record, recipe.mean, images, recipe.device, done[-1:])
+        with fitting(known.evaluation_batch or BATCH):
+            verify(home, record, recipe.mean, images, recipe.device, done[-1:])
         load_state(model, recipe.optimizers, commits.committed_file(home, done[-1], _state(done[-1].epoch)))
     return _go_on(Training(known, images, model, recipe, runs.reopen_run(home, record)), done)
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import TINY
+from conftest import TINY, said
 from torch import nn
 
 from pipelines import memory
@@ -13,13 +13,16 @@ from pipelines import train as training
 from pipelines.augment import pad
 from pipelines.datasets import load
 from pipelines.model import build_model
+from pipelines.predict import predicted
 from pipelines.predictions import evaluate
 from pipelines.recipe import settle
 from pipelines.recorded import recorded_settings
-from pipelines.settings import TrainSettings
+from pipelines.settings import CompareSettings, ExplainSettings, TrainSettings
 from tracking.catalogue import RunRecord, resolve
 from tracking.errors import InputError
 from tracking.home import Home
+from xai import METHODS, Given
+from xai.method import PASS, fitting, pass_size
 
 
 @pytest.fixture(scope="module")
@@ -115,3 +118,66 @@ def test_padding_takes_little_more_than_its_result() -> None:
     padded = pad(images, 2)
     risen = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
     assert risen < 2 * padded.nbytes
+
+
+def conv(side: int = 16) -> tuple[nn.Module, torch.Tensor]:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(4 * side * side, 5))
+    return network.eval(), torch.rand(150, 3, side, side)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_no_pass_of_a_method_is_larger_than_what_fits_and_maps_stay_the_same(name: str) -> None:
+    model, images = conv()
+    few, given = images[:3], Given(background=images[3:], samples=20)
+    whole = METHODS[name].explain(model, few, torch.tensor([0, 1, 2]), given)
+    sizes: list[int] = []
+    model[0].register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
+    with fitting(8):
+        parts = METHODS[name].explain(model, few, torch.tensor([0, 1, 2]), given)
+    assert max(sizes, default=0) <= 8
+    torch.testing.assert_close(parts.maps, whole.maps, atol=1e-5, rtol=1e-4)
+    assert pass_size() == PASS
+
+
+def test_passes_never_grow_beyond_what_they_are_without_a_limit() -> None:
+    with fitting(10_000):
+        assert pass_size() == PASS
+        with fitting(5):
+            assert pass_size() == 5
+    assert pass_size() == PASS
+
+
+def test_what_a_pass_that_explains_takes_is_counted(digits) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(1024, 7))
+    images = torch.rand(2, 1, 32, 32)
+    one = memory.WITH_GRADIENT * 1024 * 4 / 1e9  # at least the image itself
+    assert memory.fitting_images(network, images, 9.5 * one) == 9
+    with pytest.raises(InputError, match=r"an image takes .* GB in explaining, more than --memory"):
+        memory.fitting_images(network, images, one / 2)
+    assert memory.fitting_images(build_model("cnn", digits, 0), images, 2) > 1000
+
+
+def test_explaining_and_comparing_record_their_memory_and_repeat_exactly(copy: Home, capsys) -> None:
+    """At 8 pixels an image of the cnn takes about 0.1 MB."""
+    with_little = ("--memory", "0.01", "--batch", "1000")
+    command = ("explain", "latest", "--method", "integrated_gradients", "--count", "3", *with_little)
+    assert said(capsys, copy, *command)[0] == 0
+    known = recorded_settings(copy, resolve(copy, "latest", ("explain",)), ExplainSettings)
+    assert known.memory == 0.01
+    assert 8 <= known.batch < 1000
+    assert said(capsys, copy, "rerun", resolve(copy, "latest", ("explain",)).run_id, "--check")[0] == 0
+    assert (
+        said(capsys, copy, "compare", "latest", "--memory", "0.02", "--method", "saliency", "--randomized", "0")[0] == 0
+    )
+    assert recorded_settings(copy, resolve(copy, "latest", ("compare",)), CompareSettings).memory == 0.02
+
+
+def test_new_images_are_evaluated_in_passes_that_fit(digits) -> None:
+    model, images = build_model("cnn", digits, 0), digits.splits["test"].images[:40]
+    sizes: list[int] = []
+    model.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
+    whole = predicted(model, images, 0, torch.device("cpu"))
+    with fitting(7):
+        assert torch.allclose(predicted(model, images, 9, torch.device("cpu")), whole[9:], atol=1e-5)
+    assert sizes == [32, 32] + [7] * 5

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from xai.method import PASS, Refusal
+from xai.method import Refusal, pass_size
 
 WITHOUT = "methods that need none: occlusion, shap"
 SAME = 1e-4  # difference of logits, as a share of the largest, that is rounding
@@ -74,8 +74,8 @@ def target_scores(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
 
 
 def passes(rows: Tensor) -> tuple[Tensor, ...]:
-    """The rows in parts of at most PASS, all about as large."""
-    return rows.chunk(max(1, -(-len(rows) // PASS)))
+    """The rows in parts of at most `pass_size()`, all about as large."""
+    return rows.chunk(max(1, -(-len(rows) // pass_size())))
 
 
 @contextmanager

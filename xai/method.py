@@ -1,13 +1,31 @@
 """What every explanation method is given and what it gives back."""
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 PASS = 128  # images a pass at the most; larger batches are slower on a processor and take more memory
+_FITTING: ContextVar[int] = ContextVar("images a pass that fit into memory", default=PASS)
+
+
+def pass_size() -> int:
+    """Images that a pass through the model holds at the most: PASS, or less inside `fitting`."""
+    return min(PASS, _FITTING.get())
+
+
+@contextmanager
+def fitting(images: int) -> Iterator[None]:
+    """Passes inside hold no more than so many images. Methods take theirs from `gradient.passes`, or batch by batch."""
+    token = _FITTING.set(images)
+    try:
+        yield
+    finally:
+        _FITTING.reset(token)
 
 
 class Refusal(ValueError):

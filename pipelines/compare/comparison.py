@@ -18,6 +18,7 @@ from tracking import catalogue
 from tracking.home import Home
 from tracking.reading import connect
 from xai import METHODS, Attribution, Given
+from xai.gradient import all_scores
 from xai.references import REFERENCES
 
 PART = 250  # instances a commit
@@ -57,8 +58,7 @@ class Comparison:
         images, split = next(iter(self.jobs.values())).images(rows), self.source.data.splits[self.chosen.split]
         if self.chosen.target == "label":
             return images, split.labels[rows].to(images.device)
-        with torch.inference_mode():
-            return images, self.source.model.eval()(images).argmax(1)
+        return images, all_scores(self.source.model, images).argmax(1)
 
     def maps(self, unit: Unit, images: Tensor, targets: Tensor) -> Tensor:
         """The maps compared, [N, H, W]."""
@@ -89,8 +89,10 @@ def open_comparison(settings: CompareSettings, home: Home, chosen: Chosen) -> It
     shown = ExplainSettings(
         run=chosen.run_id, epochs=f"0,{chosen.epoch}", split=chosen.split, target=(chosen.target,), data=settings.data,
         instances=",".join(map(str, chosen.instances)), seed=settings.seed,
+        memory=settings.memory,
     )  # fmt: skip
     with open_source(shown, home) as source:
+        settings = replace(settings, memory=source.memory)
         yield Comparison(settings, chosen, source, {m: _job(m, shown, source, chosen) for m in chosen.methods})
 
 
