@@ -2,6 +2,7 @@
 
 import logging
 import re
+import unicodedata
 from collections.abc import Mapping
 from functools import cache
 
@@ -9,9 +10,10 @@ from functools import cache
 def find_class(wanted: str, names: Mapping[int, str]) -> int | None:
     """ID of the class called `wanted`, else of the one with that ID; None where there is neither.
 
-    `names` are the run's classes by ID.
+    `names` are the run's classes by ID. Names count as the same however their accents are composed (Unicode NFC).
     """
-    by_name = {name: class_id for class_id, name in names.items()}
+    by_name = {_composed(name): class_id for class_id, name in names.items()}
+    wanted = _composed(wanted)
     number = int(wanted) if re.fullmatch(r"[0-9]{1,9}", wanted) else None
     if wanted not in by_name:
         return number if number in names else None
@@ -22,12 +24,12 @@ def find_class(wanted: str, names: Mapping[int, str]) -> int | None:
 
 def find_classes(wanted: str, names: Mapping[int, str]) -> list[int]:
     """IDs of the classes in a comma list of names or IDs; a name may hold commas itself. Raises ValueError."""
-    parts, found = wanted.split(","), []
+    parts, found, composed = wanted.split(","), [], {_composed(name) for name in names.values()}
     most = 1 + max((name.count(",") for name in names.values()), default=0)
     while parts:
         for length in range(min(most, len(parts)), 0, -1):  # the longest name that fits
             item = ",".join(parts[:length])
-            if (class_id := find_class(item if item in names.values() else item.strip(), names)) is not None:
+            if (class_id := find_class(item if _composed(item) in composed else item.strip(), names)) is not None:
                 found.append(class_id)
                 parts = parts[length:]
                 break
@@ -35,6 +37,10 @@ def find_classes(wanted: str, names: Mapping[int, str]) -> list[int]:
             there = ", ".join(f"{class_id} {name}" for class_id, name in names.items()) or "none"
             raise ValueError(f"no class {parts[0].strip()!r}; there are: {there}")
     return found
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
 
 
 @cache  # once a process

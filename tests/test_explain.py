@@ -128,11 +128,12 @@ def test_targets(own: Home, target: str, kind: str, expected: str) -> None:
 
 
 def test_a_target_means_the_class_that_questions_mean() -> None:
-    classes = ("1", "10", "2", "a,b", "predicted")
-    for target in ("0", "1", "2", "3", "10", "03", "a,b"):
+    classes = ("1", "10", "2", "a,b", "predicted", "\u00e9", "o\u0308")  # the last as older homes have it
+    assert (target_class("e\u0301", classes), target_class("\u00f6", classes)) == (5, 6)
+    for target in ("0", "1", "2", "3", "10", "03", "a,b", "\u00e9", "e\u0301", "\u00f6", "o\u0308"):
         assert [target_class(target, classes)] == find_classes(target, dict(enumerate(classes)))
     assert (target_class("1", classes), target_class("predicted", classes)) == (0, None)
-    for target in ("5", "-1", "", "\u0661"):
+    for target in ("7", "-1", "", "\u0661"):
         with pytest.raises(InputError, match="it takes predicted, label, or a class: 0 1, 1 10"):
             target_class(target, classes)
 

@@ -289,6 +289,8 @@ MEANT = [
     ("b,a", [5, 4]),
     ("b, a , a,b,x y, \u00e9", [5, 4, 3, 6, 7]),
     ("a,b,b,1", [3, 5, 0]),
+    ("e\u0301", [7]),  # the accent as a character of its own
+    ("b, e\u0301 ,a,b", [5, 7, 3]),
 ]
 
 
