@@ -740,6 +740,37 @@ def test_digest_tells_a_label_though_no_pixel_changes(shards):
     assert data("cifar10", shards).digest != before
 
 
+def spoil_rows(root):
+    """Make images of three rows unreadable: empty, cut off, and no image; their sources."""
+    spoilt = {
+        "train-00000-of-00002": {3: b"", 16: b"no image"},
+        "test-00000-of-00001": {9: content(noise(32, 32, 3))[:99]},
+    }
+    for name, rows in spoilt.items():
+        file = root / f"{name}.parquet"
+        made = parquet.ParquetFile(file).read().to_pylist()
+        for row, image in rows.items():
+            made[row]["img"]["bytes"] = image
+        parquet.write_table(table(0).schema.empty_table().from_pylist(made, table(0).schema), file)
+    return {"train/00003", "train/00016", "test/00009"}
+
+
+def test_unreadable_rows_are_named_or_left_out_and_the_same_ones_later(shards):
+    whole = {part: cifar_rows(shards, part) for part in ("train", "test")}
+    bad, message = spoil_rows(shards), complaint("cifar10", shards)
+    assert message.startswith("cannot read ")
+    assert message.endswith("or go on without them by --skip-unreadable")
+    assert all(f"row {row} of" in message for row in (3, 16))
+    got = data("cifar10", shards, skip_unreadable=True)
+    assert set(got.reading.unreadable) == bad
+    assert sum(len(split.labels) for split in got.splits.values()) == 50 - 3
+    assert not bad & {source for split in got.splits.values() for source in split.sources}
+    assert_sources_are_right(shards, got)
+    parquet.write_table(whole["test"], shards / "test-00000-of-00001.parquet")  # readable again: not part of the run
+    again = data("cifar10", shards, known=got.reading)
+    assert (again.digest, again.reading) == (got.digest, got.reading)
+
+
 def test_parquet_of_other_sizes_and_grey_is_converted_and_said(shards):
     odd = [content(noise(40, 50)), content(noise(32, 32))] + [content(noise(32, 32, 3)) for _ in range(8)]
     img = pa.array([{"bytes": image, "path": ""} for image in odd])
