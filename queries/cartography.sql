@@ -23,7 +23,7 @@
 --   label_name           its name
 --   n                    epochs counted
 --   confidence           mean softmax probability of the label, 0..1
---   p_true_std           its standard deviation over the epochs, 0..0.5
+--   p_true_std           its standard deviation over the epochs, 0..0.5; null with a single one
 --   correctness          share of the epochs predicted right, 0..1
 --   threshold_closeness  confidence (1 - confidence), 0..0.25
 --   el2n                 error early in training, 0..1.4; null without early epochs
@@ -57,7 +57,7 @@ measured as (
         count(*) as n,
         avg(p_true) as confidence,
         -- to the digits that a probability has: the last ones depend on which thread comes first
-        round(stddev_pop(p_true), 7) as p_true_std,
+        case when count(p_true) > 1 then round(stddev_pop(p_true), 7) end as p_true_std,
         avg(ok::integer) as correctness,
         round(avg(early_error), 7) as el2n
     from chosen
@@ -67,7 +67,7 @@ ranked as (
     select
         *,
         -- equal deviations may differ in the last digits
-        percent_rank() over (order by round(p_true_std, 6)) as rank
+        percent_rank() over (order by round(p_true_std, 6) nulls first) as rank
     from measured
 )
 select

@@ -32,7 +32,7 @@
 --   stable_since       epoch since which it is predicted right without a break; null if wrong at the end
 --   last_flip          last epoch at which the prediction changed; null if never
 --   confidence         mean softmax probability of the label, 0..1
---   p_true_std         its standard deviation over the epochs, 0..0.5
+--   p_true_std         its standard deviation over the epochs, 0..0.5; null with a single one
 --   aum                mean margin in logits; negative speaks against the label
 with chosen as not materialized (  -- read twice, which is quicker than kept
     select
@@ -80,7 +80,7 @@ measured as (
         sum((not ok)::integer)::bigint as score_raw,
         avg(p_true) as confidence,
         -- to the digits that a probability has: the last ones depend on which thread comes first
-        round(stddev_pop(p_true), 7) as p_true_std,
+        case when count(p_true) > 1 then round(stddev_pop(p_true), 7) end as p_true_std,
         avg(margin) as aum
     from chosen
     group by instance_id
