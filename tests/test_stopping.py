@@ -16,7 +16,8 @@ import pytest
 from conftest import ROOT
 
 from pipelines.flow import flow
-from pipelines.settings import FlowSettings
+from pipelines.report import report
+from pipelines.settings import FlowSettings, ReportSettings
 from tracking import runs, staging
 from tracking.catalogue import records
 from tracking.home import Home, find_home
@@ -121,21 +122,26 @@ def test_a_silent_server_is_told_of_and_given_up(home: Home, monkeypatch: pytest
     assert len(lines) == 3
 
 
-def test_a_page_needs_no_server(study: Home, trained, monkeypatch: pytest.MonkeyPatch, caplog) -> None:
-    place = study.run_folder(trained.run_id) / "flow_val.html"
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [("flow_val.html", lambda home: flow(FlowSettings(split="val"), home)),
+     ("report.html", lambda home: report(ReportSettings(), home))],
+)  # fmt: skip
+def test_a_page_needs_no_server(name: str, make, copy: Home, trained, monkeypatch: pytest.MonkeyPatch, caplog) -> None:
+    place = copy.run_folder(trained.run_id) / name
     began = time.monotonic()
     with silent_server() as address:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
         runs.connect.cache_clear()
         runs.experiment_id.cache_clear()
         try:
-            assert flow(FlowSettings(split="val"), study) == str(place)
+            assert make(copy) == str(place)
         finally:
             runs.connect.cache_clear()
             runs.experiment_id.cache_clear()
     assert place.stat().st_size > 10_000
     assert time.monotonic() - began < 20
-    [said] = [record.getMessage() for record in caplog.records if "flow_val.html" in record.getMessage()]
+    [said] = [record.getMessage() for record in caplog.records if name in record.getMessage()]
     assert "is in the study home, not on the server" in said
     assert said.endswith("make the page again once it answers")
     assert "s3cr3t" not in said
