@@ -74,7 +74,7 @@ function measure(i, from, to, isShown, stamp, found) {
   found.forgetting[i] = known ? forgotten : NaN;
   found.first_learned[i] = first;
   found.confidence[i] = known && pTrue ? mean : NaN;
-  found.p_true_std[i] = known && pTrue ? Math.sqrt(Math.max(0, squares / n - mean * mean)) : NaN;
+  found.p_true_std[i] = known && pTrue && n > 1 ? Math.sqrt(Math.max(0, squares / n - mean * mean)) : NaN;
   found.aum[i] = known && margin ? margins / n : NaN;
 }
 
