@@ -116,7 +116,7 @@ def _tried(settings: ExplainSettings, method: str, source: Source, leave_out: bo
     except InputError as error:
         if not leave_out:
             raise
-        say(f"{method} is left out: {error}")
+        say(f"{method} is left out: {str(error).removeprefix(f'{method}: ')}")
         return None
 
 

@@ -106,8 +106,9 @@ def test_a_name_given_first_in_a_copied_home_is_the_copy_s(home: Home, tmp_path:
     before = sorted(home.artifacts.rglob("*"))
     shutil.copytree(home.path, tmp_path / "copy")
     copy = find_home(str(tmp_path / "copy"))
-    key = label_concept(LabelSettings(explained(copy), "0", "a name"), copy)
-    assert rows(copy, "select label from concepts where concept_key = ? and epoch = 2", key) == [("a name",)]
+    label_concept(LabelSettings(explained(copy), "0", "a name"), copy)
+    sql = "select label from concepts where run_id = ? and epoch = 2 and concept_id = 0"
+    assert rows(copy, sql, explained(copy)) == [("a name",)]
     assert runs.connect(copy).get_run(explained(copy)).info.artifact_uri.startswith(copy.artifacts.as_uri())
     assert sorted(home.artifacts.rglob("*")) == before
     assert "a name" not in runs.connect(home).get_run(explained(home)).data.tags.values()

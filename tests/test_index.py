@@ -24,7 +24,7 @@ from tracking.files import read_json, sha256, write_json, write_table
 from tracking.home import Home
 from tracking.index import ingest, rebuild, up_to_date
 from tracking.reading import _open_files, connect
-from tracking.runs import Run
+from tracking.runs import Run, staging
 
 SECONDS, ROWS = 4, 50
 REBUILDS = """
@@ -223,7 +223,7 @@ def forge(run: Run, epoch: int, wrong: dict[str, object]) -> Path:
     """Commit an epoch whose file has the committed sha256, and columns with other values, or none where null."""
     unit = f"epoch_{epoch:04d}"
     rows = prediction_rows(run.run_id, epoch, 3) | wrong
-    with runs.staging() as folder:
+    with staging(run.home) as folder:
         file = write_table(folder / f"{unit}.parquet", {name: rows[name] for name in rows if rows[name] is not None})
         runs.commit(run, unit, {f"predictions/{unit}.parquet": file}, {}, epoch)
     return run.home.run_folder(run.run_id) / f"predictions/{unit}.parquet"
@@ -267,7 +267,7 @@ def test_a_forged_file_is_named_and_only_its_unit_left_out(home: Home, caplog, n
 
 def test_maps_that_cannot_be_read_are_left_out_alone(home: Home, caplog) -> None:
     run = start(home)
-    with runs.staging() as folder:
+    with staging(home) as folder:
         for number, changed in enumerate(({}, {"map": None}, {"map": ["x", "y"]})):
             path = f"attributions/saliency_epoch_0001_part_{number:03}.parquet"
             rows = attribution_rows(run.run_id) | changed

@@ -77,7 +77,7 @@ def _files(home: Home) -> list[tuple[str, Path]]:
     """
     try:
         run_ids = os.listdir(home.artifacts)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
         raise InputError(f"{home.artifacts} cannot be read ({error.strerror}); restore its permissions") from None
