@@ -1,5 +1,6 @@
 """MLflow's database lost, damaged or of another version, and what is deleted or renamed in it by others."""
 
+import logging
 import shlex
 import shutil
 import sqlite3
@@ -219,3 +220,13 @@ def test_another_home_is_not_looked_at(home: Home, one: runs.Run, tmp_path: Path
     other = find_home(str(tmp_path / "other"))
     shutil.copytree(home.artifacts, other.artifacts)
     assert [record.name for record in records(other)] == ["one"]
+
+
+def test_an_error_of_the_database_is_no_traceback(home: Home, caplog) -> None:
+    """What MLflow logs of it with a traceback, it raises as well, and that becomes the command's one line."""
+    runs.connect(home)
+    try:
+        raise sqlite3.OperationalError("database is locked")
+    except sqlite3.OperationalError:
+        logging.getLogger("mlflow.store.db.utils").exception("SQLAlchemy database error")
+    assert caplog.records == []

@@ -46,7 +46,7 @@ def _in_words(record: logging.LogRecord) -> bool:
     elif record.name == LOGGERS[1] and "retried" in record.msg:
         rest = f"next try in {record.args[1]:.1f} seconds"
     else:
-        return True
+        return not record.exc_info  # MLflow logs the traceback of an error that it raises as well
     address = redacted(os.environ.get("MLFLOW_TRACKING_URI") or "the study home's database")
     logging.getLogger(__name__).warning(f"waiting for MLflow at {address}, which does not answer; {rest}")
     return False
