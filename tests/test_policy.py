@@ -5,6 +5,7 @@ import functools
 import hashlib
 import http.server
 import re
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -18,10 +19,24 @@ from pipelines.flow import flow
 from pipelines.policy import policy_of
 from pipelines.report import report
 from pipelines.settings import FlowSettings, ReportSettings
-from tracking.home import Home
+from tracking.catalogue import RunRecord, resolve
+from tracking.home import Home, find_home
 
 in_browser = pytest.mark.skipif(not (BROWSER and DRIVER), reason="needs chromium and chromedriver on the PATH")
 PAGES = {"flow": "flow.html", "report": "report.html"}
+
+
+@pytest.fixture(scope="module")
+def study(study: Home, tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A copy of the shared study, as a report is a run of its own."""
+    copy = tmp_path_factory.mktemp("pages") / "study"
+    shutil.copytree(study.path, copy)
+    return find_home(str(copy))
+
+
+@pytest.fixture(scope="module")
+def trained(study: Home) -> RunRecord:
+    return resolve(study, "latest")
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +78,7 @@ def test_another_script_is_not_let_in() -> None:
 
 
 @pytest.fixture(scope="module")
-def served(pages: dict[str, Path]) -> Iterator[str]:
+def strict(pages: dict[str, Path]) -> Iterator[str]:
     """The pages from a server whose header allows what it serves, and of each page what its hashes name."""
 
     class Strict(http.server.SimpleHTTPRequestHandler):
@@ -107,9 +122,9 @@ def refused(browser) -> list[str]:
 @in_browser
 @pytest.mark.parametrize("name", PAGES)
 @pytest.mark.parametrize("place", ["disk", "server"])
-def test_pages_work_from_disk_and_from_a_strict_server(pages, served: str, browser, name: str, place: str) -> None:
+def test_pages_work_from_disk_and_from_a_strict_server(pages, strict: str, browser, name: str, place: str) -> None:
     refused(browser)
-    browser.get(pages[name].as_uri() if place == "disk" else f"{served}/{PAGES[name]}")
+    browser.get(pages[name].as_uri() if place == "disk" else f"{strict}/{PAGES[name]}")
     works(browser, name)
     assert refused(browser) == []
 

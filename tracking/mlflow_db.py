@@ -92,23 +92,24 @@ def follow_move(home: Home, wait: float = WRITER_BUSY) -> None:
 
     Places elsewhere, as of other experiments, stay. Raises InputError while a run is being written by the other path.
     """
-    with _opened(home.mlflow_db, "mode=rw", wait) as connection:
-        folders = _other_folders(connection, home)
-        if folders and (writing := written_elsewhere(home)):
-            raise InputError(
-                f"{home.path} was {_path(folders[0])} when run {writing[0][:8]} was started, which is being written; "
-                "use that path, or wait for the run's end"
-            )
-        with connection:
-            for folder in folders:
-                _replace(connection, folder, home.artifacts.as_uri())
-                _replace(connection, _path(folder), str(home.artifacts))
+    folders = _other_folders(home, _selected(home.mlflow_db, FOLDERS, min(wait, BUSY)))
+    if not folders:
+        return
+    if writing := written_elsewhere(home):
+        raise InputError(
+            f"{home.path} was {_path(folders[0])} when run {writing[0][:8]} was started, which is being written; "
+            "use that path, or wait for the run's end"
+        )
+    with _opened(home.mlflow_db, "mode=rw", wait) as connection, connection:
+        for folder in folders:
+            _replace(connection, folder, home.artifacts.as_uri())
+            _replace(connection, _path(folder), str(home.artifacts))
 
 
-def _other_folders(connection: sqlite3.Connection, home: Home) -> list[str]:
-    """Folders of runs whose files lie in the home by now."""
+def _other_folders(home: Home, written_to: list[tuple]) -> list[str]:
+    """Those folders of runs, as rows of FOLDERS, whose files lie in the home by now."""
     runs_of: dict[str, list[str]] = {}
-    for folder, run_id in connection.execute(FOLDERS).fetchall():
+    for folder, run_id in written_to:
         runs_of.setdefault(folder or "", []).extend([run_id] if run_id else [])
     return [
         folder
@@ -157,9 +158,9 @@ def _replace(connection: sqlite3.Connection, before: str, now: str) -> None:
             )
 
 
-def _selected(database: Path, sql: str) -> list[tuple]:
+def _selected(database: Path, sql: str, wait: float = BUSY) -> list[tuple]:
     try:
-        with _opened(database, "mode=rw", BUSY) as connection:
+        with _opened(database, "mode=rw", wait) as connection:
             return connection.execute(sql).fetchall()
     except sqlite3.OperationalError as error:
         if "locked" not in str(error):

@@ -257,11 +257,12 @@ def new_record(kind: str, name: str, params: dict, **known) -> RunRecord:
 @contextmanager
 def claimed(home: Home, record: RunRecord) -> Iterator[None]:
     """Nobody else writes the run meanwhile. Raises InputError where somebody does, here or on another machine."""
-    connect(home)  # before the lock, as a home that was moved while a run is being written is refused
+    make_home(home)  # refuses one that is read-only
     elsewhere = os.environ.get("MLFLOW_TRACKING_URI") and not locks.known(home, record.run_id)
     if elsewhere and record.status == "RUNNING":
         raise InputError(f"run {record.run_id[:8]} was RUNNING in another home when it was fetched; resume it there")
     with locks.held(home, record.run_id):
+        connect(home)  # behind the lock, as a writer that stands still may hold MLflow's database
         yield
 
 
