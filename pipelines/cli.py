@@ -7,34 +7,34 @@ import traceback
 from collections.abc import Iterator
 from contextlib import nullcontext, redirect_stdout
 
-from pipelines import settings as known
-from pipelines import stopping
-from pipelines.console import redacting
-from pipelines.flags import Parser, add_flags, from_flags, is_broken
-from pipelines.own_errors import from_own_model
-from pipelines.printable import printable
-from pipelines.streams import prepare_streams, shown, written
+from pipelines.common import settings as known
+from pipelines.common import stopping
+from pipelines.common.console import redacting
+from pipelines.common.flags import Parser, add_flags, from_flags, is_broken
+from pipelines.common.printable import printable
+from pipelines.common.streams import prepare_streams, shown, written
+from pipelines.models.own_errors import from_own_model
 from tracking.errors import InputError, RunError, from_outside
 from tracking.home import check_alone, find_home
 
 # command: (settings, module:function); modules are imported when used, so that asking starts quickly
 COMMANDS = {
     "run": (known.RunSettings, "pipelines.study:run"),
-    "train": (known.TrainSettings, "pipelines.train:train"),
+    "train": (known.TrainSettings, "pipelines.training.train:train"),
     "resume": (known.ResumeSettings, "pipelines.resume:resume"),
     "rerun": (known.RerunSettings, "pipelines.rerun:rerun"),
-    "explain": (known.ExplainSettings, "pipelines.explain:explain"),
-    "compare": (known.CompareSettings, "pipelines.compare:compare"),
-    "predict": (known.PredictSettings, "pipelines.predict:predict"),
-    "label-concept": (known.LabelSettings, "pipelines.label:label_concept"),
-    "flow": (known.FlowSettings, "pipelines.flow:flow"),
-    "report": (known.ReportSettings, "pipelines.report:report"),
-    "import-flow": (known.ImportFlowSettings, "pipelines.flow_import:import_flow"),
-    "ask": (None, "pipelines.ask:ask"),
-    "sql": (known.SqlSettings, "pipelines.sql:sql"),
-    "prune": (known.PruneSettings, "pipelines.prune:prune"),
-    "rebuild": (known.RebuildSettings, "pipelines.ask:rebuild"),
-    "ui": (known.UiSettings, "pipelines.ui:serve"),
+    "explain": (known.ExplainSettings, "pipelines.explaining.explain:explain"),
+    "compare": (known.CompareSettings, "pipelines.comparing.compare:compare"),
+    "predict": (known.PredictSettings, "pipelines.predicting.predict:predict"),
+    "label-concept": (known.LabelSettings, "pipelines.explaining.concepts.labels:label_concept"),
+    "flow": (known.FlowSettings, "pipelines.flow.flow:flow"),
+    "report": (known.ReportSettings, "pipelines.reporting.report:report"),
+    "import-flow": (known.ImportFlowSettings, "pipelines.flow.import_log:import_flow"),
+    "ask": (None, "pipelines.asking.ask:ask"),
+    "sql": (known.SqlSettings, "pipelines.asking.sql:sql"),
+    "prune": (known.PruneSettings, "pipelines.home.prune:prune"),
+    "rebuild": (known.RebuildSettings, "pipelines.asking.ask:rebuild"),
+    "ui": (known.UiSettings, "pipelines.home.ui:serve"),
 }
 READERS = ("ask", "sql", "ui")  # commands that start no run
 LONGEST = 2000  # characters of a message

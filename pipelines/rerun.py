@@ -7,12 +7,15 @@ from operator import itemgetter
 import numpy as np
 
 import queries
-from pipelines import compare, explain, report, train
-from pipelines.extra import PREFIX
-from pipelines.model import MODELS
-from pipelines.recorded import recorded_config, recorded_settings
-from pipelines.say import say
-from pipelines.settings import RerunSettings, TrainSettings
+from pipelines.common.say import say
+from pipelines.common.settings import RerunSettings, TrainSettings
+from pipelines.comparing import compare
+from pipelines.data.added import PREFIX
+from pipelines.explaining import explain
+from pipelines.lifecycle.run_inputs import recorded_config, recorded_settings
+from pipelines.models.networks import MODELS
+from pipelines.reporting import report
+from pipelines.training import train
 from tracking import catalogue, commits
 from tracking.catalogue import RunRecord
 from tracking.errors import RunError

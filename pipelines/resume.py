@@ -1,7 +1,9 @@
 """Go on with a run that was stopped or crashed, whatever its kind."""
 
-from pipelines import compare, explain, train
-from pipelines.settings import ResumeSettings
+from pipelines.common.settings import ResumeSettings
+from pipelines.comparing import compare
+from pipelines.explaining import explain
+from pipelines.training import train
 from tracking import catalogue, runs
 from tracking.home import Home
 

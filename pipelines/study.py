@@ -1,14 +1,14 @@
 """The whole study in one go, and a summary of what to look at next."""
 
 import queries
-from pipelines.compare import compare
-from pipelines.explain import explain
-from pipelines.flow import flow
-from pipelines.report import report
-from pipelines.report.accuracy import few_sentence, images_of, uneven_sentence
-from pipelines.report.words import SPACE
-from pipelines.settings import CompareSettings, ExplainSettings, FlowSettings, ReportSettings, RunSettings
-from pipelines.train import train
+from pipelines.common.settings import CompareSettings, ExplainSettings, FlowSettings, ReportSettings, RunSettings
+from pipelines.comparing.compare import compare
+from pipelines.explaining.explain import explain
+from pipelines.flow.flow import flow
+from pipelines.reporting.accuracy import few_sentence, images_of, uneven_sentence
+from pipelines.reporting.report import report
+from pipelines.reporting.words import SPACE
+from pipelines.training.train import train
 from tracking.home import Home, find_home
 from tracking.reading import connect
 from xai import CONCEPT_METHODS, METHODS

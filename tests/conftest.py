@@ -17,9 +17,9 @@ import pytest
 import torch
 
 from pipelines import cli
-from pipelines.explain import explain
-from pipelines.settings import ExplainSettings, TrainSettings
-from pipelines.train import train
+from pipelines.common.settings import ExplainSettings, TrainSettings
+from pipelines.explaining.explain import explain
+from pipelines.training.train import train
 from tracking import runs
 from tracking.catalogue import RunRecord, resolve
 from tracking.home import Home, find_home

@@ -6,7 +6,7 @@ import pytest
 from test_cli import as_process
 
 import queries
-from pipelines.asked import check_parameters
+from pipelines.asking.checks import check_parameters
 from tracking import reading
 from tracking.errors import InputError
 from tracking.home import Home

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from test_cli import study_command
 
-from pipelines.say import say
-from pipelines.settings import ExplainSettings, TrainSettings
+from pipelines.common.say import say
+from pipelines.common.settings import ExplainSettings, TrainSettings
 from tracking import runs
 from tracking.catalogue import records
 from tracking.home import Home

@@ -12,7 +12,7 @@ from conftest import BROWSER, DRIVER
 from pyarrow import parquet
 from test_datasets import table
 
-from pipelines.datasets import planted
+from pipelines.data import planted
 from tracking import runs
 from tracking.home import Home
 

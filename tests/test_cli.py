@@ -14,12 +14,12 @@ from conftest import ROOT
 from tqdm import tqdm
 
 import queries
-from pipelines import answers
+from pipelines.asking import formats as answers
 from pipelines.cli import COMMANDS, main
-from pipelines.flags import utf8
-from pipelines.say import say
-from pipelines.settings import FORMS, TrainSettings
-from pipelines.streams import prepare_streams
+from pipelines.common.flags import utf8
+from pipelines.common.say import say
+from pipelines.common.settings import FORMS, TrainSettings
+from pipelines.common.streams import prepare_streams
 from tracking.home import Home
 from xai import METHODS
 

@@ -8,14 +8,15 @@ import pytest
 import torch
 from conftest import TINY, fresh
 
-from pipelines.compare import compare, comparison, measured
-from pipelines.compare.chosen import choose
-from pipelines.compare.strips import read_strips, strip
-from pipelines.explain import explain
-from pipelines.figures import pixels
+from pipelines.common.figures import pixels
+from pipelines.common.settings import CompareSettings, ExplainSettings, ResumeSettings
+from pipelines.comparing import comparison, measured
+from pipelines.comparing.chosen import choose
+from pipelines.comparing.compare import compare
+from pipelines.comparing.strips import read_strips, strip
+from pipelines.explaining.explain import explain
 from pipelines.resume import resume
-from pipelines.settings import CompareSettings, ExplainSettings, ResumeSettings
-from pipelines.train import train
+from pipelines.training.train import train
 from tracking import models, runs
 from tracking.catalogue import resolve
 from tracking.errors import InputError

@@ -11,11 +11,11 @@ import torch
 from conftest import TINY, fresh
 
 import queries
-from pipelines.concepts.words import colour_name, describe, place
-from pipelines.explain import explain
-from pipelines.label import label_concept
-from pipelines.settings import ExplainSettings, LabelSettings
-from pipelines.train import train
+from pipelines.common.settings import ExplainSettings, LabelSettings
+from pipelines.explaining.concepts.labels import label_concept
+from pipelines.explaining.concepts.words import colour_name, describe, place
+from pipelines.explaining.explain import explain
+from pipelines.training.train import train
 from tracking import runs
 from tracking.catalogue import resolve
 from tracking.errors import InputError
@@ -169,7 +169,7 @@ def test_layers_without_concepts_leave_no_run_behind(home: Home, settings: dict,
 
 
 def test_the_number_of_concepts_is_chosen_and_the_whole_curve_kept(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.concepts.found.COUNTS", (2, 3, 5))
+    monkeypatch.setattr("pipelines.explaining.concepts.concept_set.COUNTS", (2, 3, 5))
     [run_id] = explain(replace(ICE, concepts=None), home)
     record = json.loads((home.run_folder(run_id) / "choice" / "ice_epoch_0002.json").read_text())
     (count,) = rows(home, "select count(*) from concepts where run_id = ?", run_id)[0]

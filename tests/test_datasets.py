@@ -18,11 +18,12 @@ import torch
 from PIL import Image, ImageOps
 from pyarrow import parquet
 
-from pipelines.datasets import BUILT_IN, cifar10_batches, jpeg, load, planted
-from pipelines.datasets.cifar10 import CLASSES
-from pipelines.datasets.pixels import read_picture
-from pipelines.datasets.raw import Options, Reading
-from pipelines.datasets.raw import decode as decode_files
+from pipelines.data import cifar10_batches, jpeg, planted
+from pipelines.data.cifar10 import CLASSES
+from pipelines.data.datasets import BUILT_IN, load
+from pipelines.data.pixels import read_picture
+from pipelines.data.raw import Options, Reading
+from pipelines.data.raw import decode as decode_files
 from tracking.errors import InputError
 
 REAL = Path(os.environ.get("STUDY_TEST_DATA", Path(__file__).parents[2] / "shared" / "data")) / "cifar10"
@@ -139,7 +140,7 @@ def test_digest_is_the_same_in_another_process_place_and_time(folder, tmp_path):
     for file in (tmp_path / "moved").rglob("*.png"):
         os.utime(file, (0, 0))
     code = (
-        "from pathlib import Path; from pipelines.datasets import load; "
+        "from pathlib import Path; from pipelines.data.datasets import load; "
         f"print(load('folder', {str(tmp_path / 'moved')!r}, Path('x'), val_share=0.25, seed=0, size=None).digest)"
     )
     root = Path(__file__).parents[1]
@@ -729,7 +730,7 @@ def test_parquet_shards(shards, tmp_path, inside):
 
 def test_digest_does_not_depend_on_the_decoder(shards, monkeypatch):
     quick = data("cifar10", shards).digest
-    monkeypatch.setattr("pipelines.datasets.pixels.read_small_jpeg", lambda content: None)
+    monkeypatch.setattr("pipelines.data.pixels.read_small_jpeg", lambda content: None)
     assert data("cifar10", shards).digest == quick
 
 

@@ -7,8 +7,8 @@ from conftest import ROOT
 
 import queries
 from pipelines.cli import COMMANDS
-from pipelines.datasets import DATASETS
-from pipelines.settings import TrainSettings
+from pipelines.common.settings import TrainSettings
+from pipelines.data.datasets import DATASETS
 from xai import METHODS
 
 README = (ROOT / "README.md").read_text()

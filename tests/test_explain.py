@@ -8,18 +8,18 @@ import torch
 from conftest import TINY
 from torch import nn
 
-from pipelines import attribute, heatmaps
-from pipelines.checkpoints import load_model
-from pipelines.datasets import load
-from pipelines.explain import explain
-from pipelines.job import open_source, target_class
-from pipelines.model import build_model
-from pipelines.predictions import to_model
-from pipelines.recorded import checkpoint
+from pipelines.common.settings import ExplainSettings, ResumeSettings
+from pipelines.data.datasets import load
+from pipelines.explaining.explain import explain
+from pipelines.explaining.job import open_source, target_class
+from pipelines.explaining.maps import attribute, heatmaps
+from pipelines.lifecycle.run_inputs import checkpoint
+from pipelines.lifecycle.selection import choose_epochs, sample
+from pipelines.models.checkpoints import load_model
+from pipelines.models.networks import build_model
+from pipelines.models.predictions import to_model
 from pipelines.resume import resume
-from pipelines.selection import choose_epochs, sample
-from pipelines.settings import ExplainSettings, ResumeSettings
-from pipelines.train import train
+from pipelines.training.train import train
 from queries.classes import find_classes
 from tracking import commits, runs
 from tracking.catalogue import RunRecord, resolve

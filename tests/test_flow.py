@@ -13,11 +13,12 @@ from test_cli import study_command
 from test_ui import open_page
 
 import queries
-from pipelines.flow import flow, page
-from pipelines.flow.pack import Packed, as_hundredths, as_shares
+from pipelines.common.settings import FlowSettings, ImportFlowSettings
+from pipelines.flow import page
+from pipelines.flow.flow import flow
+from pipelines.flow.import_log import import_flow
+from pipelines.flow.packing import Packed, as_hundredths, as_shares
 from pipelines.flow.record import read_record
-from pipelines.flow_import import import_flow
-from pipelines.settings import FlowSettings, ImportFlowSettings
 from tracking.catalogue import resolve
 from tracking.home import Home
 from tracking.reading import connect
@@ -104,7 +105,7 @@ def test_names_cannot_break_the_page(log: Home) -> None:
 
 
 def test_what_has_no_room_is_said(study: Home, tmp_path: Path, trained, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.flow.pack.LIMIT", 30_000)
+    monkeypatch.setattr("pipelines.flow.packing.LIMIT", 30_000)
     with connect(study) as connection:
         record = read_record(connection, trained, "test")
         made = page.write_page(tmp_path / "flow.html", record, connection, study, None)
@@ -129,7 +130,7 @@ def test_numbers_are_packed_to_their_digits() -> None:
 
 
 def test_packed_takes_again_what_became_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.flow.pack.LIMIT", 400)
+    monkeypatch.setattr("pipelines.flow.packing.LIMIT", 400)
     packed, random = Packed(), np.random.default_rng(0)
     assert not packed.add("a", random.integers(0, 255, 1000).astype(np.uint8), "noise")
     assert packed.left_out == {"noise"}

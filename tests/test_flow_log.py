@@ -12,13 +12,14 @@ from PIL import Image
 from pyarrow import parquet
 
 import queries
-from pipelines import flow_import, flow_log
 from pipelines.cli import main
+from pipelines.common.settings import ImportFlowSettings
+from pipelines.flow import import_log as flow_import
+from pipelines.flow import log as flow_log
+from pipelines.flow.export import export, export_flow
+from pipelines.flow.import_log import import_flow
 from pipelines.flow.pictures import _linked
 from pipelines.flow.record import read_record
-from pipelines.flow_export import export, export_flow
-from pipelines.flow_import import import_flow
-from pipelines.settings import ImportFlowSettings
 from tracking import commits, runs
 from tracking.catalogue import RunRecord, records, resolve
 from tracking.errors import InputError

@@ -16,11 +16,11 @@ from conftest import TINY, said
 from test_tracking import commit_epoch, start
 from test_training import predictions
 
-from pipelines.explain import explain
+from pipelines.common.settings import ExplainSettings, RerunSettings, ResumeSettings
+from pipelines.explaining.explain import explain
 from pipelines.rerun import rerun
 from pipelines.resume import resume
-from pipelines.settings import ExplainSettings, RerunSettings, ResumeSettings
-from pipelines.train import train
+from pipelines.training.train import train
 from tracking import locks, runs
 from tracking.catalogue import RunRecord, records, resolve
 from tracking.errors import InputError, RunError

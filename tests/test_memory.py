@@ -8,16 +8,16 @@ import torch
 from conftest import TINY, said
 from torch import nn
 
-from pipelines import memory
-from pipelines import train as training
-from pipelines.augment import pad
-from pipelines.datasets import load
-from pipelines.model import build_model
-from pipelines.predict import predicted
-from pipelines.predictions import evaluate
-from pipelines.recipe import settle
-from pipelines.recorded import recorded_settings
-from pipelines.settings import CompareSettings, ExplainSettings, TrainSettings
+from pipelines.common.settings import CompareSettings, ExplainSettings, TrainSettings
+from pipelines.data.datasets import load
+from pipelines.lifecycle.run_inputs import recorded_settings
+from pipelines.models import memory
+from pipelines.models.networks import build_model
+from pipelines.models.predictions import evaluate
+from pipelines.predicting.predict import predicted
+from pipelines.training import train as training
+from pipelines.training.augment import pad
+from pipelines.training.recipe import settle
 from tracking.catalogue import RunRecord, resolve
 from tracking.errors import InputError
 from tracking.home import Home

@@ -14,8 +14,8 @@ from mlflow.cli import cli as mlflow_cli
 from test_tracking import start
 
 from pipelines import cli
-from pipelines.flow_import import import_flow
-from pipelines.settings import ImportFlowSettings
+from pipelines.common.settings import ImportFlowSettings
+from pipelines.flow.import_log import import_flow
 from tracking import remote, runs
 from tracking.catalogue import free_name, records, resolve
 from tracking.errors import InputError

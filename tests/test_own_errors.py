@@ -9,8 +9,13 @@ from conftest import said
 from PIL import Image
 from torch import nn
 
-from pipelines import attribute, cli, compare, epoch, own_errors, predict
-from pipelines import train as training
+from pipelines import cli
+from pipelines.comparing import compare
+from pipelines.explaining.maps import attribute
+from pipelines.models import own_errors
+from pipelines.predicting import predict
+from pipelines.training import epoch
+from pipelines.training import train as training
 from tracking import commits
 from tracking.catalogue import RunRecord, records
 from tracking.home import Home

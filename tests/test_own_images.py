@@ -8,17 +8,17 @@ import pytest
 from conftest import fresh, said
 from PIL import Image
 
-from pipelines import epoch as epochs
-from pipelines import train as training
-from pipelines.compare import compare
-from pipelines.datasets import load
-from pipelines.datasets.raw import Reading
-from pipelines.explain import explain
-from pipelines.extra import extra_splits
-from pipelines.recorded import load_data, recorded_config, recorded_settings
+from pipelines.common.settings import CompareSettings, ExplainSettings, RerunSettings, ResumeSettings, TrainSettings
+from pipelines.comparing.compare import compare
+from pipelines.data.added import extra_splits
+from pipelines.data.datasets import load
+from pipelines.data.raw import Reading
+from pipelines.explaining.explain import explain
+from pipelines.lifecycle.run_inputs import load_data, recorded_config, recorded_settings
 from pipelines.rerun import rerun
 from pipelines.resume import resume
-from pipelines.settings import CompareSettings, ExplainSettings, RerunSettings, ResumeSettings, TrainSettings
+from pipelines.training import epoch as epochs
+from pipelines.training import train as training
 from tracking import commits, runs
 from tracking.catalogue import RunRecord, resolve
 from tracking.errors import InputError
@@ -112,7 +112,7 @@ def test_a_run_that_recorded_no_range_is_read_as_it_was(
         (whole / gone).unlink()
     config = recorded_config(own, trained)
     del config["data"]
-    monkeypatch.setattr("pipelines.recorded.recorded_config", lambda home, run: config)
+    monkeypatch.setattr("pipelines.lifecycle.run_inputs.recorded_config", lambda home, run: config)
     known = training.replace(recorded_settings(own, trained, TrainSettings), data=str(whole))
     then = load("folder", str(whole), own.data, val_share=0.1, seed=0, size=None, known=Reading())
     found = load_data(known, own, training.replace(trained, data_digest=then.digest))

@@ -12,14 +12,14 @@ from conftest import TINY
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipelines import train as training
-from pipelines.checkpoints import load_model, save_model
 from pipelines.cli import main
-from pipelines.datasets import Dataset, load
-from pipelines.model import build_model
-from pipelines.optimizers import make_optimizers
-from pipelines.predictions import to_model
-from pipelines.recipe import make_recipe, settle
+from pipelines.data.datasets import Dataset, load
+from pipelines.models.checkpoints import load_model, save_model
+from pipelines.models.networks import build_model
+from pipelines.models.predictions import to_model
+from pipelines.training import train as training
+from pipelines.training.optimizers import make_optimizers
+from pipelines.training.recipe import make_recipe, settle
 from tracking.catalogue import records
 from tracking.errors import InputError
 from tracking.home import Home
@@ -329,7 +329,7 @@ def test_only_what_needs_it_leaves_channels_last(own, data: Dataset) -> None:
 
 
 def test_a_tied_weight_is_averaged_once() -> None:
-    from pipelines.averaging import average
+    from pipelines.training.averaging import average
 
     model, mean = Tied(), Tied()
     before = mean.again.weight.clone()

@@ -15,10 +15,10 @@ import pytest
 from conftest import BROWSER, DRIVER
 from test_ui import open_page
 
-from pipelines.flow import flow
-from pipelines.policy import policy_of
-from pipelines.report import report
-from pipelines.settings import FlowSettings, ReportSettings
+from pipelines.common.policy import policy_of
+from pipelines.common.settings import FlowSettings, ReportSettings
+from pipelines.flow.flow import flow
+from pipelines.reporting.report import report
 from tracking.catalogue import RunRecord, resolve
 from tracking.home import Home, find_home
 

@@ -11,16 +11,16 @@ from PIL import Image
 from test_cli import study_command
 
 import queries
-from pipelines import predict as predicting
-from pipelines import train as training
-from pipelines.checkpoints import load_model
-from pipelines.datasets import load
-from pipelines.explain import explain
-from pipelines.extra import extra_splits, from_png, to_png
-from pipelines.model import build_model
-from pipelines.predict import predict, predicted
-from pipelines.recorded import checkpoint
-from pipelines.settings import ExplainSettings, PredictSettings
+from pipelines.common.settings import ExplainSettings, PredictSettings
+from pipelines.data.added import extra_splits, from_png, to_png
+from pipelines.data.datasets import load
+from pipelines.explaining.explain import explain
+from pipelines.lifecycle.run_inputs import checkpoint
+from pipelines.models.checkpoints import load_model
+from pipelines.models.networks import build_model
+from pipelines.predicting import predict as predicting
+from pipelines.predicting.predict import predict, predicted
+from pipelines.training import train as training
 from tracking import commits, index, runs
 from tracking.catalogue import resolve
 from tracking.errors import InputError

@@ -8,14 +8,15 @@ import pytest
 from conftest import TINY
 from PIL import Image
 
-from pipelines import attribute, predict
-from pipelines.explain import explain
-from pipelines.job import Job
-from pipelines.prune import prune
+from pipelines.common.settings import ExplainSettings, PredictSettings, PruneSettings, RerunSettings, ResumeSettings
+from pipelines.explaining.explain import explain
+from pipelines.explaining.job import Job
+from pipelines.explaining.maps import attribute
+from pipelines.home.prune import prune
+from pipelines.predicting import predict
 from pipelines.rerun import rerun
 from pipelines.resume import resume
-from pipelines.settings import ExplainSettings, PredictSettings, PruneSettings, RerunSettings, ResumeSettings
-from pipelines.train import train
+from pipelines.training.train import train
 from tracking import commits, locks, runs
 from tracking.catalogue import RunRecord, resolve
 from tracking.errors import InputError
@@ -146,7 +147,7 @@ def test_an_explainer_goes_on_without_what_it_has_explained(
     """Of what was pruned since it was stopped, it needs only the epochs that were still to come."""
     home, run_id = copy, trained.run_id
     early, late = (stopped_before(epoch, home, run_id) for epoch in (2, 3))
-    monkeypatch.setattr("pipelines.prune._kept", lambda *_: {0, 3})
+    monkeypatch.setattr("pipelines.home.prune._kept", lambda *_: {0, 3})
     assert prune(PruneSettings(run_id), home) == "0,3"
     assert resume(ResumeSettings(late), home) == late
     with connect(home) as connection:
@@ -163,6 +164,6 @@ def test_an_explainer_goes_on_without_what_it_has_explained(
 def test_a_run_that_is_not_finished_is_left_alone(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     run_id = train(replace(TINY, epochs=1), home)
     unfinished = replace(resolve(home, run_id), status="RUNNING")
-    monkeypatch.setattr("pipelines.prune.catalogue.resolve", lambda *_: unfinished)
+    monkeypatch.setattr("pipelines.home.prune.catalogue.resolve", lambda *_: unfinished)
     with pytest.raises(InputError, match="is RUNNING; `study resume` it first"):
         prune(PruneSettings(run_id), home)

@@ -15,33 +15,33 @@ from PIL import Image
 
 import queries
 from pipelines.cli import main
-from pipelines.explain import explain
-from pipelines.flow_import import import_flow
-from pipelines.report import report
-from pipelines.report.accuracy import (
+from pipelines.common.settings import ExplainSettings, ImportFlowSettings, ReportSettings
+from pipelines.explaining.explain import explain
+from pipelines.flow.import_log import import_flow
+from pipelines.reporting.accuracy import (
     accuracy_sentence,
     best_epoch_sentence,
     few_sentence,
     spread_sentence,
     uneven_sentence,
 )
-from pipelines.report.agreement import agreement_sentence
-from pipelines.report.calibration import calibration_sentence
-from pipelines.report.class_concepts import basic_sentence
-from pipelines.report.concept_history import appearance_sentence
-from pipelines.report.dynamics import forgetting_sentence, last_step_sentence
-from pipelines.report.html import html, safe
-from pipelines.report.learned import fidelity_sentence, tcav_sentence
-from pipelines.report.pointing import pointing_sentence
-from pipelines.report.regions import contrast_sentence, edge_sentence, lead_sentence, region_sentence
-from pipelines.report.settling import settling_sentence
-from pipelines.report.struggles import errors_sentence, pair_sentence, shared_sentence, weak_sentence
-from pipelines.report.techniques import TECHNIQUES
-from pipelines.report.trust import best_sentence, random_sentence, randomization_sentence
-from pipelines.report.words import between, listed, percent, plural, value
-from pipelines.settings import ExplainSettings, ImportFlowSettings, ReportSettings
+from pipelines.reporting.agreement import agreement_sentence
+from pipelines.reporting.calibration import calibration_sentence
+from pipelines.reporting.class_concepts import basic_sentence
+from pipelines.reporting.concept_history import appearance_sentence
+from pipelines.reporting.dynamics import forgetting_sentence, last_step_sentence
+from pipelines.reporting.html import html, safe
+from pipelines.reporting.learned import fidelity_sentence, tcav_sentence
+from pipelines.reporting.pointing import pointing_sentence
+from pipelines.reporting.regions import contrast_sentence, edge_sentence, lead_sentence, region_sentence
+from pipelines.reporting.report import report
+from pipelines.reporting.settling import settling_sentence
+from pipelines.reporting.struggles import errors_sentence, pair_sentence, shared_sentence, weak_sentence
+from pipelines.reporting.techniques import TECHNIQUES
+from pipelines.reporting.trust import best_sentence, random_sentence, randomization_sentence
+from pipelines.reporting.words import between, listed, percent, plural, value
 from pipelines.study import _summary
-from pipelines.train import train
+from pipelines.training.train import train
 from tracking import commits, runs
 from tracking.catalogue import resolve
 from tracking.errors import InputError
@@ -194,7 +194,7 @@ def test_accuracy_of_uneven_classes_is_told_as_such() -> None:
 def test_the_summary_of_a_study_says_it_too(study: Home, trained, monkeypatch: pytest.MonkeyPatch) -> None:
     summary = _summary(study, trained.run_id, [], ["report", "flow"])
     assert "Too few" not in summary
-    rules = import_module("pipelines.report.accuracy")  # a function of that name hides it
+    rules = import_module("pipelines.reporting.accuracy")  # a function of that name hides it
     monkeypatch.setattr(rules, "FEWEST", 1000)
     monkeypatch.setattr(rules, "UNEVEN", 1)
     summary = _summary(study, trained.run_id, [], ["report", "flow"])

@@ -7,15 +7,15 @@ from conftest import TINY, fresh
 from PIL import Image
 
 from pipelines import rerun as rerunning
-from pipelines import train as training
 from pipelines.cli import main
-from pipelines.compare import compare
-from pipelines.explain import explain
-from pipelines.predict import predict
-from pipelines.report import report
+from pipelines.common.settings import CompareSettings, ExplainSettings, PredictSettings, ReportSettings, RerunSettings
+from pipelines.comparing.compare import compare
+from pipelines.explaining.explain import explain
+from pipelines.predicting.predict import predict
+from pipelines.reporting.report import report
 from pipelines.rerun import Compared, check, rerun
-from pipelines.settings import CompareSettings, ExplainSettings, PredictSettings, ReportSettings, RerunSettings
-from pipelines.train import train
+from pipelines.training import train as training
+from pipelines.training.train import train
 from tracking.catalogue import resolve
 from tracking.errors import InputError, RunError
 from tracking.home import Home

@@ -12,10 +12,10 @@ from conftest import ROOT, TINY, free_port, wait_until_it_answers
 from test_server import kill, serve
 
 from pipelines import cli
-from pipelines.console import redacting
-from pipelines.report import report
-from pipelines.settings import ReportSettings
-from pipelines.train import replace, train
+from pipelines.common.console import redacting
+from pipelines.common.settings import ReportSettings
+from pipelines.reporting.report import report
+from pipelines.training.train import replace, train
 from tracking.errors import InputError, RunError, from_outside, redacted
 from tracking.home import Home, find_home
 

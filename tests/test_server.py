@@ -12,14 +12,14 @@ from conftest import TINY, free_port, wait_until_it_answers
 from mlflow import MlflowClient
 from test_training import predictions
 
-from pipelines import train as training
-from pipelines.ask import rebuild
-from pipelines.compare import compare
-from pipelines.explain import explain
-from pipelines.report import report
+from pipelines.asking.ask import rebuild
+from pipelines.common.settings import CompareSettings, ExplainSettings, RebuildSettings, ReportSettings, ResumeSettings
+from pipelines.comparing.compare import compare
+from pipelines.explaining.explain import explain
+from pipelines.reporting.report import report
 from pipelines.resume import resume
-from pipelines.settings import CompareSettings, ExplainSettings, RebuildSettings, ReportSettings, ResumeSettings
-from pipelines.train import replace, train
+from pipelines.training import train as training
+from pipelines.training.train import replace, train
 from tracking import commits
 from tracking.catalogue import RunRecord, records
 from tracking.errors import RunError

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from pipelines.flow import flow
-from pipelines.report import report
-from pipelines.settings import FlowSettings, ReportSettings
+from pipelines.common.settings import FlowSettings, ReportSettings
+from pipelines.flow.flow import flow
+from pipelines.reporting.report import report
 from tracking import runs, staging
 from tracking.catalogue import records
 from tracking.home import Home, find_home

@@ -13,20 +13,20 @@ import pytest
 import torch
 from conftest import ROOT, TINY
 
-from pipelines import epoch as epochs
-from pipelines import train as training
-from pipelines.augment import cut, mirrored, pad
-from pipelines.averaging import average
-from pipelines.checkpoints import load_model
-from pipelines.datasets import load
-from pipelines.memory import settle_passes
-from pipelines.model import build_model
-from pipelines.optimizers import one_cycle, orthogonal
-from pipelines.predictions import Predictions, evaluate
-from pipelines.recipe import scales, settle
-from pipelines.recorded import checkpoint
+from pipelines.common.settings import ResumeSettings, TrainSettings
+from pipelines.data.datasets import load
+from pipelines.lifecycle.run_inputs import checkpoint
+from pipelines.models.checkpoints import load_model
+from pipelines.models.memory import settle_passes
+from pipelines.models.networks import build_model
+from pipelines.models.predictions import Predictions, evaluate
 from pipelines.resume import resume
-from pipelines.settings import ResumeSettings, TrainSettings
+from pipelines.training import epoch as epochs
+from pipelines.training import train as training
+from pipelines.training.augment import cut, mirrored, pad
+from pipelines.training.averaging import average
+from pipelines.training.optimizers import one_cycle, orthogonal
+from pipelines.training.recipe import scales, settle
 from tracking import commits, runs
 from tracking.catalogue import RunRecord, resolve
 from tracking.errors import InputError, RunError

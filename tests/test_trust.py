@@ -19,10 +19,10 @@ import pytest
 from conftest import ROOT, TINY, said
 
 from pipelines import cli
-from pipelines.checkpoints import load_model
-from pipelines.datasets import load
-from pipelines.model import build_model
-from pipelines.sql_process import rows_of
+from pipelines.asking.sql_process import rows_of
+from pipelines.data.datasets import load
+from pipelines.models.checkpoints import load_model
+from pipelines.models.networks import build_model
 from tracking import catalogue, commits, reading
 from tracking.catalogue import RunRecord
 from tracking.errors import InputError

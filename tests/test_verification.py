@@ -17,12 +17,12 @@ from safetensors.torch import load_file, save_file
 from test_trust import forge, place_of
 from torch.nn import functional as F
 
-from pipelines.explain import explain
-from pipelines.predict import predict
+from pipelines.common.settings import ExplainSettings, PredictSettings, RerunSettings
+from pipelines.explaining.explain import explain
+from pipelines.lifecycle.verification import allowed
+from pipelines.predicting.predict import predict
 from pipelines.rerun import rerun
-from pipelines.settings import ExplainSettings, PredictSettings, RerunSettings
-from pipelines.train import train
-from pipelines.verification import allowed
+from pipelines.training.train import train
 from tracking.catalogue import records, resolve
 from tracking.errors import RunError
 from tracking.home import Home

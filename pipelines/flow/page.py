@@ -9,13 +9,13 @@ import numpy as np
 from duckdb import DuckDBPyConnection
 
 import queries
-from pipelines.flow.pack import Packed, as_hundredths, as_shares
+from pipelines.common.policy import policy_of
+from pipelines.flow.packing import Packed, as_hundredths, as_shares
 from pipelines.flow.pictures import add_maps, add_thumbnails
 from pipelines.flow.record import Record
-from pipelines.policy import policy_of
 from tracking.home import Home
 
-FOLDER = Path(__file__).parent / "page"
+FOLDER = Path(__file__).parent / "web"
 SCRIPTS = (
     "data", "facts", "state", "paint", "words", "strip", "glyphs", "flow", "table", "confusion", "detail", "answers",
     "main",

@@ -8,14 +8,14 @@ import numpy as np
 from duckdb import DuckDBPyConnection
 from PIL import Image
 
-from pipelines.datasets.names import listed, shown
-from pipelines.datasets.pixels import read_picture
-from pipelines.extra import extra_splits
-from pipelines.flow.pack import Packed
+from pipelines.common.settings import TrainSettings
+from pipelines.data.added import extra_splits
+from pipelines.data.linked import linked_image
+from pipelines.data.names import listed, shown
+from pipelines.data.pixels import read_picture
+from pipelines.flow.packing import Packed
 from pipelines.flow.record import Record
-from pipelines.linked import linked_image
-from pipelines.recorded import load_data, recorded_settings
-from pipelines.settings import TrainSettings
+from pipelines.lifecycle.run_inputs import load_data, recorded_settings
 from tracking.errors import InputError
 from tracking.home import Home
 from xai import METHODS

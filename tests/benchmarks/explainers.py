@@ -27,7 +27,7 @@ from peers import shap_maps
 from residual import residual
 from torch import Tensor, nn
 
-from pipelines.model import Normalise, cnn
+from pipelines.models.networks import Normalise, cnn
 from xai import METHODS, Given
 from xai.gradient import score_gradient, target_scores
 from xai.occlusion import windows

@@ -19,7 +19,7 @@ from sklearn.decomposition import NMF
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
-from pipelines.datasets import load
+from pipelines.data.datasets import load
 from xai.concept_count import choose_count, matched_cosines
 from xai.nmf import Factors, nmf
 

@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipelines.datasets import load
-from pipelines.model import build_model
+from pipelines.data.datasets import load
+from pipelines.models.networks import build_model
 from xai import METHODS, REFERENCES, Given
 from xai.faithfulness import insertion_deletion, measure, randomization_similarity, ranked, road, spearman, stages
 from xai.faithfulness.filters import blurred

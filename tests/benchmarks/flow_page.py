@@ -25,7 +25,7 @@ from selenium import webdriver
 from pipelines.flow import pictures
 from pipelines.flow.page import write_page
 from pipelines.flow.record import read_record
-from pipelines.predictions import Predictions
+from pipelines.models.predictions import Predictions
 from tracking.home import Home
 from tracking.ingesting import link
 from tracking.runs import new_record

@@ -17,14 +17,14 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
-from pipelines.checkpoints import load_model
-from pipelines.datasets import Dataset, load
-from pipelines.explain import explain
-from pipelines.model import build_model
-from pipelines.predictions import to_model
-from pipelines.recorded import checkpoint
-from pipelines.settings import ExplainSettings, TrainSettings
-from pipelines.train import train
+from pipelines.common.settings import ExplainSettings, TrainSettings
+from pipelines.data.datasets import Dataset, load
+from pipelines.explaining.explain import explain
+from pipelines.lifecycle.run_inputs import checkpoint
+from pipelines.models.checkpoints import load_model
+from pipelines.models.networks import build_model
+from pipelines.models.predictions import to_model
+from pipelines.training.train import train
 from tracking import commits
 from tracking.home import Home, find_home
 from tracking.reading import connect

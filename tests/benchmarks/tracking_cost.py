@@ -12,13 +12,13 @@ import tempfile
 import time
 from dataclasses import replace
 
-from pipelines import hardware
-from pipelines import train as training
-from pipelines.memory import settle_passes
-from pipelines.model import build_model
-from pipelines.recipe import make_recipe, settle
-from pipelines.settings import TrainSettings
-from pipelines.start import commit_start
+from pipelines.common.settings import TrainSettings
+from pipelines.lifecycle.start import commit_start
+from pipelines.models import hardware
+from pipelines.models.memory import settle_passes
+from pipelines.models.networks import build_model
+from pipelines.training import train as training
+from pipelines.training.recipe import make_recipe, settle
 from tracking import runs
 from tracking.home import Home, find_home
 

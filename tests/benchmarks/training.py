@@ -15,11 +15,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from pipelines.datasets import Dataset, load
-from pipelines.model import Normalise
-from pipelines.predictions import evaluate, to_model
-from pipelines.settings import TrainSettings
-from pipelines.train import train
+from pipelines.common.settings import TrainSettings
+from pipelines.data.datasets import Dataset, load
+from pipelines.models.networks import Normalise
+from pipelines.models.predictions import evaluate, to_model
+from pipelines.training.train import train
 from tracking import commits
 from tracking.home import Home, find_home
 

@@ -1,0 +1,83 @@
+"""Free SQL. It runs in a process of its own, which ends at its limits of time and memory whatever the query does.
+
+That process is new, not forked: DuckDB's threads would not survive a fork, and Windows has none. It ends with this one.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from subprocess import PIPE, Popen
+from typing import TYPE_CHECKING
+
+from tracking.errors import InputError, RunError
+
+if TYPE_CHECKING:  # the process does without
+    from pipelines.common.settings import SqlSettings
+    from tracking.home import Home
+
+START = "import sys; sys.path[:] = sys.argv[1:]; from pipelines.asking.sql_process import main; main()"
+OURS = str(Path(__file__).parents[2])
+ANSWERED, NO_MEMORY = 0, 77  # exit codes of the process
+OUT_OF_MEMORY = (NO_MEMORY, -6, -9)  # C++ aborts where an allocation must not fail; Linux kills where memory is out
+PIECE = 1 << 16  # characters of an answer at a time
+
+
+def sql(settings: SqlSettings, home: Home) -> Iterator[str]:
+    """The answer to any SQL that only reads, in pieces of text. Raises InputError at a limit or on a wrong query."""
+    # in a session of its own, so that Ctrl-C reaches this process alone, which then ends that one
+    asked = {"home": str(home.path), "query": settings.query, "memory": settings.memory, "form": settings.format}
+    command = [sys.executable, "-P", "-c", START, OURS, *sys.path]  # ours first, as a user may have such names too
+    with Popen(command, stdin=PIPE, stdout=PIPE, start_new_session=True) as process:
+        try:
+            process.stdin.write(json.dumps(asked).encode() + b"\n")
+            process.stdin.flush()
+            _receive(process, settings)  # it has opened the tables
+            with _killed_after(settings, process):
+                _receive(process, settings)  # it has the answer
+            answer = io.TextIOWrapper(process.stdout, encoding="utf-8", newline="\n")
+            yield from iter(lambda: answer.read(PIECE), "")
+            if process.wait() != ANSWERED:
+                raise RunError("the answer is cut short, as its process was stopped; ask again")
+        finally:
+            process.kill()
+
+
+def _receive(process: Popen, settings: SqlSettings) -> None:
+    """Wait for the process's next step; raises InputError or RunError with what it says instead, or why it ended."""
+    if line := process.stdout.readline():
+        said = json.loads(line)
+        if "wrong" in said:
+            raise InputError(said["wrong"])
+        if "failed" in said:
+            raise RunError(said["failed"])
+        return
+    code = process.wait()
+    if code in OUT_OF_MEMORY:
+        raise InputError(f"stopped at {settings.memory} GB; narrow it, or allow more: --memory")
+    raise RunError(f"DuckDB did not survive the query (its process ended with code {code}); simplify it")
+
+
+@contextmanager
+def _killed_after(settings: SqlSettings, process: Popen) -> Iterator[None]:
+    late = threading.Event()
+
+    def stop() -> None:
+        late.set()
+        process.kill()
+
+    timer = threading.Timer(settings.seconds, stop)
+    timer.start()
+    try:
+        yield
+    except (InputError, RunError):
+        if late.is_set():
+            raise InputError(f"stopped after {settings.seconds} s; narrow it, or allow more: --seconds") from None
+        raise
+    finally:
+        timer.cancel()

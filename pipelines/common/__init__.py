@@ -1,0 +1,1 @@
+"""What every step uses: settings and their flags, the terminal, figures. Knows no step."""

@@ -1,0 +1,113 @@
+"""Command-line flags of settings classes, and the parser whose errors are one line."""
+
+import argparse
+import difflib
+import os
+import re
+import types
+from dataclasses import MISSING, Field, fields
+from functools import partial
+from typing import Any, NoReturn, get_args, get_origin
+
+from pipelines.common.settings import Checked, flag
+from tracking.errors import InputError
+
+
+class Parser(argparse.ArgumentParser):
+    """Wrong flags become one InputError line; flags are never abbreviated."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"allow_abbrev": False} | options)
+
+    def error(self, message: str) -> NoReturn:
+        known = [flag for action in self._actions for flag in action.option_strings]
+        known += [choice for action in self._actions for choice in action.choices or () if isinstance(choice, str)]
+        unknown = re.search(r"(?:unrecognized arguments: |invalid choice: ')([^\s']+)", message)
+        near = difflib.get_close_matches(unknown[1].split("=")[0], known, n=1) if unknown else []
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise InputError(f"{message}{hint} (`{self.prog} --help` lists what there is)")
+
+
+def add_flags(parser: argparse.ArgumentParser, settings: type[Checked]) -> None:
+    """One flag, or positional argument, per field of a settings class."""
+    for known in fields(settings):
+        kind, many = _kind(known.type)
+        if kind is bool:
+            parser.add_argument(flag(known), action="store_true", help=known.metadata["help"])
+            continue
+        parse = kind if kind is str else partial(_number, kind)
+        options: dict[str, Any] = {"type": parse, "help": _help(known), "choices": known.metadata["choices"]}
+        options |= {"nargs": "+"} if many else {}
+        if known.metadata["positional"]:
+            optional = {"nargs": "?", "default": known.default} if known.default is not MISSING else {}
+            parser.add_argument(known.name, **options | optional)
+        else:
+            options |= {"metavar": known.name.upper()} if many else {}
+            parser.add_argument(flag(known), default=known.default, **options)
+
+
+def from_flags(settings: type[Checked], flags: argparse.Namespace) -> Checked:
+    """The settings a user gives; what is checked here alone may stand in the records of earlier versions."""
+    given = {known.name: _decoded(known, getattr(flags, known.name)) for known in fields(settings)}
+    for known in fields(settings):
+        if not known.metadata["positional"]:
+            _check_given(known, given[known.name])
+    return settings(**{name: tuple(v) if isinstance(v, list) else v for name, v in given.items()})
+
+
+def _decoded(known: Field, value: Any) -> Any:
+    if known.metadata["path"]:
+        return value
+    named = known.name if known.metadata["positional"] else flag(known)
+    if isinstance(value, list):
+        return [utf8(named, item) for item in value]
+    return utf8(named, value) if isinstance(value, str) else value
+
+
+def is_broken(text: str) -> bool:
+    """Whether a text from outside has bytes that were no text in the locale; they are lone surrogates in it."""
+    return any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def utf8(name: str, text: str) -> str:
+    """An argument as text, also where the locale is not UTF-8 and its bytes are. Raises InputError on other bytes."""
+    try:
+        return os.fsencode(text).decode() if is_broken(text) else text
+    except UnicodeError:
+        raise InputError(f"{name} is {text!r}, and its bytes are not UTF-8; give it as UTF-8") from None
+
+
+def _kind(annotation: Any) -> tuple[type, bool]:
+    """The plain type of a field, and whether it takes several values."""
+    if get_origin(annotation) is tuple:
+        return get_args(annotation)[0], True
+    if isinstance(annotation, types.UnionType):
+        return get_args(annotation)[0], False
+    return annotation, False
+
+
+def _help(known: Field) -> str:
+    text = known.metadata["help"].replace("%", "%%")
+    if known.default is None or known.default is MISSING:
+        return text
+    default = " ".join(known.default) if isinstance(known.default, tuple) else known.default
+    return f"{text} [{default}]"
+
+
+def _number(kind: type, text: str) -> float:
+    """The number a flag gives. By themselves int() and float() also take 1_0, spaces, and other scripts' digits."""
+    try:
+        if not re.fullmatch(r"[0-9a-zA-Z.+-]+", text):
+            raise ValueError(text)
+        return kind(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"invalid {kind.__name__} value: {text!r}") from None
+
+
+def _check_given(known: Field, value: Any) -> None:
+    """Raise InputError on a flag that says the same twice, or nothing, as from a script whose variable is not set."""
+    values = value if isinstance(value, list) else [value]
+    if any(isinstance(item, str) and not item.strip() for item in values):
+        raise InputError(f"{flag(known)} is empty; leave it out, or give a value: {known.metadata['help']}")
+    if repeated := [item for place, item in enumerate(values) if item in values[:place]]:
+        raise InputError(f"{flag(known)} has {repeated[0]!r} more than once; give each once")

@@ -1,0 +1,1 @@
+"""Explanation methods compared on the same instances."""

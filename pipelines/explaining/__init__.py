@@ -1,0 +1,1 @@
+"""Explainer jobs: maps per image, and concepts per layer."""

@@ -1,0 +1,1 @@
+"""ICE with TCAV: concepts found, described, drawn and named."""

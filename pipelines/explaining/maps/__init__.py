@@ -1,0 +1,1 @@
+"""Attribution maps: computed, kept as rows, drawn."""

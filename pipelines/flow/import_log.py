@@ -1,0 +1,94 @@
+"""Take over an InstanceFlow log: a run of kind import, with epochs and predictions but no checkpoints."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from tqdm import tqdm
+
+from pipelines.common.printable import printable
+from pipelines.common.say import say
+from pipelines.common.settings import ImportFlowSettings
+from pipelines.flow.log import FlowEpoch, Log, read_log
+from pipelines.lifecycle.start import commit_start
+from tracking import runs
+from tracking.files import write_table
+from tracking.home import Home
+from tracking.index import ingest
+
+SPLIT = "test"
+
+
+def import_flow(settings: ImportFlowSettings, home: Home) -> str:
+    """Make a run of a log; returns the run ID. Raises InputError, and leaves nothing, if the log is not right."""
+    path = Path(settings.file).absolute()
+    log = read_log(path)
+    runs.check_start(home, settings.name)
+    with runs.taking_name(home, settings.name, f"import-{printable(log.name)}") as name:
+        settings = replace(settings, file=str(path), name=name)
+        record = runs.new_record("import", name, settings.params(), dataset=log.name, data_digest=log.digest)
+        run = runs.start_run(home, record, {}, _note(log, path))
+        runs.log_record(run)
+    say(f"run {run.run_id} ({settings.name}): {len(log.epochs)} epochs of {len(log.ids)} instances")
+    if log.renumbered:
+        say(f"  its epoch ids are no ascending whole numbers; epochs are 0 to {len(log.epochs) - 1} in the log's order")
+    _commit_all(run, settings, log)
+    ingest(home, [run.run_id], wait=5)
+    return run.run_id
+
+
+def _note(log: Log, path: Path) -> str:
+    return (
+        f"**{log.name}**, a training log imported from `{path.name}`: {len(log.labels)} classes, {len(log.ids):,} "
+        f"instances, {len(log.epochs)} epochs. It has predicted classes alone: no probabilities, no checkpoints."
+    )
+
+
+def _commit_all(run: runs.Run, settings: ImportFlowSettings, log: Log) -> None:
+    try:
+        commit_start(run, "import-flow", settings, _instances(run.run_id, log), log.labels)
+        for epoch in tqdm(log.epochs, desc="epochs", disable=None):
+            _commit_epoch(run, log, epoch)
+    except BaseException as error:
+        runs.give_up(run, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        say(f"run {run.run_id[:8]} is not complete; import the log again")
+        raise
+    runs.finish_run(run)
+
+
+def _instances(run_id: str, log: Log) -> dict:
+    """Columns of table `instances`."""
+    count = len(log.ids)
+    return {
+        "run_id": [run_id] * count,
+        "split": [SPLIT] * count,
+        "instance_id": np.arange(count, dtype=np.int32),
+        "label": log.actual,
+        "source": [image or own_id for image, own_id in zip(log.images, log.ids, strict=True)],
+        "name": log.ids,
+    }
+
+
+def _commit_epoch(run: runs.Run, log: Log, epoch: FlowEpoch) -> None:
+    unit = f"epoch_{epoch.number:04d}"
+    accuracy = float((epoch.predicted == log.actual).mean())
+    with runs.staging(run.home) as folder:
+        file = write_table(folder / f"{unit}.parquet", _predictions(run.run_id, log, epoch))
+        runs.commit(run, unit, {f"predictions/{unit}.parquet": file}, {"test_accuracy": accuracy}, epoch.number)
+
+
+def _predictions(run_id: str, log: Log, epoch: FlowEpoch) -> dict:
+    """Columns of table `predictions`; a log knows no probabilities."""
+    count = len(log.ids)
+    numbers = dict.fromkeys(("p_true", "p_predicted", "margin", "p_sq"), pa.nulls(count, pa.float32()))
+    return {
+        "run_id": [run_id] * count,
+        "epoch": np.full(count, epoch.number, np.int32),
+        "split": [SPLIT] * count,
+        "instance_id": np.arange(count, dtype=np.int32),
+        "label": log.actual,
+        "predicted": epoch.predicted,
+        **numbers,
+        "probabilities": pa.nulls(count, pa.list_(pa.float32())),
+    }

@@ -1,0 +1,1 @@
+"""The study home's upkeep: its MLflow UI, and space."""

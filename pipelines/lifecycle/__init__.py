@@ -1,0 +1,1 @@
+"""How a run begins, is read back from its own record, is reopened and ends."""

@@ -1,0 +1,62 @@
+"""Runs that look at a training run: explaining, comparing, reporting. Each is its child in MLflow."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pipelines.common.settings import Checked
+from pipelines.lifecycle.run_inputs import say
+from pipelines.lifecycle.start import commit_child_start
+from pipelines.models.own_errors import from_own_model
+from tracking import commits, runs
+from tracking.catalogue import RunRecord
+from tracking.errors import RunError, from_outside
+from tracking.home import Home
+from tracking.index import ingest
+
+
+def start_child(
+    home: Home,
+    kind: str,
+    name: str,
+    settings: Checked,
+    source: RunRecord,
+    tags: dict[str, str],
+    note: str,
+    inputs: dict[str, Any] | None = None,
+) -> runs.Run:
+    """A started run under the training run `source`, its first unit committed; `name` is numbered if it is taken."""
+    with runs.taking_name(home, None, name) as free:
+        record = runs.new_record(
+            kind, free, settings.params(), source_run_id=source.run_id, dataset=source.dataset,
+            data_digest=source.data_digest, seed=getattr(settings, "seed", None),
+        )  # fmt: skip
+        run = runs.start_run(home, record, tags, note)
+        runs.log_record(run)
+    commit_child_start(run, settings, inputs)
+    return run
+
+
+@contextmanager
+def worked_on(run: runs.Run) -> Iterator[None]:
+    """What is done inside belongs to the run: it ends as FINISHED, KILLED or FAILED.
+
+    Raises RunError where the disk, a database or a server refuses, or an own model raises an error.
+    """
+    say(f"{run.record.kind}: run {run.run_id} ({run.record.name})")
+    go_on = f"go on with: study resume {run.run_id[:8]}"
+    try:
+        for commit in commits.commits(run.home, run.run_id):  # a crash may have come before its metrics
+            runs.log_metrics(run, commit)
+        yield
+        runs.finish_run(run)
+    except KeyboardInterrupt:
+        runs.give_up(run, "KILLED")
+        say(f"stopped; {go_on}")
+        raise
+    except BaseException as error:
+        runs.give_up(run, "FAILED")
+        if reason := from_own_model(error) or from_outside(error):
+            raise RunError(f"{reason}; run {run.run_id[:8]} stopped, what it committed is kept; {go_on}") from error
+        raise
+    ingest(run.home, [run.run_id], wait=5)

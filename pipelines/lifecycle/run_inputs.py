@@ -1,0 +1,67 @@
+"""What a training run's own record gives back: its settings, its data, its checkpoints; each one checked."""
+
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pipelines.common.say import say
+from pipelines.common.settings import Checked, TrainSettings
+from pipelines.data.datasets import Dataset, load
+from pipelines.data.raw import Reading
+from tracking import commits
+from tracking.catalogue import RunRecord
+from tracking.commits import Commit
+from tracking.errors import InputError
+from tracking.files import read_json
+from tracking.home import Home
+
+Settings = TypeVar("Settings", bound=Checked)
+
+
+def load_data(settings: TrainSettings, home: Home, run: RunRecord | None = None) -> Dataset:
+    """The data of a training; that of `run` is read as it was then. Raises InputError if its digest is another now."""
+    say(f"loading {settings.dataset}")
+    data = load(
+        settings.dataset, settings.data, home.data,
+        val_share=settings.val_share, seed=settings.seed, size=settings.size,
+        skip_unreadable=settings.skip_unreadable and run is None, known=run and _recorded_reading(home, run),
+    )  # fmt: skip
+    for note in data.notes:
+        say(f"  {note}")
+    if run and data.digest != run.data_digest:
+        raise InputError(
+            f"the data of {settings.dataset} has digest {data.digest[:12]}, the run was made with "
+            f"{run.data_digest[:12]}; name the original with --data"
+        )
+    return data
+
+
+def describe_data(data: Dataset) -> dict[str, Any]:
+    """What a run records of its data beside the digest: how files were read, and what was said of them."""
+    return {"reading": asdict(data.reading), "notes": data.notes}
+
+
+def _recorded_reading(home: Home, run: RunRecord) -> Reading:
+    recorded = recorded_config(home, run).get("data", {}).get("reading", {})
+    return Reading(**{name: tuple(value) if isinstance(value, list) else value for name, value in recorded.items()})
+
+
+def recorded_config(home: Home, record: RunRecord) -> dict:
+    """What a run was started with: its committed config.json."""
+    start = commits.by_unit(home, record.run_id).get("start")
+    if start is None:
+        raise InputError(f"run {record.run_id[:8]} stopped before anything was committed; start anew")
+    return read_json(commits.committed_file(home, start, "config.json"))
+
+
+def recorded_settings(home: Home, record: RunRecord, kind: type[Settings]) -> Settings:
+    """The settled settings of a run."""
+    recorded = recorded_config(home, record)["settings"]
+    names = {known.name for known in fields(kind)}
+    found = {name: value for name, value in recorded.items() if name in names}
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in found.items()})
+
+
+def checkpoint(home: Home, commit: Commit) -> Path:
+    """The weights of a committed epoch, checked against their sha256."""
+    return commits.committed_file(home, commit, f"checkpoints/epoch_{commit.epoch:04d}.safetensors")

@@ -1,0 +1,1 @@
+"""New images in a training run's history."""

@@ -1,0 +1,170 @@
+"""Section 1 goes on: how often the model is right, on the whole, by class, and how well it knows that."""
+
+from collections.abc import Sequence
+
+from pipelines.common.figures import short
+from pipelines.reporting import figures
+from pipelines.reporting.evidence import Said, said
+from pipelines.reporting.html import Html, figure, html, table
+from pipelines.reporting.subject import Subject
+from pipelines.reporting.words import between, capital, listed, number, percent, plural, series, sized
+
+CLASSES = 12  # rows of a table by class at the most
+FEWEST = (
+    20  # images of a class under which little can be said of it: all right, the interval still reaches down to 84 %
+)
+UNEVEN = 5  # times as many images as the smallest class has, from which on classes are called uneven
+AUGMENTED = " Training images are seen augmented and with dropout, during the epoch."
+SPLITS = {"train_seen": "training images as seen in training", "val": "validation images", "test": "test images"}
+
+
+def accuracy(subject: Subject) -> tuple[list[Said], Html]:
+    """Sentences and evidence on accuracy."""
+    found = subject.ask("accuracy_by_epoch")
+    last = {row["split"]: row for row in found.rows if row["accuracy"] is not None and row["epoch"] == subject.epoch}
+    hard = subject.ask("hard_classes", split=subject.split)
+    own = [row for row in found.rows if row["split"] == subject.split and row["accuracy"] is not None]
+    sentences = [
+        *said(accuracy_sentence(last[subject.split], subject.epoch, subject.split), found, key=True),
+        *said(uneven_sentence(hard.rows, images_of(subject.split)), hard, key=True),
+        *said(other_splits_sentence(last, subject.split), found),
+        *said(best_epoch_sentence(own), found),
+    ]
+    curve = figure(figures.curves(found.rows), html("Accuracy after each epoch; bands are 95 % intervals "
+                   "(Wilson).{}{}", AUGMENTED if "train_seen" in last else "", found.mark))  # fmt: skip
+    return sentences, curve
+
+
+def accuracy_sentence(row: dict, epoch: int, split: str) -> str:
+    n, right = row["n"], row["accuracy"]
+    images = f"{number(n)} {images_of(split)}"
+    known = f"95 % interval {between(row['low'], row['high'], n)}"
+    if right == 1:
+        return f"After epoch {epoch} the model is right on all {images} ({known})."
+    return f"After epoch {epoch} the model is right on {percent(right, n)} of {images} ({known})."
+
+
+def uneven_sentence(rows: list[dict], images: str) -> str | None:
+    """What accuracy hides where classes are of uneven size; rows of hard_classes."""
+    largest, smallest = max(rows, key=lambda row: row["n"]), min(rows, key=lambda row: row["n"])
+    if largest["n"] < UNEVEN * smallest["n"]:
+        return None
+    n = sum(row["n"] for row in rows)
+    share, mean = largest["n"] / n, sum(row["accuracy"] for row in rows) / len(rows)
+    balanced = f"balanced accuracy, the mean over {plural(len(rows), 'class', 'classes')}, is {percent(mean, n)}"
+    if share > 0.5:
+        return f"Accuracy is dominated by class {named(largest)} ({percent(share, n)} of the {images}); {balanced}."
+    sizes = f"from {number(largest['n'])} ({named(largest)}) down to {number(smallest['n'])} ({named(smallest)})"
+    return f"Classes differ in their number of {images}, {sizes}; {balanced}."
+
+
+def images_of(split: str) -> str:
+    return SPLITS.get(split, f"images of {split}")
+
+
+def other_splits_sentence(last: dict[str, dict], split: str) -> str | None:
+    """Accuracy on the other splits at the same epoch."""
+    parts = [
+        f"{percent(row['accuracy'], row['n'])} of {number(row['n'])} {images_of(name)}"
+        f" ({between(row['low'], row['high'], row['n'])})"
+        for name, row in last.items()
+        if name != split
+    ]
+    return f"It is right on {series(parts)}." if parts else None
+
+
+def best_epoch_sentence(rows: list[dict]) -> str | None:
+    """Whether an earlier epoch was better than the last; rows of one split, epochs ascending."""
+    last, best = rows[-1], max(rows, key=lambda row: row["accuracy"])
+    if len(rows) < 2:
+        return None
+    if best["accuracy"] == last["accuracy"]:
+        return "No earlier epoch is better."
+    there = f"epoch {best['epoch']} reached {percent(best['accuracy'], best['n'])}"
+    if best["accuracy"] > last["high"]:
+        return f"{capital(there)}, which lies above the interval of the last: training on did harm."
+    return f"{capital(there)}, which lies within the interval of the last: no difference is shown."
+
+
+def classes(subject: Subject) -> tuple[list[Said], Html]:
+    """Sentences and a table of the classes, hardest first."""
+    hard = subject.ask("hard_classes", split=subject.split)
+    exact = subject.ask("class_metrics_by_epoch", split=subject.split)
+    precision = {row["class_id"]: row for row in exact.where(epoch=subject.epoch)}
+    sentences = [
+        *said(spread_sentence(hard.rows), hard, key=True),
+        *said(few_sentence(hard.rows, subject.classes), hard, key=True),
+        *said(never_sentence(list(precision.values())), exact, key=True),
+    ]
+    rows = [
+        (
+            short(row["class_name"], 28), number(row["n"]),
+            figures.bar(row["accuracy"], row["low"], row["high"]),
+            percent(row["accuracy"], row["n"]), between(row["low"], row["high"], row["n"]),
+            _precision(precision.get(row["class_id"])),
+        )
+        for row in hard.rows[:CLASSES]
+    ]  # fmt: skip
+    shown = f", the {CLASSES} hardest of {len(hard.rows)}" if len(hard.rows) > CLASSES else ""
+    caption = html("Accuracy by class{}, {} with the 95 % interval as a line{}; precision is the share of images "
+                   "predicted so that are so{}", shown, images_of(subject.split), hard.mark, exact.mark)  # fmt: skip
+    heads = ("class", "images", "accuracy", "", "95 % interval", "precision")
+    return sentences, table(caption, heads, rows)
+
+
+def _precision(row: dict | None) -> str:
+    if row is None or not row["n_predicted"]:
+        return "never predicted"
+    return percent(row["precision"], row["n_predicted"])
+
+
+def spread_sentence(rows: list[dict]) -> str | None:
+    """Whether classes differ beyond their intervals; rows of hard_classes, hardest first."""
+    if len(rows) < 2 or max(row["n"] for row in rows) < FEWEST:
+        return None
+    hardest, easiest = rows[0], max(rows, key=lambda row: row["low"])
+    if all(row["accuracy"] == 1 for row in rows):
+        enough = f" of at least {FEWEST} images" if any(row["n"] < FEWEST for row in rows) else ""
+        return f"No class{enough} has a single mistake."
+    lowest = min(rows, key=lambda row: row["high"])
+    if lowest["high"] >= easiest["low"]:
+        return (
+            f"No difference between classes is shown: all their intervals overlap (class {named(hardest)} is lowest, "
+            f"at {percent(hardest['accuracy'], hardest['n'])}, {sized(hardest['n'])})."
+        )
+    return (
+        f"Classes differ beyond their intervals: class {named(lowest)} is at "
+        f"{percent(lowest['accuracy'], lowest['n'])} ({between(lowest['low'], lowest['high'], lowest['n'])}), "
+        f"{named(easiest)} at {percent(easiest['accuracy'], easiest['n'])} "
+        f"({between(easiest['low'], easiest['high'], easiest['n'])})."
+    )
+
+
+def few_sentence(rows: list[dict], classes: Sequence[str], most: int = 4) -> str | None:
+    """Classes that have too few images to say how hard they are; rows of hard_classes, and all classes of the run."""
+    few = sorted((row for row in rows if row["n"] < FEWEST), key=lambda row: row["n"])
+    absent = [name for name in classes if name not in {row["class_name"] for row in rows}]
+    parts = [f"{short(name, 28)} (no images)" for name in absent]
+    parts += [
+        f"{named(row)} ({round(row['accuracy'] * row['n'])} of {row['n']} right, 95 % interval "
+        f"{between(row['low'], row['high'], row['n'])})"
+        for row in few
+    ]
+    if not parts:
+        return None
+    shown = parts if len(parts) <= most else [*parts[:most], plural(len(parts) - most, "other class", "other classes")]
+    return f"Too few images to say how hard they are: {series(shown)}."
+
+
+def never_sentence(rows: list[dict]) -> str | None:
+    """Classes that the model never answers; rows of class_metrics_by_epoch of one epoch."""
+    never = [row["class_name"] for row in rows if not row["n_predicted"]]
+    if not never:
+        return None
+    return (
+        f"{len(never)} of {len(rows)} classes {'is' if len(never) == 1 else 'are'} never predicted: {listed(never, 4)}."
+    )
+
+
+def named(row: dict) -> str:
+    return short(row["class_name"], 28)

@@ -1,0 +1,92 @@
+"""Question (a): how far the methods agree with each other."""
+
+from pipelines.reporting.evidence import Answer, Said, said
+from pipelines.reporting.html import Cell, Html, html, table
+from pipelines.reporting.numbered import shade
+from pipelines.reporting.regions import ENOUGH, names
+from pipelines.reporting.techniques import called
+from pipelines.reporting.words import NONE, plural, sized, value, value_between
+from xai import METHODS
+
+STRONG = 0.7  # Spearman from which on two methods are said to tell much the same
+
+
+def agreement(found: Answer) -> tuple[list[Said], Html]:
+    """Sentences and a matrix; rows of attribution_agreement."""
+    rows = [row for row in pairs(found.rows, "all") if row["spearman"] is not None]
+    if not rows:
+        return [], Html("")
+    sentences = [
+        *said(agreement_sentence(rows), found, answer=True),
+        *said(contrast_sentence(pairs(found.rows, "right"), pairs(found.rows, "wrong")), found),
+    ]
+    return sentences, _matrix(rows, found)
+
+
+def pairs(rows: list[dict], subset: str) -> list[dict]:
+    """Pairs of methods; references such as random left out."""
+    return [row for row in rows if row["subset"] == subset and {row["method_a"], row["method_b"]} <= set(METHODS)]
+
+
+def agreement_sentence(rows: list[dict]) -> str:
+    """Which methods agree most and least, and whether any two are unrelated."""
+    ordered = sorted(rows, key=lambda row: -row["spearman"])
+    first, last = ordered[0], ordered[-1]
+    n = sized(min(row["n"] for row in rows))
+    if len(rows) == 1:
+        return f"Maps of {pair(first)} have a rank correlation of {value(first['spearman'])} ({n})."
+    strong = sum(row["spearman"] >= STRONG for row in rows)
+    apart = [row for row in rows if row["spearman_low"] is not None and row["spearman_low"] <= 0]
+    unrelated = f"; no relation is shown for {plural(len(apart), 'pair')}" if apart else ""
+    return (
+        f"The rank correlation of two methods' maps is highest for {pair(first)} ({value(first['spearman'])}) and "
+        f"lowest for {pair(last)} ({value(last['spearman'])}); {strong or 'none'} of {plural(len(rows), 'pair')} "
+        f"{'reaches' if strong < 2 else 'reach'} {STRONG} ({n}){unrelated}."
+    )
+
+
+def pair(row: dict) -> str:
+    return names([row["method_a"], row["method_b"]])
+
+
+def contrast_sentence(right: list[dict], wrong: list[dict]) -> str | None:
+    """Whether methods agree less where the model is wrong, beyond both intervals."""
+    others = {(row["method_a"], row["method_b"]): row for row in wrong if row["spearman_low"] is not None}
+    known = [row for row in right if row["spearman_low"] is not None]
+    matched = [(row, others[pair]) for row in known if (pair := (row["method_a"], row["method_b"])) in others]
+    if not matched or min(min(one["n"], two["n"]) for one, two in matched) < ENOUGH:
+        return None
+    less = sum(two["spearman_high"] < one["spearman_low"] for one, two in matched)
+    more = sum(two["spearman_low"] > one["spearman_high"] for one, two in matched)
+    n = f"{min(one['n'] for one, _ in matched)} right, {min(two['n'] for _, two in matched)} wrong"
+    if not less and not more:
+        return (
+            f"No pair of methods is shown to agree more or less where the model is wrong than where it is right ({n})."
+        )
+    return (
+        f"Where the model is wrong, agreement is lower for {less or 'none'} and higher for {more or 'none'} of "
+        f"{plural(len(matched), 'pair')}, beyond both intervals ({n})."
+    )
+
+
+def _matrix(rows: list[dict], found: Answer) -> Html:
+    """Methods against methods: rank correlation, and the overlap of the strongest tenth under it."""
+    known = {frozenset((row["method_a"], row["method_b"])): row for row in rows}
+    there = [method for method in METHODS if any(method in key for key in known)]
+    lines = [
+        [called(one), *(_cell(known.get(frozenset((one, other))), one == other) for other in there)] for one in there
+    ]
+    caption = html(
+        "Agreement of methods: mean rank correlation (Spearman) of the maps' magnitudes, its 95 % interval, and below "
+        "how far the strongest tenth of the pixels overlaps (chance: 5 %){}", found.mark,
+    )  # fmt: skip
+    return table(caption, ("", *map(called, there)), lines, "matrix")
+
+
+def _cell(row: dict | None, same: bool) -> Cell:
+    if row is None:
+        return Cell("" if same else NONE, kind="same" if same else "")
+    text = html("<b>{}</b><br><small>{}<br>{}</small>", value(row["spearman"]),
+                value_between(row["spearman_low"], row["spearman_high"]),
+                f"{100 * row['top10_overlap']:.0f}\u00a0%" if row["top10_overlap"] is not None else "")  # fmt: skip
+    return Cell(text, kind=shade(row["spearman"]))

@@ -1,0 +1,112 @@
+"""Question (b): each class's own concept, and whether well known classes differ in their concepts."""
+
+from scipy.stats import spearmanr
+
+from pipelines.common.figures import short
+from pipelines.reporting.evidence import Answer, Said, said
+from pipelines.reporting.html import Html, html, table
+from pipelines.reporting.words import NONE, percent, plural, value
+
+CLASSES = 12  # rows of the table at the most
+CLEAR = 0.5  # rank correlation under which no relation is spoken of
+LEVEL = 0.05
+DESCRIBED = "; see #"  # in every description made from the data
+ENOUGH = 6  # classes under which a rank correlation says nothing
+
+
+def class_concepts(found: Answer) -> tuple[list[Said], Html]:
+    """Sentences and a table; rows of class_concepts."""
+    sentences = [
+        *said(own_sentence(found.rows), found),
+        *said(basic_sentence(found.rows), found, answer=True),
+    ]
+    return sentences, _table(found)
+
+
+def own_sentence(rows: list[dict]) -> str | None:
+    """How exclusively classes have a concept; rows of class_concepts."""
+    known = [row for row in rows if row["selectivity"] is not None]
+    own = sorted((row for row in known if row["selectivity"] > 0), key=lambda row: -row["selectivity"])
+    if not own:
+        return "No class shows a concept more often than the other classes do." if known else None
+    best, least, without = own[0], own[-1], len(known) - len(own)
+    text = (
+        f"The concept most a class's own is that of {short(best['class_name'], 28)} ({concept_name(best)}: in "
+        f"{percent(best['prevalence'], best['n'])} of its {plural(best['n'], 'image')}, "
+        f"{100 * best['selectivity']:.0f} points more than in the other classes)"
+    )
+    if len(own) > 1:
+        text += f"; the least is that of {short(least['class_name'], 28)} ({100 * least['selectivity']:.0f} points)"
+    return f"{text}; {plural(without, 'class has', 'classes have')} none." if without else f"{text}."
+
+
+def concept_name(row: dict) -> str:
+    """A class's own concept by number, and by name if a user gave it one; none if others show it as often."""
+    if row["own_concept_id"] is None or row["selectivity"] is None or row["selectivity"] <= 0:
+        return "none"
+    name = row["own_concept_name"] or ""
+    return f"concept {row['own_concept_id']}" + (f", {short(name, 40)}" if name and DESCRIBED not in name else "")
+
+
+def basic_sentence(rows: list[dict]) -> str | None:
+    """Whether classes the model knows well have more, or more exclusive, concepts; by rank correlation over classes."""
+    known = [row for row in rows if None not in (row["recall"], row["concepts_per_image"], row["selectivity"])]
+    n = len(known)
+    if n < ENOUGH:
+        return f"{plural(n, 'class is', 'classes are')} too few to relate their accuracy to their concepts."
+    if len({row["recall"] for row in known}) == 1:
+        return "All classes are right equally often, so whether well known ones have other concepts cannot be told."
+    parts = [
+        relation(known, "concepts_per_image", "have more concepts an image", "have fewer concepts an image"),
+        relation(known, "selectivity", "have a more exclusive concept", "have a less exclusive concept"),
+    ]
+    clear = [text for text, _ in parts if text]
+    numbers = " and ".join(value(rho) for _, rho in parts)
+    if not clear:
+        return (
+            "Between a class's accuracy and the number of its concepts an image, or how exclusive its own one is, "
+            f"there is no clear relation (rank correlations {numbers}, n = {n} classes)."
+        )
+    return (
+        f"Classes with higher accuracy {' and '.join(clear)} (rank correlations {numbers} of accuracy with concepts an "
+        f"image and exclusiveness, n = {n} classes; a relation, not a cause)."
+    )
+
+
+def relation(rows: list[dict], key: str, more: str, less: str) -> tuple[str, float | None]:
+    """Words for a rank correlation with accuracy that is strong and beyond chance, and the correlation."""
+    accuracies, values = [row["recall"] for row in rows], [row[key] for row in rows]
+    if len(set(values)) == 1:
+        return "", None
+    found = spearmanr(accuracies, values)
+    if abs(found.statistic) < CLEAR or found.pvalue > LEVEL:
+        return "", float(found.statistic)
+    return more if found.statistic > 0 else less, float(found.statistic)
+
+
+def _table(found: Answer) -> Html:
+    """The classes, those the model knows least first."""
+    rows = sorted(found.rows, key=lambda row: (row["recall"] is None, row["recall"]))
+    lines = [
+        (
+            short(row["class_name"], 28), row["n"], percent(row["recall"]), value(row["concepts_per_image"], 1),
+            concept_name(row), *(_own(row) if concept_name(row) != "none" else (NONE,) * 4),
+        )
+        for row in rows[:CLASSES]
+    ]  # fmt: skip
+    shown = f", the {CLASSES} with the lowest accuracy of {len(rows)}" if len(rows) > CLASSES else ""
+    heads = (
+        "class", "images", "accuracy", "concepts an image", "its own concept", "there in", "points more than elsewhere",
+        "classes that share it", "logits it carries",
+    )  # fmt: skip
+    caption = html("Each class's own concept: the one its images show more often than other images by most{}{}", shown,
+                   found.mark)  # fmt: skip
+    return table(caption, heads, lines)
+
+
+def _own(row: dict) -> tuple[str, ...]:
+    """How often a class shows its own concept, how much more than others, who shares it, and what it carries."""
+    return (
+        percent(row["prevalence"], row["n"]), f"{100 * row['selectivity']:.0f}", str(row["shared_by"]),
+        value(row["contribution"]),
+    )  # fmt: skip

@@ -1,0 +1,64 @@
+"""Question (b): what each concept looks like."""
+
+import io
+from pathlib import Path
+
+from PIL import Image
+
+from pipelines.common.figures import short
+from pipelines.reporting.evidence import marks
+from pipelines.reporting.found_concepts import FoundConcepts
+from pipelines.reporting.html import Html, html, joined
+from pipelines.reporting.missing import hint
+from pipelines.reporting.pictures import uri_of
+from pipelines.reporting.words import value
+
+CARDS = 12  # concepts with a picture
+IMAGES = (0.092, 0.54)  # part of a card's height that holds its images, above bars that the report draws as tables
+LEAST = 0.005  # logits that count as a contribution
+SHADES = 128  # colours of a picture: photographs stay recognisable, and small
+
+
+def cards(found: FoundConcepts) -> Html:
+    """A card for each of the first concepts: description, classes, the images that show it most and least."""
+    made = [_card(found, concept, name) for concept, name in sorted(found.names.items())[:CARDS]]
+    left = f" The first {CARDS} of {len(found.names)}, those with most energy." if len(found.names) > CARDS else ""
+    names = hint("To give a concept a name of your own:", f'study label-concept {found.run_id} 0 "a name"')
+    intro = html("<h3>What the concepts look like</h3><p>Images that show each concept most, and least, each with the "
+                 "map of the concept beside it (one scale for each concept) and its score.{}{}</p>",
+                 left, marks(found.by_class, found.examples))  # fmt: skip
+    return joined([intro, *made, names])
+
+
+def titled(concept: int, name: str) -> Html:
+    """A concept's number and the beginning of its name."""
+    return html("<b>{}</b> {}", concept, short(name.split(";")[0], 44))
+
+
+def _card(found: FoundConcepts, concept: int, name: str) -> Html:
+    carries = max(found.by_class.where(concept_id=concept), key=lambda row: row["contribution"])
+    adds = (
+        f"It adds most to the logit of {short(carries['class_name'], 28)} ({value(carries['contribution'])})."
+        if carries["contribution"] >= LEAST
+        else "It adds to no class's logit."
+    )
+    shown = [
+        f"#{row['instance_id']} ({short(row['label_name'], 20)})" for row in found.examples.where(concept_id=concept)
+    ]
+    return html(
+        '<div class="card"><h4>Concept {}: {}</h4><p>{} Strongest in {}.</p>{}</div>\n',
+        concept, name.split("; see")[0], adds, ", ".join(shown), _picture(found.card(concept), concept),
+    )  # fmt: skip
+
+
+def _picture(file: Path, concept: int) -> Html:
+    """The images of a logged card."""
+    if not file.is_file():
+        return html('<p class="none">Its picture is not among the explainer run\'s files.</p>')
+    with Image.open(file, formats=("PNG",)) as card:
+        top, bottom = (round(share * card.height) for share in IMAGES)
+        part = card.convert("RGB").crop((0, top, card.width, bottom))
+    out = io.BytesIO()
+    part.quantize(SHADES, method=Image.Quantize.MEDIANCUT).save(out, "PNG", optimize=True)
+    return html('<img class="wide" src="{}" alt="Images that show concept {} most, and least, with its maps">',
+                Html(uri_of(out.getvalue())), concept)  # fmt: skip

@@ -1,0 +1,121 @@
+"""Question (a): which images are explained by which methods, and which of them are shown."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipelines.lifecycle.selection import sample
+from pipelines.reporting.evidence import Answer
+from pipelines.reporting.subject import Subject
+from xai import METHODS
+
+EACH = 4  # right predictions shown, and wrong ones
+MADE = """
+    with made as (
+        select
+            attributions.*
+        from attributions
+        left join runs
+            using (run_id)
+        where
+            attributions.source_run_id = '{run_id}'
+            and split = '{split}'
+            and epoch = {epoch}
+            and method in ({methods})
+            and target_kind in ('predicted', 'label')
+        qualify row_number() over (
+            partition by method, instance_id, target_kind order by runs.started_at desc, run_id desc
+        ) = 1
+    )
+    select
+        made.instance_id,
+        made.method,
+        made.target_kind,
+        made.target,
+        made.run_id,
+        predictions.label,
+        predictions.predicted,
+        predictions.p_predicted
+    from made
+    join predictions
+        on predictions.run_id = made.source_run_id
+        and predictions.split = made.split
+        and predictions.epoch = made.epoch
+        and predictions.instance_id = made.instance_id
+    where predictions.label is not null
+    order by
+        made.instance_id,
+        made.method,
+        made.target_kind"""
+MAPS = """
+    select
+        height,
+        width,
+        map
+    from maps
+    where
+        run_id = ?
+        and epoch = ?
+        and method = ?
+        and split = ?
+        and instance_id = ?
+        and target_kind = ?"""
+
+
+@dataclass(frozen=True)
+class Explained:
+    """Which maps there are at one epoch: the newest of each method, image and kind of target."""
+
+    subject: Subject
+    epoch: int
+    answer: Answer
+    methods: tuple[str, ...]  # in the registry's order
+
+    @property
+    def same(self) -> str:
+        """The flag that chooses the same images again."""
+        ids = {row["instance_id"] for row in self.answer.rows}
+        if ids == set(sample(len(ids), self.subject.n).tolist()):
+            return f" --count {len(ids)}"
+        made = (
+            f"source_run_id = '{self.subject.run.run_id}' and split = '{self.subject.split}' and epoch = {self.epoch}"
+        )
+        return f' --where "instance_id in (select instance_id from attributions where {made})"'
+
+    def instances(self, method: str) -> set[int]:
+        """The images a method explained."""
+        return {row["instance_id"] for row in self.answer.where(method=method)}
+
+    def of(self, instance: int) -> list[dict]:
+        return self.answer.where(instance_id=instance)
+
+    def values(self, row: dict) -> np.ndarray:
+        """The full map of a row, [H, W]."""
+        place = [row["run_id"], self.epoch, row["method"], self.subject.split, row["instance_id"], row["target_kind"]]
+        height, width, values = self.subject.evidence.connection.execute(MAPS, place).fetchone()
+        return np.array(values, np.float32).reshape(height, width)
+
+
+def read_explained(subject: Subject, epoch: int) -> Explained:
+    """Maps of the split at an epoch."""
+    listed = ", ".join(f"'{method}'" for method in METHODS)
+    split = subject.split.replace("'", "''")
+    statement = MADE.format(run_id=subject.run.run_id, split=split, epoch=epoch, methods=listed)
+    found = subject.evidence.sql(statement, "Which images are explained by which method, newest map of each?")
+    there = {row["method"] for row in found.rows}
+    return Explained(subject, epoch, found, tuple(method for method in METHODS if method in there))
+
+
+def choose(explained: Explained, right: bool) -> list[int]:
+    """Up to four images predicted right, or wrong: most methods first, different classes first, then the lowest ID."""
+    methods: dict[int, set[str]] = {}
+    labels: dict[int, int] = {}
+    for row in explained.answer.rows:
+        if (row["predicted"] == row["label"]) is right and row["target_kind"] == "predicted":
+            methods.setdefault(row["instance_id"], set()).add(row["method"])
+            labels[row["instance_id"]] = row["label"]
+    most = max(map(len, methods.values()), default=0)
+    fitting = sorted(instance for instance, own in methods.items() if len(own) == most)
+    firsts = {labels[instance]: instance for instance in reversed(fitting)}.values()
+    order = [*sorted(firsts), *(instance for instance in fitting if instance not in firsts)]
+    return sorted(order[:EACH])

@@ -1,0 +1,72 @@
+"""Question (b): which concepts are reported on: those of the newest run of ice, at its last epoch."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from pipelines.reporting.evidence import Answer
+from pipelines.reporting.subject import Subject
+
+METRICS = """
+    select
+        key,
+        value
+    from metrics
+    where
+        run_id = '{run_id}'
+        and epoch = {epoch}
+    order by key"""
+
+
+@dataclass(frozen=True)
+class FoundConcepts:
+    """Concepts of one run and epoch, and the classes of which images were scored."""
+
+    subject: Subject
+    run_id: str  # explainer run
+    epoch: int
+    own: Answer  # of class_concepts
+    by_class: Answer  # of concepts_by_class, of this run and of scored classes alone
+
+    @cached_property
+    def names(self) -> dict[int, str]:
+        """The user's name of each concept, else its description."""
+        return {row["concept_id"]: row["concept"] for row in self.by_class.rows}
+
+    @cached_property
+    def classes(self) -> dict[int, str]:
+        """Names of the classes scored."""
+        return {row["class_id"]: row["class_name"] for row in self.by_class.rows}
+
+    @cached_property
+    def examples(self) -> Answer:
+        """The images that show each concept most."""
+        found = self.subject.ask("concept_examples", epoch=self.epoch, limit=4)
+        return Answer(found.where(explainer_run_id=self.run_id), found.number)
+
+    @cached_property
+    def measured(self) -> Answer:
+        """What the run measured at the epoch."""
+        statement = METRICS.format(run_id=self.run_id, epoch=self.epoch)
+        return self.subject.evidence.sql(statement, "How far do the concepts stand for the model?")
+
+    @property
+    def fidelity(self) -> dict[str, float]:
+        return {row["key"]: row["value"] for row in self.measured.rows}
+
+    def card(self, concept: int) -> Path:
+        """The picture of a concept that its run logged."""
+        folder = self.subject.home.run_folder(self.run_id) / "concept_cards"
+        return folder / f"epoch_{self.epoch:04d}_concept_{concept:02d}.png"
+
+
+def find_concepts(subject: Subject) -> FoundConcepts | None:
+    """The concepts there are; None without."""
+    own = subject.ask("class_concepts")
+    if not own.rows:
+        return None
+    run_id, epoch = own.rows[0]["explainer_run_id"], own.rows[0]["epoch"]
+    found = subject.ask("concepts_by_class", epoch=epoch)
+    scored = {row["class_id"] for row in own.rows if row["n"]}
+    rows = [row for row in found.where(explainer_run_id=run_id) if row["class_id"] in scored]
+    return FoundConcepts(subject, run_id, epoch, own, Answer(rows, found.number)) if rows else None

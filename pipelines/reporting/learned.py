@@ -1,0 +1,149 @@
+"""Question (b): which patterns has the model learned?"""
+
+from pipelines.common.figures import short
+from pipelines.reporting.class_concepts import class_concepts
+from pipelines.reporting.concept_history import concept_history
+from pipelines.reporting.concepts import cards, titled
+from pipelines.reporting.evidence import answers, details, said
+from pipelines.reporting.found_concepts import FoundConcepts, find_concepts
+from pipelines.reporting.html import Cell, Html, html, joined, table
+from pipelines.reporting.missing import hint
+from pipelines.reporting.numbered import shade
+from pipelines.reporting.subject import Section, Subject
+from pipelines.reporting.words import listed, number, percent, plural, series
+
+TITLE, TOPIC = "Which patterns has the model learned?", "What it has learned."
+CLASSES, CONCEPTS = 12, 20  # columns and rows of a table at the most
+THERE = 0.1  # share of a class's images from which on it is said to show a concept
+KEPT = 0.9  # share of images whose answer concepts should keep, the aim of ice
+
+
+def learned(subject: Subject) -> Section:
+    """The section on concepts."""
+    found = find_concepts(subject)
+    if found is None:
+        return _nothing(subject)
+    own, own_table = class_concepts(found.own)
+    over_time, history = concept_history(subject)
+    head = [
+        *said(concepts_sentence(found.by_class.rows), found.by_class, key=True),
+        *said(scored_sentence(list(found.classes.values()), len(subject.classes)), found.own, answer=True),
+        *said(fidelity_sentence(found.fidelity), found.measured, key=True),
+        *answers(own),
+        *answers(over_time),
+    ]
+    tested = said(tcav_sentence(found.by_class.rows, found.fidelity), found.by_class, found.measured)
+    matrix = html("<h3>Concepts and classes</h3>{}{}", details(tested), _matrix(found))
+    body = joined([matrix, details(own), own_table, cards(found), history])
+    return Section("learned", TITLE, head, body, TOPIC)
+
+
+def _nothing(subject: Subject) -> Section:
+    if subject.imported:
+        lacking = said("An imported log has no checkpoints, so no concepts can be found.", key=True)
+        return Section("learned", TITLE, lacking, topic=TOPIC)
+    lacking = said("No concepts have been looked for yet.", key=True)
+    return Section(
+        "learned", TITLE, lacking, hint("To look for some:", subject.explain("ice", more=subject.some)), TOPIC
+    )
+
+
+def concepts_sentence(rows: list[dict]) -> str:
+    """How many concepts there are, in which layer, and for how many classes each; rows of concepts_by_class."""
+    prevalence: dict[int, list[float]] = {}
+    for row in rows:
+        prevalence.setdefault(row["concept_id"], []).append(row["prevalence"])
+    made = (
+        f"In layer {rows[0]['layer']} of epoch {rows[0]['epoch']} the activations are made of "
+        f"{plural(len(prevalence), 'concept')}"
+    )
+    if len({row["class_id"] for row in rows}) == 1:
+        return f"{made}; on images of a single class nothing can be said about whom they serve."
+    single = sum(sum(share >= max(own) / 2 for share in own) == 1 for own in prevalence.values() if max(own) > 0)
+    everywhere = sum(min(own) >= 0.5 for own in prevalence.values())
+    serve, are = ("serves" if single < 2 else "serve"), ("is" if everywhere < 2 else "are")
+    return (
+        f"{made}; {single or 'none'} of them {serve} a single class (no other shows it half as often), "
+        f"{everywhere or 'none'} {are} in half or more of every class's images."
+    )
+
+
+def scored_sentence(names: list[str], classes: int) -> str | None:
+    """That images of some classes alone were looked at."""
+    if len(names) == classes:
+        return None
+    return f"Only images of {len(names)} of {classes} classes were looked at: {listed(names)}."
+
+
+def fidelity_sentence(fidelity: dict[str, float]) -> str | None:
+    """How far the concepts stand for the model; metrics of the ice run."""
+    kept = fidelity.get("nmf_agreement")
+    if kept is None:
+        return None
+    if kept >= KEPT:
+        return (
+            f"Seeing nothing but these concepts the model keeps its answer on {percent(kept)} of the held-out images."
+        )
+    return (
+        f"They are not the whole of what it has learned: seeing nothing else, the model keeps its answer on only "
+        f"{percent(kept)} of the held-out images (aim: {percent(KEPT)}), so what they leave out may matter as much."
+    )
+
+
+def tcav_sentence(rows: list[dict], fidelity: dict[str, float]) -> str:
+    """What TCAV says beyond chance; rows of concepts_by_class and metrics of the ice run."""
+    significant = [row for row in rows if row["significant"]]
+    if int(fidelity.get("degenerate_classes", 0)) == len({row["class_id"] for row in rows}):
+        return (
+            "Behind this layer the model is linear, so TCAV is 0 or 1 by necessity and says no more than the sign of a "
+            "weight."
+        )
+    if not significant:
+        return (
+            f"TCAV: no effect of a concept on a class is beyond chance (0 of {number(len(rows))} pairs, Holm "
+            "corrected); an earlier layer may say more."
+        )
+    there = [row for row in significant if row["prevalence"] >= THERE]
+    parts = [
+        f"concept {row['concept_id']} {'for' if row['tcav_sign'] > 0.5 else 'against'} {short(row['class_name'], 20)}"
+        for row in sorted(there, key=lambda row: -abs(row["contribution"]))[:3]
+    ]
+    where = (
+        f"{len(there)} where the class shows the concept" if there else "none of them where the class shows the concept"
+    )
+    return (
+        f"TCAV: {len(significant)} of {plural(len(rows), 'pair')} of concept and class "
+        f"{'is' if len(significant) == 1 else 'are'} beyond chance (Holm corrected), {where} in a tenth or more of its "
+        f"images{f', first {series(parts)}' if parts else ''}."
+    )
+
+
+def _matrix(found: FoundConcepts) -> Html:
+    """How often each concept is there in each class."""
+    cells = {(row["concept_id"], row["class_id"]): row for row in found.by_class.rows}
+    shown = most_uneven(found.by_class.rows)
+    lines = [
+        [titled(concept, name), *(_cell(cells[concept, one]) for one in shown)]
+        for concept, name in sorted(found.names.items())[:CONCEPTS]
+    ]
+    left = f" Shown are {len(shown)} of {len(found.classes)} classes, those with the strongest concepts."
+    caption = html(
+        "Prevalence in percent: share of a class's held-out images that show the concept. ▲ ▼: more of the concept "
+        "raises or lowers the class's logit beyond chance (TCAV).{}{}",
+        left if len(shown) < len(found.classes) else "", found.by_class.mark,
+    )  # fmt: skip
+    heads = ("concept", *(short(found.classes[one], 18) for one in shown))
+    return table(caption, heads, lines, "matrix")
+
+
+def most_uneven(rows: list[dict]) -> list[int]:
+    """At most twelve classes, those with the highest prevalence of any concept, in their order."""
+    highest: dict[int, float] = {}
+    for row in rows:
+        highest[row["class_id"]] = max(row["prevalence"], highest.get(row["class_id"], 0))
+    return sorted(sorted(highest, key=lambda one: (-highest[one], one))[:CLASSES])
+
+
+def _cell(row: dict) -> Cell:
+    mark = (" ▲" if row["tcav_sign"] > 0.5 else " ▼") if row["significant"] else ""
+    return Cell(f"{100 * row['prevalence']:.0f}{mark}", kind=shade(row["prevalence"]))

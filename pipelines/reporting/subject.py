@@ -1,0 +1,96 @@
+"""What a report is about: a run, a split of it, and the evidence there is."""
+
+from dataclasses import dataclass, field
+
+from pipelines.common.settings import ReportSettings, TrainSettings
+from pipelines.lifecycle.run_inputs import recorded_settings
+from pipelines.reporting.evidence import Answer, Evidence, Said
+from pipelines.reporting.html import NOTHING, Html
+from pipelines.reporting.pictures import Pictures, read_pictures
+from tracking import catalogue
+from tracking.catalogue import RunRecord
+from tracking.errors import InputError
+from tracking.home import Home
+
+ENOUGH = 500  # images that give narrow intervals
+NEEDED = """
+    select
+        split,
+        max(epoch) as epoch,
+        count(distinct instance_id) as n
+    from predictions
+    where
+        run_id = '{run_id}'
+        and label is not null
+        and split <> 'train_seen'
+    group by split
+    order by split"""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The run reported on; everything a section needs."""
+
+    home: Home
+    run: RunRecord
+    split: str
+    epoch: int  # the last with predictions of the split
+    n: int  # labelled images of the split
+    splits: Answer  # what there is to report on
+    classes: tuple[str, ...]
+    settings: TrainSettings | None  # of the training; None for an imported log
+    evidence: Evidence
+    pictures: Pictures
+
+    @property
+    def imported(self) -> bool:
+        return self.run.kind == "import"
+
+    def ask(self, name: str, **values: object):
+        return self.evidence.ask(name, **values)
+
+    @property
+    def some(self) -> str:
+        """The flag that chooses images to explain: a sample where there are many."""
+        return f" --count {min(self.n, ENOUGH)}"
+
+    def explain(self, *methods: str, more: str = "") -> str:
+        """The command that explains the run with these methods."""
+        return f"study explain {self.run.run_id} --method {' '.join(methods)} --split {self.split}{more}"
+
+
+@dataclass(frozen=True)
+class Section:
+    """One part of the page: a few sentences that answer its question, and the evidence."""
+
+    anchor: str
+    title: str
+    answer: list[Said] = field(default_factory=list)
+    body: Html = NOTHING
+    topic: str = ""  # its name in the abstract
+
+
+def make_subject(settings: ReportSettings, home: Home, run: RunRecord, evidence: Evidence) -> Subject:
+    """Raises InputError if the run has no predictions of labelled images of the split."""
+    split = settings.split
+    found = evidence.sql(NEEDED.format(run_id=run.run_id), "Which splits have predictions of labelled images?")
+    chosen = found.first(split=split)
+    if chosen is None:
+        there = ", ".join(row["split"] for row in found.rows)
+        raise InputError(
+            f"run {run.run_id[:8]} has no predictions of labelled images of split {split!r}; "
+            + (f"a report can be on: {there}" if there else "it has none of any split yet")
+        )
+    names = "select name from classes where run_id = ? order by class_id"
+    classes = tuple(name for (name,) in evidence.connection.execute(names, [run.run_id]).fetchall())
+    trained = None if run.kind == "import" else recorded_settings(home, run, TrainSettings)
+    pictures = read_pictures(evidence.connection, home, run, settings.data)
+    return Subject(home, run, split, chosen["epoch"], chosen["n"], found, classes, trained, evidence, pictures)
+
+
+def newest_comparison(subject: Subject) -> RunRecord | None:
+    """The comparing run whose figures count: the newest finished one of the split, else the newest; None without."""
+    sql = "select distinct run_id from attribution_scores where source_run_id = ? and split = ?"
+    found = subject.evidence.connection.execute(sql, [subject.run.run_id, subject.split]).fetchall()
+    own = [record for record in catalogue.records(subject.home) if (record.run_id,) in found]  # oldest first
+    return max(own, key=lambda record: (record.status == "FINISHED", record.started_at), default=None)

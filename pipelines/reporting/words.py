@@ -1,0 +1,84 @@
+"""Numbers as words of a report: sensible digits, the right plural, no claim of more than there is."""
+
+from collections.abc import Sequence
+
+from pipelines.common.figures import short
+
+SMALL = 200  # images under which a share is given without decimals
+FEW = 100  # images under which a report says that they are few
+SPACE = "\u00a0"  # does not break a line between number and unit
+MINUS = "\u2212"
+NONE = "\u2013"  # where there is no number
+LISTED = 8
+NAME = 28  # characters of a class or run name in a sentence
+
+
+def percent(share: float | None, n: int | None = None) -> str:
+    """A share of n as percent; only a share of exactly 0 or 1 is called 0 or 100 %."""
+    if share is None:
+        return "unknown"
+    for digits in range(0 if n is not None and n < SMALL else 1, 7):
+        text = f"{100 * share:.{digits}f}"
+        if float(text) not in (0, 100) or share in (0, 1):
+            break
+    text = f"{float(text):.0f}" if float(text) in (0, 100) else text
+    return f"{text.replace('-', MINUS)}{SPACE}%"
+
+
+def between(low: float | None, high: float | None, n: int | None = None) -> str:
+    """Two ends of an interval of shares."""
+    first, last = percent(low, n), percent(high, n)
+    return first if first == last else f"{first.removesuffix(f'{SPACE}%')} to {last}"
+
+
+def of(count: int, n: int, what: str = "images") -> str:
+    """A count out of n with its share: 3 of 12 images (25 %)."""
+    return f"{number(count)} of {number(n)} {what} ({percent(count / n, n)})" if n else f"0 of 0 {what}"
+
+
+def number(value: int) -> str:
+    return f"{value:,}"
+
+
+def value(amount: float | None, digits: int = 2) -> str:
+    """A number with its sign's proper character; nothing for none."""
+    if amount is None:
+        return NONE
+    text = f"{amount:.{digits}f}"
+    return text.lstrip("-") if float(text) == 0 else text.replace("-", MINUS)
+
+
+def value_between(low: float | None, high: float | None, digits: int = 2) -> str:
+    return NONE if low is None or high is None else f"{value(low, digits)} to {value(high, digits)}"
+
+
+def plural(count: int, one: str, many: str | None = None) -> str:
+    """A counted thing: 1 image, 3 images."""
+    return f"{number(count)} {one if count == 1 else many or one + 's'}"
+
+
+def listed(names: Sequence[str], most: int = LISTED) -> str:
+    """Names as a sentence has them: a, b and c; of many the first, and how many more there are."""
+    shown = [short(name, NAME) for name in names[:most]]
+    if len(names) > most:
+        return f"{', '.join(shown)} and {len(names) - most} more"
+    return series(shown)
+
+
+def series(parts: Sequence[str]) -> str:
+    """Parts of a sentence, each whole: a, b and c."""
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+
+
+def capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def sized(n: int) -> str:
+    """On how many images a figure stands."""
+    return f"n{SPACE}={SPACE}{number(n)}"
+
+
+def few(n: int) -> str:
+    """A warning where a figure stands on few images."""
+    return "; so few that intervals are wide" if n < FEW else ""
