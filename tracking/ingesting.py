@@ -1,6 +1,7 @@
 """Rows of one run, and of one committed unit, on their way into a database."""
 
 import json
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import duckdb
 from tracking.catalogue import RunRecord
 from tracking.commits import Commit, fault, stamp
 from tracking.home import Home
-from tracking.tables import LATEST, STEPS, Places, columns, exactly, lacking, required, selects_of, table_of
+from tracking.tables import LATEST, STEPS, Places, columns, exactly, lacking, required, selects_of, sound, table_of
 
 # rows of an epoch with the last ones before it of the same instances
 LINKED = """
@@ -66,22 +67,36 @@ def misfit(home: Home, place: Path, table: str) -> str | None:
     return None
 
 
-def misfits(home: Home, places: Places) -> set[str]:
-    """Tables of which some file cannot become rows. Files are looked at together, as alone each takes far longer."""
-    found = set()
-    for table, patterns in places.items():
+def suspects(home: Home, places: Places) -> set[str]:
+    """Those of the files that cannot become rows, maybe with others of their table.
+
+    Footers tell of most files. The others are read, and together, as alone each takes far longer.
+    """
+    found: set[str] = set()
+    with duckdb.connect() as scratch:
+        unclear = {table: sorted(set(known) - _sound(scratch, table, known)) for table, known in places.items()}
+    for table, patterns in unclear.items():
         try:
-            _check_rows(home, table, *patterns)
+            if patterns:
+                _check_rows(home, table, *patterns)
         except duckdb.OutOfMemoryException:
             raise
         except duckdb.Error:
-            found.add(table)
+            found.update(patterns)
     return found
+
+
+def _sound(scratch: duckdb.DuckDBPyConnection, table: str, patterns: Sequence[str]) -> set[str]:
+    """Files whose footers say enough; none where one of them is no Parquet file, as DuckDB does not name it."""
+    try:
+        return {exactly(name) for (name,) in scratch.execute(sound(table, *patterns)).fetchall()}
+    except duckdb.Error:
+        return set()
 
 
 def _check_rows(home: Home, table: str, *patterns: str) -> None:
     """Read every value of files, in its type. Raises duckdb.Error if one is no such value."""
-    missing = " or ".join(f'"{name}" is null' for name in required(table))
+    missing = " or ".join(f'"{name}" is null' for name in required()[table])
     rows, *others = selects_of(home, table, *patterns)
     with duckdb.connect(config={"temp_directory": ""}) as scratch:
         if scratch.execute(lacking(table, *patterns)).fetchall():

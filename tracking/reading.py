@@ -12,7 +12,7 @@ from tracking.commits import Commit, commits
 from tracking.errors import InputError
 from tracking.home import Home
 from tracking.index import checked_files, ingest, is_complete, no_study
-from tracking.ingesting import insert, metrics_of, misfit, misfits, row_of, table_faults
+from tracking.ingesting import insert, metrics_of, misfit, row_of, suspects, table_faults
 from tracking.tables import SCHEMA, Places, columns, completed_rows, exactly, quoted, table_of, views
 
 ALONE = threading.Lock()  # threads of one process share the settings of a database
@@ -94,11 +94,12 @@ def _open_files(home: Home) -> duckdb.DuckDBPyConnection:
 def _whole_files(home: Home, made: list[Commit]) -> Places:
     """The files of units that are what was committed, and fit their tables; the others are named."""
     units = [(commit, table_faults(home, commit)) for commit in made]
-    if wrong_tables := misfits(home, _places(home, units)):
+    if suspected := suspects(home, _places(home, units)):
         for commit, faults in units:
             for path, wrong in faults.items():
-                if not wrong and table_of(path) in wrong_tables:
-                    faults[path] = misfit(home, home.run_folder(commit.run_id) / path, table_of(path))
+                place = home.run_folder(commit.run_id) / path
+                if not wrong and exactly(place) in suspected:
+                    faults[path] = misfit(home, place, table_of(path))
     for _, faults in units:
         for wrong in filter(None, faults.values()):
             _name(wrong)

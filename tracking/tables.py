@@ -26,7 +26,12 @@ LATEST = "select run_id, epoch, concept_id, arg_max(label, labelled_at) as label
 MAPS = {
     "run_id": "varchar", "source_run_id": "varchar", "epoch": "integer", "method": "varchar", "split": "varchar",
     "instance_id": "integer", "target": "integer", "target_kind": "varchar", "height": "integer", "width": "integer",
-    "map": "real[]",
+    "map": "float[]",
+}  # fmt: skip
+# types of Parquet whose values become one of ours, unless they lie beyond its ends; a column of nulls alone is INT32
+STORED = {
+    "INTEGER": ("INT32", "INT64"), "FLOAT": ("FLOAT", "DOUBLE", "INT32"), "DOUBLE": ("DOUBLE", "FLOAT", "INT32"),
+    "VARCHAR": ("BYTE_ARRAY", "INT32"), "BOOLEAN": ("BOOLEAN",),
 }  # fmt: skip
 
 
@@ -50,12 +55,15 @@ def columns_of(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, str
 
 
 @cache
-def required(table: str) -> tuple[str, ...]:
-    """Columns of a table that are never null."""
+def required() -> dict[str, list[str]]:
+    """Of every table the columns that are never null."""
+    sql = """
+        select table_name, list(column_name order by column_index) from duckdb_columns()
+        where not internal and not is_nullable
+        group by table_name"""
     with duckdb.connect() as connection:
         connection.execute(SCHEMA)
-        sql = "select column_name from duckdb_columns() where table_name = $1 and not is_nullable order by column_index"
-        return tuple(name for (name,) in connection.execute(sql, [table]).fetchall())
+        return dict(connection.execute(sql).fetchall())
 
 
 def lacking(table: str, *patterns: str) -> str:
@@ -66,6 +74,40 @@ def lacking(table: str, *patterns: str) -> str:
     return f"""
         select file_name from parquet_schema([{listed}])
         group by file_name having count(distinct name) filter (name in {tuple(held)}) < {len(held)}"""
+
+
+def sound(table: str, *patterns: str) -> str:
+    """Select the names of files whose footers show that every value fits its column; of others only reading tells."""
+    kinds = (MAPS if table == "attributions" else {}) | columns()[table]
+    optional = ADDED.get(table, ())
+    fits = {
+        name: _fits(kind.upper(), never_null=name in required()[table])
+        for name, kind in kinds.items()
+        if name != "run_id" and name not in DERIVED.get(table, ())
+    }
+    cases = " ".join(f"when '{name}' then {condition}" for name, condition in fits.items())
+    listed = ", ".join(f"'{quoted(pattern)}'" for pattern in patterns)
+    return f"""
+        with parts as (select *, split_part(path_in_schema, ', ', 1) as name from parquet_metadata([{listed}]))
+        select file_name
+        from parts
+        where name in {tuple(fits)}
+        group by file_name
+        having bool_and(case name {cases} end) and count(distinct name) >= {len(fits) - len(optional)}"""
+
+
+def _fits(kind: str, *, never_null: bool) -> str:
+    """SQL that is true where the statistics of a part of a Parquet column show that all its values fit a type."""
+    element, is_list, length = kind.removesuffix("]").partition("[")
+    stored = ", ".join(f"'{name}'" for name in STORED.get(element, ("none of its values for sure",)))
+    ends = ("stats_min_value", "stats_max_value")
+    # numbers beyond a float's end are no floats, but the same as text become infinity
+    values = [f"try_cast({end} as double)" if element == "FLOAT" else end for end in ends]
+    within = " and ".join(f"({value} is null or try_cast({value} as {element}) is not null)" for value in values)
+    shape = "path_in_schema like '%, list, %'" if is_list else "path_in_schema = name"
+    count = "true" if is_list and not length else f"num_values = row_group_num_rows * {length or 1}"
+    nulls = "coalesce(stats_null_count = 0, false)" if never_null else "true"
+    return f"(type in ({stored}) and {within} and {shape} and {count} and {nulls})"
 
 
 def selects_of(home: Home, table: str, *patterns: str) -> list[str]:
