@@ -9,7 +9,7 @@ import queries
 from pipelines.cli import COMMANDS
 from pipelines.common.settings import TrainSettings
 from pipelines.data.datasets import DATASETS
-from xai import METHODS
+from xai import CONCEPT_METHODS, METHODS
 
 README = (ROOT / "README.md").read_text()
 
@@ -17,7 +17,7 @@ README = (ROOT / "README.md").read_text()
 @pytest.mark.parametrize(("kind", "names"), [
     ("commands", [f"study {name}" for name in COMMANDS]),
     ("questions", [f"`{name}`" for name in queries.NAMES]),
-    ("methods", [f"`{name}`" for name in METHODS]),
+    ("methods", [f"| `{one.name}` | {one.summary} | {one.cited} |" for one in (METHODS | CONCEPT_METHODS).values()]),
     ("data sets", [f"`{name}`" for name in DATASETS]),
 ])  # fmt: skip
 def test_readme_names_all(kind: str, names: list[str]) -> None:

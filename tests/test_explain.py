@@ -26,7 +26,7 @@ from tracking.catalogue import RunRecord, resolve
 from tracking.errors import InputError
 from tracking.home import Home
 from tracking.reading import connect
-from xai import METHODS, Given
+from xai import METHODS, MethodInputs
 
 
 def rows(home: Home, sql: str, *values) -> list[tuple]:
@@ -52,7 +52,7 @@ def test_rows_are_those_of_the_method_on_the_checkpoint(study: Home, trained: Ru
     images = to_model(data.splits["test"].images[:20], torch.device("cpu"))
     with torch.no_grad():
         logits = model.eval()(images)
-    maps = METHODS["saliency"].explain(model, images, logits.argmax(1), Given()).maps
+    maps = METHODS["saliency"].attribute(model, images, logits.argmax(1), MethodInputs()).maps
     sql = "select a.target, score, map8, map from attributions a join maps using (run_id, epoch, instance_id)"
     found = rows(study, f"{sql} where epoch = 3 order by instance_id")
     assert [row[0] for row in found] == logits.argmax(1).tolist()

@@ -11,23 +11,15 @@ import torch
 from scipy import ndimage, stats
 from torch import Tensor, nn
 
-from xai import METHODS, REFERENCES, Given, Refusal
-from xai.faithfulness import (
-    Stage,
-    insertion_deletion,
-    measure,
-    object_like,
-    randomization_similarity,
-    randomized,
-    ranked,
-    road,
-    share_on,
-    spearman,
-    stages,
-)
+from xai import METHODS, REFERENCES, MethodInputs, Refusal
+from xai.faithfulness.curves import insertion_deletion
 from xai.faithfulness.filters import blurred
-from xai.faithfulness.ranking import ranks
-from xai.faithfulness.road import NOISE, imputed, noisy
+from xai.faithfulness.measures import measure
+from xai.faithfulness.randomization import Stage, randomization_similarity, randomized, stages
+from xai.faithfulness.ranking import ranked, ranks
+from xai.faithfulness.regions import object_like, share_on
+from xai.faithfulness.road import NOISE, classify_imputed, imputed, noisy
+from xai.faithfulness.similarity import spearman
 from xai.gradient import frozen
 from xai.method import PASS
 
@@ -88,21 +80,21 @@ class Watching(nn.Module):
 
 def test_random_reference_is_uniform_and_of_the_instance_alone() -> None:
     inputs = torch.rand(40, 1, 8, 8, generator=random())
-    given, targets = Given(torch.arange(100, 140)), torch.zeros(40, dtype=torch.long)
+    given, targets = MethodInputs(torch.arange(100, 140)), torch.zeros(40, dtype=torch.long)
     model = Sum(torch.full((8, 8), 1 / 64))
-    found = REFERENCES["random"].explain(model, inputs, targets, given).maps
+    found = REFERENCES["random"].attribute(model, inputs, targets, given).maps
     assert stats.kstest(found.flatten().numpy(), "uniform").pvalue > 0.01
     assert len(found.flatten(1).unique(dim=0)) == 40
-    alone = REFERENCES["random"].explain(model, inputs[7:8], targets[:1], Given(torch.tensor([107])))
+    alone = REFERENCES["random"].attribute(model, inputs[7:8], targets[:1], MethodInputs(torch.tensor([107])))
     assert torch.equal(alone.maps[0], found[7])
     assert torch.equal(alone.scores, model(inputs[7:8])[:, 0])
-    other = REFERENCES["random"].explain(model, inputs, targets, Given(torch.arange(100, 140), seed=1)).maps
+    other = REFERENCES["random"].attribute(model, inputs, targets, MethodInputs(torch.arange(100, 140), seed=1)).maps
     assert not torch.equal(other, found)
 
 
 def test_edge_reference_is_scipys_sobel_magnitude() -> None:
     inputs, targets = images()
-    found = REFERENCES["edge"].explain(awkward(), inputs, targets, Given()).maps
+    found = REFERENCES["edge"].attribute(awkward(), inputs, targets, MethodInputs()).maps
     grey = inputs.mean(1).numpy()
     expected = np.stack([np.hypot(*(ndimage.sobel(one, axis, mode="mirror") for axis in (0, 1))) for one in grey])
     assert np.allclose(found, expected, atol=1e-5)
@@ -110,10 +102,18 @@ def test_edge_reference_is_scipys_sobel_magnitude() -> None:
 
 def test_edges_of_a_ramp_and_of_a_single_pixel() -> None:
     ramp = torch.arange(5.0).expand(1, 1, 4, 5)
-    found = REFERENCES["edge"].explain(Sum(torch.full((4, 5), 1 / 20)), ramp / 8, torch.tensor([0]), Given()).maps[0]
+    found = (
+        REFERENCES["edge"]
+        .attribute(Sum(torch.full((4, 5), 1 / 20)), ramp / 8, torch.tensor([0]), MethodInputs())
+        .maps[0]
+    )
     assert torch.allclose(found[:, 1:-1], torch.ones(4, 3), atol=1e-6)  # 8 x slope
     assert found[:, [0, -1]].abs().amax() < 1e-6  # reflected, so even across the edge
-    one = REFERENCES["edge"].explain(Sum(torch.ones(1, 1)), torch.rand(1, 3, 1, 1), torch.tensor([0]), Given()).maps
+    one = (
+        REFERENCES["edge"]
+        .attribute(Sum(torch.ones(1, 1)), torch.rand(1, 3, 1, 1), torch.tensor([0]), MethodInputs())
+        .maps
+    )
     assert (one == 0).all()
 
 
@@ -131,19 +131,19 @@ def test_a_blurred_constant_stays(size: tuple[int, int]) -> None:
 
 
 def test_ranking_goes_down_in_signed_value_and_shuffles_ties() -> None:
-    given = Given(torch.arange(5))
+    given = MethodInputs(torch.arange(5))
     order = ranked(maps(), given)
     values = maps().flatten(1).gather(1, order)
     assert (values.diff(dim=1) <= 0).all()
     assert torch.equal(order.sort(1).values, torch.arange(30).expand(5, -1))
     assert torch.equal(ranks(order).gather(1, order), torch.arange(30).expand(5, -1))
     assert torch.equal(ranked(maps(), given), order)
-    assert torch.equal(ranked(maps()[3:4], Given(torch.tensor([3])))[0], order[3])
-    assert not torch.equal(ranked(maps(), Given(torch.arange(5), seed=1)), order)
+    assert torch.equal(ranked(maps()[3:4], MethodInputs(torch.tensor([3])))[0], order[3])
+    assert not torch.equal(ranked(maps(), MethodInputs(torch.arange(5), seed=1)), order)
 
 
 def test_ties_are_in_no_order_of_place() -> None:
-    order = ranked(torch.zeros(400, 4, 4), Given(torch.arange(400)))
+    order = ranked(torch.zeros(400, 4, 4), MethodInputs(torch.arange(400)))
     assert stats.chisquare(order[:, 0].bincount(minlength=16)).pvalue > 0.001
     assert stats.chisquare(order[:, -1].bincount(minlength=16)).pvalue > 0.001
 
@@ -255,18 +255,22 @@ def test_road_finds_the_pixel_that_decides() -> None:
     inputs = torch.full((3, 1, 5, 4), 0.2)
     inputs[..., 3, 1] = 0.9
     order = ranked(inputs.squeeze(1))
-    most, least = road(Watching(3, 1), inputs, torch.tensor([1, 1, 0]), order)
+    most, least = classify_imputed(Watching(3, 1), inputs, torch.tensor([1, 1, 0]), order)
     assert most.dtype == torch.bool
     assert most.tolist() == [[False] * 4, [False] * 4, [True] * 4]
     assert least.tolist() == [[True] * 4, [True] * 4, [False] * 4]
-    assert road(Watching(3, 1), inputs, torch.tensor([1, 1, 0]), order, shares=(0.0,))[0].tolist() == [[1], [1], [0]]
+    assert classify_imputed(Watching(3, 1), inputs, torch.tensor([1, 1, 0]), order, shares=(0.0,))[0].tolist() == [
+        [1],
+        [1],
+        [0],
+    ]
 
 
 def test_road_is_the_naive_loop_but_for_its_noise(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(road.__globals__, "NOISE", 0.0)
+    monkeypatch.setitem(classify_imputed.__globals__, "NOISE", 0.0)
     model, (inputs, _), order = awkward().eval(), images(40), ranked(maps(40))
     targets = model(inputs).argmax(1)
-    found = torch.stack(road(model, inputs, targets, order), 2)  # [N, 4, 2]
+    found = torch.stack(classify_imputed(model, inputs, targets, order), 2)  # [N, 4, 2]
     for row, image in enumerate(inputs.double().numpy()):
         for column, count in enumerate((3, 9, 15, 21)):
             for side, pixels in enumerate((order[row, :count], order[row, -count:])):
@@ -279,7 +283,7 @@ def test_road_is_the_naive_loop_but_for_its_noise(monkeypatch: pytest.MonkeyPatc
 
 def test_road_of_a_single_pixel_leaves_it() -> None:
     inputs = torch.tensor([0.1, 0.9]).view(2, 1, 1, 1)
-    most, least = road(Watching(0, 0), inputs, torch.tensor([0, 1]), torch.zeros(2, 1, dtype=torch.long))
+    most, least = classify_imputed(Watching(0, 0), inputs, torch.tensor([0, 1]), torch.zeros(2, 1, dtype=torch.long))
     assert most.all()
     assert least.all()
 
@@ -406,7 +410,7 @@ def test_what_ignores_the_model_survives_randomisation_and_what_does_not_is_seen
 
     def of(method) -> dict[str, Tensor]:
         def explain(one: nn.Module) -> Tensor:
-            return method.explain(one, inputs, targets, Given()).maps
+            return method.attribute(one, inputs, targets, MethodInputs()).maps
 
         return randomization_similarity(model, fresh, found, explain, explain(model))
 
@@ -423,7 +427,7 @@ def test_signed_similarity_sees_a_change_of_sign_that_the_other_does_not() -> No
     inputs, targets = images()
 
     def explain(one: nn.Module) -> Tensor:
-        return METHODS["integrated_gradients"].explain(one, inputs, targets % 3, Given()).maps
+        return METHODS["integrated_gradients"].attribute(one, inputs, targets % 3, MethodInputs()).maps
 
     found = randomization_similarity(model, fresh, stages(model, inputs), explain, explain(model))
     assert (found["randomized/1"] > 0.99).all()
@@ -520,21 +524,21 @@ def test_the_true_map_has_the_largest_gap_and_its_opposite_the_smallest() -> Non
 def test_noise_follows_the_instance_and_not_its_place_in_the_batch() -> None:
     inputs, targets = torch.full((60, 1, 4, 4), 0.5), torch.ones(60, dtype=torch.long)
     order = torch.arange(16).expand(60, -1)  # imputes pixel 0, of which nothing but the noise decides
-    most, _ = road(Watching(0, 0), inputs, targets, order, Given(torch.arange(60)))
+    most, _ = classify_imputed(Watching(0, 0), inputs, targets, order, MethodInputs(torch.arange(60)))
     assert 0.3 < most.float().mean() < 0.7
-    back, _ = road(Watching(0, 0), inputs, targets, order, Given(torch.arange(60).flip(0)))
+    back, _ = classify_imputed(Watching(0, 0), inputs, targets, order, MethodInputs(torch.arange(60).flip(0)))
     assert torch.equal(back.flip(0), most)
     values = torch.linspace(1, 0, 16).view(4, 4).expand(60, -1, -1)
-    found = measure(Watching(0, 0), inputs, targets, values, Given(torch.arange(60).flip(0)))
+    found = measure(Watching(0, 0), inputs, targets, values, MethodInputs(torch.arange(60).flip(0)))
     assert torch.equal(found["road_morf_50"], back[:, 2].float())
 
 
 def test_measures_do_not_depend_on_their_batch() -> None:
-    model, (inputs, _), given = awkward(), images(40), Given(torch.arange(40))
+    model, (inputs, _), given = awkward(), images(40), MethodInputs(torch.arange(40))
     targets = model.eval()(inputs).argmax(1)
     found = measure(model, inputs, targets, maps(40), given)
     rows = [3, 38]
-    alone = measure(model, inputs[rows], targets[rows], maps(40)[rows], Given(torch.tensor(rows)))
+    alone = measure(model, inputs[rows], targets[rows], maps(40)[rows], MethodInputs(torch.tensor(rows)))
     for name, values in found.items():
         assert torch.allclose(alone[name], values[rows], atol=1e-5, equal_nan=True), name
 

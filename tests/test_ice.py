@@ -12,8 +12,8 @@ from torchvision.models import resnet18
 
 from xai import Refusal, ice
 from xai.cut import cut, last_layer
-from xai.nmf import nmf
-from xai.tcav import Tcav, holm, tcav
+from xai.nmf import factorize
+from xai.tcav import Tcav, holm, score_concepts
 
 
 def pooled() -> tuple[nn.Module, object, Tensor]:
@@ -148,7 +148,7 @@ def test_foreign_model_with_in_place_and_reused_relus(channels: int, classes: in
     parts = cut(model, layer)
     found = ice.features(model, parts, inputs)  # [6, 512, 2, 2]
     assert torch.allclose(ice.head_logits(model, parts, found), model.eval()(inputs), atol=1e-4)
-    directions = nmf(ice.rows_of(found), 3).directions
+    directions = factorize(ice.rows_of(found), 3).directions
     gradients, carried = ice.sensitivities(
         model, parts, found, ice.concept_maps(found, directions), directions, targets
     )
@@ -170,7 +170,7 @@ def activations(channels: int) -> Tensor:
 def measured(gradients: Tensor, labels: Tensor, directions: Tensor, seed: int = 0) -> Tcav:
     rows = activations(directions.shape[1])
     scores = torch.rand(len(labels), len(directions), generator=torch.Generator().manual_seed(6))
-    return tcav(gradients, scores - 0.5, scores > 0.5, labels, int(labels.max()) + 1, directions, rows, seed)
+    return score_concepts(gradients, scores - 0.5, scores > 0.5, labels, int(labels.max()) + 1, directions, rows, seed)
 
 
 def test_measures_by_hand() -> None:
@@ -178,7 +178,7 @@ def test_measures_by_hand() -> None:
     gradients = torch.tensor([[1.0, -1.0], [3.0, 2.0], [-1.0, 5.0], [0.0, 1.0]])
     contributions = torch.tensor([[1.0, 0.0], [2.0, 0.0], [6.0, 3.0], [-1.0, -2.0]])
     present = torch.tensor([[True, False], [True, False], [False, False], [False, True]])
-    found = tcav(gradients, contributions, present, labels, 3, directions, torch.rand(60, 2))
+    found = score_concepts(gradients, contributions, present, labels, 3, directions, torch.rand(60, 2))
     none = torch.nan  # of a class without images nothing is known
     expected = {
         "prevalence": [[2 / 3, none, 0], [0, none, 1]],
@@ -198,8 +198,8 @@ def test_classes_without_images_are_no_test() -> None:
     generator = torch.Generator().manual_seed(0)
     gradients, labels, directions = torch.randn(60, 8, generator=generator), torch.arange(60) % 3, torch.eye(8)
     rows, none = activations(8), torch.zeros(60, 8)
-    alone = tcav(gradients, none, none > 0, labels, 3, directions, rows)
-    among = tcav(gradients, none, none > 0, labels * 4, 10, directions, rows)  # classes 0, 4 and 8 of ten
+    alone = score_concepts(gradients, none, none > 0, labels, 3, directions, rows)
+    among = score_concepts(gradients, none, none > 0, labels * 4, 10, directions, rows)  # classes 0, 4 and 8 of ten
     assert torch.equal(among.p_values[:, [0, 4, 8]], alone.p_values)
     assert among.null == alone.null
     assert among.p_values.isnan().sum() == 8 * 7

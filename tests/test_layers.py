@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from xai import METHODS, Given, Refusal
-from xai.cut import choose_layer, cut, fitting, last_layer
-from xai.grad_cam import grad_cam
+from xai import METHODS, MethodInputs, Refusal, grad_cam
+from xai.cut import choose_layer, cut, last_layer, layers_with_places
 from xai.gradient import check_steady
 from xai.method import Layer
 from xai.places import look
@@ -82,7 +81,7 @@ def test_channels_may_come_last() -> None:
     assert choose_layer(model, images) == Layer("act", channels_last=True)
     assert choose_layer(model, images, "patches") == Layer("patches")
     model.double()
-    maps = grad_cam(model, images.double(), torch.tensor([0, 1])).maps
+    maps = grad_cam.attribute(model, images.double(), torch.tensor([0, 1])).maps
     found = model.act(model.mix(model.patches(images.double()).permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
     cam = torch.einsum("nchw,nc->nhw", found, model.head.weight[:2]).relu() / 64  # mean over 64 places
     assert torch.allclose(maps, nn.functional.interpolate(cam[:, None], (32, 32), mode="bilinear").squeeze(1))
@@ -139,7 +138,7 @@ class Odd(nn.Sequential):
 ])  # fmt: skip
 def test_layers_that_are_no_good_are_refused_by_name(layer: str, reason: str) -> None:
     with pytest.raises(Refusal, match=reason) as refused:
-        grad_cam(Odd(), pictures(), torch.tensor([0, 1]), Given(layer=layer))
+        grad_cam.attribute(Odd(), pictures(), torch.tensor([0, 1]), MethodInputs(layer=layer))
     assert "\n" not in str(refused.value)
 
 
@@ -199,7 +198,7 @@ def test_a_cut_model_computes_the_same_or_is_refused() -> None:
     with pytest.raises(Refusal, match="cut at layer 'late' the model computes other logits"):
         choose_layer(Scaled(), images, "late")
     with pytest.raises(Refusal, match=r"cannot be cut at any of its layers with places \(early.0, .*; cut at layer"):
-        grad_cam(Scaled(), images, torch.tensor([0, 1]))
+        grad_cam.attribute(Scaled(), images, torch.tensor([0, 1]))
 
 
 class Around(Net):
@@ -274,20 +273,22 @@ class Numpy(Net):
 def test_methods_that_need_a_gradient_say_where_there_is_none(method: str, model: nn.Module) -> None:
     with pytest.raises(Refusal, match=r"(no gradient reaches the image|cannot be differentiated \(Can't call numpy).*"
                                       "methods that need none: occlusion, shap"):  # fmt: skip
-        METHODS[method].explain(model, pictures(), torch.tensor([0, 1]), Given(samples=2))
+        METHODS[method].attribute(model, pictures(), torch.tensor([0, 1]), MethodInputs(samples=2))
 
 
 def test_methods_without_a_gradient_need_none() -> None:
     for method in ("occlusion", "shap"):
-        assert METHODS[method].explain(Detached(), pictures(1, 8), torch.tensor([0]), Given(samples=8)).maps.any()
+        assert (
+            METHODS[method].attribute(Detached(), pictures(1, 8), torch.tensor([0]), MethodInputs(samples=8)).maps.any()
+        )
     with pytest.raises(Refusal, match="no gradient reaches layer 'late'"):
-        grad_cam(Picked(), pictures(), torch.tensor([0, 1]), Given(layer=Layer("late")))
+        grad_cam.attribute(Picked(), pictures(), torch.tensor([0, 1]), MethodInputs(layer=Layer("late")))
 
 
 def test_looking_leaves_no_trace() -> None:
     model = Net().train()
     before = copy.deepcopy(model.state_dict())
-    fitting(look(model, pictures()))
+    layers_with_places(look(model, pictures()))
     assert model.training
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(not module._forward_hooks for module in model.modules())

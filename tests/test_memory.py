@@ -21,8 +21,8 @@ from pipelines.training.recipe import settle
 from tracking.catalogue import RunRecord, resolve
 from tracking.errors import InputError
 from tracking.home import Home
-from xai import METHODS, Given
-from xai.method import PASS, fitting, pass_size
+from xai import METHODS, MethodInputs
+from xai.method import PASS, limited_passes, pass_size
 
 
 @pytest.fixture(scope="module")
@@ -129,21 +129,21 @@ def conv(side: int = 16) -> tuple[nn.Module, torch.Tensor]:
 @pytest.mark.parametrize("name", METHODS)
 def test_no_pass_of_a_method_is_larger_than_what_fits_and_maps_stay_the_same(name: str) -> None:
     model, images = conv()
-    few, given = images[:3], Given(background=images[3:], samples=20)
-    whole = METHODS[name].explain(model, few, torch.tensor([0, 1, 2]), given)
+    few, given = images[:3], MethodInputs(background=images[3:], samples=20)
+    whole = METHODS[name].attribute(model, few, torch.tensor([0, 1, 2]), given)
     sizes: list[int] = []
     model[0].register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
-    with fitting(8):
-        parts = METHODS[name].explain(model, few, torch.tensor([0, 1, 2]), given)
+    with limited_passes(8):
+        parts = METHODS[name].attribute(model, few, torch.tensor([0, 1, 2]), given)
     assert max(sizes, default=0) <= 8
     torch.testing.assert_close(parts.maps, whole.maps, atol=1e-5, rtol=1e-4)
     assert pass_size() == PASS
 
 
 def test_passes_never_grow_beyond_what_they_are_without_a_limit() -> None:
-    with fitting(10_000):
+    with limited_passes(10_000):
         assert pass_size() == PASS
-        with fitting(5):
+        with limited_passes(5):
             assert pass_size() == 5
     assert pass_size() == PASS
 
@@ -178,6 +178,6 @@ def test_new_images_are_evaluated_in_passes_that_fit(digits) -> None:
     sizes: list[int] = []
     model.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
     whole = predicted(model, images, 0, torch.device("cpu"))
-    with fitting(7):
+    with limited_passes(7):
         assert torch.allclose(predicted(model, images, 9, torch.device("cpu")), whole[9:], atol=1e-5)
     assert sizes == [32, 32] + [7] * 5

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from xai.concept_count import choose_count, matched_cosines, stability
 from xai.method import Refusal
-from xai.nmf import Factors, first_directions, fit, nmf, project
+from xai.nmf import Factors, factorize, first_directions, fit, project
 
 
 def planted(
@@ -44,7 +44,7 @@ def error(activations: Tensor, factors: Factors) -> float:
 @pytest.mark.parametrize("seed", [0, 1])
 def test_finds_the_concepts_that_a_factorization_was_made_of(count: int, seed: int) -> None:
     activations, directions = planted(count)
-    factors = nmf(activations, count, seed, tolerance=1e-6)
+    factors = factorize(activations, count, seed, tolerance=1e-6)
     assert error(activations, factors) < 1e-4 * activations.square().sum()
     assert (directions @ factors.directions.T).amax(1).min() > 0.998
 
@@ -52,7 +52,7 @@ def test_finds_the_concepts_that_a_factorization_was_made_of(count: int, seed: i
 @pytest.mark.parametrize("activations", [digits(), planted(4, noise=0.3)[0]], ids=["digits", "planted"])
 def test_factors_are_of_their_kind(activations: Tensor) -> None:
     before = activations.clone().requires_grad_()
-    factors = nmf(before, 7)
+    factors = factorize(before, 7)
     assert factors.scores.shape == (len(activations), 7)
     assert factors.directions.shape == (7, activations.shape[1])
     assert factors.scores.min() >= 0
@@ -84,7 +84,7 @@ def test_the_error_is_that_of_the_factors() -> None:
 def test_is_no_worse_than_scikit_learn(count: int) -> None:
     activations = digits()
     peer = NMF(count, tol=1e-4, max_iter=200).fit(activations.numpy())
-    assert max(error(activations, nmf(activations, count, seed)) for seed in range(3)) <= (
+    assert max(error(activations, factorize(activations, count, seed)) for seed in range(3)) <= (
         1.005 * peer.reconstruction_err_**2
     )
 
@@ -93,26 +93,26 @@ def test_the_seed_alone_decides() -> None:
     activations = digits()
     torch.manual_seed(1)
     state = torch.get_rng_state()
-    one = nmf(activations, 5, seed=3)
+    one = factorize(activations, 5, seed=3)
     assert torch.equal(torch.get_rng_state(), state)
     torch.manual_seed(2)
-    other = nmf(activations, 5, seed=3)
+    other = factorize(activations, 5, seed=3)
     assert torch.equal(one.scores, other.scores)
     assert torch.equal(one.directions, other.directions)
-    assert not torch.equal(one.directions, nmf(activations, 5, seed=4).directions)
+    assert not torch.equal(one.directions, factorize(activations, 5, seed=4).directions)
 
 
 def test_order_of_rows_and_unit_of_activations_do_not_matter() -> None:
     activations, _ = planted(4, noise=0.05)
     order = torch.randperm(len(activations), generator=torch.Generator().manual_seed(0))
-    plain, other = nmf(activations, 4, tolerance=1e-6), nmf(activations[order] * 1000, 4, tolerance=1e-6)
+    plain, other = factorize(activations, 4, tolerance=1e-6), factorize(activations[order] * 1000, 4, tolerance=1e-6)
     assert torch.allclose(plain.directions, other.directions, atol=0.02)
     assert torch.allclose(plain.scores[order] * 1000, other.scores, atol=20)
 
 
 def test_more_concepts_than_there_are_leaves_none_broken() -> None:
     activations, _ = planted(2)
-    factors = nmf(activations, 6)
+    factors = factorize(activations, 6)
     assert torch.isfinite(factors.scores).all()
     assert torch.allclose(factors.directions.norm(dim=1), torch.ones(6))
     assert error(activations, factors) < 1e-3 * activations.square().sum()
@@ -122,20 +122,20 @@ def test_rows_with_nothing_in_them_change_nothing() -> None:
     activations, directions = planted(3, rows=30)
     sparse = torch.zeros(40_000, activations.shape[1])
     sparse[torch.randperm(40_000, generator=torch.Generator().manual_seed(0))[:30]] = activations
-    factors = nmf(sparse, 3)
+    factors = factorize(sparse, 3)
     assert error(sparse, factors) < 1e-3 * sparse.square().sum()
     assert (directions @ factors.directions.T).amax(1).min() > 0.99
 
 
 def test_few_rows_and_repeated_rows() -> None:
     activations = torch.eye(3).repeat(2, 1)
-    factors = nmf(activations, 3)
+    factors = factorize(activations, 3)
     assert torch.allclose(factors.scores @ factors.directions, activations, atol=1e-3)
 
 
 def test_projection_is_non_negative_least_squares() -> None:
     activations = digits()
-    directions = nmf(activations[:2000], 6).directions
+    directions = factorize(activations[:2000], 6).directions
     rows = activations[2000:2100]
     exact = torch.stack(
         [torch.from_numpy(nnls(directions.T.double().numpy(), row.double().numpy())[0]) for row in rows]
@@ -161,7 +161,7 @@ def test_projection_is_non_negative_least_squares() -> None:
 )
 def test_refuses_what_has_no_factorization(activations: Tensor, count: int, message: str) -> None:
     with pytest.raises(Refusal, match=message) as refusal:
-        nmf(activations, count)
+        factorize(activations, count)
     assert "\n" not in str(refusal.value)
 
 

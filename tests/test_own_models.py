@@ -23,7 +23,7 @@ from pipelines.training.recipe import make_recipe, settle
 from tracking.catalogue import records
 from tracking.errors import InputError
 from tracking.home import Home
-from xai import METHODS, Given, Refusal
+from xai import METHODS, MethodInputs, Refusal
 
 SMALL = training.replace(TINY, epochs=1, model="own_nets:make", precision="float32")
 Outputs = namedtuple("Outputs", "logits aux_logits")
@@ -317,9 +317,9 @@ def test_zeros_at_the_start_are_no_probabilities_and_show_dropout(own, data: Dat
 def test_a_script_module_has_no_layers_to_look_at(own, data: Dataset) -> None:
     own(TRAINED["script"])
     model, images = build_model(SMALL.model, data, 0), data.splits["test"].images[:2].float() / 255
-    assert METHODS["saliency"].explain(model, images, torch.zeros(2, dtype=int), Given()).maps.any()
+    assert METHODS["saliency"].attribute(model, images, torch.zeros(2, dtype=int), MethodInputs()).maps.any()
     with pytest.raises(Refusal):
-        METHODS["grad_cam"].explain(model, images, torch.zeros(2, dtype=int), Given())
+        METHODS["grad_cam"].attribute(model, images, torch.zeros(2, dtype=int), MethodInputs())
 
 
 def test_only_what_needs_it_leaves_channels_last(own, data: Dataset) -> None:

@@ -9,12 +9,12 @@ from benchmarks.peers import shap_maps
 from test_xai import awkward, images
 from torch import Tensor, nn
 
-from xai import Given
+from xai import MethodInputs, partition_shap
 from xai.gradient import target_scores
 from xai.method import PASS
-from xai.partition_shap import STEP, Box, blurred, partition_shap
+from xai.partition_shap import STEP, Box, blurred
 
-EVERY = Given(samples=100_000)  # more than there are coalitions
+EVERY = MethodInputs(samples=100_000)  # more than there are coalitions
 
 
 class Score(nn.Module):
@@ -47,7 +47,7 @@ def random_images(count: int, channels: int, height: int, width: int) -> tuple[T
 def test_a_linear_model_gets_weight_times_distance_from_the_blur(channels: int, height: int, width: int) -> None:
     inputs, targets = random_images(3, channels, height, width)
     layer = nn.Linear(inputs[0].numel(), 4)
-    found = partition_shap(nn.Sequential(nn.Flatten(), layer), inputs, targets, EVERY)
+    found = partition_shap.attribute(nn.Sequential(nn.Flatten(), layer), inputs, targets, EVERY)
     weights = layer.weight.detach().view(4, *inputs.shape[1:])[targets]
     assert torch.allclose(found.maps, (weights * (inputs - blurred(inputs))).sum(1), atol=1e-5)
 
@@ -55,7 +55,7 @@ def test_a_linear_model_gets_weight_times_distance_from_the_blur(channels: int, 
 @pytest.mark.parametrize("samples", [1, 2, 3, 11, 12, 13, 60, None])
 def test_maps_are_complete_whatever_the_budget(samples: int | None) -> None:
     model, (inputs, targets) = awkward().eval(), images()
-    found = partition_shap(model, inputs, targets, Given(samples=samples))
+    found = partition_shap.attribute(model, inputs, targets, MethodInputs(samples=samples))
     assert torch.allclose(found.scores, target_scores(model, inputs, targets), atol=1e-6)
     assert torch.allclose(found.baseline_scores, target_scores(model, blurred(inputs), targets), atol=1e-6)
     assert found.deltas.abs().amax() < 1e-5
@@ -63,7 +63,7 @@ def test_maps_are_complete_whatever_the_budget(samples: int | None) -> None:
 
 def test_two_pixels_have_their_shapley_values() -> None:
     inputs = torch.tensor([0.2, 0.9]).view(1, 1, 1, 2)
-    found = partition_shap(Score(lambda rows: rows[:, 0, 0].prod(1)), inputs, torch.tensor([0]))
+    found = partition_shap.attribute(Score(lambda rows: rows[:, 0, 0].prod(1)), inputs, torch.tensor([0]))
     (x, y), (a, b) = inputs.flatten(), blurred(inputs).flatten()
     expected = torch.stack([(x - a) * (y + b) / 2, (y - b) * (x + a) / 2])
     assert torch.allclose(found.maps.flatten(), expected, atol=1e-6)
@@ -71,7 +71,7 @@ def test_two_pixels_have_their_shapley_values() -> None:
 
 def test_a_budget_without_evaluations_spreads_the_difference_evenly() -> None:
     model, (inputs, targets) = awkward().eval(), images()
-    found = partition_shap(model, inputs, targets, Given(samples=1))
+    found = partition_shap.attribute(model, inputs, targets, MethodInputs(samples=1))
     even = (found.scores - found.baseline_scores).view(-1, 1, 1) / 30
     assert torch.allclose(found.maps, even.expand(5, 6, 5), atol=1e-6)
 
@@ -80,14 +80,14 @@ def test_a_budget_without_evaluations_spreads_the_difference_evenly() -> None:
 @pytest.mark.parametrize(("channels", "height", "width"), [(2, 6, 5), (1, 9, 13), (3, 16, 16)])
 def test_equals_the_library(channels: int, height: int, width: int, samples: int) -> None:
     model, (inputs, targets) = small_cnn(channels), random_images(4, channels, height, width)
-    found = partition_shap(model, inputs, targets, Given(samples=samples))
+    found = partition_shap.attribute(model, inputs, targets, MethodInputs(samples=samples))
     assert torch.allclose(found.maps.double(), shap_maps(model, inputs, targets, samples), atol=1e-5)
     assert found.maps.abs().amax() > 1e-4 or samples < 40
 
 
 def test_equals_the_library_in_double_precision_to_its_precision() -> None:
     model, (inputs, targets) = small_cnn(3).double(), random_images(2, 3, 11, 7)
-    found = partition_shap(model, inputs.double(), targets)
+    found = partition_shap.attribute(model, inputs.double(), targets)
     assert found.maps.dtype == found.scores.dtype == torch.double
     assert torch.allclose(found.maps, shap_maps(model, inputs.double(), targets, 500), atol=1e-13)
 
@@ -95,10 +95,10 @@ def test_equals_the_library_in_double_precision_to_its_precision() -> None:
 def test_a_map_depends_on_its_image_alone() -> None:
     count = PASS // STEP + 3  # more than search side by side
     model, (inputs, targets) = small_cnn(3), random_images(count, 3, 8, 8)
-    together, order = partition_shap(model, inputs, targets).maps, torch.arange(count).flip(0)
-    again = partition_shap(model, inputs[order], targets[order]).maps
+    together, order = partition_shap.attribute(model, inputs, targets).maps, torch.arange(count).flip(0)
+    again = partition_shap.attribute(model, inputs[order], targets[order]).maps
     assert torch.allclose(again, together[order], atol=1e-5)
-    alone = [partition_shap(model, inputs[i : i + 1], targets[i : i + 1]).maps for i in range(count)]
+    alone = [partition_shap.attribute(model, inputs[i : i + 1], targets[i : i + 1]).maps for i in range(count)]
     assert torch.allclose(torch.cat(alone), together, atol=1e-5)
 
 
@@ -106,8 +106,8 @@ def test_images_that_finish_early_wait_for_the_others() -> None:
     inputs, targets = random_images(3, 1, 4, 4)
     inputs[1] = 0.5  # nothing tells its pixels apart, so it halves them in another order
     model = small_cnn(1)
-    together = partition_shap(model, inputs, targets, EVERY)
-    alone = [partition_shap(model, inputs[i : i + 1], targets[i : i + 1], EVERY).maps for i in range(3)]
+    together = partition_shap.attribute(model, inputs, targets, EVERY)
+    alone = [partition_shap.attribute(model, inputs[i : i + 1], targets[i : i + 1], EVERY).maps for i in range(3)]
     assert torch.allclose(torch.cat(alone), together.maps, atol=1e-5)
     assert together.deltas.abs().amax() < 1e-5
 
@@ -121,7 +121,7 @@ def test_no_pass_is_larger_than_allowed_and_the_budget_is_kept() -> None:
         return inputs.square().sum((1, 2, 3))
 
     inputs, targets = random_images(count, 1, 16, 16)
-    partition_shap(Score(score), inputs, targets % 2, Given(samples=100))
+    partition_shap.attribute(Score(score), inputs, targets % 2, MethodInputs(samples=100))
     assert max(rows) <= PASS
     assert sum(rows) == 100 * count
 
@@ -130,13 +130,13 @@ def test_symmetric_pixels_get_the_same() -> None:
     inputs, _ = random_images(2, 1, 4, 4)
     inputs = (inputs + inputs.flip(3)) / 2
     model = Score(lambda rows: rows.sum((1, 2, 3)).square() + rows.amax((1, 2, 3)))
-    maps = partition_shap(model, inputs, torch.tensor([0, 1]), EVERY).maps
+    maps = partition_shap.attribute(model, inputs, torch.tensor([0, 1]), EVERY).maps
     assert torch.allclose(maps, maps.flip(2), atol=1e-5)
 
 
 def test_pixels_that_do_not_matter_get_nothing() -> None:
     model, (inputs, targets) = Score(lambda rows: rows[:, 0, :3, :2].exp().prod(1).sum(1)), random_images(2, 2, 6, 5)
-    maps = partition_shap(model, inputs, targets, EVERY).maps
+    maps = partition_shap.attribute(model, inputs, targets, EVERY).maps
     assert maps[:, 3:].abs().amax() < 1e-6
     assert maps[:, :, 2:].abs().amax() < 1e-6
     assert maps[:, :3, :2].abs().amin() > 1e-6
@@ -144,7 +144,7 @@ def test_pixels_that_do_not_matter_get_nothing() -> None:
 
 def test_a_model_that_sees_nothing_has_empty_maps() -> None:
     inputs, targets = random_images(2, 3, 6, 5)
-    found = partition_shap(Score(lambda rows: torch.full((len(rows),), 3.0)), inputs, targets)
+    found = partition_shap.attribute(Score(lambda rows: torch.full((len(rows),), 3.0)), inputs, targets)
     assert not found.maps.any()
     assert torch.equal(found.scores, found.baseline_scores)
 
@@ -153,9 +153,9 @@ def test_ties_are_not_broken_at_random() -> None:
     inputs, targets = torch.zeros(1, 1, 8, 8), torch.tensor([0])
     inputs[..., ::2] = 1
     model, state = Score(lambda rows: rows.square().sum((1, 2, 3))), np.random.get_state()
-    first = partition_shap(model, inputs, targets, Given(samples=20)).maps
+    first = partition_shap.attribute(model, inputs, targets, MethodInputs(samples=20)).maps
     assert np.random.get_state()[1].tolist() == state[1].tolist()
-    assert torch.equal(first, partition_shap(model, inputs, targets, Given(samples=20)).maps)
+    assert torch.equal(first, partition_shap.attribute(model, inputs, targets, MethodInputs(samples=20)).maps)
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 2), (6, 5), (3, 40)])

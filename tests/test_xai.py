@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
-from xai import METHODS, Attribution, Given
+from xai import METHODS, Attribution, MethodInputs
 
 MAPS = [name for name in METHODS if name != "ice"]
 
@@ -32,7 +32,7 @@ def images(count: int = 5) -> tuple[Tensor, Tensor]:
 def explain(method: str, model: nn.Module, inputs: Tensor, targets: Tensor, ids: Tensor | None = None) -> Attribution:
     """With a background and few samples, so that it is quick."""
     background = torch.rand(7, *inputs.shape[1:], generator=torch.Generator().manual_seed(2))
-    return METHODS[method].explain(model, inputs, targets, Given(ids, background=background, samples=12))
+    return METHODS[method].attribute(model, inputs, targets, MethodInputs(ids, background=background, samples=12))
 
 
 @pytest.mark.parametrize("method", MAPS)

@@ -1,25 +1,32 @@
 """Explaining: tensors in, tensors out. N images, C channels, H x W pixels, K classes."""
 
-from xai.expected_gradients import expected_gradients
-from xai.grad_cam import grad_cam
-from xai.integrated_gradients import integrated_gradients
-from xai.method import Attribution, Given, Method, Refusal
-from xai.occlusion import occlusion
-from xai.partition_shap import partition_shap
-from xai.references import REFERENCES
-from xai.saliency import saliency
-from xai.smooth_grad import smooth_grad
+from xai import (
+    expected_gradients,
+    grad_cam,
+    ice,
+    integrated_gradients,
+    occlusion,
+    partition_shap,
+    references,
+    saliency,
+    smooth_grad,
+)
+from xai.method import Attribution, Method, MethodInputs, Refusal
 
+# by the name that --method takes; a new method is a module and a line here
 METHODS = {
-    "saliency": Method(saliency, signed=False),
-    "smooth_grad": Method(smooth_grad, signed=False, takes_samples=True),
-    "integrated_gradients": Method(integrated_gradients, signed=True, takes_samples=True),
-    "grad_cam": Method(grad_cam, signed=False, looks_at_a_layer=True),
-    "occlusion": Method(occlusion, signed=True),
-    "expected_gradients": Method(expected_gradients, signed=True, takes_samples=True),
-    "shap": Method(partition_shap, signed=True, targets=("predicted", "label"), takes_samples=True),
+    method.name: method
+    for method in (
+        saliency.METHOD,
+        smooth_grad.METHOD,
+        integrated_gradients.METHOD,
+        grad_cam.METHOD,
+        occlusion.METHOD,
+        expected_gradients.METHOD,
+        partition_shap.METHOD,
+    )
 }
-# methods that explain the model as a whole, by directions of a layer instead of a map per image
-CONCEPT_METHODS = ("ice",)
+CONCEPT_METHODS = {method.name: method for method in (ice.METHOD,)}
+REFERENCES = references.REFERENCES
 
-__all__ = ["CONCEPT_METHODS", "METHODS", "REFERENCES", "Attribution", "Given", "Method", "Refusal"]
+__all__ = ["CONCEPT_METHODS", "METHODS", "REFERENCES", "Attribution", "Method", "MethodInputs", "Refusal"]

@@ -16,7 +16,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from xai.method import Refusal
-from xai.nmf import Factors, check, first_directions, fit, nmf, shuffled
+from xai.nmf import Factors, check, factorize, first_directions, fit, shuffled
 
 STABLE = 0.85  # chosen on planted factorizations, where 0.8 to 0.98 are as good; see tests/benchmarks/factorization.py
 PARTS = 5  # samples of rows, each with a factorization of its own
@@ -67,7 +67,7 @@ def choose_count(
     sample = _rows(activations, ROWS, torch.Generator().manual_seed(seed))
     trials = []
     for count in counts:
-        kept = math.nan if fidelity is None else float(fidelity(nmf(sample, count, seed)))
+        kept = math.nan if fidelity is None else float(fidelity(factorize(sample, count, seed)))
         trials.append(CountTrial(count, stability(activations, count, seed), kept))
     return _choice(tuple(trials), math.nan if fidelity is None else target)
 

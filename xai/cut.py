@@ -74,7 +74,7 @@ def choose_layer(model: nn.Module, images: Tensor, name: str | None = None, *, n
         if reason := _unfit(model, seen, name):
             raise Refusal(reason)
         return _tried(model, Layer(name, bool(seen[name].channels_last)), images)
-    fit, reasons = fitting(seen), []
+    fit, reasons = layers_with_places(seen), []
     fit = [one for one in fit if seen[one].grows] or fit  # rather than places that pooling to a fixed size repeats
     fit = [one for one in fit if not _unfinished(model, seen, one)] or fit
     _check_last(seen, fit)
@@ -88,7 +88,7 @@ def choose_layer(model: nn.Module, images: Tensor, name: str | None = None, *, n
     raise Refusal(f"the model cannot be cut at any of its layers with places ({_listed(fit)}); {reasons[0]}")
 
 
-def fitting(seen: dict[str, Seen]) -> list[str]:
+def layers_with_places(seen: dict[str, Seen]) -> list[str]:
     """Layers that a method can look at: called once, behind something learned, with places; the last done last."""
     return [name for name, one in seen.items() if one.calls == 1 and one.learned and one.places > 1]
 
@@ -132,7 +132,7 @@ def _tried(model: nn.Module, layer: Layer, images: Tensor) -> Layer:
 
 def _unfit(model: nn.Module, seen: dict[str, Seen], name: str) -> str | None:
     """Why a method cannot look at a layer."""
-    there = f"layers with places: {_listed(fitting(seen))}"
+    there = f"layers with places: {_listed(layers_with_places(seen))}"
     if not name or name not in dict(model.named_modules()):
         return _unknown(model, name)
     if name not in seen:

@@ -9,15 +9,15 @@ from torch import Tensor, nn
 
 from xai.cut import choose_layer, cut
 from xai.gradient import frozen, gradient_of
-from xai.method import NOTHING, Attribution, Given, Layer, Refusal
+from xai.method import DEVELOPERS_AND_USERS, NOTHING, Attribution, Card, Layer, Method, MethodInputs, Refusal
 
 
-def grad_cam(model: nn.Module, images: Tensor, targets: Tensor, given: Given = NOTHING) -> Attribution:
+def attribute(model: nn.Module, images: Tensor, targets: Tensor, inputs: MethodInputs = NOTHING) -> Attribution:
     """ReLU of the layer's maps weighted by their mean gradients, brought to the image's size: [N, H, W], 0 or more.
 
     A map is all zero where no feature map speaks for the class on balance.
     """
-    layer = given.layer if isinstance(given.layer, Layer) else choose_layer(model, images, given.layer)
+    layer = inputs.layer if isinstance(inputs.layer, Layer) else choose_layer(model, images, inputs.layer)
     parts = cut(model, layer)
     with frozen(model), torch.enable_grad():
         features = parts.body(images).detach().requires_grad_()  # [N, c, h, w]
@@ -29,3 +29,24 @@ def grad_cam(model: nn.Module, images: Tensor, targets: Tensor, given: Given = N
         coarse = (weights * features).sum(1, keepdim=True).relu().detach()  # [N, 1, h, w]
     maps = nn.functional.interpolate(coarse, images.shape[2:], mode="bilinear", align_corners=False)
     return Attribution(maps.squeeze(1), scores.detach())
+
+
+METHOD = Method(
+    "grad_cam",
+    attribute,
+    signed=False,
+    looks_at_a_layer=True,
+    summary="where the last feature maps that speak for the class are strong",
+    cited="Selvaraju 2017",
+    card=Card(
+        name="Grad-CAM",
+        source="Selvaraju et al. 2017, arXiv 1610.02391",
+        why="interpretability: where the late features that speak for the class are",
+        who=DEVELOPERS_AND_USERS,
+        what="the last feature maps, weighted by their mean gradient; only what speaks for the class",
+        how="attribution: one pass forward and one back through the head, then enlarged to the image's size",
+        when="after training, at any stored epoch",
+        where="convolutional networks",
+        limits="As coarse as the layer it looks at; zero everywhere where no feature map speaks for the class.",
+    ),
+)

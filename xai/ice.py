@@ -15,10 +15,10 @@ from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
-from xai.cut import Cut, fitting
+from xai.cut import Cut, layers_with_places
 from xai.gradient import frozen, passes
-from xai.method import Refusal
-from xai.nmf import nmf, project
+from xai.method import DEVELOPERS_AND_USERS, Card, ConceptMethod, Refusal
+from xai.nmf import factorize, project
 from xai.places import look
 
 Reconstruct = Callable[[Tensor], Tensor]  # rows [R, c] -> what a reducer keeps of them [R, c]
@@ -41,7 +41,7 @@ def features(model: nn.Module, parts: Cut, images: Tensor) -> Tensor:
         raise Refusal(f"layer {parts.layer!r} gives {list(found.shape)}; ice needs [images, channels, height, width]")
     if found.amin() < 0:
         seen = look(model, images[:8])
-        others = [name for name in fitting(seen) if not seen[name].negative]
+        others = [name for name in layers_with_places(seen) if not seen[name].negative]
         raise Refusal(
             f"layer {parts.layer!r} has negative activations, which ice cannot factorize; layers without: "
             f"{', '.join(others) or 'none'}"
@@ -92,7 +92,7 @@ def fidelity(logits: Tensor, others: Tensor) -> Fidelity:
 
 
 def by_nmf(rows: Tensor, count: int, seed: int) -> Reconstruct:
-    directions = nmf(rows, count, seed).directions
+    directions = factorize(rows, count, seed).directions
     return lambda others: project(others, directions) @ directions
 
 
@@ -158,3 +158,21 @@ def match(old: Tensor, new: Tensor, least: float = 0.9) -> list[tuple[int, int, 
     cosines = old @ new.T
     pairs = zip(*linear_sum_assignment(-cosines.numpy()), strict=True)
     return [(int(i), int(j), cosines[i, j].item()) for i, j in pairs if cosines[i, j] >= least]
+
+
+METHOD = ConceptMethod(
+    "ice",
+    summary="concepts of a layer, and what each does to the classes (TCAV)",
+    cited="Zhang 2021, Kim 2018",
+    card=Card(
+        name="ICE with TCAV",
+        source="concepts: Zhang et al. 2021, arXiv 2006.15417; TCAV: Kim et al. 2018, arXiv 1711.11279",
+        why="interpretability and debugging: which recurring patterns the model has learned, and for which classes",
+        who=DEVELOPERS_AND_USERS,
+        what="non-negative directions in a layer's activations (aggregated information), tested for each class",
+        how="matrix factorization, example images, and how often more of a concept raises a class's logit (TCAV)",
+        when="after training, at any stored epoch",
+        where="networks with a ReLU layer of feature maps",
+        limits="Concepts are as good as the answer the model keeps when it sees nothing else; names are for people.",
+    ),
+)

@@ -8,20 +8,20 @@ import torch
 from torch import Tensor, nn
 
 from xai.gradient import passes, score_gradient
-from xai.method import NOTHING, Attribution, Given
+from xai.method import DEVELOPERS_AND_USERS, NOTHING, Attribution, Card, Method, MethodInputs
 
 STEPS = 50  # intervals on the way from baseline to image, at first
 MOST = 8  # times as many at the most
 GAP = 0.01  # completeness gap, as a share of the score's rise, that is small enough
 
 
-def integrated_gradients(model: nn.Module, images: Tensor, targets: Tensor, given: Given = NOTHING) -> Attribution:
+def attribute(model: nn.Module, images: Tensor, targets: Tensor, inputs: MethodInputs = NOTHING) -> Attribution:
     """(x - b) times the mean gradient between b and x, summed over channels: [N, H, W], signed, in logits.
 
     The baseline b is the background's mean colour. An image whose gap is over 1 % gets twice the steps, again and
     again, up to 8 times; whoever still has such a gap is seen in its delta.
     """
-    baseline, steps = given.baseline(images), given.samples or STEPS
+    baseline, steps = inputs.baseline(images), inputs.samples or STEPS
     rows = [_one(model, image, target, baseline, steps) for image, target in zip(images, targets, strict=True)]
     maps, scores, baseline_scores = (torch.stack(part) for part in zip(*rows, strict=True))
     return Attribution(maps, scores, baseline_scores)
@@ -56,3 +56,24 @@ def _walk(
         total += torch.tensordot(weight, gradient, dims=1)
         scores.append(score)
     return total, torch.cat(scores)
+
+
+METHOD = Method(
+    "integrated_gradients",
+    attribute,
+    signed=True,
+    takes_samples=True,
+    summary="signed shares of the score's rise from the mean colour to the image",
+    cited="Sundararajan 2017",
+    card=Card(
+        name="Integrated gradients",
+        source="Sundararajan, Taly, Yan 2017, arXiv 1703.01365",
+        why="interpretability: which pixels the score's rise over a neutral image is made of",
+        who=DEVELOPERS_AND_USERS,
+        what="signed shares, in logits, of the score's difference between the mean colour and the image",
+        how="attribution: gradients along a straight path, at first 50 steps, doubled until the shares add up",
+        when="after training, at any stored epoch",
+        where="any differentiable image classifier",
+        limits="Depends on the baseline: pixels of the mean colour get nothing, however much they matter.",
+    ),
+)

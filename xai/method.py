@@ -19,7 +19,7 @@ def pass_size() -> int:
 
 
 @contextmanager
-def fitting(images: int) -> Iterator[None]:
+def limited_passes(images: int) -> Iterator[None]:
     """Passes inside hold no more than so many images. Methods take theirs from `gradient.passes`, or batch by batch."""
     token = _FITTING.set(images)
     try:
@@ -41,7 +41,7 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Given:
+class MethodInputs:
     """What a method may use beside model, images and targets. Everything has a default."""
 
     ids: Tensor | None = None  # [N] instance IDs, from which all randomness derives; default 0..N-1
@@ -67,7 +67,7 @@ class Given:
         return background.mean(dim=(0, 2, 3))[:, None, None].expand(background.shape[1:])
 
 
-NOTHING = Given()  # every default
+NOTHING = MethodInputs()  # every default
 
 
 @dataclass(frozen=True)
@@ -108,12 +108,54 @@ class Attribution:
         return self.maps.sum(dim=(1, 2)) - (self.scores - self.baseline_scores)
 
 
+DEVELOPERS = "model developers"
+DEVELOPERS_AND_USERS = "model developers and users; to be read with care by others"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a technique is for, by the six questions of Hohman et al. 2019, Visual Analytics in Deep Learning, TVCG."""
+
+    name: str
+    source: str  # in full
+    why: str
+    who: str
+    what: str
+    how: str
+    when: str
+    where: str
+    limits: str  # what is known to go wrong
+
+
 @dataclass(frozen=True)
 class Method:
-    """An entry of the registry."""
+    """A method that makes a map of every image; an entry of the registry."""
 
-    explain: Callable[[nn.Module, Tensor, Tensor, Given], Attribution]
+    name: str  # as --method names it
+    attribute: Callable[[nn.Module, Tensor, Tensor, MethodInputs], Attribution]
     signed: bool  # whether maps speak for (positive) and against (negative) the target
+    summary: str  # what a map says, in a line
+    cited: str  # its source, in short
+    card: Card
     targets: tuple[str, ...] = ("predicted",)  # explained by default
-    looks_at_a_layer: bool = False  # whether it uses Given.layer
-    takes_samples: bool = False  # whether it uses Given.samples
+    looks_at_a_layer: bool = False  # whether it uses MethodInputs.layer
+    takes_samples: bool = False  # whether it uses MethodInputs.samples
+
+
+@dataclass(frozen=True)
+class ConceptMethod:
+    """A method that explains the model as a whole, by directions of a layer instead of a map per image."""
+
+    name: str
+    summary: str
+    cited: str
+    card: Card
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Maps that know nothing of the model, which any explanation must beat."""
+
+    name: str
+    attribute: Callable[[nn.Module, Tensor, Tensor, MethodInputs], Attribution]
+    signed: bool = False

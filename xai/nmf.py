@@ -41,7 +41,7 @@ class Fit(NamedTuple):
     errors: Tensor  # |V - S P|^2, [R]
 
 
-def nmf(activations: Tensor, count: int, seed: int = 0, *, tolerance: float = 1e-4) -> Factors:
+def factorize(activations: Tensor, count: int, seed: int = 0, *, tolerance: float = 1e-4) -> Factors:
     """Factors of activations [N, c] with `count` concepts.
 
     `seed` draws samples of rows and, for each start, `count` rows as directions. The starts compete on a small

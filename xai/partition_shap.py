@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from xai.gradient import target_scores
-from xai.method import NOTHING, PASS, Attribution, Given
+from xai.method import DEVELOPERS_AND_USERS, NOTHING, PASS, Attribution, Card, Method, MethodInputs
 
 SAMPLES = 500
 STEP = 10  # evaluations an image between two choices of what to halve; the values depend on it, so it is fixed
@@ -81,13 +81,13 @@ class Joining(NamedTuple):
         )
 
 
-def partition_shap(model: nn.Module, images: Tensor, targets: Tensor, given: Given = NOTHING) -> Attribution:
+def attribute(model: nn.Module, images: Tensor, targets: Tensor, inputs: MethodInputs = NOTHING) -> Attribution:
     """Owen values of the pixels, evenly over boxes the budget did not halve: [N, H, W], signed, in logits.
 
     Hidden pixels are blurred, which is the baseline. Images search side by side, so that they share passes.
     """
     groups = zip(images.split(PASS // STEP), targets.split(PASS // STEP), strict=True)
-    return Attribution.joined([_together(model, *group, given.samples or SAMPLES) for group in groups])
+    return Attribution.joined([_together(model, *group, inputs.samples or SAMPLES) for group in groups])
 
 
 def blurred(images: Tensor) -> Tensor:
@@ -106,7 +106,7 @@ def _gaussian(side: int, deviation: float) -> Tensor:
 def _together(model: nn.Module, images: Tensor, targets: Tensor, samples: int) -> Attribution:
     """The maps of a few images, one pass for the next coalitions of all."""
     hidden = blurred(images)
-    scores, baseline_scores = (target_scores(model, inputs, targets) for inputs in (images, hidden))
+    scores, baseline_scores = (target_scores(model, shown, targets) for shown in (images, hidden))
     maps = np.zeros((len(images), *images.shape[2:]))
     starts = zip(maps, baseline_scores.tolist(), scores.tolist(), strict=True)
     searches = [_search(*start, budget=samples - 2) for start in starts]  # the two scores took an evaluation each
@@ -166,3 +166,25 @@ def _masks(coalitions: Sequence[Coalition], size: Sequence[int]) -> Tensor:
         for top, bottom, left, right in boxes:
             mask[top:bottom, left:right] = True
     return torch.from_numpy(masks)
+
+
+METHOD = Method(
+    "shap",
+    attribute,
+    signed=True,
+    targets=("predicted", "label"),
+    takes_samples=True,
+    summary="Owen values of rectangles, others blurred, of the predicted and the true class",
+    cited="Owen 1977, shap",
+    card=Card(
+        name="SHAP",
+        source="Owen 1977, doi 10.1007/978-3-642-45494-3_7; Lundberg and Lee 2017, arXiv 1705.07874",
+        why="interpretability: a fair share of the score for every region, for and against",
+        who=DEVELOPERS_AND_USERS,
+        what="signed Owen values, in logits, of rectangles against the blurred image, of predicted and true class",
+        how="attribution without gradients: 500 partly blurred images; rectangles are halved where the score changes",
+        when="after training, at any stored epoch",
+        where="any image classifier",
+        limits="Not pixel by pixel: 500 passes give some dozens of regions; depends on the blur that hides a region.",
+    ),
+)

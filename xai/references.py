@@ -8,16 +8,16 @@ from torch import Tensor, nn
 
 from xai.faithfulness.filters import filtered
 from xai.gradient import target_scores
-from xai.method import NOTHING, Attribution, Given, Method
+from xai.method import NOTHING, Attribution, MethodInputs, Reference
 
 
-def random(model: nn.Module, images: Tensor, targets: Tensor, given: Given = NOTHING) -> Attribution:
+def draw_random_maps(model: nn.Module, images: Tensor, targets: Tensor, inputs: MethodInputs = NOTHING) -> Attribution:
     """Uniform noise in 0..1 of each instance's own randomness: [N, H, W]."""
-    maps = [torch.rand(images.shape[2:], generator=given.random(row)) for row in range(len(images))]
+    maps = [torch.rand(images.shape[2:], generator=inputs.random(row)) for row in range(len(images))]
     return Attribution(torch.stack(maps).to(images), target_scores(model, images, targets))
 
 
-def edge(model: nn.Module, images: Tensor, targets: Tensor, given: Given = NOTHING) -> Attribution:
+def detect_edges(model: nn.Module, images: Tensor, targets: Tensor, inputs: MethodInputs = NOTHING) -> Attribution:
     """Sobel magnitude of the grey image, the mean of the channels, reflected at its edges: [N, H, W], 0 or more."""
     grey = images.mean(1)  # [N, H, W]
     smooth, change = torch.tensor([1.0, 2.0, 1.0]), torch.tensor([-1.0, 0.0, 1.0])
@@ -25,4 +25,4 @@ def edge(model: nn.Module, images: Tensor, targets: Tensor, given: Given = NOTHI
     return Attribution(maps, target_scores(model, images, targets))
 
 
-REFERENCES = {"random": Method(random, signed=False), "edge": Method(edge, signed=False)}
+REFERENCES = {one.name: one for one in (Reference("random", draw_random_maps), Reference("edge", detect_edges))}

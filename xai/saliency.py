@@ -6,10 +6,30 @@ Simonyan, Vedaldi, Zisserman 2014, arXiv 1312.6034, section 3. Property: on a li
 from torch import Tensor, nn
 
 from xai.gradient import score_gradient
-from xai.method import NOTHING, Attribution, Given
+from xai.method import DEVELOPERS, NOTHING, Attribution, Card, Method, MethodInputs
 
 
-def saliency(model: nn.Module, images: Tensor, targets: Tensor, given: Given = NOTHING) -> Attribution:
+def attribute(model: nn.Module, images: Tensor, targets: Tensor, inputs: MethodInputs = NOTHING) -> Attribution:
     """|d score / d pixel|, its largest channel: [N, H, W], in logits per unit of brightness, 0 or more."""
     gradient, scores = score_gradient(model, images, targets)
     return Attribution(gradient.abs().amax(dim=1), scores)
+
+
+METHOD = Method(
+    "saliency",
+    attribute,
+    signed=False,
+    summary="how strongly the score reacts to each pixel",
+    cited="Simonyan 2014",
+    card=Card(
+        name="Saliency",
+        source="Simonyan, Vedaldi, Zisserman 2014, arXiv 1312.6034",
+        why="interpretability: which pixels the class score reacts to most",
+        who=DEVELOPERS,
+        what="the gradient of one class's logit at one image, its largest channel, without a sign",
+        how="attribution: one pass forward, one back; drawn as a heatmap over the image",
+        when="after training, at any stored epoch",
+        where="any differentiable image classifier",
+        limits="Says how the score would change, not what it is made of; noisy; blind where the score is saturated.",
+    ),
+)

@@ -37,7 +37,7 @@ class Tcav:
         return self.images > 0
 
 
-def tcav(
+def score_concepts(
     gradients: Tensor, contributions: Tensor, present: Tensor, labels: Tensor, classes: int, directions: Tensor,
     rows: Tensor, seed: int = 0,
 ) -> Tcav:  # fmt: skip

@@ -17,7 +17,7 @@ from pipelines.models.networks import build_model
 from tracking import catalogue
 from tracking.home import Home
 from tracking.reading import connect
-from xai import METHODS, Attribution, Given
+from xai import METHODS, Attribution, MethodInputs
 from xai.gradient import all_scores
 from xai.references import REFERENCES
 
@@ -70,16 +70,16 @@ class Comparison:
     def explain(self, unit: Unit, model: nn.Module, images: Tensor, targets: Tensor) -> Attribution:
         """The method's maps of a model, made as those there are were made."""
         if unit.method in REFERENCES:
-            return REFERENCES[unit.method].explain(model, images, targets, self.given(unit.instances))
+            return REFERENCES[unit.method].attribute(model, images, targets, self.method_inputs(unit.instances))
         job, parts = self.jobs[unit.method], []
         for rows in torch.arange(len(images)).split(job.settings.batch):
-            given = job.given(unit.instances[rows.numpy()])
-            parts.append(METHODS[unit.method].explain(model, images[rows], targets[rows], given))
+            inputs = job.method_inputs(unit.instances[rows.numpy()])
+            parts.append(METHODS[unit.method].attribute(model, images[rows], targets[rows], inputs))
         return Attribution.joined(parts)
 
-    def given(self, rows: np.ndarray) -> Given:
+    def method_inputs(self, rows: np.ndarray) -> MethodInputs:
         """The comparison's own randomness."""
-        return Given(torch.from_numpy(rows), self.settings.seed)
+        return MethodInputs(torch.from_numpy(rows), self.settings.seed)
 
 
 @contextmanager

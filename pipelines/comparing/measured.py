@@ -11,7 +11,9 @@ from pipelines.explaining.maps.rows import Explained
 from tracking import commits, runs
 from tracking.files import write_table
 from tracking.index import ingest
-from xai.faithfulness import alike, measure, randomization_similarity, stages
+from xai.faithfulness.measures import measure
+from xai.faithfulness.randomization import randomization_similarity, stages
+from xai.faithfulness.similarity import alike
 from xai.pointing import hits
 from xai.references import REFERENCES
 
@@ -49,8 +51,8 @@ def _as_they_are(
     parts: list[dict[str, Tensor]] = []
     with tqdm(total=len(images), desc=f"{unit.method}, faithfulness", leave=False, disable=None, unit="image") as bar:
         for rows in torch.arange(len(images)).split(BATCH):
-            given = comparison.given(unit.instances[rows.numpy()])
-            parts.append(measure(model, images[rows], targets[rows], maps[rows], given))
+            inputs = comparison.method_inputs(unit.instances[rows.numpy()])
+            parts.append(measure(model, images[rows], targets[rows], maps[rows], inputs))
             bar.update(len(rows))
     values = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     return values | _pointing(comparison, unit, maps)

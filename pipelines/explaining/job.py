@@ -25,9 +25,9 @@ from tracking.commits import Commit
 from tracking.errors import InputError
 from tracking.home import Home
 from tracking.reading import connect
-from xai import CONCEPT_METHODS, METHODS, Given
+from xai import CONCEPT_METHODS, METHODS, MethodInputs
 from xai.cut import choose_layer
-from xai.method import Layer, Refusal, fitting
+from xai.method import Layer, Refusal, limited_passes
 
 BACKGROUND = 200  # training images that baselines are drawn from
 CURATED = 8  # instances that get an image key of their own in MLflow, with a slider over epochs
@@ -63,9 +63,9 @@ class Job:
         """Images of a split (default: the one explained) as the model takes them, [N, C, H, W]."""
         return to_model(self.source.data.splits[split or self.settings.split].images[rows], self.source.device)
 
-    def given(self, ids: np.ndarray) -> Given:
+    def method_inputs(self, ids: np.ndarray) -> MethodInputs:
         settings = self.settings
-        return Given(torch.from_numpy(ids), settings.seed, self.source.background, settings.samples, self.layer)
+        return MethodInputs(torch.from_numpy(ids), settings.seed, self.source.background, settings.samples, self.layer)
 
     def load(self, epoch: int) -> None:
         """Put an epoch's weights into the model."""
@@ -92,7 +92,7 @@ def open_source(
     with locks.reading_checkpoints(home, record.run_id):
         source = _source(settings, home, record, fixed, finished)
         needed = [commit for epoch, commit in source.epochs.items() if epoch not in finished]
-        with fitting(source.fitting):
+        with limited_passes(source.fitting):
             verify(home, record, source.model, source.data, source.device, needed, settings.split, source.instances)
             yield source
 

@@ -6,9 +6,10 @@ from pipelines.reporting.found_concepts import find_concepts
 from pipelines.reporting.html import Html, html, joined
 from pipelines.reporting.regions import names
 from pipelines.reporting.subject import Section, Subject, newest_comparison
-from pipelines.reporting.techniques import QUESTIONS, TECHNIQUES, Technique
+from pipelines.reporting.techniques import QUESTIONS, TECHNIQUES
 from pipelines.reporting.trust import ALIKE, EVERYTHING, RANKING, means
 from pipelines.reporting.words import few, of, percent, series, value
+from xai.method import Card
 
 TITLE = "The techniques used"
 INTRO = (
@@ -22,7 +23,7 @@ def techniques(subject: Subject) -> Section:
     return Section("techniques", TITLE, [Said(INTRO)], body)
 
 
-def _card(name: str, technique: Technique, limits: list[Said] | None) -> Html:
+def _card(name: str, technique: Card, limits: list[Said] | None) -> Html:
     """`limits` are None for a technique that was not used."""
     answers = joined(html("<dt>{}</dt><dd>{}</dd>", question, getattr(technique, question)) for question in QUESTIONS)
     used = limits is not None or name == "instanceflow"

@@ -28,7 +28,7 @@ from residual import residual
 from torch import Tensor, nn
 
 from pipelines.models.networks import Normalise, cnn
-from xai import METHODS, Given
+from xai import METHODS, MethodInputs
 from xai.gradient import score_gradient, target_scores
 from xai.occlusion import windows
 
@@ -62,8 +62,8 @@ def main() -> None:
     print(f"forward {forward * 1000:.3f} ms, forward and back {both * 1000:.3f} ms an image, at the best batch size")
     print(f"{'method':<22}{'ours':>9}{'limit':>9}{'of limit':>9}{'peer':>9}{'faster':>8}  peer")
     for method in flags.methods:
-        ours = lambda method=method: METHODS[method].explain(  # noqa: E731
-            model, images, classes(images), Given(background=background)
+        ours = lambda method=method: METHODS[method].attribute(  # noqa: E731
+            model, images, classes(images), MethodInputs(background=background)
         )
         name, peer = of_peers.get(method, ("none", None))
         with patch.object(sys.modules["xai.integrated_gradients"], "MOST", 1):

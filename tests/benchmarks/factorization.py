@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from pipelines.data.datasets import load
 from xai.concept_count import choose_count, matched_cosines
-from xai.nmf import Factors, nmf
+from xai.nmf import Factors, factorize
 
 ROWS = 64_000
 CHANNELS = (64, 128, 256)
@@ -99,7 +99,7 @@ def solver(data: str | None) -> None:
     for name, activations in kinds(data):
         for count in COUNTS:
             peer, model = seconds(lambda a=activations, k=count: NMF(k).fit(a.numpy()))
-            ours = [seconds(lambda a=activations, k=count, s=s: nmf(a, k, s)) for s in range(3)]
+            ours = [seconds(lambda a=activations, k=count, s=s: factorize(a, k, s)) for s in range(3)]
             here = sorted(done for done, _ in ours)[1]
             ratio = max(error(activations, factors) for _, factors in ours) / model.reconstruction_err_**2
             label = f"{name} {activations.shape[1]}"
@@ -147,7 +147,7 @@ def counts() -> None:
     for planted in settings(SETTINGS):
         activations, directions = planted.make(CHOSEN_FROM)
         choice = choose_count(activations, TRIED)
-        cosines = matched_cosines(directions, nmf(activations, planted.concepts).directions)
+        cosines = matched_cosines(directions, factorize(activations, planted.concepts).directions)
         differences.append(choice.count - planted.concepts)
         means.append(cosines.mean().item())
         near = f"cosine to planted: mean {means[-1]:.3f}, least {cosines.min():.3f}"

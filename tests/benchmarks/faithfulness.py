@@ -23,11 +23,14 @@ from torch import Tensor, nn
 
 from pipelines.data.datasets import load
 from pipelines.models.networks import build_model
-from xai import METHODS, REFERENCES, Given
-from xai.faithfulness import insertion_deletion, measure, randomization_similarity, ranked, road, spearman, stages
+from xai import METHODS, REFERENCES, MethodInputs
+from xai.faithfulness.curves import insertion_deletion
 from xai.faithfulness.filters import blurred
-from xai.faithfulness.ranking import ranks
-from xai.faithfulness.road import SHARES, imputed
+from xai.faithfulness.measures import measure
+from xai.faithfulness.randomization import randomization_similarity, stages
+from xai.faithfulness.ranking import ranked, ranks
+from xai.faithfulness.road import SHARES, classify_imputed, imputed
+from xai.faithfulness.similarity import spearman
 from xai.gradient import frozen
 
 try:
@@ -78,7 +81,7 @@ def compare(model: nn.Module, images: Tensor) -> Iterator[Row]:
     with torch.no_grad():
         targets = model(images).argmax(1)
     for name in METHOD_NAMES:
-        maps = (METHODS | REFERENCES)[name].explain(model, images, targets, Given()).maps
+        maps = (METHODS | REFERENCES)[name].explain(model, images, targets, MethodInputs()).maps
         for found in (areas, imputations, kept, all_measures, correlations):
             for measured, *row in found(model, images, targets, maps):
                 yield f"{measured}/{name}", *row
@@ -156,8 +159,8 @@ def imputations(model: nn.Module, images: Tensor, targets: Tensor, maps: Tensor)
 
 def kept(model: nn.Module, images: Tensor, targets: Tensor, maps: Tensor) -> Iterator[Row]:
     """Share of images whose class is still found, with most relevant pixels imputed by the authors' code."""
-    with patch.dict(road.__globals__, NOISE=0.0):
-        (most, least), ours = timed(lambda: road(model, images, targets, ranked(maps)))
+    with patch.dict(classify_imputed.__globals__, NOISE=0.0):
+        (most, least), ours = timed(lambda: classify_imputed(model, images, targets, ranked(maps)))
     authors = NoisyLinearImputer(noise=0)
 
     def run() -> Tensor:
@@ -174,7 +177,7 @@ def kept(model: nn.Module, images: Tensor, targets: Tensor, maps: Tensor) -> Ite
 
 def correlations(model: nn.Module, images: Tensor, targets: Tensor, maps: Tensor) -> Iterator[Row]:
     """Spearman with the edges of each image."""
-    other = REFERENCES["edge"].explain(model, images, targets, Given()).maps.flatten(1)
+    other = REFERENCES["edge"].attribute(model, images, targets, MethodInputs()).maps.flatten(1)
     found, ours = timed(lambda: spearman(maps.flatten(1), other))
     theirs, seconds = timed(lambda: correlation_spearman(maps.flatten(1).numpy(), other.numpy(), batched=True))
     fair = found.isfinite()
@@ -196,7 +199,7 @@ def randomised(model: nn.Module, images: Tensor, targets: Tensor) -> Iterator[Ro
             module.reset_parameters()
 
     def explain(one: nn.Module) -> Tensor:
-        return METHODS["integrated_gradients"].explain(one, images, targets, Given(samples=16)).maps
+        return METHODS["integrated_gradients"].attribute(one, images, targets, MethodInputs(samples=16)).maps
 
     maps, found = explain(model), stages(model, images)
     ours, seconds = timed(lambda: randomization_similarity(model, fresh, found, explain, maps))

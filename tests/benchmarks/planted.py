@@ -10,7 +10,7 @@ without one counts as missed, and which is whose is decided on training images.
 
 import argparse
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -28,7 +28,7 @@ from pipelines.training.train import train
 from tracking import commits
 from tracking.home import Home, find_home
 from tracking.reading import connect
-from xai import CONCEPT_METHODS, METHODS, Given, ice
+from xai import CONCEPT_METHODS, METHODS, MethodInputs, ice
 from xai.cut import cut
 from xai.pointing import hits
 
@@ -86,9 +86,9 @@ def pointing(seed: int, epochs: int, count: int, methods: list[str], threads: in
 def map_shares(method: str, model: nn.Module, data: Dataset, count: int, *_) -> tuple[float, float]:
     """Shares of the maps of the labels' scores that point at the glyph, and at the decoy."""
     test, background = data.splits["test"], to_model(data.splits["train"].images[:200], torch.device("cpu"))
-    images = to_model(test.images[:count], torch.device("cpu"))
+    images, inputs = to_model(test.images[:count], torch.device("cpu")), MethodInputs(background=background)
     parts = [
-        METHODS[method].explain(model, images[rows], test.labels[rows], Given(rows, background=background)).maps
+        METHODS[method].attribute(model, images[rows], test.labels[rows], replace(inputs, ids=rows)).maps
         for rows in torch.arange(count).split(100)
     ]
     glyph, decoy = test.truth[:count].unbind(1)  # [N, 4] each

@@ -3,16 +3,16 @@
 import torch
 from torch import Tensor
 
-from xai.method import NOTHING, Given
+from xai.method import NOTHING, MethodInputs
 
 
-def ranked(maps: Tensor, given: Given = NOTHING) -> Tensor:
+def ranked(maps: Tensor, inputs: MethodInputs = NOTHING) -> Tensor:
     """Pixels of each map [N, H, W] as places in rows of H x W, the highest value first: [N, P].
 
     Pixels of equal value, of which occlusion, Grad-CAM and SHAP have many, come in an order drawn from the instance's
     own randomness: their place in the image says nothing, and must not decide.
     """
-    shuffles = [torch.randperm(maps[0].numel(), generator=given.random(row)) for row in range(len(maps))]
+    shuffles = [torch.randperm(maps[0].numel(), generator=inputs.random(row)) for row in range(len(maps))]
     shuffled = torch.stack(shuffles).to(maps.device)  # [N, P]
     order = maps.flatten(1).gather(1, shuffled).argsort(dim=1, descending=True, stable=True)
     return shuffled.gather(1, order)

@@ -12,7 +12,7 @@ from torch import Generator, Tensor, nn
 
 from xai.faithfulness.ranking import ranks
 from xai.gradient import all_scores
-from xai.method import NOTHING, PASS, Given
+from xai.method import NOTHING, PASS, MethodInputs
 
 SHARES = (0.1, 0.3, 0.5, 0.7)
 NOISE = 0.01  # deviation of what is added to imputed pixels, as in the authors' code
@@ -22,12 +22,12 @@ GROUP = PASS // 8  # images whose imputed ones make a pass
 SOLVED = 4  # images solved side by side: small ones stay in a processor's cache, and do not wait for its other threads
 
 
-def road(
+def classify_imputed(
     model: nn.Module,
     images: Tensor,
     targets: Tensor,
     order: Tensor,
-    given: Given = NOTHING,
+    inputs: MethodInputs = NOTHING,
     shares: Sequence[float] = SHARES,
 ) -> tuple[Tensor, Tensor]:
     """Whether the target is the top class with each share of the pixels imputed, [N, S] bool each.
@@ -35,16 +35,16 @@ def road(
     First of the most relevant pixels by `order` [N, P], then of the least relevant. One pixel always stays.
     """
     pixels, places = order.shape[1], ranks(order)
-    given = replace(given, seed=given.seed + 1)  # other randomness than that of a map made of noise
+    inputs = replace(inputs, seed=inputs.seed + 1)  # other randomness than that of a map made of noise
     kept = []
     for rows in torch.arange(len(images)).split(GROUP):
-        randoms = [given.random(row) for row in rows.tolist()]
+        randoms = [inputs.random(row) for row in rows.tolist()]
         columns = []
         for share in shares:
             count = min(round(share * pixels), pixels - 1)
             removed = torch.stack([places[rows] < count, places[rows] >= pixels - count], 1)  # [n, 2, P]
-            inputs = noisy(images[rows], removed.unflatten(2, images.shape[2:]), randoms)
-            columns.append(all_scores(model, inputs.flatten(0, 1)).argmax(1).view(-1, 2) == targets[rows, None])
+            altered = noisy(images[rows], removed.unflatten(2, images.shape[2:]), randoms)
+            columns.append(all_scores(model, altered.flatten(0, 1)).argmax(1).view(-1, 2) == targets[rows, None])
         kept.append(torch.stack(columns, 1))  # [n, S, 2]
     most, least = torch.cat(kept).unbind(2)
     return most, least

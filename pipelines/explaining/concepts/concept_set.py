@@ -11,8 +11,8 @@ from pipelines.explaining.job import Job
 from xai import ice
 from xai.concept_count import CountChoice, choose_count
 from xai.cut import JUDGED, Cut, check_cut, cut
-from xai.nmf import Factors, nmf, project
-from xai.tcav import Tcav, tcav
+from xai.nmf import Factors, factorize, project
+from xai.tcav import Tcav, score_concepts
 
 FIT = 2000  # training images the concepts are fitted on
 ROWS = 65_536  # places of them at the most
@@ -47,7 +47,7 @@ def find(job: Job, instances: np.ndarray) -> Found:
     rows = ice.rows_of(fitted)
     rows = rows[torch.randperm(len(rows), generator=random)[:ROWS]]
     choice = None if job.settings.concepts else _choose(job, parts, rows)
-    factors = nmf(rows, job.settings.concepts or choice.count, job.settings.seed)
+    factors = factorize(rows, job.settings.concepts or choice.count, job.settings.seed)
     limits = ice.thresholds(ice.concept_maps(fitted, factors.directions).mean((2, 3)))
     return _look(job, parts, rows, factors.directions, limits, choice, instances)
 
@@ -82,7 +82,7 @@ def _look(
     ]
     scores, gradients, carried, logits, *others = (torch.cat(part) for part in zip(*seen, strict=True))
     classes = len(job.source.data.classes)
-    tested = tcav(gradients, carried, scores >= limits, labels, classes, directions, rows, seed)
+    tested = score_concepts(gradients, carried, scores >= limits, labels, classes, directions, rows, seed)
     kept = {name: ice.fidelity(logits, other) for name, other in zip(ice.REDUCERS, others, strict=True)}
     return Found(directions, limits, scores, tested, kept, choice)
 

@@ -94,8 +94,10 @@ def _attribution(
     new = torch.ones(len(rows), dtype=torch.bool) if known is None else targets != known.targets
     if not new.any():
         return known.attribution
-    explain, device = METHODS[job.method].explain, job.source.device
-    found = explain(job.source.model, images[new.to(device)], targets[new].to(device), job.given(rows[new.numpy()]))
+    explain, device = METHODS[job.method].attribute, job.source.device
+    found = explain(
+        job.source.model, images[new.to(device)], targets[new].to(device), job.method_inputs(rows[new.numpy()])
+    )
     _check_scores(job, found, logits[new].gather(1, targets[new, None]).squeeze(1))
     return found.cpu() if known is None else known.attribution.replaced(new, found.cpu())
 
