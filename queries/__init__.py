@@ -8,9 +8,9 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parent
 NAMES: tuple[str, ...] = tuple(sorted(path.stem for path in FOLDER.glob("*.sql")))
 LARGEST = 2**31 - 1  # what an SQL integer holds
+Value = str | int | float | None  # of a parameter; None is SQL's null
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,8 @@ def text(name: str) -> str:
 
 def header(name: str) -> Header:
     """What a query's header comment says: its question, notes, parameters and columns."""
-    comment = re.match(r"(?:--.*\n)+", text(name))[0]
-    lines = [line[2:].removeprefix(" ").rstrip() for line in comment.splitlines()]
+    comment = takewhile(lambda line: line.startswith("--"), text(name).splitlines())
+    lines = [line[2:].removeprefix(" ").rstrip() for line in comment]
     prose, params, returns = _split_sections(lines)
     question, _, notes = "\n".join(prose).strip().partition("\n\n")
     return Header(
@@ -113,7 +114,7 @@ def _param(doc: str) -> Param:
     return Param(doc, default=None if re.match(r"null\b", value) else value, required=False)
 
 
-def run(connection: DuckDBPyConnection, name: str, values: dict[str, str | None]) -> Answer:
+def run(connection: DuckDBPyConnection, name: str, values: Mapping[str, Value]) -> Answer:
     """Answer a query; a value of None means: not given, take the default."""
     settings = _fill(name, values)
     for key in set(re.findall(r"\$(\w+)::integer", text(name))):
@@ -121,12 +122,12 @@ def run(connection: DuckDBPyConnection, name: str, values: dict[str, str | None]
     for key in set(re.findall(r"\$(\w+)::double", text(name))):
         settings[key] = _number(key, settings[key])
     if settings.get("classes") is not None:
-        settings["classes"] = _class_ids(connection, settings["run_id"], settings["classes"])
+        settings["classes"] = _class_ids(connection, settings["run_id"], str(settings["classes"]))
     result = connection.execute(text(name), settings)
     return Answer([column for column, *_ in result.description], result.fetchall())
 
 
-def _fill(name: str, values: dict[str, str | None]) -> dict[str, str | int | None]:
+def _fill(name: str, values: Mapping[str, Value]) -> dict[str, Value]:
     """A value for every parameter of the query."""
     params = header(name).params
     given = {key: value for key, value in values.items() if value is not None}
@@ -137,7 +138,7 @@ def _fill(name: str, values: dict[str, str | None]) -> dict[str, str | int | Non
     return {key: given.get(key, params[key].default) for key in params}
 
 
-def _whole_number(key: str, value: str | int | None) -> int | None:
+def _whole_number(key: str, value: Value) -> int | None:
     """The value of an integer parameter; all of them count epochs, rows or images."""
     if value is None:
         return None
@@ -146,7 +147,7 @@ def _whole_number(key: str, value: str | int | None) -> int | None:
     return int(value)
 
 
-def _number(key: str, value: str | float | None) -> float | None:
+def _number(key: str, value: Value) -> float | None:
     """The value of a parameter that is a similarity or a share."""
     try:
         found = None if value is None else float(value)
@@ -157,10 +158,10 @@ def _number(key: str, value: str | float | None) -> float | None:
     return found
 
 
-def _class_ids(connection: DuckDBPyConnection, run_id: str, wanted: str) -> str:
+def _class_ids(connection: DuckDBPyConnection, run_id: Value, wanted: str) -> str:
     """A comma list of class names or ids as a comma list of ids."""
     sql = "select class_id, name from classes where run_id = ? order by class_id"
     names = dict(connection.execute(sql, [run_id]).fetchall())
     if not names:
         raise ValueError(f"no class {wanted!r}; there are: none, as there is no run {run_id!r}")
-    return ",".join(map(str, find_classes(str(wanted), names)))
+    return ",".join(map(str, find_classes(wanted, names)))

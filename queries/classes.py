@@ -17,7 +17,7 @@ def find_class(wanted: str, names: Mapping[int, str]) -> int | None:
     number = int(wanted) if re.fullmatch(r"[0-9]{1,9}", wanted) else None
     if wanted not in by_name:
         return number if number in names else None
-    if number in names and by_name[wanted] != number:
+    if number is not None and number in names and by_name[wanted] != number:
         _tell(f"class {wanted} is the class of that name (ID {by_name[wanted]}), not ID {number} ({names[number]})")
     return by_name[wanted]
 

@@ -41,6 +41,13 @@ class RunRecord:
     finished_at: str | None
     params: dict[str, Any]
 
+    @property
+    def source(self) -> str:
+        """ID of the run that this one looks at. Raises InputError where its record names none."""
+        if self.source_run_id is None:
+            raise InputError(f"run {self.run_id[:SHORT]} of kind {self.kind} names no run that it looks at")
+        return self.source_run_id
+
     def content(self) -> dict:
         return asdict(self)
 
@@ -133,7 +140,8 @@ def read_record(file: Path, run_id: str) -> RunRecord:
         record = RunRecord(**read_json(file))
         texts = (record.kind, record.name, record.status, record.started_at)
         right = record.run_id == run_id and isinstance(record.params, dict)
-        right = right and all(isinstance(text, str) for text in texts) and datetime.fromisoformat(record.started_at)
+        right = right and all(isinstance(text, str) for text in texts)
+        datetime.fromisoformat(record.started_at)
     except (TypeError, ValueError):
         right = False
     if not right:

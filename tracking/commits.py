@@ -39,11 +39,19 @@ class Commit:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class EpochCommit(Commit):
+    """A committed unit of one epoch: of a training run's own, or of one that an explainer looked at."""
+
+    epoch: int
+
+
 def read_commit(path: Path, run_id: str) -> Commit:
     """The commit of a run in the file UNIT.json. Raises InputError if it is no such commit."""
     content = read_json(path)
     try:
-        commit = Commit(**content | {"files": tuple(CommittedFile(**file) for file in content["files"])})
+        kind = Commit if content["epoch"] is None else EpochCommit
+        commit = kind(**content | {"files": tuple(CommittedFile(**file) for file in content["files"])})
         right = (commit.run_id, commit.unit) == (run_id, path.stem) and _sound(commit)
     except (TypeError, KeyError, AttributeError):
         right = False
@@ -82,16 +90,21 @@ def by_unit(home: Home, run_id: str) -> dict[str, Commit]:
     return {commit.unit: commit for commit in commits(home, run_id)}
 
 
-def epochs(home: Home, run_id: str) -> list[Commit]:
+def epoch_units(home: Home, run_id: str) -> dict[str, EpochCommit]:
+    """The commits of a run that belong to an epoch, by their units."""
+    return {unit: commit for unit, commit in by_unit(home, run_id).items() if isinstance(commit, EpochCommit)}
+
+
+def epochs(home: Home, run_id: str) -> list[EpochCommit]:
     """The committed epochs of a training run without a gap: 0, 1, 2, ..."""
-    found = {commit.epoch: commit for commit in commits(home, run_id) if commit.unit.startswith("epoch_")}
-    whole = []
+    found = {commit.epoch: commit for unit, commit in epoch_units(home, run_id).items() if unit.startswith("epoch_")}
+    whole: list[EpochCommit] = []
     while len(whole) in found:
         whole.append(found[len(whole)])
     return whole
 
 
-def stored(home: Home, run_id: str) -> list[Commit]:
+def stored(home: Home, run_id: str) -> list[EpochCommit]:
     """The committed epochs of a training run whose checkpoints were not pruned."""
     gone = pruned(home, run_id)
     return [commit for commit in epochs(home, run_id) if commit.epoch not in gone]

@@ -86,7 +86,7 @@ def read_table(path: Path) -> dict[str, list]:
     return parquet.ParquetFile(path).read().to_pydict()
 
 
-def _column(values: Any):
+def _column(values: Any) -> Any:  # a pyarrow array, whose library comes without types
     import numpy as np
     import pyarrow as pa
 

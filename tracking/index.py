@@ -10,7 +10,7 @@ import shutil
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import duckdb
@@ -29,7 +29,7 @@ INGESTED = f"""
     create table ingested (run_id varchar, unit varchar, primary key (run_id, unit));
     create table checked ({", ".join(" ".join(column) for column in CHECKED.items())})"""
 # storage of DuckDB 1.5: the command line and tools of today open it too
-STORAGE = {"storage_compatibility_version": "v1.5.0"}
+STORAGE: dict[str, str | bool | int | float | list[str]] = {"storage_compatibility_version": "v1.5.0"}
 # what DuckDB says where another process, and where another connection of this process, has the file open
 HELD = ("Could not set lock", "different configuration")
 LOGS = (".wal", ".wal.checkpoint", ".wal.recovery")  # what DuckDB keeps beside a database
@@ -94,8 +94,8 @@ def checked_files(connection: duckdb.DuckDBPyConnection, home: Home) -> tuple[Pl
     for run_id, path, wrong in connection.execute("select run_id, path, fault from checked").fetchall():
         if wrong:
             faults.append(wrong)
-        else:
-            places[table_of(path)].append(exactly(home.run_folder(run_id) / path))
+        elif table := table_of(path):
+            places[table].append(exactly(home.run_folder(run_id) / path))
     return places, faults
 
 
@@ -167,7 +167,10 @@ def _open_for_writing(home: Home, wait: float) -> duckdb.DuckDBPyConnection | No
     while True:
         try:
             connection = duckdb.connect(str(home.database), config=STORAGE)
-            return connection if _is_current(connection) else connection.close()
+            if _is_current(connection):
+                return connection
+            connection.close()
+            return None
         except duckdb.Error as error:
             if not _is_held(error):
                 if os.access(home.database, os.R_OK | os.W_OK):
@@ -201,12 +204,12 @@ def _build(home: Home, run_ids: list[str] | None = None) -> None:
 @contextmanager
 def _kept_from_writers(home: Home) -> Iterator[None]:
     """Have the old index open for reading meanwhile; one that cannot be opened nobody writes to."""
+    old: AbstractContextManager[object] = nullcontext()
     try:
         old = duckdb.connect(str(home.database), read_only=True)
     except duckdb.Error as error:
         if _is_held(error):
             raise _held(home) from None
-        old = nullcontext()
     with old:
         yield
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import duckdb
 
@@ -51,9 +52,20 @@ def metrics_of(commit: Commit) -> list[tuple]:
     return [(commit.run_id, commit.epoch or 0, key, value) for key, value in commit.metrics.items()]
 
 
-def table_faults(home: Home, commit: Commit) -> dict[str, str | None]:
+class TableFile(NamedTuple):
+    """A file of a run that feeds a table."""
+
+    path: str
+    table: str
+
+
+def table_faults(home: Home, commit: Commit) -> dict[TableFile, str | None]:
     """The unit's files that feed tables, each with what is wrong with it."""
-    return {file.path: fault(home, commit.run_id, file) for file in commit.files if table_of(file.path)}
+    return {
+        TableFile(file.path, table): fault(home, commit.run_id, file)
+        for file in commit.files
+        if (table := table_of(file.path))
+    }
 
 
 def misfit(home: Home, place: Path, table: str) -> str | None:
@@ -102,7 +114,8 @@ def _check_rows(home: Home, table: str, *patterns: str) -> None:
         if scratch.execute(lacking(table, *patterns)).fetchall():
             raise duckdb.BinderException("a column is missing")
         sql = f"select bit_xor(hash(found)), count(*) filter ({missing}) from ({rows}) as found"
-        if scratch.execute(sql).fetchone()[1]:
+        [(_, incomplete)] = scratch.execute(sql).fetchall()
+        if incomplete:
             raise duckdb.ConstraintException("a value is missing")
         for select in others:
             scratch.execute(f"select bit_xor(hash(found)) from ({select}) as found")
@@ -118,21 +131,27 @@ def add_unit(connection: duckdb.DuckDBPyConnection, home: Home, commit: Commit) 
     except duckdb.Error:
         with suppress(duckdb.Error):  # where it ended by itself
             connection.rollback()
-        faults |= {path: misfit(home, folder / path, table_of(path)) for path, wrong in faults.items() if not wrong}
+        faults |= {file: misfit(home, folder / file.path, file.table) for file, wrong in faults.items() if not wrong}
         if not any(faults.values()):
             raise
         _add_unit(connection, home, commit, stamps, faults)
 
 
-def _add_unit(connection: duckdb.DuckDBPyConnection, home: Home, commit: Commit, stamps: dict, faults: dict) -> None:
+def _add_unit(
+    connection: duckdb.DuckDBPyConnection,
+    home: Home,
+    commit: Commit,
+    stamps: dict[str, tuple[int, int]],
+    faults: dict[TableFile, str | None],
+) -> None:
     connection.begin()
-    for path, wrong in faults.items():
+    for file, wrong in faults.items():
         connection.execute(
-            "insert into checked values ($1, $2, $3, $4, $5)", [commit.run_id, path, *stamps[path], wrong]
+            "insert into checked values ($1, $2, $3, $4, $5)", [commit.run_id, file.path, *stamps[file.path], wrong]
         )
         if not any(faults.values()):
-            place = exactly(home.run_folder(commit.run_id) / path)
-            _add_file(connection, commit, table_of(path), selects_of(home, table_of(path), place))
+            place = exactly(home.run_folder(commit.run_id) / file.path)
+            _add_file(connection, commit, file.table, selects_of(home, file.table, place))
     insert(connection, "metrics", metrics_of(commit))
     connection.execute("insert into ingested values ($1, $2)", [commit.run_id, commit.unit])
     connection.commit()

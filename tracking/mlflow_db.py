@@ -73,7 +73,10 @@ def read_entries(home: Home) -> dict[str, Entry]:
         rows = _selected(home.mlflow_db, ENTRIES)
     except sqlite3.Error as error:
         raise _unreadable(home, error) from None
-    return {run_id: Entry(name, bool(gone), *place, bool(all_gone)) for run_id, name, gone, *place, all_gone in rows}
+    return {
+        run_id: Entry(name, bool(gone), experiment_id, experiment, bool(experiment_gone))
+        for run_id, name, gone, experiment_id, experiment, experiment_gone in rows
+    }
 
 
 def schema_revision(home: Home) -> str:

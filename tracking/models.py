@@ -2,11 +2,11 @@
 
 from mlflow.entities import LoggedModelInput, LoggedModelOutput, LoggedModelStatus, Metric
 
-from tracking.commits import Commit
+from tracking.commits import EpochCommit
 from tracking.runs import Run, experiment_id
 
 
-def log_epoch_model(run: Run, made: Commit) -> str:
+def log_epoch_model(run: Run, made: EpochCommit) -> str:
     """LoggedModel of a committed epoch with the epoch's metrics; what is there of it already is completed."""
     model_id = epoch_model(run, run.run_id, made.epoch) or _create(run, made)
     run.client.finalize_logged_model(model_id, LoggedModelStatus.READY)
@@ -17,7 +17,7 @@ def log_epoch_model(run: Run, made: Commit) -> str:
     return model_id
 
 
-def _create(run: Run, made: Commit) -> str:
+def _create(run: Run, made: EpochCommit) -> str:
     model = run.client.create_logged_model(
         experiment_id(run.home),
         name=f"epoch_{made.epoch:04d}",
@@ -41,12 +41,12 @@ def epoch_model(run: Run, source_run_id: str, epoch: int) -> str | None:
 
 def log_explained(run: Run, epoch: int, metrics: dict[str, float], time_ms: int) -> None:
     """Tie an explainer run to the model of an epoch it looked at, and hang its metrics on it; harmless again."""
-    if (model_id := epoch_model(run, run.record.source_run_id, epoch)) is not None:
+    if (model_id := epoch_model(run, run.record.source, epoch)) is not None:
         run.client.log_inputs(run.run_id, models=[LoggedModelInput(model_id)])
         _log_metrics(run, model_id, epoch, metrics, time_ms)
 
 
-def log_explained_as(run: Run, made: Commit, method: str) -> None:
+def log_explained_as(run: Run, made: EpochCommit, method: str) -> None:
     """The same with a commit's own metrics, each under the method's name."""
     log_explained(run, made.epoch, {f"{method}_{key}": value for key, value in made.metrics.items()}, made.time_ms)
 

@@ -5,6 +5,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from urllib3 import Retry
+
 from tracking.errors import redacted
 
 TIMEOUT, RETRIES = "MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"  # MLflow reads them at each request
@@ -40,13 +42,13 @@ def limits(known: dict[str, str]) -> Iterator[None]:
 
 def _in_words(record: logging.LogRecord) -> bool:
     """Say in one line what is waited for, in place of a library's report of a try that failed."""
-    if record.name == LOGGERS[0] and record.msg.startswith("Retrying"):
-        left = record.args[0].total + 1
-        rest = f"tries left: {left}, {left * int(os.environ[TIMEOUT])} seconds at most"
-    elif record.name == LOGGERS[1] and "retried" in record.msg:
-        rest = f"next try in {record.args[1]:.1f} seconds"
-    else:
-        return not record.exc_info  # MLflow logs the traceback of an error that it raises as well
+    match record.args:
+        case (Retry(total=int(total)), *_) if record.msg.startswith("Retrying"):
+            rest = f"tries left: {total + 1}, {(total + 1) * int(os.environ[TIMEOUT])} seconds at most"
+        case (_, float(pause)) if "retried" in record.msg:
+            rest = f"next try in {pause:.1f} seconds"
+        case _:
+            return not record.exc_info  # MLflow logs the traceback of an error that it raises as well
     address = redacted(os.environ.get("MLFLOW_TRACKING_URI") or "the study home's database")
     logging.getLogger(__name__).warning(f"waiting for MLflow at {address}, which does not answer; {rest}")
     return False

@@ -12,8 +12,8 @@ from tracking.commits import Commit, commits
 from tracking.errors import InputError
 from tracking.home import Home
 from tracking.index import checked_files, ingest, is_complete, no_study
-from tracking.ingesting import insert, metrics_of, misfit, row_of, suspects, table_faults
-from tracking.tables import SCHEMA, Places, columns, completed_rows, exactly, quoted, table_of, views
+from tracking.ingesting import TableFile, insert, metrics_of, misfit, row_of, suspects, table_faults
+from tracking.tables import SCHEMA, Places, columns, completed_rows, exactly, quoted, views
 
 ALONE = threading.Lock()  # threads of one process share the settings of a database
 
@@ -66,9 +66,12 @@ def _complete_index(home: Home) -> duckdb.DuckDBPyConnection | None:
     """The index, if it can be read and is complete; what is asked is answered by the file that was looked at."""
     try:
         connection = duckdb.connect(str(home.database), read_only=True)
-        return connection if is_complete(connection, home) else connection.close()
+        if is_complete(connection, home):
+            return connection
+        connection.close()
     except duckdb.Error:  # held, damaged, or not there
-        return None
+        pass
+    return None
 
 
 def _add_views(connection: duckdb.DuckDBPyConnection, home: Home, places: Places) -> None:
@@ -96,23 +99,23 @@ def _whole_files(home: Home, made: list[Commit]) -> Places:
     units = [(commit, table_faults(home, commit)) for commit in made]
     if suspected := suspects(home, _places(home, units)):
         for commit, faults in units:
-            for path, wrong in faults.items():
-                place = home.run_folder(commit.run_id) / path
+            for file, wrong in faults.items():
+                place = home.run_folder(commit.run_id) / file.path
                 if not wrong and exactly(place) in suspected:
-                    faults[path] = misfit(home, place, table_of(path))
+                    faults[file] = misfit(home, place, file.table)
     for _, faults in units:
         for wrong in filter(None, faults.values()):
             _name(wrong)
     return _places(home, units)
 
 
-def _places(home: Home, units: list[tuple[Commit, dict[str, str | None]]]) -> Places:
+def _places(home: Home, units: list[tuple[Commit, dict[TableFile, str | None]]]) -> Places:
     """The files of the units without a fault, by table."""
     places = defaultdict(list)
     for commit, faults in units:
         if not any(faults.values()):
-            for path in faults:
-                places[table_of(path)].append(exactly(home.run_folder(commit.run_id) / path))
+            for file in faults:
+                places[file.table].append(exactly(home.run_folder(commit.run_id) / file.path))
     return places
 
 

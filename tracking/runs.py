@@ -14,10 +14,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
 from pathlib import Path
+from typing import Any, overload
 
 from tracking import locks, patience
 from tracking.catalogue import RunRecord, free_name, now, records, was_deleted
-from tracking.commits import Commit, CommittedFile
+from tracking.commits import Commit, CommittedFile, EpochCommit
 from tracking.environment import git_commit
 from tracking.errors import InputError
 from tracking.files import sha256, write_json
@@ -34,6 +35,7 @@ except RuntimeError:  # a user whom the system does not know, without HOME; its 
     os.environ["HOME"] = "/nonexistent"  # as such users have by convention
 
 import mlflow
+import numpy as np
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, Experiment, InputTag, Metric, Param
 from mlflow.exceptions import MlflowException
@@ -215,7 +217,7 @@ def start_run(home: Home, record: RunRecord, tags: dict[str, str], note: str) ->
     locks.hold(home, run.run_id)
     params = [Param(key, str(value)) for key, value in record.params.items() if value is not None]
     client.log_batch(run.run_id, params=params)
-    if record.data_digest:
+    if record.dataset and record.data_digest:
         source = json.dumps({"uri": record.params.get("data") or record.dataset})
         data = Dataset(record.dataset, record.data_digest[:36], source_type="local", source=source)
         context = InputTag("mlflow.data.context", "training" if record.kind == "train" else record.kind)
@@ -245,12 +247,20 @@ def taking_name(home: Home, wanted: str | None, default: str) -> Iterator[str]:
         yield free_name(home, wanted, default)
 
 
-def new_record(kind: str, name: str, params: dict, **known) -> RunRecord:
+def new_record(
+    kind: str,
+    name: str,
+    params: dict[str, Any],
+    *,
+    source_run_id: str | None = None,
+    dataset: str | None = None,
+    data_digest: str | None = None,
+    seed: int | None = None,
+) -> RunRecord:
     """Record of a run about to start, its run_id still empty."""
-    fields = dict.fromkeys(("source_run_id", "dataset", "data_digest", "seed", "finished_at")) | known
     return RunRecord(
-        run_id="", kind=kind, name=name, params=params, status="RUNNING", started_at=now(),
-        git_commit=git_commit(), **fields,
+        run_id="", kind=kind, name=name, source_run_id=source_run_id, status="RUNNING", dataset=dataset,
+        data_digest=data_digest, seed=seed, git_commit=git_commit(), started_at=now(), finished_at=None, params=params,
     )  # fmt: skip
 
 
@@ -337,12 +347,21 @@ def log_page(home: Home, record: RunRecord, page: Path) -> Path:
     return place
 
 
+@overload
+def commit(run: Run, unit: str, files: dict[str, Path], metrics: dict[str, float], epoch: int) -> EpochCommit: ...
+@overload
+def commit(run: Run, unit: str, files: dict[str, Path], metrics: dict[str, float], epoch: None) -> Commit: ...
 def commit(run: Run, unit: str, files: dict[str, Path], metrics: dict[str, float], epoch: int | None) -> Commit:
     """Log `files` (path in the run: local file), then the commit that makes them count, then the metrics."""
     for path, local in files.items():
         log_file(run, local, path)
     known = tuple(CommittedFile(path, sha256(local)) for path, local in files.items())
-    made = Commit(run.run_id, unit, epoch, time.time_ns() // 1_000_000, known, metrics)
+    time_ms = time.time_ns() // 1_000_000
+    made = (
+        Commit(run.run_id, unit, None, time_ms, known, metrics)
+        if epoch is None
+        else EpochCommit(run.run_id, unit, epoch, time_ms, known, metrics)
+    )
     with staging(run.home) as folder:
         log_file(run, write_json(folder / f"{unit}.json", made.content()), made.path)
     log_metrics(run, made)
@@ -360,7 +379,7 @@ def set_tag(run: Run, key: str, value: str) -> None:
     run.client.set_tag(run.run_id, key, value)
 
 
-def log_picture(run: Run, image, path: str) -> None:
+def log_picture(run: Run, image: np.ndarray, path: str) -> None:
     """An image [H, W, 3], uint8, as `path`, a .png in the run's files."""
     with staging(run.home) as folder:
         local = folder / Path(path).name
@@ -368,7 +387,7 @@ def log_picture(run: Run, image, path: str) -> None:
         log_file(run, local, path)
 
 
-def log_image(run: Run, image, key: str, step: int) -> None:
+def log_image(run: Run, image: np.ndarray, key: str, step: int) -> None:
     """An image [H, W, 3], uint8, under a key that MLflow shows with a step slider and across runs.
 
     MlflowClient.log_image gives its files a new name every time, so that a resumed run would show pictures twice. These

@@ -6,6 +6,7 @@ import shutil
 import socket
 import tempfile
 from pathlib import Path
+from types import TracebackType
 
 from tracking.errors import InputError
 from tracking.files import lock_file
@@ -39,9 +40,11 @@ class Folder(tempfile.TemporaryDirectory):
     def __enter__(self) -> Path:
         return Path(super().__enter__())
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         os.close(self._opened)
-        super().__exit__(*error)
+        super().__exit__(kind, error, traceback)
 
 
 def put(home: Home, local: Path, place: Path) -> None:
