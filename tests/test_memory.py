@@ -32,7 +32,7 @@ def digits():
 
 def passes(digits, **given) -> TrainSettings:
     settings = settle(TrainSettings(threads=1, device="cpu", precision="float32", **given), digits)
-    return memory.settle_passes(settings, digits, build_model("cnn", digits, 0), None)
+    return memory.settle_passes(settings, digits, build_model("cnn", digits, 0))
 
 
 def test_small_images_get_the_usual_sizes_wherever_they_are_trained(digits) -> None:
@@ -61,7 +61,7 @@ def test_a_batch_that_does_not_fit_is_refused_with_one_that_does(digits) -> None
 def test_what_is_measured_leaves_model_and_randomness_alone(digits) -> None:
     model = build_model("cnn", digits, 0)
     before, state = {name: value.clone() for name, value in model.state_dict().items()}, torch.get_rng_state()
-    memory.settle_passes(settle(TrainSettings(threads=1), digits), digits, model, None)
+    memory.settle_passes(settle(TrainSettings(threads=1), digits), digits, model)
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     assert not any(module._forward_hooks for module in model.modules())
@@ -84,7 +84,7 @@ def test_a_compiled_network_takes_no_more_than_in_training(digits) -> None:
     model = build_model("cnn", digits, 0)
     settings = settle(TrainSettings(threads=1, device="cpu", precision="float32", memory=0.02), digits)
     model.network = torch.jit.trace(model.network, torch.rand(2, 1, 32, 32))
-    found = memory.settle_passes(settings, digits, model, None)
+    found = memory.settle_passes(settings, digits, model)
     assert found.evaluation_batch == int(0.02 / memory._trained_size(settings, model, torch.rand(2, 1, 32, 32)))
 
 

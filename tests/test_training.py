@@ -17,7 +17,7 @@ from pipelines.common.settings import ResumeSettings, TrainSettings
 from pipelines.data.datasets import load
 from pipelines.lifecycle.run_inputs import checkpoint
 from pipelines.models.checkpoints import load_model
-from pipelines.models.memory import settle_passes
+from pipelines.models.image_sizes import scales
 from pipelines.models.networks import build_model
 from pipelines.models.predictions import Predictions, evaluate
 from pipelines.resume import resume
@@ -26,7 +26,7 @@ from pipelines.training import train as training
 from pipelines.training.augment import cut, mirrored, pad
 from pipelines.training.averaging import average
 from pipelines.training.optimizers import one_cycle, orthogonal
-from pipelines.training.recipe import scales, settle
+from pipelines.training.recipe import settle
 from tracking import commits, runs
 from tracking.catalogue import RunRecord, resolve
 from tracking.errors import InputError, RunError
@@ -341,9 +341,7 @@ def test_orthogonal_pulls_singular_values_together_and_keeps_directions() -> Non
 def test_batches_differ_by_one_image_at_most(home: Home) -> None:
     data = digits(home)
     settings, model = settle(training.replace(TINY, batch=None), data), build_model("cnn", data, 0)
-    recipe = training.replace(
-        training.make_recipe(settings, data, model), settings=settle_passes(settings, data, model, None)
-    )
+    recipe = training.make_recipe(settings, data, model)
     sizes = {len(part) for part in torch.arange(len(recipe.labels)).tensor_split(recipe.steps)}
     assert recipe.steps >= 20
     assert max(sizes) - min(sizes) <= 1

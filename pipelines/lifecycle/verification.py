@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from duckdb import DuckDBPyConnection
 from torch import Tensor, nn
 
 from pipelines.common.say import say
@@ -67,10 +68,13 @@ def verify(
     """
     trained = recorded_settings(home, record, TrainSettings)
     changed = _changed_code(home, record, trained.model, model)
-    for commit in epochs:
+    with connect(home) as connection:
+        logged_rows = [
+            _logged(connection, commit, data, split, None if instances is None else instances[commit.epoch])
+            for commit in epochs
+        ]
+    for commit, (logged, name) in zip(epochs, logged_rows, strict=True):
         load_model(model, checkpoint(home, commit))
-        chosen = np.array([], int) if instances is None else instances[commit.epoch]
-        logged, name = _logged(home, commit, data, split, chosen)
         rows = logged["instance_id"]
         what = f"run {record.name}, epoch {commit.epoch}"
         images = to_model(data.splits[name].images[rows], device)
@@ -88,20 +92,19 @@ def verify(
 
 
 def _logged(
-    home: Home, commit: Commit, data: Dataset, split: str, chosen: np.ndarray
+    connection: DuckDBPyConnection, commit: Commit, data: Dataset, split: str, chosen: np.ndarray | None
 ) -> tuple[dict[str, np.ndarray], str]:
     """Rows of the chosen instances and of a sample, by column, and their split."""
-    few = chosen[:: -(-len(chosen) // SAMPLE) or 1]
-    with connect(home) as connection:
-        for name, wanted in ((split, few), ("val", few[:0])):
-            if name == "train" or name not in data.splits:
-                continue
-            count = len(data.splits[name].labels)
-            ids = np.union1d(wanted, sample(min(SAMPLE, count), count)).astype(int).tolist()
-            values = {"run_id": commit.run_id, "epoch": commit.epoch, "split": name, "instances": ids}
-            rows = connection.execute(LOGGED, values).fetchnumpy()
-            if len(rows["instance_id"]):
-                return rows, name
+    few = [] if chosen is None else chosen[:: -(-len(chosen) // SAMPLE) or 1]
+    for name, wanted in ((split, few), ("val", [])):
+        if name == "train" or name not in data.splits:
+            continue
+        count = len(data.splits[name].labels)
+        ids = np.union1d(wanted, sample(min(SAMPLE, count), count)).astype(int).tolist()
+        values = {"run_id": commit.run_id, "epoch": commit.epoch, "split": name, "instances": ids}
+        rows = connection.execute(LOGGED, values).fetchnumpy()
+        if len(rows["instance_id"]):
+            return rows, name
     raise InputError(
         f"the predictions of epoch {commit.epoch} are not there, so nothing tells whether its checkpoint is what was "
         "tracked; restore them, or take another epoch"

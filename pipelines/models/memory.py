@@ -11,14 +11,14 @@ from pipelines.common.say import say
 from pipelines.common.settings import TrainSettings
 from pipelines.data.datasets import Dataset
 from pipelines.models.hardware import autocast
+from pipelines.models.image_sizes import scales
 from pipelines.models.networks import copy_model
 from pipelines.models.predictions import BATCH, to_model
-from pipelines.training.recipe import LARGEST_BATCH, STEPS, scales
-from tracking.catalogue import RunRecord
 from tracking.errors import InputError
 from xai.gradient import frozen
 
 GB = 1e9
+LARGEST_BATCH, STEPS = 256, 20  # images a step, but so few that an epoch has so many steps
 EVALUATION = 1.0  # GB that a pass in evaluation may take; larger ones are no faster
 # measured on networks of plain and of residual blocks, at 32 and 224 pixels: what a pass takes in all is 1.1 to 1.3
 # times what is kept for the gradient, and without one 0.9 to 1.7 times the input and output of the largest layer
@@ -27,16 +27,11 @@ IMAGES = 2  # tried, as batch normalisation needs more than one
 LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # of a container
 
 
-def settle_passes(
-    settings: TrainSettings, data: Dataset, model: nn.Module, original: RunRecord | None
-) -> TrainSettings:
+def settle_passes(settings: TrainSettings, data: Dataset, model: nn.Module) -> TrainSettings:
     """Settled settings with the sizes of passes, so that each fits into --memory (default: half of what there is).
 
-    The model is on its device. A run that is done again keeps its sizes. Raises InputError on a --batch that does not
-    fit.
+    The model is on its device. Raises InputError on a --batch that does not fit.
     """
-    if original:
-        return settings
     memory = settings.memory or usual_memory(torch.device(settings.device))
     train = data.splits["train"]
     images = to_model(train.images[:IMAGES], torch.device(settings.device))

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from pipelines.common.settings import TrainSettings
 from pipelines.data.datasets import Dataset
 from pipelines.models import hardware
+from pipelines.models.image_sizes import scales
+from pipelines.models.memory import settle_passes
 from pipelines.models.networks import MODELS, copy_model
 from pipelines.models.own_code import reported
 from pipelines.models.own_errors import reason_of
@@ -17,12 +19,7 @@ from pipelines.training.optimizers import make_optimizers, one_cycle
 from pipelines.training.trial import try_out
 from tracking.errors import InputError
 
-LARGEST_BATCH, STEPS = 256, 20  # images a step, but so few that an epoch has so many steps
 RATES = {"muon": 0.1, "adam": 1e-3, "sgd": 0.1}
-# side of the images inside the network, as a part of the full one, until which share of the epochs: small images teach
-# coarse features at a fraction of the cost. They stop short of whole images: at a rate that has almost come down to 0,
-# a network does not get used to another size any more, and fell from 86.2 to 84.8 % on CIFAR-10
-GROWTH = ((0.3, 0.5), (1.0, 0.75))
 SMALLEST = 32  # sides from here on have something to shrink
 
 
@@ -30,7 +27,7 @@ SMALLEST = 32  # sides from here on have something to shrink
 class Recipe:
     """What an epoch needs beside the model."""
 
-    settings: TrainSettings  # settled
+    settings: TrainSettings  # settled, with the sizes of passes
     device: torch.device
     padded: Tensor  # training images with a margin to shift into, [N, H, W, C], uint8
     labels: Tensor  # [N]
@@ -51,16 +48,6 @@ class Recipe:
         return self.settings.lr * one_cycle(step / (self.settings.epochs * self.steps))
 
 
-def scales(settings: TrainSettings) -> list[float]:
-    """Side of the images by epoch, as a part of the full one."""
-    if settings.grow == "no":
-        return [1.0] * settings.epochs
-    ends = [min(round(share * settings.epochs), settings.epochs - 1) for share, _ in GROWTH[:-1]]
-    grown = [[scale] * (end - start) for start, end, (_, scale) in
-             zip([0, *ends], [*ends, settings.epochs], GROWTH, strict=True)]  # fmt: skip
-    return [scale for stage in grown for scale in stage]
-
-
 def settle(settings: TrainSettings, data: Dataset) -> TrainSettings:
     """The settings with every `auto` and every default that depends on data, model or machine decided."""
     own, images = settings.model in MODELS, data.splits["train"].images
@@ -77,14 +64,20 @@ def settle(settings: TrainSettings, data: Dataset) -> TrainSettings:
     )
 
 
-def make_recipe(settings: TrainSettings, data: Dataset, model: nn.Module) -> Recipe:
-    """The recipe of settled settings; moves the model to its device."""
+def make_recipe(settings: TrainSettings, data: Dataset, model: nn.Module, *, recorded: bool = False) -> Recipe:
+    """The recipe of settled settings; moves the model to its device.
+
+    The sizes of passes are settled here, as the model must be tried out first; a run that is done again or resumed has
+    `recorded` them.
+    """
     device = hardware.use(settings)
     train = data.splits["train"]
     _check_sizes(settings, model, train.images[:2])
     with reported(f"model {settings.model} cannot be moved to {settings.device}"):
         model.to(device)
     try_out(settings, model, data)
+    if not recorded:
+        settings = settle_passes(settings, data, model)
     optimizers = make_optimizers(model, settings.optimizer, settings.lr, settings.weight_decay)
     padded = pad(train.images, settings.shift)
     return Recipe(settings, device, padded, train.labels, optimizers, copy_model(model))

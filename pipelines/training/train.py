@@ -15,7 +15,6 @@ from pipelines.lifecycle.start import commit_start
 from pipelines.lifecycle.verification import verify
 from pipelines.models import hardware
 from pipelines.models.checkpoints import load_state, save_model, save_state
-from pipelines.models.memory import settle_passes
 from pipelines.models.networks import build_model
 from pipelines.models.own_code import code_digests
 from pipelines.models.predictions import BATCH, Predictions, evaluate
@@ -51,12 +50,10 @@ def train(settings: TrainSettings, home: Home, original: catalogue.RunRecord | N
     settings = settle(settings, data)
     hardware.use(settings)  # before anything is computed: the first weights depend on the threads too
     model = build_model(settings.model, data, settings.seed)
-    recipe = make_recipe(settings, data, model)
-    settings = settle_passes(settings, data, model, original)
-    recipe = replace(recipe, settings=settings)
+    recipe = make_recipe(settings, data, model, recorded=original is not None)
     default = f"{settings.dataset}-{settings.model.rpartition(':')[2]}-{settings.seed}"
     with runs.taking_name(home, settings.name, default) as name:
-        settings = replace(settings, name=name)
+        settings = replace(recipe.settings, name=name)
         record = runs.new_record(
             "train", name, settings.params(), dataset=data.name, data_digest=data.digest, seed=settings.seed
         )
@@ -82,7 +79,7 @@ def resume(record: catalogue.RunRecord, home: Home, data: str | None = None) -> 
         raise InputError(f"run {record.run_id[:8]} is finished with all {known.epochs} epochs; nothing to resume")
     images = load_data(replace(known, data=data or known.data), home, record)
     model = build_model(known.model, images, known.seed)
-    recipe = make_recipe(known, images, model)
+    recipe = make_recipe(known, images, model, recorded=True)
     if done:
         with limited_passes(known.evaluation_batch or BATCH):
             verify(home, record, recipe.mean, images, recipe.device, done[-1:])

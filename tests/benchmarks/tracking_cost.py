@@ -15,7 +15,6 @@ from dataclasses import replace
 from pipelines.common.settings import TrainSettings
 from pipelines.lifecycle.start import commit_start
 from pipelines.models import hardware
-from pipelines.models.memory import settle_passes
 from pipelines.models.networks import build_model
 from pipelines.training import train as training
 from pipelines.training.recipe import make_recipe, settle
@@ -44,10 +43,10 @@ def main() -> None:
 
 def prepare(settings: TrainSettings, data, home: Home, name: str) -> training.Training:
     model = build_model(settings.model, data, settings.seed)
-    recipe = make_recipe(settings, data, model)
-    settings = settle_passes(replace(settings, name=name), data, model, None)
+    recipe = make_recipe(replace(settings, name=name), data, model)
+    settings = recipe.settings
     run = runs.start_run(home, runs.new_record("train", name, settings.params()), {}, "")
-    made = training.Training(settings, data, model, replace(recipe, settings=settings), run)
+    made = training.Training(settings, data, model, recipe, run)
     runs.log_record(run)
     commit_start(run, "train", made.settings, training._instances(run.run_id, data), data.classes)
     return made
