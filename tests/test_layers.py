@@ -230,9 +230,9 @@ class Together(Net):
 
 
 @pytest.mark.parametrize(("model", "reason"), [
-    (Random(), "other logits for the same images each time"),
+    (Random(), "evaluated twice on the same images"),
     (Counting(), "the model changes count when it predicts"),
-    (Together(), "depend on the images beside it"),
+    (Together(), "evaluated on one image alone"),
 ])  # fmt: skip
 def test_models_whose_logits_depend_on_more_than_the_image_are_refused(model: nn.Module, reason: str) -> None:
     with pytest.raises(Refusal, match=reason):

@@ -10,7 +10,9 @@ from xai.method import Refusal, pass_size
 
 WITHOUT = "methods that need none: occlusion, shap"
 SAME = 1e-4  # difference of logits, as a share of the largest, that is rounding
-NEAR = 1e-2  # that batches of other sizes may make, as they are computed in another order, on GPUs less precisely
+NEAR = (
+    1e-2  # that batches of other sizes may make on a GPU, which computes convolutions in TF32, of 10 bits of mantissa
+)
 
 
 def score_gradient(model: nn.Module, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -40,6 +42,12 @@ def gradient_of(total: Tensor, inputs: Tensor) -> Tensor | None:
 
 def check_steady(model: nn.Module, images: Tensor) -> None:
     """Raises Refusal if logits of images [N, C, H, W] depend on more than the image: chance, memory, other images."""
+    if reason := unsteadiness(model, images):
+        raise Refusal(reason)
+
+
+def unsteadiness(model: nn.Module, images: Tensor) -> str | None:
+    """What beside the image decides logits of images [N, C, H, W] in evaluation, and what to do; None if nothing."""
     kept = {name: buffer.detach().clone() for name, buffer in model.named_buffers()}
     with frozen(model), torch.no_grad():
         first, again, alone = model(images), model(images), model(images[:1])
@@ -47,11 +55,18 @@ def check_steady(model: nn.Module, images: Tensor) -> None:
         for name in changed:
             model.get_buffer(name).copy_(kept[name])
     if changed:
-        raise Refusal(f"the model changes {changed[0]} when it predicts, so its logits depend on what it saw before")
+        return f"the model changes {changed[0]} when it predicts, so its logits depend on what it saw before"
     if not same(again, first, SAME):
-        raise Refusal("the model gives other logits for the same images each time; is it random in evaluation mode?")
-    if not same(alone, first[:1], NEAR):
-        raise Refusal("an image's logits depend on the images beside it, as by statistics of the batch")
+        return (
+            "evaluated twice on the same images, the model gives other logits; dropout or other randomness is active, "
+            "which must depend on self.training"
+        )
+    if not same(alone, first[:1], SAME if images.device.type == "cpu" else NEAR):
+        return (
+            "evaluated on one image alone, the model gives other logits than in a batch; statistics of the batch must "
+            "be used in training alone"
+        )
+    return None
 
 
 def same(values: Tensor, others: Tensor, tolerance: float) -> bool:

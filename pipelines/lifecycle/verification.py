@@ -1,7 +1,7 @@
 """Whether the model in hand is the one that was tracked: its logits beside the predictions that were logged.
 
 Before a checkpoint is explained, compared, predicted with or continued, each epoch used is held against the rows of
-table `predictions`. The same tolerance decides, before a training begins, whether a network repeats itself.
+table `predictions`. Whether a network gives the same logits twice is decided in `xai.gradient.unsteadiness`.
 """
 
 from collections.abc import Sequence

@@ -20,6 +20,7 @@ from pipelines.training.averaging import average
 from pipelines.training.optimizers import make_optimizers
 from tracking.errors import InputError
 from tracking.staging import scratch
+from xai.gradient import unsteadiness
 
 IMAGES = 4
 RATE = 1e-3  # learning rate of a step that changes a network and breaks none
@@ -37,23 +38,19 @@ def try_out(settings: TrainSettings, model: nn.Module, data: Dataset) -> None:
         trained, twin, loaded = (copy_model(model) for _ in range(3))
     _train_a_step(settings, (trained, twin), images, train.labels[:IMAGES], len(data.classes))
     with reported(f"model {name} cannot be evaluated after a step of training"):
-        logits, again = logits_of(trained, images), logits_of(trained, images)
-        with torch.inference_mode():
-            together = trained(images).float().cpu()
+        logits, reason = logits_of(trained, images), unsteadiness(trained, images)
+    if reason:
+        raise InputError(f"model {name} would not give its own predictions again: {reason}")
     with reported(f"model {name} cannot be kept as a checkpoint"), scratch() as folder:
         load_model(loaded, save_model(trained, folder / "trial.safetensors"))
         average(loaded, trained, settings.average, 1)
         kept = logits_of(loaded, images)
-    for other, why in (
-        (again, "evaluated twice on the same images, it gives other logits; dropout or other randomness is active, "
-                "which must depend on self.training"),
-        (together, "evaluated on one image alone, it gives other logits than in a batch; statistics of the batch must "
-                   "be used in training alone"),
-        (kept, "its state_dict does not hold all that it learns: loaded again, it gives other logits; register what "
-               "changes in training as parameters or persistent buffers"),
-    ):  # fmt: skip
-        if (apart := (other - logits).abs().max().item()) > allowed(logits, settings.device):
-            raise InputError(f"model {name} would not give its own predictions again: {why} (by up to {apart:.2g})")
+    if (apart := (kept - logits).abs().max().item()) > allowed(logits, settings.device):
+        raise InputError(
+            f"model {name} would not give its own predictions again: its state_dict does not hold all that it learns: "
+            "loaded again, it gives other logits; register what changes in training as parameters or persistent "
+            f"buffers (by up to {apart:.2g})"
+        )
     _check_scale(name, logits)
 
 
