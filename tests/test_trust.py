@@ -28,7 +28,7 @@ from tracking.catalogue import RunRecord
 from tracking.errors import InputError
 from tracking.files import sha256, write_table
 from tracking.home import Home
-from tracking.index import rebuild
+from tracking.index import rebuild, up_to_date
 from tracking.reading import _open_files, connect
 
 COUNTED = "select epoch, count(*) from {table} where run_id = '{run_id}' group by all order by all"
@@ -180,13 +180,48 @@ FORGED = {
 
 
 @pytest.mark.parametrize("change", FORGED)
-def test_forged_commits_are_refused(own: Home, trained: RunRecord, tmp_path: Path, capsys, change: str) -> None:
+def test_forged_commits_are_refused(own: Home, trained: RunRecord, tmp_path: Path, capsys, caplog, change: str) -> None:
+    """Nobody goes on from them, and questions are answered without them."""
     write_table(tmp_path / "secret.parquet", {"epoch": [1]})
     forge(own, trained, "epoch_0001", FORGED[change])
-    for command in (("ask", "accuracy_by_epoch"), ("explain", trained.run_id, "--count", "2"), ("rebuild",)):
-        code, line = said(capsys, own, *command)
-        assert code == 2
-        assert "commits/epoch_0001.json is no commit of this run" in line
+    code, line = said(capsys, own, "explain", trained.run_id, "--count", "2")
+    assert (code, "commits/epoch_0001.json is no commit of this run" in line) == (2, True)
+    assert epochs_in(own, trained) == [[0, 2, 3]] * 2
+    rebuild(own)
+    assert epochs_in(own, trained) == [[0, 2, 3]] * 2
+    [line] = {record.message for record in caplog.records}
+    assert "commits/epoch_0001.json is no commit of this run and unit; its rows are left out until it is" in line
+
+
+CUT = {
+    "half": lambda content: content[: len(content) // 2],
+    "empty": lambda content: b"",
+    "not text": lambda content: b"\xff\xfe" + content,
+}
+
+
+@pytest.mark.parametrize("cut", CUT)
+@pytest.mark.parametrize("known", [True, False], ids=["after", "before"])
+def test_a_damaged_commit_is_named_and_its_unit_left_out(
+    own: Home, trained: RunRecord, caplog, capsys, cut: str, known: bool
+) -> None:
+    """Whether it was damaged after or before it came into the index; restored, its rows are back."""
+    place = place_of(own, trained, "commits/epoch_0001.json")
+    before = place.read_bytes()
+    if known:
+        assert epochs_in(own, trained) == [[0, 1, 2, 3]] * 2
+    place.write_bytes(CUT[cut](before))
+    assert epochs_in(own, trained) == [[0, 2, 3]] * 2
+    assert up_to_date(own)
+    assert cli.main(["ask", "accuracy_by_epoch", "--format", "csv", "--home", str(own.path)]) == 0
+    assert {row["epoch"] for row in csv.DictReader(io.StringIO(capsys.readouterr().out))} == {"0", "2", "3"}
+    for record in catalogue.records(own):
+        if record.kind == "explain":
+            assert epochs_in(own, record, "attributions") == [[0, 1, 3]] * 2
+    [line] = {record.message for record in caplog.records}
+    assert line == f"{place} is no commit of this run and unit; its rows are left out until it is restored"
+    place.write_bytes(before)
+    assert epochs_in(own, trained) == [[0, 1, 2, 3]] * 2
 
 
 RECORDS = {

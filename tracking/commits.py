@@ -70,10 +70,27 @@ def _sound(commit: Commit) -> bool:
 
 
 def commits(home: Home, run_id: str) -> list[Commit]:
-    """All commits of a run, in the order of their time."""
-    folder = home.run_folder(run_id) / "commits"
-    found = [read_commit(folder / f"{unit}.json", run_id) for unit in committed_units(home, run_id)]
+    """All commits of a run, in the order of their time. Raises InputError if one of them cannot be read."""
+    found = [read_commit(commit_file(home, run_id, unit), run_id) for unit in committed_units(home, run_id)]
     return sorted(found, key=lambda commit: commit.time_ms)
+
+
+def readable_commits(home: Home, run_id: str) -> tuple[list[Commit], dict[str, str]]:
+    """The same of a run with damaged commits: those that can be read, and by unit what is wrong with the others."""
+    found, faults = [], {}
+    for unit in committed_units(home, run_id):
+        place = commit_file(home, run_id, unit)
+        try:
+            found.append(read_commit(place, run_id))
+        except InputError:
+            faults[unit] = f"{place} is no commit of this run and unit"
+        except OSError as error:
+            faults[unit] = f"{place} cannot be read ({error.strerror})"
+    return sorted(found, key=lambda commit: commit.time_ms), faults
+
+
+def commit_file(home: Home, run_id: str, unit: str) -> Path:
+    return home.run_folder(run_id) / "commits" / f"{unit}.json"
 
 
 def committed_units(home: Home, run_id: str) -> list[str]:

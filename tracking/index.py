@@ -16,14 +16,14 @@ from pathlib import Path
 import duckdb
 
 from tracking.catalogue import deleted, records
-from tracking.commits import commits, committed_units, stamp
+from tracking.commits import commit_file, committed_units, readable_commits, stamp
 from tracking.errors import InputError, from_outside
 from tracking.home import Home
-from tracking.ingesting import add_record, add_unit
+from tracking.ingesting import add_fault, add_record, add_unit
 from tracking.locks import HeldError, writing_index
 from tracking.tables import SCHEMA, Places, columns, columns_of, exactly, stored_views, table_of, views
 
-# what the index holds, and the files that it was read from; those with a fault were left out
+# what the index holds, and the commits and files that it was read from; those with a fault were left out
 CHECKED = {"run_id": "VARCHAR", "path": "VARCHAR", "size": "BIGINT", "changed": "BIGINT", "fault": "VARCHAR"}
 INGESTED = f"""
     create table ingested (run_id varchar, unit varchar, primary key (run_id, unit));
@@ -74,9 +74,14 @@ def _update(connection: duckdb.DuckDBPyConnection, home: Home, run_ids: list[str
     known = set(connection.execute("select run_id, unit from ingested").fetchall())
     for run_id in wanted:
         add_record(connection, there[run_id])
-        for commit in commits(home, run_id):
+        stamps = {unit: stamp(commit_file(home, run_id, unit)) for unit in committed_units(home, run_id)}
+        found, faults = readable_commits(home, run_id)
+        for commit in found:
             if (run_id, commit.unit) not in known:
                 add_unit(connection, home, commit)
+        for unit, wrong in faults.items():
+            if (run_id, unit) not in known and unit in stamps:
+                add_fault(connection, run_id, unit, stamps[unit], wrong)
     _store_views(connection, home)
 
 

@@ -124,7 +124,8 @@ def _check_rows(home: Home, table: str, *patterns: str) -> None:
 def add_unit(connection: duckdb.DuckDBPyConnection, home: Home, commit: Commit) -> None:
     """A unit with a file that is not what was committed, or no table, is left out, and the file remembered."""
     folder = home.run_folder(commit.run_id)
-    stamps = {file.path: stamp(folder / file.path) for file in commit.files}  # before they are read
+    paths = (commit.path, *(file.path for file in commit.files))
+    stamps = {path: stamp(folder / path) for path in paths}  # before files are read
     faults = table_faults(home, commit)
     try:
         _add_unit(connection, home, commit, stamps, faults)
@@ -153,8 +154,23 @@ def _add_unit(
             place = exactly(home.run_folder(commit.run_id) / file.path)
             _add_file(connection, commit, file.table, selects_of(home, file.table, place))
     insert(connection, "metrics", metrics_of(commit))
-    connection.execute("insert into ingested values ($1, $2)", [commit.run_id, commit.unit])
+    _note_unit(connection, commit.run_id, commit.unit, stamps[commit.path])
     connection.commit()
+
+
+def add_fault(connection: duckdb.DuckDBPyConnection, run_id: str, unit: str, known: tuple, wrong: str) -> None:
+    """A unit whose commit cannot be read is left out, and that file's stamp remembered."""
+    connection.begin()
+    _note_unit(connection, run_id, unit, known, wrong)
+    connection.commit()
+
+
+def _note_unit(
+    connection: duckdb.DuckDBPyConnection, run_id: str, unit: str, known: tuple, wrong: str | None = None
+) -> None:
+    path = f"commits/{unit}.json"
+    connection.execute("insert into checked values ($1, $2, $3, $4, $5)", [run_id, path, *known, wrong])
+    connection.execute("insert into ingested values ($1, $2)", [run_id, unit])
 
 
 def _add_file(connection: duckdb.DuckDBPyConnection, commit: Commit, table: str, selects: list[str]) -> None:

@@ -8,7 +8,7 @@ from functools import cache
 import duckdb
 
 from tracking.catalogue import deleted_experiments, records
-from tracking.commits import Commit, commits
+from tracking.commits import Commit, readable_commits
 from tracking.errors import InputError
 from tracking.home import Home
 from tracking.index import checked_files, ingest, is_complete, no_study
@@ -83,7 +83,12 @@ def _open_files(home: Home) -> duckdb.DuckDBPyConnection:
     """A database in memory with views over the committed files."""
     connection, known = duckdb.connect(), records(home)
     connection.execute(SCHEMA)
-    made = [commit for record in known for commit in commits(home, record.run_id)]
+    made = []
+    for record in known:
+        found, faults = readable_commits(home, record.run_id)
+        made += found
+        for wrong in faults.values():
+            _name(wrong)
     insert(connection, "runs", [row_of(record) for record in known])
     insert(connection, "metrics", [row for commit in made for row in metrics_of(commit)])
     places = _whole_files(home, made)
