@@ -20,7 +20,7 @@ from pipelines import cli
 from pipelines.common.settings import ExplainSettings, TrainSettings
 from pipelines.explaining.explain import explain
 from pipelines.training.train import train
-from tracking import runs
+from tracking import reading, runs
 from tracking.catalogue import RunRecord, resolve
 from tracking.home import Home, find_home
 
@@ -57,6 +57,13 @@ def fresh(folder: Path, empty_tracker: Path) -> Home:
     home.path.mkdir()
     shutil.copy(empty_tracker, home.mlflow_db)
     return home
+
+
+def up_to_date(home: Home) -> bool:
+    """Whether the index can be read now, and is complete."""
+    if index := reading._complete_index(home):
+        index.close()
+    return index is not None
 
 
 def free_port() -> int:

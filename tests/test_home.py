@@ -12,7 +12,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pytest
-from conftest import TINY, said
+from conftest import TINY, said, up_to_date
 from test_tracking import commit_epoch, start
 from test_training import predictions
 
@@ -25,7 +25,7 @@ from tracking import locks, runs
 from tracking.catalogue import RunRecord, records, resolve
 from tracking.errors import InputError, RunError
 from tracking.home import FORMAT, Home, find_home
-from tracking.index import ingest, rebuild, up_to_date
+from tracking.index import ingest, rebuild
 from tracking.reading import _open_files, connect
 
 KINDS = ("train", "explain")

@@ -14,7 +14,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 import pytest
-from conftest import ROOT, fresh
+from conftest import ROOT, fresh, up_to_date
 from test_many import at_once
 from test_paths import attribution_rows
 from test_tracking import commit_epoch, everything, prediction_rows, start
@@ -23,7 +23,7 @@ from tracking import index, ingesting, runs
 from tracking.catalogue import records
 from tracking.files import read_json, sha256, write_json, write_table
 from tracking.home import Home
-from tracking.index import ingest, rebuild, up_to_date
+from tracking.index import ingest, rebuild
 from tracking.reading import _open_files, connect
 from tracking.runs import Run, staging
 from tracking.tables import columns, exactly, sound

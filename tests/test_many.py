@@ -6,10 +6,11 @@ from threading import Thread
 import duckdb
 import pytest
 from benchmarks.many_at_once import many, report
+from conftest import up_to_date
 from test_tracking import commit_epoch, everything, start
 
 from tracking.home import Home
-from tracking.index import ingest, up_to_date
+from tracking.index import ingest
 from tracking.reading import connect
 from tracking.tables import columns
 

@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from conftest import said
+from conftest import said, up_to_date
 from mlflow.cli import cli as mlflow_cli
 from test_tracking import start
 
@@ -21,7 +21,7 @@ from tracking.catalogue import free_name, records, resolve
 from tracking.errors import InputError
 from tracking.files import write_json
 from tracking.home import Home, find_home
-from tracking.index import ingest, up_to_date
+from tracking.index import ingest
 from tracking.reading import _open_files, connect
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from conftest import fresh, said
+from conftest import fresh, said, up_to_date
 from test_architecture import PACKAGES, ROOT
 from test_tracking import commit_epoch, everything, start
 
@@ -17,7 +17,7 @@ from tracking import runs
 from tracking.catalogue import records
 from tracking.files import write_table
 from tracking.home import Home, find_home
-from tracking.index import ingest, up_to_date
+from tracking.index import ingest
 from tracking.reading import _open_files, connect
 from tracking.tables import columns
 

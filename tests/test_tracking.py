@@ -7,13 +7,14 @@ import textwrap
 
 import duckdb
 import pytest
+from conftest import up_to_date
 
 from tracking import commits, runs, tables
 from tracking.catalogue import RunRecord, free_name, resolve
 from tracking.errors import InputError
 from tracking.files import write_json, write_table
 from tracking.home import Home, find_home
-from tracking.index import ingest, rebuild, up_to_date
+from tracking.index import ingest, rebuild
 from tracking.reading import _open_files, connect
 
 FILLED = ("runs", "metrics", "classes", "instances", "predictions", "attributions")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from conftest import ROOT, TINY, said
+from conftest import ROOT, TINY, said, up_to_date
 
 from pipelines import cli
 from pipelines.asking.sql_process import rows_of
@@ -28,7 +28,7 @@ from tracking.catalogue import RunRecord
 from tracking.errors import InputError
 from tracking.files import sha256, write_table
 from tracking.home import Home
-from tracking.index import rebuild, up_to_date
+from tracking.index import rebuild
 from tracking.reading import _open_files, connect
 
 COUNTED = "select epoch, count(*) from {table} where run_id = '{run_id}' group by all order by all"

@@ -136,15 +136,6 @@ def rebuild(home: Home) -> int:
     return len(records(home))
 
 
-def up_to_date(home: Home) -> bool:
-    """Whether the index can be read now, and is complete."""
-    try:
-        with duckdb.connect(str(home.database), read_only=True) as connection:
-            return is_complete(connection, home)
-    except duckdb.Error:
-        return False
-
-
 def is_complete(connection: duckdb.DuckDBPyConnection, home: Home) -> bool:
     """Whether an index holds every committed unit of today's files and every run as it is now."""
     there = {record.run_id: (record.status, record.name) for record in records(home)}

@@ -25,7 +25,6 @@ from tracking.catalogue import RunRecord, records
 from tracking.commits import Commit, stamp
 from tracking.files import sha256
 from tracking.home import Home, find_home
-from tracking.index import up_to_date
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = ("train", "explain", "compare", "rebuild")
@@ -195,8 +194,10 @@ def checked(home: Home, known: set[str]) -> Iterator[str]:
         if twice := [key for key, count in pictures(home, run_id).items() if count > 1]:
             yield f"run {run_id} has pictures twice: {twice}"
     yield from doubled_rows(home)
-    if not up_to_date(home):
+    if (index := reading._complete_index(home)) is None:
         yield "study.duckdb is not up to date after a question"
+    else:
+        index.close()
 
 
 def broken_files(home: Home, run_id: str) -> Iterator[str]:
