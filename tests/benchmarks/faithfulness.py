@@ -81,7 +81,7 @@ def compare(model: nn.Module, images: Tensor) -> Iterator[Row]:
     with torch.no_grad():
         targets = model(images).argmax(1)
     for name in METHOD_NAMES:
-        maps = (METHODS | REFERENCES)[name].explain(model, images, targets, MethodInputs()).maps
+        maps = (METHODS | REFERENCES)[name].attribute(model, images, targets, MethodInputs()).maps
         for found in (areas, imputations, kept, all_measures, correlations):
             for measured, *row in found(model, images, targets, maps):
                 yield f"{measured}/{name}", *row
