@@ -35,13 +35,6 @@ counted as (
         avg(p_true) as mean_p_true
     from chosen
     group by all
-),
-bounds as (
-    select
-        *,
-        (p + 1.96 ** 2 / (2 * n)) / (1 + 1.96 ** 2 / n) as centre,
-        1.96 * sqrt(p * (1 - p) / n + 1.96 ** 2 / (4 * n ** 2)) / (1 + 1.96 ** 2 / n) as half
-    from counted
 )
 select
     split,
@@ -49,11 +42,10 @@ select
     n,
     unlabelled,
     p as accuracy,
-    -- at p = 0 the two are equal but for the last bits
-    case when n > 0 then round(greatest(centre - half, 0), 12) end as low,
-    case when n > 0 then least(centre + half, 1) end as high,
+    wilson_low(p, n) as low,
+    wilson_high(p, n) as high,
     mean_p_true
-from bounds
+from counted
 order by
     split,
     epoch

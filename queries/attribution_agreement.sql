@@ -200,13 +200,6 @@ members as (
     from compared
     left join known using (epoch, instance_id)
 ),
-names as (
-    select
-        class_id,
-        name
-    from classes
-    where run_id = $run_id
-),
 measured as (
     select
         epoch,
@@ -241,7 +234,7 @@ select
     measured.top10_overlap,
     measured.sign_agreement
 from measured
-left join names using (class_id)
+left join class_names($run_id) as names using (class_id)
 order by
     measured.epoch,
     measured.method_a,

@@ -51,13 +51,6 @@ measured as (
         avg(ok::integer) as p
     from binned
     group by bin
-),
-bounds as (
-    select
-        *,
-        (p + 1.96 ** 2 / (2 * n)) / (1 + 1.96 ** 2 / n) as centre,
-        1.96 * sqrt(p * (1 - p) / n + 1.96 ** 2 / (4 * n ** 2)) / (1 + 1.96 ** 2 / n) as half
-    from measured
 )
 select
     bin,
@@ -66,9 +59,8 @@ select
     n,
     confidence,
     p as accuracy,
-    -- at p = 0 the two are equal but for the last bits
-    round(greatest(centre - half, 0), 12) as accuracy_low,
-    least(centre + half, 1) as accuracy_high,
+    wilson_low(p, n) as accuracy_low,
+    wilson_high(p, n) as accuracy_high,
     sum(n * abs(p - confidence)) over () / sum(n) over () as ece
-from bounds
+from measured
 order by bin

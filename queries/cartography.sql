@@ -43,13 +43,6 @@ with chosen as (
         and label is not null
         and epoch between coalesce($from_epoch::integer, epoch) and coalesce($to_epoch::integer, epoch)
 ),
-names as (
-    select
-        class_id,
-        name
-    from classes
-    where run_id = $run_id
-),
 measured as (
     select
         instance_id,
@@ -87,7 +80,7 @@ select
         else 'hard'
     end as region
 from ranked
-left join names on names.class_id = ranked.label
+left join class_names($run_id) as names on names.class_id = ranked.label
 order by
     round(ranked.p_true_std, 6) desc nulls last,
     ranked.instance_id

@@ -50,13 +50,6 @@ known as (
         run_id = $run_id
         and label is not null
 ),
-names as (
-    select
-        class_id,
-        name
-    from classes
-    where run_id = $run_id
-),
 recalls as (
     select
         epoch,
@@ -131,6 +124,6 @@ select
 from own
 join sharing using (class_id)
 join concepts using (run_id, epoch, concept_id)
-left join names using (class_id)
+left join class_names($run_id) as names using (class_id)
 left join recalls using (epoch, class_id)
 order by own.class_id

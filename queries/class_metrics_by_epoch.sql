@@ -32,13 +32,6 @@ with chosen as (
         and label is not null
     group by all
 ),
-names as (
-    select
-        class_id,
-        name
-    from classes
-    where run_id = $run_id
-),
 counts as (
     select
         chosen.epoch,
@@ -48,7 +41,7 @@ counts as (
         sum(n) filter (predicted = class_id) as n_predicted,
         sum(n) filter (label = class_id and predicted = class_id) as hits
     from chosen
-    cross join names
+    cross join class_names($run_id) as names
     group by all
 ),
 filled as (
@@ -61,12 +54,10 @@ filled as (
         coalesce(hits, 0)::bigint as hits
     from counts
 ),
-bounds as (
+measured as (
     select
         *,
-        hits / nullif(support, 0) as p,
-        (p + 1.96 ** 2 / (2 * support)) / (1 + 1.96 ** 2 / support) as centre,
-        1.96 * sqrt(p * (1 - p) / support + 1.96 ** 2 / (4 * support ** 2)) / (1 + 1.96 ** 2 / support) as half
+        hits / nullif(support, 0) as p
     from filled
 )
 select
@@ -77,11 +68,10 @@ select
     n_predicted,
     coalesce(hits / nullif(n_predicted, 0), 0) as precision,
     coalesce(p, 0) as recall,
-    -- at p = 0 the two are equal but for the last bits
-    case when support > 0 then round(greatest(centre - half, 0), 12) end as recall_low,
-    case when support > 0 then least(centre + half, 1) end as recall_high,
+    wilson_low(p, support) as recall_low,
+    wilson_high(p, support) as recall_high,
     coalesce(2 * hits / nullif(n_predicted + support, 0), 0) as f1  -- the same as 2pr / (p + r)
-from bounds
+from measured
 order by
     epoch,
     class_id

@@ -56,13 +56,6 @@ known as (
         label
     from instances
     where run_id = $run_id
-),
-names as (
-    select
-        class_id,
-        name
-    from classes
-    where run_id = $run_id
 )
 select
     ranked.run_id as explainer_run_id,
@@ -78,7 +71,7 @@ select
     coalesce(names.name, known.label::varchar) as label_name
 from ranked
 left join known using (split, instance_id)
-left join names on names.class_id = known.label
+left join class_names($run_id) as names on names.class_id = known.label
 where ranked.place <= $limit::integer
 order by
     ranked.run_id,

@@ -47,13 +47,6 @@ scored as (  -- classes of which there are images
         on instances.run_id = $run_id
         and instances.split = concept_scores.split
         and instances.instance_id = concept_scores.instance_id
-),
-names as (
-    select
-        class_id,
-        name
-    from classes
-    where run_id = $run_id
 )
 select
     chosen.run_id as explainer_run_id,
@@ -73,7 +66,7 @@ from chosen
 join latest using (epoch)
 join tcav_scores using (run_id, epoch, concept_id)
 semi join scored using (run_id, epoch, class_id)
-left join names using (class_id)
+left join class_names($run_id) as names using (class_id)
 order by
     chosen.run_id,
     chosen.concept_id,

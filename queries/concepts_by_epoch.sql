@@ -137,13 +137,6 @@ shown as (
     from concept_scores
     semi join newest using (run_id, epoch)
     group by all
-),
-names as (
-    select
-        class_id,
-        name
-    from classes
-    where run_id = $run_id
 )
 select
     matches.run_id as explainer_run_id,
@@ -165,7 +158,7 @@ left join cells
     and cells.epoch = matches.epoch
     and cells.concept_id = matches.matched_concept_id
     and cells.class_id = tops.class_id
-left join names on names.class_id = tops.class_id
+left join class_names($run_id) as names on names.class_id = tops.class_id
 order by
     matches.concept_id,
     matches.epoch

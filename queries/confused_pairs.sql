@@ -28,13 +28,6 @@ with chosen as (
         and split = $split
         and label is not null
 ),
-names as (
-    select
-        class_id,
-        name
-    from classes
-    where run_id = $run_id
-),
 pairs as (
     select
         epoch,
@@ -60,8 +53,8 @@ select
     pairs.b_as_a,
     pairs.n / sum(pairs.n) over () as share
 from pairs
-left join names as a on a.class_id = pairs.class_a
-left join names as b on b.class_id = pairs.class_b
+left join class_names($run_id) as a on a.class_id = pairs.class_a
+left join class_names($run_id) as b on b.class_id = pairs.class_b
 order by
     pairs.n desc,
     pairs.class_a,

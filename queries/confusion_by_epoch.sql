@@ -25,13 +25,6 @@ with chosen as (
         and split = $split
         and label is not null
 ),
-names as (
-    select
-        class_id,
-        name
-    from classes
-    where run_id = $run_id
-),
 cells as (
     select
         epoch,
@@ -51,8 +44,8 @@ select
     cells.n,
     cells.n / sum(cells.n) over (partition by cells.label) as share
 from cells
-left join names as truth on truth.class_id = cells.label
-left join names as guess on guess.class_id = cells.predicted
+left join class_names($run_id) as truth on truth.class_id = cells.label
+left join class_names($run_id) as guess on guess.class_id = cells.predicted
 order by
     cells.label,
     cells.predicted

@@ -19,19 +19,12 @@ with chosen as (
     where run_id = $run_id
     group by all
 ),
-names as (
-    select
-        class_id,
-        name
-    from classes
-    where run_id = $run_id
-),
 cells as (
     select
         split,
         class_id
     from (select distinct split from chosen)
-    cross join names
+    cross join class_names($run_id) as names
     union
     select
         split,
@@ -48,7 +41,7 @@ from cells
 left join chosen
     on chosen.split = cells.split
     and chosen.label is not distinct from cells.class_id
-left join names on names.class_id = cells.class_id
+left join class_names($run_id) as names on names.class_id = cells.class_id
 order by
     cells.split,
     cells.class_id nulls last

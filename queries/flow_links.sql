@@ -100,11 +100,7 @@ links as (
     group by all
 ),
 names as (
-    select
-        class_id,
-        name
-    from classes
-    where run_id = $run_id
+    from class_names($run_id)
     union all
     select
         other,

@@ -110,11 +110,7 @@ nodes as (
     having sum(n) > 0
 ),
 names as (
-    select
-        class_id,
-        name
-    from classes
-    where run_id = $run_id
+    from class_names($run_id)
     union all
     select
         other,

@@ -40,13 +40,6 @@ with chosen as (
         and label is not null
         and epoch between coalesce($from_epoch::integer, epoch) and coalesce($to_epoch::integer, epoch)
 ),
-names as (
-    select
-        class_id,
-        name
-    from classes
-    where run_id = $run_id
-),
 counted as (
     select
         instance_id,
@@ -75,7 +68,7 @@ select
     n_right = 0 as never_learned,
     n_right > 0 and lost = 0 as unforgettable
 from counted
-left join names on names.class_id = counted.label
+left join class_names($run_id) as names on names.class_id = counted.label
 order by
     forgetting desc nulls last,
     counted.instance_id

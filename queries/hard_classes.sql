@@ -44,13 +44,6 @@ asked as (
     select coalesce($epoch::integer, max(epoch)) as epoch
     from chosen
 ),
-names as (
-    select
-        class_id,
-        name
-    from classes
-    where run_id = $run_id
-),
 now as (
     select chosen.*
     from chosen
@@ -105,33 +98,25 @@ losses as (
         avg(lost::integer) as forgetting_rate
     from losers
     group by label
-),
-bounds as (
-    select
-        *,
-        (p + 1.96 ** 2 / (2 * n)) / (1 + 1.96 ** 2 / n) as centre,
-        1.96 * sqrt(p * (1 - p) / n + 1.96 ** 2 / (4 * n ** 2)) / (1 + 1.96 ** 2 / n) as half
-    from scores
 )
 select
-    bounds.epoch,
-    bounds.label as class_id,
+    scores.epoch,
+    scores.label as class_id,
     truth.name as class_name,
-    bounds.n,
+    scores.n,
     p as accuracy,
-    -- at p = 0 the two are equal but for the last bits
-    round(greatest(centre - half, 0), 12) as low,
-    least(centre + half, 1) as high,
-    bounds.mean_confidence,
+    wilson_low(p, n) as low,
+    wilson_high(p, n) as high,
+    scores.mean_confidence,
     confusions.predicted as confused_with,
     guess.name as confused_with_name,
     confusions.share as confused_share,
     losses.forgetting_rate
-from bounds
+from scores
 left join confusions using (label)
 left join losses using (label)
-left join names as truth on truth.class_id = bounds.label
-left join names as guess on guess.class_id = confusions.predicted
+left join class_names($run_id) as truth on truth.class_id = scores.label
+left join class_names($run_id) as guess on guess.class_id = confusions.predicted
 order by
     accuracy,
     class_id

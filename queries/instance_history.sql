@@ -32,13 +32,6 @@ with chosen as (
         run_id = $run_id
         and split = $split
         and instance_id = $instance_id::integer
-),
-names as (
-    select
-        class_id,
-        name
-    from classes
-    where run_id = $run_id
 )
 select
     chosen.epoch,
@@ -59,6 +52,6 @@ select
         else 'stuck'
     end as event
 from chosen
-left join names as truth on truth.class_id = chosen.label
-left join names as guess on guess.class_id = chosen.predicted
+left join class_names($run_id) as truth on truth.class_id = chosen.label
+left join class_names($run_id) as guess on guess.class_id = chosen.predicted
 order by chosen.epoch

@@ -39,13 +39,6 @@ with chosen as (
         and split = $split
         and label is not null
 ),
-names as (
-    select
-        class_id,
-        name
-    from classes
-    where run_id = $run_id
-),
 ends as (
     select
         instance_id,
@@ -121,7 +114,7 @@ reasons as (
         format('taken for {} in {} of {} late epochs', coalesce(names.name, suggested::varchar), times, n)
             || coalesce(format('; mean probability of its label {:.2f}', confidence), '') as detail
     from doubted
-    left join names on names.class_id = doubted.suggested
+    left join class_names($run_id) as names on names.class_id = doubted.suggested
     where
         share >= 0.75
         and coalesce(aum < 0, true)
@@ -157,7 +150,7 @@ reasons as (
         p_predicted as weight,
         format('taken for {} with probability {:.2f}', coalesce(names.name, predicted::varchar), p_predicted) as detail
     from ends
-    left join names on names.class_id = ends.predicted
+    left join class_names($run_id) as names on names.class_id = ends.predicted
     where
         predicted <> label
         and p_predicted >= 0.9
@@ -183,8 +176,8 @@ select
     instances.source
 from ranked
 join ends using (instance_id)
-left join names as truth on truth.class_id = ends.label
-left join names as guess on guess.class_id = ends.predicted
+left join class_names($run_id) as truth on truth.class_id = ends.label
+left join class_names($run_id) as guess on guess.class_id = ends.predicted
 left join instances
     on instances.run_id = $run_id
     and instances.split = case when $split = 'train_seen' then 'train' else $split end

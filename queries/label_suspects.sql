@@ -50,13 +50,6 @@ late as (
     from chosen
     where epoch >= coalesce($from_epoch::integer, (select quantile_disc(epoch, 0.5) from epochs))
 ),
-names as (
-    select
-        class_id,
-        name
-    from classes
-    where run_id = $run_id
-),
 measured as (
     select
         instance_id,
@@ -109,8 +102,8 @@ select
     case when suggested_share >= 0.75 and coalesce(aum < 0, true) then 'mislabelled' else 'ambiguous' end as kind,
     $split not in ('train', 'train_seen') as out_of_sample
 from signs
-left join names as truth on truth.class_id = signs.label
-left join names as guess on guess.class_id = signs.suggested
+left join class_names($run_id) as truth on truth.class_id = signs.label
+left join class_names($run_id) as guess on guess.class_id = signs.suggested
 order by
     round(score, 6) desc,  -- equal scores may differ in the last digits
     signs.instance_id

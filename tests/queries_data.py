@@ -9,7 +9,7 @@ import duckdb
 import numpy as np
 
 from tracking.ingesting import link
-from tracking.tables import MAPS
+from tracking.tables import MAPS, add_macros
 
 SCHEMA = Path(__file__).parents[1] / "tracking" / "schema.sql"
 CLASSES = ["cat", "dog", "bird", "fish"]
@@ -30,6 +30,7 @@ TINY = [
 def empty() -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(config={"threads": 2})
     connection.execute(SCHEMA.read_text())
+    add_macros(connection)
     connection.execute(f"create table maps ({', '.join(f'{name} {kind}' for name, kind in MAPS.items())})")
     return connection
 

@@ -21,7 +21,18 @@ from tracking.errors import InputError, from_outside
 from tracking.home import Home
 from tracking.ingesting import add_fault, add_record, add_unit
 from tracking.locks import HeldError, writing_index
-from tracking.tables import SCHEMA, Places, columns, columns_of, exactly, stored_views, table_of, views
+from tracking.tables import (
+    SCHEMA,
+    Places,
+    add_macros,
+    columns,
+    columns_of,
+    exactly,
+    holds_macros,
+    stored_views,
+    table_of,
+    views,
+)
 
 # what the index holds, and the commits and files that it was read from; those with a fault were left out
 CHECKED = {"run_id": "VARCHAR", "path": "VARCHAR", "size": "BIGINT", "changed": "BIGINT", "fault": "VARCHAR"}
@@ -83,6 +94,8 @@ def _update(connection: duckdb.DuckDBPyConnection, home: Home, run_ids: list[str
             if (run_id, unit) not in known and unit in stamps:
                 add_fault(connection, run_id, unit, stamps[unit], wrong)
     _store_views(connection, home)
+    if not holds_macros(connection):
+        add_macros(connection)
 
 
 def _store_views(connection: duckdb.DuckDBPyConnection, home: Home) -> None:

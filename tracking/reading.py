@@ -13,7 +13,17 @@ from tracking.errors import InputError
 from tracking.home import Home
 from tracking.index import checked_files, ingest, is_complete, no_study
 from tracking.ingesting import TableFile, insert, metrics_of, misfit, row_of, suspects, table_faults
-from tracking.tables import SCHEMA, Places, columns, completed_rows, exactly, quoted, views
+from tracking.tables import (
+    SCHEMA,
+    Places,
+    add_macros,
+    columns,
+    completed_rows,
+    exactly,
+    holds_macros,
+    quoted,
+    views,
+)
 
 ALONE = threading.Lock()  # threads of one process share the settings of a database
 
@@ -52,9 +62,15 @@ def _lock(connection: duckdb.DuckDBPyConnection, home: Home, memory: int | None)
 def _open_index(home: Home) -> duckdb.DuckDBPyConnection | None:
     """The index with all there is, brought up to date if need be; None where that is impossible now."""
     connection = _complete_index(home)
+    if connection and not holds_macros(connection):  # an earlier version's; other programs need them in the file
+        connection.close()
+        ingest(home, wait=0.2)
+        connection = _complete_index(home)
     if connection is None and ingest(home, wait=0.2):
         connection = _complete_index(home)
     if connection:
+        if not holds_macros(connection):  # the file cannot be written to now
+            add_macros(connection, temporary=True)
         places, faults = checked_files(connection, home)
         for wrong in faults:
             _name(wrong)
@@ -83,6 +99,7 @@ def _open_files(home: Home) -> duckdb.DuckDBPyConnection:
     """A database in memory with views over the committed files."""
     connection, known = duckdb.connect(), records(home)
     connection.execute(SCHEMA)
+    add_macros(connection)  # while the tables are tables: making a macro looks into what it reads
     made = []
     for record in known:
         found, faults = readable_commits(home, record.run_id)

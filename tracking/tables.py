@@ -1,5 +1,6 @@
-"""The tables of schema.sql, and SQL that reads their rows straight from the runs' committed files."""
+"""The tables of schema.sql, the macros over them, and SQL that reads rows straight from the runs' committed files."""
 
+import hashlib
 import re
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
@@ -10,6 +11,8 @@ import duckdb
 from tracking.home import Home
 
 SCHEMA = Path(__file__).with_name("schema.sql").read_text()
+MACROS = Path(__file__).with_name("macros.sql").read_text()
+MACROS_VERSION = hashlib.sha256(MACROS.encode()).hexdigest()
 COMMITS = """read_json('{pattern}', hive_partitioning = false, columns = {{
     run_id: 'varchar',
     files: 'struct(path varchar, sha256 varchar)[]'}})"""
@@ -41,6 +44,22 @@ def columns() -> dict[str, dict[str, str]]:
     with duckdb.connect() as connection:
         connection.execute(SCHEMA)
         return columns_of(connection)
+
+
+def add_macros(connection: duckdb.DuckDBPyConnection, temporary: bool = False) -> None:
+    """Make the macros of macros.sql, in the database or for this connection alone; their tables must be there."""
+    made = f"{MACROS}; create or replace macro macros_version() as '{MACROS_VERSION}'"
+    connection.execute(
+        made.replace("create or replace macro", "create or replace temporary macro") if temporary else made
+    )
+
+
+def holds_macros(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Whether a database has the macros as they are now."""
+    try:
+        return connection.execute("select macros_version()").fetchone() == (MACROS_VERSION,)
+    except duckdb.CatalogException:
+        return False
 
 
 def columns_of(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, str]]:
