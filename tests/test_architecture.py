@@ -1,9 +1,11 @@
-"""The packages' arrows, and that asking stays quick."""
+"""The arrows between packages and between the folders of pipelines/, and that asking stays quick."""
 
 import ast
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -20,6 +22,22 @@ LIBRARIES = {
     "torch": {"pipelines", "xai"},
     "duckdb": {"tracking", "queries", "pipelines"},
 }
+# folder of pipelines/: the folders that it may import, none upward
+STEPS = {
+    "common": set(),
+    "data": {"common"},
+    "models": {"common", "data"},
+    "lifecycle": {"common", "data", "models"},
+    "training": {"common", "data", "models", "lifecycle"},
+    "predicting": {"common", "data", "models", "lifecycle"},
+    "explaining": {"common", "data", "models", "lifecycle"},
+    "comparing": {"common", "models", "lifecycle", "explaining"},
+    "flow": {"common", "data", "lifecycle"},
+    "asking": {"common"},
+    "reporting": {"common", "data", "models", "lifecycle", "explaining", "asking"},
+    "home": {"common", "lifecycle"},
+}
+SPANNING = {"cli", "launch", "study", "resume", "rerun"}  # modules of no folder, which may know every step
 FILES = [file for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py"))]
 
 
@@ -43,8 +61,36 @@ def test_arrows(file: Path) -> None:
         assert library not in names or package in allowed, f"{file} imports {library}"
 
 
-def test_there_is_something_to_hold() -> None:
-    assert len(FILES) > 20
+def imported_modules(file: Path) -> set[str]:
+    """Dotted names of everything a file imports, also inside functions; of `from a import b` both a and a.b."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_steps_know_only_what_lies_beneath_them(step: str) -> None:
+    for file in (ROOT / "pipelines" / step).rglob("*.py"):
+        known = {name.split(".")[1] for name in imported_modules(file) if name.startswith("pipelines.")}
+        assert known <= STEPS[step] | {step}, file
+
+
+def test_every_module_of_pipelines_has_its_step() -> None:
+    paths = (file.relative_to(ROOT / "pipelines") for file in FILES if file.is_relative_to(ROOT / "pipelines"))
+    assert {path.parts[0] for path in paths} == {"__init__.py", *STEPS, *(f"{name}.py" for name in SPANNING)}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_name_hides_a_module(package: str) -> None:
+    for folder in {file.parent for file in FILES if file.is_relative_to(ROOT / package)}:
+        names = ".".join(folder.relative_to(ROOT).parts)
+        for module in (file.stem for file in folder.glob("*.py") if file.stem not in ("__init__", "launch")):
+            found = getattr(import_module(names), module, None) or import_module(f"{names}.{module}")
+            assert isinstance(found, ModuleType), f"{names}.{module} is hidden by {found}"
 
 
 @pytest.mark.parametrize("command", ["ask", "sql --help", "--help", "train --help"])
@@ -57,13 +103,3 @@ def test_asking_imports_neither_torch_nor_mlflow(command: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stderr.strip() == "[]"
-
-
-def test_no_function_is_long() -> None:
-    long = [
-        f"{file.relative_to(ROOT)}:{node.name}"
-        for file in FILES
-        for node in ast.walk(ast.parse(file.read_text()))
-        if isinstance(node, ast.FunctionDef) and node.end_lineno - node.lineno + 1 > 40
-    ]
-    assert long == []
