@@ -27,6 +27,7 @@ from tracking.home import Home, find_home
 ROOT = Path(__file__).parent.parent
 DATA = Path(os.environ.get("STUDY_TEST_DATA") or ROOT.parent / "shared" / "data")
 TINY = TrainSettings(size=8, epochs=3, batch=128, threads=1)
+LONGEST = ("planted", "crash", "training", "cli", "server", "stopping", "many", "shared_home")
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync", "--window-size=1600,1000")  # fmt: skip
@@ -34,8 +35,9 @@ torch.set_num_threads(1)  # tests run side by side
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The file that takes longest comes first, so that the other process does all others beside it."""
-    items.sort(key=lambda item: item.path.stem != "test_planted")
+    """Files that take long come first, so that no process ends with one of them while the others have nothing left."""
+    order = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem.removeprefix("test_"), len(order)))
 
 
 @pytest.fixture(autouse=True)

@@ -18,6 +18,10 @@ from tracking import index, models, reading, runs
 from tracking.catalogue import RunRecord, records, resolve
 from tracking.home import Home, find_home
 
+# as the program does, with less of it
+TRAIN = ("train", "--size", "8", "--epochs", "2", "--batch", "128", "--threads", "1")
+EXPLAIN = ("--method", "saliency", "smooth_grad", "--samples", "2", "--count", "12", "--epochs", "all")
+COMPARE = ("--randomized", "4")
 MAKE = "import sys; from tracking import runs, home; print(runs.experiment_id(home.find_home(sys.argv[1])))"
 
 
@@ -37,8 +41,8 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
 def killed(tmp_path_factory: pytest.TempPathFactory, empty_tracker: Path) -> Home:
     """A home with a training run, explained by two methods, all without a stop; tests add runs that are stopped."""
     home = fresh(tmp_path_factory.mktemp("crash"), empty_tracker)
-    assert completed(home, *crash.TRAIN)[0] == 0
-    assert completed(home, "explain", records(home)[0].run_id, *crash.EXPLAIN)[0] == 0
+    assert completed(home, *TRAIN)[0] == 0
+    assert completed(home, "explain", records(home)[0].run_id, *EXPLAIN)[0] == 0
     return home
 
 
@@ -51,7 +55,7 @@ def test_kills_leave_no_trace(killed: Home, explained: str, monkeypatch: pytest.
     home = killed
     monkeypatch.setattr(crash, "EARLY", 0)
     chance = random.Random(0)
-    for name, command, rest in (("train", crash.TRAIN, 2), ("explain", ("explain", explained, *crash.EXPLAIN), 1)):
+    for name, command, rest in (("train", TRAIN, 1.5), ("explain", ("explain", explained, *EXPLAIN), 0.7)):
         tally = crash.Tally()
         for _ in range(2):
             crash.kill_once(home, crash.Case(name, command, 0, rest), chance, tally)
@@ -74,10 +78,10 @@ def stopped_in(place, name: str, home: Home, *command: str) -> str:
 def test_what_hangs_on_models_is_completed(killed: Home, explained: str) -> None:
     """A stop between a commit and each of the steps that follow it."""
     home = killed
-    assert completed(home, "compare", explained)[0] == 0
+    assert completed(home, "compare", explained, *COMPARE)[0] == 0
     trainings = [(runs.MlflowClient, "finalize_logged_model"), (models, "_log_metrics")]
-    stopped = [stopped_in(*step, home, *crash.TRAIN) for step in trainings]
-    for command in (("explain", explained, *crash.EXPLAIN), ("compare", explained)):
+    stopped = [stopped_in(*step, home, *TRAIN) for step in trainings]
+    for command in (("explain", explained, *EXPLAIN), ("compare", explained, *COMPARE)):
         stopped.append(stopped_in(models, "_log_metrics", home, *command))
     for run_id in stopped:
         assert completed(home, "resume", run_id)[0] == 0
