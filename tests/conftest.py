@@ -20,7 +20,7 @@ from pipelines import cli
 from pipelines.common.settings import ExplainSettings, TrainSettings
 from pipelines.explaining.explain import explain
 from pipelines.training.train import train
-from tracking import reading, runs
+from tracking import mlflow_client, reading
 from tracking.catalogue import RunRecord, resolve
 from tracking.home import Home, find_home
 
@@ -50,7 +50,7 @@ def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 def empty_tracker(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A MLflow database with tables and no runs: copying it saves the seconds of making one."""
     home = find_home(str(tmp_path_factory.mktemp("template")))
-    runs.connect(home).search_experiments()
+    mlflow_client.connect(home).search_experiments()
     return home.mlflow_db
 
 

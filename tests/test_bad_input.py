@@ -11,7 +11,7 @@ from test_cli import study_command
 
 from pipelines.common.say import say
 from pipelines.common.settings import ExplainSettings, TrainSettings
-from tracking import runs
+from tracking import mlflow_client, runs
 from tracking.catalogue import records
 from tracking.home import Home
 
@@ -187,7 +187,7 @@ def filled(word: str, words: dict[str, str]) -> str:
 
 def left(home: Home, folder: Path) -> tuple[list[Path], list[str]]:
     """Files and runs there are."""
-    client = runs.connect(home)
+    client = mlflow_client.connect(home)
     found = client.search_runs([runs.experiment_id(home)])
     return sorted([*home.artifacts.rglob("*"), *folder.rglob("*")]), sorted(run.info.run_id for run in found)
 

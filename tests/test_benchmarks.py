@@ -13,7 +13,7 @@ from pyarrow import parquet
 from test_datasets import table
 
 from pipelines.data import planted
-from tracking import runs
+from tracking import mlflow_client
 from tracking.home import Home
 
 FOLDER = Path(__file__).parent / "benchmarks"
@@ -59,7 +59,7 @@ def small(empty_tracker: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Few made images, one thread, and databases that are copied, as making one takes seconds."""
     monkeypatch.setattr(planted, "COUNTS", {"train": 200, "test": 40})
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
-    monkeypatch.setattr(runs, "_make_database", lambda home: shutil.copyfile(empty_tracker, home.mlflow_db))
+    monkeypatch.setattr(mlflow_client, "_make_database", lambda home: shutil.copyfile(empty_tracker, home.mlflow_db))
 
 
 def test_every_program_is_run() -> None:

@@ -17,7 +17,7 @@ from pipelines.comparing.strips import read_strips, strip
 from pipelines.explaining.explain import explain
 from pipelines.resume import resume
 from pipelines.training.train import train
-from tracking import models, runs
+from tracking import mlflow_client, models, runs
 from tracking.catalogue import resolve
 from tracking.errors import InputError
 from tracking.home import Home
@@ -130,7 +130,7 @@ def test_the_newest_map_of_an_instance_counts(own: Home) -> None:
 
 
 def test_metrics_are_the_means_in_sql(home: Home) -> None:
-    run = runs.connect(home).get_run(compared(home))
+    run = mlflow_client.connect(home).get_run(compared(home))
     sql = "select metric || '/' || method, avg(value) from attribution_scores group by all"
     means = dict(rows(home, sql))
     assert {key: run.data.metrics.get(key) for key in means} == pytest.approx(means)

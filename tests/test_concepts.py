@@ -16,7 +16,7 @@ from pipelines.explaining.concepts.labels import label_concept
 from pipelines.explaining.concepts.words import colour_name, describe, place
 from pipelines.explaining.explain import explain
 from pipelines.training.train import train
-from tracking import runs
+from tracking import mlflow_client, runs
 from tracking.catalogue import resolve
 from tracking.errors import InputError
 from tracking.home import Home, find_home
@@ -91,7 +91,7 @@ def test_figures_metrics_and_record(home: Home) -> None:
                                                         run_id) if epoch == 2}  # fmt: skip
     assert 0 <= metrics["nmf_agreement"] <= 1
     assert {"pca_ice_error", "kmeans_divergence", "significant_share"} <= set(metrics)
-    [last] = [model for model in runs.connect(home).search_logged_models([runs.experiment_id(home)])
+    [last] = [model for model in mlflow_client.connect(home).search_logged_models([runs.experiment_id(home)])
               if model.name == "epoch_0002"]  # fmt: skip
     assert "ice_nmf_agreement" in {metric.key for metric in last.metrics}
 
@@ -109,9 +109,9 @@ def test_a_name_given_first_in_a_copied_home_is_the_copy_s(home: Home, tmp_path:
     label_concept(LabelSettings(explained(copy), "0", "a name"), copy)
     sql = "select label from concepts where run_id = ? and epoch = 2 and concept_id = 0"
     assert rows(copy, sql, explained(copy)) == [("a name",)]
-    assert runs.connect(copy).get_run(explained(copy)).info.artifact_uri.startswith(copy.artifacts.as_uri())
+    assert mlflow_client.connect(copy).get_run(explained(copy)).info.artifact_uri.startswith(copy.artifacts.as_uri())
     assert sorted(home.artifacts.rglob("*")) == before
-    assert "a name" not in runs.connect(home).get_run(explained(home)).data.tags.values()
+    assert "a name" not in mlflow_client.connect(home).get_run(explained(home)).data.tags.values()
 
 
 def test_a_name_stays_with_its_direction(home: Home) -> None:
@@ -130,7 +130,7 @@ def test_a_name_stays_with_its_direction(home: Home) -> None:
     assert [name == "a loop" for (name,) in carried] == [row.argmax() == 1 and row[1] >= 0.9 for row in cosines]
     rebuild(home)
     assert rows(home, sql, run_id) == [(None,), ("a loop",), (None,)]
-    tags = runs.connect(home).get_run(run_id).data.tags
+    tags = mlflow_client.connect(home).get_run(run_id).data.tags
     assert tags["study.concept.2.1"] == "a loop"
 
 

@@ -9,7 +9,7 @@ import pytest
 from test_tracking import commit_epoch, start
 
 from pipelines import cli
-from tracking import locks, runs
+from tracking import locks, mlflow_client, runs
 from tracking.catalogue import records
 from tracking.errors import InputError
 from tracking.home import Home, find_home
@@ -126,9 +126,9 @@ def test_nothing_moves_while_a_run_is_written_by_the_other_path(filled: Home) ->
     assert len(records(other)) == 2
     assert places(other) == before
     with pytest.raises(InputError, match=f"when run {run.run_id[:8]} was started, which is being written"):
-        runs.connect(other)
+        mlflow_client.connect(other)
     locks.release(filled, run.run_id)
-    assert runs.connect(other)
+    assert mlflow_client.connect(other)
     assert places(other) != before
 
 
@@ -162,7 +162,7 @@ def test_files_go_to_the_home_in_use(filled: Home) -> None:
 
 
 def test_an_experiment_made_in_mlflow_is_taken_if_it_is_empty(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    client = runs.connect(home)
+    client = mlflow_client.connect(home)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "mine")
     mine = client.create_experiment("mine", artifact_location="/elsewhere")
     runs.experiment_id.cache_clear()

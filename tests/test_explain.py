@@ -21,7 +21,7 @@ from pipelines.models.predictions import to_model
 from pipelines.resume import resume
 from pipelines.training.train import train
 from queries.classes import find_classes
-from tracking import commits, runs
+from tracking import commits, mlflow_client, runs
 from tracking.catalogue import RunRecord, resolve
 from tracking.errors import InputError
 from tracking.home import Home
@@ -63,7 +63,7 @@ def test_rows_are_those_of_the_method_on_the_checkpoint(study: Home, trained: Ru
 
 def test_explainer_run_hangs_under_training_run_and_models(study: Home, trained: RunRecord) -> None:
     explainer = resolve(study, "latest", ("explain",))
-    client = runs.connect(study)
+    client = mlflow_client.connect(study)
     run = client.get_run(explainer.run_id)
     assert run.data.tags["mlflow.parentRunId"] == trained.run_id
     assert run.data.tags["study.source_run_id"] == trained.run_id
@@ -266,7 +266,7 @@ def test_stopped_job_goes_on_where_it_stopped(own: Home, monkeypatch: pytest.Mon
     sql = "select epoch, instance_id, map from maps where run_id = ? order by all"
     assert rows(own, sql, record.run_id) == rows(own, sql, whole)
     for key in ("n", "mean_score"):
-        [points, others] = [runs.connect(own).get_metric_history(run, key) for run in (record.run_id, whole)]
+        [points, others] = [mlflow_client.connect(own).get_metric_history(run, key) for run in (record.run_id, whole)]
         assert [(p.step, p.value) for p in points] == [(p.step, p.value) for p in others]
     with pytest.raises(InputError, match="is finished; nothing to resume"):
         resume(ResumeSettings(record.run_id), own)

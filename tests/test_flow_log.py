@@ -20,7 +20,7 @@ from pipelines.flow.export import export, export_flow
 from pipelines.flow.import_log import import_flow
 from pipelines.flow.pictures import _linked
 from pipelines.flow.record import read_record
-from tracking import commits, runs
+from tracking import commits, mlflow_client
 from tracking.catalogue import RunRecord, records, resolve
 from tracking.errors import InputError
 from tracking.home import Home
@@ -105,7 +105,7 @@ def test_an_imported_run_is_committed_whole(tiny) -> None:
     for unit in units.values():
         for file in unit.files:
             commits.committed_file(home, unit, file.path)
-    logged = runs.connect(home).get_metric_history(record.run_id, "test_accuracy")
+    logged = mlflow_client.connect(home).get_metric_history(record.run_id, "test_accuracy")
     assert [(point.step, point.value) for point in logged] == [(0, 0.25), (3, 0.5), (12, 0.75)]
 
 
@@ -312,7 +312,7 @@ def test_an_import_that_stops_says_so(home: Home, tmp_path: Path, capsys, monkey
     with pytest.raises(error):
         take_over(home, save(tmp_path, TINY))
     [record] = records(home)
-    assert record.status == runs.connect(home).get_run(record.run_id).info.status == status
+    assert record.status == mlflow_client.connect(home).get_run(record.run_id).info.status == status
     assert "is not complete; import the log again" in capsys.readouterr().err
     assert give_back(home, record) == TINY | {"epochs": TINY["epochs"][:2]}
 

@@ -21,7 +21,7 @@ from pipelines.explaining.explain import explain
 from pipelines.rerun import rerun
 from pipelines.resume import resume
 from pipelines.training.train import train
-from tracking import locks, runs
+from tracking import locks, mlflow_client, runs
 from tracking.catalogue import RunRecord, records, resolve
 from tracking.errors import InputError, RunError
 from tracking.home import FORMAT, Home, find_home
@@ -84,7 +84,7 @@ def test_a_copied_home_goes_on_and_leaves_the_first_alone(copy: Home, study: Hom
     [old, *_] = [record for record in records(copy) if record.kind == "explain"]
     made = rerun(RerunSettings(old.run_id, check=True), copy)
     assert {explained, made} < {record.run_id for record in records(copy)}
-    assert runs.connect(copy).get_run(trained.run_id).info.artifact_uri.startswith(copy.artifacts.as_uri())
+    assert mlflow_client.connect(copy).get_run(trained.run_id).info.artifact_uri.startswith(copy.artifacts.as_uri())
     assert sorted(study.artifacts.rglob("*")) == before
     with connect(copy) as index, _open_files(copy) as files:
         for table in ("predictions", "maps", "predictions_live"):
@@ -101,7 +101,7 @@ def test_runs_deleted_in_mlflow_disappear_and_come_back(copy: Home, trained: Run
             return [connection.execute(counted).fetchall() for connection in (index, files)]
 
     before = found()
-    client = runs.connect(copy)
+    client = mlflow_client.connect(copy)
     client.delete_run(explained)
     assert found() == [[(1, 0, 0)]] * 2
     with pytest.raises(InputError, match="was deleted in MLflow; restore it there"):
@@ -113,7 +113,7 @@ def test_runs_deleted_in_mlflow_disappear_and_come_back(copy: Home, trained: Run
 def test_a_suspended_writer_keeps_nobody_from_asking(copy: Home, trained: RunRecord) -> None:
     """It may stand still while it has MLflow's database locked, as after Ctrl-Z."""
     before = records(copy)
-    runs.connect(copy).delete_run(before[-1].run_id)
+    mlflow_client.connect(copy).delete_run(before[-1].run_id)
     with closing(sqlite3.connect(copy.mlflow_db)) as writer:
         writer.execute("begin exclusive")
         assert records(copy) == before[:-1]
@@ -151,11 +151,11 @@ def test_a_run_that_stopped_before_its_first_file_is_ended_in_mlflow(home: Home)
     run = runs.start_run(home, runs.new_record("train", "early", {}), {}, "")
     runs.experiment_id.cache_clear()
     runs.experiment_id(home)
-    assert runs.connect(home).get_run(run.run_id).info.status == "RUNNING"
+    assert mlflow_client.connect(home).get_run(run.run_id).info.status == "RUNNING"
     locks.release(home, run.run_id)  # as the system does when the process ends
     runs.experiment_id.cache_clear()
     runs.experiment_id(home)
-    assert runs.connect(home).get_run(run.run_id).info.status == "KILLED"
+    assert mlflow_client.connect(home).get_run(run.run_id).info.status == "KILLED"
 
 
 def test_a_run_is_written_by_one(home: Home) -> None:

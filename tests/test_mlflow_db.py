@@ -16,7 +16,7 @@ from test_tracking import start
 from pipelines import cli
 from pipelines.common.settings import ImportFlowSettings
 from pipelines.flow.import_log import import_flow
-from tracking import remote, runs
+from tracking import mlflow_client, remote, runs
 from tracking.catalogue import free_name, records, resolve
 from tracking.errors import InputError
 from tracking.files import write_json
@@ -36,7 +36,7 @@ def one(home: Home, tmp_path: Path) -> runs.Run:
 
 def again(home: Home) -> Home:
     """The home as a new process sees it, which has not opened MLflow's database yet."""
-    runs.connect.cache_clear()
+    mlflow_client.connect.cache_clear()
     runs.experiment_id.cache_clear()
     return home
 
@@ -224,7 +224,7 @@ def test_another_home_is_not_looked_at(home: Home, one: runs.Run, tmp_path: Path
 
 def test_an_error_of_the_database_is_no_traceback(home: Home, caplog) -> None:
     """What MLflow logs of it with a traceback, it raises as well, and that becomes the command's one line."""
-    runs.connect(home)
+    mlflow_client.connect(home)
     try:
         raise sqlite3.OperationalError("database is locked")
     except sqlite3.OperationalError:

@@ -13,7 +13,7 @@ from conftest import fresh, said, up_to_date
 from test_architecture import PACKAGES, ROOT
 from test_tracking import commit_epoch, everything, start
 
-from tracking import runs
+from tracking import mlflow_client, runs
 from tracking.catalogue import records
 from tracking.files import write_table
 from tracking.home import Home, find_home
@@ -105,8 +105,8 @@ def test_mlflow_writes_where_the_home_lies(tmp_path: Path, empty_tracker: Path, 
     run_id = fill(home)
     assert ingest(home)
     assert os.listdir(tmp_path) == [name]
-    assert records(home)[0].status == runs.connect(home).get_run(run_id).info.status == "FINISHED"
-    assert [file.path for file in runs.connect(home).list_artifacts(run_id, "predictions")] == [
+    assert records(home)[0].status == mlflow_client.connect(home).get_run(run_id).info.status == "FINISHED"
+    assert [file.path for file in mlflow_client.connect(home).list_artifacts(run_id, "predictions")] == [
         "predictions/epoch_0000.parquet", "predictions/epoch_0001.parquet",
     ]  # fmt: skip
 

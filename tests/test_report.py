@@ -42,7 +42,7 @@ from pipelines.reporting.trust import best_sentence, random_sentence, randomizat
 from pipelines.reporting.words import between, listed, percent, plural, value
 from pipelines.study import _summary
 from pipelines.training.train import train
-from tracking import commits, runs
+from tracking import commits, mlflow_client
 from tracking.catalogue import resolve
 from tracking.errors import InputError
 from tracking.home import Home
@@ -485,7 +485,7 @@ def test_an_imported_log_is_reported_as_far_as_it_goes(log: Path) -> None:
 def test_report_is_a_committed_run_and_a_file_of_the_training_run(home: Home, full: Path) -> None:
     source, made = resolve(home, "latest"), resolve(home, "latest", ("report",))
     assert (made.source_run_id, made.status, made.dataset) == (source.run_id, "FINISHED", "folder")
-    assert runs.connect(home).get_run(made.run_id).data.tags["mlflow.parentRunId"] == source.run_id
+    assert mlflow_client.connect(home).get_run(made.run_id).data.tags["mlflow.parentRunId"] == source.run_id
     units = {commit.unit: {file.path for file in commit.files} for commit in commits.commits(home, made.run_id)}
     assert units == {"start": {"config.json", "environment.json"}, "report": {"report.html", "instances_to_check.csv"}}
     assert full == home.run_folder(source.run_id) / "report.html"

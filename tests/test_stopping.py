@@ -18,7 +18,7 @@ from conftest import ROOT
 from pipelines.common.settings import FlowSettings, ReportSettings
 from pipelines.flow.flow import flow
 from pipelines.reporting.report import report
-from tracking import runs, staging
+from tracking import mlflow_client, runs, staging
 from tracking.catalogue import records
 from tracking.home import Home, find_home
 from tracking.index import ingest
@@ -132,12 +132,12 @@ def test_a_page_needs_no_server(name: str, make, copy: Home, trained, monkeypatc
     began = time.monotonic()
     with silent_server() as address:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
-        runs.connect.cache_clear()
+        mlflow_client.connect.cache_clear()
         runs.experiment_id.cache_clear()
         try:
             assert make(copy) == str(place)
         finally:
-            runs.connect.cache_clear()
+            mlflow_client.connect.cache_clear()
             runs.experiment_id.cache_clear()
     assert place.stat().st_size > 10_000
     assert time.monotonic() - began < 20
@@ -192,7 +192,7 @@ def test_a_kill_amid_a_commit_leaves_nothing_behind_the_next_write(home: Home) -
     finally:
         process.kill()
         process.communicate()
-    script = "import sys; from tracking import runs, home; runs.connect(home.find_home(sys.argv[1]))"
+    script = "import sys; from tracking import home, mlflow_client; mlflow_client.connect(home.find_home(sys.argv[1]))"
     subprocess.run([sys.executable, "-c", script, str(home.path)], cwd=ROOT, check=True)
     assert not list((home.path / staging.FOLDER).iterdir())
     assert not [file for file in home.path.rglob("*") if file.name.endswith(".part") or ".uploading" in file.name]

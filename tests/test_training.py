@@ -27,7 +27,7 @@ from pipelines.training.augment import cut, mirrored, pad
 from pipelines.training.averaging import average
 from pipelines.training.optimizers import one_cycle, orthogonal
 from pipelines.training.recipe import settle
-from tracking import commits, runs
+from tracking import commits, mlflow_client, runs
 from tracking.catalogue import RunRecord, resolve
 from tracking.errors import InputError, RunError
 from tracking.home import Home
@@ -92,7 +92,7 @@ def test_metrics_are_those_of_the_rows(study: Home, trained: RunRecord) -> None:
 
 
 def test_mlflow_has_metrics_models_figures_and_children(study: Home, trained: RunRecord) -> None:
-    client = runs.connect(study)
+    client = mlflow_client.connect(study)
     history = client.get_metric_history(trained.run_id, "test_accuracy")
     assert sorted(point.step for point in history) == [0, 1, 2, 3]
     models = client.search_logged_models([runs.experiment_id(study)])
@@ -150,7 +150,7 @@ def test_crash_between_commit_and_metrics_loses_no_metric(home: Home, monkeypatc
         with pytest.raises(SystemError):
             training.train(training.replace(TINY, epochs=2), home)
     run_id = training.resume(resolve(home, "latest"), home)
-    history = runs.connect(home).get_metric_history(run_id, "test_accuracy")
+    history = mlflow_client.connect(home).get_metric_history(run_id, "test_accuracy")
     assert sorted(point.step for point in history) == [0, 1, 2]
 
 
@@ -177,7 +177,7 @@ def test_kill_in_the_middle_resumes_to_the_same_bits(
     assert resolve(home, "latest").status == "KILLED"
     runs.experiment_id.cache_clear()
     runs.experiment_id(home)  # as the next command that writes asks for it
-    assert runs.connect(home).get_run(run_id).info.status == "KILLED"
+    assert mlflow_client.connect(home).get_run(run_id).info.status == "KILLED"
     assert len(commits.epochs(home, run_id)) < 4
     resume(ResumeSettings(run_id), home)
     assert predictions(home, run_id) == predictions(study, trained.run_id)

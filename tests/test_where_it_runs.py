@@ -14,7 +14,7 @@ from test_many import at_once
 from test_tracking import start
 
 from pipelines import cli
-from tracking import environment, locks, runs
+from tracking import environment, locks, mlflow_client, runs
 from tracking.catalogue import RunRecord, records
 from tracking.errors import InputError
 from tracking.home import LAUNCHED, Home, check_alone, find_home
@@ -85,7 +85,7 @@ def test_several_processes_of_one_launcher_are_refused(
             assert f"one of 2 processes ({size})" in line
             assert "start the command once" in line
     with pytest.raises(InputError, match="one of 2 processes"):
-        runs.connect(home)
+        mlflow_client.connect(home)
     assert not home.path.exists()
     monkeypatch.setenv(size, "1")
     check_alone()

@@ -13,7 +13,8 @@ from tracking.commits import Commit, CommittedFile, fault, read_commit
 from tracking.errors import InputError
 from tracking.files import sha256, write_json
 from tracking.home import Home
-from tracking.runs import connect, experiment_id
+from tracking.mlflow_client import connect
+from tracking.runs import experiment_id
 from tracking.staging import put, staging
 
 

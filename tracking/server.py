@@ -5,7 +5,7 @@ import signal
 from collections.abc import Awaitable, Callable
 
 from tracking.home import Home
-from tracking.runs import tracking_uri
+from tracking.mlflow_client import tracking_uri
 
 NAMES = ("127.0.0.1", "localhost")  # what the browser may call this machine; a foreign page would use its own name
 Application = Callable[[dict, Callable, Callable], Awaitable[None]]

@@ -6,7 +6,7 @@ from pathlib import Path
 from pipelines.common.say import say
 from pipelines.common.settings import PruneSettings
 from pipelines.lifecycle.selection import choose_epochs
-from tracking import catalogue, commits, locks, runs
+from tracking import catalogue, commits, locks, mlflow_client, runs
 from tracking.commits import Commit
 from tracking.errors import InputError
 from tracking.files import write_json
@@ -22,7 +22,7 @@ def prune(settings: PruneSettings, home: Home) -> str:
         raise InputError(f"run {record.run_id[:8]} is {record.status}; `study resume` it first, or wait for its end")
     if settings.dry:
         return _prune(settings, home, record)
-    runs.connect(home)
+    mlflow_client.connect(home)
     try:
         with locks.pruning(home, record.run_id):
             return _prune(settings, home, record)

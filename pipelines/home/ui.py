@@ -7,7 +7,8 @@ from tracking import server
 from tracking.errors import InputError
 from tracking.home import Home
 from tracking.index import no_study
-from tracking.runs import experiment_id, server_address
+from tracking.mlflow_client import server_address
+from tracking.runs import experiment_id
 
 HOST = "127.0.0.1"
 

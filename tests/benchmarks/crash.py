@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tracking import commits, reading, runs
+from tracking import commits, mlflow_client, reading, runs
 from tracking.catalogue import RunRecord, records
 from tracking.commits import Commit, stamp
 from tracking.files import sha256
@@ -267,7 +267,7 @@ def other_rows(home: Home, run_id: str, first: str) -> Iterator[str]:
 
 def other_metrics(home: Home, run_id: str, made: list[Commit]) -> Iterator[str]:
     """Metrics of MLflow that are not there exactly once, as committed; and the run's status there."""
-    client = runs.connect(home)
+    client = mlflow_client.connect(home)
     if (status := client.get_run(run_id).info.status) != "FINISHED":
         yield f"run {run_id} is {status} in MLflow"
     wanted = Counter(
@@ -281,7 +281,7 @@ def other_metrics(home: Home, run_id: str, made: list[Commit]) -> Iterator[str]:
 
 def hung(home: Home, record: RunRecord) -> list[tuple]:
     """What hangs of a run on the models of its training's epochs: links, and metrics by epoch and key."""
-    client, training = runs.connect(home), record.source_run_id or record.run_id
+    client, training = mlflow_client.connect(home), record.source_run_id or record.run_id
     found = client.search_logged_models([runs.experiment_id(home)], f"source_run_id = '{training}'")
     models = {model.model_id: client.get_logged_model(model.model_id) for model in found}
     run = client.get_run(record.run_id)

@@ -249,7 +249,7 @@ def rows_in_files(home: Home) -> Counts:
 
 def metrics(home: Home) -> tuple[int, int]:
     """Points that the commits hold, and how many of them MLflow has."""
-    from tracking.runs import connect as mlflow
+    from tracking.mlflow_client import connect as mlflow
 
     expected, found = set(), set()
     for record in records(home):
