@@ -292,3 +292,35 @@ def test_looking_leaves_no_trace() -> None:
     assert model.training
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(not module._forward_hooks for module in model.modules())
+
+
+class Mixing(nn.Module):
+    """As MaxViT: images of one size alone, windows as rows of the batch, then all places mixed, then pooling."""
+
+    def __init__(self, pooled: bool = True) -> None:
+        super().__init__()
+        self.stem, self.windows, self.mix = nn.Conv2d(3, 8, 2, stride=2), nn.Conv2d(8, 8, 1), Mixed()
+        self.pool, self.head = nn.AdaptiveAvgPool2d(1) if pooled else nn.Identity(), nn.LazyLinear(3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        found = self.stem(images)
+        windows = self.windows(torch.cat(found.split(found.shape[2] // 2, 2)))
+        return self.head(self.pool(self.mix(torch.cat(windows.chunk(2), 2))).flatten(1))
+
+
+class Mixed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.places = nn.Linear(64, 64)
+
+    def forward(self, found: Tensor) -> Tensor:
+        return self.places(found.flatten(2)).view_as(found).tanh()
+
+
+def test_what_pooling_takes_has_places_though_each_sees_all_of_the_image() -> None:
+    torch.manual_seed(0)
+    images, model, flat = pictures(2, 16), Mixing(), Mixing(pooled=False)
+    assert model(images).shape == flat(images).shape == (2, 3)
+    assert last_layer(model, images) == "mix"
+    assert look(model, images)["windows"].sides == ()
+    assert look(flat, images)["mix"].sides == ()

@@ -11,11 +11,16 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from xai.gradient import frozen
 
 BANDS = 4  # of the image's height and width, changed one at a time
 CLEAR = 3  # times as far must a change move along its own axis as along the other
+# layers by which [N, c, h, w] is a picture of c channels
+PLANAR = (
+    nn.Conv2d, nn.ConvTranspose2d, nn.AvgPool2d, nn.MaxPool2d, nn.LPPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d,
+)  # fmt: skip
 LOOKED_AT = 2  # images whose bands are changed
 
 Shape = tuple[int, ...]
@@ -32,7 +37,7 @@ class Seen:
     negative: bool = False  # whether some value is
     zero: bool = False  # whether all are
     channels_last: bool | None = None  # [N, h, w, c] rather than [N, c, h, w]; None if neither is known to be
-    grows: bool = False  # whether a larger image has more places in it
+    grows: bool = False  # whether a larger image has more places in it, or none was taken so far
 
     @property
     def sides(self) -> Shape:
@@ -49,8 +54,14 @@ def look(model: nn.Module, images: Tensor) -> dict[str, Seen]:
     modules, calls = dict(model.named_modules()), dict.fromkeys(dict(model.named_modules()), 0)
     seen: dict[str, Seen] = {}
 
-    def note(name: str, output: object) -> None:
+    givers, planar = WeakTensorKeyDictionary(), set[str]()  # names of the layers that a tensor came from
+
+    def note(name: str, inputs: tuple, output: object) -> None:
         calls[name] += 1
+        if isinstance(modules[name], PLANAR) and inputs:
+            planar.update((name, *givers.get(inputs[0], ())))
+        if isinstance(output, Tensor):
+            givers[output] = (name, *givers.get(output, ()))
         seen.pop(name, None)
         learns = any(True for _ in modules[name].parameters())
         learned = learns or any(one.learned for one in seen.values())
@@ -61,13 +72,13 @@ def look(model: nn.Module, images: Tensor) -> dict[str, Seen]:
             seen[name] = Seen(tuple(output.shape), calls[name], learned, learns, negative, zero)
 
     _pass(model, images, note)
-    return _with_axes(model, images, seen)
+    return _with_axes(model, images, seen, planar)
 
 
-def _pass(model: nn.Module, images: Tensor, note: Callable[[str, object], None]) -> None:
-    """One pass in which `note` gets every layer's name and output, as it is before a later layer works in place."""
+def _pass(model: nn.Module, images: Tensor, note: Callable[[str, tuple, object], None]) -> None:
+    """One pass in which `note` gets every layer's name, inputs and output, before a later layer works in place."""
     hooks = [
-        module.register_forward_hook(lambda _module, _inputs, output, name=name: note(name, output))
+        module.register_forward_hook(lambda _module, inputs, output, name=name: note(name, inputs, output))
         for name, module in model.named_modules()
         if name and not isinstance(module, torch.jit.ScriptModule)  # which takes no hooks
     ]
@@ -79,19 +90,32 @@ def _pass(model: nn.Module, images: Tensor, note: Callable[[str, object], None])
             hook.remove()
 
 
-def _with_axes(model: nn.Module, images: Tensor, seen: dict[str, Seen]) -> dict[str, Seen]:
-    """The layers with what is known of their axes, by larger images and, where these say nothing, by bands."""
+def _with_axes(model: nn.Module, images: Tensor, seen: dict[str, Seen], planar: set[str]) -> dict[str, Seen]:
+    """The layers with what is known of their axes, by larger images and, where these say nothing, by bands.
+
+    Behind attention over the whole image bands say nothing either. There what 2-D layers take and give has channels
+    first, if it has the image's format.
+    """
     maps = {name for name, one in seen.items() if one.shape and len(one.shape) == 4 and one.shape[0] == len(images)}
     tall, wide = _shapes_of_larger(model, images[:1].cpu()) if maps else ({}, {})
     known = {name: _by_size(seen[name].shape, tall.get(name), wide.get(name)) for name in maps}
     grow = {name for name, reading in known.items() if reading != "unclear"}
     unclear = {name for name in maps - grow if sum(length > 1 for length in seen[name].shape[1:]) > 1}
     known |= _by_bands(model, images[:LOOKED_AT], unclear) if unclear else {}
+    known |= {
+        name: "first" for name in unclear & planar if known[name] == "neither" and _has_format(seen[name].shape, images)
+    }
     readings = {"first": False, "last": True}
     return {
-        name: replace(one, channels_last=readings.get(known.get(name)), grows=name in grow)
+        name: replace(one, channels_last=readings.get(known.get(name)), grows=name in grow or name not in tall | wide)
         for name, one in seen.items()
     }
+
+
+def _has_format(shape: Shape, images: Tensor) -> bool:
+    """Whether an output [N, c, h, w] is as many times as wide as the images, but for one place."""
+    (rows, columns), (height, width) = shape[2:], images.shape[2:]
+    return abs(rows * width - columns * height) <= max(height, width)
 
 
 def _shapes_of_larger(model: nn.Module, image: Tensor) -> tuple[dict[str, Shape], dict[str, Shape]]:
@@ -110,7 +134,7 @@ def _shapes_of_larger(model: nn.Module, image: Tensor) -> tuple[dict[str, Shape]
 
 
 def _shape_into(shapes: dict[str, Shape]) -> Callable[[str, object], None]:
-    def note(name: str, output: object) -> None:
+    def note(name: str, _inputs: tuple, output: object) -> None:
         if isinstance(output, Tensor):
             shapes[name] = tuple(output.shape)
 
@@ -132,7 +156,7 @@ def _by_bands(model: nn.Module, images: Tensor, names: set[str]) -> dict[str, st
     """Readings of some outputs by where they change with a band of the image: first, last, neither."""
     bands, found = _banded(images), {}
 
-    def note(name: str, output: object) -> None:
+    def note(name: str, _inputs: tuple, output: object) -> None:
         if name in names:
             found[name] = _reading(output.unflatten(0, (-1, len(images))))
 
