@@ -127,7 +127,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="study", description="Explains image classifiers from their tracked history.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
     for name, (settings, _) in COMMANDS.items():
-        text = settings.__doc__ if settings else ASK
+        text = str(settings.__doc__) if settings else ASK
         # `study ask QUESTION --help` is about the question
         command = commands.add_parser(
             name, help=text.split(". ")[0].split("; ")[0], description=text, add_help=settings is not None

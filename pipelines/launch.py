@@ -38,7 +38,7 @@ def own_folder(installed: Path) -> Path:
     from urllib.request import url2pathname
 
     [distribution] = distributions(name="xai-study", path=[str(installed)])
-    return Path(url2pathname(urlsplit(loads(distribution.read_text("direct_url.json"))["url"]).path))
+    return Path(url2pathname(urlsplit(loads(distribution.read_text("direct_url.json") or "{}")["url"]).path))
 
 
 def main() -> int:

@@ -118,4 +118,4 @@ def _ran_on(home: Home, record: RunRecord) -> dict[str, object]:
 
 
 def _trained(home: Home, record: RunRecord) -> RunRecord:
-    return record if record.kind == "train" else catalogue.resolve(home, record.source_run_id)
+    return record if record.kind == "train" else catalogue.resolve(home, record.source)

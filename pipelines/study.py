@@ -32,7 +32,7 @@ def run(settings: RunSettings, home: Home) -> str:
 def _explain(trained: str, epochs: int, home: Home) -> list[str]:
     """Run IDs of all explainer runs; methods that cannot be right for the model are named and left out."""
     others = tuple(method for method in METHODS if method not in WATCHED)
-    jobs = ((WATCHED, "all", SHOWN), (others, "last", SHOWN), (CONCEPT_METHODS, f"1,{epochs}", HELD_OUT))
+    jobs = ((WATCHED, "all", SHOWN), (others, "last", SHOWN), (tuple(CONCEPT_METHODS), f"1,{epochs}", HELD_OUT))
     with connect(home) as connection:
         sql = "select count(*) from instances where run_id = ? and split = 'test'"
         [(there,)] = connection.execute(sql, [trained]).fetchall()

@@ -41,7 +41,7 @@ def test_shape_type_and_scores(method: str) -> None:
     found = explain(method, model, inputs, targets)
     assert found.maps.shape == (5, 6, 5)
     assert found.maps.dtype == found.scores.dtype == torch.float32
-    assert not any(part.requires_grad for part in found.parts if part is not None)
+    assert not any(part.requires_grad for part in vars(found).values() if part is not None)
     logits = model.eval()(inputs).gather(1, targets[:, None]).squeeze(1)
     assert torch.allclose(found.scores, logits, atol=1e-5)
     assert METHODS[method].signed or (found.maps >= 0).all()

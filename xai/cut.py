@@ -202,7 +202,8 @@ def _traced(model: nn.Module, layer: str) -> fx.Graph:
 
 
 def _before(graph: fx.Graph, call: fx.Node, layer: Layer) -> fx.Graph:
-    part, copies = fx.Graph(), {}
+    part = fx.Graph()
+    copies: dict[fx.Node, fx.Node] = {}
     for node in graph.nodes:
         copies[node] = part.node_copy(node, copies.__getitem__)
         if node is call:

@@ -81,24 +81,21 @@ class Attribution:
     @classmethod
     def joined(cls, parts: Sequence["Attribution"]) -> "Attribution":
         """The maps of several batches, one after the other."""
-        columns = zip(*(part.parts for part in parts), strict=True)
-        return cls(*(None if column[0] is None else torch.cat(column) for column in columns))
+        maps, scores = torch.cat([part.maps for part in parts]), torch.cat([part.scores for part in parts])
+        baselines = [part.baseline_scores for part in parts if part.baseline_scores is not None]
+        return cls(maps, scores, torch.cat(baselines) if baselines else None)
 
     def replaced(self, rows: Tensor, others: "Attribution") -> "Attribution":
         """These maps with `others` at `rows`, [N], true where replaced."""
-        return Attribution(
-            *(
-                None if old is None else old.masked_scatter(rows.view(-1, *[1] * (old.ndim - 1)), new)
-                for old, new in zip(self.parts, others.parts, strict=True)
-            )
-        )
+        maps = self.maps.masked_scatter(rows[:, None, None], others.maps)
+        scores = self.scores.masked_scatter(rows, others.scores)
+        if self.baseline_scores is None or others.baseline_scores is None:
+            return Attribution(maps, scores)
+        return Attribution(maps, scores, self.baseline_scores.masked_scatter(rows, others.baseline_scores))
 
     def cpu(self) -> "Attribution":
-        return Attribution(*(part if part is None else part.cpu() for part in self.parts))
-
-    @property
-    def parts(self) -> tuple[Tensor | None, ...]:
-        return self.maps, self.scores, self.baseline_scores
+        baselines = self.baseline_scores
+        return Attribution(self.maps.cpu(), self.scores.cpu(), None if baselines is None else baselines.cpu())
 
     @property
     def deltas(self) -> Tensor | None:

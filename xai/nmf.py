@@ -73,7 +73,7 @@ def nndsvd(sample: Tensor, count: int) -> Tensor:
     left = sample @ right  # [n, k]
     sides = torch.stack([right.clamp_min(0), (-right).clamp_min(0)])  # [2, c, k]
     weights = torch.stack([left.clamp_min(0), (-left).clamp_min(0)]).norm(dim=1) * sides.norm(dim=1)  # [2, k]
-    return _unit(torch.where(weights[0] >= weights[1], *sides).T)
+    return _unit(torch.where(weights[0] >= weights[1], sides[0], sides[1]).T)
 
 
 def project(activations: Tensor, directions: Tensor, tolerance: float = 1e-6) -> Tensor:

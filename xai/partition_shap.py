@@ -81,6 +81,9 @@ class Joining(NamedTuple):
         )
 
 
+Queued = tuple[float, int, Joining]  # by credit, then by order
+
+
 def attribute(model: nn.Module, images: Tensor, targets: Tensor, inputs: MethodInputs = NOTHING) -> Attribution:
     """Owen values of the pixels, evenly over boxes the budget did not halve: [N, H, W], signed, in logits.
 
@@ -121,7 +124,8 @@ def _search(
     credits: np.ndarray, before: float, after: float, budget: int
 ) -> Generator[list[Coalition], list[float], None]:
     """Fill one image's map [H, W]: yields the coalitions to evaluate next, is sent their scores."""
-    queue, order, (height, width) = [], count(), credits.shape
+    queue: list[Queued] = []
+    order, (height, width) = count(), credits.shape
     _add(Joining(Box(0, height, 0, width), (), before, after, 1.0), queue, order, credits)
     while queue and budget > 0:
         chosen = [heappop(queue)[-1] for _ in range(min(len(queue), (min(STEP, budget) + 1) // 2))]
@@ -136,7 +140,7 @@ def _search(
         yield []
 
 
-def _add(joining: Joining, queue: list, order: count, credits: np.ndarray) -> None:
+def _add(joining: Joining, queue: list[Queued], order: count, credits: np.ndarray) -> None:
     """Queue what can be halved, largest credit first; ties go by order, for the same map every time."""
     if joining.box.area == 1:
         _spread(joining, credits)

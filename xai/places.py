@@ -42,7 +42,9 @@ class Seen:
     @property
     def sides(self) -> Shape:
         """Its places, [h, w], if the axes are known."""
-        return () if self.channels_last is None else self.shape[1:3] if self.channels_last else self.shape[2:]
+        if self.shape is None or self.channels_last is None:
+            return ()
+        return self.shape[1:3] if self.channels_last else self.shape[2:]
 
     @property
     def places(self) -> int:
@@ -96,18 +98,21 @@ def _with_axes(model: nn.Module, images: Tensor, seen: dict[str, Seen], planar: 
     Behind attention over the whole image bands say nothing either. There what 2-D layers take and give has channels
     first, if it has the image's format.
     """
-    maps = {name for name, one in seen.items() if one.shape and len(one.shape) == 4 and one.shape[0] == len(images)}
+    shapes = {name: one.shape for name, one in seen.items() if one.shape}
+    maps = {name: shape for name, shape in shapes.items() if len(shape) == 4 and shape[0] == len(images)}
     tall, wide = _shapes_of_larger(model, images[:1].cpu()) if maps else ({}, {})
-    known = {name: _by_size(seen[name].shape, tall.get(name), wide.get(name)) for name in maps}
+    known = {name: _by_size(shape, tall.get(name), wide.get(name)) for name, shape in maps.items()}
     grow = {name for name, reading in known.items() if reading != "unclear"}
-    unclear = {name for name in maps - grow if sum(length > 1 for length in seen[name].shape[1:]) > 1}
+    unclear = {name for name, shape in maps.items() if name not in grow and sum(side > 1 for side in shape[1:]) > 1}
     known |= _by_bands(model, images[:LOOKED_AT], unclear) if unclear else {}
     known |= {
-        name: "first" for name in unclear & planar if known[name] == "neither" and _has_format(seen[name].shape, images)
+        name: "first" for name in unclear & planar if known[name] == "neither" and _has_format(maps[name], images)
     }
     readings = {"first": False, "last": True}
     return {
-        name: replace(one, channels_last=readings.get(known.get(name)), grows=name in grow or name not in tall | wide)
+        name: replace(
+            one, channels_last=readings.get(known.get(name, "neither")), grows=name in grow or name not in tall | wide
+        )
         for name, one in seen.items()
     }
 
@@ -154,13 +159,13 @@ def _by_size(own: Shape, tall: Shape | None, wide: Shape | None) -> str:
 
 def _by_bands(model: nn.Module, images: Tensor, names: set[str]) -> dict[str, str]:
     """Readings of some outputs by where they change with a band of the image: first, last, neither."""
-    bands, found = _banded(images), {}
+    found: dict[str, str] = {}
 
     def note(name: str, _inputs: tuple, output: object) -> None:
-        if name in names:
+        if name in names and isinstance(output, Tensor):
             found[name] = _reading(output.unflatten(0, (-1, len(images))))
 
-    _pass(model, bands, note)
+    _pass(model, _banded(images), note)
     return found
 
 

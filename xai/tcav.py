@@ -91,7 +91,8 @@ def _null_signs(own: list[Tensor], rows: Tensor, count: int, seed: int) -> Tenso
     parts = []
     for some in torch.arange(count).split(CHUNK):
         drawn = torch.randint(len(rows), (len(some), MEAN_OF), generator=generator)
-        directions = sum(rows[column] for column in drawn.T) / MEAN_OF  # [d, c]; a row at a time takes little memory
+        # [d, c]; a row at a time takes little memory
+        directions = sum((rows[column] for column in drawn.T), rows.new_zeros(())) / MEAN_OF
         signs = [(found @ directions.T > 0).float() for found in own]
         parts.append(_by_class(signs))  # [d, K]
     return torch.cat(parts)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from subprocess import PIPE, Popen
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, cast
 
 from tracking.errors import InputError, RunError
 
@@ -35,12 +35,13 @@ def sql(settings: SqlSettings, home: Home) -> Iterator[str]:
     command = [sys.executable, "-P", "-c", START, OURS, *sys.path]  # ours first, as a user may have such names too
     with Popen(command, stdin=PIPE, stdout=PIPE, start_new_session=True) as process:
         try:
-            process.stdin.write(json.dumps(asked).encode() + b"\n")
-            process.stdin.flush()
-            _receive(process, settings)  # it has opened the tables
+            told, said = cast("tuple[IO[bytes], IO[bytes]]", (process.stdin, process.stdout))  # which PIPE opens
+            told.write(json.dumps(asked).encode() + b"\n")
+            told.flush()
+            _receive(process, said, settings)  # it has opened the tables
             with _killed_after(settings, process):
-                _receive(process, settings)  # it has the answer
-            answer = io.TextIOWrapper(process.stdout, encoding="utf-8", newline="\n")
+                _receive(process, said, settings)  # it has the answer
+            answer = io.TextIOWrapper(said, encoding="utf-8", newline="\n")
             yield from iter(lambda: answer.read(PIECE), "")
             if process.wait() != ANSWERED:
                 raise RunError("the answer is cut short, as its process was stopped; ask again")
@@ -48,14 +49,14 @@ def sql(settings: SqlSettings, home: Home) -> Iterator[str]:
             process.kill()
 
 
-def _receive(process: Popen, settings: SqlSettings) -> None:
+def _receive(process: Popen[bytes], said: IO[bytes], settings: SqlSettings) -> None:
     """Wait for the process's next step; raises InputError or RunError with what it says instead, or why it ended."""
-    if line := process.stdout.readline():
-        said = json.loads(line)
-        if "wrong" in said:
-            raise InputError(said["wrong"])
-        if "failed" in said:
-            raise RunError(said["failed"])
+    if line := said.readline():
+        step = json.loads(line)
+        if "wrong" in step:
+            raise InputError(step["wrong"])
+        if "failed" in step:
+            raise RunError(step["failed"])
         return
     code = process.wait()
     if code in OUT_OF_MEMORY:
@@ -64,7 +65,7 @@ def _receive(process: Popen, settings: SqlSettings) -> None:
 
 
 @contextmanager
-def _killed_after(settings: SqlSettings, process: Popen) -> Iterator[None]:
+def _killed_after(settings: SqlSettings, process: Popen[bytes]) -> Iterator[None]:
     late = threading.Event()
 
     def stop() -> None:

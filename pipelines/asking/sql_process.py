@@ -18,10 +18,8 @@ from tracking.errors import InputError, from_outside
 from tracking.home import Home
 from tracking.reading import connect
 
-try:
+if sys.platform != "win32":  # where DuckDB's own limit of memory is the only one
     import resource
-except ImportError:  # Windows, where DuckDB's own limit of memory is the only one
-    resource = None
 
 BEFORE = r"(?:\s|;|--[^\n]*(?:\n|$)|/\*.*?\*/)*"  # what may stand before a statement
 WORD = re.compile(rf"{BEFORE}(\w*)", re.DOTALL)
@@ -73,11 +71,11 @@ def _end_with_parent() -> None:
 
 def _limit_memory(gigabytes: int) -> None:
     """Take no more than that from now on, whoever allocates it: DuckDB, its answer in Python, or the text of it."""
-    if resource is None:
+    if sys.platform == "win32":
         return
     threading.Thread(target=_watch_memory, args=(_peak() + gigabytes * 1e9,), daemon=True).start()
     if STATUS.exists():  # Linux, where this limit counts all that a process can write to
-        taken = 1024 * int(re.search(r"VmData:\s*(\d+)", STATUS.read_text())[1])
+        taken = 1024 * int(re.findall(r"VmData:\s*(\d+)", STATUS.read_text())[0])
         _, most = resource.getrlimit(resource.RLIMIT_DATA)
         limit = taken + gigabytes * 10**9
         limit = limit if most == resource.RLIM_INFINITY else min(limit, most)
@@ -125,16 +123,21 @@ def _check_depth(query: str) -> None:
 
 def _check_reads(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement) -> None:
     """Raise InputError on a statement that does more than read, as `copy` could to the runs' own files."""
-    kind, word = _kind(statement), WORD.match(statement.query)[1]
+    kind, word = _kind(statement), _first_word(statement)
     if kind == "EXPLAIN":  # with `analyze` it does what it explains
         inner = EXPLAIN.sub("", statement.query, count=1)
         statement = connection.extract_statements(inner)[0]
-        kind, word = _kind(statement), WORD.match(statement.query)[1]
+        kind, word = _kind(statement), _first_word(statement)
     if kind not in READS and not (kind in CALLS and word.upper() == kind):
         raise InputError(
             f"`study sql` is read-only and takes no {word.lower()} statement; ask with select, from, with, describe, "
             "summarize, show, pivot, pragma, call or explain"
         )
+
+
+def _first_word(statement: duckdb.Statement) -> str:
+    """The word a statement begins with; empty where it begins with a sign."""
+    return next(WORD.finditer(statement.query))[1]
 
 
 def _kind(statement: duckdb.Statement) -> str | None:

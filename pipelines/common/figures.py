@@ -5,14 +5,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from tracking.commits import Commit
+from tracking.commits import EpochCommit
 
 COLOURS = {"train_seen": "#888888", "val": "#1b7fb8", "test": "#d1495b"}
 DPI = 120
 NAMES = {"train_seen": "train, as seen", "val": "validation", "test": "test"}
 
 
-def learning_curves(epochs: list[Commit], title: str) -> Figure:
+def learning_curves(epochs: list[EpochCommit], title: str) -> Figure:
     """Accuracy and loss by epoch for each split."""
     figure = Figure(figsize=(10, 4), layout="constrained")
     axes = figure.subplots(1, 2)

@@ -9,7 +9,16 @@ MEMORY = "GB that a pass may take, default half of the machine's, or of the GPU'
 FORMS = ("table", "csv", "excel-csv", "json")  # of an answer
 
 
-def setting(default: Any, help: str, *, least=None, most=None, choices=None, positional=False, path=False) -> Any:
+def setting(
+    default: Any,
+    help: str,
+    *,
+    least: float | None = None,
+    most: float | None = None,
+    choices: tuple[str, ...] | None = None,
+    positional: bool = False,
+    path: bool = False,
+) -> Any:
     """A documented field of a settings class; `least`, `most` and `choices` are checked.
 
     A `path` may have any bytes; other texts, and paths that are recorded, are UTF-8.
@@ -18,12 +27,15 @@ def setting(default: Any, help: str, *, least=None, most=None, choices=None, pos
     return field(default=default, metadata=known)
 
 
+@dataclass(frozen=True)
 class Checked:
     """Base of all settings: values outside a field's bounds raise InputError."""
 
     def __post_init__(self) -> None:
         for known in fields(self):
             value = getattr(self, known.name)
+            if value is None and known.default is MISSING:
+                raise InputError(f"{known.name} is not set")
             for item in value if isinstance(value, tuple) else (value,):
                 if item is not None:
                     _check(known, item)
@@ -72,6 +84,20 @@ class TrainSettings(Checked):
         None, "images per pass in evaluation, default 500, less where these would take over 1 GB", least=1, most=65_536
     )
     name: str | None = setting(None, "run name, default from data set, model and seed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedSettings(TrainSettings):
+    """The same with every `auto`, and every default that depends on the data or the machine, decided."""
+
+    lr: float = setting(MISSING, "peak learning rate", least=1e-8, most=100)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedTraining(ResolvedSettings):
+    """The same with the sizes of passes: what a run is trained with, and records."""
+
+    batch: int = setting(MISSING, "images a step", least=2, most=65_536)
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,7 @@ class Chosen:
         values = {"split": self.split, "target": self.target, "epoch": self.epoch, "method": method}
         found = connection.execute(MAPS, values | {"makers": list(makers), "instances": list(ids)}).fetchnumpy()
         height, width = int(found["height"][0]), int(found["width"][0])
-        return torch.from_numpy(np.stack(found["map"])).view(-1, height, width)
+        return torch.from_numpy(np.stack(list(found["map"]))).view(-1, height, width)
 
 
 def choose(connection: duckdb.DuckDBPyConnection, run_id: str, settings: CompareSettings) -> Chosen:

@@ -57,7 +57,7 @@ def resume(record: catalogue.RunRecord, home: Home, data: str | None = None) -> 
 def _recorded(record: catalogue.RunRecord, home: Home, data: str | None) -> AbstractContextManager[Comparison]:
     settings = recorded_settings(home, record, CompareSettings)
     inputs = recorded_config(home, record)["inputs"]
-    chosen = Chosen(record.source_run_id, settings.split, settings.target, inputs["epoch"], inputs["makers"])
+    chosen = Chosen(record.source, settings.split, settings.target, inputs["epoch"], inputs["makers"])
     return open_comparison(replace(settings, data=data or settings.data), home, chosen)
 
 

@@ -1,5 +1,6 @@
 """The faithfulness of one method's maps, committed part by part."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -11,6 +12,7 @@ from pipelines.explaining.maps.rows import Explained
 from tracking import commits, runs
 from tracking.files import write_table
 from tracking.index import ingest
+from xai import Attribution
 from xai.faithfulness.measures import measure
 from xai.faithfulness.randomization import randomization_similarity, stages
 from xai.faithfulness.similarity import alike
@@ -32,9 +34,7 @@ def measure_unit(comparison: Comparison, run: runs.Run, unit: Unit) -> None:
     tables = {"attribution_scores": _scores(comparison, run, unit, values)}
     if unit.method in REFERENCES and not unit.randomized:  # so that every question about maps covers them
         found = comparison.explain(unit, model, images, targets)
-        tables["attributions"] = _reference(comparison, unit, targets, found).columns(
-            run.run_id, run.record.source_run_id
-        )
+        tables["attributions"] = _reference(comparison, unit, targets, found).columns(run.run_id, run.record.source)
     with runs.staging(run.home) as folder:
         files = {
             f"{table}/{unit.name}.parquet": write_table(folder / table / f"{unit.name}.parquet", columns)
@@ -87,7 +87,7 @@ def _again(
     return values | {"epoch_0": magnitudes, "epoch_0_signed": signed}
 
 
-def _scores(comparison: Comparison, run: runs.Run, unit: Unit, values: dict[str, Tensor]) -> dict[str, list]:
+def _scores(comparison: Comparison, run: runs.Run, unit: Unit, values: dict[str, Tensor]) -> dict[str, Sequence]:
     """Columns of table `attribution_scores`; what is not defined has no row."""
     pairs = [
         (instance, metric, value)
@@ -99,7 +99,7 @@ def _scores(comparison: Comparison, run: runs.Run, unit: Unit, values: dict[str,
     count = len(pairs)
     return {
         "run_id": [run.run_id] * count,
-        "source_run_id": [run.record.source_run_id] * count,
+        "source_run_id": [run.record.source] * count,
         "epoch": [comparison.chosen.epoch] * count,
         "method": [unit.method] * count,
         "split": [comparison.chosen.split] * count,
@@ -109,7 +109,7 @@ def _scores(comparison: Comparison, run: runs.Run, unit: Unit, values: dict[str,
     }
 
 
-def _reference(comparison: Comparison, unit: Unit, targets: Tensor, found) -> Explained:
+def _reference(comparison: Comparison, unit: Unit, targets: Tensor, found: Attribution) -> Explained:
     chosen = comparison.chosen
     return Explained(
         unit.method, chosen.epoch, chosen.split, unit.instances, chosen.target, targets.cpu(),

@@ -28,7 +28,8 @@ def log(comparison: Comparison, run: runs.Run) -> None:
     if commit is None:
         metrics = {f"{row['metric']}/{row['method']}": row["mean"] for row in rows}
         commit = runs.commit(run, UNIT, {}, metrics, comparison.chosen.epoch)
-    models.log_explained(run, commit.epoch, _headlines(rows), commit.time_ms)  # again where a crash came before it
+    # again where a crash came before it
+    models.log_explained(run, comparison.chosen.epoch, _headlines(rows), commit.time_ms)
     ingest(run.home, [run.run_id])
     runs.log_table(run, _table(rows), "faithfulness.json")
     _log_figures(comparison, run, rows)

@@ -44,7 +44,7 @@ def additions(home: Home, run_id: str, name: str) -> list[Split]:
 def covered(home: Home, run_id: str, name: str) -> dict[int, int]:
     """By epoch, the last addition to extra:NAME that is evaluated there, as are all before it."""
     found: dict[int, int] = {}
-    for commit in commits.commits(home, run_id):
+    for commit in commits.epoch_units(home, run_id).values():
         if (unit := EVALUATED.fullmatch(commit.unit)) and unit[1] == name:
             found[commit.epoch] = max(int(unit[2]), found.get(commit.epoch, 0))
     return found

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -53,7 +54,7 @@ def _labels(file: Path, classes: int) -> list[int]:
     return labels
 
 
-def _check_columns(file: Path, schema) -> None:
+def _check_columns(file: Path, schema: Any) -> None:
     from pyarrow import types
 
     img, label = (schema.field(name).type if name in schema.names else None for name in ("img", "label"))

@@ -47,15 +47,15 @@ class Dataset:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        return tuple(self.splits["train"].images.shape[1:])
+        channels, height, width = self.splits["train"].images.shape[1:]
+        return channels, height, width
 
     def channel_statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the training pixels per channel, [C] and [C], in 0..1."""
         images = self.splits["train"].images
-        counts = [
-            sum(torch.bincount(part[:, c].flatten(), minlength=256) for part in images.split(CHUNK)).double()
-            for c in range(images.shape[1])
-        ]
+        parts = [[torch.bincount(part[:, c].flatten(), minlength=256) for part in images.split(CHUNK)]
+                 for c in range(images.shape[1])]  # fmt: skip
+        counts = [torch.stack(part).sum(0).double() for part in parts]
         levels = torch.arange(256, dtype=torch.float64) / 255
         means = torch.stack([(count * levels).sum() / count.sum() for count in counts])
         squares = torch.stack([(count * levels**2).sum() / count.sum() for count in counts])
@@ -139,6 +139,6 @@ def _digest(classes: tuple[str, ...], splits: dict[str, Split]) -> str:
     digest = hashlib.sha256(json.dumps(classes).encode())
     for name, split in splits.items():
         digest.update(f"{name} {tuple(split.images.shape)}".encode())
-        digest.update(split.images.contiguous().numpy())
-        digest.update(split.labels.numpy())
+        digest.update(split.images.contiguous().numpy().data)
+        digest.update(split.labels.numpy().data)
     return digest.hexdigest()

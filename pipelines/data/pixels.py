@@ -5,14 +5,14 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from pipelines.data.jpeg import read_small_jpeg
 from pipelines.data.names import shown
@@ -42,6 +42,7 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+SIDEWAYS = (5, 6, 7, 8)  # those that swap width and height
 OTHER_ORDER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 
 
@@ -128,7 +129,7 @@ def formats() -> tuple[str, ...]:
 
 
 @contextmanager
-def _opened(name: str, content: bytes | Path) -> Iterator[Image.Image]:
+def _opened(name: str, content: bytes | Path) -> Iterator[ImageFile.ImageFile]:
     """The opened image; whatever goes wrong with it becomes one line."""
     try:
         with warnings.catch_warnings():
@@ -165,12 +166,13 @@ def _is_numbers(image: Image.Image) -> bool:
     return image.mode == "F" or image.mode.startswith("I")  # I;16 and its kin too
 
 
-def _plain(image: Image.Image, content: bytes | Path, tops: dict[str, float]) -> tuple[Image.Image, list[str]]:
+def _plain(opened: ImageFile.ImageFile, content: bytes | Path, tops: dict[str, float]) -> tuple[Image.Image, list[str]]:
     """The first frame upright, as L if it is grey, else as RGB, and what was converted."""
+    image: Image.Image = opened
     remarks = []
     if getattr(image, "is_animated", False) and image.format != "MPO":  # MPO: a photograph and its previews
         remarks.append("of several frames, only the first one used")
-    grey, mode, form, info, tiles = _is_grey(image), image.mode, image.format, image.info, list(image.tile)
+    grey, mode, form, info, tiles = _is_grey(image), image.mode, image.format, image.info, list(opened.tile)
     if form == "PNG":
         image.load()  # what says how to turn it may lie behind the pixels
     orientation = _orientation(image)  # read before a TIFF is loaded, which turns it
@@ -204,13 +206,14 @@ def _orientation(image: Image.Image) -> int:
     return orientation if isinstance(orientation, int) and orientation in UPRIGHT else 1
 
 
-def _is_turned(image: Image.Image) -> bool:
+def _is_turned(image: ImageFile.ImageFile) -> bool:
     """Whether width and height are swapped in the upright image, beyond what Pillow has done already for a TIFF."""
-    done = image.format == "TIFF" and image.tag_v2.get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
-    return _orientation(image) >= 5 and not done
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(ExifTags.Base.Orientation) in SIDEWAYS:
+        return False
+    return _orientation(image) in SIDEWAYS
 
 
-def _has_metadata_behind(image: Image.Image, content: bytes | Path) -> bool:
+def _has_metadata_behind(image: ImageFile.ImageFile, content: bytes | Path) -> bool:
     """Whether a PNG has chunks behind its pixels, which Pillow reads only with these."""
     with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
         file.seek(image.tile[0][2] - 8)  # the first chunk of pixels: length, kind, content, checksum
@@ -223,10 +226,10 @@ def _on_white(image: Image.Image) -> tuple[Image.Image, bool]:
     """What a viewer shows: colours below transparent pixels are arbitrary. And whether any pixel is transparent."""
     image = image.convert("RGBA")
     white = Image.new("RGBA", image.size, "white")
-    return Image.alpha_composite(white, image), image.getchannel("A").getextrema()[0] < 255
+    return Image.alpha_composite(white, image), bool((np.asarray(image.getchannel("A")) < 255).any())
 
 
-def _deep_values(image: Image.Image, tiles: list[tuple], content: bytes | Path) -> np.ndarray | None:
+def _deep_values(image: Image.Image, tiles: Sequence[tuple], content: bytes | Path) -> np.ndarray | None:
     """Levels of over 8 bits, [H, W] or [H, W, C], upright if it is a TIFF; None where they have 8 or are out of reach.
 
     Of colours, Pillow keeps the upper 8 bits; read in the other byte order, the same file gives the lower ones.
@@ -239,7 +242,8 @@ def _deep_values(image: Image.Image, tiles: list[tuple], content: bytes | Path) 
     with Image.open(_readable(content), formats=formats()) as lower:
         codec, extents, offset, args = lower.tile[0]
         raw = _raw_mode(lower.tile[0])[:-1] + OTHER_ORDER[order[1]]
-        lower.tile = [(codec, extents, offset, (raw, *args[1:]) if isinstance(args, tuple) else raw)]
+        tile = (codec, extents, offset, (raw, *args[1:]) if isinstance(args, tuple) else raw)
+        lower.tile = [tile]  # type: ignore[list-item]  # Pillow's own class of tuples is private, and not in Pillow 10
         return np.asarray(image).astype(np.uint16) * 256 + np.asarray(lower)
 
 

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ class Split:
     sources: tuple[str, ...]  # where each image lies in the data set
     truth: Tensor | None = None  # [N, 2, 4] boxes (top, left, height, width) of deciding glyph and decoy, planted only
 
-    def rgb(self, rows: Sequence[int]) -> np.ndarray:
+    def rgb(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """Images as figures take them, [N, H, W, 3], 0..1; grey ones too."""
         return self.images[rows].expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy() / 255
 
@@ -130,7 +131,9 @@ def fill(
     Files are read one by one, so that little but the result is ever in memory.
     """
     images = _room((count, 1 if mode == "L" else 3, *size[::-1]))
-    faults, rows, converted, stretches = dict(faults or {}), [], Counter(), []
+    faults, stretches = dict(faults or {}), []
+    rows: list[int] = []
+    converted: Counter[str] = Counter()
     for row, (name, content) in enumerate(files):
         if row in faults:
             continue
@@ -160,7 +163,8 @@ def _choose_reading(headers: Iterable[Header]) -> Reading:
     for header in headers:
         if header.kind:
             largest[header.kind] = max(header.largest, largest.get(header.kind, 0))
-    return Reading(**{kind: choose_range(kind, level) for kind, level in largest.items()})
+    ranges: dict[str, Any] = {kind: choose_range(kind, level) for kind, level in largest.items()}
+    return Reading(**ranges)
 
 
 def _refusal(faults: list[Unreadable], count: int, options: Options) -> InputError:

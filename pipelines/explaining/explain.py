@@ -81,7 +81,7 @@ def rerun(record: catalogue.RunRecord, home: Home, data: str | None) -> str:
 
 def _check_kept(record: catalogue.RunRecord, home: Home, method: str, needed: set[int]) -> None:
     """Raise InputError if checkpoints of epochs that are still to be explained were pruned since the run stopped."""
-    source = record.source_run_id
+    source = record.source
     if gone := sorted(needed & commits.pruned(home, source)):
         kept = ",".join(str(commit.epoch) for commit in commits.stored(home, source))
         raise InputError(
@@ -103,7 +103,7 @@ def _recorded(
 ) -> Iterator[Job]:
     """The job of a run, for the instances it was started with, whatever its settings would choose today."""
     settings = recorded_settings(home, record, ExplainSettings)
-    settings = replace(settings, run=record.source_run_id, data=data or settings.data)
+    settings = replace(settings, run=record.source, data=data or settings.data)
     with open_source(settings, home, _recorded_instances(home, record), finished) as source:
         yield make_job(settings, settings.method[0], source)
 

@@ -21,7 +21,7 @@ from pipelines.models.networks import build_model
 from pipelines.models.predictions import to_model
 from queries.classes import find_class
 from tracking import catalogue, commits, locks
-from tracking.commits import Commit
+from tracking.commits import EpochCommit
 from tracking.errors import InputError
 from tracking.home import Home
 from tracking.reading import connect
@@ -43,7 +43,7 @@ class Source:
     data: Dataset
     model: nn.Module
     device: torch.device
-    epochs: dict[int, Commit]
+    epochs: dict[int, EpochCommit]
     instances: dict[int, np.ndarray]  # explained, by epoch
     background: Tensor  # [B, C, H, W]
     memory: float  # GB that a pass may take
@@ -75,6 +75,13 @@ class Job:
         """The instances explained at the most epochs, the lowest IDs among equals."""
         instances, counts = np.unique(np.concatenate(list(self.source.instances.values())), return_counts=True)
         return instances[np.argsort(-counts, kind="stable")[:CURATED]]
+
+
+@dataclass(frozen=True)
+class ConceptJob(Job):
+    """One whose method finds concepts, which always are of a layer."""
+
+    layer: Layer
 
 
 @contextmanager
@@ -134,10 +141,11 @@ def make_job(settings: ExplainSettings, method: str, source: Source) -> Job:
         _check_labels(settings.split, source)
     needs_layer = by_concepts or METHODS[method].looks_at_a_layer
     layer = _layer(settings, method, source) if needs_layer else None
-    name, epochs = layer.name if layer else settings.layer, ",".join(map(str, source.epochs))
-    sizes = {"memory": source.memory, "batch": min(settings.batch, source.fitting)}
-    decided = replace(settings, method=(method,), epochs=epochs, target=targets, layer=name, **sizes)
-    return Job(decided, method, source, layer)
+    decided = replace(
+        settings, method=(method,), epochs=",".join(map(str, source.epochs)), target=targets,
+        layer=layer.name if layer else settings.layer, memory=source.memory, batch=min(settings.batch, source.fitting),
+    )  # fmt: skip
+    return ConceptJob(decided, method, source, layer) if by_concepts and layer else Job(decided, method, source, layer)
 
 
 def target_class(target: str, classes: tuple[str, ...]) -> int | None:

@@ -85,15 +85,16 @@ def export(record: RunRecord, split: str, path: Path, home: Home) -> str:
 def export_flow(connection: DuckDBPyConnection, run_id: str, split: str) -> dict[str, Any]:
     """The log of a run's predictions in a split; says which instances the format cannot hold, and leaves them out."""
     run, place = {"run_id": run_id}, {"run_id": run_id, "split": split}
-    (epochs,) = connection.execute(EPOCHS, place).fetchone()
+    [(epochs,)] = connection.execute(EPOCHS, place).fetchall()
     if not epochs:
         raise InputError(_nothing_there(connection, run_id, split))
     rows = connection.execute(INSTANCES, place).fetchall()
     kept = [row for row in rows if row[2] is not None and row[4] == epochs]
     _say_left_out(run_id, split, unlabelled=sum(row[2] is None for row in rows), rows=len(rows), kept=len(kept))
+    [(name,)] = connection.execute(NAME, run).fetchall()
     found = connection.execute(CLASSIFICATIONS, place | {"instances": [row[0] for row in kept]}).fetchall()
     return {
-        "name": connection.execute(NAME, run).fetchone()[0],
+        "name": name,
         "labels": [name for (name,) in connection.execute(LABELS, run).fetchall()],
         "instances": [{"id": own_id, "actual": actual, "image": image} for _, own_id, actual, image, _ in kept],
         "epochs": [{"id": str(epoch), "classifications": predicted} for epoch, predicted in found],

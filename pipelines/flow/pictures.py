@@ -134,15 +134,15 @@ def _sprite(images: list[Image.Image], side: int, across: int) -> bytes:
 
 def _shrunk(image: Image.Image, side: int) -> Image.Image:
     share = side / max(image.size)
-    size = tuple(max(1, round(share * length)) for length in image.size)
-    return image.resize(size, Image.Resampling.LANCZOS if share < 1 else Image.Resampling.NEAREST)
+    width, height = (max(1, round(share * length)) for length in image.size)
+    return image.resize((width, height), Image.Resampling.LANCZOS if share < 1 else Image.Resampling.NEAREST)
 
 
 def add_maps(packed: Packed, record: Record, connection: DuckDBPyConnection) -> dict:
     """Heatmaps of the page's instances, each scaled by its own largest value; their rows and size."""
     nothing = {"instances": [], "rows": [], "kinds": [], "height": 0, "width": 0}
     given = {"run_id": record.run.run_id, "split": record.home}
-    (count,) = connection.execute(f"select count(*) from ({MAPS})", given).fetchone()
+    [(count,)] = connection.execute(f"select count(*) from ({MAPS})", given).fetchall()
     if count > MOST_MAPS:
         packed.left_out |= {f"{count:,} heatmaps, of which a page holds {MOST_MAPS:,}"}
     if not 0 < count <= MOST_MAPS:

@@ -127,6 +127,6 @@ def _column(connection: DuckDBPyConnection, sql: str, *values: str) -> tuple:
     return tuple(value for (value,) in connection.execute(sql, list(values)).fetchall())
 
 
-def _names(values: np.ma.MaskedArray) -> tuple[str, ...] | None:
+def _names(values: np.ndarray) -> tuple[str, ...] | None:
     known = np.ma.getmaskarray(np.ma.asarray(values))
     return None if known.any() else tuple(values)

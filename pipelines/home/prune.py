@@ -7,7 +7,7 @@ from pipelines.common.say import say
 from pipelines.common.settings import PruneSettings
 from pipelines.lifecycle.selection import choose_epochs
 from tracking import catalogue, commits, locks, mlflow_client, runs
-from tracking.commits import Commit
+from tracking.commits import EpochCommit
 from tracking.errors import InputError
 from tracking.files import write_json
 from tracking.home import Home
@@ -50,12 +50,12 @@ def _prune(settings: PruneSettings, home: Home, record: catalogue.RunRecord) -> 
     return ",".join(str(commit.epoch) for commit in stored if commit.epoch in kept or settings.dry)
 
 
-def _kept(settings: PruneSettings, stored: list[Commit]) -> set[int]:
+def _kept(settings: PruneSettings, stored: list[EpochCommit]) -> set[int]:
     best, last = (choose_epochs(which, stored)[0] for which in ("best", "last"))
     return {commit.epoch for commit in stored if commit.epoch % settings.every == 0} | {best, last}
 
 
-def _give_up(run: runs.Run, gone: list[Commit]) -> None:
+def _give_up(run: runs.Run, gone: list[EpochCommit]) -> None:
     """Commit that the checkpoints are given up, then delete them; a stop between both is caught up next time."""
     if gone:
         unit = f"pruned_{gone[0].epoch:04d}_{gone[-1].epoch:04d}_{len(gone)}"

@@ -10,7 +10,7 @@ from pipelines.data.datasets import Dataset, load
 from pipelines.data.raw import Reading
 from tracking import commits
 from tracking.catalogue import RunRecord
-from tracking.commits import Commit
+from tracking.commits import EpochCommit
 from tracking.errors import InputError
 from tracking.files import read_json
 from tracking.home import Home
@@ -24,14 +24,14 @@ def load_data(settings: TrainSettings, home: Home, run: RunRecord | None = None)
     data = load(
         settings.dataset, settings.data, home.data,
         val_share=settings.val_share, seed=settings.seed, size=settings.size,
-        skip_unreadable=settings.skip_unreadable and run is None, known=run and _recorded_reading(home, run),
+        skip_unreadable=settings.skip_unreadable and run is None, known=_recorded_reading(home, run) if run else None,
     )  # fmt: skip
     for note in data.notes:
         say(f"  {note}")
     if run and data.digest != run.data_digest:
         raise InputError(
             f"the data of {settings.dataset} has digest {data.digest[:12]}, the run was made with "
-            f"{run.data_digest[:12]}; name the original with --data"
+            f"{(run.data_digest or 'none')[:12]}; name the original with --data"
         )
     return data
 
@@ -43,7 +43,8 @@ def describe_data(data: Dataset) -> dict[str, Any]:
 
 def _recorded_reading(home: Home, run: RunRecord) -> Reading:
     recorded = recorded_config(home, run).get("data", {}).get("reading", {})
-    return Reading(**{name: tuple(value) if isinstance(value, list) else value for name, value in recorded.items()})
+    known: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in recorded.items()}
+    return Reading(**known)
 
 
 def recorded_config(home: Home, record: RunRecord) -> dict:
@@ -62,6 +63,6 @@ def recorded_settings(home: Home, record: RunRecord, kind: type[Settings]) -> Se
     return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in found.items()})
 
 
-def checkpoint(home: Home, commit: Commit) -> Path:
+def checkpoint(home: Home, commit: EpochCommit) -> Path:
     """The weights of a committed epoch, checked against their sha256."""
     return commits.committed_file(home, commit, f"checkpoints/epoch_{commit.epoch:04d}.safetensors")

@@ -6,13 +6,13 @@ import duckdb
 import numpy as np
 
 from pipelines.common.settings import ExplainSettings
-from tracking.commits import Commit
+from tracking.commits import EpochCommit
 from tracking.errors import InputError
 
 DEFAULT_COUNT = 64
 
 
-def choose_epochs(wanted: str, done: list[Commit]) -> list[int]:
+def choose_epochs(wanted: str, done: list[EpochCommit]) -> list[int]:
     """Epochs that `wanted` means: last, best, all, or a list of numbers. Raises InputError if one is not there."""
     if not done:
         raise InputError("the run has no committed epoch yet; wait for one, or `study resume` it")
@@ -46,7 +46,7 @@ def choose_instances(
             raise InputError(f"no instance {missing[0]} in split {settings.split}; there are 0 to {count - 1}")
         return np.array(chosen)
     if settings.where is not None:
-        return _where(settings, connection, run_id, epoch)
+        return _where(settings.where, settings.split, connection, run_id, epoch)
     if settings.count is not None and settings.count > count:
         raise InputError(f"--count {settings.count}: split {settings.split} has {count} instances")
     return sample(min(settings.count or DEFAULT_COUNT, count), count)
@@ -70,22 +70,24 @@ def numbers(text: str, flag: str) -> list[int]:
     return sorted({int(part) for part in parts})
 
 
-def _where(settings: ExplainSettings, connection: duckdb.DuckDBPyConnection, run_id: str, epoch: int) -> np.ndarray:
-    split = "train_seen" if settings.split == "train" else settings.split
-    if not settings.where.strip():
+def _where(
+    condition: str, explained: str, connection: duckdb.DuckDBPyConnection, run_id: str, epoch: int
+) -> np.ndarray:
+    split = "train_seen" if explained == "train" else explained
+    if not condition.strip():
         raise InputError('--where is empty; it takes a condition such as "label = 3 and predicted = 5"')
     # the condition sees these rows alone, and the line break ends a comment in it
     sql = f"""
         select instance_id from (
             select * from predictions where run_id = $run_id and epoch = $epoch and split = $split
-        ) where ({settings.where}
+        ) where ({condition}
         )"""
     try:
-        duckdb.SQLExpression(settings.where)  # one whole expression, so the brackets around it close no earlier
+        duckdb.SQLExpression(condition)  # one whole expression, so the brackets around it close no earlier
         rows = connection.execute(sql, {"run_id": run_id, "epoch": epoch, "split": split}).fetchnumpy()
     except duckdb.Error as error:
         reason = str(error).split("\n\nLINE")[0].splitlines()[0]
         raise InputError(
-            f'--where {settings.where!r} is no condition: {reason}; columns: `study sql "describe predictions"`'
+            f'--where {condition!r} is no condition: {reason}; columns: `study sql "describe predictions"`'
         ) from None
     return np.unique(rows["instance_id"])

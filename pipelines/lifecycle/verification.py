@@ -20,7 +20,7 @@ from pipelines.models.checkpoints import load_model
 from pipelines.models.own_code import code_digests, reported
 from pipelines.models.predictions import Predictions, to_model
 from tracking.catalogue import RunRecord
-from tracking.commits import Commit
+from tracking.commits import EpochCommit
 from tracking.errors import InputError
 from tracking.home import Home
 from tracking.reading import connect
@@ -57,7 +57,7 @@ def verify(
     model: nn.Module,
     data: Dataset,
     device: torch.device,
-    epochs: Sequence[Commit],
+    epochs: Sequence[EpochCommit],
     split: str = "val",
     instances: dict[int, np.ndarray] | None = None,
 ) -> None:
@@ -92,11 +92,11 @@ def verify(
 
 
 def _logged(
-    connection: DuckDBPyConnection, commit: Commit, data: Dataset, split: str, chosen: np.ndarray | None
+    connection: DuckDBPyConnection, commit: EpochCommit, data: Dataset, split: str, chosen: np.ndarray | None
 ) -> tuple[dict[str, np.ndarray], str]:
     """Rows of the chosen instances and of a sample, by column, and their split."""
-    few = [] if chosen is None else chosen[:: -(-len(chosen) // SAMPLE) or 1]
-    for name, wanted in ((split, few), ("val", [])):
+    few = np.array([], int) if chosen is None else chosen[:: -(-len(chosen) // SAMPLE) or 1]
+    for name, wanted in ((split, few), ("val", few[:0])):
         if name == "train" or name not in data.splits:
             continue
         count = len(data.splits[name].labels)
@@ -114,7 +114,7 @@ def _logged(
 def _difference(logged: dict[str, np.ndarray], found: Predictions, bound: float) -> str | None:
     """What is off by more than `bound`, in words; None if nothing is."""
     now = found.columns("", 0)
-    probabilities = np.abs(np.stack(logged["probabilities"]) - np.stack(now["probabilities"]))
+    probabilities = np.abs(np.stack(list(logged["probabilities"])) - np.stack(list(now["probabilities"])))
     margins = np.abs(logged["margin"] - now["margin"])  # masked where the label is unknown
     largest = np.ma.max(margins)
     most = 0.0 if largest is np.ma.masked else float(largest)

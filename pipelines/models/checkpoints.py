@@ -36,7 +36,7 @@ def load_model(model: nn.Module, path: Path) -> None:
 def _put(model: nn.Module, weights: dict[str, torch.Tensor]) -> None:
     """Load weights that were saved by the model's own code: some modules ask for the version of their layout."""
     versioned = OrderedDict(weights)
-    versioned._metadata = model.state_dict()._metadata
+    versioned._metadata = model.state_dict()._metadata  # type: ignore[attr-defined]  # torch's, which no type tells
     model.load_state_dict(versioned)
 
 

@@ -3,14 +3,17 @@
 import os
 import warnings
 from dataclasses import replace
+from typing import TypeVar
 
 import torch
 
 from pipelines.common.settings import TrainSettings
 from tracking.errors import InputError
 
+Settings = TypeVar("Settings", bound=TrainSettings)
 
-def settle(settings: TrainSettings) -> TrainSettings:
+
+def settle(settings: Settings) -> Settings:
     """Decide what `auto` and 0 stand for on this machine. Raises InputError if there is no such device."""
     device = settings.device
     if device == "auto":

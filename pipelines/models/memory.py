@@ -1,18 +1,17 @@
 """How many images a pass may hold. Decided once, before the first epoch, as the size of a pass can change last bits."""
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from pipelines.common.say import say
-from pipelines.common.settings import TrainSettings
+from pipelines.common.settings import ResolvedSettings, ResolvedTraining, TrainSettings
 from pipelines.data.datasets import Dataset
 from pipelines.models.hardware import autocast
 from pipelines.models.image_sizes import scales
-from pipelines.models.networks import copy_model
+from pipelines.models.networks import Classifier, copy_model
 from pipelines.models.predictions import BATCH, to_model
 from tracking.errors import InputError
 from xai.gradient import frozen
@@ -27,7 +26,7 @@ IMAGES = 2  # tried, as batch normalisation needs more than one
 LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # of a container
 
 
-def settle_passes(settings: TrainSettings, data: Dataset, model: nn.Module) -> TrainSettings:
+def settle_passes(settings: ResolvedSettings, data: Dataset, model: Classifier) -> ResolvedTraining:
     """Settled settings with the sizes of passes, so that each fits into --memory (default: half of what there is).
 
     The model is on its device. Raises InputError on a --batch that does not fit.
@@ -52,12 +51,12 @@ def settle_passes(settings: TrainSettings, data: Dataset, model: nn.Module) -> T
         would = f"{usual} would take {usual * trained:.1f} GB"
         say(f"  {most} images a step, as {would} and --memory is {memory:g}")
     passes = max(1, int(min(memory, EVALUATION) / evaluated))
-    return replace(
-        settings,
-        memory=memory,
-        batch=settings.batch or min(usual, most),
-        evaluation_batch=settings.evaluation_batch or min(BATCH, passes),
-    )
+    sizes = {
+        "memory": memory,
+        "batch": settings.batch or min(usual, most),
+        "evaluation_batch": settings.evaluation_batch or min(BATCH, passes),
+    }
+    return ResolvedTraining(**vars(settings) | sizes)
 
 
 def usual_memory(device: torch.device) -> float:
@@ -81,7 +80,7 @@ def fitting_images(model: nn.Module, images: Tensor, memory: float) -> int:
     return int(memory / size)
 
 
-def _trained_size(settings: TrainSettings, model: nn.Module, images: Tensor) -> float:
+def _trained_size(settings: TrainSettings, model: Classifier, images: Tensor) -> float:
     """GB per image of a training pass, at the largest size that images get."""
     twin = copy_model(model).train()
     twin.normalise.scale.fill_(max(scales(settings)))

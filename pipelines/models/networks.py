@@ -4,6 +4,7 @@ import copy
 import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,9 @@ class Normalise(nn.Module):
     """
 
     default_layout = False
+    mean: Tensor
+    std: Tensor
+    scale: Tensor
 
     def __init__(self, mean: Tensor, std: Tensor) -> None:
         super().__init__()
@@ -44,6 +48,13 @@ class Normalise(nn.Module):
         return images.clone(memory_format=torch.contiguous_format) if self.default_layout else images
 
 
+class Classifier(nn.Sequential):
+    """What is trained and kept: the normalisation, then the network."""
+
+    normalise: Normalise
+    network: nn.Module
+
+
 def cnn(num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
     """Convolutions with batch normalisation, ReLU and max pooling, then a dense ReLU layer.
 
@@ -52,7 +63,8 @@ def cnn(num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
     """
     # 2x2 filters are enough to tell colours and edges apart, and leave odd sides that pooling halves well
     first, side = 8 * image_shape[0], min(image_shape[1:]) - 1
-    features = [nn.Sequential(nn.Conv2d(image_shape[0], first, 2, bias=False), nn.BatchNorm2d(first), nn.ReLU())]
+    start = nn.Sequential(nn.Conv2d(image_shape[0], first, 2, bias=False), nn.BatchNorm2d(first), nn.ReLU())
+    features = [start]
     # the last block keeps the size: maps of half the side, as concepts and Grad-CAM look at, would be but a few blobs
     for narrow, wide, shrink in ((first, 64, True), (64, 128, True), (128, 256, False)):
         features += [_block(narrow, wide, pool=shrink and side > 1), _block(wide, wide, pool=False)]
@@ -85,16 +97,17 @@ def whiten(convolution: nn.Conv2d, images: Tensor) -> None:
 
 
 def _block(channels: int, width: int, *, pool: bool) -> nn.Sequential:
-    parts = [nn.Conv2d(channels, width, 3, padding=1, bias=False)]
+    parts: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1, bias=False)]
     # pooling before normalising gives the same maxima at a quarter of the work
     parts += [nn.MaxPool2d(2)] if pool else []
     return nn.Sequential(*parts, nn.BatchNorm2d(width), nn.ReLU())
 
 
+Network = TypeVar("Network", bound=nn.Module)
 MODELS: dict[str, Callable[..., nn.Module]] = {"cnn": cnn}
 
 
-def build_model(name: str, data: Dataset, seed: int) -> nn.Module:
+def build_model(name: str, data: Dataset, seed: int) -> Classifier:
     """The untrained model `name` for the data, its weights drawn from `seed`.
 
     `name` is a key of MODELS or package.module:factory. A factory takes num_classes and, if it wants, image_shape
@@ -112,11 +125,12 @@ def build_model(name: str, data: Dataset, seed: int) -> nn.Module:
     if not isinstance(network, nn.Module):
         raise InputError(f"{refused}: it returns {_kind(network)}; a factory returns a torch.nn.Module")
     own_errors.use(name, map(type, network.modules()))
-    model = nn.Sequential(OrderedDict(normalise=Normalise(*data.channel_statistics()), network=network)).eval()
+    model = Classifier(OrderedDict(normalise=Normalise(*data.channel_statistics()), network=network)).eval()
     if name in MODELS:
         images = data.splits["train"].images
         count = min(WHITENED, max(1, WHITENED_PIXELS // images[0, 0].numel()))
-        whiten(network.features[0][0], model.normalise(images[:count].float() / 255))
+        convolution = next(part for part in network.modules() if isinstance(part, nn.Conv2d))
+        whiten(convolution, model.normalise(images[:count].float() / 255))
     images = data.splits["train"].images[:2].float() / 255
     with reported(refused), torch.no_grad():
         logits = model(images)
@@ -125,7 +139,7 @@ def build_model(name: str, data: Dataset, seed: int) -> nn.Module:
     return model
 
 
-def _lay_out(model: nn.Module, images: Tensor) -> None:
+def _lay_out(model: Classifier, images: Tensor) -> None:
     """Put a model that works in torch's default layout into channels_last, if it works in that too.
 
     One that takes an image apart by `view` does not. It is the same at every build, as it depends on the code alone.
@@ -138,7 +152,7 @@ def _lay_out(model: nn.Module, images: Tensor) -> None:
         model.normalise.default_layout = True
 
 
-def copy_model(model: nn.Module) -> nn.Module:
+def copy_model(model: Network) -> Network:
     """A copy with tensors of its own. deepcopy alone makes parameters of a script module results of a computation."""
     with torch.no_grad():
         copied = copy.deepcopy(model)
@@ -147,7 +161,7 @@ def copy_model(model: nn.Module) -> nn.Module:
     return copied
 
 
-def main_logits(output: object) -> object:
+def main_logits(output: Any) -> Any:
     """The output that a classifier is trained by: with auxiliary heads the main one, by its name `logits`."""
     if isinstance(output, Mapping):
         return output.get("logits", output)

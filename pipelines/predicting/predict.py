@@ -32,7 +32,7 @@ from pipelines.models.networks import build_model
 from pipelines.models.own_errors import from_own_model
 from pipelines.models.predictions import Predictions, to_model
 from tracking import catalogue, commits, locks, runs
-from tracking.commits import Commit
+from tracking.commits import EpochCommit
 from tracking.errors import InputError, RunError
 from tracking.files import write_table
 from tracking.home import Home
@@ -49,7 +49,7 @@ class Evaluated:
 
     run: runs.Run
     name: str
-    epochs: list[Commit]
+    epochs: list[EpochCommit]
     data: Dataset
     settings: TrainSettings  # with the device of this machine
 
@@ -134,7 +134,7 @@ def _add(job: Evaluated, given: Split) -> None:
 
 def _new(job: Evaluated, known: list[Split], given: Split) -> list[int]:
     """Rows of the given images that are new, each picture once. Raises InputError on one with two labels."""
-    seen = {digest: rest for part in known for digest, *rest in _described(part)}
+    seen = {digest: (label, source) for part in known for digest, label, source in _described(part)}
     rows = []
     for row, (digest, label, source) in enumerate(_described(given)):
         if digest not in seen:
@@ -200,7 +200,7 @@ def _evaluate(job: Evaluated, model: nn.Module) -> None:
         _commit(job, unit, {"predictions": found}, epoch.epoch)
 
 
-def _missing(job: Evaluated, parts: list[Split]) -> list[tuple[Commit, int]]:
+def _missing(job: Evaluated, parts: list[Split]) -> list[tuple[EpochCommit, int]]:
     """Epochs at which instances lack a prediction, and the first of these; all behind it lack one too."""
     done = covered(job.run.home, job.run.run_id, job.name)
     starts = list(accumulate((len(part.labels) for part in parts), initial=0))

@@ -91,7 +91,7 @@ def _examples(explained: Explained) -> Html:
 def _no_wrong(explained: Explained) -> Html:
     """That no wrong prediction is explained, and the command that explains some if there are any."""
     subject = explained.subject
-    row = subject.ask("accuracy_by_epoch").first(split=subject.split, epoch=explained.epoch)
+    [row] = subject.ask("accuracy_by_epoch").where(split=subject.split, epoch=explained.epoch)
     if row["accuracy"] == 1:
         return missing("There is no wrong prediction to show.")
     command = subject.explain(*METHODS, more=f' --epochs {explained.epoch} --where "predicted <> label"')

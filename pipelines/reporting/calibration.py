@@ -15,7 +15,7 @@ def calibration(subject: Subject) -> tuple[list[Said], Html]:
     rows = [row for row in found.rows if row["confidence"] is not None]
     if not rows:
         return said("The run has no probabilities, so nothing can be said about its confidence.", answer=True), NOTHING
-    right = subject.ask("accuracy_by_epoch").first(split=subject.split, epoch=subject.epoch)
+    [right] = subject.ask("accuracy_by_epoch").where(split=subject.split, epoch=subject.epoch)
     sentences = [
         *said(calibration_sentence(rows, right["low"], right["high"]), found, key=True),
         *said(bins_sentence(rows), found),

@@ -92,7 +92,7 @@ class Explained:
     def values(self, row: dict) -> np.ndarray:
         """The full map of a row, [H, W]."""
         place = [row["run_id"], self.epoch, row["method"], self.subject.split, row["instance_id"], row["target_kind"]]
-        height, width, values = self.subject.evidence.connection.execute(MAPS, place).fetchone()
+        [(height, width, values)] = self.subject.evidence.connection.execute(MAPS, place).fetchall()
         return np.array(values, np.float32).reshape(height, width)
 
 

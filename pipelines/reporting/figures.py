@@ -90,7 +90,7 @@ def outcomes(rows: Sequence[dict]) -> Html:
     axis.axhline(0, color=INK, lw=0.8)
     axis.set(xlabel="epoch", ylabel="images")
     axis.yaxis.set_major_formatter(lambda value, _: f"{abs(value):,.0f}")
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.locator_params("x", integer=True)
     axis.tick_params(labelsize=8)
     axis.legend(fontsize=8, frameon=False)
     return as_image(figure, "Images that each epoch fixed and broke")
@@ -98,7 +98,7 @@ def outcomes(rows: Sequence[dict]) -> Html:
 
 def _finish(axis: Axes) -> None:
     axis.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-    axis.xaxis.get_major_locator().set_params(integer=axis.get_xlim()[1] > 1)
+    axis.locator_params("x", integer=axis.get_xlim()[1] > 1)
     axis.grid(alpha=0.3)
     axis.tick_params(labelsize=8)
 

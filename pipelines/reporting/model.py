@@ -5,6 +5,8 @@ import re
 import torch
 from torch import nn
 
+from pipelines.common.settings import TrainSettings
+from pipelines.data.datasets import Dataset
 from pipelines.lifecycle.run_inputs import checkpoint
 from pipelines.models.networks import build_model
 from pipelines.reporting.evidence import Answer, Said, said, spoken
@@ -25,12 +27,13 @@ def model(subject: Subject) -> Html:
     """The layers and the number of weights."""
     if subject.settings is None:
         return spoken([Said("This is a training log made elsewhere and imported: it tells nothing of the model.")])
-    name, made = subject.settings.model, _built(subject)
-    if made is None:
+    name, loaded = subject.settings.model, subject.pictures.data
+    made = None if loaded is None else _built(subject.settings, loaded)
+    if loaded is None or made is None:
         return spoken([Said(f"Model {name}, whose layers cannot be listed here, as its code or the data is missing.")])
-    layers = _layers(made, subject.pictures.data.splits["train"].images[:1].float() / 255)
+    layers = _layers(made, loaded.splits["train"].images[:1].float() / 255)
     weights = sum(weight.numel() for weight in made.parameters())
-    shape = " x ".join(map(str, subject.pictures.data.image_shape))
+    shape = " x ".join(map(str, loaded.image_shape))
     sentence = Said(f"Model {name}: {plural(weights, 'weight')} in {plural(len(layers), 'layer')}, for images of "
                     f"{shape} (channels, height, width).")  # fmt: skip
     shown = f", the first {ROWS} of {len(layers)}" if len(layers) > ROWS else ""
@@ -38,12 +41,10 @@ def model(subject: Subject) -> Html:
     return joined([spoken([sentence]), table(f"Layers with weights{shown}", heads, layers[:ROWS], names=2)])
 
 
-def _built(subject: Subject) -> nn.Module | None:
+def _built(settings: TrainSettings, loaded: Dataset) -> nn.Module | None:
     """The untrained model; None if it cannot be built."""
-    if subject.pictures.data is None:
-        return None
     try:
-        return build_model(subject.settings.model, subject.pictures.data, subject.settings.seed).eval()
+        return build_model(settings.model, loaded, settings.seed).eval()
     except InputError:
         return None
 
@@ -89,7 +90,7 @@ def data(subject: Subject) -> Html:
     rows = [(name, *(number(counts[split].get(name, 0)) for split in splits)) for name in names[:CLASSES]]
     shown = f", the first {CLASSES} of {len(names)} classes" if len(names) > CLASSES else ""
     caption = html("Images by class and split{}{}", shown, found.mark)
-    sentences = said(data_sentence(subject.run.dataset, len(subject.classes), counts), found)
+    sentences = said(data_sentence(subject.run.dataset or "without a name", len(subject.classes), counts), found)
     return joined([spoken(sentences), table(caption, ("class", *splits), rows)])
 
 
@@ -103,7 +104,7 @@ def training(subject: Subject) -> Html:
     if subject.settings is None:
         return NOTHING
     times = subject.ask("metrics_by_epoch", key="seconds")
-    sentences = said(training_sentence(subject, times), times)
+    sentences = said(training_sentence(subject.epoch, subject.settings.epochs, times), times)
     kept = ("optimizer", "lr", "batch", "weight_decay", "label_smoothing", "shift", "flip", "grow", "average", "seed",
             "precision", "device", "threads", "val_share", "size")  # fmt: skip
     known = subject.settings.params()
@@ -111,11 +112,9 @@ def training(subject: Subject) -> Html:
     return joined([spoken(sentences), html('<p class="facts">{}</p>', joined(facts, "; ")), listing(_made_by(subject))])
 
 
-def training_sentence(subject: Subject, times: Answer) -> str:
+def training_sentence(epoch: int, planned: int, times: Answer) -> str:
     seconds = sum(row["value"] for row in times.rows)
-    done = f"{plural(subject.epoch, 'epoch')}" + (
-        f" of {subject.settings.epochs} planned" if subject.epoch < subject.settings.epochs else ""
-    )
+    done = f"{plural(epoch, 'epoch')}" + (f" of {planned} planned" if epoch < planned else "")
     return f"Trained for {done}; training and evaluation took {duration(seconds)}."
 
 
@@ -129,7 +128,7 @@ def _made_by(subject: Subject) -> list[str]:
     path = commits.committed_file(subject.home, done[0], "environment.json")
     known = read_json(path)
     versions = series([f"{name} {known['packages'][name]}" for name in ("torch", "mlflow", "duckdb")])
-    last = next(commit for commit in done if commit.unit == f"epoch_{subject.epoch:04d}")
+    last = commits.epoch_units(subject.home, subject.run.run_id)[f"epoch_{subject.epoch:04d}"]
     digest = {file.path: file.sha256 for file in last.files}[f"checkpoints/epoch_{subject.epoch:04d}.safetensors"]
     return [
         f"{capital(str(known['processor']))}, {known['cores']} cores; {versions}.",

@@ -94,10 +94,10 @@ def uri_of(png: bytes) -> str:
 def _sized(image: Image.Image) -> Image.Image:
     longest = max(image.size)
     if longest > MOST:
-        size = tuple(max(1, round(MOST / longest * side)) for side in image.size)
-        return image.resize(size, Image.Resampling.LANCZOS)
+        width, height = (max(1, round(MOST / longest * side)) for side in image.size)
+        return image.resize((width, height), Image.Resampling.LANCZOS)
     times = max(1, -(-SIDE // longest)) if longest < SIDE else 1
-    return image.resize(tuple(side * times for side in image.size), Image.Resampling.NEAREST)
+    return image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
 
 
 def _check_folder(connection: DuckDBPyConnection, run: RunRecord, folder: Path) -> None:

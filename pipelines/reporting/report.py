@@ -46,7 +46,7 @@ def report(settings: ReportSettings, home: Home) -> str:
 def rerun(record: RunRecord, home: Home, data: str | None) -> str:
     """Report again with a run's own settings, on what is remembered now; the run ID."""
     known = recorded_settings(home, record, ReportSettings)
-    report(replace(known, run=record.source_run_id, data=data or known.data), home)
+    report(replace(known, run=record.source, data=data or known.data), home)
     return catalogue.resolve(home, "latest", ("report",)).run_id
 
 

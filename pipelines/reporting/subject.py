@@ -46,7 +46,7 @@ class Subject:
     def imported(self) -> bool:
         return self.run.kind == "import"
 
-    def ask(self, name: str, **values: object):
+    def ask(self, name: str, **values: object) -> Answer:
         return self.evidence.ask(name, **values)
 
     @property

@@ -1,5 +1,7 @@
 """Question (a): which methods follow the model here, and which would look alike without it."""
 
+from collections.abc import Iterable
+
 from pipelines.reporting.evidence import Answer, Said, said
 from pipelines.reporting.html import Cell, Html, html, table
 from pipelines.reporting.pointing import pointing_sentence
@@ -57,7 +59,7 @@ def random_sentence(rows: list[dict]) -> str | None:
     return f"By {metrics} these beat random maps ({n}): {names(passed)}. Not shown to beat them: {fails}."
 
 
-def in_order(methods) -> list[str]:
+def in_order(methods: Iterable[str]) -> list[str]:
     there = set(methods)
     return [method for method in METHODS if method in there]
 

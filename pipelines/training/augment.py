@@ -22,10 +22,10 @@ def _reflect(places: Tensor, side: int) -> Tensor:
 
 def cut(padded: Tensor, rows: Tensor, shift: int, mirrored: Tensor | None, random: torch.Generator) -> Tensor:
     """The images `rows` at a random place each, those mirrored [B] (None: no one) mirrored: [B, C, H, W], uint8."""
-    count, size = len(rows), torch.tensor(padded.shape[1:3]) - 2 * shift
+    count, (height, width) = len(rows), (side - 2 * shift for side in padded.shape[1:3])
     down, right = torch.randint(0, 2 * shift + 1, (2, count, 1), generator=random)
-    ys = torch.arange(size[0]) + down  # [B, H]
-    xs = torch.arange(size[1]) + right  # [B, W]
+    ys = torch.arange(height) + down  # [B, H]
+    xs = torch.arange(width) + right  # [B, W]
     if mirrored is not None:
         xs = torch.where(mirrored[:, None], xs.flip(1), xs)
     return padded[rows[:, None, None], ys[:, :, None], xs[:, None, :]].permute(0, 3, 1, 2)

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from pipelines.models.hardware import autocast
-from pipelines.models.networks import main_logits
+from pipelines.models.networks import Classifier, main_logits
 from pipelines.models.predictions import Predictions, to_model
 from pipelines.models.randomness import epoch_seed, seed_generators
 from pipelines.training.augment import cut, mirrored
@@ -13,7 +13,7 @@ from pipelines.training.averaging import average
 from pipelines.training.recipe import Recipe
 
 
-def train_epoch(model: nn.Module, recipe: Recipe, epoch: int) -> Predictions:
+def train_epoch(model: Classifier, recipe: Recipe, epoch: int) -> Predictions:
     """Train for one epoch; what the network said of each instance as it saw it (augmented, dropout on).
 
     All randomness derives from seed and epoch, so an epoch can be repeated without the ones before.

@@ -14,11 +14,11 @@ class Muon(torch.optim.Optimizer):
     steps, and each bank kept at norm sqrt(filters), which batch normalisation behind it makes harmless.
     """
 
-    def __init__(self, params, lr: float, momentum: float = 0.6) -> None:
+    def __init__(self, params: list[torch.nn.Parameter], lr: float, momentum: float = 0.6) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()
-    def step(self) -> None:
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # no loss is computed again
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is None:  # the network does not use it
@@ -49,7 +49,7 @@ def make_optimizers(model: nn.Module, name: str, lr: float, weight_decay: float)
     banks = [weight for weight in weights if weight.ndim == 4 and weight[:1].numel() >= len(weight) > 0]
     chosen = {id(weight) for weight in banks}
     rest = [weight for weight in weights if id(weight) not in chosen]
-    optimizers = [Muon(banks, lr)] if banks else []
+    optimizers: list[torch.optim.Optimizer] = [Muon(banks, lr)] if banks else []
     if rest:
         optimizers.append(torch.optim.AdamW(rest, ADAM_SHARE * lr, betas=(0.9, 0.99), weight_decay=weight_decay))
     return optimizers

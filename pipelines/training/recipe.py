@@ -2,16 +2,17 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from pipelines.common.settings import TrainSettings
+from pipelines.common.settings import ResolvedSettings, ResolvedTraining, TrainSettings
 from pipelines.data.datasets import Dataset
 from pipelines.models import hardware
 from pipelines.models.image_sizes import scales
 from pipelines.models.memory import settle_passes
-from pipelines.models.networks import MODELS, copy_model
+from pipelines.models.networks import MODELS, Classifier, copy_model
 from pipelines.models.own_code import reported
 from pipelines.models.own_errors import reason_of
 from pipelines.training.augment import pad
@@ -27,12 +28,12 @@ SMALLEST = 32  # sides from here on have something to shrink
 class Recipe:
     """What an epoch needs beside the model."""
 
-    settings: TrainSettings  # settled, with the sizes of passes
+    settings: ResolvedTraining
     device: torch.device
     padded: Tensor  # training images with a margin to shift into, [N, H, W, C], uint8
     labels: Tensor  # [N]
     optimizers: list[torch.optim.Optimizer]
-    mean: nn.Module  # running mean of the model: what is evaluated and kept
+    mean: Classifier  # running mean of the model: what is evaluated and kept
 
     @property
     def steps(self) -> int:
@@ -48,27 +49,32 @@ class Recipe:
         return self.settings.lr * one_cycle(step / (self.settings.epochs * self.steps))
 
 
-def settle(settings: TrainSettings, data: Dataset) -> TrainSettings:
-    """The settings with every `auto` and every default that depends on data, model or machine decided."""
+def settle(settings: TrainSettings, data: Dataset) -> ResolvedSettings:
+    """The settings with every `auto` and every default that depends on data, model or machine decided.
+
+    Those of a run that is done again stay resolved, with the sizes of passes that it recorded.
+    """
     own, images = settings.model in MODELS, data.splits["train"].images
     optimizer = settings.optimizer if settings.optimizer != "auto" else "muon" if own else "adam"
     if settings.shift >= min(images.shape[2:]):
         raise InputError(f"--shift {settings.shift} moves images of {tuple(images.shape[2:])} out of sight")
-    return replace(
-        hardware.settle(settings),
-        data=settings.data and str(Path(settings.data).absolute()),
-        optimizer=optimizer,
-        lr=settings.lr or RATES[optimizer],
-        flip=_yes(settings.flip, data.flips),
-        grow=_yes(settings.grow, own and data.shrinks and min(images.shape[2:]) >= SMALLEST),
-    )
+    decided: dict[str, Any] = {
+        "data": settings.data and str(Path(settings.data).absolute()),
+        "optimizer": optimizer,
+        "lr": settings.lr or RATES[optimizer],
+        "flip": _yes(settings.flip, data.flips),
+        "grow": _yes(settings.grow, own and data.shrinks and min(images.shape[2:]) >= SMALLEST),
+    }
+    settings = hardware.settle(settings)
+    if isinstance(settings, ResolvedTraining):
+        return replace(settings, **decided)
+    return ResolvedSettings(**vars(settings) | decided)
 
 
-def make_recipe(settings: TrainSettings, data: Dataset, model: nn.Module, *, recorded: bool = False) -> Recipe:
-    """The recipe of settled settings; moves the model to its device.
+def make_recipe(settings: ResolvedSettings, data: Dataset, model: Classifier) -> Recipe:
+    """The recipe of resolved settings; moves the model to its device.
 
-    The sizes of passes are settled here, as the model must be tried out first; a run that is done again or resumed has
-    `recorded` them.
+    The sizes of passes are settled here, as the model must be tried out first, unless a run recorded them.
     """
     device = hardware.use(settings)
     train = data.splits["train"]
@@ -76,14 +82,13 @@ def make_recipe(settings: TrainSettings, data: Dataset, model: nn.Module, *, rec
     with reported(f"model {settings.model} cannot be moved to {settings.device}"):
         model.to(device)
     try_out(settings, model, data)
-    if not recorded:
-        settings = settle_passes(settings, data, model)
-    optimizers = make_optimizers(model, settings.optimizer, settings.lr, settings.weight_decay)
-    padded = pad(train.images, settings.shift)
-    return Recipe(settings, device, padded, train.labels, optimizers, copy_model(model))
+    resolved = settings if isinstance(settings, ResolvedTraining) else settle_passes(settings, data, model)
+    optimizers = make_optimizers(model, resolved.optimizer, resolved.lr, resolved.weight_decay)
+    padded = pad(train.images, resolved.shift)
+    return Recipe(resolved, device, padded, train.labels, optimizers, copy_model(model))
 
 
-def _check_sizes(settings: TrainSettings, model: nn.Module, images: Tensor) -> None:
+def _check_sizes(settings: TrainSettings, model: Classifier, images: Tensor) -> None:
     """Raise InputError if the model does not take images of a stage's size."""
     for scale in sorted(set(scales(settings))):
         model.normalise.scale.fill_(scale)

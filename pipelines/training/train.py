@@ -1,13 +1,14 @@
 """Training that remembers: every epoch's checkpoint and every instance's prediction, epoch 0 included."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
 
 from pipelines.common import figures
-from pipelines.common.settings import TrainSettings
+from pipelines.common.settings import ResolvedTraining, TrainSettings
 from pipelines.data.datasets import Dataset
 from pipelines.lifecycle.child import worked_on
 from pipelines.lifecycle.run_inputs import describe_data, load_data, recorded_settings, say
@@ -15,13 +16,13 @@ from pipelines.lifecycle.start import commit_start
 from pipelines.lifecycle.verification import verify
 from pipelines.models import hardware
 from pipelines.models.checkpoints import load_state, save_model, save_state
-from pipelines.models.networks import build_model
+from pipelines.models.networks import Classifier, build_model
 from pipelines.models.own_code import code_digests
 from pipelines.models.predictions import BATCH, Predictions, evaluate
 from pipelines.training.epoch import train_epoch
 from pipelines.training.recipe import Recipe, make_recipe, settle
 from tracking import catalogue, commits, models, runs
-from tracking.commits import Commit
+from tracking.commits import EpochCommit
 from tracking.errors import InputError, RunError
 from tracking.files import write_table
 from tracking.home import Home
@@ -33,9 +34,9 @@ from xai.method import limited_passes
 class Training:
     """A training run under way: all that its epochs need."""
 
-    settings: TrainSettings  # settled
+    settings: ResolvedTraining
     data: Dataset
-    model: nn.Module  # with the weights of the moment
+    model: Classifier  # with the weights of the moment
     recipe: Recipe
     run: runs.Run
 
@@ -47,39 +48,39 @@ def train(settings: TrainSettings, home: Home, original: catalogue.RunRecord | N
     """
     runs.check_start(home, settings.name)
     data = load_data(settings, home, original)
-    settings = settle(settings, data)
-    hardware.use(settings)  # before anything is computed: the first weights depend on the threads too
+    resolved = settle(settings, data)
+    hardware.use(resolved)  # before anything is computed: the first weights depend on the threads too
     model = build_model(settings.model, data, settings.seed)
-    recipe = make_recipe(settings, data, model, recorded=original is not None)
+    recipe = make_recipe(resolved, data, model)
     default = f"{settings.dataset}-{settings.model.rpartition(':')[2]}-{settings.seed}"
     with runs.taking_name(home, settings.name, default) as name:
-        settings = replace(recipe.settings, name=name)
+        used = replace(recipe.settings, name=name)
         record = runs.new_record(
-            "train", name, settings.params(), dataset=data.name, data_digest=data.digest, seed=settings.seed
+            "train", name, used.params(), dataset=data.name, data_digest=data.digest, seed=used.seed
         )
-        run = runs.start_run(home, record, {}, _note(settings, data, model))
+        run = runs.start_run(home, record, {}, _note(used, data, model))
         runs.log_record(run)
-    training = Training(settings, data, model, recipe, run)
-    known = {"data": describe_data(data), "model_code": code_digests(settings.model, model)}
-    commit_start(run, "train", settings, _instances(run.run_id, data), data.classes, known)
+    training = Training(used, data, model, recipe, run)
+    known = {"data": describe_data(data), "model_code": code_digests(used.model, model)}
+    commit_start(run, "train", used, _instances(run.run_id, data), data.classes, known)
     return _go_on(training, [])
 
 
 def rerun(record: catalogue.RunRecord, home: Home, data: str | None) -> str:
     """Train again from a run's own record, on the data it was made with."""
-    known = recorded_settings(home, record, TrainSettings)
+    known = recorded_settings(home, record, ResolvedTraining)
     return train(replace(known, name=None, data=data or known.data), home, record)
 
 
 def resume(record: catalogue.RunRecord, home: Home, data: str | None = None) -> str:
     """Go on behind the last committed epoch; the result is bit for bit that of an uninterrupted training."""
     done = commits.epochs(home, record.run_id)
-    known = recorded_settings(home, record, TrainSettings)
+    known = recorded_settings(home, record, ResolvedTraining)
     if len(done) == known.epochs + 1 and record.status == "FINISHED":
         raise InputError(f"run {record.run_id[:8]} is finished with all {known.epochs} epochs; nothing to resume")
     images = load_data(replace(known, data=data or known.data), home, record)
     model = build_model(known.model, images, known.seed)
-    recipe = make_recipe(known, images, model, recorded=True)
+    recipe = make_recipe(known, images, model)
     if done:
         with limited_passes(known.evaluation_batch or BATCH):
             verify(home, record, recipe.mean, images, recipe.device, done[-1:])
@@ -97,7 +98,7 @@ def _note(settings: TrainSettings, data: Dataset, model: nn.Module) -> str:
     )
 
 
-def _instances(run_id: str, data: Dataset) -> dict[str, list]:
+def _instances(run_id: str, data: Dataset) -> dict[str, Sequence]:
     """Columns of table `instances`."""
     labels = [(name, i, int(label)) for name, split in data.splits.items() for i, label in enumerate(split.labels)]
     splits, ids, classes = zip(*labels, strict=True)
@@ -105,7 +106,7 @@ def _instances(run_id: str, data: Dataset) -> dict[str, list]:
     return {"run_id": [run_id] * len(ids), "split": splits, "instance_id": ids, "label": classes, "source": sources}
 
 
-def _go_on(training: Training, done: list[Commit]) -> str:
+def _go_on(training: Training, done: list[EpochCommit]) -> str:
     run, settings = training.run, training.settings
     with worked_on(run):
         say(f"  {settings.epochs} epochs on {settings.device}, {settings.precision}, {settings.threads} threads")
@@ -118,7 +119,7 @@ def _go_on(training: Training, done: list[Commit]) -> str:
     return run.run_id
 
 
-def _one_epoch(training: Training, epoch: int) -> Commit:
+def _one_epoch(training: Training, epoch: int) -> EpochCommit:
     """Train (but for epoch 0), evaluate, and commit one epoch."""
     predictions, metrics = _compute_epoch(training, epoch)
     commit = _commit_epoch(training, epoch, predictions, metrics)
@@ -143,7 +144,9 @@ def _compute_epoch(training: Training, epoch: int) -> tuple[list[Predictions], d
     return predictions, metrics | {"seconds": time.perf_counter() - began}
 
 
-def _commit_epoch(training: Training, epoch: int, predictions: list[Predictions], metrics: dict) -> Commit:
+def _commit_epoch(
+    training: Training, epoch: int, predictions: list[Predictions], metrics: dict[str, float]
+) -> EpochCommit:
     run, unit = training.run, f"epoch_{epoch:04d}"
     parts = [part.columns(run.run_id, epoch) for part in predictions]
     _log_confusion(training, epoch, predictions[-1])  # before the commit, so that no stop leaves the epoch without it
@@ -174,7 +177,7 @@ def _state(epoch: int) -> str:
     return f"resume/{'odd' if epoch % 2 else 'even'}.safetensors"
 
 
-def _report(commit: Commit, epochs: int) -> None:
+def _report(commit: EpochCommit, epochs: int) -> None:
     metrics = commit.metrics
     say(f"epoch {commit.epoch:>3}/{epochs}  val {metrics['val_accuracy']:.2%}  test {metrics['test_accuracy']:.2%}  "
         f"test loss {metrics['test_loss']:.3f}  {metrics['seconds']:.1f} s")  # fmt: skip

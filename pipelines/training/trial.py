@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.common.say import say
-from pipelines.common.settings import TrainSettings
+from pipelines.common.settings import ResolvedSettings
 from pipelines.data.datasets import Dataset
 from pipelines.lifecycle.verification import allowed, logits_of
 from pipelines.models import hardware
@@ -27,7 +27,7 @@ RATE = 1e-3  # learning rate of a step that changes a network and breaks none
 SUM_TO_ONE = 1e-5  # how far sums of float32 probabilities are from 1 at the most
 
 
-def try_out(settings: TrainSettings, model: nn.Module, data: Dataset) -> None:
+def try_out(settings: ResolvedSettings, model: nn.Module, data: Dataset) -> None:
     """Raise InputError if the model cannot be trained, kept as a checkpoint, or evaluated alike again.
 
     The model, on the device of the settings, is left as it is.
@@ -55,7 +55,7 @@ def try_out(settings: TrainSettings, model: nn.Module, data: Dataset) -> None:
 
 
 def _train_a_step(
-    settings: TrainSettings, twins: tuple[nn.Module, nn.Module], images: Tensor, labels: Tensor, classes: int
+    settings: ResolvedSettings, twins: tuple[nn.Module, nn.Module], images: Tensor, labels: Tensor, classes: int
 ) -> None:
     """Train the first of two equal models for one step; say so if the second, from the same seed, differs in it."""
     name, model = settings.model, twins[0]

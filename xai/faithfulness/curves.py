@@ -29,8 +29,8 @@ def insertion_deletion(
     steps = min(steps, pixels)
     counts = torch.arange(steps + 1, device=images.device) * pixels // steps
     group = max(1, PASS // (2 * steps))
-    parts = [part.split(group) for part in (images, targets, ranks(order))]
-    curves = [_curves(model, *part, counts) for part in zip(*parts, strict=True)]
+    parts = zip(images.split(group), targets.split(group), ranks(order).split(group), strict=True)
+    curves = [_curves(model, some, explained, places, counts) for some, explained, places in parts]
     areas = torch.trapezoid(torch.cat(curves), counts / pixels)  # [N, 2]
     return areas[:, 0], areas[:, 1]
 

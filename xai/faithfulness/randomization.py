@@ -99,7 +99,7 @@ def _order(modules: dict[str, nn.Module], model: nn.Module, images: Tensor) -> l
     """Names of the modules the model calls, in the order they are last entered."""
     order: dict[str, None] = {}
 
-    def note(name: str):
+    def note(name: str) -> Callable[[nn.Module, tuple], None]:
         def hook(module: nn.Module, inputs: tuple) -> None:
             order.pop(name, None)
             order[name] = None

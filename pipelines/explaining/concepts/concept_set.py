@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from pipelines.explaining.job import Job
+from pipelines.explaining.job import ConceptJob
 from xai import ice
 from xai.concept_count import CountChoice, choose_count
 from xai.cut import JUDGED, Cut, check_cut, cut
@@ -37,7 +37,7 @@ class Found:
         return self.scores >= self.thresholds
 
 
-def find(job: Job, instances: np.ndarray) -> Found:
+def find(job: ConceptJob, instances: np.ndarray) -> Found:
     """Fit on training images, choose their number on validation images, and look at held-out ones."""
     model, parts = job.source.model, cut(job.source.model, job.layer)
     check_cut(model, parts, job.source.background[:JUDGED])
@@ -46,13 +46,16 @@ def find(job: Job, instances: np.ndarray) -> Found:
     fitted = ice.features(model, parts, job.images(drawn, "train"))
     rows = ice.rows_of(fitted)
     rows = rows[torch.randperm(len(rows), generator=random)[:ROWS]]
-    choice = None if job.settings.concepts else _choose(job, parts, rows)
-    factors = factorize(rows, job.settings.concepts or choice.count, job.settings.seed)
+    count, choice = job.settings.concepts, None
+    if count is None:
+        choice = _choose(job, parts, rows)
+        count = choice.count
+    factors = factorize(rows, count, job.settings.seed)
     limits = ice.thresholds(ice.concept_maps(fitted, factors.directions).mean((2, 3)))
     return _look(job, parts, rows, factors.directions, limits, choice, instances)
 
 
-def _choose(job: Job, parts: Cut, rows: Tensor) -> CountChoice:
+def _choose(job: ConceptJob, parts: Cut, rows: Tensor) -> CountChoice:
     """The number of concepts by their stability and by what the model keeps on validation images."""
     model, split = job.source.model, job.source.data.splits["val"]
     features = ice.features(model, parts, job.images(np.arange(min(CHOOSE, len(split.labels))), "val"))
@@ -69,7 +72,7 @@ def _choose(job: Job, parts: Cut, rows: Tensor) -> CountChoice:
 
 
 def _look(
-    job: Job, parts: Cut, rows: Tensor, directions: Tensor, limits: Tensor, choice: CountChoice | None,
+    job: ConceptJob, parts: Cut, rows: Tensor, directions: Tensor, limits: Tensor, choice: CountChoice | None,
     instances: np.ndarray,
 ) -> Found:  # fmt: skip
     """Scores, sensitivities and reconstructions of the held-out images, a batch at a time."""
@@ -88,7 +91,12 @@ def _look(
 
 
 def _look_at(
-    job: Job, parts: Cut, directions: Tensor, reducers: list[ice.Reconstruct], instances: np.ndarray, labels: Tensor
+    job: ConceptJob,
+    parts: Cut,
+    directions: Tensor,
+    reducers: list[ice.Reconstruct],
+    instances: np.ndarray,
+    labels: Tensor,
 ) -> tuple[Tensor, ...]:
     """Of n images: scores [n, k], gradients [n, c], parts carried [n, k], logits [n, K], and each reducer's [n, K]."""
     model, features = job.source.model, ice.features(job.source.model, parts, job.images(instances))

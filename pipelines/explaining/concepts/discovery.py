@@ -6,7 +6,7 @@ from pipelines.explaining.concepts import rows
 from pipelines.explaining.concepts.concept_set import TARGET, Found, find
 from pipelines.explaining.concepts.drawing import draw
 from pipelines.explaining.concepts.names import Named, name_concepts
-from pipelines.explaining.job import Job
+from pipelines.explaining.job import ConceptJob
 from pipelines.lifecycle.run_inputs import say
 from tracking import commits, models, runs
 from tracking.errors import InputError
@@ -23,7 +23,7 @@ NOTE = (
 )
 
 
-def probe(job: Job) -> None:
+def probe(job: ConceptJob) -> None:
     """Try the layer on a few images. Raises InputError where concepts cannot be found in it."""
     job.load(next(iter(job.source.epochs)))
     model, images = job.source.model, job.source.background[:JUDGED]
@@ -35,13 +35,13 @@ def probe(job: Job) -> None:
     except Refusal as refusal:
         raise InputError(f"ice: {refusal}") from None
     if (job.settings.concepts or 1) > (most := found.shape[1]):
-        raise InputError(f"layer {job.settings.layer!r} has {most} channels; --concepts takes 1 to {most}")
+        raise InputError(f"layer {job.layer.name!r} has {most} channels; --concepts takes 1 to {most}")
 
 
-def explain_epoch(job: Job, run: runs.Run, epoch: int) -> None:
+def explain_epoch(job: ConceptJob, run: runs.Run, epoch: int) -> None:
     """Find, describe, draw and commit the concepts of an epoch, if that is not done yet."""
     unit, instances = f"ice_epoch_{epoch:04d}", job.source.instances[epoch]
-    done = commits.by_unit(run.home, run.run_id)
+    done = commits.epoch_units(run.home, run.run_id)
     if unit in done:
         models.log_explained_as(run, done[unit], "ice")  # a crash may have come before it
         return
@@ -53,10 +53,10 @@ def explain_epoch(job: Job, run: runs.Run, epoch: int) -> None:
     _report(job, epoch, found)
 
 
-def _commit(job: Job, run: runs.Run, unit: str, epoch: int, found: Found, named: list[Named]) -> None:
+def _commit(job: ConceptJob, run: runs.Run, unit: str, epoch: int, found: Found, named: list[Named]) -> None:
     instances, source = job.source.instances[epoch], job.source.record.run_id
     tables = {
-        "concepts": rows.concepts(run.run_id, source, epoch, job.settings.layer, found, named),
+        "concepts": rows.concepts(run.run_id, source, epoch, job.layer.name, found, named),
         "concept_scores": rows.scores(run.run_id, epoch, job.settings.split, instances, found),
         "tcav_scores": rows.tcav_scores(run.run_id, epoch, found.tcav),
     }
@@ -97,10 +97,10 @@ def _choice_record(found: Found) -> dict:
     }
 
 
-def _report(job: Job, epoch: int, found: Found) -> None:
+def _report(job: ConceptJob, epoch: int, found: Found) -> None:
     why = found.choice.reason.replace("_", " ") if found.choice else "as set"
     kept = found.fidelity["nmf"].agreement
-    say(f"ice, epoch {epoch}: {len(found.directions)} concepts ({why}) in {job.settings.layer}; seeing nothing else, "
+    say(f"ice, epoch {epoch}: {len(found.directions)} concepts ({why}) in {job.layer.name}; seeing nothing else, "
         f"the model keeps its answer on {kept:.0%} of held-out images")  # fmt: skip
     if count := int(found.tcav.degenerate.sum()):
         say(f"ice, epoch {epoch}: the head is linear for {count} classes, so their tcav_sign is 0 or 1 by necessity; "

@@ -7,13 +7,14 @@ from pipelines.common.figures import pixels, short
 from pipelines.explaining.concepts import figures
 from pipelines.explaining.concepts.concept_set import Found
 from pipelines.explaining.concepts.names import Examples, Named
-from pipelines.explaining.job import Job
+from pipelines.explaining.job import ConceptJob
 from tracking import runs
+from xai.concept_count import CountChoice
 
 
-def draw(job: Job, run: runs.Run, epoch: int, found: Found, named: list[Named]) -> None:
+def draw(job: ConceptJob, run: runs.Run, epoch: int, found: Found, named: list[Named]) -> None:
     """A card for every concept, the classes' prevalence and TCAV as matrices, and the curve of the choice."""
-    classes, place = _counted(job, found), f"epoch {epoch}, {job.settings.layer}, {job.source.record.name}"
+    classes, place = _counted(job, found), f"epoch {epoch}, {job.layer.name}, {job.source.record.name}"
     folder = f"concept_cards/epoch_{epoch:04d}"
     for concept, one in enumerate(named):
         figure = _card(job, epoch, found, one, concept, f"{title(concept, one)}    {place}")
@@ -26,20 +27,20 @@ def draw(job: Job, run: runs.Run, epoch: int, found: Found, named: list[Named]) 
         figure = figures.matrix(values, names, classes, f"{measure}, {place}")
         runs.log_picture(run, pixels(figure), f"{folder}_{measure}.png")
     if found.choice:
-        runs.log_picture(run, pixels(_curve(found, place)), f"{folder}_number_of_concepts.png")
+        runs.log_picture(run, pixels(_curve(found.choice, place)), f"{folder}_number_of_concepts.png")
 
 
 def title(concept: int, one: Named) -> str:
     return f"concept {concept}: {one.label}" if one.label else f"concept {concept}"
 
 
-def _counted(job: Job, found: Found) -> tuple[str, ...]:
+def _counted(job: ConceptJob, found: Found) -> tuple[str, ...]:
     """The classes, each with its number of images: what a share of few images says is little, of none nothing."""
     pairs = zip(job.source.data.classes, found.tcav.images.tolist(), strict=True)
     return tuple(f"{short(name, 12)} ({count})" for name, count in pairs)
 
 
-def _card(job: Job, epoch: int, found: Found, one: Named, concept: int, headline: str) -> Figure:
+def _card(job: ConceptJob, epoch: int, found: Found, one: Named, concept: int, headline: str) -> Figure:
     tcav = found.tcav
     return figures.concept_card(figures.Card(
         title=headline,
@@ -55,7 +56,7 @@ def _card(job: Job, epoch: int, found: Found, one: Named, concept: int, headline
     ))  # fmt: skip
 
 
-def _panel(job: Job, epoch: int, found: Found, examples: Examples, concept: int) -> figures.Panel:
+def _panel(job: ConceptJob, epoch: int, found: Found, examples: Examples, concept: int) -> figures.Panel:
     instances, split = job.source.instances[epoch][examples.rows], job.source.data.splits[job.settings.split]
     images = split.rgb(instances)
     labels = [job.source.data.classes[label] for label in split.labels[instances].tolist()]
@@ -64,9 +65,9 @@ def _panel(job: Job, epoch: int, found: Found, examples: Examples, concept: int)
     return figures.Panel(images, np.asarray(examples.maps), captions)
 
 
-def _curve(found: Found, place: str) -> Figure:
-    trials = found.choice.trials
+def _curve(choice: CountChoice, place: str) -> Figure:
+    trials = choice.trials
     return figures.count_curve(
         [trial.count for trial in trials], [trial.stability for trial in trials], [trial.fidelity for trial in trials],
-        found.choice.count, f"number of concepts, {place}",
+        choice.count, f"number of concepts, {place}",
     )  # fmt: skip

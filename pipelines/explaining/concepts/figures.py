@@ -49,7 +49,8 @@ def concept_card(card: Card) -> Figure:
         figure.text(0.01, top, name, fontsize=9, va="top")
         _panel(figure, panel, card.full, top - 0.055)
     _scale(figure, card.full)
-    bars = figure.add_gridspec(1, 3, left=0.05, right=0.985, bottom=0.13, top=0.40, wspace=0.22).subplots()
+    grid = figure.add_gridspec(1, 3, left=0.05, right=0.985, bottom=0.13, top=0.40, wspace=0.22)
+    bars = [figure.add_subplot(grid[0, column]) for column in range(3)]
     marks = np.where(card.significant, PRESENT, ABSENT)
     _bars(bars[0], card.classes, card.prevalence, PRESENT, "prevalence: share of the class's images that show it")
     _bars(bars[1], card.classes, card.tcav_sign, marks, "TCAV sign: share with a rising logit (dark: significant)")
@@ -81,7 +82,7 @@ def _scale(figure: Figure, full: float) -> None:
     figure.text(0.79, 0.964, "strength at a place", fontsize=7.5, ha="right", va="center")
 
 
-def _bars(axis: Axes, classes: tuple[str, ...], values: np.ndarray, colour, title: str) -> None:
+def _bars(axis: Axes, classes: tuple[str, ...], values: np.ndarray, colour: str | np.ndarray, title: str) -> None:
     axis.bar(range(len(classes)), values, color=colour)
     names = [short(name, 20) for name in classes]
     if len(classes) <= 30:
@@ -120,7 +121,7 @@ def count_curve(counts: list[int], stability: list[float], fidelity: list[float]
     axis.plot(counts, fidelity, "s-", ms=4, color=COLOURS["test"], label="held-out top-1 agreement")
     axis.axvline(chosen, color="#444444", lw=0.9, ls="--", label=f"chosen: {chosen}")
     axis.set(xlabel="number of concepts", ylim=(0, 1.03))
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.locator_params("x", integer=True)
     axis.grid(alpha=0.3)
     figure.legend(fontsize=8, loc="outside lower center", ncols=3)
     axis.set_title(title, fontsize=10, loc="left", parse_math=False)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from pipelines.explaining.concepts.concept_set import Found
 from pipelines.explaining.concepts.words import describe
-from pipelines.explaining.job import Job
+from pipelines.explaining.job import ConceptJob
 from tracking.home import Home
 from tracking.reading import connect
 from xai import ice
@@ -43,9 +43,9 @@ class Named:
     lowest: Examples
 
 
-def name_concepts(job: Job, home: Home, found: Found, instances: np.ndarray) -> list[Named]:
+def name_concepts(job: ConceptJob, home: Home, found: Found, instances: np.ndarray) -> list[Named]:
     """Names and examples of every concept, in their order."""
-    labels = known_labels(home, job.settings.layer, found.directions)
+    labels = known_labels(home, job.layer.name, found.directions)
     named = []
     for concept, direction in enumerate(found.directions):
         order = found.scores[:, concept].argsort(descending=True, stable=True).numpy()
@@ -69,7 +69,7 @@ def known_labels(home: Home, layer: str, directions: Tensor) -> dict[int, str]:
     return {new: known[row][0] for row, new, _ in ice.match(old, directions)}
 
 
-def _examples(job: Job, found: Found, instances: np.ndarray, rows: np.ndarray, concept: int) -> Examples:
+def _examples(job: ConceptJob, found: Found, instances: np.ndarray, rows: np.ndarray, concept: int) -> Examples:
     images = job.images(instances[rows])
     features = ice.features(job.source.model, cut(job.source.model, job.layer), images)
     maps = ice.concept_maps(features, found.directions)[:, concept, None]  # [T, 1, h, w]

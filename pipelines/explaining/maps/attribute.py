@@ -44,7 +44,7 @@ def probe(job: Job) -> None:
 def explain_epoch(job: Job, run: runs.Run, epoch: int) -> None:
     """What of an epoch is not committed yet."""
     unit, instances = f"{job.method}_epoch_{epoch:04d}", job.source.instances[epoch]
-    done = commits.by_unit(run.home, run.run_id)
+    done = commits.epoch_units(run.home, run.run_id)
     if unit in done:
         models.log_explained_as(run, done[unit], job.method)  # a crash may have come before it
         return
@@ -92,7 +92,7 @@ def _attribution(
 ) -> Attribution:
     """The method's maps; those of `known` where it explains the same class."""
     new = torch.ones(len(rows), dtype=torch.bool) if known is None else targets != known.targets
-    if not new.any():
+    if known is not None and not new.any():
         return known.attribution
     explain, device = METHODS[job.method].attribute, job.source.device
     found = explain(
@@ -131,7 +131,7 @@ def _log_pictures(job: Job, run: runs.Run, by_kind: list[Explained], *, pages: b
     title = f"{job.method}, epoch {first.epoch}"
     for number, figure in enumerate(heatmaps.pages(shown, f"{title}, {source.record.name}") if pages else []):
         runs.log_picture(run, pixels(figure), f"heatmaps/epoch_{first.epoch:04d}_page_{number + 1:02d}.png")
-    for row in np.flatnonzero(np.isin(first.instances, job.curated())):
+    for row in np.flatnonzero(np.isin(first.instances, job.curated())).tolist():
         key = f"heatmap/{first.split.replace(':', '_')}_{first.instances[row]:05d}"  # MLflow takes no colon in a key
         runs.log_image(run, pixels(heatmaps.single(shown, row, title)), key, first.epoch)
 

@@ -8,7 +8,7 @@ import torch
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -117,7 +117,7 @@ def overlay(image: np.ndarray, values: np.ndarray, full: float, signed: bool) ->
     return strength * colours + (1 - strength) * grey
 
 
-def _colours(signed: bool):
+def _colours(signed: bool) -> Colormap:
     return colormaps["RdBu_r" if signed else "inferno"]
 
 

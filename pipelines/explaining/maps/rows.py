@@ -39,7 +39,6 @@ class Explained:
         found = self.attribution
         count, height, width = found.maps.shape
         map8 = nn.functional.adaptive_avg_pool2d(found.maps[:, None], 8)  # [N, 1, 8, 8]
-        has_baseline = found.baseline_scores is not None
         return {
             "run_id": [run_id] * count,
             "source_run_id": [source_run_id] * count,
@@ -50,8 +49,8 @@ class Explained:
             "target": self.targets.numpy().astype(np.int32),
             "target_kind": [target_kind(self.kind)] * count,
             "score": found.scores.numpy(),
-            "baseline_score": found.baseline_scores.numpy() if has_baseline else [None] * count,
-            "delta": found.deltas.numpy() if has_baseline else [None] * count,
+            "baseline_score": [None] * count if found.baseline_scores is None else found.baseline_scores.numpy(),
+            "delta": [None] * count if found.deltas is None else found.deltas.numpy(),
             "map8": map8.flatten(1).numpy(),
             "height": np.full(count, height, np.int32),
             "width": np.full(count, width, np.int32),
