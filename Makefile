@@ -17,6 +17,7 @@ study: install
 test: install
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/mypy
 	.venv/bin/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 ui: install
