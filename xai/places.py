@@ -24,6 +24,7 @@ PLANAR = (
 LOOKED_AT = 2  # images whose bands are changed
 
 Shape = tuple[int, ...]
+Note = Callable[[str, tuple, object], None]  # gets the name of a layer, what it takes and what it gives
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def look(model: nn.Module, images: Tensor) -> dict[str, Seen]:
     return _with_axes(model, images, seen, planar)
 
 
-def _pass(model: nn.Module, images: Tensor, note: Callable[[str, tuple, object], None]) -> None:
+def _pass(model: nn.Module, images: Tensor, note: Note) -> None:
     """One pass in which `note` gets every layer's name, inputs and output, before a later layer works in place."""
     hooks = [
         module.register_forward_hook(lambda _module, inputs, output, name=name: note(name, inputs, output))
@@ -138,7 +139,7 @@ def _shapes_of_larger(model: nn.Module, image: Tensor) -> tuple[dict[str, Shape]
     return shapes
 
 
-def _shape_into(shapes: dict[str, Shape]) -> Callable[[str, object], None]:
+def _shape_into(shapes: dict[str, Shape]) -> Note:
     def note(name: str, _inputs: tuple, output: object) -> None:
         if isinstance(output, Tensor):
             shapes[name] = tuple(output.shape)
