@@ -30,28 +30,13 @@
 --                    has no negative value in any of its maps
 with found as (
     select
-        maps.run_id,
-        maps.epoch,
-        maps.method,
-        maps.instance_id,
-        maps.target
-    from maps
-    left join runs using (run_id)
-    where
-        maps.source_run_id = $run_id
-        and maps.split = $split
-        and maps.target_kind = $target_kind::varchar
-        and maps.epoch = coalesce($epoch::integer, maps.epoch)
-    qualify row_number() over (
-        partition by
-            maps.epoch,
-            maps.method,
-            maps.instance_id
-        order by
-            runs.started_at desc nulls last,
-            maps.run_id desc,
-            maps.target
-    ) = 1
+        run_id,
+        epoch,
+        method,
+        instance_id,
+        target
+    from newest_of('maps', $run_id, $split, $target_kind::varchar)
+    where epoch = coalesce($epoch::integer, epoch)
 ),
 asked as (
     select max(epoch) as epoch
@@ -179,11 +164,7 @@ known as (
         instance_id,
         label,
         predicted
-    from predictions
-    where
-        run_id = $run_id
-        and split = $split
-        and label is not null
+    from labelled_predictions($run_id, $split)
 ),
 members as (
     select

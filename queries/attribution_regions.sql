@@ -30,27 +30,12 @@
 --   object_high  upper end of it
 with found as (
     select
-        attributions.epoch,
-        attributions.method,
-        attributions.instance_id,
-        attributions.map8
-    from attributions
-    left join runs using (run_id)
-    where
-        attributions.source_run_id = $run_id
-        and attributions.split = $split
-        and attributions.target_kind = $target_kind::varchar
-        and attributions.epoch = coalesce($epoch::integer, attributions.epoch)
-    qualify row_number() over (
-        partition by
-            attributions.epoch,
-            attributions.method,
-            attributions.instance_id
-        order by
-            runs.started_at desc nulls last,
-            attributions.run_id desc,
-            attributions.target
-    ) = 1
+        epoch,
+        method,
+        instance_id,
+        map8
+    from newest_of('attributions', $run_id, $split, $target_kind::varchar)
+    where epoch = coalesce($epoch::integer, epoch)
 ),
 chosen as (
     select
@@ -67,28 +52,15 @@ regions as (  -- 1 where a cell belongs to the region
         [(cell // 8 between 2 and 5 and cell % 8 between 2 and 5)::real for cell in range(64)] as centre,
         [(cell // 8 in (0, 7) or cell % 8 in (0, 7))::real for cell in range(64)] as border
 ),
-comparison as (
-    select attribution_scores.run_id
-    from attribution_scores
-    left join runs using (run_id)
-    where attribution_scores.source_run_id = $run_id
-    order by
-        runs.status = 'FINISHED' desc nulls last,
-        runs.started_at desc nulls last,
-        attribution_scores.run_id desc
-    limit 1
-),
 objects as (
     select
         epoch,
         method,
         instance_id,
         value as object
-    from attribution_scores
-    join comparison using (run_id)
+    from comparison_scores($run_id, null)
     where
-        source_run_id = $run_id
-        and split = $split
+        split = $split
         and metric = 'share_object'
 ),
 known as (
@@ -96,11 +68,7 @@ known as (
         epoch,
         instance_id,
         predicted = label as ok
-    from predictions
-    where
-        run_id = $run_id
-        and split = $split
-        and label is not null
+    from labelled_predictions($run_id, $split)
 ),
 shares as (
     select

@@ -26,11 +26,7 @@ with chosen as (
         epoch,
         predicted = label as ok,
         p_predicted::double as p_predicted
-    from predictions
-    where
-        run_id = $run_id
-        and split = $split
-        and label is not null
+    from labelled_predictions($run_id, $split)
 ),
 binned as (
     select

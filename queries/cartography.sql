@@ -36,12 +36,8 @@ with chosen as (
         p_true,
         -- a perfect prediction may fall below 0 by rounding
         case when epoch <= $early_epochs::integer then sqrt(greatest(p_sq - 2 * p_true + 1, 0)) end as early_error
-    from predictions
-    where
-        run_id = $run_id
-        and split = $split
-        and label is not null
-        and epoch between coalesce($from_epoch::integer, epoch) and coalesce($to_epoch::integer, epoch)
+    from labelled_predictions($run_id, $split)
+    where epoch between coalesce($from_epoch::integer, epoch) and coalesce($to_epoch::integer, epoch)
 ),
 measured as (
     select

@@ -55,11 +55,7 @@ recalls as (
         epoch,
         label as class_id,
         avg((predicted = label)::integer) as recall
-    from predictions
-    where
-        run_id = $run_id
-        and split = 'test'
-        and label is not null
+    from labelled_predictions($run_id, 'test')
     group by all
 ),
 scored as (

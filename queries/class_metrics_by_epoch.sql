@@ -25,11 +25,7 @@ with chosen as (
         label,
         predicted,
         count(*) as n
-    from predictions
-    where
-        run_id = $run_id
-        and split = $split
-        and label is not null
+    from labelled_predictions($run_id, $split)
     group by all
 ),
 counts as (

@@ -16,22 +16,7 @@
 --   present           whether score reaches the concept's threshold
 --   label             class_id of the image's label
 --   label_name        its name
-with chosen as (
-    select
-        run_id,
-        epoch,
-        concept_id,
-        coalesce(label, description) as concept
-    from concepts
-    where
-        source_run_id = $run_id
-        and (epoch = $epoch::integer or $epoch::integer is null)
-),
-latest as (
-    select max(epoch) as epoch
-    from chosen
-),
-ranked as (
+with ranked as (
     select
         chosen.run_id,
         chosen.epoch,
@@ -45,8 +30,7 @@ ranked as (
             partition by chosen.run_id, chosen.concept_id
             order by concept_scores.score desc, concept_scores.split, concept_scores.instance_id
         ) as place
-    from chosen
-    join latest using (epoch)
+    from concepts_of_epoch($run_id, $epoch::integer) as chosen
     join concept_scores using (run_id, epoch, concept_id)
 ),
 known as (

@@ -21,33 +21,6 @@
 --   contribution      mean part of the logit the concept carries, in logits
 --   p_value           of tcav_sign against random directions, Holm corrected, 0..1
 --   significant       whether p_value is under 0.05
-with chosen as (
-    select
-        run_id,
-        epoch,
-        layer,
-        concept_id,
-        coalesce(label, description) as concept
-    from concepts
-    where
-        source_run_id = $run_id
-        and (epoch = $epoch::integer or $epoch::integer is null)
-),
-latest as (
-    select max(epoch) as epoch
-    from chosen
-),
-scored as (  -- classes of which there are images
-    select distinct
-        concept_scores.run_id,
-        concept_scores.epoch,
-        instances.label as class_id
-    from concept_scores
-    join instances
-        on instances.run_id = $run_id
-        and instances.split = concept_scores.split
-        and instances.instance_id = concept_scores.instance_id
-)
 select
     chosen.run_id as explainer_run_id,
     chosen.epoch,
@@ -62,10 +35,9 @@ select
     tcav_scores.contribution,
     tcav_scores.p_value,
     tcav_scores.significant
-from chosen
-join latest using (epoch)
+from concepts_of_epoch($run_id, $epoch::integer) as chosen
 join tcav_scores using (run_id, epoch, concept_id)
-semi join scored using (run_id, epoch, class_id)
+semi join scored_classes($run_id) using (run_id, epoch, class_id)
 left join class_names($run_id) as names using (class_id)
 order by
     chosen.run_id,

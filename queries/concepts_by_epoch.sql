@@ -99,21 +99,10 @@ matches as (
             candidates.concept_id
     ) = 1
 ),
-scored as (  -- classes of which there are images
-    select distinct
-        concept_scores.run_id,
-        concept_scores.epoch,
-        instances.label as class_id
-    from concept_scores
-    join instances
-        on instances.run_id = $run_id
-        and instances.split = concept_scores.split
-        and instances.instance_id = concept_scores.instance_id
-),
 cells as (
     select tcav_scores.*
     from tcav_scores
-    semi join scored using (run_id, epoch, class_id)
+    semi join scored_classes($run_id) using (run_id, epoch, class_id)
 ),
 tops as (
     select

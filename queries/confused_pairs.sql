@@ -22,11 +22,7 @@ with chosen as (
         epoch,
         label,
         predicted
-    from predictions
-    where
-        run_id = $run_id
-        and split = $split
-        and label is not null
+    from labelled_predictions($run_id, $split)
 ),
 pairs as (
     select

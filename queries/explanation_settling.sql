@@ -23,117 +23,6 @@
 --   prediction_since   explained epoch since which the prediction is settled
 --   explanation_since  explained epoch since which the explanation is settled; null if the last map is even
 --   settles            whether the explanation settles before, with or after its prediction
-with found as (
-    select
-        attributions.epoch,
-        attributions.method,
-        attributions.instance_id,
-        attributions.map8
-    from attributions
-    left join runs using (run_id)
-    where
-        attributions.source_run_id = $run_id
-        and attributions.split = $split
-        and attributions.target_kind = $target_kind::varchar
-        and attributions.method = coalesce($method::varchar, attributions.method)
-    qualify row_number() over (
-        partition by
-            attributions.epoch,
-            attributions.method,
-            attributions.instance_id
-        order by
-            runs.started_at desc nulls last,
-            attributions.run_id desc,
-            attributions.target
-    ) = 1
-),
-maps8 as (
-    select
-        *,
-        row_number() over () as map_id
-    from found
-),
-cells as (
-    select
-        map_id,
-        generate_subscripts(map8, 1) as cell,
-        abs(unnest(map8)) as magnitude
-    from maps8
-),
-placed as (  -- cells of equal value share their mean rank; ranks lie around 0
-    select
-        map_id,
-        cell,
-        (rank() over magnitudes + round(64 * cume_dist() over magnitudes) - 65) / 2 as rank
-    from cells
-    window magnitudes as (partition by map_id order by magnitude)
-),
-ranked as (
-    select
-        map_id,
-        list(rank order by cell) as ranks,
-        sum(rank ** 2) as spread  -- 0 if all cells are equal
-    from placed
-    group by map_id
-),
-known as (
-    select
-        epoch,
-        instance_id,
-        label,
-        predicted
-    from predictions
-    where
-        run_id = $run_id
-        and split = $split
-),
-histories as (
-    select
-        maps8.method,
-        maps8.epoch,
-        maps8.instance_id,
-        known.label,
-        known.predicted,
-        ranked.ranks,
-        ranked.spread,
-        last_value(known.predicted) over whole as last_predicted,
-        last_value(ranked.ranks) over whole as last_ranks,
-        last_value(ranked.spread) over whole as last_spread
-    from maps8
-    join ranked using (map_id)
-    left join known using (epoch, instance_id)
-    window
-        whole as (
-            partition by
-                maps8.method,
-                maps8.instance_id
-            order by maps8.epoch
-            rows between unbounded preceding and unbounded following
-        )
-    qualify count(*) over whole > 1
-),
-similarities as (
-    select
-        *,
-        -- to 12 digits, as a map may miss itself by rounding
-        round(list_inner_product(ranks, last_ranks) / nullif(sqrt(spread * last_spread), 0), 12) as to_last
-    from histories
-),
-settled as (  -- from an epoch on to the last one
-    select
-        *,
-        case when last_spread > 0 then bool_and(coalesce(to_last >= $settled::double, false)) over rest end
-            as is_settled,
-        bool_and(predicted = last_predicted) over rest as is_predicted
-    from similarities
-    window rest as (
-        partition by
-            method,
-            instance_id
-        order by epoch
-        rows between current row and unbounded following
-    )
-)
 select
     method,
     $split as split,
@@ -147,7 +36,8 @@ select
         when explanation_since = prediction_since then 'with'
         when explanation_since > prediction_since then 'after'
     end as settles
-from settled
+from explanation_histories($run_id, $split, $target_kind::varchar, $settled::double)
+where method = coalesce($method::varchar, method)
 group by
     method,
     instance_id

@@ -25,24 +25,8 @@
 --   random_mean     mean of random over the images that have the metric for both; null without any
 --   beats_random    whether the 99 % interval of the paired difference to random lies wholly on the better side; null
 --                   for random, for a metric that ranks nothing, and with less than two images in common
-with comparison as (
-    select attribution_scores.run_id
-    from attribution_scores
-    left join runs using (run_id)
-    where
-        attribution_scores.source_run_id = $run_id
-        and attribution_scores.run_id = coalesce($compare_run::varchar, attribution_scores.run_id)
-    order by
-        runs.status = 'FINISHED' desc nulls last,
-        runs.started_at desc nulls last,
-        attribution_scores.run_id desc
-    limit 1
-),
-scores as (
-    select attribution_scores.*
-    from attribution_scores
-    join comparison using (run_id)
-    where attribution_scores.source_run_id = $run_id
+with scores as (
+    from comparison_scores($run_id, $compare_run::varchar)
 ),
 means as (
     select
@@ -87,47 +71,6 @@ lists as (
         gains as numbers
     from means
 ),
-places as (
-    select
-        sizes.n,
-        places.place,
-        resamples.resample
-    from (select distinct n from lists where n > 1) as sizes
-    cross join range(n) as places(place)
-    cross join range(1000) as resamples(resample)
-),
-draws as (
-    select
-        n,
-        resample,
-        hash(place * 1000 + resample) % n as place,  -- of one number: of two, it only reorders if n is a power of two
-        1 as times
-    from places
-    union all
-    select
-        n,
-        resample,
-        place,
-        0 as times  -- places that are never drawn
-    from places
-),
-counts as (
-    select
-        n,
-        resample,
-        place,
-        sum(times)::double as times
-    from draws
-    group by all
-),
-resamples as (
-    select
-        n,
-        resample,
-        list(times order by place) as times
-    from counts
-    group by all
-),
 resampled as (
     select
         lists.epoch,
@@ -137,7 +80,7 @@ resampled as (
         lists.kind,
         list_inner_product(lists.numbers, resamples.times) / n as mean
     from lists
-    join resamples using (n)
+    join bootstrap_resamples((select list(distinct n) from lists)) as resamples using (n)
 ),
 intervals as (  -- to 12 digits, as what is 0 may miss it by rounding
     select
@@ -151,19 +94,6 @@ intervals as (  -- to 12 digits, as what is 0 may miss it by rounding
         round(quantile_cont(mean, 0.995) filter (kind = 'gain'), 12) as most_gain
     from resampled
     group by all
-),
-directions as (
-    select
-        metric,
-        case
-            when metric in ('insertion', 'road_gap', 'points_at_glyph') then 'higher'
-            when starts_with(metric, 'road_lerf_') then 'higher'
-            when metric in ('deletion', 'points_at_decoy', 'epoch_0', 'epoch_0_signed') then 'lower'
-            when starts_with(metric, 'road_morf_') then 'lower'
-            when starts_with(metric, 'randomized/') then 'lower'
-            when starts_with(metric, 'randomized_signed/') then 'lower'
-        end as better
-    from (select distinct metric from means)
 )
 select
     means.run_id as compare_run_id,
@@ -171,18 +101,17 @@ select
     means.split,
     means.method,
     means.metric,
-    directions.better,
+    better_direction(means.metric) as better,
     means.n,
     means.mean,
     intervals.low,
     intervals.high,
     means.random_mean,
-    case directions.better
+    case better
         when 'higher' then intervals.least_gain > 0
         when 'lower' then intervals.most_gain < 0
     end as beats_random
 from means
-join directions using (metric)
 left join intervals using (epoch, split, method, metric)
 order by
     means.epoch,

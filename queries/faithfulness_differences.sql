@@ -21,24 +21,8 @@
 --   high            upper end of its 99 % interval
 --   differs         whether the interval leaves out 0; null without one
 --   better_method   the better one of the two; null unless they differ and the metric says which way is better
-with comparison as (
-    select attribution_scores.run_id
-    from attribution_scores
-    left join runs using (run_id)
-    where
-        attribution_scores.source_run_id = $run_id
-        and attribution_scores.run_id = coalesce($compare_run::varchar, attribution_scores.run_id)
-    order by
-        runs.status = 'FINISHED' desc nulls last,
-        runs.started_at desc nulls last,
-        attribution_scores.run_id desc
-    limit 1
-),
-scores as (
-    select attribution_scores.*
-    from attribution_scores
-    join comparison using (run_id)
-    where attribution_scores.source_run_id = $run_id
+with scores as (
+    from comparison_scores($run_id, $compare_run::varchar)
 ),
 pairs as (
     select
@@ -54,47 +38,6 @@ pairs as (
     where a.method < b.method
     group by all
 ),
-places as (
-    select
-        sizes.n,
-        places.place,
-        resamples.resample
-    from (select distinct n from pairs where n > 1) as sizes
-    cross join range(n) as places(place)
-    cross join range(1000) as resamples(resample)
-),
-draws as (
-    select
-        n,
-        resample,
-        hash(place * 1000 + resample) % n as place,  -- of one number: of two, it only reorders if n is a power of two
-        1 as times
-    from places
-    union all
-    select
-        n,
-        resample,
-        place,
-        0 as times  -- places that are never drawn
-    from places
-),
-counts as (
-    select
-        n,
-        resample,
-        place,
-        sum(times)::double as times
-    from draws
-    group by all
-),
-resamples as (
-    select
-        n,
-        resample,
-        list(times order by place) as times
-    from counts
-    group by all
-),
 resampled as (
     select
         pairs.metric,
@@ -102,7 +45,7 @@ resampled as (
         pairs.method_b,
         list_inner_product(pairs.differences, resamples.times) / n as difference
     from pairs
-    join resamples using (n)
+    join bootstrap_resamples((select list(distinct n) from pairs)) as resamples using (n)
 ),
 intervals as (  -- to 12 digits, as what is 0 may miss it by rounding
     select
@@ -113,19 +56,6 @@ intervals as (  -- to 12 digits, as what is 0 may miss it by rounding
         round(quantile_cont(difference, 0.995), 12) as high
     from resampled
     group by all
-),
-directions as (
-    select
-        metric,
-        case
-            when metric in ('insertion', 'road_gap', 'points_at_glyph') then 'higher'
-            when starts_with(metric, 'road_lerf_') then 'higher'
-            when metric in ('deletion', 'points_at_decoy', 'epoch_0', 'epoch_0_signed') then 'lower'
-            when starts_with(metric, 'road_morf_') then 'lower'
-            when starts_with(metric, 'randomized/') then 'lower'
-            when starts_with(metric, 'randomized_signed/') then 'lower'
-        end as better
-    from (select distinct metric from pairs)
 )
 select
     pairs.run_id as compare_run_id,
@@ -138,12 +68,11 @@ select
     intervals.high,
     low > 0 or high < 0 as differs,
     case
-        when differs is not true or directions.better is null then null
-        when (low > 0) = (directions.better = 'higher') then pairs.method_a
+        when differs is not true or better_direction(pairs.metric) is null then null
+        when (low > 0) = (better_direction(pairs.metric) = 'higher') then pairs.method_a
         else pairs.method_b
     end as better_method
 from pairs
-join directions using (metric)
 left join intervals using (metric, method_a, method_b)
 order by
     pairs.metric,

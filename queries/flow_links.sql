@@ -70,17 +70,15 @@ strides as (
 ),
 chosen as (
     select
-        previous_epoch as epoch,
-        epoch as next_epoch,
+        epoch,
+        next_epoch,
         label,
-        previous as predicted,
-        predicted as next_predicted
-    from predictions
+        predicted,
+        next_predicted
+    from moves($run_id, $split)
     where
-        run_id = $run_id
-        and split = $split
-        and previous_epoch >= coalesce($from_epoch::integer, 0)
-        and epoch <= coalesce($to_epoch::integer, epoch)
+        epoch >= coalesce($from_epoch::integer, 0)
+        and next_epoch <= coalesce($to_epoch::integer, next_epoch)
         and $stride::integer = 1  -- the row itself knows where it comes from
     union all
     select *

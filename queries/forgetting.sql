@@ -33,12 +33,8 @@ with chosen as (
         label,
         predicted = label as ok,
         case when previous_epoch >= coalesce($from_epoch::integer, 0) then previous = label end as ok_before
-    from predictions
-    where
-        run_id = $run_id
-        and split = $split
-        and label is not null
-        and epoch between coalesce($from_epoch::integer, epoch) and coalesce($to_epoch::integer, epoch)
+    from labelled_predictions($run_id, $split)
+    where epoch between coalesce($from_epoch::integer, epoch) and coalesce($to_epoch::integer, epoch)
 ),
 counted as (
     select

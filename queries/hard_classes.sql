@@ -34,11 +34,7 @@ with chosen as (
         previous_epoch,
         previous,
         p_true
-    from predictions
-    where
-        run_id = $run_id
-        and split = $split
-        and label is not null
+    from labelled_predictions($run_id, $split)
 ),
 asked as (
     select coalesce($epoch::integer, max(epoch)) as epoch

@@ -33,11 +33,7 @@ with chosen as (
         p_true,
         p_predicted,
         margin
-    from predictions
-    where
-        run_id = $run_id
-        and split = $split
-        and label is not null
+    from labelled_predictions($run_id, $split)
 ),
 ends as (
     select

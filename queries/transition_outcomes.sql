@@ -21,20 +21,18 @@
 --   stuck       wrong before and after, as the same class
 --   net         fixed minus broken: change in the number of right predictions
 --   unlabelled  images whose label is not known
-with moves as (
+with chosen as (
     select
-        previous_epoch as epoch,
-        epoch as next_epoch,
+        epoch,
+        next_epoch,
         label,
-        previous = label as ok,
-        predicted = label as next_ok,
-        previous = predicted as same
-    from predictions
+        predicted = label as ok,
+        next_predicted = label as next_ok,
+        predicted = next_predicted as same
+    from moves($run_id, $split)
     where
-        run_id = $run_id
-        and split = $split
-        and previous_epoch >= coalesce($from_epoch::integer, 0)
-        and epoch <= coalesce($to_epoch::integer, epoch)
+        epoch >= coalesce($from_epoch::integer, 0)
+        and next_epoch <= coalesce($to_epoch::integer, next_epoch)
         and ($classes::varchar is null or list_contains(string_split($classes::varchar, ',')::integer[], label))
 )
 select
@@ -48,7 +46,7 @@ select
     count(*) filter (not ok and not next_ok and same) as stuck,
     fixed - broken as net,
     count(*) - count(label) as unlabelled
-from moves
+from chosen
 group by
     epoch,
     next_epoch

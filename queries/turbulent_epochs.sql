@@ -18,20 +18,7 @@
 --   fixed       moves from wrong to right
 --   broken      moves from right to wrong
 --   net         fixed minus broken
-with chosen as (
-    select
-        previous_epoch as epoch,
-        epoch as next_epoch,
-        label,
-        previous as predicted,
-        predicted as next_predicted
-    from predictions
-    where
-        run_id = $run_id
-        and split = $split
-        and previous_epoch is not null
-),
-transitions as (
+with transitions as (
     select
         epoch,
         next_epoch,
@@ -40,7 +27,7 @@ transitions as (
         moves / n as share,
         count(*) filter (predicted <> label and next_predicted = label) as fixed,
         count(*) filter (predicted = label and next_predicted <> label) as broken
-    from chosen
+    from moves($run_id, $split)
     group by all
 )
 select

@@ -49,3 +49,225 @@ create or replace macro wilson_low(p, n) as
 -- Its upper end.
 create or replace macro wilson_high(p, n) as
     case when n > 0 then least(wilson_centre(p, n) + wilson_half(p, n), 1) end;
+
+-- Of several explainer runs' maps of an image by one method at one epoch, the one that counts: the run started last,
+-- then the higher run ID; of one run's maps of several classes, that of the lowest. Rows of table attributions or of
+-- view maps. References of comparing runs are methods of their own, such as random, so they displace no other map.
+create or replace macro newest_of(maps_or_attributions, training_run, of_split, of_target_kind) as table
+    select made.*
+    from query_table(maps_or_attributions) as made
+    left join runs using (run_id)
+    where
+        made.source_run_id = training_run
+        and made.split = of_split
+        and made.target_kind = of_target_kind
+    qualify row_number() over (
+        partition by
+            made.epoch,
+            made.method,
+            made.instance_id
+        order by
+            runs.started_at desc nulls last,
+            made.run_id desc,
+            made.target
+    ) = 1;
+
+-- Ranks of a list's numbers around 0, as a list; equal numbers share their mean rank. A number's place is told by where
+-- it is first met in ascending and in descending order.
+create or replace macro centred_ranks(numbers) as
+    list_transform(
+        [{up: list_sort(numbers), down: list_reverse_sort(numbers)}],
+        lambda sorted: list_transform(
+            numbers,
+            lambda number: (list_position(sorted.up, number) - list_position(sorted.down, number)) / 2
+        )
+    )[1];
+
+-- Spearman's correlation of two lists by their centred ranks, -1..1; null if one has all its numbers equal.
+create or replace macro rank_correlation(ranks, other_ranks) as
+    list_inner_product(ranks, other_ranks)
+        / nullif(
+            sqrt(list_inner_product(ranks, ranks) * list_inner_product(other_ranks, other_ranks)),
+            0
+        );
+
+-- Maps of each image that a method explained at two epochs or more, beside the one before and the last, as similarities
+-- of the 8x8 maps' absolute values; and whether the explanation and the prediction are settled: from the epoch on to
+-- the last one the similarity with the last map is at least `settled_from`, and the class predicted is the last one.
+-- Of an explanation that is null where the last map is the same everywhere.
+create or replace macro explanation_histories(training_run, of_split, of_target_kind, settled_from) as table
+    with ranked as (
+        select
+            method,
+            epoch,
+            instance_id,
+            centred_ranks([abs(number) for number in map8]) as ranks
+        from newest_of('attributions', training_run, of_split, of_target_kind)
+    ),
+    known as (
+        select
+            epoch,
+            instance_id,
+            label,
+            predicted
+        from predictions
+        where
+            run_id = training_run
+            and split = of_split
+    ),
+    histories as (
+        select
+            ranked.method,
+            ranked.epoch,
+            ranked.instance_id,
+            known.label,
+            known.predicted,
+            ranked.ranks,
+            lag(ranked.ranks) over history as previous_ranks,
+            last_value(known.predicted) over whole as last_predicted,
+            last_value(ranked.ranks) over whole as last_ranks
+        from ranked
+        left join known using (epoch, instance_id)
+        window
+            history as (
+                partition by
+                    ranked.method,
+                    ranked.instance_id
+                order by ranked.epoch
+            ),
+            whole as (
+                partition by
+                    ranked.method,
+                    ranked.instance_id
+                order by ranked.epoch
+                rows between unbounded preceding and unbounded following
+            )
+        qualify count(*) over whole > 1
+    ),
+    similarities as (
+        select
+            *,
+            rank_correlation(ranks, previous_ranks) as to_previous,
+            round(rank_correlation(ranks, last_ranks), 12) as to_last  -- a map may miss itself by rounding
+        from histories
+    )
+    select
+        method,
+        epoch,
+        instance_id,
+        label,
+        predicted,
+        last_predicted,
+        to_previous,
+        to_last,
+        case
+            when rank_correlation(last_ranks, last_ranks) is not null
+                then bool_and(coalesce(to_last >= settled_from, false)) over rest
+        end as is_settled,
+        bool_and(predicted = last_predicted) over rest as is_predicted
+    from similarities
+    window rest as (
+        partition by
+            method,
+            instance_id
+        order by epoch
+        rows between current row and unbounded following
+    );
+
+-- Scores of one comparison of a training run: of the one wanted, else of the newest finished one, else of the newest.
+create or replace macro comparison_scores(training_run, wanted_run) as table
+    select attribution_scores.*
+    from attribution_scores
+    where
+        source_run_id = training_run
+        and run_id = (
+            select attribution_scores.run_id
+            from attribution_scores
+            left join runs using (run_id)
+            where
+                attribution_scores.source_run_id = training_run
+                and attribution_scores.run_id = coalesce(wanted_run, attribution_scores.run_id)
+            order by
+                runs.status = 'FINISHED' desc nulls last,
+                runs.started_at desc nulls last,
+                attribution_scores.run_id desc
+            limit 1
+        );
+
+-- Which way a metric of a comparison speaks for a method: higher or lower; null for one that ranks nothing.
+create or replace macro better_direction(metric_name) as
+    case
+        when metric_name in ('insertion', 'road_gap', 'points_at_glyph') then 'higher'
+        when starts_with(metric_name, 'road_lerf_') then 'higher'
+        when metric_name in ('deletion', 'points_at_decoy', 'epoch_0', 'epoch_0_signed') then 'lower'
+        when starts_with(metric_name, 'road_morf_') then 'lower'
+        when starts_with(metric_name, 'randomized/') then 'lower'
+        when starts_with(metric_name, 'randomized_signed/') then 'lower'
+    end;
+
+-- 1000 resamples with replacement (Efron 1979) of n places for every n of a list: how often each place is drawn, in
+-- their order. Drawn by a hash, so always the same; an n of 1 has none.
+create or replace macro bootstrap_resamples(sizes) as table
+    with places as (
+        select
+            sizes_wanted.n,
+            places.place,
+            resamples.resample
+        from (select distinct unnest(sizes) as n) as sizes_wanted
+        cross join range(sizes_wanted.n) as places(place)
+        cross join range(1000) as resamples(resample)
+        where sizes_wanted.n > 1
+    ),
+    draws as (
+        select
+            n,
+            resample,
+            hash(place * 1000 + resample) % n as place,  -- of one number: of two, it only reorders if n is a power of 2
+            1 as times
+        from places
+        union all
+        select
+            n,
+            resample,
+            place,
+            0 as times  -- places that are never drawn
+        from places
+    ),
+    counts as (
+        select
+            n,
+            resample,
+            place,
+            sum(times)::double as times
+        from draws
+        group by all
+    )
+    select
+        n,
+        resample,
+        list(times order by place) as times
+    from counts
+    group by all;
+
+-- Concepts of a training run at one epoch, by default the last with concepts; concept is the user's name, else the
+-- description.
+create or replace macro concepts_of_epoch(training_run, of_epoch) as table
+    select
+        *,
+        coalesce(label, description) as concept
+    from concepts
+    where
+        source_run_id = training_run
+        and epoch = coalesce(of_epoch, (select max(epoch) from concepts where source_run_id = training_run));
+
+-- Classes of which an explainer run scored images, for each of its epochs.
+create or replace macro scored_classes(training_run) as table
+    select distinct
+        concept_scores.run_id,
+        concept_scores.epoch,
+        instances.label as class_id
+    from concept_scores
+    join instances
+        on instances.run_id = training_run
+        and instances.split = concept_scores.split
+        and instances.instance_id = concept_scores.instance_id;
