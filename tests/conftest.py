@@ -1,36 +1,26 @@
 """Fixtures: fresh study homes, and one tiny study trained for real that many tests look at."""
 
-import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import pytest
 import torch
 
-from pipelines import cli
-from pipelines.common.settings import ExplainSettings, TrainSettings
+from pipelines.common.settings import ExplainSettings
 from pipelines.explaining.explain import explain
 from pipelines.training.train import train
-from tracking import mlflow_client, reading
+from support.homes import TINY, fresh
+from support.places import BROWSER, DRIVER, FLAGS, ROOT
+from support.servers import Served, free_port, wait_until_it_answers
+from tracking import mlflow_client
 from tracking.catalogue import RunRecord, resolve
 from tracking.home import Home, find_home
 
-ROOT = Path(__file__).parent.parent
-DATA = Path(os.environ.get("STUDY_TEST_DATA") or ROOT.parent / "shared" / "data")
-TINY = TrainSettings(size=8, epochs=3, batch=128, threads=1)
 LONGEST = ("planted", "crash", "training", "cli", "server", "stopping", "many", "shared_home")
-BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync", "--window-size=1600,1000")  # fmt: skip
 torch.set_num_threads(1)  # tests run side by side
 
 
@@ -52,45 +42,6 @@ def empty_tracker(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = find_home(str(tmp_path_factory.mktemp("template")))
     mlflow_client.connect(home).search_experiments()
     return home.mlflow_db
-
-
-def fresh(folder: Path, empty_tracker: Path) -> Home:
-    home = find_home(str(folder / "study"))
-    home.path.mkdir()
-    shutil.copy(empty_tracker, home.mlflow_db)
-    return home
-
-
-def up_to_date(home: Home) -> bool:
-    """Whether the index can be read now, and is complete."""
-    if index := reading._complete_index(home):
-        index.close()
-    return index is not None
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def wait_until_it_answers(address: str, server: subprocess.Popen) -> None:
-    """Return once `address` is served; fail if the server ends or takes two minutes."""
-    deadline = time.monotonic() + 120
-    while True:
-        try:
-            urlopen(address, timeout=5).close()
-            return
-        except (URLError, OSError):
-            assert server.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-
-
-def said(capsys: pytest.CaptureFixture, home: Home, *command: str) -> tuple[int, str]:
-    """Exit code and last line of a command."""
-    code = cli.main([*command, "--home", str(home.path)])
-    return code, capsys.readouterr().err.strip().splitlines()[-1]
 
 
 @pytest.fixture
@@ -120,15 +71,6 @@ def copy(study: Home, tmp_path: Path) -> Home:
     """The shared study, copied to another folder."""
     shutil.copytree(study.path, tmp_path / "an other's home")
     return find_home(str(tmp_path / "an other's home"))
-
-
-@dataclass(frozen=True)
-class Served:
-    """`study ui` under way."""
-
-    process: subprocess.Popen
-    printed: str
-    errors: Path  # what it says on standard error
 
 
 @pytest.fixture(scope="module")

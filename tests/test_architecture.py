@@ -9,8 +9,9 @@ from types import ModuleType
 
 import pytest
 
+from support.places import PACKAGES
+
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("pipelines", "xai", "tracking", "queries")
 ALLOWED = {
     "pipelines": {"pipelines", "xai", "tracking", "queries"},
     "xai": {"xai"},

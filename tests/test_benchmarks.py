@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import BROWSER, DRIVER
 from pyarrow import parquet
-from test_datasets import table
 
 from pipelines.data import planted
+from support.pictures import table
+from support.places import BROWSER, DRIVER
 from tracking import mlflow_client
 from tracking.home import Home
 

@@ -3,12 +3,12 @@
 import re
 
 import pytest
-from conftest import ROOT
 
 import queries
 from pipelines.cli import COMMANDS
 from pipelines.common.settings import TrainSettings
 from pipelines.data.datasets import DATASETS
+from support.places import ROOT
 from xai import CONCEPT_METHODS, METHODS
 
 README = (ROOT / "README.md").read_text()

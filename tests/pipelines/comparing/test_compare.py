@@ -1,0 +1,216 @@
+"""Comparing runs: true rows on shared maps, references, resuming, and clear refusals."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from pipelines.common.figures import pixels
+from pipelines.common.settings import CompareSettings, ExplainSettings, ResumeSettings
+from pipelines.comparing import comparison, measured
+from pipelines.comparing.chosen import choose
+from pipelines.comparing.compare import compare
+from pipelines.comparing.strips import read_strips, strip
+from pipelines.explaining.explain import explain
+from pipelines.resume import resume
+from pipelines.training.train import train
+from support.homes import TINY, fresh
+from tracking import mlflow_client, models, runs
+from tracking.catalogue import resolve
+from tracking.errors import InputError
+from tracking.home import Home
+from tracking.reading import connect
+from xai.references import REFERENCES
+
+METHODS = ("integrated_gradients", "occlusion", "saliency")
+COMPARE = CompareSettings(randomized=3)
+
+
+def rows(home: Home, sql: str, *values) -> list[tuple]:
+    with connect(home) as connection:
+        return connection.execute(sql, values).fetchall()
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory, empty_tracker) -> Home:
+    """A home with a training run, maps of three methods that share the instances 2 to 7, and their comparison."""
+    home = fresh(tmp_path_factory.mktemp("compare"), empty_tracker)
+    train(replace(TINY, epochs=2), home)
+    explain(ExplainSettings(method=("saliency",), epochs="0,2", instances="0,1,2,3,4,5,6,7"), home)
+    explain(ExplainSettings(method=("integrated_gradients",), samples=4, instances="2,3,4,5,6,7,8"), home)
+    explain(ExplainSettings(method=("occlusion",), where="instance_id < 8 and instance_id <> 1"), home)
+    compare(COMPARE, home)
+    return home
+
+
+@pytest.fixture
+def own(tmp_path, empty_tracker) -> Home:
+    """A home with a training run and maps of saliency."""
+    home = fresh(tmp_path, empty_tracker)
+    train(replace(TINY, epochs=1), home)
+    explain(ExplainSettings(instances="0,1,2,3,4"), home)
+    return home
+
+
+def compared(home: Home) -> str:
+    return resolve(home, "latest", ("compare",)).run_id
+
+
+def test_every_method_is_measured_on_the_instances_all_share(home: Home) -> None:
+    sql = "select method, list(instance_id order by instance_id) from attribution_scores where metric = ? group by all"
+    measured = dict(rows(home, sql, "insertion"))
+    assert set(measured) == {*METHODS, *REFERENCES}
+    assert all(instances == [2, 3, 4, 5, 6, 7] for instances in measured.values())
+    again = dict(rows(home, sql, "randomized/everything"))
+    assert all(instances == [2, 4, 7] for instances in again.values())  # evenly spread
+    assert rows(home, "select count(*) from attribution_scores where isnan(value)") == [(0,)]
+
+
+def test_references_have_maps_and_do_not_look_at_the_model(home: Home) -> None:
+    sql = "select distinct method, run_id from maps where method in ('random', 'edge') order by 1"
+    assert rows(home, sql) == [("edge", compared(home)), ("random", compared(home))]
+    sql = """select min(value), max(value) from attribution_scores
+             where method in ('random', 'edge') and (metric like 'randomized%' or metric like 'epoch_0%')"""
+    assert rows(home, sql) == [(pytest.approx(1), pytest.approx(1))]
+
+
+def test_road_gap_is_the_difference_of_its_parts(home: Home) -> None:
+    sql = """
+        select max(abs(gap - parts)) from (
+            select
+                max(value) filter (metric = 'road_gap') as gap,
+                avg(value) filter (metric like 'road_lerf%') - avg(value) filter (metric like 'road_morf%') as parts
+            from attribution_scores group by method, instance_id)"""
+    assert rows(home, sql)[0][0] == pytest.approx(0, abs=1e-6)
+
+
+def test_maps_made_again_are_the_maps_there_are(home: Home) -> None:
+    """Only then is a difference under other weights a difference of the weights."""
+    with connect(home) as connection:
+        chosen = choose(connection, resolve(home, "latest").run_id, COMPARE)
+    with comparison.open_comparison(COMPARE, home, chosen) as opened:
+        model = opened.load(chosen.epoch)
+        for method in METHODS:
+            unit = comparison.Unit("some", method, np.array([3, 5, 6]), randomized=False)
+            images, targets = opened.instances(unit.instances)
+            made = opened.explain(unit, model, images, targets).maps
+            torch.testing.assert_close(made, opened.maps(unit, images, targets), rtol=1e-4, atol=1e-5)
+
+
+def test_pointing_is_measured_where_the_truth_is_known(home: Home) -> None:
+    with connect(home) as connection:
+        chosen = choose(connection, resolve(home, "latest").run_id, COMPARE)
+    with comparison.open_comparison(COMPARE, home, chosen) as opened:
+        data = opened.source.data
+    unit, maps = comparison.Unit("some", "edge", np.array([1, 4]), randomized=False), torch.rand(2, 8, 8)
+    assert measured._pointing(opened, unit, maps) == {}
+    boxes = torch.tensor([[0, 0, 8, 8], [8, 8, 0, 0]])  # everywhere and nowhere
+    split = replace(data.splits["test"], truth=boxes.expand(len(data.splits["test"].labels), 2, 4))
+    known = replace(opened, source=replace(opened.source, data=replace(data, splits=data.splits | {"test": split})))
+    found = measured._pointing(known, unit, maps)
+    assert {name: values.tolist() for name, values in found.items()} == {
+        "points_at_glyph": [1, 1],
+        "points_at_decoy": [0, 0],
+    }
+
+
+def test_the_newest_map_of_an_instance_counts(own: Home) -> None:
+    explain(ExplainSettings(method=("saliency", "grad_cam"), instances="3,4,5"), own)
+    old, new = (
+        resolve(own, name, ("explain",)).run_id for name in ("saliency-digits-cnn-0", "saliency-digits-cnn-0-2")
+    )
+    with connect(own) as connection:
+        alone = choose(connection, resolve(own, "latest").run_id, CompareSettings(method=("saliency",)))
+        both = choose(connection, resolve(own, "latest").run_id, CompareSettings())
+    assert alone.makers == {"saliency": {old: [0, 1, 2], new: [3, 4, 5]}}
+    assert both.makers["saliency"] == {new: [3, 4, 5]}
+    assert list(both.instances) == [3, 4, 5]
+
+
+def test_metrics_are_the_means_in_sql(home: Home) -> None:
+    run = mlflow_client.connect(home).get_run(compared(home))
+    sql = "select metric || '/' || method, avg(value) from attribution_scores group by all"
+    means = dict(rows(home, sql))
+    assert {key: run.data.metrics.get(key) for key in means} == pytest.approx(means)
+    source = resolve(home, "latest")
+    opened = runs.open_run(home, source)
+    model = opened.client.get_logged_model(models.epoch_model(opened, source.run_id, 2))
+    found = {metric.key: metric.value for metric in model.metrics}
+    assert found["saliency_insertion"] == pytest.approx(means["insertion/saliency"])
+    assert found["edge_randomized"] == pytest.approx(1)
+
+
+def test_figures_and_table(home: Home) -> None:
+    folder = home.run_folder(compared(home))
+    names = {file.name for file in (folder / "figures").iterdir()}
+    assert {"faithfulness.png", "road.png", "agreement.png", "drift.png", "strip_test_00000.png"} <= names
+    table = json.loads((folder / "faithfulness.json").read_text())
+    by_method = {row[0]: dict(zip(table["columns"], row, strict=True)) for row in table["data"]}
+    assert set(by_method) == {*METHODS, *REFERENCES}
+    sql = "select avg(value) from attribution_scores where method = 'occlusion' and metric = 'insertion'"
+    assert by_method["occlusion"]["insertion"] == pytest.approx(rows(home, sql)[0][0])
+    assert by_method["occlusion"]["insertion_n"] == 6
+    assert by_method["random"]["beats_random_by"] == ""
+
+
+def test_strips_show_methods_of_several_epochs(home: Home) -> None:
+    with connect(home) as connection:
+        found = read_strips(connection, choose(connection, resolve(home, "latest").run_id, COMPARE))
+    assert [one.instance for one in found] == [0, 1, 2, 3]
+    assert [(set(one.maps), one.epochs) for one in found] == [({"saliency"}, [0, 2])] * 4
+    assert pixels(strip(found[0], np.zeros((8, 8, 3)), ("a $" * 9,) * 10, "title")).std() > 0
+
+
+@pytest.mark.parametrize("stop_at", [1, 3])
+def test_goes_on_where_it_was_stopped(own: Home, monkeypatch: pytest.MonkeyPatch, stop_at: int) -> None:
+    write_table, calls = measured.write_table, []
+
+    def stopping(path, columns):
+        calls.append(path)
+        if len(calls) == stop_at:
+            raise KeyboardInterrupt
+        return write_table(path, columns)
+
+    whole = compare(COMPARE, own)
+    monkeypatch.setattr(measured, "write_table", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        compare(COMPARE, own)
+    stopped = resolve(own, "latest", ("compare",))
+    assert stopped.status == "KILLED"
+    explain(ExplainSettings(instances="3,8"), own)  # maps made since then do not count
+    assert resume(ResumeSettings(stopped.run_id), own) == stopped.run_id
+    sql = "select method, metric, instance_id, value from attribution_scores where run_id = ? order by all"
+    assert rows(own, sql, stopped.run_id) == rows(own, sql, whole)
+    sql = "select method, instance_id, map from maps where run_id = ? order by all"
+    assert rows(own, sql, stopped.run_id) == rows(own, sql, whole)
+    with pytest.raises(InputError, match="is finished; nothing to resume"):
+        resume(ResumeSettings(stopped.run_id), own)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"method": ("saliency", "shap")},
+            "no maps of shap at epoch 2 of test; there are: integrated_gradients, occ",
+        ),
+        ({"epoch": 1}, "no maps at epoch 1; there are some at 0, 2"),
+        ({"split": "val"}, "has no maps of split val for target predicted; `study explain"),
+        ({"target": "label"}, "has no maps of split test for target label"),
+        ({"run": "nonsense"}, "no run 'nonsense'"),
+    ],
+)
+def test_refuses_what_cannot_be_compared(home: Home, settings: dict, message: str) -> None:
+    before = len(rows(home, "from runs"))
+    with pytest.raises(InputError, match=message):
+        compare(replace(COMPARE, **settings), home)
+    assert len(rows(home, "from runs")) == before
+
+
+def test_says_when_methods_share_no_instance(own: Home) -> None:
+    explain(ExplainSettings(method=("grad_cam",), instances="8,9"), own)
+    message = r"no instance is explained by all of these methods \(grad_cam 2, saliency 5 instances\)"
+    with pytest.raises(InputError, match=message):
+        compare(COMPARE, own)

@@ -1,0 +1,321 @@
+"""Explainer jobs: the right instances, true rows, pictures under shared keys, a run that hangs where it should."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from pipelines.common.settings import ExplainSettings, ResumeSettings
+from pipelines.data.datasets import load
+from pipelines.explaining.explain import explain
+from pipelines.explaining.job import open_source, target_class
+from pipelines.explaining.maps import attribute, heatmaps
+from pipelines.lifecycle.run_inputs import checkpoint
+from pipelines.lifecycle.selection import choose_epochs, sample
+from pipelines.models.checkpoints import load_model
+from pipelines.models.networks import build_model
+from pipelines.models.predictions import to_model
+from pipelines.resume import resume
+from pipelines.training.train import train
+from queries.classes import find_classes
+from support.homes import TINY
+from tracking import commits, mlflow_client, runs
+from tracking.catalogue import RunRecord, resolve
+from tracking.errors import InputError
+from tracking.home import Home
+from tracking.reading import connect
+from xai import METHODS, MethodInputs
+
+
+def rows(home: Home, sql: str, *values) -> list[tuple]:
+    with connect(home) as connection:
+        return connection.execute(sql, values).fetchall()
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory, empty_tracker) -> Home:
+    """A home of this file's own, trained for two epochs, to add explainer runs to."""
+    from support.homes import fresh
+
+    home = fresh(tmp_path_factory.mktemp("explain"), empty_tracker)
+    train(replace(TINY, epochs=2), home)
+    return home
+
+
+def test_rows_are_those_of_the_method_on_the_checkpoint(study: Home, trained: RunRecord) -> None:
+    data = load("digits", None, study.data, val_share=0.1, seed=0, size=8)
+    model = build_model("cnn", data, seed=9)
+    load_model(model, checkpoint(study, commits.epochs(study, trained.run_id)[3]))
+    torch.set_num_threads(1)
+    images = to_model(data.splits["test"].images[:20], torch.device("cpu"))
+    with torch.no_grad():
+        logits = model.eval()(images)
+    maps = METHODS["saliency"].attribute(model, images, logits.argmax(1), MethodInputs()).maps
+    sql = "select a.target, score, map8, map from attributions a join maps using (run_id, epoch, instance_id)"
+    found = rows(study, f"{sql} where epoch = 3 order by instance_id")
+    assert [row[0] for row in found] == logits.argmax(1).tolist()
+    assert [row[1] for row in found] == pytest.approx(logits.amax(1).tolist(), abs=1e-5)
+    assert np.allclose([row[3] for row in found], maps.flatten(1), atol=1e-6)
+    assert np.allclose([row[2] for row in found], maps.flatten(1), atol=1e-6)  # 8x8 images: map8 is the map
+
+
+def test_explainer_run_hangs_under_training_run_and_models(study: Home, trained: RunRecord) -> None:
+    explainer = resolve(study, "latest", ("explain",))
+    client = mlflow_client.connect(study)
+    run = client.get_run(explainer.run_id)
+    assert run.data.tags["mlflow.parentRunId"] == trained.run_id
+    assert run.data.tags["study.source_run_id"] == trained.run_id
+    models = {model.model_id: model for model in client.search_logged_models([runs.experiment_id(study)])}
+    names = {models[known.model_id].name for known in run.inputs.model_inputs}
+    assert names == {"epoch_0000", "epoch_0001", "epoch_0003"}
+    [last] = [model for model in models.values() if model.name == "epoch_0003"]
+    assert {"saliency_mean_score", "saliency_n_zero", "test_accuracy"} <= {metric.key for metric in last.metrics}
+
+
+def test_same_image_key_at_every_epoch(study: Home) -> None:
+    folder = study.run_folder(resolve(study, "latest", ("explain",)).run_id)
+    files = [file.name for file in (folder / "images").glob("*.png")]
+    for instance in range(8):
+        key = f"heatmap~test_{instance:05d}+step+"
+        assert sorted(file[len(key)] for file in files if file.startswith(key)) == ["0", "1", "3"]
+    assert len(list((folder / "heatmaps").glob("*.png"))) == 3 * 2  # 20 instances are two pages
+
+
+def test_where_chooses_by_the_epochs_own_predictions(own: Home) -> None:
+    [run_id] = explain(ExplainSettings(epochs="all", where="predicted <> label -- the wrong ones"), own)
+    sql = """select epoch, instance_id from predictions
+             where split = 'test' and predicted <> label order by all"""
+    wrong = rows(own, sql)
+    assert rows(own, "select epoch, instance_id from attributions where run_id = ? order by all", run_id) == wrong
+    assert len({epoch for epoch, _ in wrong}) == 3
+
+
+def test_a_condition_is_one_expression_and_may_hold_brackets_comments_and_subqueries(own: Home) -> None:
+    where = "(label = 3) /* threes */ and instance_id in (select instance_id from predictions where 'a)' || ';' <> '')"
+    [run_id] = explain(ExplainSettings(where=f"{where} -- that"), own)
+    threes = rows(own, "select instance_id from instances where split = 'test' and label = 3 order by 1")
+    assert rows(own, "select instance_id from attributions where run_id = ? order by 1", run_id) == threes
+
+
+@pytest.mark.parametrize("ids", [[-1, 3], [3, 3], [4, 2], [445], []])
+def test_recorded_instances_must_be_of_the_split(own: Home, ids: list[int]) -> None:
+    opened = open_source(ExplainSettings(), own, {2: np.array(ids, dtype=int)})
+    with pytest.raises(InputError, match="not IDs of split test, 0 to 444, ascending, once each"), opened:
+        pass
+
+
+def test_epochs_without_a_fitting_instance_are_left_out_and_said(own: Home, capsys) -> None:
+    confidences = rows(own, "select epoch, max(p_predicted) from predictions where split = 'test' group by all")
+    bound = dict(confidences)[0] + 0.01  # nobody is so sure at epoch 0
+    [run_id] = explain(ExplainSettings(epochs="all", where=f"p_predicted > {bound} and instance_id < 50"), own)
+    assert "no instance fits --where at epoch 0; left out" in capsys.readouterr().err
+    found = rows(own, "select distinct epoch from attributions where run_id = ? order by 1", run_id)
+    assert found == [(1,), (2,)]
+
+
+@pytest.mark.parametrize(("target", "kind", "expected"), [
+    ("label", "label", "label"), ("7", "class", "7"), ("predicted", "predicted", "predicted"),
+])  # fmt: skip
+def test_targets(own: Home, target: str, kind: str, expected: str) -> None:
+    [run_id] = explain(ExplainSettings(instances="3,1,400", target=(target,)), own)
+    sql = f"""select instance_id, target, target_kind, {expected} from attributions
+              join predictions p using (epoch, split, instance_id) where attributions.run_id = ? order by all"""
+    found = rows(own, sql, run_id)
+    assert [row[0] for row in found] == [1, 3, 400]
+    assert all(row[1] == int(row[3]) and row[2] == kind for row in found)
+
+
+def test_a_target_means_the_class_that_questions_mean() -> None:
+    classes = ("1", "10", "2", "a,b", "predicted", "\u00e9", "o\u0308")  # the last as older homes have it
+    assert (target_class("e\u0301", classes), target_class("\u00f6", classes)) == (5, 6)
+    for target in ("0", "1", "2", "3", "10", "03", "a,b", "\u00e9", "e\u0301", "\u00f6", "o\u0308"):
+        assert [target_class(target, classes)] == find_classes(target, dict(enumerate(classes)))
+    assert (target_class("1", classes), target_class("predicted", classes)) == (0, None)
+    for target in ("7", "-1", "", "\u0661"):
+        with pytest.raises(InputError, match="it takes predicted, label, or a class: 0 1, 1 10"):
+            target_class(target, classes)
+
+
+def test_a_sample_is_part_of_every_larger_one_and_of_every_class() -> None:
+    assert sample(7, 7).tolist() == list(range(7))
+    small, large = sample(50, 1000), sample(200, 1000)
+    assert len(small) == 50
+    assert set(small) < set(large)
+    halves = [int((large < 500).sum()), int((large >= 500).sum())]  # a folder of two classes, one after the other
+    assert min(halves) > 80
+
+
+def test_train_instances(own: Home) -> None:
+    [run_id] = explain(ExplainSettings(split="train", where="p_true < 0.5 and instance_id < 300"), own)
+    sql = "select instance_id from predictions where split = 'train_seen' and epoch = 2 and p_true < 0.5"
+    assert rows(own, "select instance_id from attributions where run_id = ? order by 1", run_id) == rows(
+        own, f"{sql} and instance_id < 300 order by 1"
+    )
+
+
+def test_a_map_does_not_depend_on_the_batch(own: Home) -> None:
+    first, second = (explain(ExplainSettings(count=30, batch=batch), own)[0] for batch in (7, 30))
+    sql = "select map from maps where run_id = ? order by instance_id"
+    assert np.allclose(rows(own, sql, first), rows(own, sql, second), rtol=1e-4, atol=1e-6)
+
+
+def test_epochs() -> None:
+    done = [commits.Commit("r", f"epoch_{e:04d}", e, 0, (), {"val_accuracy": a}) for e, a in enumerate([0.1, 0.9, 0.8])]
+    assert choose_epochs("last", done) == [2]
+    assert choose_epochs("best", done) == [1]
+    assert choose_epochs("all", done) == [0, 1, 2]
+    assert choose_epochs("2, 0,0", done) == [0, 2]
+    for wrong in ("3", "-1", "", "1-2", "x", "1.5", "٣"):
+        with pytest.raises(InputError):
+            choose_epochs(wrong, done)
+    with pytest.raises(InputError, match="no committed epoch"):
+        choose_epochs("last", [])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"method": ("salience",)}, "no method 'salience'; there are: saliency"),
+        ({"epochs": "9"}, "no epoch 9 in the run; there are 0 to 2"),
+        ({"instances": "445"}, "no instance 445 in split test; there are 0 to 444"),
+        ({"instances": "1", "count": 2}, "give one"),
+        ({"count": 446}, "split test has 445"),
+        ({"where": "labl = 3"}, "labl"),
+        ({"where": "label = 3; drop table runs"}, "."),
+        ({"where": "label = 3)"}, "is no condition"),
+        ({"where": "1=1) union all select -1 where (true"}, "is no condition"),
+        ({"where": "label = 3) or (true"}, "is no condition"),
+        ({"where": "label = 3, true"}, "is no condition"),
+        ({"where": "select true"}, "is no condition"),
+        ({"where": "label = 3 limit 5"}, "is no condition"),
+        ({"where": "label = 3 order by 1"}, "is no condition"),
+        ({"where": "true window w as ()"}, "is no condition"),
+        ({"where": "label = 3 /* open"}, "is no condition"),
+        ({"where": "count(*) > 1"}, "is no condition"),
+        ({"where": "null"}, "fits no instance of test at epochs"),
+        ({"instances": "99999999999"}, "it takes whole numbers"),
+        ({"where": ""}, "--where is empty"),
+        ({"where": "label = 99"}, "fits no instance of test at epochs"),
+        ({"target": ("zebra",)}, "it takes predicted, label, or a class: 0 0, 1 1"),
+        ({"target": ("predicted", "10")}, "it takes predicted, label, or a class"),
+        ({"run": "nonsense"}, "no run 'nonsense'"),
+    ],
+)
+def test_wrong_input_leaves_no_run_behind(own: Home, settings: dict, message: str) -> None:
+    before = rows(own, "select count(*) from runs")
+    with pytest.raises(InputError, match=message):
+        explain(ExplainSettings(**settings), own)
+    assert rows(own, "select count(*) from runs") == before
+
+
+def test_several_targets_share_what_they_have_in_common(own: Home) -> None:
+    settings = ExplainSettings(
+        method=("integrated_gradients",), target=("predicted", "label", "0"), epochs="0", count=12
+    )
+    [run_id] = explain(settings, own)
+    sql = """select target_kind, target = p.predicted, target = p.label, target = 0, map8 from attributions
+             join predictions p using (epoch, split, instance_id) where attributions.run_id = ? order by instance_id"""
+    found = rows(own, sql, run_id)
+    of_kind = {kind: [row for row in found if row[0] == kind] for kind in ("predicted", "label", "class")}
+    assert all(row[1] for row in of_kind["predicted"])
+    assert all(row[2] for row in of_kind["label"])
+    assert all(row[3] for row in of_kind["class"])
+    same = [row[4] == other[4] for row, other in zip(of_kind["predicted"], of_kind["label"], strict=True)]
+    assert same == [row[2] for row in of_kind["predicted"]]  # the same map just where the prediction is right
+    [alone] = explain(replace(settings, target=("label",)), own)
+    again = rows(own, "select map8 from attributions where run_id = ? order by instance_id", alone)
+    assert np.allclose([row[0] for row in again], [row[4] for row in of_kind["label"]], atol=1e-5)
+
+
+def test_methods_with_a_baseline_log_their_gap(own: Home) -> None:
+    [run_id] = explain(ExplainSettings(method=("integrated_gradients",), count=10), own)
+    sql = """select list_sum(map), score, baseline_score, delta from attributions
+             join maps using (run_id, instance_id) where run_id = ?"""
+    for total, score, baseline_score, delta in rows(own, sql, run_id):
+        assert delta == pytest.approx(total - (score - baseline_score), abs=1e-3)
+        assert abs(delta) < 0.05 * abs(score - baseline_score) + 0.01
+
+
+@pytest.mark.parametrize("stop_at", [1, 4, 5])
+def test_stopped_job_goes_on_where_it_stopped(own: Home, monkeypatch: pytest.MonkeyPatch, stop_at: int) -> None:
+    calls = []
+
+    def counted(job, epoch, found):
+        calls.append((epoch, found.tolist()))
+        if len(calls) == stop_at + 1:  # the first call tries the method out
+            raise KeyboardInterrupt
+        return explain_batch(job, epoch, found)
+
+    explain_batch = attribute._explain_batch
+    monkeypatch.setattr(attribute, "_explain_batch", counted)
+    monkeypatch.setattr(attribute, "PART", 2)
+    settings = ExplainSettings(method=("smooth_grad",), epochs="0,2", count=5, samples=3)
+    with pytest.raises(KeyboardInterrupt):
+        explain(settings, own)
+    record = resolve(own, "latest", ("explain",))
+    assert record.status == "KILLED"
+    (count,) = rows(own, "select count(*) from attributions where run_id = ?", record.run_id)[0]
+    assert count == [0, 5, 5][[1, 4, 5].index(stop_at)] + [0, 0, 2][[1, 4, 5].index(stop_at)]
+    made = len(calls) - 2
+    assert resume(ResumeSettings(record.run_id), own) == record.run_id
+    assert len(calls) - 2 - made == 6 - made  # nothing is computed twice
+    monkeypatch.setattr(attribute, "_explain_batch", explain_batch)
+    [whole] = explain(settings, own)
+    sql = "select epoch, instance_id, map from maps where run_id = ? order by all"
+    assert rows(own, sql, record.run_id) == rows(own, sql, whole)
+    for key in ("n", "mean_score"):
+        [points, others] = [mlflow_client.connect(own).get_metric_history(run, key) for run in (record.run_id, whole)]
+        assert [(p.step, p.value) for p in points] == [(p.step, p.value) for p in others]
+    with pytest.raises(InputError, match="is finished; nothing to resume"):
+        resume(ResumeSettings(record.run_id), own)
+
+
+def test_a_method_that_cannot_be_right_refuses_before_a_run_is_made(home: Home) -> None:
+    train(replace(TINY, epochs=1, model="test_explain:without_places"), home)
+    with pytest.raises(InputError, match="no layer whose output is"):
+        explain(ExplainSettings(method=("saliency", "grad_cam"), count=1), home)
+    assert rows(home, "select count(*) from runs") == [(1,)]
+    [run_id] = explain(ExplainSettings(method=("expected_gradients",), count=2, samples=2), home)
+    assert rows(home, "select count(*) from maps where run_id = ?", run_id) == [(2,)]
+
+
+def without_places(num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(np.prod(image_shape), num_classes))
+
+
+def test_layers_and_their_faults(own: Home) -> None:
+    [run_id] = explain(ExplainSettings(method=("grad_cam",), count=2, layer="network.features.1"), own)
+    assert resolve(own, run_id, ("explain",)).params["layer"] == "network.features.1"
+    [run_id] = explain(ExplainSettings(method=("grad_cam",), count=2), own)
+    assert resolve(own, run_id, ("explain",)).params["layer"] == "network.features.2"
+    with pytest.raises(InputError, match="no layer 'relu'; there are: normalise, network, "):
+        explain(ExplainSettings(method=("grad_cam",), count=2, layer="relu"), own)
+
+
+def test_overlay_is_clear_at_zero_and_full_at_the_top() -> None:
+    image = np.full((2, 2, 3), 0.5)
+    values = np.array([[0.0, 1.0], [-1.0, 0.5]])
+    drawn = heatmaps.overlay(image, values, 1.0, signed=True)
+    grey = 0.25 + 0.35 * 0.5
+    assert np.ptp(drawn[0, 0]) < 0.03  # next to nothing of a colour where the map is zero
+    assert abs(drawn[0, 0].mean() - grey) < 0.1
+    assert drawn[0, 1, 0] > drawn[0, 1, 2] + 0.2  # for: red
+    assert drawn[1, 0, 2] > drawn[1, 0, 0] + 0.2  # against: blue
+    assert heatmaps.full_colour(np.zeros((3, 3))) == 1.0
+    one = np.zeros((32, 32))
+    one[3, 4] = -2
+    assert heatmaps.full_colour(one) == 2.0  # a single pixel is not lost to the percentile
+
+
+def test_pages_say_how_many_there_are() -> None:
+    count = 120
+    shown = heatmaps.Shown(
+        np.arange(count), np.zeros((count, 4, 4, 3)), np.zeros((count, 1, 4, 4)), [("$x$ <b>", heatmaps.RIGHT)] * count,
+        [("explains $y$ <i>",)] * count, signed=True,
+    )  # fmt: skip
+    figures = list(heatmaps.pages(shown, "t"))
+    titles = [figure.texts[0].get_text() for figure in figures]
+    assert titles[0].endswith("instances 1 to 16 of 120")
+    assert len(figures) == heatmaps.PAGES

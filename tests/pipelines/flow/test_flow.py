@@ -1,0 +1,438 @@
+"""The InstanceFlow page: what it holds, and what it counts and does in a real browser."""
+
+import json
+import re
+import shlex
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import queries
+from pipelines.common.settings import FlowSettings, ImportFlowSettings
+from pipelines.flow import page
+from pipelines.flow.flow import flow
+from pipelines.flow.import_log import import_flow
+from pipelines.flow.packing import Packed, as_hundredths, as_shares
+from pipelines.flow.record import read_record
+from support.commands import study_command
+from support.homes import fresh
+from support.places import BROWSER, DATA, DRIVER
+from support.servers import open_page
+from tracking.catalogue import resolve
+from tracking.home import Home
+from tracking.reading import connect
+
+LOG = DATA / "instanceflow" / "cifar10.json"
+in_browser = pytest.mark.skipif(not (BROWSER and DRIVER), reason="needs chromium and chromedriver on the PATH")
+AWKWARD = {
+    "name": 'a "quoted" <b>log</b>',
+    "labels": ["</script><script>alert(1)</script>", "cat & dog", "{{js}}"],
+    "instances": [{"id": f"i{i}", "actual": i % 3} for i in range(7)],
+    "epochs": [{"id": str(e), "classifications": [(i * e + i // 2) % 3 for i in range(7)]} for e in (0, 2, 3, 9)],
+}
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory, empty_tracker: Path) -> Home:
+    """A home with an imported log of awkward names."""
+    folder = tmp_path_factory.mktemp("log")
+    file = folder / "log.json"
+    file.write_text(json.dumps(AWKWARD))
+    home = fresh(folder, empty_tracker)
+    import_flow(ImportFlowSettings(file=str(file)), home)
+    return home
+
+
+@pytest.fixture(scope="module")
+def real_log(tmp_path_factory: pytest.TempPathFactory, empty_tracker: Path) -> Home:
+    if not LOG.is_file():
+        pytest.skip(f"no InstanceFlow log at {LOG}")
+    home = fresh(tmp_path_factory.mktemp("real"), empty_tracker)
+    import_flow(ImportFlowSettings(file=str(LOG)), home)
+    return home
+
+
+@pytest.fixture(scope="module")
+def made(study: Home) -> Path:
+    """The page of the tiny study, logged to its run."""
+    return Path(flow(FlowSettings(), study))
+
+
+def answer(home: Home, name: str, **values) -> list[dict]:
+    with connect(home) as connection:
+        found = queries.run(connection, name, {"run_id": resolve(home, "latest").run_id, **values})
+    return [dict(zip(found.columns, row, strict=True)) for row in found.rows]
+
+
+def head_of(made: Path) -> dict:
+    return json.loads(re.search(r'id="head">(.*?)</script>', made.read_text(), re.DOTALL)[1])
+
+
+def test_record_holds_every_prediction(study: Home, trained) -> None:
+    with connect(study) as connection:
+        record = read_record(connection, trained, "test")
+        sql = """select instance_id, epoch, predicted, p_true, margin from predictions
+                 where run_id = ? and split = 'test' order by 1, 2"""
+        rows = np.array(connection.execute(sql, [trained.run_id]).fetchall())
+    assert record.shape == (len(rows) // 4, 4)
+    assert record.predicted.ravel().tolist() == rows[:, 2].astype(int).tolist()
+    np.testing.assert_array_equal(record.p_true.ravel(), rows[:, 3])
+    np.testing.assert_array_equal(record.margin.ravel(), rows[:, 4])
+
+
+def test_what_was_seen_in_training_has_no_epoch_0(study: Home, trained) -> None:
+    with connect(study) as connection:
+        record = read_record(connection, trained, "train_seen")
+    assert record.epochs == (1, 2, 3)
+    assert (record.predicted >= 0).all()
+
+
+def test_page_fetches_nothing(made: Path) -> None:
+    text = re.sub(r'<script type="text/plain".*?</script>', "", made.read_text(), flags=re.DOTALL)
+    assert not re.search(r"src=|<link|@import|fetch\(|https?://(?!arxiv)", text)
+
+
+def test_page_is_kept_with_the_run(study: Home, trained, made: Path) -> None:
+    assert made == study.run_folder(trained.run_id) / "flow.html"
+
+
+def test_names_cannot_break_the_page(log: Home) -> None:
+    made = Path(flow(FlowSettings(), log))
+    assert head_of(made)["classes"] == AWKWARD["labels"]
+    assert "<script>alert" not in made.read_text()
+    assert "&lt;b&gt;log" in made.read_text()
+
+
+def test_what_has_no_room_is_said(study: Home, tmp_path: Path, trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.flow.packing.LIMIT", 30_000)
+    with connect(study) as connection:
+        record = read_record(connection, trained, "test")
+        made = page.write_page(tmp_path / "flow.html", record, connection, study, None)
+    notes = " ".join(head_of(made)["notes"])
+    assert "Left out" in notes
+    assert "thumbnails" in notes
+    assert 'id="array-predicted"' in made.read_text()
+
+
+def test_missing_predictions_are_said(study: Home, tmp_path: Path, trained) -> None:
+    with connect(study) as connection:
+        record = read_record(connection, trained, "test")
+        record.predicted[3, 1:] = -1
+        made = page.write_page(tmp_path / "flow.html", record, connection, study, None)
+    assert "1 images of test have predictions at 1 to 1 of 4 epochs only." in head_of(made)["notes"]
+
+
+def test_numbers_are_packed_to_their_digits() -> None:
+    shares = np.array([0, 1, 0.5, np.nan, 1e-6])
+    assert np.abs(as_shares(shares, np.uint16)[:3] / 65535 - shares[:3]).max() < 1e-5
+    assert as_hundredths(np.array([-1.234, 900, np.nan])).tolist() == [-123, 32767, 0]
+
+
+def test_packed_takes_again_what_became_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.flow.packing.LIMIT", 400)
+    packed, random = Packed(), np.random.default_rng(0)
+    assert not packed.add("a", random.integers(0, 255, 1000).astype(np.uint8), "noise")
+    assert packed.left_out == {"noise"}
+    assert packed.add("a", np.zeros(1000, np.uint8), "noise")
+    assert not packed.left_out
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["flow", "--split", "nowhere"], "there are: test, train_seen, val"),
+        (["flow", "no-such-run"], "no run 'no-such-run'"),
+    ],
+)
+def test_wrong_input_gets_one_line(study: Home, capsys, flags: list[str], said: str) -> None:
+    code, out, line = study_command(capsys, *flags, "--home", study.path)
+    assert (code, out) == (2, "")
+    assert said in line
+    assert line.count("\n") == 1
+
+
+def test_export_replaces_nothing(study: Home, tmp_path: Path, capsys) -> None:
+    target = tmp_path / "log.json"
+    command = ("flow", "--export", target, "--home", study.path)
+    assert study_command(capsys, *command)[:2] == (0, f"{target}\n")
+    assert len(json.loads(target.read_text())["epochs"]) == 4
+    code, _, line = study_command(capsys, *command)
+    assert code == 2
+    assert "is not replaced" in line
+
+
+# in a browser
+
+
+def show(browser, made: Path, hash: str = "") -> None:
+    browser.get("about:blank")
+    browser.get(f"{made.as_uri()}{hash}")
+    deadline = time.monotonic() + 30
+    while not browser.execute_script("return document.documentElement.dataset.ready"):
+        assert time.monotonic() < deadline, browser.get_log("browser")
+        time.sleep(0.05)
+
+
+def look_at(browser, section: str) -> None:
+    """Scroll to a section; those out of sight are not drawn."""
+    browser.execute_script("document.getElementById(arguments[0]).scrollIntoView()", section)
+    browser.execute_async_script("requestAnimationFrame(() => setTimeout(arguments[0], 50))")
+
+
+def page_of(home: Home) -> Path:
+    return Path(flow(FlowSettings(), home))
+
+
+def said_by(browser, name: str) -> list[dict]:
+    return browser.execute_script(f"return study.{name}()")
+
+
+def keyed(rows: list[dict], *columns: str) -> dict[tuple, int]:
+    return {tuple(row[column] for column in columns): row["n"] for row in rows}
+
+
+CHOICES = [
+    ({}, {}),
+    ({"classes": [1, 2]}, {"classes": "1,2"}),
+    ({"stride": 2}, {"stride": "2"}),
+    ({"from": 1, "to": 2, "classes": [0]}, {"from": 1, "to": 2, "classes": "0"}),
+]
+
+
+def asked(home: Home, name: str, state: dict, values: dict) -> list[dict]:
+    """The question that a state of the page stands for; epochs of a state are places in the list of epochs."""
+    epochs = [row["epoch"] for row in answer(home, "accuracy_by_epoch") if row["split"] == "test"]
+    chosen = {f"{end}_epoch": str(epochs[state[end]]) for end in ("from", "to") if end in state}
+    rest = {key: value for key, value in values.items() if key not in ("from", "to")}
+    return answer(home, name, **chosen, **rest)
+
+
+@in_browser
+@pytest.mark.parametrize("source", ["study", "log", "real_log"])
+@pytest.mark.parametrize(("state", "values"), CHOICES)
+def test_counts_equal_the_sql(request, browser, source: str, state: dict, values: dict) -> None:
+    home = request.getfixturevalue(source)
+    made = home.run_folder(resolve(home, "latest").run_id) / "flow.html"
+    show(browser, made if made.exists() else page_of(home))
+    epochs = len(browser.execute_script("return study.transition_outcomes()")) + 1
+    # few columns, so that none is left out for want of room
+    whole = {"from": 0, "to": min(epochs, 16) - 1} | state
+    browser.execute_script("study.change(arguments[0])", whole)
+    for name, columns in (
+        ("flow_links", ("epoch", "next_epoch", "source", "target", "label")),
+        ("flow_nodes", ("epoch", "class_id", "label", "type")),
+    ):
+        expected = keyed(asked(home, name, whole, values), *columns)
+        assert keyed(said_by(browser, name), *columns) == expected
+        assert expected
+    classes = {key: value for key, value in values.items() if key == "classes"}
+    outcomes = ("epoch", "next_epoch", "fixed", "broken", "rerouted", "kept", "stuck", "unlabelled")
+    expected = [tuple(row[key] for key in outcomes) for row in answer(home, "transition_outcomes", **classes)]
+    assert [tuple(row[key] for key in outcomes) for row in said_by(browser, "transition_outcomes")] == expected
+
+
+@in_browser
+@pytest.mark.parametrize("source", ["study", "log", "real_log"])
+@pytest.mark.parametrize(("state", "values"), [({}, {}), ({"from": 1, "to": 2}, {}), ({"from": 3, "to": 3}, {})])
+def test_metrics_equal_the_sql(request, browser, source: str, state: dict, values: dict) -> None:
+    home = request.getfixturevalue(source)
+    show(browser, page_of(home))
+    browser.execute_script("study.change(arguments[0])", {"from": 0, "to": 10**6} | state)
+    found = {row["instance_id"]: row for row in said_by(browser, "instance_metrics")}
+    expected = asked(home, "instance_metrics", state, values)
+    assert len(found) == len(expected)
+    for row in expected:
+        own = found[row["instance_id"]]
+        for key in ("n", "score_raw", "frequency_raw", "n_classes_visited", "visited", "forgetting", "first_learned"):
+            assert own[key] == row[key], (row["instance_id"], key)
+        for key, digits in (("confidence", 1e-4), ("p_true_std", 1e-4), ("aum", 0.006)):
+            assert own[key] == (None if row[key] is None else pytest.approx(row[key], abs=digits))
+
+
+@in_browser
+def test_the_command_beside_a_view_means_its_classes(browser, tmp_path: Path, empty_tracker: Path, capsys) -> None:
+    """Also where classes are called by numbers that are IDs of other classes."""
+    log = AWKWARD | {"labels": ["1", "10", "2"]}
+    (tmp_path / "log.json").write_text(json.dumps(log))
+    home = fresh(tmp_path, empty_tracker)
+    import_flow(ImportFlowSettings(file=str(tmp_path / "log.json")), home)
+    show(browser, page_of(home))
+    for shown in ([0], [1], [2], [0, 2], [1, 2]):
+        browser.execute_script("study.change(arguments[0])", {"classes": shown})
+        look_at(browser, "flow")
+        line = browser.execute_script("return document.querySelector('[data-query=flow_nodes] code').textContent")
+        capsys.readouterr()
+        code, out, err = study_command(capsys, *shlex.split(line)[1:], "--format", "json", "--home", home.path)
+        expected = asked(home, "flow_nodes", {}, {"classes": ",".join(log["labels"][c] for c in shown)})
+        assert (code, err) == (0, "")
+        assert json.loads(out) == expected
+        assert sum(row["n"] for row in expected) == 4 * sum(entry["actual"] in shown for entry in log["instances"])
+
+
+@in_browser
+def test_brush_chooses_epochs(browser, real_log: Home) -> None:
+    from selenium.webdriver import ActionChains
+
+    show(browser, page_of(real_log))
+    strip = browser.find_element("id", "strip")
+    wide = strip.size["width"]
+    ActionChains(browser).move_to_element_with_offset(strip, -wide // 4, 0).click_and_hold().move_by_offset(
+        wide // 4, 0
+    ).release().perform()
+    state = browser.execute_script("return study.state")
+    assert 13 <= state["from"] <= 17
+    assert 29 <= state["to"] <= 32
+    assert f"epochs {state['from']} to" in browser.find_element("id", "flow-range").text
+
+
+@in_browser
+def test_hover_tells_and_a_click_selects(browser, real_log: Home) -> None:
+    show(browser, page_of(real_log), "#from=0&to=7&top=60")
+    look_at(browser, "flow-section")
+    spots = """
+        const canvas = document.getElementById("flow"), place = canvas.getBoundingClientRect(), found = [];
+        for (let y = 30; y < place.height - 60; y += 6) for (let x = 140; x < place.width; x += 20) {
+            const at = {clientX: place.x + x, clientY: place.y + y, bubbles: true};
+            canvas.dispatchEvent(new MouseEvent("mousemove", at));
+            const text = document.getElementById("tip").textContent;
+            if (document.getElementById("tip").hidden || !/\\(s\\) from/.test(text)) continue;
+            canvas.dispatchEvent(new MouseEvent("click", at));
+            found.push([text, study.selected.length]);
+            if (found.length > 20) return found;
+        }
+        return found;"""
+    found = browser.execute_script(spots)
+    assert found
+    for text, selected in found:
+        assert re.match(r"\d+ \w+\(s\) from \w+ to \w+\n(fixed|broken|rerouted)\nepoch \d+ to \d+$", text)
+        assert selected == int(text.split()[0])
+
+
+@in_browser
+def test_selected_images_leave_a_trace(browser, real_log: Home) -> None:
+    show(browser, page_of(real_log))
+    painted = """const canvas = document.getElementById("traces");
+        const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+        let n = 0; for (let p = 3; p < data.length; p += 4) n += data[p] > 0; return n"""
+    assert browser.execute_script(painted) == 0
+    look_at(browser, "table-section")
+    browser.find_element("css selector", ".row").click()
+    assert browser.execute_script(painted) > 500
+    assert len(browser.execute_script("return study.selected")) == 1
+
+
+@in_browser
+def test_sort_filter_search(browser, real_log: Home) -> None:
+    show(browser, page_of(real_log), "#from=0&to=61")
+    look_at(browser, "table-section")
+    expected = answer(real_log, "instance_metrics")
+    browser.find_element("css selector", "#head-row [data-key=frequency_raw]").click()
+    cells = browser.find_elements("css selector", ".row [data-key=frequency_raw]")
+    shown = [int(cell.text) for cell in cells]
+    most = sorted((row["frequency_raw"] for row in expected), reverse=True)
+    assert shown == most[: len(shown)]
+    browser.find_element("css selector", "#filter-row [data-key=frequency_raw]").send_keys(">=20")
+    count = sum(value >= 20 for value in most)
+    assert browser.find_element("id", "listed").text.startswith(f"{count} of 1,000 listed")
+    browser.find_element("id", "search").send_keys("cat")
+    cats = sum(row["frequency_raw"] >= 20 and row["label_name"] == "Cat" for row in expected)
+    assert browser.find_element("id", "listed").text.startswith(f"{cats} of 1,000 listed")
+
+
+@in_browser
+def test_a_cell_of_the_confusion_grid_filters(browser, real_log: Home) -> None:
+    show(browser, page_of(real_log), "#from=0&to=61&cell=[3,5]")
+    look_at(browser, "table-section")
+    with connect(real_log) as connection:
+        sql = "select count(distinct instance_id) from predictions where label = 3 and predicted = 5"
+        (count,) = connection.execute(sql).fetchone()
+    assert browser.find_element("id", "listed").text.startswith(f"{count} of 1,000 listed")
+    assert "Cat predicted Dog" in browser.find_element("id", "clear-cell").text
+
+
+@in_browser
+def test_the_grid_answers_to_keys(browser, made: Path) -> None:
+    show(browser, made)
+    look_at(browser, "confusion-section")
+    grid = browser.find_element("id", "confusion")
+    browser.execute_script("arguments[0].focus()", grid)
+    grid.send_keys("\ue015\ue014\ue014\ue007")  # down, right, right, Enter
+    assert browser.execute_script("return study.state.cell") == [1, 2]
+    assert grid.get_attribute("aria-label").startswith("1 predicted 2")
+    grid.send_keys("\ue007")
+    assert browser.execute_script("return study.state.cell") is None
+
+
+@in_browser
+def test_state_comes_back_from_the_address(browser, made: Path) -> None:
+    show(browser, made)
+    values = {"from": 1, "to": 2, "classes": [2, 4], "view": "bars", "filters": {"score_raw": ">=1"}, "selected": [5]}
+    browser.execute_script("study.change(arguments[0])", values)
+    before = browser.execute_script("return study.state")
+    show(browser, made, "#" + browser.current_url.split("#")[1])
+    assert browser.execute_script("return study.state") == before
+
+
+@in_browser
+@pytest.mark.parametrize(
+    "hash",
+    [
+        "#from=9&to=2",
+        "#classes=[99]",
+        "#classes=x&view=&top=-4",
+        "#selected={}&cell=[1]",
+        "#sort=image",
+        '#filters={"aum":3}',
+    ],
+)
+def test_a_broken_address_still_opens(browser, made: Path, hash: str) -> None:
+    show(browser, made, hash)
+    assert said_by(browser, "flow_nodes")
+
+
+@in_browser
+def test_ids_are_given_and_taken(browser, real_log: Home) -> None:
+    show(browser, page_of(real_log))
+    browser.find_element("id", "copy").click()
+    field = browser.find_element("id", "ids")
+    field.clear()
+    field.send_keys('["0325","0654","nobody"]\n')
+    assert browser.execute_script("return study.selected") == ["0325", "0654"]
+    assert browser.find_element("id", "share-said").text == "2 selected; 1 of 3 IDs are not in this run"
+
+
+@in_browser
+def test_one_image_shows_its_maps(browser, made: Path) -> None:
+    show(browser, made, "#filters=" + json.dumps({"id": "=7"}))
+    look_at(browser, "table-section")
+    browser.execute_script("document.querySelector('.row').dispatchEvent(new MouseEvent('dblclick', {bubbles: true}))")
+    deadline = time.monotonic() + 10
+    while len(browser.find_elements("css selector", "#maps figure")) != 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert "saliency" in browser.find_element("id", "maps").text
+
+
+@in_browser
+def test_mlflow_shows_the_page_inside(address: str, browser, made: Path, trained) -> None:
+    open_page(browser, address, f"/runs/{trained.run_id}/artifacts/flow.html")
+    deadline = time.monotonic() + 30
+    while not (frames := browser.find_elements("tag name", "iframe")):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    browser.switch_to.frame(frames[0])
+    while not browser.execute_script("return document.documentElement.dataset.ready"):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    browser.execute_script("study.change({from: 1, to: 3, classes: [1, 2]})")
+    assert "epochs 1 to 3" in browser.find_element("id", "flow-range").text
+    browser.switch_to.default_content()
+
+
+@in_browser
+def test_no_script_failed(browser) -> None:
+    own = ("favicon", "mlflow/users/current", "ResizeObserver loop")
+    severe = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    assert [message for message in severe if not any(name in message for name in own)] == []

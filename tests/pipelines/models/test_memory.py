@@ -1,0 +1,184 @@
+"""Sizes of passes: they follow the memory there is, are recorded, and no result depends on what is free."""
+
+import resource
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from pipelines.common.settings import CompareSettings, ExplainSettings, TrainSettings
+from pipelines.data.datasets import load
+from pipelines.lifecycle.run_inputs import recorded_settings
+from pipelines.models import memory
+from pipelines.models.networks import build_model
+from pipelines.models.predictions import evaluate
+from pipelines.predicting.predict import predicted
+from pipelines.training import train as training
+from pipelines.training.augment import pad
+from pipelines.training.recipe import settle
+from support.commands import said
+from support.homes import TINY
+from tracking.catalogue import RunRecord, resolve
+from tracking.errors import InputError
+from tracking.home import Home
+from xai import METHODS, MethodInputs
+from xai.method import PASS, limited_passes, pass_size
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load("digits", None, None, val_share=0.1, seed=0, size=32)
+
+
+def passes(digits, **given) -> TrainSettings:
+    settings = settle(TrainSettings(threads=1, device="cpu", precision="float32", **given), digits)
+    return memory.settle_passes(settings, digits, build_model("cnn", digits, 0))
+
+
+def test_small_images_get_the_usual_sizes_wherever_they_are_trained(digits) -> None:
+    found = passes(digits)
+    assert (found.batch, found.evaluation_batch) == (60, 500)
+    assert found.memory > 0.1
+
+
+def test_little_memory_makes_passes_small(digits, capsys) -> None:
+    found = passes(digits, memory=0.02)
+    assert 20 < found.batch < 30
+    assert 20 < found.evaluation_batch < 60
+    assert f"{found.batch} images a step, as 60 would take" in capsys.readouterr().err
+    less = passes(digits, memory=0.01)
+    assert less.batch == pytest.approx(found.batch / 2, abs=1)
+    assert less.evaluation_batch == pytest.approx(found.evaluation_batch / 2, abs=1)
+
+
+def test_a_batch_that_does_not_fit_is_refused_with_one_that_does(digits) -> None:
+    most = passes(digits, memory=0.02).batch
+    with pytest.raises(InputError, match=rf"--batch 500 takes about 0\.\d GB .* give --batch {most} or less"):
+        passes(digits, memory=0.02, batch=500)
+    assert passes(digits, memory=0.02, batch=most).batch == most
+
+
+def test_what_is_measured_leaves_model_and_randomness_alone(digits) -> None:
+    model = build_model("cnn", digits, 0)
+    before, state = {name: value.clone() for name, value in model.state_dict().items()}, torch.get_rng_state()
+    memory.settle_passes(settle(TrainSettings(threads=1), digits), digits, model)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_what_a_linear_network_keeps_is_counted_exactly(digits) -> None:
+    """It keeps its input alone for the gradient of its weights."""
+    network = nn.Sequential(nn.Flatten(), nn.Linear(1024, 7))
+    model = nn.Sequential()
+    model.normalise = build_model("cnn", digits, 0).normalise
+    model.network = network
+    images = torch.rand(2, 1, 32, 32)
+    trained = memory._trained_size(TrainSettings(grow="no", device="cpu", precision="float32"), model, images)
+    assert trained * 1e9 == pytest.approx(memory.WITH_GRADIENT * 1024 * 4, rel=0.01)
+    evaluated = memory._evaluated_size(model, images)
+    assert evaluated * 1e9 == pytest.approx(memory.WITHOUT_GRADIENT * 2 * 1024 * 4, rel=0.01)
+
+
+def test_a_compiled_network_takes_no_more_than_in_training(digits) -> None:
+    model = build_model("cnn", digits, 0)
+    settings = settle(TrainSettings(threads=1, device="cpu", precision="float32", memory=0.02), digits)
+    model.network = torch.jit.trace(model.network, torch.rand(2, 1, 32, 32))
+    found = memory.settle_passes(settings, digits, model)
+    assert found.evaluation_batch == int(0.02 / memory._trained_size(settings, model, torch.rand(2, 1, 32, 32)))
+
+
+def test_sizes_of_passes_are_recorded_and_kept(study: Home, trained: RunRecord, home: Home) -> None:
+    known = recorded_settings(study, trained, TrainSettings)
+    assert known.evaluation_batch == 500
+    run = training.train(replace(TINY, epochs=1, evaluation_batch=7, memory=0.5), home)
+    known = recorded_settings(home, resolve(home, run), TrainSettings)
+    assert (known.evaluation_batch, known.memory, known.batch) == (7, 0.5, 128)
+    again = training.train(replace(known, name=None, memory=0.01), home, resolve(home, run))
+    assert recorded_settings(home, resolve(home, again), TrainSettings).batch == 128
+
+
+def test_evaluation_in_smaller_passes_gives_the_same_predictions(digits) -> None:
+    model = build_model("cnn", digits, 0)
+    whole, parts = (evaluate(model, digits.splits["test"], "test", torch.device("cpu"), size) for size in (500, 64))
+    torch.testing.assert_close(whole.logits, parts.logits, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("shift", [0, 1, 3])
+def test_padding_mirrors_as_torch_does(shift: int) -> None:
+    images = torch.randint(0, 256, (600, 3, 5, 4), dtype=torch.uint8)
+    expected = nn.functional.pad(images.float(), (shift,) * 4, mode="reflect").byte().permute(0, 2, 3, 1)
+    assert torch.equal(pad(images, shift), expected)
+    assert pad(images, shift).is_contiguous()
+
+
+def test_padding_takes_little_more_than_its_result() -> None:
+    images = torch.zeros(1000, 3, 128, 128, dtype=torch.uint8)  # 49 MB
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    padded = pad(images, 2)
+    risen = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    assert risen < 2 * padded.nbytes
+
+
+def conv(side: int = 16) -> tuple[nn.Module, torch.Tensor]:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(4 * side * side, 5))
+    return network.eval(), torch.rand(150, 3, side, side)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_no_pass_of_a_method_is_larger_than_what_fits_and_maps_stay_the_same(name: str) -> None:
+    model, images = conv()
+    few, given = images[:3], MethodInputs(background=images[3:], samples=20)
+    whole = METHODS[name].attribute(model, few, torch.tensor([0, 1, 2]), given)
+    sizes: list[int] = []
+    model[0].register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
+    with limited_passes(8):
+        parts = METHODS[name].attribute(model, few, torch.tensor([0, 1, 2]), given)
+    assert max(sizes, default=0) <= 8
+    torch.testing.assert_close(parts.maps, whole.maps, atol=1e-5, rtol=1e-4)
+    assert pass_size() == PASS
+
+
+def test_passes_never_grow_beyond_what_they_are_without_a_limit() -> None:
+    with limited_passes(10_000):
+        assert pass_size() == PASS
+        with limited_passes(5):
+            assert pass_size() == 5
+    assert pass_size() == PASS
+
+
+def test_what_a_pass_that_explains_takes_is_counted(digits) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(1024, 7))
+    images = torch.rand(2, 1, 32, 32)
+    one = memory.WITH_GRADIENT * 1024 * 4 / 1e9  # at least the image itself
+    assert memory.fitting_images(network, images, 9.5 * one) == 9
+    with pytest.raises(InputError, match=r"an image takes .* GB in explaining, more than --memory"):
+        memory.fitting_images(network, images, one / 2)
+    assert memory.fitting_images(build_model("cnn", digits, 0), images, 2) > 1000
+
+
+def test_explaining_and_comparing_record_their_memory_and_repeat_exactly(copy: Home, capsys) -> None:
+    """At 8 pixels an image of the cnn takes about 0.1 MB."""
+    with_little = ("--memory", "0.01", "--batch", "1000")
+    command = ("explain", "latest", "--method", "integrated_gradients", "--count", "3", *with_little)
+    assert said(capsys, copy, *command)[0] == 0
+    known = recorded_settings(copy, resolve(copy, "latest", ("explain",)), ExplainSettings)
+    assert known.memory == 0.01
+    assert 8 <= known.batch < 1000
+    assert said(capsys, copy, "rerun", resolve(copy, "latest", ("explain",)).run_id, "--check")[0] == 0
+    assert (
+        said(capsys, copy, "compare", "latest", "--memory", "0.02", "--method", "saliency", "--randomized", "0")[0] == 0
+    )
+    assert recorded_settings(copy, resolve(copy, "latest", ("compare",)), CompareSettings).memory == 0.02
+
+
+def test_new_images_are_evaluated_in_passes_that_fit(digits) -> None:
+    model, images = build_model("cnn", digits, 0), digits.splits["test"].images[:40]
+    sizes: list[int] = []
+    model.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
+    whole = predicted(model, images, 0, torch.device("cpu"))
+    with limited_passes(7):
+        assert torch.allclose(predicted(model, images, 9, torch.device("cpu")), whole[9:], atol=1e-5)
+    assert sizes == [32, 32] + [7] * 5

@@ -1,0 +1,276 @@
+"""The macros over the tables: each has a name, a comment and a definition that plain Python agrees with."""
+
+import math
+import re
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pytest
+from scipy.stats import rankdata, spearmanr
+
+from pipelines.asking.sql_process import rows_of
+from support import tables as data
+from support.homes import commit_epoch, start
+from tracking import tables
+from tracking.home import Home
+from tracking.index import ingest
+from tracking.reading import _open_files, connect
+from tracking.tables import MACROS, holds_macros
+
+DEFINED = re.findall(r"^create or replace macro (\w+)\(", MACROS, re.MULTILINE)
+
+
+@pytest.fixture
+def tiny() -> duckdb.DuckDBPyConnection:
+    connection = data.empty()
+    data.add_tiny(connection)
+    return connection
+
+
+def answer(connection: duckdb.DuckDBPyConnection, sql: str) -> list[tuple]:
+    return connection.execute(sql).fetchall()
+
+
+# --- the file
+
+
+def test_every_macro_has_a_comment_and_a_test() -> None:
+    assert len(DEFINED) == len(set(DEFINED)) == MACROS.count("create ")
+    blocks = MACROS.split("\n\n")[1:]
+    undocumented = [block for block in blocks if not block.startswith("-- ") and "wilson_half" not in block]
+    assert undocumented == []
+    tested = Path(__file__).read_text()
+    assert [name for name in DEFINED if f"{name}(" not in tested] == []
+
+
+def test_macros_are_lower_case_and_their_parameters_hide_no_column() -> None:
+    statements = re.sub(r"--.*|'[^']*'", "", MACROS)
+    assert statements == statements.lower()
+    named = {name for table in tables.columns().values() for name in table}
+    parameters = re.findall(r"^create or replace macro \w+\(([^)]*)\)", MACROS, re.MULTILINE)
+    assert named.isdisjoint({name.strip() for names in parameters for name in names.split(",")})
+
+
+# --- where they are
+
+
+def without_macros(home: Home) -> None:
+    """The index as an earlier version left it."""
+    kinds = "select function_name, replace(function_type, 'table_macro', 'macro table') from duckdb_functions()"
+    with duckdb.connect(str(home.database)) as connection:
+        for name, kind in answer(connection, f"{kinds} where not internal"):
+            connection.execute(f"drop {kind} {name}")
+        assert not holds_macros(connection)
+
+
+ASKED = "select count(*) from labelled_predictions('{}', 'test')"
+
+
+@pytest.fixture
+def remembered(home: Home) -> tuple[Home, str]:
+    """A home with one epoch, and SQL that uses a macro."""
+    run = start(home)
+    commit_epoch(run, 0, 5)
+    assert ingest(home)
+    return home, ASKED.format(run.run_id)
+
+
+def test_another_program_that_opens_the_index_has_them(remembered: tuple[Home, str]) -> None:
+    home, sql = remembered
+    with duckdb.connect(str(home.database), read_only=True) as connection:
+        assert answer(connection, sql) == [(5,)]
+
+
+def test_an_index_of_an_earlier_version_gets_them_when_it_is_read(remembered: tuple[Home, str], caplog) -> None:
+    home, sql = remembered
+    without_macros(home)
+    with connect(home) as connection:
+        assert rows_of(connection, sql)[1] == [(5,)]
+    with duckdb.connect(str(home.database), read_only=True) as connection:
+        assert holds_macros(connection)
+    assert caplog.messages == []
+
+
+def test_macros_of_another_version_are_replaced(remembered: tuple[Home, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    home, sql = remembered
+    changed = MACROS.replace("and label is not null;", "and label is null;", 1)
+    assert changed != MACROS
+    with monkeypatch.context() as other:
+        other.setattr(tables, "MACROS", changed)
+        other.setattr(tables, "MACROS_VERSION", "of another version")
+        with connect(home) as connection:
+            assert answer(connection, sql) == [(0,)]
+    with connect(home) as connection:
+        assert answer(connection, sql) == [(5,)]
+
+
+def test_an_index_that_another_program_reads_has_them_for_the_question_alone(remembered: tuple[Home, str]) -> None:
+    home, sql = remembered
+    without_macros(home)
+    with duckdb.connect(str(home.database), read_only=True) as reader:
+        with connect(home) as connection:
+            assert answer(connection, sql) == [(5,)]
+        assert not holds_macros(reader)
+
+
+def test_the_runs_files_alone_have_them(remembered: tuple[Home, str]) -> None:
+    home, sql = remembered
+    with _open_files(home) as connection:
+        assert answer(connection, sql) == [(5,)]
+
+
+# --- what they say
+
+
+def test_class_names(tiny) -> None:
+    assert answer(tiny, "from class_names('tiny') order by class_id") == list(enumerate(data.CLASSES))
+    assert answer(tiny, "from class_names('other')") == []
+
+
+def test_labelled_predictions(tiny) -> None:
+    sql = "select distinct instance_id from labelled_predictions('tiny', 'test') order by 1"
+    assert answer(tiny, sql) == [(i,) for i, (label, *_) in enumerate(data.TINY) if label is not None]
+    assert answer(tiny, "select count(*) from labelled_predictions('tiny', 'val')") == [(0,)]
+
+
+def test_moves(tiny) -> None:
+    sql = "select epoch, next_epoch, predicted, next_predicted from moves('tiny', 'test') where instance_id = 2"
+    assert sorted(answer(tiny, sql)) == [(0, 1, 0, 2), (1, 3, 2, 2), (3, 4, 2, 1)]
+    assert answer(tiny, "select count(*) from moves('tiny', 'test')") == [(3 * len(data.TINY),)]
+
+
+@pytest.mark.parametrize(("right", "n"), [(0, 1), (0, 7), (3, 7), (20, 20), (1, 10**6)])
+def test_wilson(tiny, right: int, n: int) -> None:
+    z, p = 1.96, right / n
+    centre, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + (z / (2 * n)) ** 2)
+    ends = "wilson_low(p, n), wilson_high(p, n), wilson_centre(p, n) - wilson_half(p, n)"
+    [(low, high, unbounded)] = answer(tiny, f"select {ends} from (select {right} / {n} as p, {n} as n)")
+    assert low == pytest.approx((centre - half) / (1 + z * z / n), abs=1e-11)
+    assert high == pytest.approx(min(1, (centre + half) / (1 + z * z / n)), abs=1e-12)
+    assert unbounded == pytest.approx(low, abs=1e-11)
+    assert low == 0 if right == 0 else low > 0
+
+
+def test_wilson_of_nothing_is_null(tiny) -> None:
+    assert answer(tiny, "select wilson_low(null, 0), wilson_high(0.5, 0)") == [(None, None)]
+
+
+@pytest.mark.parametrize("table", ["maps", "attributions"])
+def test_newest_of(tiny, table: str) -> None:
+    """Started last, then the higher run ID, then the lower class; a run that is not in the table comes last."""
+    started = {"early": "2026-01-02", "late": "2026-01-03", "later id": "2026-01-03"}
+    for run_id, started_at in started.items():
+        data.add_run(tiny, run_id, started_at, "explain", source="tiny")
+    data.add_run(tiny, "comparing", "2026-01-04", "compare", source="tiny")
+    even = np.ones((8, 8))
+    for instance_id, makers in enumerate((["late", "early"], ["late", "later id"], ["unknown", "early"], ["unknown"])):
+        for maker in makers:
+            data.add_map(tiny, maker, even, instance_id=instance_id)
+    data.add_map(tiny, "early", even, instance_id=4, target=2, target_kind="class")
+    data.add_map(tiny, "early", even, instance_id=4, target=1, target_kind="class")
+    data.add_map(tiny, "late", even, instance_id=0, epoch=3, split="val")
+    data.add_map(tiny, "comparing", even, method="random")
+    sql = f"select instance_id, method, run_id, target from newest_of('{table}', 'tiny', 'test', '{{}}') order by all"
+    assert answer(tiny, sql.format("predicted")) == [
+        (0, "random", "comparing", 0),
+        (0, "saliency", "late", 0),
+        (1, "saliency", "later id", 0),
+        (2, "saliency", "early", 0),
+        (3, "saliency", "unknown", 0),
+    ]
+    assert answer(tiny, sql.format("class")) == [(4, "saliency", "early", 1)]
+
+
+NUMBERS = [[3.0, 1.0, 2.0], [1.0, 1.0, 1.0, 1.0], [0.5, 0.25, 0.5, 7.0, 0.25, 0.5], [2.0], []]
+
+
+@pytest.mark.parametrize("numbers", NUMBERS)
+def test_centred_ranks(tiny, numbers: list[float]) -> None:
+    expected = rankdata(numbers) - (len(numbers) + 1) / 2
+    assert tiny.execute("select centred_ranks($1::float[])", [numbers]).fetchone() == (expected.tolist(),)
+
+
+def test_centred_ranks_of_what_is_no_number(tiny) -> None:
+    """NaN is the largest number, as DuckDB orders it."""
+    assert answer(tiny, "select centred_ranks(['nan', '1', 'nan']::float[])") == [([0.5, -1, 0.5],)]
+
+
+def test_rank_correlation(tiny) -> None:
+    one, other = [0.3, 0.1, 0.1, 2.0, 5.0], [1.0, 0.0, 3.0, 3.0, 2.0]
+    sql = "select rank_correlation(centred_ranks($1::float[]), centred_ranks($2::float[]))"
+    assert tiny.execute(sql, [one, other]).fetchone()[0] == pytest.approx(spearmanr(one, other).statistic)
+    assert tiny.execute(sql, [one, [1.0] * 5]).fetchone() == (None,)
+
+
+def test_explanation_histories(tiny) -> None:
+    up, down = np.arange(64.0).reshape(8, 8), np.arange(64.0)[::-1].reshape(8, 8)
+    for epoch, values in ((1, down), (3, up), (4, 2 * up)):
+        data.add_map(tiny, "explained", values, instance_id=2, epoch=epoch)
+    data.add_map(tiny, "explained", up, instance_id=3)  # at one epoch alone
+    for epoch, values in ((3, up), (4, np.ones((8, 8)))):
+        data.add_map(tiny, "explained", values, instance_id=1, epoch=epoch)
+    sql = """
+        select instance_id, epoch, to_previous, to_last, is_settled, predicted, last_predicted, is_predicted
+        from explanation_histories('tiny', 'test', 'predicted', 0.8) order by all"""
+    assert answer(tiny, sql) == [
+        (1, 3, None, None, None, 1, 0, False),  # the last map is even
+        (1, 4, None, None, None, 0, 0, True),
+        (2, 1, None, -1, False, 2, 1, False),
+        (2, 3, -1, 1, True, 2, 1, False),
+        (2, 4, 1, 1, True, 1, 1, True),
+    ]
+
+
+def test_comparison_scores(tiny) -> None:
+    data.add_run(tiny, "old", "2026-01-02", "compare", source="tiny")
+    data.add_run(tiny, "new", "2026-01-03", "compare", source="tiny")
+    data.add_run(tiny, "stopped", "2026-01-04", "compare", source="tiny", status="FAILED")
+    for run_id in ("old", "new", "stopped"):
+        data.add_scores(tiny, run_id, "shap", "insertion", [0.5])
+    sql = "select run_id from comparison_scores('{}', {})"
+    assert answer(tiny, sql.format("tiny", "null")) == [("new",)]
+    assert answer(tiny, sql.format("tiny", "'stopped'")) == [("stopped",)]
+    assert answer(tiny, sql.format("other", "'old'")) == []
+    tiny.execute("update runs set status = 'RUNNING' where kind = 'compare'")
+    assert answer(tiny, sql.format("tiny", "null")) == [("stopped",)]
+
+
+def test_better_direction(tiny) -> None:
+    metrics = {"insertion": "higher", "road_lerf_0.2": "higher", "randomized/conv": "lower", "share_object": None}
+    found = {metric: answer(tiny, f"select better_direction('{metric}')")[0][0] for metric in metrics}
+    assert found == metrics
+
+
+def test_bootstrap_resamples(tiny) -> None:
+    sql = "select n, resample, times from bootstrap_resamples([5, 1, 5, 32]) order by n, resample"
+    found = answer(tiny, sql)
+    assert [(n, resample) for n, resample, _ in found] == [(n, resample) for n in (5, 32) for resample in range(1000)]
+    assert all(len(times) == n == sum(times) for n, _, times in found)
+    drawn = np.mean([times for n, _, times in found if n == 5], axis=0)  # each place once per resample, on average
+    assert np.abs(drawn - 1).max() < 4 * math.sqrt(0.8 / 1000)
+    assert len({tuple(times) for n, _, times in found if n == 32}) > 990
+    assert answer(tiny, sql) == found
+
+
+def add_concepts(connection: duckdb.DuckDBPyConnection) -> None:
+    row = {"run_id": "ice", "source_run_id": "tiny", "layer": "conv", "concept_key": "k", "vector": [1.0]}
+    row |= {"threshold": 0.5, "description": "round", "label": None, "concept_id": 0}
+    data.insert(connection, "concepts", [row | {"epoch": 1}, row | {"epoch": 3, "label": "wheels"}])
+    score = {"run_id": "ice", "split": "test", "concept_id": 0, "score": 1.0, "present": True}
+    scores = [score | {"epoch": epoch, "instance_id": i} for epoch, i in ((1, 0), (1, 1), (3, 4), (3, 5))]
+    data.insert(connection, "concept_scores", scores)
+
+
+def test_concepts_of_epoch(tiny) -> None:
+    add_concepts(tiny)
+    sql = "select epoch, concept from concepts_of_epoch('tiny', {})"
+    assert answer(tiny, sql.format("null")) == [(3, "wheels")]
+    assert answer(tiny, sql.format("1")) == [(1, "round")]
+    assert answer(tiny, sql.format("2")) == []
+
+
+def test_scored_classes(tiny) -> None:
+    add_concepts(tiny)
+    found = answer(tiny, "from scored_classes('tiny') order by all")
+    assert found == [("ice", 1, 0), ("ice", 3, 3), ("ice", 3, None)]  # nobody knows what image 5 shows

@@ -1,0 +1,87 @@
+"""Study homes made by hand, and what is in them."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+
+from pipelines.common.settings import TrainSettings
+from tracking import commits, reading, runs
+from tracking.catalogue import RunRecord
+from tracking.files import sha256, write_table
+from tracking.home import Home, find_home
+from tracking.reading import connect
+
+TINY = TrainSettings(size=8, epochs=3, batch=128, threads=1)
+
+
+def fresh(folder: Path, empty_tracker: Path) -> Home:
+    home = find_home(str(folder / "study"))
+    home.path.mkdir()
+    shutil.copy(empty_tracker, home.mlflow_db)
+    return home
+
+
+def up_to_date(home: Home) -> bool:
+    """Whether the index can be read now, and is complete."""
+    if index := reading._complete_index(home):
+        index.close()
+    return index is not None
+
+
+def start(home: Home, name: str = "one") -> runs.Run:
+    run = runs.start_run(home, runs.new_record("train", name, {"seed": 0}), {}, "")
+    runs.log_record(run)
+    return run
+
+
+def commit_epoch(run: runs.Run, epoch: int, rows: int = 3) -> commits.Commit:
+    unit = f"epoch_{epoch:04d}"
+    with runs.staging(run.home) as folder:
+        file = write_table(folder / f"{unit}.parquet", prediction_rows(run.run_id, epoch, rows))
+        return runs.commit(run, unit, {f"predictions/{unit}.parquet": file}, {"accuracy": 0.5 + epoch}, epoch)
+
+
+def prediction_rows(run_id: str, epoch: int, rows: int) -> dict:
+    constant = {"run_id": run_id, "epoch": epoch, "split": "test", "label": 1, "predicted": 0, "p_true": 0.25,
+                "p_predicted": 0.75, "margin": -1.0, "p_sq": 0.6, "probabilities": [0.75, 0.25]}  # fmt: skip
+    return {name: [value] * rows for name, value in constant.items()} | {"instance_id": list(range(rows))}
+
+
+def everything(connection: duckdb.DuckDBPyConnection, table: str) -> list[tuple]:
+    return connection.execute(f"select * from {table} order by all").fetchall()
+
+
+def attribution_rows(run_id: str) -> dict:
+    constant = {
+        "run_id": run_id, "source_run_id": run_id, "epoch": 1, "method": "saliency", "split": "test", "target": 1,
+        "target_kind": "label", "score": 0.5, "baseline_score": 0.0, "delta": 0.0, "map8": [0.25] * 64,
+        "height": 1, "width": 2, "map": [1.0, -1.0],
+    }  # fmt: skip
+    return {name: [value, value] for name, value in constant.items()} | {"instance_id": [0, 1]}
+
+
+def place_of(home: Home, record: RunRecord, path: str) -> Path:
+    return home.run_folder(record.run_id) / path
+
+
+def forge(home: Home, record: RunRecord, unit: str, change: Callable[[dict], dict]) -> None:
+    """Change a commit, and let it name the files' sha256 as they are now."""
+    place = place_of(home, record, f"commits/{unit}.json")
+    content = json.loads(place.read_text())
+    for file in content["files"]:
+        if (known := place_of(home, record, file["path"])).is_file():
+            file["sha256"] = sha256(known)
+    place.write_text(json.dumps(change(content)))
+
+
+PREDICTED = """
+    select epoch, split, instance_id, predicted, p_true, margin, p_sq, probabilities
+    from predictions where run_id = ? order by epoch, split, instance_id"""
+
+
+def predictions(home: Home, run_id: str) -> list[tuple]:
+    with connect(home) as connection:
+        return connection.execute(PREDICTED, [run_id]).fetchall()

@@ -1,0 +1,64 @@
+"""Servers and browsers under way."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_until_it_answers(address: str, server: subprocess.Popen) -> None:
+    """Return once `address` is served; fail if the server ends or takes two minutes."""
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            urlopen(address, timeout=5).close()
+            return
+        except (URLError, OSError):
+            assert server.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+
+
+@dataclass(frozen=True)
+class Served:
+    """`study ui` under way."""
+
+    process: subprocess.Popen
+    printed: str
+    errors: Path  # what it says on standard error
+
+
+def serve(folder: Path, port: int) -> subprocess.Popen:
+    """A MLflow server with its database and files in `folder`, once it answers."""
+    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", str(folder)]
+    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | quiet, start_new_session=True
+    )
+    wait_until_it_answers(f"http://127.0.0.1:{port}/health", process)
+    return process
+
+
+def kill(process: subprocess.Popen) -> None:
+    """A server and its workers, without a word."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait(20)
+
+
+def open_page(browser, address: str, path: str) -> None:
+    experiment = address.split("/runs?")[0]
+    browser.get("about:blank")  # a change behind # alone would not load the page again
+    browser.get(f"{experiment}{path}{'&' if '?' in path else '?'}workflowType=machine_learning")

@@ -1,0 +1,252 @@
+"""Concepts and what they do to classes, against facts that hold exactly."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torchvision.models import resnet18
+
+from support.networks import Pooled, awkward, images
+from xai import Refusal, ice
+from xai.cut import cut, last_layer
+from xai.nmf import factorize
+from xai.tcav import Tcav, holm, score_concepts
+
+
+def pooled() -> tuple[nn.Module, object, Tensor]:
+    """A model with global average pooling and a linear head, cut at its features, and 40 images."""
+    model = Pooled().eval()
+    return model, cut(model, "features"), torch.rand(40, 2, 6, 5, generator=torch.Generator().manual_seed(1))
+
+
+def unit(rows: Tensor) -> Tensor:
+    return rows / rows.norm(dim=1, keepdim=True)
+
+
+def test_concept_maps_and_their_rows_fit_together() -> None:
+    model, parts, inputs = pooled()
+    found = ice.features(model, parts, inputs)
+    assert torch.equal(ice.maps_of(ice.rows_of(found), found), found)
+    maps = ice.concept_maps(found, torch.eye(6))  # every channel is a concept
+    assert torch.allclose(maps, found, atol=1e-5)
+
+
+def test_a_logit_is_the_sum_of_its_concepts_the_residual_and_the_bias() -> None:
+    model, parts, inputs = pooled()
+    found = ice.features(model, parts, inputs)
+    directions = unit(torch.rand(3, 6, generator=torch.Generator().manual_seed(0)))
+    maps, targets = ice.concept_maps(found, directions), torch.arange(40) % 4
+    gradients, carried = ice.sensitivities(model, parts, found, maps, directions, targets)
+    assert torch.allclose(gradients, model.classify.weight[targets], atol=1e-6)  # summed over places
+    rest = found - ice.maps_of(ice.rows_of(maps) @ directions, found)
+    residual = (rest.mean((2, 3)) * model.classify.weight[targets]).sum(1)
+    logits = model(inputs).gather(1, targets[:, None]).squeeze(1)
+    assert torch.allclose(carried.sum(1) + residual + model.classify.bias[targets], logits, atol=1e-4)
+
+
+def test_sensitivities_are_the_limit_of_differences_at_all_places() -> None:
+    model, (inputs, targets) = awkward().double().eval(), images()
+    parts, inputs = cut(model, "2"), inputs.double()
+    found = ice.features(model, parts, inputs)
+    direction, step = unit(torch.rand(1, 3).double()), 1e-6
+    gradients, _ = ice.sensitivities(model, parts, found, torch.zeros(5, 1, 6, 5).double(), direction, targets)
+    moved = [ice.head_logits(model, parts, found + sign * step * direction.view(1, 3, 1, 1)) for sign in (1, -1)]
+    differences = ((moved[0] - moved[1]) / (2 * step)).gather(1, targets[:, None]).squeeze(1)
+    assert torch.allclose(gradients @ direction[0], differences, atol=1e-6)
+
+
+def test_nothing_is_lost_when_every_channel_is_a_concept() -> None:
+    model, parts, inputs = pooled()
+    found = ice.features(model, parts, inputs)
+    logits = ice.head_logits(model, parts, found)
+    assert torch.allclose(logits, model(inputs), atol=1e-6)
+    for name, reducer in ice.REDUCERS.items():
+        if name != "kmeans":
+            kept = ice.fidelity(
+                logits, ice.reconstructed_logits(model, parts, found, reducer(ice.rows_of(found), 6, 0))
+            )
+            assert kept.ice_error < 0.05
+            assert kept.agreement == 1
+
+
+def test_no_linear_reducer_reconstructs_better_than_pca() -> None:
+    model, parts, inputs = pooled()
+    rows = ice.rows_of(ice.features(model, parts, inputs))
+    errors = {name: (reducer(rows, 2, 0)(rows) - rows).square().sum().item() for name, reducer in ice.REDUCERS.items()}
+    assert min(errors, key=errors.get) == "pca"
+
+
+def test_fidelity_by_hand() -> None:
+    logits, others = torch.tensor([[2.0, 0.0], [1.0, 3.0]]), torch.tensor([[1.0, 0.0], [4.0, 3.5]])
+    kept = ice.fidelity(logits, others)
+    assert kept.ice_error == pytest.approx((1 + 0.5) / 2 / 2.5)
+    assert kept.agreement == 0.5
+    p, q = (np.exp(x) / np.exp(x).sum(1, keepdims=True) for x in (logits.numpy(), others.numpy()))
+    assert kept.divergence == pytest.approx((p * np.log(p / q)).sum(1).mean(), rel=1e-5)
+    assert ice.fidelity(logits, logits) == ice.Fidelity(0, 1, 0)
+
+
+def test_thresholds_split_low_from_high_scores() -> None:
+    scores = torch.tensor([[0.1, 5, 0], [0.2, 5, 0], [0.15, 5, 0], [3.0, 5, 0], [3.2, 5, 7]])
+    found = ice.thresholds(scores)
+    assert 0.2 < found[0] < 3
+    assert found[1] == torch.inf  # the same everywhere: there is no high group
+    assert 0 < found[2] < 7
+    assert torch.equal((scores >= found).sum(0), torch.tensor([2, 0, 1]))
+
+
+def test_keys_tell_directions_apart_and_forgive_noise() -> None:
+    directions = unit(torch.rand(20, 64, generator=torch.Generator().manual_seed(0)))
+    keys = [ice.concept_key(direction) for direction in directions]
+    assert len(set(keys)) == 20
+    assert ice.concept_key(directions[0].clone()) == keys[0]
+    assert all(len(key) == 16 for key in keys)
+
+
+def test_match_pairs_the_same_directions_whatever_their_order() -> None:
+    old = unit(torch.rand(5, 12, generator=torch.Generator().manual_seed(0)).square())
+    order = torch.tensor([3, 0, 4, 1])
+    new = unit(old[order] + 0.01)
+    assert sorted((i, j) for i, j, _ in ice.match(old, new)) == sorted((int(i), j) for j, i in enumerate(order))
+    assert ice.match(old[:1], unit(torch.eye(12)[:1]), least=0.9999) == []
+
+
+@pytest.mark.parametrize(("layer", "message"), [
+    ("0", r"layer '0' has negative activations, .*; layers without: 2, 3, 4"),
+    ("6", r"gives \[8, 4\]; ice needs \[images, channels, height, width\]"),
+])  # fmt: skip
+def test_refuses_layers_that_cannot_be_factorized(layer: str, message: str) -> None:
+    model = awkward()
+    with pytest.raises(Refusal, match=message):
+        ice.features(model, cut(model, layer), images(8)[0])
+
+
+def test_leaves_no_trace() -> None:
+    model, (inputs, targets) = awkward().train(), images()
+    before, kept = copy.deepcopy(model.state_dict()), inputs.clone()
+    parts = cut(model, "2")
+    found = ice.features(model, parts, inputs)
+    directions = unit(torch.rand(2, 3))
+    ice.sensitivities(model, parts, found, ice.concept_maps(found, directions), directions, targets)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(module.training for module in model.modules())
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters())
+    assert torch.equal(inputs, kept)
+
+
+@pytest.mark.parametrize(("channels", "classes", "side"), [(3, 10, 64), (1, 2, 64)])
+def test_foreign_model_with_in_place_and_reused_relus(channels: int, classes: int, side: int) -> None:
+    torch.manual_seed(0)
+    model = resnet18(num_classes=classes)
+    model.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
+    inputs, targets = torch.rand(6, channels, side, side), torch.arange(6) % 2
+    layer = last_layer(model, inputs)
+    assert layer == "layer4"
+    parts = cut(model, layer)
+    found = ice.features(model, parts, inputs)  # [6, 512, 2, 2]
+    assert torch.allclose(ice.head_logits(model, parts, found), model.eval()(inputs), atol=1e-4)
+    directions = factorize(ice.rows_of(found), 3).directions
+    gradients, carried = ice.sensitivities(
+        model, parts, found, ice.concept_maps(found, directions), directions, targets
+    )
+    weights = model.fc.weight[targets]  # pooled over four places, whose gradients sum to the weight
+    assert torch.allclose(gradients, weights, atol=1e-6)
+    assert carried.shape == (6, 3)
+
+
+# --- TCAV
+
+
+def activations(channels: int) -> Tensor:
+    """Rows [500, channels], mostly zero as behind a ReLU: the null of rows that are all alike would be a point."""
+    generator = torch.Generator().manual_seed(5)
+    active = torch.rand(500, channels, generator=generator) < 0.1
+    return torch.rand(500, channels, generator=generator).square() * active
+
+
+def measured(gradients: Tensor, labels: Tensor, directions: Tensor, seed: int = 0) -> Tcav:
+    rows = activations(directions.shape[1])
+    scores = torch.rand(len(labels), len(directions), generator=torch.Generator().manual_seed(6))
+    return score_concepts(gradients, scores - 0.5, scores > 0.5, labels, int(labels.max()) + 1, directions, rows, seed)
+
+
+def test_measures_by_hand() -> None:
+    labels, directions = torch.tensor([0, 0, 0, 2]), torch.eye(2)
+    gradients = torch.tensor([[1.0, -1.0], [3.0, 2.0], [-1.0, 5.0], [0.0, 1.0]])
+    contributions = torch.tensor([[1.0, 0.0], [2.0, 0.0], [6.0, 3.0], [-1.0, -2.0]])
+    present = torch.tensor([[True, False], [True, False], [False, False], [False, True]])
+    found = score_concepts(gradients, contributions, present, labels, 3, directions, torch.rand(60, 2))
+    none = torch.nan  # of a class without images nothing is known
+    expected = {
+        "prevalence": [[2 / 3, none, 0], [0, none, 1]],
+        "tcav_sign": [[2 / 3, none, 0], [2 / 3, none, 1]],
+        "tcav_magnitude": [[1.0, none, 0], [2, none, 1]],
+        "contribution": [[3.0, none, -1], [1, none, -2]],
+    }
+    for name, values in expected.items():
+        assert torch.allclose(getattr(found, name), torch.tensor(values), equal_nan=True)
+    assert found.images.tolist() == [3, 0, 1]
+    assert found.p_values[:, 1].isnan().all()
+    assert not found.significant[:, 1].any()
+    assert not found.degenerate[1]
+
+
+def test_classes_without_images_are_no_test() -> None:
+    generator = torch.Generator().manual_seed(0)
+    gradients, labels, directions = torch.randn(60, 8, generator=generator), torch.arange(60) % 3, torch.eye(8)
+    rows, none = activations(8), torch.zeros(60, 8)
+    alone = score_concepts(gradients, none, none > 0, labels, 3, directions, rows)
+    among = score_concepts(gradients, none, none > 0, labels * 4, 10, directions, rows)  # classes 0, 4 and 8 of ten
+    assert torch.equal(among.p_values[:, [0, 4, 8]], alone.p_values)
+    assert among.null == alone.null
+    assert among.p_values.isnan().sum() == 8 * 7
+
+
+def test_a_direction_that_decides_is_significant_and_others_are_not() -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(200) % 2
+    gradients = torch.randn(200, 8, generator=generator)
+    gradients[:, 0] = torch.where(labels == 0, 1.0, -1.0) * (1 + torch.rand(200, generator=generator))
+    found = measured(gradients, labels, torch.eye(8))
+    assert found.tcav_sign[0].tolist() == [1, 0]
+    assert found.significant[0].all()
+    assert found.significant[1:].float().mean() <= 0.3
+    assert not found.degenerate.any()
+
+
+def test_directions_like_those_of_the_null_are_seldom_significant() -> None:
+    families = 0
+    for seed in range(40):
+        generator = torch.Generator().manual_seed(seed)
+        rows = activations(8)
+        drawn = torch.randint(500, (4, 50), generator=generator)
+        directions = unit(rows[drawn].mean(1))
+        found = measured(torch.randn(60, 8, generator=generator), torch.arange(60) % 3, directions, seed)
+        families += bool(found.significant.any())
+    assert families <= 5  # 2 are expected at a family-wise level of 5 %
+
+
+def test_a_linear_head_is_found_out() -> None:
+    model, parts, inputs = pooled()
+    found = ice.features(model, parts, inputs)
+    directions, labels = torch.eye(6), torch.arange(40) % 4
+    gradients, _ = ice.sensitivities(model, parts, found, ice.concept_maps(found, directions), directions, labels)
+    result = measured(gradients, labels, directions)
+    assert result.degenerate.all()
+    assert set(result.tcav_sign.unique().tolist()) <= {0, 1}
+
+
+def test_holm_by_hand() -> None:
+    found = holm(torch.tensor([[0.01, 0.04], [0.03, 0.005]]))
+    assert torch.allclose(found, torch.tensor([[0.03, 0.06], [0.06, 0.02]]))
+    assert torch.equal(holm(torch.tensor([0.9, 0.8])), torch.tensor([1.0, 1.0]))
+
+
+def test_same_seed_same_null() -> None:
+    gradients, labels = torch.randn(30, 4, generator=torch.Generator().manual_seed(0)), torch.arange(30) % 2
+    first, second, other = (measured(gradients, labels, torch.eye(4), seed) for seed in (0, 0, 1))
+    assert torch.equal(first.p_values, second.p_values)
+    assert not torch.equal(first.p_values, other.p_values)
+    assert "each the mean of 50 random activations" in first.null
