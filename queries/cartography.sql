@@ -28,56 +28,20 @@
 --   threshold_closeness  confidence (1 - confidence), 0..0.25
 --   el2n                 error early in training, 0..1.4; null without early epochs
 --   region               easy, ambiguous or hard; null without probabilities
-with chosen as (
-    select
-        instance_id,
-        label,
-        predicted = label as ok,
-        p_true,
-        -- a perfect prediction may fall below 0 by rounding
-        case when epoch <= $early_epochs::integer then sqrt(greatest(p_sq - 2 * p_true + 1, 0)) end as early_error
-    from labelled_predictions($run_id, $split)
-    where epoch between coalesce($from_epoch::integer, epoch) and coalesce($to_epoch::integer, epoch)
-),
-measured as (
-    select
-        instance_id,
-        any_value(label) as label,
-        count(*) as n,
-        avg(p_true) as confidence,
-        -- to the digits that a probability has: the last ones depend on which thread comes first
-        case when count(p_true) > 1 then round(stddev_pop(p_true), 7) end as p_true_std,
-        avg(ok::integer) as correctness,
-        round(avg(early_error), 7) as el2n
-    from chosen
-    group by instance_id
-),
-ranked as (
-    select
-        *,
-        -- equal deviations may differ in the last digits
-        percent_rank() over (order by round(p_true_std, 6) nulls first) as rank
-    from measured
-)
 select
-    ranked.instance_id,
-    ranked.label,
+    images.instance_id,
+    images.label,
     names.name as label_name,
-    ranked.n,
-    ranked.confidence,
-    ranked.p_true_std,
-    ranked.correctness,
+    images.n,
+    images.confidence,
+    images.p_true_std,
+    images.correctness,
     confidence * (1 - confidence) as threshold_closeness,
-    ranked.el2n,
-    case
-        when confidence is null then null
-        when rank >= 2 / 3 then 'ambiguous'
-        when confidence >= 0.5 then 'easy'
-        else 'hard'
-    end as region
-from ranked
-left join class_names($run_id) as names on names.class_id = ranked.label
+    images.el2n,
+    images.region
+from data_map($run_id, $split, $from_epoch::integer, $to_epoch::integer, $early_epochs::integer) as images
+left join class_names($run_id) as names on names.class_id = images.label
 order by
-    round(ranked.p_true_std, 6) desc nulls last,
-    ranked.instance_id
+    round(images.p_true_std, 6) desc nulls last,  -- equal ones may differ in the last digits
+    images.instance_id
 limit $limit::integer

@@ -26,46 +26,22 @@
 --   right_at_end    whether it is predicted right at the last epoch counted
 --   never_learned   whether it is wrong at every epoch
 --   unforgettable   whether it is learned and never forgotten
-with chosen as (
-    select
-        instance_id,
-        epoch,
-        label,
-        predicted = label as ok,
-        case when previous_epoch >= coalesce($from_epoch::integer, 0) then previous = label end as ok_before
-    from labelled_predictions($run_id, $split)
-    where epoch between coalesce($from_epoch::integer, epoch) and coalesce($to_epoch::integer, epoch)
-),
-counted as (
-    select
-        instance_id,
-        any_value(label) as label,
-        count(*) as n,
-        count(*) filter (ok) as n_right,
-        count(*) filter (ok_before and not ok) as lost,
-        count(*) filter (not ok_before and ok) as learning,
-        min(epoch) filter (ok) as first_learned,
-        max(epoch) filter (ok_before and not ok) as last_forgotten,
-        coalesce(max(epoch) filter (ok) = max(epoch), false) as right_at_end
-    from chosen
-    group by instance_id
-)
 select
-    counted.instance_id,
-    counted.label,
+    counts.instance_id,
+    counts.label,
     names.name as label_name,
-    counted.n,
-    counted.n_right,
+    counts.n,
+    counts.n_right,
     case when n_right > 0 then lost end as forgetting,
-    counted.learning,
-    counted.first_learned,
-    counted.last_forgotten,
-    counted.right_at_end,
+    counts.learned as learning,
+    counts.first_right as first_learned,
+    counts.last_lost as last_forgotten,
+    counts.right_at_end,
     n_right = 0 as never_learned,
     n_right > 0 and lost = 0 as unforgettable
-from counted
-left join class_names($run_id) as names on names.class_id = counted.label
+from learning_counts($run_id, $split, $from_epoch::integer, $to_epoch::integer) as counts
+left join class_names($run_id) as names on names.class_id = counts.label
 order by
     forgetting desc nulls last,
-    counted.instance_id
+    counts.instance_id
 limit $limit::integer

@@ -27,12 +27,9 @@
 --   forgetting_rate     share of the class's images that turned from right to wrong at least once, 0..1
 with chosen as (
     select
-        instance_id,
         epoch,
         label,
         predicted,
-        previous_epoch,
-        previous,
         p_true
     from labelled_predictions($run_id, $split)
 ),
@@ -72,27 +69,11 @@ confusions as (
             predicted
     ) = 1
 ),
-steps as (
-    select
-        instance_id,
-        label,
-        predicted <> label and previous = label and previous_epoch >= 1 as lost
-    from chosen
-    where epoch between 1 and (select epoch from asked)
-),
-losers as (
-    select
-        instance_id,
-        any_value(label) as label,
-        coalesce(bool_or(lost), false) as lost
-    from steps
-    group by instance_id
-),
 losses as (
     select
         label,
-        avg(lost::integer) as forgetting_rate
-    from losers
+        avg((lost > 0)::integer) as forgetting_rate
+    from learning_counts($run_id, $split, 1, (select epoch from asked))
     group by label
 )
 select

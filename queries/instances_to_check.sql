@@ -22,114 +22,50 @@
 --   label_name      true class as the data set has it
 --   predicted_name  class predicted at the last epoch
 --   source          where the image lies in the data set
-with chosen as (
-    select
-        instance_id,
-        epoch,
-        label,
-        predicted,
-        predicted = label as ok,
-        case when previous_epoch >= 1 then previous = label end as ok_before,
-        p_true,
-        p_predicted,
-        margin
-    from labelled_predictions($run_id, $split)
-),
-ends as (
+with ends as (
     select
         instance_id,
         any_value(label) as label,
         arg_max(predicted, epoch) as predicted,
         arg_max(p_predicted, epoch) as p_predicted
-    from chosen
+    from labelled_predictions($run_id, $split)
     group by instance_id
 ),
-trained as (
-    select
-        instance_id,
-        count(*) as n,
-        count(*) filter (ok) as n_right,
-        count(*) filter (ok_before and not ok) as lost,
-        max(epoch) filter (ok) as last_right,
-        max(epoch) as last_epoch,
-        avg(p_true) as confidence,
-        -- to the digits that a probability has: the last ones depend on which thread comes first
-        round(stddev_pop(p_true), 6) as p_true_std
-    from chosen
-    where epoch >= 1
-    group by instance_id
+learned as (
+    from learning_counts($run_id, $split, 1, null)
 ),
-uncertain as (
-    select
-        *,
-        percent_rank() over (order by p_true_std) as rank
-    from trained
-    where p_true_std is not null
-),
-late as (
-    select *
-    from chosen
-    where epoch >= (select quantile_disc(epoch, 0.5) from (select distinct epoch from chosen))
-),
-taken as (
-    select
-        instance_id,
-        predicted as suggested,
-        count(*) as times
-    from late
-    where not ok
-    group by
-        instance_id,
-        predicted
-    qualify row_number() over (
-        partition by instance_id
-        order by
-            times desc,
-            avg(p_predicted) desc,
-            predicted
-    ) = 1
-),
-doubted as (
-    select
-        instance_id,
-        any_value(taken.suggested) as suggested,
-        any_value(taken.times) as times,
-        count(*) as n,
-        any_value(taken.times) / count(*) as share,
-        avg(late.p_true) as confidence,
-        avg(late.margin) as aum
-    from late
-    join taken using (instance_id)
-    group by instance_id
+mapped as (
+    from data_map($run_id, $split, 1, null, null)
 ),
 reasons as (
     select
         instance_id,
         'suspect_label' as reason,
-        list_avg([1 - confidence, 1 / (1 + exp(aum)), share]) as weight,  -- leaves nulls out
+        score as weight,
         format('taken for {} in {} of {} late epochs', coalesce(names.name, suggested::varchar), times, n)
             || coalesce(format('; mean probability of its label {:.2f}', confidence), '') as detail
-    from doubted
-    left join class_names($run_id) as names on names.class_id = doubted.suggested
-    where
-        share >= 0.75
-        and coalesce(aum < 0, true)
+    from label_doubts($run_id, $split, null) as doubts
+    left join class_names($run_id) as names on names.class_id = doubts.suggested
+    where kind = 'mislabelled'
     union all
     select
         instance_id,
         'forgotten' as reason,
         lost as weight,
         format('last right at epoch {}, lost {} in all', last_right, if(lost = 1, 'once', lost || ' times')) as detail
-    from trained
-    where last_right < last_epoch
+    from learned
+    where
+        n_right > 0
+        and not right_at_end
     union all
     select
         instance_id,
         'never_right' as reason,
         1 - confidence as weight,
-        format('wrong at all {} epochs', n)
+        format('wrong at all {} epochs', learned.n)
             || coalesce(format('; mean probability of its label {:.2f}', confidence), '') as detail
-    from trained
+    from learned
+    join mapped using (instance_id)
     where n_right = 0
     union all
     select
@@ -137,8 +73,8 @@ reasons as (
         'ambiguous' as reason,
         p_true_std as weight,
         format('probability of its label {:.2f} on average, deviation {:.2f}', confidence, p_true_std) as detail
-    from uncertain
-    where rank >= 2 / 3
+    from mapped
+    where region = 'ambiguous'
     union all
     select
         instance_id,

@@ -26,81 +26,22 @@
 --   score            0..1, higher is more suspicious
 --   kind             mislabelled or ambiguous
 --   out_of_sample    whether the model never trained on the split, so that the score can be trusted
-with chosen as (
-    select
-        instance_id,
-        epoch,
-        label,
-        predicted,
-        p_true,
-        p_predicted,
-        margin
-    from labelled_predictions($run_id, $split)
-),
-epochs as (
-    select distinct epoch
-    from chosen
-),
-late as (
-    select *
-    from chosen
-    where epoch >= coalesce($from_epoch::integer, (select quantile_disc(epoch, 0.5) from epochs))
-),
-measured as (
-    select
-        instance_id,
-        any_value(label) as label,
-        count(*) as n,
-        avg(p_true) as confidence,
-        avg(margin) as aum
-    from late
-    group by instance_id
-),
-others as (
-    select
-        instance_id,
-        predicted as suggested,
-        count(*) as n
-    from late
-    where predicted <> label
-    group by
-        instance_id,
-        predicted
-    qualify row_number() over (
-        partition by instance_id
-        order by
-            n desc,
-            avg(p_predicted) desc,
-            predicted
-    ) = 1
-),
-signs as (
-    select
-        measured.instance_id,
-        measured.label,
-        others.suggested,
-        others.n / measured.n as suggested_share,
-        measured.confidence,
-        measured.aum
-    from measured
-    join others using (instance_id)
-)
 select
-    signs.instance_id,
-    signs.label,
+    doubts.instance_id,
+    doubts.label,
     truth.name as label_name,
-    signs.suggested,
+    doubts.suggested,
     guess.name as suggested_name,
-    signs.suggested_share,
-    signs.confidence,
-    signs.aum,
-    list_avg([1 - confidence, 1 / (1 + exp(aum)), suggested_share]) as score,  -- leaves nulls out
-    case when suggested_share >= 0.75 and coalesce(aum < 0, true) then 'mislabelled' else 'ambiguous' end as kind,
+    doubts.suggested_share,
+    doubts.confidence,
+    doubts.aum,
+    doubts.score,
+    doubts.kind,
     $split not in ('train', 'train_seen') as out_of_sample
-from signs
-left join class_names($run_id) as truth on truth.class_id = signs.label
-left join class_names($run_id) as guess on guess.class_id = signs.suggested
+from label_doubts($run_id, $split, $from_epoch::integer) as doubts
+left join class_names($run_id) as truth on truth.class_id = doubts.label
+left join class_names($run_id) as guess on guess.class_id = doubts.suggested
 order by
-    round(score, 6) desc,  -- equal scores may differ in the last digits
-    signs.instance_id
+    round(doubts.score, 6) desc,  -- equal scores may differ in the last digits
+    doubts.instance_id
 limit $limit::integer

@@ -271,3 +271,134 @@ create or replace macro scored_classes(training_run) as table
         on instances.run_id = training_run
         and instances.split = concept_scores.split
         and instances.instance_id = concept_scores.instance_id;
+
+-- How each labelled image of a split was learned and lost over a range of epochs (Toneva 2019). A change counts if both
+-- its epochs lie in the range; lost is also counted of an image that was never right, which cannot be.
+create or replace macro learning_counts(training_run, of_split, first_epoch, final_epoch) as table
+    with chosen as (
+        select
+            instance_id,
+            epoch,
+            label,
+            predicted = label as ok,
+            case when previous_epoch >= coalesce(first_epoch, 0) then previous = label end as ok_before
+        from labelled_predictions(training_run, of_split)
+        where epoch between coalesce(first_epoch, epoch) and coalesce(final_epoch, epoch)
+    )
+    select
+        instance_id,
+        any_value(label) as label,
+        count(*) as n,
+        count(*) filter (ok) as n_right,
+        count(*) filter (ok_before and not ok) as lost,
+        count(*) filter (not ok_before and ok) as learned,
+        min(epoch) filter (ok) as first_right,
+        max(epoch) filter (ok) as last_right,
+        max(epoch) filter (ok_before and not ok) as last_lost,
+        coalesce(max(epoch) filter (ok) = max(epoch), false) as right_at_end
+    from chosen
+    group by instance_id;
+
+-- Data set map (Swayamdipta 2020) of a split's labelled images over a range of epochs: mean and population deviation of
+-- the label's probability, share of epochs predicted right, and el2n (Paul 2021) over the epochs up to the early one.
+-- region is ambiguous in the upper third by deviation, else easy from confidence 0.5 on, else hard; null without
+-- probabilities. Deviations have the 7 digits that a probability has, as the last ones depend on the order of a sum,
+-- and are compared by 6.
+create or replace macro data_map(training_run, of_split, first_epoch, final_epoch, early_epoch) as table
+    with chosen as (
+        select
+            instance_id,
+            label,
+            predicted = label as ok,
+            p_true,
+            -- a perfect prediction may fall below 0 by rounding
+            case when epoch <= early_epoch then sqrt(greatest(p_sq - 2 * p_true + 1, 0)) end as early_error
+        from labelled_predictions(training_run, of_split)
+        where epoch between coalesce(first_epoch, epoch) and coalesce(final_epoch, epoch)
+    ),
+    measured as (
+        select
+            instance_id,
+            any_value(label) as label,
+            count(*) as n,
+            avg(p_true) as confidence,
+            case when count(p_true) > 1 then round(stddev_pop(p_true), 7) end as p_true_std,
+            avg(ok::integer) as correctness,
+            round(avg(early_error), 7) as el2n
+        from chosen
+        group by instance_id
+    ),
+    ranked as (
+        select
+            *,
+            percent_rank() over (order by round(p_true_std, 6) nulls first) as rank
+        from measured
+    )
+    select
+        * exclude (rank),
+        case
+            when confidence is null then null
+            when rank >= 2 / 3 then 'ambiguous'
+            when confidence >= 0.5 then 'easy'
+            else 'hard'
+        end as region
+    from ranked;
+
+-- What speaks against the labels of a split's images in the late epochs, from the one given on, else from the middle
+-- one of the logged epochs: little confidence, a negative area under the margin (Pleiss 2020), and being taken for one
+-- other class again and again; at a tie for the surer, then the lower one. score is the mean of the signs that a run
+-- has logged, 0..1. Images that are never taken for another class have no row.
+create or replace macro label_doubts(training_run, of_split, late_epoch) as table
+    with chosen as (
+        select
+            instance_id,
+            epoch,
+            label,
+            predicted,
+            p_true,
+            p_predicted,
+            margin
+        from labelled_predictions(training_run, of_split)
+    ),
+    late as (
+        select *
+        from chosen
+        where epoch >= coalesce(late_epoch, (select quantile_disc(epoch, 0.5) from (select distinct epoch from chosen)))
+    ),
+    measured as (
+        select
+            instance_id,
+            any_value(label) as label,
+            count(*) as n,
+            avg(p_true) as confidence,
+            avg(margin) as aum
+        from late
+        group by instance_id
+    ),
+    others as (
+        select
+            instance_id,
+            predicted as suggested,
+            count(*) as times
+        from late
+        where predicted <> label
+        group by
+            instance_id,
+            predicted
+        qualify row_number() over (
+            partition by instance_id
+            order by
+                times desc,
+                avg(p_predicted) desc,
+                predicted
+        ) = 1
+    )
+    select
+        measured.*,
+        others.suggested,
+        others.times,
+        others.times / measured.n as suggested_share,
+        list_avg([1 - confidence, 1 / (1 + exp(aum)), suggested_share]) as score,  -- leaves nulls out
+        case when suggested_share >= 0.75 and coalesce(aum < 0, true) then 'mislabelled' else 'ambiguous' end as kind
+    from measured
+    join others using (instance_id);

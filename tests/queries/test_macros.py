@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata, spearmanr
 
+import queries
 from pipelines.asking.sql_process import rows_of
 from support import tables as data
 from support.homes import commit_epoch, start
@@ -274,3 +275,61 @@ def test_scored_classes(tiny) -> None:
     add_concepts(tiny)
     found = answer(tiny, "from scored_classes('tiny') order by all")
     assert found == [("ice", 1, 0), ("ice", 3, 3), ("ice", 3, None)]  # nobody knows what image 5 shows
+
+
+def test_learning_counts(tiny) -> None:
+    sql = """
+        select n, n_right, lost, learned, first_right, last_right, last_lost, right_at_end
+        from learning_counts('tiny', 'test', {}, {}) where instance_id = {}"""
+    assert answer(tiny, sql.format("null", "null", 1)) == [(4, 2, 1, 2, 1, 4, 3, True)]
+    assert answer(tiny, sql.format(3, 3, 1)) == [(1, 0, 0, 0, None, None, None, False)]  # its way there began before
+    assert answer(tiny, sql.format(1, "null", 2)) == [(3, 1, 0, 1, 4, 4, None, True)]
+    assert answer(tiny, sql.format("null", "null", 4)) == [(4, 0, 0, 0, None, None, None, False)]
+    assert answer(tiny, sql.format("null", "null", 5)) == []  # without a label
+
+
+def test_data_map(tiny) -> None:
+    found = dict(answer(tiny, "select instance_id, region from data_map('tiny', 'test', 1, null, null)"))
+    std = [np.std(np.float32(p_true[1:])) for label, _, p_true in data.TINY if label is not None]
+    confidence = [np.mean(p_true[1:]) for label, _, p_true in data.TINY if label is not None]
+    place = [sum(other < one - 1e-6 for other in std) / (len(std) - 1) for one in std]
+    wanted = [
+        "ambiguous" if p >= 2 / 3 else "easy" if sure >= 0.5 else "hard"
+        for p, sure in zip(place, confidence, strict=True)
+    ]
+    assert found == dict(enumerate(wanted))
+    assert set(wanted) == {"ambiguous", "easy", "hard"}
+    [(std_found, el2n)] = answer(
+        tiny, "select p_true_std, el2n from data_map('tiny', 'test', 1, null, 1) where instance_id = 1"
+    )
+    assert std_found == pytest.approx(std[1], abs=1e-7)
+    assert el2n == pytest.approx(math.sqrt(0.5 - 1.2 + 1), abs=1e-6)
+
+
+def test_label_doubts(tiny) -> None:
+    sql = "select suggested, times, n, kind, score from label_doubts('tiny', 'test', {}) where instance_id = {}"
+    [(*found, score)] = answer(tiny, sql.format("null", 4))  # from epoch 1 on: bird, dog, dog, and a margin of -2
+    assert found == [1, 2, 3, "ambiguous"]
+    assert score == pytest.approx(np.mean([1 - 0.4 / 3, 1 / (1 + math.exp(-2)), 2 / 3]))
+    assert answer(tiny, sql.format(3, 4))[0][:4] == (1, 2, 2, "mislabelled")
+    assert answer(tiny, sql.format("null", 0)) == []  # never taken for another class
+
+
+def test_what_to_check_is_what_the_questions_say(tiny) -> None:
+    """Reasons of instances_to_check are rows of the questions that define them, on random predictions."""
+    rows = data.random_rows("random", seed=5)
+    data.insert(tiny, "predictions", rows)
+    data.link_all(tiny)
+
+    def asked(name: str, **values: str) -> list[dict]:
+        return queries.run(tiny, name, {"run_id": "random", "limit": "1000"} | values).dicts
+
+    reasons: dict[str, set[int]] = {}
+    for row in asked("instances_to_check"):
+        reasons.setdefault(row["reason"], set()).add(row["instance_id"])
+    suspects, learned, mapped = asked("label_suspects"), asked("forgetting"), asked("cartography")
+    assert reasons["suspect_label"] == {row["instance_id"] for row in suspects if row["kind"] == "mislabelled"}
+    assert reasons["ambiguous"] == {row["instance_id"] for row in mapped if row["region"] == "ambiguous"}
+    assert reasons.get("never_right", set()) == {row["instance_id"] for row in learned if row["never_learned"]}
+    wrong_at_end = {row["instance_id"] for row in learned if row["n_right"] and not row["right_at_end"]}
+    assert reasons["forgotten"] == wrong_at_end
