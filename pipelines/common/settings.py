@@ -34,8 +34,6 @@ class Checked:
     def __post_init__(self) -> None:
         for known in fields(self):
             value = getattr(self, known.name)
-            if value is None and known.default is MISSING:
-                raise InputError(f"{known.name} is not set")
             for item in value if isinstance(value, tuple) else (value,):
                 if item is not None:
                     _check(known, item)

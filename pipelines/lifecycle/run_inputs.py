@@ -1,6 +1,6 @@
 """What a training run's own record gives back: its settings, its data, its checkpoints; each one checked."""
 
-from dataclasses import asdict, fields
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -58,7 +58,9 @@ def recorded_config(home: Home, record: RunRecord) -> dict:
 def recorded_settings(home: Home, record: RunRecord, kind: type[Settings]) -> Settings:
     """The settled settings of a run."""
     recorded = recorded_config(home, record)["settings"]
-    names = {known.name for known in fields(kind)}
+    names = {known.name: known.default for known in fields(kind)}
+    if missing := [name for name, default in names.items() if default is MISSING and recorded.get(name) is None]:
+        raise InputError(f"run {record.run_id[:8]} recorded no {missing[0]}; restore its config.json, or train anew")
     found = {name: value for name, value in recorded.items() if name in names}
     return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in found.items()})
 

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 
 import duckdb
 import pytest
@@ -238,3 +239,19 @@ def test_half_written_json_is_never_seen(tmp_path) -> None:
 def test_record_round_trip() -> None:
     record = runs.new_record("train", "x", {"a": (1, 2)})
     assert RunRecord(**record.content()) == record
+
+
+def test_a_commit_says_by_its_type_whether_it_is_of_an_epoch(home: Home) -> None:
+    run = start(home)
+    runs.commit(run, "start", {}, {}, None)
+    commit_epoch(run, 0)
+    kinds = {unit: type(commit) for unit, commit in commits.by_unit(home, run.run_id).items()}
+    assert kinds == {"start": commits.Commit, "epoch_0000": commits.EpochCommit}
+    assert list(commits.epoch_units(home, run.run_id)) == ["epoch_0000"]
+
+
+def test_an_explainer_record_that_names_no_source_is_refused_in_one_line(home: Home) -> None:
+    record = runs.new_record("explain", "one", {})
+    assert replace(record, source_run_id="a").source == "a"
+    with pytest.raises(InputError, match="of kind explain names no run"):
+        record.source  # noqa: B018

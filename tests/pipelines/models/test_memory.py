@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from pipelines.common.settings import CompareSettings, ExplainSettings, TrainSettings
+from pipelines.common.settings import CompareSettings, ExplainSettings, ResolvedTraining, TrainSettings
 from pipelines.data.datasets import load
-from pipelines.lifecycle.run_inputs import recorded_settings
+from pipelines.lifecycle.run_inputs import recorded_config, recorded_settings
 from pipelines.models import memory
 from pipelines.models.networks import build_model
 from pipelines.models.predictions import evaluate
@@ -31,7 +31,7 @@ def digits():
     return load("digits", None, None, val_share=0.1, seed=0, size=32)
 
 
-def passes(digits, **given) -> TrainSettings:
+def passes(digits, **given) -> ResolvedTraining:
     settings = settle(TrainSettings(threads=1, device="cpu", precision="float32", **given), digits)
     return memory.settle_passes(settings, digits, build_model("cnn", digits, 0))
 
@@ -93,7 +93,7 @@ def test_sizes_of_passes_are_recorded_and_kept(study: Home, trained: RunRecord, 
     known = recorded_settings(study, trained, TrainSettings)
     assert known.evaluation_batch == 500
     run = training.train(replace(TINY, epochs=1, evaluation_batch=7, memory=0.5), home)
-    known = recorded_settings(home, resolve(home, run), TrainSettings)
+    known = recorded_settings(home, resolve(home, run), ResolvedTraining)
     assert (known.evaluation_batch, known.memory, known.batch) == (7, 0.5, 128)
     again = training.train(replace(known, name=None, memory=0.01), home, resolve(home, run))
     assert recorded_settings(home, resolve(home, again), TrainSettings).batch == 128
@@ -182,3 +182,23 @@ def test_new_images_are_evaluated_in_passes_that_fit(digits) -> None:
     with limited_passes(7):
         assert torch.allclose(predicted(model, images, 9, torch.device("cpu")), whole[9:], atol=1e-5)
     assert sizes == [32, 32] + [7] * 5
+
+
+def test_resolved_settings_record_what_the_given_ones_would(digits) -> None:
+    given = TrainSettings(threads=1, device="cpu", precision="float32", lr=0.5, batch=64)
+    resolved = memory.settle_passes(settle(given, digits), digits, build_model("cnn", digits, 0))
+    assert type(resolved) is ResolvedTraining
+    assert list(resolved.params()) == list(given.params())
+    assert (resolved.lr, resolved.batch) == (0.5, 64)
+    assert type(settle(resolved, digits)) is ResolvedTraining  # done again, it keeps its sizes
+    with pytest.raises(InputError, match="batch is 1"):
+        replace(resolved, batch=1)
+
+
+def test_a_record_without_a_size_of_passes_is_refused(study: Home, trained: RunRecord, monkeypatch) -> None:
+    config = recorded_config(study, trained)
+    config["settings"]["batch"] = None
+    monkeypatch.setattr("pipelines.lifecycle.run_inputs.recorded_config", lambda home, run: config)
+    with pytest.raises(InputError, match="recorded no batch; restore"):
+        recorded_settings(study, trained, ResolvedTraining)
+    assert recorded_settings(study, trained, TrainSettings).batch is None
