@@ -11,7 +11,7 @@ from xai import (
     saliency,
     smooth_grad,
 )
-from xai.method import Attribution, Method, MethodInputs, Refusal
+from xai.method import Attribution, Method, MethodInputs, NotApplicable
 
 # by the name that --method takes; a new method is a module and a line here
 METHODS = {
@@ -29,4 +29,4 @@ METHODS = {
 CONCEPT_METHODS = {method.name: method for method in (ice.METHOD,)}
 REFERENCES = references.REFERENCES
 
-__all__ = ["CONCEPT_METHODS", "METHODS", "REFERENCES", "Attribution", "Method", "MethodInputs", "Refusal"]
+__all__ = ["CONCEPT_METHODS", "METHODS", "REFERENCES", "Attribution", "Method", "MethodInputs", "NotApplicable"]

@@ -15,8 +15,8 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from xai.method import Refusal
-from xai.nmf import Factors, check, factorize, first_directions, fit, shuffled
+from xai.method import NotApplicable
+from xai.nmf import Factors, check_factorizable, draw_directions, factorize, run_hals, shuffle_rows
 
 STABLE = 0.85  # chosen on planted factorizations, where 0.8 to 0.98 are as good; see tests/benchmarks/factorization.py
 PARTS = 5  # samples of rows, each with a factorization of its own
@@ -61,9 +61,9 @@ def choose_count(
     """
     counts = sorted(set(counts))
     if not counts:
-        raise Refusal("no counts to choose from; give some, like range(2, 21)")
-    check(activations, counts[0])
-    check(activations, counts[-1])
+        raise NotApplicable("no counts to choose from; give some, like range(2, 21)")
+    check_factorizable(activations, counts[0])
+    check_factorizable(activations, counts[-1])
     sample = _rows(activations, ROWS, torch.Generator().manual_seed(seed))
     trials = []
     for count in counts:
@@ -90,11 +90,11 @@ def matched_cosines(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _rows(activations: Tensor, most: int, generator: torch.Generator) -> Tensor:
-    return activations.detach()[shuffled(activations, generator)[:most]].float()
+    return activations.detach()[shuffle_rows(activations, generator)[:most]].float()
 
 
 def _directions(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    done = fit(rows, first_directions(rows, STARTS, count, generator), TOLERANCE, MOST)
+    done = run_hals(rows, draw_directions(rows, STARTS, count, generator), TOLERANCE, MOST)
     return done.directions[done.errors.argmin()]
 
 

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx, nn
 
-from xai.gradient import SAME, check_steady, frozen, same
-from xai.method import Layer, Refusal
-from xai.places import Seen, look
+from xai.gradient import LOGIT_TOLERANCE, check_deterministic, frozen, nearly_equal
+from xai.method import Layer, NotApplicable
+from xai.spatial_axes import ObservedLayer, observe_layers
 
-JUDGED = 8  # images on which layers are looked at and cuts are checked
-NAMED = 12  # layers that a message names at the most
-NEEDED = "[N, channels, height, width]"
+JUDGED_IMAGES = 8  # images on which layers are looked at and cuts are checked
+MAX_LISTED_LAYERS = 12  # layers that a message names at the most
+NEEDED_SHAPE = "[N, channels, height, width]"
 
 
 @dataclass(frozen=True)
@@ -23,34 +23,34 @@ class Cut:
     head: nn.Module  # [N, c, h, w] -> [N, K]
 
 
-def cut(model: nn.Module, layer: Layer | str) -> Cut:
-    """The model in two parts, to be used within `frozen`; raises Refusal where it cannot be cut there.
+def cut_model(model: nn.Module, layer: Layer | str) -> Cut:
+    """The model in two parts, to be used within `frozen`; raises NotApplicable where it cannot be cut there.
 
     Both parts have channels first, also of a layer whose channels come last.
     """
     layer = layer if isinstance(layer, Layer) else Layer(layer)
     if layer.name not in dict(model.named_modules()) or not layer.name:
-        raise Refusal(_unknown(model, layer.name))
+        raise NotApplicable(_unknown(model, layer.name))
     with frozen(model):
         whole = _Whole(model)
         graph = _traced(whole, layer.name)
         calls = [node for node in graph.nodes if node.op == "call_module" and node.target == f"model.{layer.name}"]
         if len(calls) != 1:
-            raise Refusal(_called(layer.name, len(calls)))
+            raise NotApplicable(_called(layer.name, len(calls)))
         parts = (fx.GraphModule(whole, part(graph, calls[0], layer)) for part in (_before, _behind))
     return Cut(layer.name, *parts)
 
 
 def check_cut(model: nn.Module, parts: Cut, images: Tensor) -> None:
-    """Raises Refusal unless the parts compute what the model does, on images [N, C, H, W]."""
+    """Raises NotApplicable unless the parts compute what the model does, on images [N, C, H, W]."""
     with frozen(model), torch.no_grad():
         whole = model(images)
         try:
             joined = parts.head(parts.body(images))
         except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
-            raise Refusal(_depends(parts.layer, error)) from None
-    if not same(joined, whole, SAME):
-        raise Refusal(
+            raise NotApplicable(_depends(parts.layer, error)) from None
+    if not nearly_equal(joined, whole, LOGIT_TOLERANCE):
+        raise NotApplicable(
             f"cut at layer {parts.layer!r} the model computes other logits, as its steps depend on more than that "
             "layer's output; name another"
         )
@@ -65,54 +65,56 @@ def choose_layer(model: nn.Module, images: Tensor, name: str | None = None, *, n
     """The named layer, or the last that has places, can be cut at and, if so wished, is never negative.
 
     Judged on the first few of images [N, C, H, W]. Layers before the first that learns, such as a normalisation, do
-    not count. Raises Refusal where there is none.
+    not count. Raises NotApplicable where there is none.
     """
-    images = images[:JUDGED]
-    check_steady(model, images)
-    seen = look(model, images)
+    images = images[:JUDGED_IMAGES]
+    check_deterministic(model, images)
+    seen = observe_layers(model, images)
     if name is not None:
         if reason := _unfit(model, seen, name):
-            raise Refusal(reason)
+            raise NotApplicable(reason)
         return _tried(model, Layer(name, bool(seen[name].channels_last)), images)
-    fit, reasons = layers_with_places(seen), []
+    fit, reasons = spatial_layers(seen), []
     fit = [one for one in fit if seen[one].grows] or fit  # rather than places that pooling to a fixed size repeats
     fit = [one for one in fit if not _unfinished(model, seen, one)] or fit
     _check_last(seen, fit)
     for one in reversed([one for one in fit if not (non_negative and _goes_below_zero(seen[one]))]):
         try:
             return _tried(model, Layer(one, bool(seen[one].channels_last)), images)
-        except Refusal as refusal:
-            reasons.append(str(refusal))
+        except NotApplicable as error:
+            reasons.append(str(error))
     if not reasons:
-        raise Refusal(f"every layer with places has negative activations, which cannot be factorized: {_listed(fit)}")
-    raise Refusal(f"the model cannot be cut at any of its layers with places ({_listed(fit)}); {reasons[0]}")
+        raise NotApplicable(
+            f"every layer with places has negative activations, which cannot be factorized: {_listed(fit)}"
+        )
+    raise NotApplicable(f"the model cannot be cut at any of its layers with places ({_listed(fit)}); {reasons[0]}")
 
 
-def layers_with_places(seen: dict[str, Seen]) -> list[str]:
+def spatial_layers(seen: dict[str, ObservedLayer]) -> list[str]:
     """Layers that a method can look at: called once, behind something learned, with places; the last done last."""
-    return [name for name, one in seen.items() if one.calls == 1 and one.learned and one.places > 1]
+    return [name for name, one in seen.items() if one.calls == 1 and one.behind_learned and one.positions > 1]
 
 
-def _check_last(seen: dict[str, Seen], fit: list[str]) -> None:
-    """Raises Refusal if nothing fits, or if what is learned behind it has places of a kind that is not known."""
+def _check_last(seen: dict[str, ObservedLayer], fit: list[str]) -> None:
+    """Raises NotApplicable if nothing fits, or if what is learned behind it has places of a kind that is not known."""
     if not fit:
-        raise Refusal(f"the model has no layer whose output is {NEEDED} with more than one place")
+        raise NotApplicable(f"the model has no layer whose output is {NEEDED_SHAPE} with more than one place")
     names = list(seen)
     for name in names[names.index(fit[-1]) + 1 :]:
         one = seen[name]
-        if one.learns and one.calls == 1 and not one.places and one.shape and _may_have_places(one.shape):
-            raise Refusal(
+        if one.has_parameters and one.calls == 1 and not one.positions and one.shape and _may_have_places(one.shape):
+            raise NotApplicable(
                 f"behind its last maps, layer {fit[-1]!r}, the model goes on with {list(one.shape)} (layer {name!r}), "
                 "of which no axes are the image's height and width, so that no late layer can be looked at"
             )
 
 
-def _unfinished(model: nn.Module, seen: dict[str, Seen], name: str) -> bool:
+def _unfinished(model: nn.Module, seen: dict[str, ObservedLayer], name: str) -> bool:
     """Whether it is a convolution or such in the middle of a block that ends in a single place."""
     block = seen.get(name.rpartition(".")[0])
     if block is None or not block.shape or len(block.shape) != 4 or _may_have_places(block.shape):
         return False
-    return seen[name].learns and not any(True for _ in model.get_submodule(name).children())
+    return seen[name].has_parameters and not any(True for _ in model.get_submodule(name).children())
 
 
 def _may_have_places(shape: tuple[int, ...]) -> bool:
@@ -120,19 +122,19 @@ def _may_have_places(shape: tuple[int, ...]) -> bool:
     return sum(length > 1 for length in shape[1:]) > 1
 
 
-def _goes_below_zero(one: Seen) -> bool:
+def _goes_below_zero(one: ObservedLayer) -> bool:
     """Also of a layer that is zero as yet, of which nobody knows."""
     return one.negative or one.zero
 
 
 def _tried(model: nn.Module, layer: Layer, images: Tensor) -> Layer:
-    check_cut(model, cut(model, layer), images)
+    check_cut(model, cut_model(model, layer), images)
     return layer
 
 
-def _unfit(model: nn.Module, seen: dict[str, Seen], name: str) -> str | None:
+def _unfit(model: nn.Module, seen: dict[str, ObservedLayer], name: str) -> str | None:
     """Why a method cannot look at a layer."""
-    there = f"layers with places: {_listed(layers_with_places(seen))}"
+    there = f"layers with places: {_listed(spatial_layers(seen))}"
     if not name or name not in dict(model.named_modules()):
         return _unknown(model, name)
     if name not in seen:
@@ -142,12 +144,12 @@ def _unfit(model: nn.Module, seen: dict[str, Seen], name: str) -> str | None:
         return f"{_called(name, one.calls)}; {there}"
     if one.shape is None or len(one.shape) != 4:
         gives = "more than one tensor" if one.shape is None else str(list(one.shape))
-        return f"layer {name!r} gives {gives}; needed is {NEEDED}; {there}"
-    if not one.learned:
+        return f"layer {name!r} gives {gives}; needed is {NEEDED_SHAPE}; {there}"
+    if not one.behind_learned:
         return f"layer {name!r} comes before the first layer that learns, so it shows the image itself; {there}"
-    if one.places == 1 or not _may_have_places(one.shape):
+    if one.positions == 1 or not _may_have_places(one.shape):
         return f"layer {name!r} has a single place, so its map would be even; {there}"
-    if not one.places:
+    if not one.positions:
         return f"layer {name!r} gives {list(one.shape)}, of which no two axes are the image's height and width; {there}"
     return None
 
@@ -168,8 +170,8 @@ def _depends(name: str, error: Exception) -> str:
 
 def _listed(names: list[str]) -> str:
     """The last ones, as those are the most likely to be wanted."""
-    left = f" (the last {NAMED} of {len(names)})" if len(names) > NAMED else ""
-    return (", ".join(names[-NAMED:]) or "none") + left
+    left = f" (the last {MAX_LISTED_LAYERS} of {len(names)})" if len(names) > MAX_LISTED_LAYERS else ""
+    return (", ".join(names[-MAX_LISTED_LAYERS:]) or "none") + left
 
 
 class _Whole(nn.Module):
@@ -198,7 +200,7 @@ def _traced(model: nn.Module, layer: str) -> fx.Graph:
     try:
         return _Tracer(layer).trace(model)
     except Exception as error:  # a model's own code runs on what is no tensor, and may raise anything
-        raise Refusal(_depends(layer, error)) from None
+        raise NotApplicable(_depends(layer, error)) from None
 
 
 def _before(graph: fx.Graph, call: fx.Node, layer: Layer) -> fx.Graph:
@@ -223,7 +225,7 @@ def _behind(graph: fx.Graph, call: fx.Node, layer: Layer) -> fx.Graph:
         for node in nodes[nodes.index(call) + 1 :]:
             copies[node] = part.node_copy(node, copies.__getitem__)
     except KeyError:
-        raise Refusal(
+        raise NotApplicable(
             f"the model goes around layer {layer.name!r}, so the layer does not decide alone; name another"
         ) from None
     return part

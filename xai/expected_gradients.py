@@ -7,19 +7,19 @@ the score minus the mean score of the background, up to sampling error; on a lin
 import torch
 from torch import Tensor, nn
 
-from xai.gradient import all_scores, passes, score_gradient, target_scores
-from xai.method import DEVELOPERS_AND_USERS, NOTHING, Attribution, Card, Method, MethodInputs
+from xai.gradient import all_scores, score_gradient, split_into_passes, target_scores
+from xai.method import DEFAULTS, DEVELOPERS_AND_USERS, Attribution, Card, Method, MethodInputs
 
 SAMPLES = 200
 
 
-def attribute(model: nn.Module, images: Tensor, targets: Tensor, inputs: MethodInputs = NOTHING) -> Attribution:
+def attribute(model: nn.Module, images: Tensor, targets: Tensor, inputs: MethodInputs = DEFAULTS) -> Attribution:
     """Mean over baselines b and shares a of (x - b) times the gradient at b + a (x - b): [N, H, W], signed, in logits.
 
     Baselines are drawn without replacement as long as there are any, shares one from each of as many equal parts
     of 0..1: both leave the mean as it is and take from its error. The baseline score is that of the baselines drawn.
     """
-    background = inputs.backgrounds(images)
+    background = inputs.background_images(images)
     of_background = all_scores(model, background)  # [B, K]
     maps, baseline_scores = [], []
     for row, (image, target) in enumerate(zip(images, targets, strict=True)):
@@ -31,7 +31,7 @@ def attribute(model: nn.Module, images: Tensor, targets: Tensor, inputs: MethodI
 
 def _draw(count: int, inputs: MethodInputs, row: int) -> tuple[Tensor, Tensor]:
     """Rows of the background [S] and shares of the way from them to the image [S]."""
-    random, samples = inputs.random(row), inputs.samples or SAMPLES
+    random, samples = inputs.generator(row), inputs.samples or SAMPLES
     rounds = [torch.randperm(count, generator=random) for _ in range(-(-samples // count))]
     parts = torch.randperm(samples, generator=random) + torch.rand(samples, generator=random)
     return torch.cat(rounds)[:samples], parts / samples
@@ -39,7 +39,7 @@ def _draw(count: int, inputs: MethodInputs, row: int) -> tuple[Tensor, Tensor]:
 
 def _one(model: nn.Module, image: Tensor, target: Tensor, baselines: Tensor, shares: Tensor) -> Tensor:
     total = torch.zeros_like(image)
-    for start, share in zip(passes(baselines), passes(shares), strict=True):
+    for start, share in zip(split_into_passes(baselines), split_into_passes(shares), strict=True):
         points = start + share.view(-1, 1, 1, 1) * (image - start)  # [S, C, H, W]
         gradient, _ = score_gradient(model, points, target.expand(len(points)))
         total += ((image - start) * gradient).sum(0)

@@ -7,24 +7,26 @@ layer it is ReLU of the class activation map.
 import torch
 from torch import Tensor, nn
 
-from xai.cut import choose_layer, cut
+from xai.cut import choose_layer, cut_model
 from xai.gradient import frozen, gradient_of
-from xai.method import DEVELOPERS_AND_USERS, NOTHING, Attribution, Card, Layer, Method, MethodInputs, Refusal
+from xai.method import DEFAULTS, DEVELOPERS_AND_USERS, Attribution, Card, Layer, Method, MethodInputs, NotApplicable
 
 
-def attribute(model: nn.Module, images: Tensor, targets: Tensor, inputs: MethodInputs = NOTHING) -> Attribution:
+def attribute(model: nn.Module, images: Tensor, targets: Tensor, inputs: MethodInputs = DEFAULTS) -> Attribution:
     """ReLU of the layer's maps weighted by their mean gradients, brought to the image's size: [N, H, W], 0 or more.
 
     A map is all zero where no feature map speaks for the class on balance.
     """
     layer = inputs.layer if isinstance(inputs.layer, Layer) else choose_layer(model, images, inputs.layer)
-    parts = cut(model, layer)
+    parts = cut_model(model, layer)
     with frozen(model), torch.enable_grad():
         features = parts.body(images).detach().requires_grad_()  # [N, c, h, w]
         scores = parts.head(features).gather(1, targets[:, None]).squeeze(1)  # [N]
         gradient = gradient_of(scores.sum(), features)
         if gradient is None:
-            raise Refusal(f"no gradient reaches layer {layer.name!r}; name a later one, or take occlusion or shap")
+            raise NotApplicable(
+                f"no gradient reaches layer {layer.name!r}; name a later one, or take occlusion or shap"
+            )
         weights = gradient.mean(dim=(2, 3), keepdim=True)  # [N, c, 1, 1]
         coarse = (weights * features).sum(1, keepdim=True).relu().detach()  # [N, 1, h, w]
     maps = nn.functional.interpolate(coarse, images.shape[2:], mode="bilinear", align_corners=False)

@@ -15,11 +15,11 @@ from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
-from xai.cut import Cut, layers_with_places
-from xai.gradient import frozen, passes
-from xai.method import DEVELOPERS_AND_USERS, Card, ConceptMethod, Refusal
+from xai.cut import Cut, spatial_layers
+from xai.gradient import frozen, split_into_passes
+from xai.method import DEVELOPERS_AND_USERS, Card, ConceptMethod, NotApplicable
 from xai.nmf import factorize, project
-from xai.places import look
+from xai.spatial_axes import observe_layers
 
 Reconstruct = Callable[[Tensor], Tensor]  # rows [R, c] -> what a reducer keeps of them [R, c]
 
@@ -34,15 +34,17 @@ class Fidelity:
 
 
 def features(model: nn.Module, parts: Cut, images: Tensor) -> Tensor:
-    """Outputs of the layer, [N, c, h, w]; raises Refusal if it is none of places or negative somewhere."""
+    """Outputs of the layer, [N, c, h, w]; raises NotApplicable if it is none of places or negative somewhere."""
     with frozen(model), torch.no_grad():
-        found = torch.cat([parts.body(some) for some in passes(images)])
+        found = torch.cat([parts.body(some) for some in split_into_passes(images)])
     if found.ndim != 4:
-        raise Refusal(f"layer {parts.layer!r} gives {list(found.shape)}; ice needs [images, channels, height, width]")
+        raise NotApplicable(
+            f"layer {parts.layer!r} gives {list(found.shape)}; ice needs [images, channels, height, width]"
+        )
     if found.amin() < 0:
-        seen = look(model, images[:8])
-        others = [name for name in layers_with_places(seen) if not seen[name].negative]
-        raise Refusal(
+        seen = observe_layers(model, images[:8])
+        others = [name for name in spatial_layers(seen) if not seen[name].negative]
+        raise NotApplicable(
             f"layer {parts.layer!r} has negative activations, which ice cannot factorize; layers without: "
             f"{', '.join(others) or 'none'}"
         )
@@ -65,7 +67,7 @@ def concept_maps(found: Tensor, directions: Tensor) -> Tensor:
     return maps_of(project(rows_of(found), directions), found)
 
 
-def thresholds(scores: Tensor) -> Tensor:
+def otsu_thresholds(scores: Tensor) -> Tensor:
     """Score from which on a concept counts as present, [k]: Otsu's split of its scores [N, k] into low and high.
 
     The split leaves the largest variance between both groups (Otsu 1979). Equal scores have no high group.
@@ -91,30 +93,34 @@ def fidelity(logits: Tensor, others: Tensor) -> Fidelity:
     return Fidelity(error, agreement, kept.item())
 
 
-def by_nmf(rows: Tensor, count: int, seed: int) -> Reconstruct:
+def reduce_by_nmf(rows: Tensor, count: int, seed: int) -> Reconstruct:
     directions = factorize(rows, count, seed).directions
     return lambda others: project(others, directions) @ directions
 
 
-def by_pca(rows: Tensor, count: int, seed: int) -> Reconstruct:
+def reduce_by_pca(rows: Tensor, count: int, seed: int) -> Reconstruct:
     found = PCA(count, random_state=seed).fit(rows.numpy())
     mean, axes = torch.from_numpy(found.mean_).to(rows), torch.from_numpy(found.components_).to(rows)
     return lambda others: (others - mean) @ axes.T @ axes + mean
 
 
-def by_kmeans(rows: Tensor, count: int, seed: int) -> Reconstruct:
+def reduce_by_kmeans(rows: Tensor, count: int, seed: int) -> Reconstruct:
     found = KMeans(count, n_init=1, random_state=seed).fit(rows.numpy())
     centres = torch.from_numpy(found.cluster_centers_).to(rows)
     return lambda others: centres[torch.cdist(others, centres).argmin(1)]
 
 
-REDUCERS: dict[str, Callable[[Tensor, int, int], Reconstruct]] = {"nmf": by_nmf, "pca": by_pca, "kmeans": by_kmeans}
+REDUCERS: dict[str, Callable[[Tensor, int, int], Reconstruct]] = {
+    "nmf": reduce_by_nmf,
+    "pca": reduce_by_pca,
+    "kmeans": reduce_by_kmeans,
+}
 
 
 def head_logits(model: nn.Module, parts: Cut, found: Tensor) -> Tensor:
     """Logits [N, K] that the rest of the model makes of the layer."""
     with frozen(model), torch.no_grad():
-        return torch.cat([parts.head(some) for some in passes(found)])
+        return torch.cat([parts.head(some) for some in split_into_passes(found)])
 
 
 def reconstructed_logits(model: nn.Module, parts: Cut, found: Tensor, reconstruct: Reconstruct) -> Tensor:
@@ -130,7 +136,10 @@ def sensitivities(
     logits. The head alone runs, once forward and once back.
     """
     gradients = torch.cat(
-        [_head_gradient(model, parts, *some) for some in zip(passes(found), passes(targets), strict=True)]
+        [
+            _head_gradient(model, parts, *some)
+            for some in zip(split_into_passes(found), split_into_passes(targets), strict=True)
+        ]
     )
     contributions = torch.einsum("nchw,kc,nkhw->nk", gradients, directions, maps)
     return gradients.sum((2, 3)), contributions
@@ -150,7 +159,7 @@ def concept_key(direction: Tensor) -> str:
     return hashlib.sha256(rounded.numpy().tobytes()).hexdigest()[:16]
 
 
-def match(old: Tensor, new: Tensor, least: float = 0.9) -> list[tuple[int, int, float]]:
+def match_directions(old: Tensor, new: Tensor, least: float = 0.9) -> list[tuple[int, int, float]]:
     """Pairs (row of old [m, c], row of new [k, c], cosine >= least) of unit directions, each row once at the most.
 
     Kuhn 1955: among all pairings the one with the largest sum of cosines.

@@ -7,21 +7,21 @@ baseline's score; on a linear model it is w (x - baseline).
 import torch
 from torch import Tensor, nn
 
-from xai.gradient import passes, score_gradient
-from xai.method import DEVELOPERS_AND_USERS, NOTHING, Attribution, Card, Method, MethodInputs
+from xai.gradient import score_gradient, split_into_passes
+from xai.method import DEFAULTS, DEVELOPERS_AND_USERS, Attribution, Card, Method, MethodInputs
 
 STEPS = 50  # intervals on the way from baseline to image, at first
 MOST = 8  # times as many at the most
 GAP = 0.01  # completeness gap, as a share of the score's rise, that is small enough
 
 
-def attribute(model: nn.Module, images: Tensor, targets: Tensor, inputs: MethodInputs = NOTHING) -> Attribution:
+def attribute(model: nn.Module, images: Tensor, targets: Tensor, inputs: MethodInputs = DEFAULTS) -> Attribution:
     """(x - b) times the mean gradient between b and x, summed over channels: [N, H, W], signed, in logits.
 
     The baseline b is the background's mean colour. An image whose gap is over 1 % gets twice the steps, again and
     again, up to 8 times; whoever still has such a gap is seen in its delta.
     """
-    baseline, steps = inputs.baseline(images), inputs.samples or STEPS
+    baseline, steps = inputs.baseline_image(images), inputs.samples or STEPS
     rows = [_one(model, image, target, baseline, steps) for image, target in zip(images, targets, strict=True)]
     maps, scores, baseline_scores = (torch.stack(part) for part in zip(*rows, strict=True))
     return Attribution(maps, scores, baseline_scores)
@@ -50,7 +50,7 @@ def _walk(
 ) -> tuple[Tensor, Tensor]:
     """Weighted sum of the gradients [C, H, W] at some shares of the way, [S], and the scores there, [S]."""
     total, scores = torch.zeros_like(way), []
-    for share, weight in zip(passes(shares.to(way)), passes(weights.to(way)), strict=True):
+    for share, weight in zip(split_into_passes(shares.to(way)), split_into_passes(weights.to(way)), strict=True):
         points = baseline + share.view(-1, 1, 1, 1) * way  # [S, C, H, W]
         gradient, score = score_gradient(model, points, target.expand(len(points)))
         total += torch.tensordot(weight, gradient, dims=1)

@@ -9,17 +9,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-PASS = 128  # images a pass at the most; larger batches are slower on a processor and take more memory
-_FITTING: ContextVar[int] = ContextVar("images a pass that fit into memory", default=PASS)
+MAX_PASS_SIZE = 128  # images a pass at the most; larger batches are slower on a processor and take more memory
+_FITTING: ContextVar[int] = ContextVar("images a pass that fit into memory", default=MAX_PASS_SIZE)
 
 
 def pass_size() -> int:
     """Images that a pass through the model holds at the most: PASS, or less inside `fitting`."""
-    return min(PASS, _FITTING.get())
+    return min(MAX_PASS_SIZE, _FITTING.get())
 
 
 @contextmanager
-def limited_passes(images: int) -> Iterator[None]:
+def limit_pass_size(images: int) -> Iterator[None]:
     """Passes inside hold no more than so many images. Methods take theirs from `gradient.passes`, or batch by batch."""
     token = _FITTING.set(images)
     try:
@@ -28,7 +28,7 @@ def limited_passes(images: int) -> Iterator[None]:
         _FITTING.reset(token)
 
 
-class Refusal(ValueError):
+class NotApplicable(ValueError):
     """The method cannot be right for this model or input; the message says why and what to do."""
 
 
@@ -50,24 +50,24 @@ class MethodInputs:
     samples: int | None = None  # passes an image of the methods that sample; default by method
     layer: Layer | str | None = None  # for methods that look at one; a name is judged anew; default see choose_layer
 
-    def random(self, row: int) -> torch.Generator:
+    def generator(self, row: int) -> torch.Generator:
         """Randomness of one instance, the same in whatever batch it comes."""
         instance = row if self.ids is None else int(self.ids[row])
         return torch.Generator().manual_seed(zlib.crc32(f"{self.seed} {instance}".encode()))
 
-    def backgrounds(self, images: Tensor) -> Tensor:
+    def background_images(self, images: Tensor) -> Tensor:
         """The background images [B, C, H, W], where `images` are."""
         if self.background is None:
             return torch.full_like(images[:1], 0.5)
         return self.background.to(images)
 
-    def baseline(self, images: Tensor) -> Tensor:
+    def baseline_image(self, images: Tensor) -> Tensor:
         """One image that says nothing: the background's mean colour, [C, H, W]."""
-        background = self.backgrounds(images)
+        background = self.background_images(images)
         return background.mean(dim=(0, 2, 3))[:, None, None].expand(background.shape[1:])
 
 
-NOTHING = MethodInputs()  # every default
+DEFAULTS = MethodInputs()  # every default
 
 
 @dataclass(frozen=True)
@@ -79,13 +79,13 @@ class Attribution:
     baseline_scores: Tensor | None = None  # [N]; None for methods without a baseline
 
     @classmethod
-    def joined(cls, parts: Sequence["Attribution"]) -> "Attribution":
+    def concatenate(cls, parts: Sequence["Attribution"]) -> "Attribution":
         """The maps of several batches, one after the other."""
         maps, scores = torch.cat([part.maps for part in parts]), torch.cat([part.scores for part in parts])
         baselines = [part.baseline_scores for part in parts if part.baseline_scores is not None]
         return cls(maps, scores, torch.cat(baselines) if baselines else None)
 
-    def replaced(self, rows: Tensor, others: "Attribution") -> "Attribution":
+    def replace_rows(self, rows: Tensor, others: "Attribution") -> "Attribution":
         """These maps with `others` at `rows`, [N], true where replaced."""
         maps = self.maps.masked_scatter(rows[:, None, None], others.maps)
         scores = self.scores.masked_scatter(rows, others.scores)
@@ -98,7 +98,7 @@ class Attribution:
         return Attribution(self.maps.cpu(), self.scores.cpu(), None if baselines is None else baselines.cpu())
 
     @property
-    def deltas(self) -> Tensor | None:
+    def completeness_gaps(self) -> Tensor | None:
         """Completeness gap [N]: sum of the map minus what it should be, score - baseline score."""
         if self.baseline_scores is None:
             return None

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from xai.method import Refusal
+from xai.method import NotApplicable
 
 STARTS = 8  # local optima lie some percent apart in error; the best of a few starts avoids the bad ones
 SAMPLE, SAMPLE_MOST = 2048, 25  # rows and iterations in which all starts compete,
@@ -48,14 +48,14 @@ def factorize(activations: Tensor, count: int, seed: int = 0, *, tolerance: floa
     sample, the best of them on a larger one, and the winner goes on with all rows until an iteration lowers the
     squared error by less than `tolerance` of it.
     """
-    check(activations, count)
+    check_factorizable(activations, count)
     activations, generator = activations.detach().float(), torch.Generator().manual_seed(seed)
-    rows = shuffled(activations, generator)
+    rows = shuffle_rows(activations, generator)
     sample = activations[rows[: max(SAMPLE, 4 * count)]]
-    directions = torch.cat([nndsvd(sample, count)[None], first_directions(sample, STARTS, count, generator)])
-    directions = _best(fit(sample, directions, tolerance / 10, SAMPLE_MOST), KEPT)
-    directions = _best(fit(activations[rows[:LARGER]], directions, tolerance / 10, LARGER_MOST), 1)
-    last = fit(activations, directions, tolerance)
+    directions = torch.cat([nndsvd(sample, count)[None], draw_directions(sample, STARTS, count, generator)])
+    directions = _best(run_hals(sample, directions, tolerance / 10, SAMPLE_MOST), KEPT)
+    directions = _best(run_hals(activations[rows[:LARGER]], directions, tolerance / 10, LARGER_MOST), 1)
+    last = run_hals(activations, directions, tolerance)
     order = last.scores[0].square().sum(1).argsort(descending=True)
     return Factors(last.scores[0, order].T.contiguous(), last.directions[0, order])
 
@@ -84,36 +84,40 @@ def project(activations: Tensor, directions: Tensor, tolerance: float = 1e-6) ->
     return torch.cat(parts, dim=1).T.contiguous()
 
 
-def check(activations: Tensor, count: int) -> None:
-    """Raises Refusal where no factorization into `count` concepts is possible."""
+def check_factorizable(activations: Tensor, count: int) -> None:
+    """Raises NotApplicable where no factorization into `count` concepts is possible."""
     if activations.ndim != 2 or not activations.numel():
-        raise Refusal(f"activations must be [N, c] with a row at least, they are {list(activations.shape)}")
+        raise NotApplicable(f"activations must be [N, c] with a row at least, they are {list(activations.shape)}")
     if not 1 <= count <= min(activations.shape):
         shape, limit = list(activations.shape), min(activations.shape)
-        raise Refusal(f"activations {shape} allow 1 to {limit} concepts, not {count}")
+        raise NotApplicable(f"activations {shape} allow 1 to {limit} concepts, not {count}")
     least, most = (value.item() for value in activations.aminmax())
     if not (least > -torch.inf and most < torch.inf):  # also true of NaN
-        raise Refusal("activations hold NaN or infinite values; look for them in the model's layers before this one")
+        raise NotApplicable(
+            "activations hold NaN or infinite values; look for them in the model's layers before this one"
+        )
     if least < 0:
-        raise Refusal(f"activations must not be negative, the least is {least:.3g}; take a layer that ends in a ReLU")
+        raise NotApplicable(
+            f"activations must not be negative, the least is {least:.3g}; take a layer that ends in a ReLU"
+        )
     if most == 0:
-        raise Refusal("activations are all zero; take another layer or other images")
+        raise NotApplicable("activations are all zero; take another layer or other images")
 
 
-def shuffled(activations: Tensor, generator: torch.Generator) -> Tensor:
+def shuffle_rows(activations: Tensor, generator: torch.Generator) -> Tensor:
     """Numbers of the rows in random order [N], those with nothing in them last."""
     rows = torch.randperm(len(activations), generator=generator).to(activations.device)
     return rows[(activations.amax(1) == 0)[rows].int().argsort(stable=True)]
 
 
-def first_directions(sample: Tensor, starts: int, count: int, generator: torch.Generator) -> Tensor:
+def draw_directions(sample: Tensor, starts: int, count: int, generator: torch.Generator) -> Tensor:
     """Rows of the sample [n, c] as directions [R, k, c], drawn by energy, as rows near zero say little."""
     energies = sample.square().sum(1).cpu() + 1e-30  # never fewer rows to draw than concepts
     rows = torch.multinomial(energies.expand(starts, -1), count, generator=generator)  # [R, k]
     return _unit(sample[rows.to(sample.device)])
 
 
-def fit(activations: Tensor, directions: Tensor, tolerance: float, most: int = MOST) -> Fit:
+def run_hals(activations: Tensor, directions: Tensor, tolerance: float, most: int = MOST) -> Fit:
     """HALS from R starts [R, k, c] at once, each until its error falls by less than `tolerance` in an iteration."""
     energy = torch.linalg.vector_norm(activations, dim=1).double().square().sum()
     scores = activations.new_zeros(*directions.shape[:2], len(activations))

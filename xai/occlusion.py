@@ -8,25 +8,25 @@ import torch
 from torch import Tensor, nn
 
 from xai.gradient import target_scores
-from xai.method import NOTHING, Attribution, Card, Method, MethodInputs
+from xai.method import DEFAULTS, Attribution, Card, Method, MethodInputs
 
 # Windows beside each other; they also lie half over each other. Smaller ones leave most of what decides standing,
 # larger ones point beside it: of planted glyphs, 7 of 32 pixels wide, a sixth hits more than a fourth or an eighth.
 WINDOWS = 6
 
 
-def attribute(model: nn.Module, images: Tensor, targets: Tensor, inputs: MethodInputs = NOTHING) -> Attribution:
+def attribute(model: nn.Module, images: Tensor, targets: Tensor, inputs: MethodInputs = DEFAULTS) -> Attribution:
     """Mean fall of the score over the windows that cover a pixel: [N, H, W], signed, in logits.
 
     Windows have a sixth of the image's side, move by half of theirs, and take the background's mean colour.
     """
-    baseline, masks = inputs.baseline(images), windows(*images.shape[2:]).to(images.device)  # [M, H, W]
+    baseline, masks = inputs.baseline_image(images), occlusion_windows(*images.shape[2:]).to(images.device)  # [M, H, W]
     scores = target_scores(model, images, targets)
     maps = [_one(model, *row, baseline, masks) for row in zip(images, targets, scores, strict=True)]
     return Attribution(torch.stack(maps), scores)
 
 
-def windows(height: int, width: int) -> Tensor:
+def occlusion_windows(height: int, width: int) -> Tensor:
     """All windows [M, H, W], true inside; every pixel lies in one at least."""
     rows, columns = _spans(height), _spans(width)
     return (rows[:, None, :, None] & columns[None, :, None, :]).flatten(0, 1)

@@ -15,10 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from xai.gradient import target_scores
-from xai.method import DEVELOPERS_AND_USERS, NOTHING, PASS, Attribution, Card, Method, MethodInputs
+from xai.method import DEFAULTS, DEVELOPERS_AND_USERS, MAX_PASS_SIZE, Attribution, Card, Method, MethodInputs
 
 SAMPLES = 500
-STEP = 10  # evaluations an image between two choices of what to halve; the values depend on it, so it is fixed
+EVALUATIONS_PER_STEP = (
+    10  # evaluations an image between two choices of what to halve; the values depend on it, so it is fixed
+)
 
 # Deviation of the blur as a share of the longer side. The box of 128 pixels in shap's examples deviates by a sixth of
 # their 224, which leaves an object's silhouette, and covers small images whole, which leaves one colour. A quarter
@@ -84,16 +86,20 @@ class Joining(NamedTuple):
 Queued = tuple[float, int, Joining]  # by credit, then by order
 
 
-def attribute(model: nn.Module, images: Tensor, targets: Tensor, inputs: MethodInputs = NOTHING) -> Attribution:
+def attribute(model: nn.Module, images: Tensor, targets: Tensor, inputs: MethodInputs = DEFAULTS) -> Attribution:
     """Owen values of the pixels, evenly over boxes the budget did not halve: [N, H, W], signed, in logits.
 
     Hidden pixels are blurred, which is the baseline. Images search side by side, so that they share passes.
     """
-    groups = zip(images.split(PASS // STEP), targets.split(PASS // STEP), strict=True)
-    return Attribution.joined([_together(model, *group, inputs.samples or SAMPLES) for group in groups])
+    groups = zip(
+        images.split(MAX_PASS_SIZE // EVALUATIONS_PER_STEP),
+        targets.split(MAX_PASS_SIZE // EVALUATIONS_PER_STEP),
+        strict=True,
+    )
+    return Attribution.concatenate([_together(model, *group, inputs.samples or SAMPLES) for group in groups])
 
 
-def blurred(images: Tensor) -> Tensor:
+def blur(images: Tensor) -> Tensor:
     """Images [N, C, H, W] under a Gaussian that ends, and sums to one, at their edges."""
     deviation = BLUR * max(images.shape[2:])
     down, across = (_gaussian(side, deviation).to(images) for side in images.shape[2:])
@@ -108,7 +114,7 @@ def _gaussian(side: int, deviation: float) -> Tensor:
 
 def _together(model: nn.Module, images: Tensor, targets: Tensor, samples: int) -> Attribution:
     """The maps of a few images, one pass for the next coalitions of all."""
-    hidden = blurred(images)
+    hidden = blur(images)
     scores, baseline_scores = (target_scores(model, shown, targets) for shown in (images, hidden))
     maps = np.zeros((len(images), *images.shape[2:]))
     starts = zip(maps, baseline_scores.tolist(), scores.tolist(), strict=True)
@@ -128,7 +134,7 @@ def _search(
     order, (height, width) = count(), credits.shape
     _add(Joining(Box(0, height, 0, width), (), before, after, 1.0), queue, order, credits)
     while queue and budget > 0:
-        chosen = [heappop(queue)[-1] for _ in range(min(len(queue), (min(STEP, budget) + 1) // 2))]
+        chosen = [heappop(queue)[-1] for _ in range(min(len(queue), (min(EVALUATIONS_PER_STEP, budget) + 1) // 2))]
         scores = iter((yield [coalition for joining in chosen for coalition in joining.coalitions]))
         for joining in chosen:
             for part in joining.halved(next(scores), next(scores)):

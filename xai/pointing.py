@@ -6,7 +6,7 @@ Zhang et al. 2016, arXiv 1608.00507, section 4.1, without a margin.
 from torch import Tensor
 
 
-def hits(maps: Tensor, boxes: Tensor) -> Tensor:
+def point_inside(maps: Tensor, boxes: Tensor) -> Tensor:
     """Whether the maximum of each map [N, H, W] lies in its box [N, 4] (top, left, height, width): [N], bool.
 
     A map that is the same everywhere points nowhere.

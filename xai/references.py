@@ -6,22 +6,22 @@ Adebayo et al. 2018, arXiv 1810.03292, for the edge detector. Property: both are
 import torch
 from torch import Tensor, nn
 
-from xai.faithfulness.filters import filtered
+from xai.faithfulness.filters import correlate
 from xai.gradient import target_scores
-from xai.method import NOTHING, Attribution, MethodInputs, Reference
+from xai.method import DEFAULTS, Attribution, MethodInputs, Reference
 
 
-def draw_random_maps(model: nn.Module, images: Tensor, targets: Tensor, inputs: MethodInputs = NOTHING) -> Attribution:
+def draw_random_maps(model: nn.Module, images: Tensor, targets: Tensor, inputs: MethodInputs = DEFAULTS) -> Attribution:
     """Uniform noise in 0..1 of each instance's own randomness: [N, H, W]."""
-    maps = [torch.rand(images.shape[2:], generator=inputs.random(row)) for row in range(len(images))]
+    maps = [torch.rand(images.shape[2:], generator=inputs.generator(row)) for row in range(len(images))]
     return Attribution(torch.stack(maps).to(images), target_scores(model, images, targets))
 
 
-def detect_edges(model: nn.Module, images: Tensor, targets: Tensor, inputs: MethodInputs = NOTHING) -> Attribution:
+def detect_edges(model: nn.Module, images: Tensor, targets: Tensor, inputs: MethodInputs = DEFAULTS) -> Attribution:
     """Sobel magnitude of the grey image, the mean of the channels, reflected at its edges: [N, H, W], 0 or more."""
     grey = images.mean(1)  # [N, H, W]
     smooth, change = torch.tensor([1.0, 2.0, 1.0]), torch.tensor([-1.0, 0.0, 1.0])
-    maps = torch.hypot(filtered(grey, smooth, change), filtered(grey, change, smooth))
+    maps = torch.hypot(correlate(grey, smooth, change), correlate(grey, change, smooth))
     return Attribution(maps, target_scores(model, images, targets))
 
 

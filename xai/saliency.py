@@ -6,10 +6,10 @@ Simonyan, Vedaldi, Zisserman 2014, arXiv 1312.6034, section 3. Property: on a li
 from torch import Tensor, nn
 
 from xai.gradient import score_gradient
-from xai.method import DEVELOPERS, NOTHING, Attribution, Card, Method, MethodInputs
+from xai.method import DEFAULTS, DEVELOPERS, Attribution, Card, Method, MethodInputs
 
 
-def attribute(model: nn.Module, images: Tensor, targets: Tensor, inputs: MethodInputs = NOTHING) -> Attribution:
+def attribute(model: nn.Module, images: Tensor, targets: Tensor, inputs: MethodInputs = DEFAULTS) -> Attribution:
     """|d score / d pixel|, its largest channel: [N, H, W], in logits per unit of brightness, 0 or more."""
     gradient, scores = score_gradient(model, images, targets)
     return Attribution(gradient.abs().amax(dim=1), scores)

@@ -6,14 +6,14 @@ Smilkov et al. 2017, arXiv 1706.03825, equation 1. Property: on a linear model i
 import torch
 from torch import Tensor, nn
 
-from xai.gradient import passes, score_gradient, target_scores
-from xai.method import DEVELOPERS, NOTHING, Attribution, Card, Method, MethodInputs
+from xai.gradient import score_gradient, split_into_passes, target_scores
+from xai.method import DEFAULTS, DEVELOPERS, Attribution, Card, Method, MethodInputs
 
 SAMPLES = 50
 NOISE = 0.1  # deviation of the noise as a share of the image's range; the paper finds 10 to 20 % best
 
 
-def attribute(model: nn.Module, images: Tensor, targets: Tensor, inputs: MethodInputs = NOTHING) -> Attribution:
+def attribute(model: nn.Module, images: Tensor, targets: Tensor, inputs: MethodInputs = DEFAULTS) -> Attribution:
     """|mean of d score / d pixel over noisy copies|, its largest channel: [N, H, W], 0 or more."""
     maps = [
         _one(model, image, target, inputs, row) for row, (image, target) in enumerate(zip(images, targets, strict=True))
@@ -22,10 +22,10 @@ def attribute(model: nn.Module, images: Tensor, targets: Tensor, inputs: MethodI
 
 
 def _one(model: nn.Module, image: Tensor, target: Tensor, inputs: MethodInputs, row: int) -> Tensor:
-    random, count = inputs.random(row), inputs.samples or SAMPLES
+    random, count = inputs.generator(row), inputs.samples or SAMPLES
     deviation = NOISE * (image.amax() - image.amin())
     total = torch.zeros_like(image)
-    for part in passes(torch.arange(count)):
+    for part in split_into_passes(torch.arange(count)):
         noise = torch.randn(len(part), *image.shape, generator=random).to(image)
         gradient, _ = score_gradient(model, image + deviation * noise, target.expand(len(part)))
         total += gradient.sum(0)

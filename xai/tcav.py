@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-LEVEL = 0.05
-MEAN_OF = 50  # activation rows that make one random direction
-DIRECTIONS = 50  # random directions for each cell; Holm needs 20 to get under the level at all
-CHUNK = 4096  # random directions at a time
-SAME = 1e-4  # relative spread of a class's gradients under which they are the same for every image
+SIGNIFICANCE_LEVEL = 0.05
+ROWS_PER_DIRECTION = 50  # activation rows that make one random direction
+DIRECTIONS_PER_CELL = 50  # random directions for each cell; Holm needs 20 to get under the level at all
+DIRECTIONS_PER_CHUNK = 4096  # random directions at a time
+GRADIENT_TOLERANCE = 1e-4  # relative spread of a class's gradients under which they are the same for every image
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Tcav:
     null: str  # what tcav_sign is compared with
 
     @property
-    def seen(self) -> Tensor:
+    def has_images(self) -> Tensor:
         """Whether a class has images, [K]."""
         return self.images > 0
 
@@ -50,8 +50,11 @@ def score_concepts(
     seen = images.nonzero().flatten().tolist()
     own = [gradients[labels == k] for k in seen]  # of each class with images, [n, c]
     derivatives = [found @ directions.T for found in own]  # [n, k] each
-    sign, count = _by_class([(values > 0).float() for values in derivatives]), DIRECTIONS * len(directions) * len(seen)
-    p_values = holm(_p_values(sign, _null_signs(own, rows, count, seed)))
+    sign, count = (
+        _by_class([(values > 0).float() for values in derivatives]),
+        DIRECTIONS_PER_CELL * len(directions) * len(seen),
+    )
+    p_values = correct_by_holm(_p_values(sign, _null_signs(own, rows, count, seed)))
 
     def of_all(values: Tensor, otherwise: float = torch.nan) -> Tensor:
         """Values of the classes with images, [..., seen], among those of all, [..., K]."""
@@ -63,14 +66,14 @@ def score_concepts(
         tcav_magnitude=of_all(_by_class(derivatives)),
         contribution=of_all(_by_class([contributions[labels == k] for k in seen])),
         p_values=of_all(p_values),
-        significant=of_all(p_values < LEVEL, False),
+        significant=of_all(p_values < SIGNIFICANCE_LEVEL, False),
         degenerate=of_all(torch.tensor([_same(found) for found in own]), False),
         images=images,
-        null=f"tcav_sign of {count} directions, each the mean of {MEAN_OF} random activations of the layer",
+        null=f"tcav_sign of {count} directions, each the mean of {ROWS_PER_DIRECTION} random activations of the layer",
     )
 
 
-def holm(p_values: Tensor) -> Tensor:
+def correct_by_holm(p_values: Tensor) -> Tensor:
     """Family-wise corrected p-values of any shape (Holm 1979)."""
     flat = p_values.flatten()
     order = flat.argsort()
@@ -89,10 +92,10 @@ def _null_signs(own: list[Tensor], rows: Tensor, count: int, seed: int) -> Tenso
     """tcav_sign of random directions, [count, K]."""
     generator = torch.Generator().manual_seed(seed)
     parts = []
-    for some in torch.arange(count).split(CHUNK):
-        drawn = torch.randint(len(rows), (len(some), MEAN_OF), generator=generator)
+    for some in torch.arange(count).split(DIRECTIONS_PER_CHUNK):
+        drawn = torch.randint(len(rows), (len(some), ROWS_PER_DIRECTION), generator=generator)
         # [d, c]; a row at a time takes little memory
-        directions = sum((rows[column] for column in drawn.T), rows.new_zeros(())) / MEAN_OF
+        directions = sum((rows[column] for column in drawn.T), rows.new_zeros(())) / ROWS_PER_DIRECTION
         signs = [(found @ directions.T > 0).float() for found in own]
         parts.append(_by_class(signs))  # [d, K]
     return torch.cat(parts)
@@ -109,4 +112,4 @@ def _p_values(found: Tensor, null: Tensor) -> Tensor:
 def _same(gradients: Tensor) -> bool:
     """Whether gradients [n, c] are the same for all of two images or more."""
     spread = (gradients - gradients.mean(0)).norm()
-    return len(gradients) > 1 and bool(spread <= SAME * gradients.norm())
+    return len(gradients) > 1 and bool(spread <= GRADIENT_TOLERANCE * gradients.norm())

@@ -6,16 +6,16 @@ from dataclasses import replace
 from pipelines.common.say import say
 from pipelines.common.settings import CompareSettings
 from pipelines.comparing import summary
-from pipelines.comparing.chosen import ENOUGH, Chosen, choose
-from pipelines.comparing.comparison import Comparison, open_comparison, units
-from pipelines.comparing.measured import measure_unit
+from pipelines.comparing.comparison import Comparison, list_units, open_comparison
+from pipelines.comparing.map_selection import NARROW_INTERVAL_COUNT, MapSelection, select_maps
+from pipelines.comparing.measurements import measure_unit
 from pipelines.lifecycle.child import start_child, worked_on
 from pipelines.lifecycle.run_inputs import recorded_config, recorded_settings
 from tracking import catalogue, runs
 from tracking.errors import InputError, RunError
 from tracking.home import Home
 from tracking.reading import connect
-from xai import Refusal
+from xai import NotApplicable
 
 NOTE = (
     "Faithfulness of every method against random noise and an edge detector, agreement and drift: `figures/`, "
@@ -27,7 +27,7 @@ def compare(settings: CompareSettings, home: Home) -> str:
     """Compare the methods that explained a training run; the run ID."""
     source = catalogue.resolve(home, settings.run, ("train",))
     with connect(home) as connection:
-        chosen = choose(connection, source.run_id, settings)
+        chosen = select_maps(connection, source.run_id, settings)
     with open_comparison(settings, home, chosen) as comparison:
         return _go_on(comparison, _start(comparison, home))
 
@@ -57,7 +57,7 @@ def resume(record: catalogue.RunRecord, home: Home, data: str | None = None) -> 
 def _recorded(record: catalogue.RunRecord, home: Home, data: str | None) -> AbstractContextManager[Comparison]:
     settings = recorded_settings(home, record, CompareSettings)
     inputs = recorded_config(home, record)["inputs"]
-    chosen = Chosen(record.source, settings.split, settings.target, inputs["epoch"], inputs["makers"])
+    chosen = MapSelection(record.source, settings.split, settings.target, inputs["epoch"], inputs["makers"])
     return open_comparison(replace(settings, data=data or settings.data), home, chosen)
 
 
@@ -65,17 +65,20 @@ def _go_on(comparison: Comparison, run: runs.Run) -> str:
     """Do what is not committed yet."""
     chosen = comparison.chosen
     say(f"compare: {', '.join(chosen.methods)}, {_scope(chosen)}")
-    if (count := len(chosen.instances)) < ENOUGH:
-        say(f"compare: n = {count}, so intervals are wide; more maps by `study explain` (up to {ENOUGH}) narrow them")
+    if (count := len(chosen.instances)) < NARROW_INTERVAL_COUNT:
+        say(
+            f"compare: n = {count}, so intervals are wide; more maps from `study explain` (up to "
+            f"{NARROW_INTERVAL_COUNT}) narrow them"
+        )
     with worked_on(run):
-        for unit in units(comparison):
+        for unit in list_units(comparison):
             try:
                 measure_unit(comparison, run, unit)
-            except Refusal as refusal:
-                raise RunError(f"{unit.method}: {refusal}; what came before is kept") from None
+            except NotApplicable as error:
+                raise RunError(f"{unit.method}: {error}; what came before is kept") from None
         summary.log(comparison, run)
     return run.run_id
 
 
-def _scope(chosen: Chosen) -> str:
+def _scope(chosen: MapSelection) -> str:
     return f"epoch {chosen.epoch}, {len(chosen.instances)} instances of {chosen.split}, target: {chosen.target}"

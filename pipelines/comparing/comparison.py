@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.common.settings import CompareSettings, ExplainSettings, TrainSettings
-from pipelines.comparing.chosen import Chosen
+from pipelines.comparing.map_selection import MapSelection
 from pipelines.explaining.job import Job, Source, background, make_job, open_source
 from pipelines.lifecycle.run_inputs import checkpoint, recorded_settings
 from pipelines.models.checkpoints import load_model
@@ -21,7 +21,7 @@ from xai import METHODS, Attribution, MethodInputs
 from xai.gradient import all_scores
 from xai.references import REFERENCES
 
-PART = 250  # instances a commit
+INSTANCES_PER_COMMIT = 250  # instances a commit
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Comparison:
     """Methods on a source; N instances, the same for all."""
 
     settings: CompareSettings  # with epoch and methods decided
-    chosen: Chosen
+    chosen: MapSelection
     source: Source
     jobs: dict[str, Job]  # how each method was run
 
@@ -75,7 +75,7 @@ class Comparison:
         for rows in torch.arange(len(images)).split(job.settings.batch):
             inputs = job.method_inputs(unit.instances[rows.numpy()])
             parts.append(METHODS[unit.method].attribute(model, images[rows], targets[rows], inputs))
-        return Attribution.joined(parts)
+        return Attribution.concatenate(parts)
 
     def method_inputs(self, rows: np.ndarray) -> MethodInputs:
         """The comparison's own randomness."""
@@ -83,7 +83,7 @@ class Comparison:
 
 
 @contextmanager
-def open_comparison(settings: CompareSettings, home: Home, chosen: Chosen) -> Iterator[Comparison]:
+def open_comparison(settings: CompareSettings, home: Home, chosen: MapSelection) -> Iterator[Comparison]:
     """Everything that is needed, checked before any run is started; checkpoints stay for as long as it is open."""
     settings = replace(settings, epoch=chosen.epoch, method=chosen.methods)
     shown = ExplainSettings(
@@ -96,19 +96,19 @@ def open_comparison(settings: CompareSettings, home: Home, chosen: Chosen) -> It
         yield Comparison(settings, chosen, source, {m: _job(m, shown, source, chosen) for m in chosen.methods})
 
 
-def units(comparison: Comparison) -> Iterator[Unit]:
+def list_units(comparison: Comparison) -> Iterator[Unit]:
     """The work of every method and of the references, in order."""
     instances, count = comparison.chosen.instances, comparison.settings.randomized
     # spread evenly, as the instances of a folder come class by class
     again = instances[np.unique(np.linspace(0, len(instances) - 1, min(count, len(instances))).astype(int))]
     for method in (*comparison.jobs, *REFERENCES):
-        for number, part in enumerate(np.array_split(instances, -(-len(instances) // PART))):
+        for number, part in enumerate(np.array_split(instances, -(-len(instances) // INSTANCES_PER_COMMIT))):
             yield Unit(f"{method}_part_{number:03d}", method, part, randomized=False)
         if len(again):
             yield Unit(f"{method}_randomized", method, again, randomized=True)
 
 
-def _job(method: str, shown: ExplainSettings, source: Source, chosen: Chosen) -> Job:
+def _job(method: str, shown: ExplainSettings, source: Source, chosen: MapSelection) -> Job:
     """The job that made a method's maps, for the instances compared."""
     maker = catalogue.resolve(source.home, chosen.maker(method), ("explain",))
     made = recorded_settings(source.home, maker, ExplainSettings)

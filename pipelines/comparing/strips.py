@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from pipelines.common.figures import short
-from pipelines.comparing.chosen import Chosen
+from pipelines.comparing.map_selection import MapSelection
 from pipelines.explaining.maps.heatmaps import RIGHT, WRONG, full_colour, overlay
 from xai import METHODS
 
@@ -79,7 +79,7 @@ class Strip:
         return [every[i] for i in np.unique(np.linspace(0, len(every) - 1, min(MOST, len(every))).round().astype(int))]
 
 
-def read_strips(connection: duckdb.DuckDBPyConnection, chosen: Chosen) -> list[Strip]:
+def read_strips(connection: duckdb.DuckDBPyConnection, chosen: MapSelection) -> list[Strip]:
     """Strips of the instances explained at most epochs; none if none was explained at two."""
     place = {"run_id": chosen.run_id, "split": chosen.split, "target": chosen.target}
     found = connection.execute(INSTANCES, place | {"count": SHOWN}).fetchall()

@@ -16,7 +16,7 @@ from pipelines.lifecycle.run_inputs import recorded_config, recorded_settings, s
 from tracking import catalogue, commits, runs
 from tracking.errors import InputError, RunError
 from tracking.home import Home
-from xai import CONCEPT_METHODS, METHODS, Refusal
+from xai import CONCEPT_METHODS, METHODS, NotApplicable
 
 # flags that only some methods look at
 USED_BY = {
@@ -155,6 +155,6 @@ def _go_on(job: Job, run: runs.Run) -> str:
         for epoch in job.source.epochs:
             try:
                 steps(job).explain_epoch(job, run, epoch)
-            except Refusal as refusal:
-                raise RunError(f"{job.method}, epoch {epoch}: {refusal}; what came before is kept") from None
+            except NotApplicable as error:
+                raise RunError(f"{job.method}, epoch {epoch}: {error}; what came before is kept") from None
     return run.run_id

@@ -27,7 +27,7 @@ from tracking.home import Home
 from tracking.reading import connect
 from xai import CONCEPT_METHODS, METHODS, MethodInputs
 from xai.cut import choose_layer
-from xai.method import Layer, Refusal, limited_passes
+from xai.method import Layer, NotApplicable, limit_pass_size
 
 BACKGROUND = 200  # training images that baselines are drawn from
 CURATED = 8  # instances that get an image key of their own in MLflow, with a slider over epochs
@@ -99,7 +99,7 @@ def open_source(
     with locks.reading_checkpoints(home, record.run_id):
         source = _source(settings, home, record, fixed, finished)
         needed = [commit for epoch, commit in source.epochs.items() if epoch not in finished]
-        with limited_passes(source.fitting):
+        with limit_pass_size(source.fitting):
             verify(home, record, source.model, source.data, source.device, needed, settings.split, source.instances)
             yield source
 
@@ -208,9 +208,9 @@ def _layer(settings: ExplainSettings, method: str, source: Source) -> Layer:
     try:
         images, non_negative = source.background, method in CONCEPT_METHODS
         layer = choose_layer(source.model, images, settings.layer, non_negative=non_negative)
-    except Refusal as refusal:
+    except NotApplicable as error:
         others = ", ".join(name for name, known in METHODS.items() if not known.looks_at_a_layer)
-        raise InputError(f"{method}: {refusal}; methods without a layer: {others}") from None
+        raise InputError(f"{method}: {error}; methods without a layer: {others}") from None
     if settings.layer is None:
         say(f"{method} looks at layer {layer.name}")
     return layer

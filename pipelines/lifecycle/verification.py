@@ -24,7 +24,7 @@ from tracking.commits import EpochCommit
 from tracking.errors import InputError
 from tracking.home import Home
 from tracking.reading import connect
-from xai.gradient import passes
+from xai.gradient import split_into_passes
 
 SAMPLE = 64  # instances compared per epoch, beside as many of those that are asked for
 # how far logits may lie apart, as a part of the largest: between passes on a processor the order of sums alone differs;
@@ -48,7 +48,9 @@ def allowed(logits: Tensor, *devices: str) -> float:
 @torch.inference_mode()
 def logits_of(model: nn.Module, images: Tensor) -> Tensor:
     """Logits [N, K] of images [N, C, H, W], the first alone and the others together: no batch is one of training."""
-    return torch.cat([model.eval()(part).float().cpu() for part in (images[:1], *passes(images[1:])) if len(part)])
+    return torch.cat(
+        [model.eval()(part).float().cpu() for part in (images[:1], *split_into_passes(images[1:])) if len(part)]
+    )
 
 
 def verify(

@@ -37,7 +37,7 @@ from tracking.errors import InputError, RunError
 from tracking.files import write_table
 from tracking.home import Home
 from tracking.index import ingest
-from xai.method import limited_passes, pass_size
+from xai.method import limit_pass_size, pass_size
 
 GO_ON = "the same command goes on with the epochs that are missing"
 BLOCK = 32  # images a batch, less where they would not fit into memory; instance i is always number i % block of one
@@ -110,7 +110,7 @@ def _fitting(settings: PredictSettings, job: Evaluated, model: nn.Module) -> Abs
     """Passes inside fit into --memory."""
     device = torch.device(job.settings.device)
     images = to_model(job.data.splits["train"].images[:IMAGES], device)
-    return limited_passes(fitting_images(model, images, settings.memory or usual_memory(device)))
+    return limit_pass_size(fitting_images(model, images, settings.memory or usual_memory(device)))
 
 
 def _verify(job: Evaluated, record: catalogue.RunRecord, model: nn.Module, given: Split) -> None:

@@ -2,7 +2,7 @@
 
 from pipelines.reporting.agreement import agreement
 from pipelines.reporting.evidence import Said, answers, details, said
-from pipelines.reporting.examples import Explained, choose, read_explained
+from pipelines.reporting.examples import ExplainedImages, choose, read_explained
 from pipelines.reporting.html import NOTHING, Html, html, joined
 from pipelines.reporting.maps import for_and_against, maps_of
 from pipelines.reporting.missing import hint, missing
@@ -61,7 +61,7 @@ def _nothing(subject: Subject) -> Section:
     )
 
 
-def _scope(explained: Explained, last: int) -> list[Said]:
+def _scope(explained: ExplainedImages, last: int) -> list[Said]:
     count = len({row["instance_id"] for row in explained.answer.rows})
     shared = set.intersection(*map(explained.instances, explained.methods))
     each = "" if len(shared) == count else f", {len(shared):,} of them by all"
@@ -76,7 +76,7 @@ def _scope(explained: Explained, last: int) -> list[Said]:
     )  # fmt: skip
 
 
-def _examples(explained: Explained) -> Html:
+def _examples(explained: ExplainedImages) -> Html:
     right, wrong = choose(explained, True), choose(explained, False)
     if why := explained.subject.pictures.why_none:
         return missing(f"Images and maps cannot be shown: {why}.")
@@ -88,7 +88,7 @@ def _examples(explained: Explained) -> Html:
     ])  # fmt: skip
 
 
-def _no_wrong(explained: Explained) -> Html:
+def _no_wrong(explained: ExplainedImages) -> Html:
     """That no wrong prediction is explained, and the command that explains some if there are any."""
     subject = explained.subject
     [row] = subject.ask("accuracy_by_epoch").where(split=subject.split, epoch=explained.epoch)
@@ -119,12 +119,12 @@ def _trust(subject: Subject) -> tuple[list[Said], Html]:
     )
 
 
-def _one_method(explained: Explained) -> Html:
+def _one_method(explained: ExplainedImages) -> Html:
     command = explained.subject.explain(*METHODS, more=f" --epochs {explained.epoch}{explained.same}")
     return missing("Agreement needs two methods on the same images.", command)
 
 
-def _absent(explained: Explained) -> Html:
+def _absent(explained: ExplainedImages) -> Html:
     """Methods without maps here, and the command that makes them."""
     absent = [method for method in METHODS if method not in explained.methods]
     if not absent:

@@ -63,7 +63,7 @@ MAPS = """
 
 
 @dataclass(frozen=True)
-class Explained:
+class ExplainedImages:
     """Which maps there are at one epoch: the newest of each method, image and kind of target."""
 
     subject: Subject
@@ -96,17 +96,17 @@ class Explained:
         return np.array(values, np.float32).reshape(height, width)
 
 
-def read_explained(subject: Subject, epoch: int) -> Explained:
+def read_explained(subject: Subject, epoch: int) -> ExplainedImages:
     """Maps of the split at an epoch."""
     listed = ", ".join(f"'{method}'" for method in METHODS)
     split = subject.split.replace("'", "''")
     statement = MADE.format(run_id=subject.run.run_id, split=split, epoch=epoch, methods=listed)
     found = subject.evidence.sql(statement, "Which images are explained by which method, newest map of each?")
     there = {row["method"] for row in found.rows}
-    return Explained(subject, epoch, found, tuple(method for method in METHODS if method in there))
+    return ExplainedImages(subject, epoch, found, tuple(method for method in METHODS if method in there))
 
 
-def choose(explained: Explained, right: bool) -> list[int]:
+def choose(explained: ExplainedImages, right: bool) -> list[int]:
     """Up to four images predicted right, or wrong: most methods first, different classes first, then the lowest ID."""
     methods: dict[int, set[str]] = {}
     labels: dict[int, int] = {}

@@ -4,7 +4,7 @@ import numpy as np
 
 from pipelines.common.figures import short
 from pipelines.explaining.maps.heatmaps import full_colour
-from pipelines.reporting.examples import Explained
+from pipelines.reporting.examples import ExplainedImages
 from pipelines.reporting.html import NOTHING, Cell, Html, html, table
 from pipelines.reporting.pictures import heatmap
 from pipelines.reporting.subject import Subject
@@ -13,7 +13,7 @@ from pipelines.reporting.words import percent
 from xai import METHODS
 
 
-def maps_of(explained: Explained, instances: list[int], caption: str) -> Html:
+def maps_of(explained: ExplainedImages, instances: list[int], caption: str) -> Html:
     """A row for each image: the image, then its map by every method."""
     if not instances or explained.subject.pictures.data is None:
         return NOTHING
@@ -27,7 +27,7 @@ def maps_of(explained: Explained, instances: list[int], caption: str) -> Html:
     return table(html("{}{}", caption, explained.answer.mark), heads, rows, f"maps across-{len(heads)}", len(heads))
 
 
-def _map(explained: Explained, image: np.ndarray | None, row: dict | None) -> Html | Cell:
+def _map(explained: ExplainedImages, image: np.ndarray | None, row: dict | None) -> Html | Cell:
     if row is None or image is None:
         return Cell("no map" if row is None else "no image", kind="none")
     alt = f"{row['method']} of image {row['instance_id']}"
@@ -44,7 +44,7 @@ def described(subject: Subject, row: dict) -> Html:
                 "right" if right else "wrong", row["instance_id"], words)  # fmt: skip
 
 
-def for_and_against(explained: Explained, instances: list[int]) -> Html:
+def for_and_against(explained: ExplainedImages, instances: list[int]) -> Html:
     """SHAP of each image in two, what speaks for the predicted class and what against it; of the true one likewise."""
     rows = []
     for instance in instances:
@@ -64,7 +64,7 @@ def for_and_against(explained: Explained, instances: list[int]) -> Html:
     return table(caption, heads, [row + [""] * (columns - len(row)) for row in rows], f"maps across-{columns}", columns)
 
 
-def _halves(explained: Explained, image: np.ndarray, rows: list[dict]) -> list[Html]:
+def _halves(explained: ExplainedImages, image: np.ndarray, rows: list[dict]) -> list[Html]:
     values = [explained.values(row) for row in rows]
     full = full_colour(np.stack(values))
     return [

@@ -3,7 +3,7 @@
 from pipelines.common.figures import short
 from pipelines.reporting.attention import explained_epoch
 from pipelines.reporting.evidence import Answer, Said, said
-from pipelines.reporting.examples import Explained, read_explained
+from pipelines.reporting.examples import ExplainedImages, read_explained
 from pipelines.reporting.html import NOTHING, Html, html, table
 from pipelines.reporting.maps import maps_of
 from pipelines.reporting.subject import Subject
@@ -70,7 +70,7 @@ def _maps(subject: Subject, rows: list[dict]) -> Html:
     epoch = explained_epoch(subject)
     if epoch is None:
         return NOTHING
-    explained: Explained = read_explained(subject, epoch)
+    explained: ExplainedImages = read_explained(subject, epoch)
     there = {row["instance_id"] for row in explained.answer.rows if row["target_kind"] == "predicted"}
     known = [row["instance_id"] for row in rows if row["instance_id"] in there]
     if known:

@@ -27,7 +27,7 @@ from tracking.errors import InputError, RunError
 from tracking.files import write_table
 from tracking.home import Home
 from tracking.index import ingest
-from xai.method import limited_passes
+from xai.method import limit_pass_size
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def resume(record: catalogue.RunRecord, home: Home, data: str | None = None) -> 
     model = build_model(known.model, images, known.seed)
     recipe = make_recipe(known, images, model)
     if done:
-        with limited_passes(known.evaluation_batch or BATCH):
+        with limit_pass_size(known.evaluation_batch or BATCH):
             verify(home, record, recipe.mean, images, recipe.device, done[-1:])
         load_state(model, recipe.optimizers, commits.committed_file(home, done[-1], _state(done[-1].epoch)))
     return _go_on(Training(known, images, model, recipe, runs.reopen_run(home, record)), done)

@@ -20,7 +20,7 @@ from pipelines.training.averaging import average
 from pipelines.training.optimizers import make_optimizers
 from tracking.errors import InputError
 from tracking.staging import scratch
-from xai.gradient import unsteadiness
+from xai.gradient import find_nondeterminism
 
 IMAGES = 4
 RATE = 1e-3  # learning rate of a step that changes a network and breaks none
@@ -38,7 +38,7 @@ def try_out(settings: ResolvedSettings, model: nn.Module, data: Dataset) -> None
         trained, twin, loaded = (copy_model(model) for _ in range(3))
     _train_a_step(settings, (trained, twin), images, train.labels[:IMAGES], len(data.classes))
     with reported(f"model {name} cannot be evaluated after a step of training"):
-        logits, reason = logits_of(trained, images), unsteadiness(trained, images)
+        logits, reason = logits_of(trained, images), find_nondeterminism(trained, images)
     if reason:
         raise InputError(f"model {name} would not give its own predictions again: {reason}")
     with reported(f"model {name} cannot be kept as a checkpoint"), scratch() as folder:

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from pipelines.models.networks import Normalise, cnn
 from xai import METHODS, MethodInputs
 from xai.gradient import score_gradient, target_scores
-from xai.occlusion import windows
+from xai.occlusion import occlusion_windows
 
 BATCHES = (32, 64, 128, 256)
 SIDE = 32
@@ -40,7 +40,7 @@ PASSES = {
     "saliency": (0, 1),
     "smooth_grad": (1, 50),
     "integrated_gradients": (0, 51),
-    "occlusion": (len(windows(SIDE, SIDE)) + 1, 0),
+    "occlusion": (len(occlusion_windows(SIDE, SIDE)) + 1, 0),
     "expected_gradients": (1, 200),
     "shap": (500, 0),
 }

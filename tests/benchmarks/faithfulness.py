@@ -24,12 +24,12 @@ from torch import Tensor, nn
 from pipelines.data.datasets import load
 from pipelines.models.networks import build_model
 from xai import METHODS, REFERENCES, MethodInputs
-from xai.faithfulness.curves import insertion_deletion
-from xai.faithfulness.filters import blurred
+from xai.faithfulness.curves import insertion_and_deletion
+from xai.faithfulness.filters import blur
 from xai.faithfulness.measures import measure
-from xai.faithfulness.randomization import randomization_similarity, stages
-from xai.faithfulness.ranking import ranked, ranks
-from xai.faithfulness.road import SHARES, classify_imputed, imputed
+from xai.faithfulness.randomization import cascade_stages, randomization_similarity
+from xai.faithfulness.ranking import rank_pixels, ranks_in_order
+from xai.faithfulness.road import IMPUTED_FRACTIONS, classify_imputed
 from xai.faithfulness.similarity import spearman
 from xai.gradient import frozen
 
@@ -97,9 +97,9 @@ def timed(run: Callable):
 
 def areas(model: nn.Module, images: Tensor, targets: Tensor, maps: Tensor) -> Iterator[Row]:
     """Deletion by Quantus' pixel flipping with our blur as what replaces pixels, insertion by the same backwards."""
-    order, pixels = ranked(maps), maps[0].numel()
-    (insertion, deletion), ours = timed(lambda: insertion_deletion(model, images, targets, order))
-    hidden = blurred(images)
+    order, pixels = rank_pixels(maps), maps[0].numel()
+    (insertion, deletion), ours = timed(lambda: insertion_and_deletion(model, images, targets, order))
+    hidden = blur(images)
     for name, found, start, end in (("deletion", deletion, images, hidden), ("insertion", insertion, hidden, images)):
         replacing = end.flatten(2).numpy()  # [N, C, P]
 
@@ -129,20 +129,20 @@ def areas(model: nn.Module, images: Tensor, targets: Tensor, maps: Tensor) -> It
 
 def falling(order: Tensor, images: Tensor) -> np.ndarray:
     """Maps [N, 1, H, W] without ties that have this order, as libraries sort for themselves."""
-    return -ranks(order).view(-1, 1, *images.shape[2:]).double().numpy()
+    return -ranks_in_order(order).view(-1, 1, *images.shape[2:]).double().numpy()
 
 
 def masks(maps: Tensor) -> Tensor:
     """What ROAD removes of each map, [N, 2 S, H, W]."""
-    places, pixels = ranks(ranked(maps))[:, None], maps[0].numel()
-    counts = torch.tensor([round(share * pixels) for share in SHARES])[:, None]
+    places, pixels = ranks_in_order(rank_pixels(maps))[:, None], maps[0].numel()
+    counts = torch.tensor([round(share * pixels) for share in IMPUTED_FRACTIONS])[:, None]
     return torch.cat([places < counts, places >= pixels - counts], 1).unflatten(2, maps.shape[1:])
 
 
 def imputations(model: nn.Module, images: Tensor, targets: Tensor, maps: Tensor) -> Iterator[Row]:
     """Pixels imputed by the authors' code as grad-cam has it, and by Quantus'."""
     removed = masks(maps)
-    found, ours = timed(lambda: imputed(images, removed))
+    found, ours = timed(lambda: impute(images, removed))
     pairs = [(image, gone) for image, some in zip(images, removed, strict=True) for gone in some]
     authors = NoisyLinearImputer(noise=0)
     peers = {
@@ -160,7 +160,7 @@ def imputations(model: nn.Module, images: Tensor, targets: Tensor, maps: Tensor)
 def kept(model: nn.Module, images: Tensor, targets: Tensor, maps: Tensor) -> Iterator[Row]:
     """Share of images whose class is still found, with most relevant pixels imputed by the authors' code."""
     with patch.dict(classify_imputed.__globals__, NOISE=0.0):
-        (most, least), ours = timed(lambda: classify_imputed(model, images, targets, ranked(maps)))
+        (most, least), ours = timed(lambda: classify_imputed(model, images, targets, rank_pixels(maps)))
     authors = NoisyLinearImputer(noise=0)
 
     def run() -> Tensor:
@@ -201,7 +201,7 @@ def randomised(model: nn.Module, images: Tensor, targets: Tensor) -> Iterator[Ro
     def explain(one: nn.Module) -> Tensor:
         return METHODS["integrated_gradients"].attribute(one, images, targets, MethodInputs(samples=16)).maps
 
-    maps, found = explain(model), stages(model, images)
+    maps, found = explain(model), cascade_stages(model, images)
     ours, seconds = timed(lambda: randomization_similarity(model, fresh, found, explain, maps))
     metric = quantus.MPRT(layer_order="top_down", disable_warnings=True, abs=False, normalise=False)
     given = {"x_batch": images.numpy(), "y_batch": targets.numpy(), "a_batch": maps[:, None].numpy()}

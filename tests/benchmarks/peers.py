@@ -10,7 +10,7 @@ from shap.maskers import Image
 from torch import Tensor, nn
 
 from xai.gradient import target_scores
-from xai.partition_shap import blurred
+from xai.partition_shap import blur
 
 
 class Blur:
@@ -32,7 +32,7 @@ class Blur:
 def shap_maps(model: nn.Module, images: Tensor, targets: Tensor, samples: int) -> Tensor:
     """Maps [N, H, W] of the library, one image at a time as it does; ties go by order, not at random."""
     size, maps = images.shape[2:], []
-    pairs = torch.stack([images, blurred(images)], dim=1).numpy()  # [N, 2, C, H, W]
+    pairs = torch.stack([images, blur(images)], dim=1).numpy()  # [N, 2, C, H, W]
     for pair, target in zip(pairs, targets, strict=True):
 
         def score(rows: np.ndarray, target: Tensor = target) -> np.ndarray:

@@ -29,8 +29,8 @@ from tracking import commits
 from tracking.home import Home, find_home
 from tracking.reading import connect
 from xai import CONCEPT_METHODS, METHODS, MethodInputs, ice
-from xai.cut import cut
-from xai.pointing import hits
+from xai.cut import cut_model
+from xai.pointing import point_inside
 
 CONCEPT_LAYER = "network.features.6"  # the last one, 7x7 places
 GLYPH, DECOY, UNTRAINED = 0.80, 0.05, 0.30  # at least, at most, at most
@@ -112,17 +112,19 @@ def concept_shares(
 
 def class_shares(model: nn.Module, data: Dataset, split: str, count: int, directions: Tensor) -> tuple[Tensor, Tensor]:
     """Shares of each class's images at whose glyph, and decoy, each concept's map points: [K, k] both."""
-    images, parts = to_model(data.splits[split].images[:count], torch.device("cpu")), cut(model, CONCEPT_LAYER)
+    images, parts = to_model(data.splits[split].images[:count], torch.device("cpu")), cut_model(model, CONCEPT_LAYER)
     labels, truth = data.splits[split].labels[:count], data.splits[split].truth[:count]
     coarse = ice.concept_maps(ice.features(model, parts, images), directions)  # [N, k, h, w]
     maps = nn.functional.interpolate(coarse, images.shape[2:], mode="bilinear").unbind(1)  # k of [N, H, W]
-    glyph, decoy = (torch.stack([hits(one, boxes) for one in maps]).double() for boxes in truth.unbind(1))  # [k, N]
+    glyph, decoy = (
+        torch.stack([point_inside(one, boxes) for one in maps]).double() for boxes in truth.unbind(1)
+    )  # [k, N]
     own = [labels == label for label in range(len(data.classes))]  # [N] each
     return tuple(torch.stack([found[:, rows].mean(1) for rows in own]) for found in (glyph, decoy))
 
 
 def share(maps: Tensor, boxes: Tensor) -> float:
-    return hits(maps, boxes).double().mean().item()
+    return point_inside(maps, boxes).double().mean().item()
 
 
 if __name__ == "__main__":

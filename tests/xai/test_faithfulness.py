@@ -11,17 +11,17 @@ import torch
 from scipy import ndimage, stats
 from torch import Tensor, nn
 
-from xai import METHODS, REFERENCES, MethodInputs, Refusal
-from xai.faithfulness.curves import insertion_deletion
-from xai.faithfulness.filters import blurred
+from xai import METHODS, REFERENCES, MethodInputs, NotApplicable
+from xai.faithfulness.curves import insertion_and_deletion
+from xai.faithfulness.filters import blur
 from xai.faithfulness.measures import measure
-from xai.faithfulness.randomization import Stage, randomization_similarity, randomized, stages
-from xai.faithfulness.ranking import ranked, ranks
-from xai.faithfulness.regions import object_like, share_on
-from xai.faithfulness.road import NOISE, classify_imputed, imputed, noisy
+from xai.faithfulness.randomization import Stage, cascade_stages, randomization_similarity, randomized
+from xai.faithfulness.ranking import rank_pixels, ranks_in_order
+from xai.faithfulness.regions import find_object, fraction_on_mask
+from xai.faithfulness.road import NOISE_DEVIATION, classify_imputed, impute, impute_with_noise
 from xai.faithfulness.similarity import spearman
 from xai.gradient import frozen
-from xai.method import PASS
+from xai.method import MAX_PASS_SIZE
 
 NAMES = {
     "insertion", "deletion", "road_gap", "share_object",
@@ -122,28 +122,28 @@ def test_blur_is_scipys_gaussian(size: tuple[int, int]) -> None:
     inputs = torch.rand(2, 3, *size, generator=random())
     deviation = max(size) / 8
     expected = ndimage.gaussian_filter(inputs.double().numpy(), (0, 0, deviation, deviation), mode="mirror")
-    assert np.allclose(blurred(inputs), expected, atol=1e-5)
+    assert np.allclose(blur(inputs), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (2, 2), (224, 7)])
 def test_a_blurred_constant_stays(size: tuple[int, int]) -> None:
-    assert torch.allclose(blurred(torch.full((1, 3, *size), 0.3)), torch.tensor(0.3), atol=1e-6)
+    assert torch.allclose(blur(torch.full((1, 3, *size), 0.3)), torch.tensor(0.3), atol=1e-6)
 
 
 def test_ranking_goes_down_in_signed_value_and_shuffles_ties() -> None:
     given = MethodInputs(torch.arange(5))
-    order = ranked(maps(), given)
+    order = rank_pixels(maps(), given)
     values = maps().flatten(1).gather(1, order)
     assert (values.diff(dim=1) <= 0).all()
     assert torch.equal(order.sort(1).values, torch.arange(30).expand(5, -1))
-    assert torch.equal(ranks(order).gather(1, order), torch.arange(30).expand(5, -1))
-    assert torch.equal(ranked(maps(), given), order)
-    assert torch.equal(ranked(maps()[3:4], MethodInputs(torch.tensor([3])))[0], order[3])
-    assert not torch.equal(ranked(maps(), MethodInputs(torch.arange(5), seed=1)), order)
+    assert torch.equal(ranks_in_order(order).gather(1, order), torch.arange(30).expand(5, -1))
+    assert torch.equal(rank_pixels(maps(), given), order)
+    assert torch.equal(rank_pixels(maps()[3:4], MethodInputs(torch.tensor([3])))[0], order[3])
+    assert not torch.equal(rank_pixels(maps(), MethodInputs(torch.arange(5), seed=1)), order)
 
 
 def test_ties_are_in_no_order_of_place() -> None:
-    order = ranked(torch.zeros(400, 4, 4), MethodInputs(torch.arange(400)))
+    order = rank_pixels(torch.zeros(400, 4, 4), MethodInputs(torch.arange(400)))
     assert stats.chisquare(order[:, 0].bincount(minlength=16)).pvalue > 0.001
     assert stats.chisquare(order[:, -1].bincount(minlength=16)).pvalue > 0.001
 
@@ -165,8 +165,8 @@ def naive_curve(model: nn.Module, start: np.ndarray, end: np.ndarray, target: in
 
 @pytest.mark.parametrize("steps", [1, 7, 30, 64])
 def test_insertion_and_deletion_are_the_naive_loops(steps: int) -> None:
-    model, (inputs, targets), order = awkward().eval(), images(), ranked(maps())
-    insertion, deletion = insertion_deletion(model, inputs, targets, order, steps)
+    model, (inputs, targets), order = awkward().eval(), images(), rank_pixels(maps())
+    insertion, deletion = insertion_and_deletion(model, inputs, targets, order, steps)
     for row, image in enumerate(inputs.numpy()):
         blur = ndimage.gaussian_filter(image, (0, 6 / 8, 6 / 8), mode="mirror")
         given = int(targets[row]), order[row].tolist(), min(steps, 30)
@@ -176,20 +176,20 @@ def test_insertion_and_deletion_are_the_naive_loops(steps: int) -> None:
 
 def test_no_order_has_a_higher_insertion_or_lower_deletion_than_the_true_one() -> None:
     weights, image = torch.tensor([[0.1, 0.4], [0.3, 0.2]]), torch.tensor([[[[0.9, 0.2], [0.8, 0.4]]]])
-    true = ranked((image - blurred(image)).squeeze(1) * weights)
+    true = rank_pixels((image - blur(image)).squeeze(1) * weights)
     orders = torch.tensor(list(permutations(range(4))))  # [24, 4]
     given = image.expand(24, -1, -1, -1), torch.zeros(24, dtype=torch.long)
-    insertion, deletion = insertion_deletion(Sum(weights), *given, orders)
-    best, least = insertion_deletion(Sum(weights), image, torch.tensor([0]), true)
+    insertion, deletion = insertion_and_deletion(Sum(weights), *given, orders)
+    best, least = insertion_and_deletion(Sum(weights), image, torch.tensor([0]), true)
     assert best[0] == pytest.approx(insertion.max().item(), abs=1e-6)
     assert least[0] == pytest.approx(deletion.min().item(), abs=1e-6)
     assert orders[insertion.argmax()].tolist() == true[0].tolist()
 
 
 def test_deletion_is_insertion_backwards() -> None:
-    model, (inputs, targets), order = awkward(), images(), ranked(maps())
-    _, deletion = insertion_deletion(model, inputs, targets, order, 30)
-    backwards, _ = insertion_deletion(model, inputs, targets, order.flip(1), 30)
+    model, (inputs, targets), order = awkward(), images(), rank_pixels(maps())
+    _, deletion = insertion_and_deletion(model, inputs, targets, order, 30)
+    backwards, _ = insertion_and_deletion(model, inputs, targets, order.flip(1), 30)
     assert torch.allclose(deletion, backwards, atol=1e-6)
 
 
@@ -198,10 +198,12 @@ def test_areas_of_a_model_that_sees_nothing_and_of_a_single_pixel() -> None:
     model[1].weight.data.zero_()
     inputs, targets = images()
     expected = model[1].bias.softmax(0)[targets]
-    for found in insertion_deletion(model, inputs, targets, ranked(maps())):
+    for found in insertion_and_deletion(model, inputs, targets, rank_pixels(maps())):
         assert torch.allclose(found, expected, atol=1e-6)
     one = torch.tensor([[[[0.7]]]])
-    for found in insertion_deletion(Sum(torch.ones(1, 1)), one, torch.tensor([0]), ranked(torch.ones(1, 1, 1))):
+    for found in insertion_and_deletion(
+        Sum(torch.ones(1, 1)), one, torch.tensor([0]), rank_pixels(torch.ones(1, 1, 1))
+    ):
         assert found.item() == pytest.approx(0.7, abs=1e-6)
 
 
@@ -228,33 +230,33 @@ def test_imputation_solves_the_equations() -> None:
     removed = torch.rand(3, 5, 9, 6, generator=random(1)) < torch.tensor([0.0, 0.1, 0.5, 0.9, 0.98])[:, None, None]
     removed[..., 4, 2] = False
     removed[0, 3, :5, :] = True  # a hole as wide as the image
-    found = imputed(inputs, removed)
+    found = impute(inputs, removed)
     for row in range(3):
         for column in range(5):
             expected = naive_imputation(inputs[row].double().numpy(), removed[row, column].numpy())
             assert np.allclose(found[row, column], expected, atol=1e-4)
     assert torch.equal(found.where(~removed[:, :, None], 0), inputs[:, None].where(~removed[:, :, None], 0))
-    alone = imputed(inputs[1:2], removed[1:2, 2:3])
+    alone = impute(inputs[1:2], removed[1:2, 2:3])
     assert torch.allclose(alone[0, 0], found[1, 2], atol=1e-6)
 
 
 def test_imputation_of_what_is_even_or_even_in_slope() -> None:
     removed = torch.zeros(1, 1, 7, 8, dtype=torch.bool)
     removed[..., 1:6, 2:7] = True
-    assert torch.allclose(imputed(torch.full((1, 3, 7, 8), 0.4), removed), torch.tensor(0.4), atol=1e-6)
+    assert torch.allclose(impute(torch.full((1, 3, 7, 8), 0.4), removed), torch.tensor(0.4), atol=1e-6)
     ramp = torch.arange(8).expand(1, 1, 7, 8) / 8
-    assert torch.allclose(imputed(ramp, removed)[0], ramp, atol=1e-5)
+    assert torch.allclose(impute(ramp, removed)[0], ramp, atol=1e-5)
     one = torch.zeros(1, 1, 3, 3)
     one[..., 0, 1] = 1
     centre = torch.zeros(1, 1, 3, 3, dtype=torch.bool)
     centre[..., 1, 1] = True
-    assert imputed(one, centre)[0, 0, 0, 1, 1].item() == pytest.approx(1 / 6, abs=1e-6)
+    assert impute(one, centre)[0, 0, 0, 1, 1].item() == pytest.approx(1 / 6, abs=1e-6)
 
 
 def test_road_finds_the_pixel_that_decides() -> None:
     inputs = torch.full((3, 1, 5, 4), 0.2)
     inputs[..., 3, 1] = 0.9
-    order = ranked(inputs.squeeze(1))
+    order = rank_pixels(inputs.squeeze(1))
     most, least = classify_imputed(Watching(3, 1), inputs, torch.tensor([1, 1, 0]), order)
     assert most.dtype == torch.bool
     assert most.tolist() == [[False] * 4, [False] * 4, [True] * 4]
@@ -267,8 +269,8 @@ def test_road_finds_the_pixel_that_decides() -> None:
 
 
 def test_road_is_the_naive_loop_but_for_its_noise(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(classify_imputed.__globals__, "NOISE", 0.0)
-    model, (inputs, _), order = awkward().eval(), images(40), ranked(maps(40))
+    monkeypatch.setitem(classify_imputed.__globals__, "NOISE_DEVIATION", 0.0)
+    model, (inputs, _), order = awkward().eval(), images(40), rank_pixels(maps(40))
     targets = model(inputs).argmax(1)
     found = torch.stack(classify_imputed(model, inputs, targets, order), 2)  # [N, 4, 2]
     for row, image in enumerate(inputs.double().numpy()):
@@ -294,11 +296,13 @@ def test_noise_is_the_instances_own_and_on_imputed_pixels_only() -> None:
 
     def noise(*seeds: int) -> Tensor:
         inputs = torch.full((len(seeds), 3, 30, 30), 0.4)
-        return noisy(inputs, removed[: len(seeds)], [random(seed) for seed in seeds]) - 0.4
+        return impute_with_noise(inputs, removed[: len(seeds)], [random(seed) for seed in seeds]) - 0.4
 
     found = noise(0, 1, 2)  # [3, 2, 3, 30, 30]
     assert found[..., :5, :].abs().amax() < 1e-6
-    assert torch.allclose(found[..., 5:, :].flatten(3).std(3), torch.tensor(NOISE), rtol=0.1)  # every channel by itself
+    assert torch.allclose(
+        found[..., 5:, :].flatten(3).std(3), torch.tensor(NOISE_DEVIATION), rtol=0.1
+    )  # every channel by itself
     assert np.abs(np.corrcoef(found[..., 5:, :].flatten(3).flatten(0, 2)) - np.eye(18)).max() < 0.2
     assert torch.allclose(noise(1)[0], found[1], atol=1e-6)
 
@@ -332,7 +336,7 @@ def used(seed: int, factory: Callable[[], nn.Module] = Awkward) -> nn.Module:
 
 
 def test_stages_go_from_the_output_down_in_the_order_layers_are_done() -> None:
-    found = stages(used(0), images()[0])
+    found = cascade_stages(used(0), images()[0])
     assert [stage.name for stage in found] == ["output", "shared", "twice", "first"]
     assert found[0].modules == ("output",)
     assert found[1].modules == ("shared", "output")
@@ -343,11 +347,11 @@ def test_stages_go_from_the_output_down_in_the_order_layers_are_done() -> None:
 
 def test_stages_are_spread_evenly_and_few_layers_give_few() -> None:
     deep = nn.Sequential(*(nn.Conv2d(2, 2, 1) for _ in range(10)), nn.Flatten(), nn.Linear(60, 2))
-    assert [len(stage.modules) for stage in stages(deep, images()[0])] == [1, 4, 8, 11]
-    assert [stage.name for stage in stages(awkward(), images()[0])] == ["6", "0"]
-    assert stages(nn.Linear(5, 2), images()[0]) == (Stage("Linear", ("",)),)
-    with pytest.raises(Refusal, match="no parameters"):
-        stages(Watching(0, 0), images()[0])
+    assert [len(stage.modules) for stage in cascade_stages(deep, images()[0])] == [1, 4, 8, 11]
+    assert [stage.name for stage in cascade_stages(awkward(), images()[0])] == ["6", "0"]
+    assert cascade_stages(nn.Linear(5, 2), images()[0]) == (Stage("Linear", ("",)),)
+    with pytest.raises(NotApplicable, match="no parameters"):
+        cascade_stages(Watching(0, 0), images()[0])
 
 
 def test_attention_is_randomised_with_its_projection() -> None:
@@ -360,7 +364,7 @@ def test_attention_is_randomised_with_its_projection() -> None:
             tokens = self.embed(images.flatten(2).permute(2, 0, 1))  # [P, N, 4]
             return self.output(self.attention(tokens, tokens, tokens)[0].mean(0))
 
-    found = stages(Attentive(), images()[0])
+    found = cascade_stages(Attentive(), images()[0])
     assert found[1].modules == ("attention", "attention.out_proj", "output")
 
 
@@ -376,7 +380,7 @@ def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> list[str]:
 def test_randomised_weights_are_fresh_inside_and_exactly_restored(factory: Callable[[], nn.Module]) -> None:
     model, fresh = used(0, factory).train(), used(1, factory)
     before, other = state(model), state(fresh)
-    for stage in stages(model, images()[0]):
+    for stage in cascade_stages(model, images()[0]):
         touched = {name for name in before if name.rpartition(".")[0] in stage.modules}
         with contextlib.suppress(KeyError), randomized(model, fresh, stage) as inside:
             assert inside is model
@@ -392,7 +396,7 @@ def test_everything_randomised_is_the_fresh_model_behind_the_same_normalisation(
     model, fresh = used(0), used(1)
     fresh.mean.copy_(model.mean)
     inputs, _ = images()
-    *_, everything = stages(model, inputs)
+    *_, everything = cascade_stages(model, inputs)
     with randomized(model, fresh, everything), frozen(model):
         inside = model(inputs)
     assert torch.equal(inside, fresh.eval()(inputs))
@@ -400,13 +404,13 @@ def test_everything_randomised_is_the_fresh_model_behind_the_same_normalisation(
 
 
 def test_refuses_another_architecture() -> None:
-    with pytest.raises(Refusal, match="no layer '6' of this shape"):
+    with pytest.raises(NotApplicable, match="no layer '6' of this shape"):
         randomized(awkward(), nn.Sequential(nn.Linear(2, 2)), Stage("6", ("6",))).__enter__()
 
 
 def test_what_ignores_the_model_survives_randomisation_and_what_does_not_is_seen() -> None:
     model, fresh, (inputs, targets) = awkward(0), awkward(1), images()
-    found = stages(model, inputs)
+    found = cascade_stages(model, inputs)
 
     def of(method) -> dict[str, Tensor]:
         def explain(one: nn.Module) -> Tensor:
@@ -429,7 +433,7 @@ def test_signed_similarity_sees_a_change_of_sign_that_the_other_does_not() -> No
     def explain(one: nn.Module) -> Tensor:
         return METHODS["integrated_gradients"].attribute(one, inputs, targets % 3, MethodInputs()).maps
 
-    found = randomization_similarity(model, fresh, stages(model, inputs), explain, explain(model))
+    found = randomization_similarity(model, fresh, cascade_stages(model, inputs), explain, explain(model))
     assert (found["randomized/1"] > 0.99).all()
     assert (found["randomized_signed/1"] < -0.99).all()
 
@@ -466,27 +470,27 @@ def on_ground(mask: Tensor, colour: tuple[float, ...]) -> Tensor:
 @pytest.mark.parametrize("mask", [disc(32, 15, 12, 8), disc(32, 30, 16, 9), disc(64, 20, 40, 15)])
 @pytest.mark.parametrize("colour", [(0.9, 0.4, 0.5), (0.1, 0.1, 0.1), (0.8,)])
 def test_an_object_of_another_colour_is_found_also_at_an_edge(mask: Tensor, colour: tuple[float, ...]) -> None:
-    found = object_like(on_ground(mask, colour)[None])[0]
+    found = find_object(on_ground(mask, colour)[None])[0]
     assert (found & mask).sum() / (found | mask).sum() > 0.75
 
 
 def test_holes_of_an_object_belong_to_it() -> None:
     whole, hole = disc(32, 15, 15, 11), disc(32, 15, 15, 4)
-    found = object_like(on_ground(whole & ~hole, (0.9, 0.2, 0.5))[None])[0]
+    found = find_object(on_ground(whole & ~hole, (0.9, 0.2, 0.5))[None])[0]
     assert found[hole].all()
 
 
 def test_where_nothing_stands_out_there_is_no_region() -> None:
     even, noise = torch.full((2, 3, 32, 32), 0.3), torch.rand(2, 3, 32, 32, generator=random())
-    assert not object_like(even).any()
-    assert not object_like(noise).any()
-    assert not object_like(torch.rand(2, 3, 1, 1)).any()
-    assert not object_like(even + 0.01 * (noise - 0.5)).any()
+    assert not find_object(even).any()
+    assert not find_object(noise).any()
+    assert not find_object(torch.rand(2, 3, 1, 1)).any()
+    assert not find_object(even + 0.01 * (noise - 0.5)).any()
 
 
 def test_regions_do_not_depend_on_their_batch() -> None:
     batch = torch.stack([on_ground(disc(32, 15, 8 + step, 6), (0.9, 0.2, 0.5)) for step in range(4)])
-    assert torch.equal(object_like(batch)[2:3], object_like(batch[2:3]))
+    assert torch.equal(find_object(batch)[2:3], find_object(batch[2:3]))
 
 
 def test_share_on_a_mask() -> None:
@@ -497,7 +501,7 @@ def test_share_on_a_mask() -> None:
     values = torch.ones(4, 2, 5)
     values[0, 0] = -1  # absolute values count
     values[3] = 0
-    share = share_on(values, mask)
+    share = fraction_on_mask(values, mask)
     assert share[0] == pytest.approx(0.3)
     assert share[1:].isnan().all()  # everything, nothing, and a map of zero
 
@@ -571,5 +575,5 @@ def test_no_pass_is_larger_than_allowed() -> None:
     model = awkward()
     model.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
     measure(model, *images(40), maps(40))
-    assert max(sizes) <= PASS
+    assert max(sizes) <= MAX_PASS_SIZE
     assert sum(sizes) == 40 * (2 * 30 + 8)

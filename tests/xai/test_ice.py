@@ -9,16 +9,16 @@ from torch import Tensor, nn
 from torchvision.models import resnet18
 
 from support.networks import Pooled, awkward, images
-from xai import Refusal, ice
-from xai.cut import cut, last_layer
+from xai import NotApplicable, ice
+from xai.cut import cut_model, last_layer
 from xai.nmf import factorize
-from xai.tcav import Tcav, holm, score_concepts
+from xai.tcav import Tcav, correct_by_holm, score_concepts
 
 
 def pooled() -> tuple[nn.Module, object, Tensor]:
     """A model with global average pooling and a linear head, cut at its features, and 40 images."""
     model = Pooled().eval()
-    return model, cut(model, "features"), torch.rand(40, 2, 6, 5, generator=torch.Generator().manual_seed(1))
+    return model, cut_model(model, "features"), torch.rand(40, 2, 6, 5, generator=torch.Generator().manual_seed(1))
 
 
 def unit(rows: Tensor) -> Tensor:
@@ -48,7 +48,7 @@ def test_a_logit_is_the_sum_of_its_concepts_the_residual_and_the_bias() -> None:
 
 def test_sensitivities_are_the_limit_of_differences_at_all_places() -> None:
     model, (inputs, targets) = awkward().double().eval(), images()
-    parts, inputs = cut(model, "2"), inputs.double()
+    parts, inputs = cut_model(model, "2"), inputs.double()
     found = ice.features(model, parts, inputs)
     direction, step = unit(torch.rand(1, 3).double()), 1e-6
     gradients, _ = ice.sensitivities(model, parts, found, torch.zeros(5, 1, 6, 5).double(), direction, targets)
@@ -90,7 +90,7 @@ def test_fidelity_by_hand() -> None:
 
 def test_thresholds_split_low_from_high_scores() -> None:
     scores = torch.tensor([[0.1, 5, 0], [0.2, 5, 0], [0.15, 5, 0], [3.0, 5, 0], [3.2, 5, 7]])
-    found = ice.thresholds(scores)
+    found = ice.otsu_thresholds(scores)
     assert 0.2 < found[0] < 3
     assert found[1] == torch.inf  # the same everywhere: there is no high group
     assert 0 < found[2] < 7
@@ -109,8 +109,10 @@ def test_match_pairs_the_same_directions_whatever_their_order() -> None:
     old = unit(torch.rand(5, 12, generator=torch.Generator().manual_seed(0)).square())
     order = torch.tensor([3, 0, 4, 1])
     new = unit(old[order] + 0.01)
-    assert sorted((i, j) for i, j, _ in ice.match(old, new)) == sorted((int(i), j) for j, i in enumerate(order))
-    assert ice.match(old[:1], unit(torch.eye(12)[:1]), least=0.9999) == []
+    assert sorted((i, j) for i, j, _ in ice.match_directions(old, new)) == sorted(
+        (int(i), j) for j, i in enumerate(order)
+    )
+    assert ice.match_directions(old[:1], unit(torch.eye(12)[:1]), least=0.9999) == []
 
 
 @pytest.mark.parametrize(("layer", "message"), [
@@ -119,14 +121,14 @@ def test_match_pairs_the_same_directions_whatever_their_order() -> None:
 ])  # fmt: skip
 def test_refuses_layers_that_cannot_be_factorized(layer: str, message: str) -> None:
     model = awkward()
-    with pytest.raises(Refusal, match=message):
-        ice.features(model, cut(model, layer), images(8)[0])
+    with pytest.raises(NotApplicable, match=message):
+        ice.features(model, cut_model(model, layer), images(8)[0])
 
 
 def test_leaves_no_trace() -> None:
     model, (inputs, targets) = awkward().train(), images()
     before, kept = copy.deepcopy(model.state_dict()), inputs.clone()
-    parts = cut(model, "2")
+    parts = cut_model(model, "2")
     found = ice.features(model, parts, inputs)
     directions = unit(torch.rand(2, 3))
     ice.sensitivities(model, parts, found, ice.concept_maps(found, directions), directions, targets)
@@ -144,7 +146,7 @@ def test_foreign_model_with_in_place_and_reused_relus(channels: int, classes: in
     inputs, targets = torch.rand(6, channels, side, side), torch.arange(6) % 2
     layer = last_layer(model, inputs)
     assert layer == "layer4"
-    parts = cut(model, layer)
+    parts = cut_model(model, layer)
     found = ice.features(model, parts, inputs)  # [6, 512, 2, 2]
     assert torch.allclose(ice.head_logits(model, parts, found), model.eval()(inputs), atol=1e-4)
     directions = factorize(ice.rows_of(found), 3).directions
@@ -239,9 +241,9 @@ def test_a_linear_head_is_found_out() -> None:
 
 
 def test_holm_by_hand() -> None:
-    found = holm(torch.tensor([[0.01, 0.04], [0.03, 0.005]]))
+    found = correct_by_holm(torch.tensor([[0.01, 0.04], [0.03, 0.005]]))
     assert torch.allclose(found, torch.tensor([[0.03, 0.06], [0.06, 0.02]]))
-    assert torch.equal(holm(torch.tensor([0.9, 0.8])), torch.tensor([1.0, 1.0]))
+    assert torch.equal(correct_by_holm(torch.tensor([0.9, 0.8])), torch.tensor([1.0, 1.0]))
 
 
 def test_same_seed_same_null() -> None:

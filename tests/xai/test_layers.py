@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from xai import METHODS, MethodInputs, Refusal, grad_cam
-from xai.cut import choose_layer, cut, last_layer, layers_with_places
-from xai.gradient import check_steady
+from xai import METHODS, MethodInputs, NotApplicable, grad_cam
+from xai.cut import choose_layer, cut_model, last_layer, spatial_layers
+from xai.gradient import check_deterministic
 from xai.method import Layer
-from xai.places import look
+from xai.spatial_axes import observe_layers
 
 
 def pictures(count: int = 2, side: int = 32) -> Tensor:
@@ -72,7 +72,7 @@ def test_the_default_is_the_last_layer_with_places(factory, side: int, cam: str,
     if ice:
         assert last_layer(model, images, non_negative=True) == ice
     else:
-        with pytest.raises(Refusal, match="every layer with places has negative activations"):
+        with pytest.raises(NotApplicable, match="every layer with places has negative activations"):
             last_layer(model, images, non_negative=True)
 
 
@@ -85,7 +85,7 @@ def test_channels_may_come_last() -> None:
     found = model.act(model.mix(model.patches(images.double()).permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
     cam = torch.einsum("nchw,nc->nhw", found, model.head.weight[:2]).relu() / 64  # mean over 64 places
     assert torch.allclose(maps, nn.functional.interpolate(cam[:, None], (32, 32), mode="bilinear").squeeze(1))
-    parts = cut(model, Layer("act", channels_last=True))
+    parts = cut_model(model, Layer("act", channels_last=True))
     assert torch.allclose(parts.body(images.double()), found)
     assert torch.allclose(parts.head(found), model(images.double()))
 
@@ -94,19 +94,21 @@ def test_axes_are_known_where_a_model_takes_one_size_alone() -> None:
     torch.manual_seed(0)
     fixed = nn.Upsample(size=(24, 24), mode="bilinear")  # larger images have no more places
     for body, expected in ((Last(), True), (Net(), False)):
-        seen = look(nn.Sequential(fixed, body), pictures())
+        seen = observe_layers(nn.Sequential(fixed, body), pictures())
         assert seen["1.act" if expected else "1.late"].channels_last is expected
     assert not seen["1.late"].grows
     folded = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 3 * 49), nn.Unflatten(1, (3, 7, 7)))
-    assert look(folded, pictures())["2"].channels_last is None  # axes that are no places of the image
-    with pytest.raises(Refusal, match=r"layer '2' gives \[2, 3, 7, 7\], of which no two axes are the image's"):
+    assert observe_layers(folded, pictures())["2"].channels_last is None  # axes that are no places of the image
+    with pytest.raises(NotApplicable, match=r"layer '2' gives \[2, 3, 7, 7\], of which no two axes are the image's"):
         choose_layer(nn.Sequential(*folded, nn.Flatten(), nn.Linear(147, 3)), pictures(), "2")
 
 
 def test_tokens_are_refused() -> None:
     model = built(models.VisionTransformer, image_size=32, patch_size=8, num_layers=1, num_heads=2, hidden_dim=8,
                   mlp_dim=8)  # fmt: skip
-    with pytest.raises(Refusal, match=r"behind its last maps, layer 'conv_proj', the model goes on with \[2, 17, 8\]"):
+    with pytest.raises(
+        NotApplicable, match=r"behind its last maps, layer 'conv_proj', the model goes on with \[2, 17, 8\]"
+    ):
         last_layer(model, pictures())
 
 
@@ -137,7 +139,7 @@ class Odd(nn.Sequential):
     ("pool", "layer 'pool' has a single place, so its map would be even; layers with places: body.early.0, "),
 ])  # fmt: skip
 def test_layers_that_are_no_good_are_refused_by_name(layer: str, reason: str) -> None:
-    with pytest.raises(Refusal, match=reason) as refused:
+    with pytest.raises(NotApplicable, match=reason) as refused:
         grad_cam.attribute(Odd(), pictures(), torch.tensor([0, 1]), MethodInputs(layer=layer))
     assert "\n" not in str(refused.value)
 
@@ -156,7 +158,7 @@ class Pooled(nn.Module):
 
 
 def test_a_vector_on_the_last_axis_is_no_row_of_places() -> None:
-    with pytest.raises(Refusal, match="layer 'norm' has a single place"):
+    with pytest.raises(NotApplicable, match="layer 'norm' has a single place"):
         choose_layer(Pooled(), pictures(), "norm")
     assert last_layer(Pooled(), pictures()) == "body.patches"
 
@@ -192,12 +194,14 @@ def test_a_cut_model_computes_the_same_or_is_refused() -> None:
     for model in (Optional(), InPlace()):
         before = copy.deepcopy(model.state_dict())
         for layer in ("early", "late"):
-            parts = cut(model, layer)
+            parts = cut_model(model, layer)
             assert torch.equal(parts.head(parts.body(images)), model(images))
         assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    with pytest.raises(Refusal, match="cut at layer 'late' the model computes other logits"):
+    with pytest.raises(NotApplicable, match="cut at layer 'late' the model computes other logits"):
         choose_layer(Scaled(), images, "late")
-    with pytest.raises(Refusal, match=r"cannot be cut at any of its layers with places \(early.0, .*; cut at layer"):
+    with pytest.raises(
+        NotApplicable, match=r"cannot be cut at any of its layers with places \(early.0, .*; cut at layer"
+    ):
         grad_cam.attribute(Scaled(), images, torch.tensor([0, 1]))
 
 
@@ -235,10 +239,10 @@ class Together(Net):
     (Together(), "evaluated on one image alone"),
 ])  # fmt: skip
 def test_models_whose_logits_depend_on_more_than_the_image_are_refused(model: nn.Module, reason: str) -> None:
-    with pytest.raises(Refusal, match=reason):
-        check_steady(model, pictures())
+    with pytest.raises(NotApplicable, match=reason):
+        check_deterministic(model, pictures())
     assert model.count == 0
-    check_steady(Net(), pictures())
+    check_deterministic(Net(), pictures())
 
 
 class Frozen(Net):
@@ -271,8 +275,8 @@ class Numpy(Net):
 @pytest.mark.parametrize("method", ["saliency", "smooth_grad", "integrated_gradients", "expected_gradients"])
 @pytest.mark.parametrize("model", [Frozen(), Detached(), Whole(), Picked(), Numpy()])
 def test_methods_that_need_a_gradient_say_where_there_is_none(method: str, model: nn.Module) -> None:
-    with pytest.raises(Refusal, match=r"(no gradient reaches the image|cannot be differentiated \(Can't call numpy).*"
-                                      "methods that need none: occlusion, shap"):  # fmt: skip
+    reason = r"(no gradient reaches the image|cannot be differentiated \(Can't call numpy)"
+    with pytest.raises(NotApplicable, match=f"{reason}.*methods that need none: occlusion, shap"):
         METHODS[method].attribute(model, pictures(), torch.tensor([0, 1]), MethodInputs(samples=2))
 
 
@@ -281,14 +285,14 @@ def test_methods_without_a_gradient_need_none() -> None:
         assert (
             METHODS[method].attribute(Detached(), pictures(1, 8), torch.tensor([0]), MethodInputs(samples=8)).maps.any()
         )
-    with pytest.raises(Refusal, match="no gradient reaches layer 'late'"):
+    with pytest.raises(NotApplicable, match="no gradient reaches layer 'late'"):
         grad_cam.attribute(Picked(), pictures(), torch.tensor([0, 1]), MethodInputs(layer=Layer("late")))
 
 
 def test_looking_leaves_no_trace() -> None:
     model = Net().train()
     before = copy.deepcopy(model.state_dict())
-    layers_with_places(look(model, pictures()))
+    spatial_layers(observe_layers(model, pictures()))
     assert model.training
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(not module._forward_hooks for module in model.modules())
@@ -322,5 +326,5 @@ def test_what_pooling_takes_has_places_though_each_sees_all_of_the_image() -> No
     images, model, flat = pictures(2, 16), Mixing(), Mixing(pooled=False)
     assert model(images).shape == flat(images).shape == (2, 3)
     assert last_layer(model, images) == "mix"
-    assert look(model, images)["windows"].sides == ()
-    assert look(flat, images)["mix"].sides == ()
+    assert observe_layers(model, images)["windows"].spatial_shape == ()
+    assert observe_layers(flat, images)["mix"].spatial_shape == ()

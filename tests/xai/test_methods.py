@@ -9,7 +9,7 @@ from xai import (
     METHODS,
     Attribution,
     MethodInputs,
-    Refusal,
+    NotApplicable,
     expected_gradients,
     grad_cam,
     integrated_gradients,
@@ -17,9 +17,9 @@ from xai import (
     saliency,
     smooth_grad,
 )
-from xai.cut import cut, last_layer, layers_with_places
-from xai.occlusion import windows
-from xai.places import look
+from xai.cut import cut_model, last_layer, spatial_layers
+from xai.occlusion import occlusion_windows
+from xai.spatial_axes import observe_layers
 
 WEIGHTS = torch.randn(4, 2, 6, 5, generator=torch.Generator().manual_seed(3))
 BACKGROUND = torch.rand(9, 2, 6, 5, generator=torch.Generator().manual_seed(4))
@@ -71,7 +71,7 @@ def test_integrated_gradients_of_linear_and_quadratic_models_are_exact() -> None
     baseline = BACKGROUND.mean((0, 2, 3))[:, None, None]
     found = integrated_gradients.attribute(linear(), inputs, targets, GIVEN)
     assert torch.allclose(found.maps, (WEIGHTS[targets] * (inputs - baseline)).sum(1), atol=1e-5)
-    assert found.deltas.abs().amax() < 1e-4
+    assert found.completeness_gaps.abs().amax() < 1e-4
     found = integrated_gradients.attribute(Quadratic(), inputs, targets, GIVEN)  # the trapezoid rule is exact for 2 w x
     assert torch.allclose(found.maps, (WEIGHTS[targets] * (inputs**2 - baseline**2)).sum(1), atol=1e-4)
 
@@ -83,8 +83,8 @@ def test_integrated_gradients_doubles_its_steps_until_the_gap_is_small() -> None
     coarse = [_trapezoid(model, image, target, 3) for image, target in zip(inputs, targets, strict=True)]
     gaps = (torch.stack(coarse) - (found.scores - found.baseline_scores)).abs()
     assert (gaps > 0.01 * rise).any()  # three steps are not enough
-    assert (found.deltas.abs() <= gaps + 1e-6).all()
-    assert (found.deltas.abs() <= 0.01 * rise).float().mean() > (gaps <= 0.01 * rise).float().mean()
+    assert (found.completeness_gaps.abs() <= gaps + 1e-6).all()
+    assert (found.completeness_gaps.abs() <= 0.01 * rise).float().mean() > (gaps <= 0.01 * rise).float().mean()
 
 
 def _trapezoid(model: nn.Module, image: Tensor, target: Tensor, steps: int) -> Tensor:
@@ -99,7 +99,7 @@ def test_completeness_is_within_one_percent_on_a_trained_kind_of_model() -> None
     model, (inputs, targets) = awkward(), images(40)
     found = integrated_gradients.attribute(model, inputs, targets, GIVEN)
     rise = (found.scores - found.baseline_scores).abs()
-    assert (found.deltas.abs() <= 0.01 * rise).float().mean() > 0.9
+    assert (found.completeness_gaps.abs() <= 0.01 * rise).float().mean() > 0.9
 
 
 def test_expected_gradients_of_a_linear_model_average_over_the_background() -> None:
@@ -107,7 +107,7 @@ def test_expected_gradients_of_a_linear_model_average_over_the_background() -> N
     found = expected_gradients.attribute(linear(), inputs, targets, MethodInputs(background=BACKGROUND, samples=18))
     # eighteen draws without replacement take each of nine backgrounds twice, so nothing is left to chance
     assert torch.allclose(found.maps, (WEIGHTS[targets] * (inputs - BACKGROUND.mean(0))).sum(1), atol=1e-5)
-    assert found.deltas.abs().amax() < 1e-4
+    assert found.completeness_gaps.abs().amax() < 1e-4
 
 
 def test_expected_gradients_of_a_quadratic_are_within_their_sampling_error() -> None:
@@ -152,14 +152,14 @@ def test_occlusion_of_a_linear_model_is_the_weight_under_its_windows() -> None:
     inputs, targets = images()
     baseline = BACKGROUND.mean((0, 2, 3))[:, None, None]
     parts = (WEIGHTS[targets] * (inputs - baseline)).sum(1)  # [N, H, W]
-    masks = windows(6, 5).float()
+    masks = occlusion_windows(6, 5).float()
     expected = torch.einsum("nm,mhw->nhw", torch.einsum("nhw,mhw->nm", parts, masks), masks) / masks.sum(0)
     assert torch.allclose(occlusion.attribute(linear(), inputs, targets, GIVEN).maps, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(("height", "width", "size"), [(32, 32, 5), (6, 5, 1), (33, 20, 6), (1, 1, 1), (64, 64, 11)])
 def test_windows_cover_every_pixel_and_end_at_the_edges(height: int, width: int, size: int) -> None:
-    masks = windows(height, width)
+    masks = occlusion_windows(height, width)
     assert masks.any(0).all()
     assert {int(rows) for rows in masks.any(2).sum(1)} == {size}
     assert masks[0, 0, 0]
@@ -169,8 +169,8 @@ def test_windows_cover_every_pixel_and_end_at_the_edges(height: int, width: int,
 
 def test_a_cut_model_computes_the_same() -> None:
     model, (inputs, _) = awkward().eval(), images()
-    for layer in layers_with_places(look(model, inputs)):
-        parts = cut(model, layer)
+    for layer in spatial_layers(observe_layers(model, inputs)):
+        parts = cut_model(model, layer)
         assert torch.equal(parts.head(parts.body(inputs)), model(inputs))
     assert last_layer(model, inputs) == "4"
 
@@ -196,25 +196,25 @@ class Branching(Around):
     (Branching(), "inner", "its steps depend on the data"),
 ])  # fmt: skip
 def test_refuses_where_a_model_cannot_be_cut(model: nn.Module, layer: str, reason: str) -> None:
-    with pytest.raises(Refusal, match=reason):
-        cut(model, layer)
+    with pytest.raises(NotApplicable, match=reason):
+        cut_model(model, layer)
 
 
 def test_refuses_a_model_without_places() -> None:
-    with pytest.raises(Refusal, match=r"no layer whose output is \[N, channels, height, width\]"):
+    with pytest.raises(NotApplicable, match=r"no layer whose output is \[N, channels, height, width\]"):
         grad_cam.attribute(linear(), *images())
 
 
 def test_attributions_joined_and_replaced() -> None:
     first, second = (saliency.attribute(linear(), *images(count)) for count in (2, 3))
-    joined = Attribution.joined([first, second])
+    joined = Attribution.concatenate([first, second])
     assert torch.equal(joined.maps, torch.cat([first.maps, second.maps]))
     assert joined.baseline_scores is None
-    assert joined.deltas is None
+    assert joined.completeness_gaps is None
     rows = torch.tensor([True, False, False, True, True])
     other = integrated_gradients.attribute(linear(), *images(5))
     part = Attribution(-second.maps, -second.scores)
-    replaced = joined.replaced(rows, part)
+    replaced = joined.replace_rows(rows, part)
     assert torch.equal(replaced.maps[rows], -second.maps)
     assert torch.equal(replaced.scores[~rows], joined.scores[~rows])
-    assert other.replaced(rows, Attribution(-other.maps[rows], other.scores[rows], other.baseline_scores[rows]))
+    assert other.replace_rows(rows, Attribution(-other.maps[rows], other.scores[rows], other.baseline_scores[rows]))

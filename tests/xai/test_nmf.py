@@ -10,8 +10,8 @@ from sklearn.decomposition import NMF
 from torch import Tensor
 
 from xai.concept_count import choose_count, matched_cosines, stability
-from xai.method import Refusal
-from xai.nmf import Factors, factorize, first_directions, fit, project
+from xai.method import NotApplicable
+from xai.nmf import Factors, draw_directions, factorize, project, run_hals
 
 
 def planted(
@@ -66,15 +66,17 @@ def test_factors_are_of_their_kind(activations: Tensor) -> None:
 
 @pytest.mark.parametrize("activations", [digits(), planted(4, noise=0.3)[0]], ids=["digits", "planted"])
 def test_the_error_never_rises(activations: Tensor) -> None:
-    directions = first_directions(activations, 3, 5, torch.Generator().manual_seed(0))
-    errors = torch.stack([fit(activations, directions, 0, most).errors for most in range(1, 16)])  # [iterations, R]
+    directions = draw_directions(activations, 3, 5, torch.Generator().manual_seed(0))
+    errors = torch.stack(
+        [run_hals(activations, directions, 0, most).errors for most in range(1, 16)]
+    )  # [iterations, R]
     assert (errors.diff(dim=0) <= 0).all()
     assert (errors[-1] < 0.8 * errors[0]).all()
 
 
 def test_the_error_is_that_of_the_factors() -> None:
     activations = digits()
-    done = fit(activations, first_directions(activations, 3, 5, torch.Generator().manual_seed(0)), 1e-4, 11)
+    done = run_hals(activations, draw_directions(activations, 3, 5, torch.Generator().manual_seed(0)), 1e-4, 11)
     actual = (activations - done.scores.mT @ done.directions).square().sum((1, 2))
     assert torch.allclose(done.errors.float(), actual, rtol=1e-4)
 
@@ -160,9 +162,9 @@ def test_projection_is_non_negative_least_squares() -> None:
     ],
 )
 def test_refuses_what_has_no_factorization(activations: Tensor, count: int, message: str) -> None:
-    with pytest.raises(Refusal, match=message) as refusal:
+    with pytest.raises(NotApplicable, match=message) as error:
         factorize(activations, count)
-    assert "\n" not in str(refusal.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(("count", "seed"), [(3, 0), (5, 1), (6, 2)])
@@ -204,7 +206,7 @@ def test_the_smallest_stable_count_that_meets_the_target(
 
 @pytest.mark.parametrize(("counts", "message"), [((), "no counts"), ((0, 2), "not 0"), ((2, 30), "not 30")])
 def test_refuses_counts_that_cannot_be(counts: tuple[int, ...], message: str) -> None:
-    with pytest.raises(Refusal, match=message):
+    with pytest.raises(NotApplicable, match=message):
         choose_count(digits(), counts)
 
 

@@ -11,8 +11,8 @@ from benchmarks.peers import shap_maps
 from support.networks import awkward, images
 from xai import MethodInputs, partition_shap
 from xai.gradient import target_scores
-from xai.method import PASS
-from xai.partition_shap import STEP, Box, blurred
+from xai.method import MAX_PASS_SIZE
+from xai.partition_shap import EVALUATIONS_PER_STEP, Box, blur
 
 EVERY = MethodInputs(samples=100_000)  # more than there are coalitions
 
@@ -49,7 +49,7 @@ def test_a_linear_model_gets_weight_times_distance_from_the_blur(channels: int, 
     layer = nn.Linear(inputs[0].numel(), 4)
     found = partition_shap.attribute(nn.Sequential(nn.Flatten(), layer), inputs, targets, EVERY)
     weights = layer.weight.detach().view(4, *inputs.shape[1:])[targets]
-    assert torch.allclose(found.maps, (weights * (inputs - blurred(inputs))).sum(1), atol=1e-5)
+    assert torch.allclose(found.maps, (weights * (inputs - blur(inputs))).sum(1), atol=1e-5)
 
 
 @pytest.mark.parametrize("samples", [1, 2, 3, 11, 12, 13, 60, None])
@@ -57,14 +57,14 @@ def test_maps_are_complete_whatever_the_budget(samples: int | None) -> None:
     model, (inputs, targets) = awkward().eval(), images()
     found = partition_shap.attribute(model, inputs, targets, MethodInputs(samples=samples))
     assert torch.allclose(found.scores, target_scores(model, inputs, targets), atol=1e-6)
-    assert torch.allclose(found.baseline_scores, target_scores(model, blurred(inputs), targets), atol=1e-6)
-    assert found.deltas.abs().amax() < 1e-5
+    assert torch.allclose(found.baseline_scores, target_scores(model, blur(inputs), targets), atol=1e-6)
+    assert found.completeness_gaps.abs().amax() < 1e-5
 
 
 def test_two_pixels_have_their_shapley_values() -> None:
     inputs = torch.tensor([0.2, 0.9]).view(1, 1, 1, 2)
     found = partition_shap.attribute(Score(lambda rows: rows[:, 0, 0].prod(1)), inputs, torch.tensor([0]))
-    (x, y), (a, b) = inputs.flatten(), blurred(inputs).flatten()
+    (x, y), (a, b) = inputs.flatten(), blur(inputs).flatten()
     expected = torch.stack([(x - a) * (y + b) / 2, (y - b) * (x + a) / 2])
     assert torch.allclose(found.maps.flatten(), expected, atol=1e-6)
 
@@ -93,7 +93,7 @@ def test_equals_the_library_in_double_precision_to_its_precision() -> None:
 
 
 def test_a_map_depends_on_its_image_alone() -> None:
-    count = PASS // STEP + 3  # more than search side by side
+    count = MAX_PASS_SIZE // EVALUATIONS_PER_STEP + 3  # more than search side by side
     model, (inputs, targets) = small_cnn(3), random_images(count, 3, 8, 8)
     together, order = partition_shap.attribute(model, inputs, targets).maps, torch.arange(count).flip(0)
     again = partition_shap.attribute(model, inputs[order], targets[order]).maps
@@ -109,12 +109,12 @@ def test_images_that_finish_early_wait_for_the_others() -> None:
     together = partition_shap.attribute(model, inputs, targets, EVERY)
     alone = [partition_shap.attribute(model, inputs[i : i + 1], targets[i : i + 1], EVERY).maps for i in range(3)]
     assert torch.allclose(torch.cat(alone), together.maps, atol=1e-5)
-    assert together.deltas.abs().amax() < 1e-5
+    assert together.completeness_gaps.abs().amax() < 1e-5
 
 
 def test_no_pass_is_larger_than_allowed_and_the_budget_is_kept() -> None:
     rows = []
-    count = PASS // STEP
+    count = MAX_PASS_SIZE // EVALUATIONS_PER_STEP
 
     def score(inputs: Tensor) -> Tensor:
         rows.append(len(inputs))
@@ -122,7 +122,7 @@ def test_no_pass_is_larger_than_allowed_and_the_budget_is_kept() -> None:
 
     inputs, targets = random_images(count, 1, 16, 16)
     partition_shap.attribute(Score(score), inputs, targets % 2, MethodInputs(samples=100))
-    assert max(rows) <= PASS
+    assert max(rows) <= MAX_PASS_SIZE
     assert sum(rows) == 100 * count
 
 
@@ -161,17 +161,17 @@ def test_ties_are_not_broken_at_random() -> None:
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 2), (6, 5), (3, 40)])
 def test_blur_keeps_constant_images_and_contracts_all_others(height: int, width: int) -> None:
     inputs, _ = random_images(3, 3, height, width)
-    assert torch.allclose(blurred(torch.full_like(inputs, 0.3)), torch.full_like(inputs, 0.3), atol=1e-6)
-    assert (blurred(inputs).amax((2, 3)) <= inputs.amax((2, 3)) + 1e-6).all()
-    assert (blurred(inputs).amin((2, 3)) >= inputs.amin((2, 3)) - 1e-6).all()
-    assert torch.allclose(blurred(inputs).flip(2, 3), blurred(inputs.flip(2, 3)), atol=1e-6)
+    assert torch.allclose(blur(torch.full_like(inputs, 0.3)), torch.full_like(inputs, 0.3), atol=1e-6)
+    assert (blur(inputs).amax((2, 3)) <= inputs.amax((2, 3)) + 1e-6).all()
+    assert (blur(inputs).amin((2, 3)) >= inputs.amin((2, 3)) - 1e-6).all()
+    assert torch.allclose(blur(inputs).flip(2, 3), blur(inputs.flip(2, 3)), atol=1e-6)
 
 
 def test_blur_leaves_little_of_fine_and_more_of_coarse_patterns() -> None:
     fine, coarse = torch.zeros(1, 1, 32, 32), torch.zeros(1, 1, 32, 32)
     fine[..., ::2], coarse[..., 16:] = 1, 1
-    assert blurred(fine)[..., 8:24].std() < 0.01
-    assert blurred(coarse)[..., 0].mean() < 0.2 < 0.8 < blurred(coarse)[..., -1].mean()
+    assert blur(fine)[..., 8:24].std() < 0.01
+    assert blur(coarse)[..., 0].mean() < 0.2 < 0.8 < blur(coarse)[..., -1].mean()
 
 
 def test_halves_share_the_box_and_go_across_its_longer_side() -> None:

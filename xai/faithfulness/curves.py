@@ -7,15 +7,15 @@ for a model whose probability is linear in each pixel's presence, no order has a
 import torch
 from torch import Tensor, nn
 
-from xai.faithfulness.filters import blurred
-from xai.faithfulness.ranking import ranks
+from xai.faithfulness.filters import blur
+from xai.faithfulness.ranking import ranks_in_order
 from xai.gradient import all_scores
-from xai.method import PASS
+from xai.method import MAX_PASS_SIZE
 
 STEPS = 32
 
 
-def insertion_deletion(
+def insertion_and_deletion(
     model: nn.Module, images: Tensor, targets: Tensor, order: Tensor, steps: int = STEPS
 ) -> tuple[Tensor, Tensor]:
     """Areas under the target's softmax probability, [N] each in 0..1.
@@ -28,8 +28,8 @@ def insertion_deletion(
     pixels = order.shape[1]
     steps = min(steps, pixels)
     counts = torch.arange(steps + 1, device=images.device) * pixels // steps
-    group = max(1, PASS // (2 * steps))
-    parts = zip(images.split(group), targets.split(group), ranks(order).split(group), strict=True)
+    group = max(1, MAX_PASS_SIZE // (2 * steps))
+    parts = zip(images.split(group), targets.split(group), ranks_in_order(order).split(group), strict=True)
     curves = [_curves(model, some, explained, places, counts) for some, explained, places in parts]
     areas = torch.trapezoid(torch.cat(curves), counts / pixels)  # [N, 2]
     return areas[:, 0], areas[:, 1]
@@ -37,12 +37,11 @@ def insertion_deletion(
 
 def _curves(model: nn.Module, images: Tensor, targets: Tensor, places: Tensor, counts: Tensor) -> Tensor:
     """Probabilities of a few images at each count of pixels, insertion's and deletion's: [n, 2, counts]."""
-    hidden = blurred(images)
     first = places[:, None] < counts[1:-1, None]  # [n, steps - 1, P]
     first = first.unflatten(2, images.shape[2:])[:, :, None]
-    image, blur = images[:, None], hidden[:, None]
+    image, blurred = images[:, None], blur(images)[:, None]
     # insertion ends with the image where deletion starts, and the other way round
-    inputs = torch.cat([blur, torch.where(first, image, blur), image, torch.where(first, blur, image)], 1)
+    inputs = torch.cat([blurred, torch.where(first, image, blurred), image, torch.where(first, blurred, image)], 1)
     found = _probabilities(model, inputs.flatten(0, 1), targets.repeat_interleave(inputs.shape[1]))
     found = found.view(len(images), -1)  # [n, 2 * steps]
     end = len(counts)

@@ -11,23 +11,23 @@ BLUR = 1 / 8  # deviation as a share of the longer side: leaves where which colo
 REACH = 4  # deviations at which the Gaussian is cut off
 
 
-def filtered(images: Tensor, down: Tensor, across: Tensor) -> Tensor:
+def correlate(images: Tensor, down: Tensor, across: Tensor) -> Tensor:
     """Images [..., H, W] correlated with one odd number of weights along the height and one along the width."""
     height, width = images.shape[-2:]
     return _matrix(down, height).to(images) @ images @ _matrix(across, width).to(images).T
 
 
-def blurred(images: Tensor) -> Tensor:
+def blur(images: Tensor) -> Tensor:
     """Images [N, C, H, W] under a Gaussian whose deviation is an eighth of the longer side."""
-    return smoothed(images, BLUR * max(images.shape[-2:]))
+    return smooth(images, BLUR * max(images.shape[-2:]))
 
 
-def smoothed(images: Tensor, deviation: float) -> Tensor:
+def smooth(images: Tensor, deviation: float) -> Tensor:
     """Images [..., H, W] under a Gaussian of that deviation in pixels."""
     reach = max(1, int(REACH * deviation + 0.5))
     places = torch.arange(-reach, reach + 1, dtype=torch.double) / deviation
     weights = torch.softmax(-places.square() / 2, 0)
-    return filtered(images, weights, weights)
+    return correlate(images, weights, weights)
 
 
 def _matrix(weights: Tensor, side: int) -> Tensor:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from xai.faithfulness.similarity import alike
+from xai.faithfulness.similarity import map_similarity
 from xai.gradient import frozen
-from xai.method import Refusal
+from xai.method import NotApplicable
 
 MOST = 4  # stages
 NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
@@ -27,7 +27,7 @@ class Stage:
     modules: tuple[str, ...]  # in the order they are done
 
 
-def stages(model: nn.Module, images: Tensor) -> tuple[Stage, ...]:
+def cascade_stages(model: nn.Module, images: Tensor) -> tuple[Stage, ...]:
     """At most four, the output layer first, everything last, the others evenly between.
 
     A normalisation goes with the layer before it. A layer used several times counts where it is used last. Modules
@@ -35,7 +35,7 @@ def stages(model: nn.Module, images: Tensor) -> tuple[Stage, ...]:
     """
     groups = _groups(model, images)  # in the order they are done
     if not groups:
-        raise Refusal("the model has no parameters, so there is nothing to randomise")
+        raise NotApplicable("the model has no parameters, so there is nothing to randomise")
     counts = torch.linspace(1, len(groups), min(MOST, len(groups))).round().int().tolist()
     parts = [groups[len(groups) - count :] for count in counts]
     return tuple(
@@ -47,7 +47,7 @@ def stages(model: nn.Module, images: Tensor) -> tuple[Stage, ...]:
 def randomized(model: nn.Module, fresh: nn.Module, stage: Stage) -> Iterator[nn.Module]:
     """The model with the stage's parameters and buffers those of `fresh` inside; exactly as it was afterwards.
 
-    Parameters that other layers share change there too. Raises Refusal if `fresh` is another architecture.
+    Parameters that other layers share change there too. Raises NotApplicable if `fresh` is another architecture.
     """
     own, other = dict(model.named_modules()), dict(fresh.named_modules())
     pairs = [pair for name in stage.modules for pair in _pairs(name, own[name], other.get(name, nn.Module()))]
@@ -74,7 +74,7 @@ def randomization_similarity(
     for stage in stages:
         with randomized(model, fresh, stage):
             others = explain_fn(model).to(maps)
-        found[f"randomized/{stage.name}"], found[f"randomized_signed/{stage.name}"] = alike(maps, others)
+        found[f"randomized/{stage.name}"], found[f"randomized_signed/{stage.name}"] = map_similarity(maps, others)
     return found
 
 
@@ -125,7 +125,9 @@ def _pairs(name: str, own: nn.Module, other: nn.Module) -> list[tuple[Tensor, Te
     """A layer's own parameters and buffers, each with the fresh layer's."""
     mine, theirs = _tensors(own), _tensors(other)
     if {key: value.shape for key, value in mine.items()} != {key: value.shape for key, value in theirs.items()}:
-        raise Refusal(f"the fresh model has no layer {name!r} of this shape; make it by the same factory and settings")
+        raise NotApplicable(
+            f"the fresh model has no layer {name!r} of this shape; make it by the same factory and settings"
+        )
     return [(mine[key], theirs[key]) for key in mine]
 
 

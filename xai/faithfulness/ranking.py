@@ -3,22 +3,22 @@
 import torch
 from torch import Tensor
 
-from xai.method import NOTHING, MethodInputs
+from xai.method import DEFAULTS, MethodInputs
 
 
-def ranked(maps: Tensor, inputs: MethodInputs = NOTHING) -> Tensor:
+def rank_pixels(maps: Tensor, inputs: MethodInputs = DEFAULTS) -> Tensor:
     """Pixels of each map [N, H, W] as places in rows of H x W, the highest value first: [N, P].
 
     Pixels of equal value, of which occlusion, Grad-CAM and SHAP have many, come in an order drawn from the instance's
     own randomness: their place in the image says nothing, and must not decide.
     """
-    shuffles = [torch.randperm(maps[0].numel(), generator=inputs.random(row)) for row in range(len(maps))]
+    shuffles = [torch.randperm(maps[0].numel(), generator=inputs.generator(row)) for row in range(len(maps))]
     shuffled = torch.stack(shuffles).to(maps.device)  # [N, P]
     order = maps.flatten(1).gather(1, shuffled).argsort(dim=1, descending=True, stable=True)
     return shuffled.gather(1, order)
 
 
-def ranks(order: Tensor) -> Tensor:
+def ranks_in_order(order: Tensor) -> Tensor:
     """The place in the order [N, P] of each pixel, 0 for the first: [N, P]."""
     places = torch.arange(order.shape[1], device=order.device).expand_as(order)
     return torch.empty_like(order).scatter_(1, order, places)

@@ -12,8 +12,8 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from xai.faithfulness.filters import smoothed
-from xai.ice import thresholds
+from xai.faithfulness.filters import smooth
+from xai.ice import otsu_thresholds
 
 RING = 1 / 16  # width of the border as a share of the side
 SMOOTH = 1 / 24  # deviation of the smoothing as a share of the longer side
@@ -24,21 +24,21 @@ SPECK = 0.01  # parts smaller than this share of the image are left out
 CONTRAST = 0.7
 
 
-def object_like(images: Tensor) -> Tensor:
+def find_object(images: Tensor) -> Tensor:
     """Pixels whose colour is far from those at the border, of images [N, C, H, W] in 0..1: [N, H, W], bool.
 
     All False where nothing stands out, so that the caller can leave the image out.
     """
     if images[0, 0].numel() < 2:
         return torch.zeros_like(images[:, 0], dtype=torch.bool)
-    far = smoothed(_distances(images), SMOOTH * max(images.shape[2:]))  # [N, H, W]
-    mask = far > thresholds(far.flatten(1).T.cpu()).to(far)[:, None, None]
+    far = smooth(_distances(images), SMOOTH * max(images.shape[2:]))  # [N, H, W]
+    mask = far > otsu_thresholds(far.flatten(1).T.cpu()).to(far)[:, None, None]
     mask = torch.stack([_cleaned(one) for one in mask])
     contrast = _mean(far, mask) - _mean(far, ~mask)
     return mask & (contrast > CONTRAST)[:, None, None]  # NaN, of an empty mask, is not above either
 
 
-def share_on(maps: Tensor, mask: Tensor) -> Tensor:
+def fraction_on_mask(maps: Tensor, mask: Tensor) -> Tensor:
     """Share of the absolute map [N, H, W] on the mask [N, H, W], 0..1: [N].
 
     NaN where the map is zero, or the mask is empty or everything.

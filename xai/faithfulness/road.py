@@ -10,15 +10,15 @@ from dataclasses import replace
 import torch
 from torch import Generator, Tensor, nn
 
-from xai.faithfulness.ranking import ranks
+from xai.faithfulness.ranking import ranks_in_order
 from xai.gradient import all_scores
-from xai.method import NOTHING, PASS, MethodInputs
+from xai.method import DEFAULTS, MAX_PASS_SIZE, MethodInputs
 
-SHARES = (0.1, 0.3, 0.5, 0.7)
-NOISE = 0.01  # deviation of what is added to imputed pixels, as in the authors' code
+IMPUTED_FRACTIONS = (0.1, 0.3, 0.5, 0.7)
+NOISE_DEVIATION = 0.01  # deviation of what is added to imputed pixels, as in the authors' code
 CLOSE = 1e-6  # residual at which an image is solved, in units of brightness; far under the noise
 MOST = 5000  # iterations; 32 x 32 pixels take up to 80, 224 x 224 some hundred
-GROUP = PASS // 8  # images whose imputed ones make a pass
+GROUP = MAX_PASS_SIZE // 8  # images whose imputed ones make a pass
 SOLVED = 4  # images solved side by side: small ones stay in a processor's cache, and do not wait for its other threads
 
 
@@ -27,37 +27,37 @@ def classify_imputed(
     images: Tensor,
     targets: Tensor,
     order: Tensor,
-    inputs: MethodInputs = NOTHING,
-    shares: Sequence[float] = SHARES,
+    inputs: MethodInputs = DEFAULTS,
+    shares: Sequence[float] = IMPUTED_FRACTIONS,
 ) -> tuple[Tensor, Tensor]:
     """Whether the target is the top class with each share of the pixels imputed, [N, S] bool each.
 
     First of the most relevant pixels by `order` [N, P], then of the least relevant. One pixel always stays.
     """
-    pixels, places = order.shape[1], ranks(order)
+    pixels, places = order.shape[1], ranks_in_order(order)
     inputs = replace(inputs, seed=inputs.seed + 1)  # other randomness than that of a map made of noise
     kept = []
     for rows in torch.arange(len(images)).split(GROUP):
-        randoms = [inputs.random(row) for row in rows.tolist()]
+        randoms = [inputs.generator(row) for row in rows.tolist()]
         columns = []
         for share in shares:
             count = min(round(share * pixels), pixels - 1)
             removed = torch.stack([places[rows] < count, places[rows] >= pixels - count], 1)  # [n, 2, P]
-            altered = noisy(images[rows], removed.unflatten(2, images.shape[2:]), randoms)
+            altered = impute_with_noise(images[rows], removed.unflatten(2, images.shape[2:]), randoms)
             columns.append(all_scores(model, altered.flatten(0, 1)).argmax(1).view(-1, 2) == targets[rows, None])
         kept.append(torch.stack(columns, 1))  # [n, S, 2]
     most, least = torch.cat(kept).unbind(2)
     return most, least
 
 
-def noisy(images: Tensor, removed: Tensor, randoms: Sequence[Generator]) -> Tensor:
+def impute_with_noise(images: Tensor, removed: Tensor, randoms: Sequence[Generator]) -> Tensor:
     """Imputed images [N, M, C, H, W], with noise of each image's own on what is imputed, every channel for itself."""
-    found = imputed(images, removed)
+    found = impute(images, removed)
     noise = torch.stack([torch.randn(found.shape[1:], generator=random) for random in randoms]).to(found)
-    return found + NOISE * noise * removed[:, :, None]
+    return found + NOISE_DEVIATION * noise * removed[:, :, None]
 
 
-def imputed(images: Tensor, removed: Tensor) -> Tensor:
+def impute(images: Tensor, removed: Tensor) -> Tensor:
     """Images [N, C, H, W] with the pixels of each mask [N, M, H, W] made of their neighbours: [N, M, C, H, W].
 
     Each removed pixel becomes the mean of the eight around it, removed or not, with weight 1/6 beside it and 1/12

@@ -13,7 +13,7 @@ def spearman(first: Tensor, second: Tensor) -> Tensor:
     return ((one * other).sum(1) / (one.norm(dim=1) * other.norm(dim=1))).clamp(-1, 1)
 
 
-def alike(maps: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+def map_similarity(maps: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
     """Spearman of the magnitudes of two maps [N, H, W] of each image, and of the signed values: [N] each."""
     one, other = maps.flatten(1), others.flatten(1)
     return spearman(one.abs(), other.abs()), spearman(one, other)

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from pipelines.explaining.job import ConceptJob
 from xai import ice
 from xai.concept_count import CountChoice, choose_count
-from xai.cut import JUDGED, Cut, check_cut, cut
+from xai.cut import JUDGED_IMAGES, Cut, check_cut, cut_model
 from xai.nmf import Factors, factorize, project
 from xai.tcav import Tcav, score_concepts
 
@@ -39,8 +39,8 @@ class Found:
 
 def find(job: ConceptJob, instances: np.ndarray) -> Found:
     """Fit on training images, choose their number on validation images, and look at held-out ones."""
-    model, parts = job.source.model, cut(job.source.model, job.layer)
-    check_cut(model, parts, job.source.background[:JUDGED])
+    model, parts = job.source.model, cut_model(job.source.model, job.layer)
+    check_cut(model, parts, job.source.background[:JUDGED_IMAGES])
     random = torch.Generator().manual_seed(job.settings.seed)
     drawn = torch.randperm(len(job.source.data.splits["train"].labels), generator=random)[:FIT].numpy()
     fitted = ice.features(model, parts, job.images(drawn, "train"))
@@ -51,7 +51,7 @@ def find(job: ConceptJob, instances: np.ndarray) -> Found:
         choice = _choose(job, parts, rows)
         count = choice.count
     factors = factorize(rows, count, job.settings.seed)
-    limits = ice.thresholds(ice.concept_maps(fitted, factors.directions).mean((2, 3)))
+    limits = ice.otsu_thresholds(ice.concept_maps(fitted, factors.directions).mean((2, 3)))
     return _look(job, parts, rows, factors.directions, limits, choice, instances)
 
 

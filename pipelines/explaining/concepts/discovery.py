@@ -12,10 +12,10 @@ from tracking import commits, models, runs
 from tracking.errors import InputError
 from tracking.files import write_json, write_table
 from tracking.index import ingest
-from xai import Refusal, ice
+from xai import NotApplicable, ice
 from xai.concept_count import STABLE
-from xai.cut import JUDGED, check_cut, cut
-from xai.gradient import check_steady
+from xai.cut import JUDGED_IMAGES, check_cut, cut_model
+from xai.gradient import check_deterministic
 
 NOTE = (
     "What each concept looks like and which classes it serves: `concept_cards/`; tables concepts, concept_scores and "
@@ -26,14 +26,14 @@ NOTE = (
 def probe(job: ConceptJob) -> None:
     """Try the layer on a few images. Raises InputError where concepts cannot be found in it."""
     job.load(next(iter(job.source.epochs)))
-    model, images = job.source.model, job.source.background[:JUDGED]
+    model, images = job.source.model, job.source.background[:JUDGED_IMAGES]
     try:
-        check_steady(model, images)
-        parts = cut(model, job.layer)
+        check_deterministic(model, images)
+        parts = cut_model(model, job.layer)
         check_cut(model, parts, images)
         found = ice.features(model, parts, images)
-    except Refusal as refusal:
-        raise InputError(f"ice: {refusal}") from None
+    except NotApplicable as error:
+        raise InputError(f"ice: {error}") from None
     if (job.settings.concepts or 1) > (most := found.shape[1]):
         raise InputError(f"layer {job.layer.name!r} has {most} channels; --concepts takes 1 to {most}")
 

@@ -12,7 +12,7 @@ from pipelines.explaining.job import ConceptJob
 from tracking.home import Home
 from tracking.reading import connect
 from xai import ice
-from xai.cut import cut
+from xai.cut import cut_model
 
 SHOWN = 8  # instances with the highest scores, and as many with the lowest
 SERVES = 1.5  # times the mean prevalence make a class one that the concept serves
@@ -66,12 +66,12 @@ def known_labels(home: Home, layer: str, directions: Tensor) -> dict[int, str]:
     if not known:
         return {}
     old = torch.tensor([vector for _, vector in known], dtype=directions.dtype)
-    return {new: known[row][0] for row, new, _ in ice.match(old, directions)}
+    return {new: known[row][0] for row, new, _ in ice.match_directions(old, directions)}
 
 
 def _examples(job: ConceptJob, found: Found, instances: np.ndarray, rows: np.ndarray, concept: int) -> Examples:
     images = job.images(instances[rows])
-    features = ice.features(job.source.model, cut(job.source.model, job.layer), images)
+    features = ice.features(job.source.model, cut_model(job.source.model, job.layer), images)
     maps = ice.concept_maps(features, found.directions)[:, concept, None]  # [T, 1, h, w]
     large = nn.functional.interpolate(maps, images.shape[2:], mode="bilinear", align_corners=False)
     return Examples(rows, large.squeeze(1).cpu())

@@ -11,15 +11,15 @@ import queries
 from pipelines.common.figures import pixels
 from pipelines.explaining.job import Job, target_class
 from pipelines.explaining.maps import heatmaps
-from pipelines.explaining.maps.rows import Explained, target_kind
+from pipelines.explaining.maps.rows import AttributionBatch, target_kind
 from pipelines.lifecycle.run_inputs import say
 from tracking import commits, models, runs
 from tracking.errors import InputError
 from tracking.files import write_table
 from tracking.index import ingest
 from tracking.reading import connect
-from xai import METHODS, Attribution, Refusal
-from xai.gradient import NEAR, check_steady, same
+from xai import METHODS, Attribution, NotApplicable
+from xai.gradient import GPU_LOGIT_TOLERANCE, check_deterministic, nearly_equal
 
 PART = 1000  # instances a commit
 STEADY = 4  # images on which the model's steadiness is tried
@@ -35,10 +35,10 @@ def probe(job: Job) -> None:
     epoch, instances = next(iter(job.source.instances.items()))
     job.load(epoch)
     try:
-        check_steady(job.source.model, job.source.background[:STEADY])
+        check_deterministic(job.source.model, job.source.background[:STEADY])
         _explain_batch(job, epoch, instances[:1])
-    except Refusal as refusal:
-        raise InputError(f"{job.method}: {refusal}") from None
+    except NotApplicable as error:
+        raise InputError(f"{job.method}: {error}") from None
 
 
 def explain_epoch(job: Job, run: runs.Run, epoch: int) -> None:
@@ -60,22 +60,22 @@ def explain_epoch(job: Job, run: runs.Run, epoch: int) -> None:
     _finish_epoch(job, run, epoch, unit)
 
 
-def _explain_part(job: Job, epoch: int, rows: np.ndarray, bar: tqdm) -> Iterator[list[Explained]]:
+def _explain_part(job: Job, epoch: int, rows: np.ndarray, bar: tqdm) -> Iterator[list[AttributionBatch]]:
     for batch in np.array_split(rows, -(-len(rows) // job.settings.batch)):
         yield _explain_batch(job, epoch, batch)
         bar.update(len(batch))
 
 
-def _explain_batch(job: Job, epoch: int, rows: np.ndarray) -> list[Explained]:
+def _explain_batch(job: Job, epoch: int, rows: np.ndarray) -> list[AttributionBatch]:
     """Maps of one batch, for every kind of target."""
     images, labels = job.images(rows), job.source.data.splits[job.settings.split].labels[rows]
     with torch.inference_mode():
         logits = job.source.model.eval()(images).cpu()
-    found: list[Explained] = []
+    found: list[AttributionBatch] = []
     for kind in job.settings.target:
         targets = _targets(job, kind, logits, labels)
         attribution = _attribution(job, images, rows, logits, targets, found[0] if found else None)
-        found.append(Explained(job.method, epoch, job.settings.split, rows, kind, targets, logits, attribution))
+        found.append(AttributionBatch(job.method, epoch, job.settings.split, rows, kind, targets, logits, attribution))
     return found
 
 
@@ -88,7 +88,7 @@ def _targets(job: Job, kind: str, logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _attribution(
-    job: Job, images: Tensor, rows: np.ndarray, logits: Tensor, targets: Tensor, known: Explained | None
+    job: Job, images: Tensor, rows: np.ndarray, logits: Tensor, targets: Tensor, known: AttributionBatch | None
 ) -> Attribution:
     """The method's maps; those of `known` where it explains the same class."""
     new = torch.ones(len(rows), dtype=torch.bool) if known is None else targets != known.targets
@@ -99,18 +99,18 @@ def _attribution(
         job.source.model, images[new.to(device)], targets[new].to(device), job.method_inputs(rows[new.numpy()])
     )
     _check_scores(job, found, logits[new].gather(1, targets[new, None]).squeeze(1))
-    return found.cpu() if known is None else known.attribution.replaced(new, found.cpu())
+    return found.cpu() if known is None else known.attribution.replace_rows(new, found.cpu())
 
 
 def _check_scores(job: Job, found: Attribution, scores: Tensor) -> None:
-    """Raise Refusal unless a method explains what the model predicts, [N] logits: a model cut in two may not."""
-    if not same(found.scores.cpu(), scores, NEAR):
+    """Raise NotApplicable unless a method explains what the model predicts, [N] logits: a model cut in two may not."""
+    if not nearly_equal(found.scores.cpu(), scores, GPU_LOGIT_TOLERANCE):
         where = f" when it is cut at layer {job.settings.layer!r}; name another" if job.layer else ""
-        raise Refusal(f"the model computes other logits than it predicts with{where}")
+        raise NotApplicable(f"the model computes other logits than it predicts with{where}")
 
 
-def _commit_part(job: Job, run: runs.Run, part: str, batches: list[list[Explained]], *, pages: bool) -> None:
-    by_kind = [Explained.joined(of_kind) for of_kind in zip(*batches, strict=True)]
+def _commit_part(job: Job, run: runs.Run, part: str, batches: list[list[AttributionBatch]], *, pages: bool) -> None:
+    by_kind = [AttributionBatch.concatenate(of_kind) for of_kind in zip(*batches, strict=True)]
     _log_pictures(job, run, by_kind, pages=pages)
     columns = [found.columns(run.run_id, job.source.record.run_id) for found in by_kind]
     with runs.staging(run.home) as folder:
@@ -124,7 +124,7 @@ def _one_after_the_other(parts: list) -> list | np.ndarray:
     return np.concatenate(parts) if isinstance(parts[0], np.ndarray) else [value for part in parts for value in part]
 
 
-def _log_pictures(job: Job, run: runs.Run, by_kind: list[Explained], *, pages: bool) -> None:
+def _log_pictures(job: Job, run: runs.Run, by_kind: list[AttributionBatch], *, pages: bool) -> None:
     """Pages of heatmaps, and the curated instances under one image key across methods and epochs."""
     first, source = by_kind[0], job.source
     shown = heatmaps.Shown.of(source.data.splits[first.split], source.data.classes, by_kind, METHODS[job.method].signed)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pipelines.common.figures import short
 from pipelines.data.raw import Split
-from pipelines.explaining.maps.rows import Explained
+from pipelines.explaining.maps.rows import AttributionBatch
 
 COLUMNS, ROWS = 4, 4  # instances a page
 PAGES = 6  # pages an epoch at the most; the maps themselves are all kept
@@ -37,7 +37,7 @@ class Shown:
     signed: bool
 
     @classmethod
-    def of(cls, split: Split, classes: tuple[str, ...], by_kind: list[Explained], signed: bool) -> "Shown":
+    def of(cls, split: Split, classes: tuple[str, ...], by_kind: list[AttributionBatch], signed: bool) -> "Shown":
         first = by_kind[0]
         rgb = split.rgb(first.instances)
         probabilities, targets = first.logits.softmax(1), torch.stack([found.targets for found in by_kind], 1)

@@ -11,7 +11,7 @@ from xai import Attribution
 
 
 @dataclass(frozen=True)
-class Explained:
+class AttributionBatch:
     """Maps of one method at one epoch for one kind of target; N instances, K classes."""
 
     method: str
@@ -24,14 +24,14 @@ class Explained:
     attribution: Attribution  # of N maps
 
     @classmethod
-    def joined(cls, parts: Sequence["Explained"]) -> "Explained":
+    def concatenate(cls, parts: Sequence["AttributionBatch"]) -> "AttributionBatch":
         """The same of several batches."""
         return replace(
             parts[0],
             instances=np.concatenate([part.instances for part in parts]),
             targets=torch.cat([part.targets for part in parts]),
             logits=torch.cat([part.logits for part in parts]),
-            attribution=Attribution.joined([part.attribution for part in parts]),
+            attribution=Attribution.concatenate([part.attribution for part in parts]),
         )
 
     def columns(self, run_id: str, source_run_id: str) -> dict:
@@ -50,7 +50,7 @@ class Explained:
             "target_kind": [target_kind(self.kind)] * count,
             "score": found.scores.numpy(),
             "baseline_score": [None] * count if found.baseline_scores is None else found.baseline_scores.numpy(),
-            "delta": [None] * count if found.deltas is None else found.deltas.numpy(),
+            "delta": [None] * count if found.completeness_gaps is None else found.completeness_gaps.numpy(),
             "map8": map8.flatten(1).numpy(),
             "height": np.full(count, height, np.int32),
             "width": np.full(count, width, np.int32),

@@ -9,9 +9,9 @@ import torch
 
 from pipelines.common.figures import pixels
 from pipelines.common.settings import CompareSettings, ExplainSettings, ResumeSettings
-from pipelines.comparing import comparison, measured
-from pipelines.comparing.chosen import choose
+from pipelines.comparing import comparison, measurements
 from pipelines.comparing.compare import compare
+from pipelines.comparing.map_selection import select_maps
 from pipelines.comparing.strips import read_strips, strip
 from pipelines.explaining.explain import explain
 from pipelines.resume import resume
@@ -89,7 +89,7 @@ def test_road_gap_is_the_difference_of_its_parts(home: Home) -> None:
 def test_maps_made_again_are_the_maps_there_are(home: Home) -> None:
     """Only then is a difference under other weights a difference of the weights."""
     with connect(home) as connection:
-        chosen = choose(connection, resolve(home, "latest").run_id, COMPARE)
+        chosen = select_maps(connection, resolve(home, "latest").run_id, COMPARE)
     with comparison.open_comparison(COMPARE, home, chosen) as opened:
         model = opened.load(chosen.epoch)
         for method in METHODS:
@@ -101,15 +101,15 @@ def test_maps_made_again_are_the_maps_there_are(home: Home) -> None:
 
 def test_pointing_is_measured_where_the_truth_is_known(home: Home) -> None:
     with connect(home) as connection:
-        chosen = choose(connection, resolve(home, "latest").run_id, COMPARE)
+        chosen = select_maps(connection, resolve(home, "latest").run_id, COMPARE)
     with comparison.open_comparison(COMPARE, home, chosen) as opened:
         data = opened.source.data
     unit, maps = comparison.Unit("some", "edge", np.array([1, 4]), randomized=False), torch.rand(2, 8, 8)
-    assert measured._pointing(opened, unit, maps) == {}
+    assert measurements._pointing(opened, unit, maps) == {}
     boxes = torch.tensor([[0, 0, 8, 8], [8, 8, 0, 0]])  # everywhere and nowhere
     split = replace(data.splits["test"], truth=boxes.expand(len(data.splits["test"].labels), 2, 4))
     known = replace(opened, source=replace(opened.source, data=replace(data, splits=data.splits | {"test": split})))
-    found = measured._pointing(known, unit, maps)
+    found = measurements._pointing(known, unit, maps)
     assert {name: values.tolist() for name, values in found.items()} == {
         "points_at_glyph": [1, 1],
         "points_at_decoy": [0, 0],
@@ -122,8 +122,8 @@ def test_the_newest_map_of_an_instance_counts(own: Home) -> None:
         resolve(own, name, ("explain",)).run_id for name in ("saliency-digits-cnn-0", "saliency-digits-cnn-0-2")
     )
     with connect(own) as connection:
-        alone = choose(connection, resolve(own, "latest").run_id, CompareSettings(method=("saliency",)))
-        both = choose(connection, resolve(own, "latest").run_id, CompareSettings())
+        alone = select_maps(connection, resolve(own, "latest").run_id, CompareSettings(method=("saliency",)))
+        both = select_maps(connection, resolve(own, "latest").run_id, CompareSettings())
     assert alone.makers == {"saliency": {old: [0, 1, 2], new: [3, 4, 5]}}
     assert both.makers["saliency"] == {new: [3, 4, 5]}
     assert list(both.instances) == [3, 4, 5]
@@ -157,7 +157,7 @@ def test_figures_and_table(home: Home) -> None:
 
 def test_strips_show_methods_of_several_epochs(home: Home) -> None:
     with connect(home) as connection:
-        found = read_strips(connection, choose(connection, resolve(home, "latest").run_id, COMPARE))
+        found = read_strips(connection, select_maps(connection, resolve(home, "latest").run_id, COMPARE))
     assert [one.instance for one in found] == [0, 1, 2, 3]
     assert [(set(one.maps), one.epochs) for one in found] == [({"saliency"}, [0, 2])] * 4
     assert pixels(strip(found[0], np.zeros((8, 8, 3)), ("a $" * 9,) * 10, "title")).std() > 0
@@ -165,7 +165,7 @@ def test_strips_show_methods_of_several_epochs(home: Home) -> None:
 
 @pytest.mark.parametrize("stop_at", [1, 3])
 def test_goes_on_where_it_was_stopped(own: Home, monkeypatch: pytest.MonkeyPatch, stop_at: int) -> None:
-    write_table, calls = measured.write_table, []
+    write_table, calls = measurements.write_table, []
 
     def stopping(path, columns):
         calls.append(path)
@@ -174,7 +174,7 @@ def test_goes_on_where_it_was_stopped(own: Home, monkeypatch: pytest.MonkeyPatch
         return write_table(path, columns)
 
     whole = compare(COMPARE, own)
-    monkeypatch.setattr(measured, "write_table", stopping)
+    monkeypatch.setattr(measurements, "write_table", stopping)
     with pytest.raises(KeyboardInterrupt):
         compare(COMPARE, own)
     stopped = resolve(own, "latest", ("compare",))

@@ -23,7 +23,7 @@ from tracking.catalogue import RunRecord, resolve
 from tracking.errors import InputError
 from tracking.home import Home
 from xai import METHODS, MethodInputs
-from xai.method import PASS, limited_passes, pass_size
+from xai.method import MAX_PASS_SIZE, limit_pass_size, pass_size
 
 
 @pytest.fixture(scope="module")
@@ -134,19 +134,19 @@ def test_no_pass_of_a_method_is_larger_than_what_fits_and_maps_stay_the_same(nam
     whole = METHODS[name].attribute(model, few, torch.tensor([0, 1, 2]), given)
     sizes: list[int] = []
     model[0].register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
-    with limited_passes(8):
+    with limit_pass_size(8):
         parts = METHODS[name].attribute(model, few, torch.tensor([0, 1, 2]), given)
     assert max(sizes, default=0) <= 8
     torch.testing.assert_close(parts.maps, whole.maps, atol=1e-5, rtol=1e-4)
-    assert pass_size() == PASS
+    assert pass_size() == MAX_PASS_SIZE
 
 
 def test_passes_never_grow_beyond_what_they_are_without_a_limit() -> None:
-    with limited_passes(10_000):
-        assert pass_size() == PASS
-        with limited_passes(5):
+    with limit_pass_size(10_000):
+        assert pass_size() == MAX_PASS_SIZE
+        with limit_pass_size(5):
             assert pass_size() == 5
-    assert pass_size() == PASS
+    assert pass_size() == MAX_PASS_SIZE
 
 
 def test_what_a_pass_that_explains_takes_is_counted(digits) -> None:
@@ -179,7 +179,7 @@ def test_new_images_are_evaluated_in_passes_that_fit(digits) -> None:
     sizes: list[int] = []
     model.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
     whole = predicted(model, images, 0, torch.device("cpu"))
-    with limited_passes(7):
+    with limit_pass_size(7):
         assert torch.allclose(predicted(model, images, 9, torch.device("cpu")), whole[9:], atol=1e-5)
     assert sizes == [32, 32] + [7] * 5
 

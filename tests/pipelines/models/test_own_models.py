@@ -23,7 +23,7 @@ from support.homes import TINY
 from tracking.catalogue import records
 from tracking.errors import InputError
 from tracking.home import Home
-from xai import METHODS, MethodInputs, Refusal
+from xai import METHODS, MethodInputs, NotApplicable
 
 SMALL = training.replace(TINY, epochs=1, model="own_nets:make", precision="float32")
 Outputs = namedtuple("Outputs", "logits aux_logits")
@@ -318,7 +318,7 @@ def test_a_script_module_has_no_layers_to_look_at(own, data: Dataset) -> None:
     own(TRAINED["script"])
     model, images = build_model(SMALL.model, data, 0), data.splits["test"].images[:2].float() / 255
     assert METHODS["saliency"].attribute(model, images, torch.zeros(2, dtype=int), MethodInputs()).maps.any()
-    with pytest.raises(Refusal):
+    with pytest.raises(NotApplicable):
         METHODS["grad_cam"].attribute(model, images, torch.zeros(2, dtype=int), MethodInputs())
 
 

@@ -28,34 +28,34 @@ Note = Callable[[str, tuple, object], None]  # gets the name of a layer, what it
 
 
 @dataclass(frozen=True)
-class Seen:
+class ObservedLayer:
     """What a layer gives in a pass of N images."""
 
     shape: Shape | None  # of its last output; None if that is no tensor
     calls: int
-    learned: bool  # whether it or a layer before it has parameters
-    learns: bool  # whether it has
+    behind_learned: bool  # whether it or a layer before it has parameters
+    has_parameters: bool  # whether it has
     negative: bool = False  # whether some value is
     zero: bool = False  # whether all are
     channels_last: bool | None = None  # [N, h, w, c] rather than [N, c, h, w]; None if neither is known to be
     grows: bool = False  # whether a larger image has more places in it, or none was taken so far
 
     @property
-    def sides(self) -> Shape:
+    def spatial_shape(self) -> Shape:
         """Its places, [h, w], if the axes are known."""
         if self.shape is None or self.channels_last is None:
             return ()
         return self.shape[1:3] if self.channels_last else self.shape[2:]
 
     @property
-    def places(self) -> int:
-        return torch.Size(self.sides).numel() if self.sides else 0
+    def positions(self) -> int:
+        return torch.Size(self.spatial_shape).numel() if self.spatial_shape else 0
 
 
-def look(model: nn.Module, images: Tensor) -> dict[str, Seen]:
+def observe_layers(model: nn.Module, images: Tensor) -> dict[str, ObservedLayer]:
     """All layers that a pass over images [N, C, H, W] calls, in the order they are last done."""
     modules, calls = dict(model.named_modules()), dict.fromkeys(dict(model.named_modules()), 0)
-    seen: dict[str, Seen] = {}
+    seen: dict[str, ObservedLayer] = {}
 
     givers, planar = WeakTensorKeyDictionary(), set[str]()  # names of the layers that a tensor came from
 
@@ -67,12 +67,12 @@ def look(model: nn.Module, images: Tensor) -> dict[str, Seen]:
             givers[output] = (name, *givers.get(output, ()))
         seen.pop(name, None)
         learns = any(True for _ in modules[name].parameters())
-        learned = learns or any(one.learned for one in seen.values())
+        learned = learns or any(one.behind_learned for one in seen.values())
         if not isinstance(output, Tensor):
-            seen[name] = Seen(None, calls[name], learned, learns)
+            seen[name] = ObservedLayer(None, calls[name], learned, learns)
         else:
             negative, zero = bool((output < 0).any()), not output.any()
-            seen[name] = Seen(tuple(output.shape), calls[name], learned, learns, negative, zero)
+            seen[name] = ObservedLayer(tuple(output.shape), calls[name], learned, learns, negative, zero)
 
     _pass(model, images, note)
     return _with_axes(model, images, seen, planar)
@@ -93,7 +93,9 @@ def _pass(model: nn.Module, images: Tensor, note: Note) -> None:
             hook.remove()
 
 
-def _with_axes(model: nn.Module, images: Tensor, seen: dict[str, Seen], planar: set[str]) -> dict[str, Seen]:
+def _with_axes(
+    model: nn.Module, images: Tensor, seen: dict[str, ObservedLayer], planar: set[str]
+) -> dict[str, ObservedLayer]:
     """The layers with what is known of their axes, by larger images and, where these say nothing, by bands.
 
     Behind attention over the whole image bands say nothing either. There what 2-D layers take and give has channels

@@ -11,7 +11,7 @@ from pipelines.common.settings import CompareSettings
 from tracking.errors import InputError
 from xai import METHODS
 
-ENOUGH = 500  # instances under which intervals are wide
+NARROW_INTERVAL_COUNT = 500  # instances under which intervals are wide
 EPOCHS = """
     select epoch
     from attributions
@@ -64,7 +64,7 @@ Makers = dict[str, dict[str, list[int]]]  # method: explainer run: instances who
 
 
 @dataclass(frozen=True)
-class Chosen:
+class MapSelection:
     """The maps compared, by the runs that made them; N instances, the same for every method."""
 
     run_id: str  # training run
@@ -97,7 +97,7 @@ class Chosen:
         return torch.from_numpy(np.stack(list(found["map"]))).view(-1, height, width)
 
 
-def choose(connection: duckdb.DuckDBPyConnection, run_id: str, settings: CompareSettings) -> Chosen:
+def select_maps(connection: duckdb.DuckDBPyConnection, run_id: str, settings: CompareSettings) -> MapSelection:
     """What the settings mean, by the tables as they are now. Raises InputError if nothing can be compared."""
     if unknown := [method for method in settings.method if method not in METHODS]:
         raise InputError(f"no method {unknown[0]!r} makes maps; there are: {', '.join(METHODS)}")
@@ -112,7 +112,9 @@ def choose(connection: duckdb.DuckDBPyConnection, run_id: str, settings: Compare
             f"no maps of {missing[0]} at epoch {epoch} of {settings.split}; there are: {', '.join(makers)}; make "
             f"them with `study explain {run_id[:8]} --method {missing[0]} --split {settings.split} --epochs {epoch}`"
         )
-    return Chosen(run_id, settings.split, settings.target, epoch, _shared({name: makers[name] for name in wanted}))
+    return MapSelection(
+        run_id, settings.split, settings.target, epoch, _shared({name: makers[name] for name in wanted})
+    )
 
 
 def _epoch(connection: duckdb.DuckDBPyConnection, place: dict[str, str], settings: CompareSettings) -> int:
@@ -131,9 +133,10 @@ def _nothing(connection: duckdb.DuckDBPyConnection, place: dict[str, str]) -> st
     run, split, target = place["run_id"][:8], place["split"], place["target"]
     if split not in counts:
         return f"no split {split!r} in the run; there are: {', '.join(counts)}"
+    count = min(NARROW_INTERVAL_COUNT, counts[split])
     return (
         f"run {run} has no maps of split {split} for target {target}; `study explain {run} --method saliency "
-        f"integrated_gradients shap --split {split} --target {target} --count {min(ENOUGH, counts[split])}` makes some"
+        f"integrated_gradients shap --split {split} --target {target} --count {count}` makes some"
     )
 
 

@@ -8,15 +8,15 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from pipelines.comparing.comparison import Comparison, Unit
-from pipelines.explaining.maps.rows import Explained
+from pipelines.explaining.maps.rows import AttributionBatch
 from tracking import commits, runs
 from tracking.files import write_table
 from tracking.index import ingest
 from xai import Attribution
 from xai.faithfulness.measures import measure
-from xai.faithfulness.randomization import randomization_similarity, stages
-from xai.faithfulness.similarity import alike
-from xai.pointing import hits
+from xai.faithfulness.randomization import cascade_stages, randomization_similarity
+from xai.faithfulness.similarity import map_similarity
+from xai.pointing import point_inside
 from xai.references import REFERENCES
 
 BATCH = 50  # instances between two steps of the progress bar
@@ -64,14 +64,14 @@ def _pointing(comparison: Comparison, unit: Unit, maps: Tensor) -> dict[str, Ten
     if truth is None:
         return {}
     boxes = truth[unit.instances].to(maps.device)  # [N, 2, 4]
-    return {f"points_at_{name}": hits(maps, boxes[:, place]).float() for place, name in enumerate(TRUTH)}
+    return {f"points_at_{name}": point_inside(maps, boxes[:, place]).float() for place, name in enumerate(TRUTH)}
 
 
 def _again(
     comparison: Comparison, unit: Unit, model: nn.Module, images: Tensor, targets: Tensor, maps: Tensor
 ) -> dict[str, Tensor]:
     """How alike the maps are to those of randomized weights and of the untrained network, [N] each."""
-    parts = stages(model, images)
+    parts = cascade_stages(model, images)
     parts = (*parts[:-1], replace(parts[-1], name="everything"))
     with tqdm(total=len(parts) + 1, desc=f"{unit.method}, other weights", leave=False, disable=None) as bar:
 
@@ -83,7 +83,7 @@ def _again(
         if comparison.chosen.epoch == 0:
             return values
         untrained = explain(comparison.load(0))
-    magnitudes, signed = alike(maps, untrained)
+    magnitudes, signed = map_similarity(maps, untrained)
     return values | {"epoch_0": magnitudes, "epoch_0_signed": signed}
 
 
@@ -109,9 +109,9 @@ def _scores(comparison: Comparison, run: runs.Run, unit: Unit, values: dict[str,
     }
 
 
-def _reference(comparison: Comparison, unit: Unit, targets: Tensor, found: Attribution) -> Explained:
+def _reference(comparison: Comparison, unit: Unit, targets: Tensor, found: Attribution) -> AttributionBatch:
     chosen = comparison.chosen
-    return Explained(
+    return AttributionBatch(
         unit.method, chosen.epoch, chosen.split, unit.instances, chosen.target, targets.cpu(),
         torch.empty(len(targets), 0), found.cpu(),
     )  # fmt: skip
