@@ -42,7 +42,7 @@ def own_folder(installed: Path) -> Path:
 
 
 def main() -> int:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGINT)):  # Windows lacks SIGHUP
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves a closed terminal
             signal.signal(number, _end)  # until the command listens, it has made nothing
     sys.meta_path.insert(0, OwnPackages(own_folder(Path(__file__).resolve().parent)))

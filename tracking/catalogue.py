@@ -15,7 +15,7 @@ from tracking.commits import committed_units
 from tracking.errors import InputError
 from tracking.files import read_json
 from tracking.home import Home
-from tracking.locks import abandoned
+from tracking.locks import is_abandoned
 from tracking.mlflow_db import Entry, read_entries
 
 LONGEST = 200  # characters of a run's name
@@ -69,7 +69,7 @@ def records(home: Home) -> list[RunRecord]:
         if run_id in gone:
             continue
         record = read_record(file, run_id)
-        if record.status == "RUNNING" and abandoned(home, run_id):
+        if record.status == "RUNNING" and is_abandoned(home, run_id):
             record = replace(record, status="KILLED")
         if run_id in entries:
             record = replace(record, name=entries[run_id].name or record.name)

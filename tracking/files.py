@@ -1,16 +1,13 @@
 """Files of a run: written whole or not at all, known by their sha256."""
 
-import errno
 import hashlib
 import json
 import os
 import threading
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from tracking.errors import InputError
-
-UNSUPPORTED = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK)  # what a file system without locks says
 
 
 def sha256(path: Path) -> str:
@@ -45,27 +42,6 @@ def write_text(path: Path, text: str) -> Path:
 def part_of(path: Path) -> Path:
     """Where this thread of this process alone writes what becomes `path`."""
     return path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
-
-
-def lock_file(file: IO | int, *, shared: bool) -> bool:
-    """Lock an open file until it is closed; whether that was possible now.
-
-    Raises InputError on a file system without locks.
-    """
-    import fcntl  # only where locks are used, as not every system has it
-
-    try:
-        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        return True
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        if error.errno not in UNSUPPORTED:
-            raise
-        raise InputError(
-            f"the file system of the study home has no file locks ({error.strerror}), which keep two processes from "
-            "writing the same run; choose another folder with --home"
-        ) from None
 
 
 def write_table(path: Path, columns: dict[str, Any]) -> Path:

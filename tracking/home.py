@@ -6,7 +6,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from tracking.errors import InputError
-from tracking.files import lock_file, read_json, write_json
+from tracking.file_locks import lock_file
+from tracking.files import read_json, write_json
 
 LONGEST = 255  # bytes of a file's name
 FORBIDDEN = {"\\": "a backslash", "?": "a question mark"}  # DuckDB takes them for ends of a folder's and a file's name
@@ -125,12 +126,14 @@ def check_writable(home: Home) -> None:
 
 
 def _check_locks(folder: Path) -> None:
+    if os.name != "posix":  # Windows opens no folders, and all of its file systems have locks
+        return
     if folder.is_dir() and os.access(folder, os.R_OK):
-        opened = os.open(folder, os.O_RDONLY)
+        descriptor = os.open(folder, os.O_RDONLY)
         try:
-            lock_file(opened, shared=True)
+            lock_file(descriptor)
         finally:
-            os.close(opened)
+            os.close(descriptor)
 
 
 def make_home(home: Home) -> None:

@@ -1,7 +1,7 @@
-"""Who is writing a run, reading its checkpoints, writing the index or taking a name at this moment.
+"""Who is writing a run, reading its checkpoints, writing the index or choosing a run's name at this moment.
 
-Each locks a file for as long as it lives; the system takes the lock back however the process ends. So two never write
-one run, and a run called RUNNING that nobody holds was killed.
+Each of them locks a file, and the kernel takes the lock back however the process ends. So a run never has two writers,
+and a run that says RUNNING but is locked by nobody was killed.
 """
 
 import os
@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import TextIO
 
 from tracking.errors import InputError
-from tracking.files import lock_file
+from tracking.file_locks import lock_file
 from tracking.home import Home, make_home
 
-WAIT = 0.5  # seconds; who only looks holds a lock for an instant
-START = 60.0  # seconds that another process may take between choosing a run's name and writing its record
-PRUNING = 10.0  # seconds that deleting a run's checkpoints may take
+# how long to wait for a lock, in seconds
+WRITER_WAIT = 0.5  # whoever only probes a lock holds it for an instant
+NAMING_WAIT = 60.0  # for another process between choosing a run's name and writing its record
+PRUNING_WAIT = 10.0  # for a run's checkpoints to be deleted
+POLL_INTERVAL = 0.01
 _held: dict[Path, TextIO] = {}
 
 
@@ -27,23 +29,24 @@ class HeldError(InputError):
 
 
 def hold(home: Home, run_id: str, name: str = "lock") -> None:
-    """Be the only writer of a run until `release` or the end of this process.
+    """Become the only writer of a run until `release` or the end of this process.
 
-    Raises InputError if another writer, of this or another process, holds it.
+    Raises HeldError if another writer, in this process or another, holds the lock.
     """
-    place = _place(home, run_id, name)
-    advice = "wait for its end, or stop it first"
-    _held[place] = _take(place, f"run {run_id[:8]} is being written by", advice, WAIT)
+    path = _lock_path(home, run_id, name)
+    _held[path] = _acquire(
+        path, f"run {run_id[:8]} is being written by", "wait for it to finish, or stop it first", WRITER_WAIT
+    )
 
 
 def release(home: Home, run_id: str, name: str = "lock") -> None:
-    if file := _held.pop(_place(home, run_id, name), None):
+    if file := _held.pop(_lock_path(home, run_id, name), None):
         file.close()
 
 
 @contextmanager
 def held(home: Home, run_id: str, name: str = "lock") -> Iterator[None]:
-    """Hold it for as long as the block lasts."""
+    """`hold` a run for as long as the block lasts."""
     hold(home, run_id, name)
     try:
         yield
@@ -53,70 +56,75 @@ def held(home: Home, run_id: str, name: str = "lock") -> Iterator[None]:
 
 @contextmanager
 def taking_a_name(home: Home) -> Iterator[None]:
-    """Nobody else starts a run of the home meanwhile. Raises InputError if somebody does for very long."""
-    with _take(home.path / "names.lock", "a run is being started by", "wait for it, or stop it first", START):
+    """Nobody else starts a run of the home during the block. Raises HeldError if somebody takes very long to."""
+    path = home.path / "names.lock"
+    with _acquire(path, "a run is being started by", "wait for it, or stop it first", NAMING_WAIT):
         yield
 
 
 @contextmanager
 def reading_checkpoints(home: Home, run_id: str) -> Iterator[None]:
-    """Nobody prunes the run meanwhile. Raises InputError if somebody is pruning it, or the home is read-only."""
+    """Nobody prunes the run during the block; others may read it too.
+
+    Raises HeldError if somebody is pruning it, and InputError if the home is read-only.
+    """
     make_home(home)
+    path = _lock_path(home, run_id, "checkpoints.lock")
     what = f"run {run_id[:8]} is being pruned by"
-    with _take(_place(home, run_id, "checkpoints.lock"), what, "wait for its end", PRUNING, shared=True):
+    with _acquire(path, what, "wait for it to finish", PRUNING_WAIT, shared=True):
         yield
 
 
 @contextmanager
 def pruning(home: Home, run_id: str) -> Iterator[None]:
-    """Nobody reads the run's checkpoints meanwhile. Raises HeldError if somebody does."""
+    """Nobody reads the run's checkpoints during the block. Raises HeldError if somebody already does."""
+    path = _lock_path(home, run_id, "checkpoints.lock")
     what = f"the checkpoints of run {run_id[:8]} are being read by"
-    with _take(_place(home, run_id, "checkpoints.lock"), what, "wait for its end, then prune", WAIT):
+    with _acquire(path, what, "wait for it to finish, then prune", WRITER_WAIT):
         yield
 
 
 @contextmanager
 def writing_index(home: Home, wait: float) -> Iterator[None]:
-    """Nobody else writes the home's index meanwhile. Raises HeldError if somebody still does after `wait` seconds."""
-    what, advice = f"{home.database} is being written by", "wait for its end, then rebuild again"
-    with _take(home.path / "study.duckdb.lock", what, advice, wait):
+    """Nobody else writes the home's index during the block. Raises HeldError if somebody still does after `wait` s."""
+    path = home.path / "study.duckdb.lock"
+    with _acquire(path, f"{home.database} is being written by", "wait for it to finish, then rebuild again", wait):
         yield
 
 
-def abandoned(home: Home, run_id: str) -> bool:
+def is_abandoned(home: Home, run_id: str) -> bool:
     """Whether the run was written from this home and nobody writes it now."""
-    return _is_free(_place(home, run_id, "lock"), default=False)
+    return _is_free(_lock_path(home, run_id, "lock"), default=False)
 
 
-def written_elsewhere(home: Home) -> list[str]:
+def runs_written_by_others(home: Home) -> list[str]:
     """IDs of the runs that another process is writing."""
-    places = [place for place in home.artifacts.glob("*/lock") if place not in _held]
-    return [place.parent.name for place in places if not _is_free(place, default=True)]
+    paths = [path for path in home.artifacts.glob("*/lock") if path not in _held]
+    return [path.parent.name for path in paths if not _is_free(path, default=True)]
 
 
-def known(home: Home, run_id: str) -> bool:
+def was_written_here(home: Home, run_id: str) -> bool:
     """Whether the run was ever written from this home."""
-    return _place(home, run_id, "lock").exists()
+    return _lock_path(home, run_id, "lock").exists()
 
 
-def _place(home: Home, run_id: str, name: str) -> Path:
+def _lock_path(home: Home, run_id: str, name: str) -> Path:
     return home.run_folder(run_id).parent / name  # not among the files that MLflow lists
 
 
-def _take(place: Path, what: str, advice: str, wait: float, *, shared: bool = False) -> TextIO:
-    """The file, opened and locked until it is closed, with its holder written in it.
+def _acquire(path: Path, what: str, advice: str, wait: float, *, shared: bool = False) -> TextIO:
+    """The lock file, open and locked until it is closed; its text names this process as the holder.
 
     Raises HeldError, which says by whom it is held, after `wait` seconds.
     """
-    place.parent.mkdir(parents=True, exist_ok=True)
-    file = place.open("a+")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("a+")
     try:
         deadline = time.monotonic() + wait
-        while not lock_file(file, shared=shared):
+        while not lock_file(file.fileno(), shared=shared):
             if time.monotonic() > deadline:
-                file.seek(0)
-                raise HeldError(f"{what} {file.read().strip() or 'another process'}; {advice}")
-            time.sleep(0.01)
+                raise HeldError(f"{what} {_read_holder(file)}; {advice}")
+            time.sleep(POLL_INTERVAL)
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         file.flush()
@@ -126,12 +134,20 @@ def _take(place: Path, what: str, advice: str, wait: float, *, shared: bool = Fa
     return file
 
 
-def _is_free(place: Path, *, default: bool) -> bool:
+def _read_holder(file: TextIO) -> str:
+    try:
+        file.seek(0)
+        return file.read().strip() or "another process"
+    except PermissionError:  # Windows lets nobody read what another process has locked
+        return "another process"
+
+
+def _is_free(path: Path, *, default: bool) -> bool:
     """Whether nobody holds the lock; `default` where that cannot be known."""
     try:
-        with place.open() as file:
-            return lock_file(file, shared=True)
+        with path.open() as file:
+            return lock_file(file.fileno(), shared=True)  # shared, so that two who probe are not in each other's way
     except FileNotFoundError:  # written from another home, or by a version without locks
         return default
-    except InputError:
+    except InputError:  # no locks, or no shared ones
         return default

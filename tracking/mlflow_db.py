@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from tracking.errors import InputError
 from tracking.home import Home
-from tracking.locks import written_elsewhere
+from tracking.locks import runs_written_by_others
 
 EXPERIMENT = "xai-study"
 BUSY = 1  # seconds that a question waits for whoever writes to the database
@@ -98,7 +98,7 @@ def follow_move(home: Home, wait: float = WRITER_BUSY) -> None:
     folders = _other_folders(home, _selected(home.mlflow_db, FOLDERS, min(wait, BUSY)))
     if not folders:
         return
-    if writing := written_elsewhere(home):
+    if writing := runs_written_by_others(home):
         raise InputError(
             f"{home.path} was {_path(folders[0])} when run {writing[0][:8]} was started, which is being written; "
             "use that path, or wait for the run's end"

@@ -63,7 +63,7 @@ def _end_abandoned(home: Home, client: MlflowClient, experiment: str) -> None:
     known = {record.run_id: record for record in records(home)}
     for running in client.search_runs([experiment], "attributes.status = 'RUNNING' and tags.`study.kind` != ''"):
         run_id = running.info.run_id
-        if not locks.abandoned(home, run_id):
+        if not locks.is_abandoned(home, run_id):
             continue
         if record := known.get(run_id):  # else it was not even begun
             log_record(Run(home, record, client))
@@ -101,8 +101,8 @@ def _user() -> str:
     """Who runs this process, by number where the system has no name for it, as in `docker run --user 12345`."""
     try:
         return getpass.getuser()
-    except (KeyError, OSError):
-        return f"uid {os.getuid()}"
+    except (KeyError, OSError, ImportError):
+        return f"uid {os.getuid()}" if hasattr(os, "getuid") else "unknown"  # Windows has no numbers for users
 
 
 def check_start(home: Home, wanted: str | None) -> None:
@@ -140,7 +140,7 @@ def new_record(
 def claimed(home: Home, record: RunRecord) -> Iterator[None]:
     """Nobody else writes the run meanwhile. Raises InputError where somebody does, here or on another machine."""
     make_home(home)  # refuses one that is read-only
-    elsewhere = os.environ.get("MLFLOW_TRACKING_URI") and not locks.known(home, record.run_id)
+    elsewhere = os.environ.get("MLFLOW_TRACKING_URI") and not locks.was_written_here(home, record.run_id)
     if elsewhere and record.status == "RUNNING":
         raise InputError(f"run {record.run_id[:8]} was RUNNING in another home when it was fetched; resume it there")
     with locks.held(home, record.run_id):

@@ -28,7 +28,7 @@ def serve(home: Home, host: str, port: int) -> None:
     os.environ[BACKEND_STORE_URI_ENV_VAR] = tracking_uri(home)
     os.environ[ARTIFACT_ROOT_ENV_VAR] = home.artifacts.as_uri()
     os.environ[SERVE_ARTIFACTS_ENV_VAR] = "true"
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # Windows lacks it
         signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))  # uvicorn knows the latter alone
     uvicorn.run(own_pages_only(app, places), host=host, port=port, log_level="warning")
 

@@ -1,4 +1,4 @@
-"""Files on their way into a run lie in the home: they come into place in one step, and what a kill leaves is swept."""
+"""Folders for files on their way into a run. Files are moved into place in one step; what a kill leaves is removed."""
 
 import os
 import re
@@ -9,15 +9,15 @@ from pathlib import Path
 from types import TracebackType
 
 from tracking.errors import InputError
-from tracking.files import lock_file
+from tracking.file_locks import lock_file
 from tracking.home import Home, check_writable
 
-FOLDER = ".staging"  # in the home, so that no other disk is filled, and a file is moved rather than copied to its place
+FOLDER = ".staging"  # in the home, so that files can be moved into place without a copy and no other disk fills up
 PREFIX = "study-"
 
 
 def staging(home: Home) -> "Folder":
-    """A context manager whose value is a folder for files on their way into a run."""
+    """A context manager that yields the path of a folder for files on their way into a run."""
     check_writable(home)
     parent = home.path / FOLDER
     parent.mkdir(parents=True, exist_ok=True)
@@ -25,17 +25,19 @@ def staging(home: Home) -> "Folder":
 
 
 def scratch() -> "Folder":
-    """The same outside of any home, for what is only tried."""
+    """The same outside of any home, for what is only tried out."""
     return Folder(Path(tempfile.gettempdir()))
 
 
 class Folder(tempfile.TemporaryDirectory):
-    """A folder named after its process, and locked for as long as that lives."""
+    """A temporary folder that is named after its process, and locked for as long as that process uses it."""
 
     def __init__(self, parent: Path) -> None:
         super().__init__(dir=parent, prefix=f"{PREFIX}{socket.gethostname()}.{os.getpid()}.")
-        self._opened = os.open(self.name, os.O_RDONLY)
-        lock_file(self._opened, shared=True)
+        self._descriptor: int | None = None
+        if os.name == "posix":  # Windows opens no folders; `sweep` does nothing there
+            self._descriptor = os.open(self.name, os.O_RDONLY)
+            lock_file(self._descriptor)
 
     def __enter__(self) -> Path:
         return Path(super().__enter__())
@@ -43,36 +45,39 @@ class Folder(tempfile.TemporaryDirectory):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        os.close(self._opened)
+        if self._descriptor is not None:
+            os.close(self._descriptor)
         super().__exit__(kind, error, traceback)
 
 
 def put(home: Home, local: Path, place: Path) -> None:
-    """Replace `place` by a copy of a file in one step, with the mode that the umask says, unlike temporary files."""
+    """Replace `place` by a copy of `local` in one step. Its mode follows the umask, unlike that of a temporary file."""
     place.parent.mkdir(parents=True, exist_ok=True)
     with staging(home) as folder:
         os.replace(shutil.copyfile(local, folder / place.name), place)
 
 
 def sweep(home: Home) -> None:
-    """Remove what processes of this user and this machine left when they were killed."""
+    """Remove the folders that killed processes of this user and machine left behind."""
+    if os.name != "posix":  # Windows cannot tell whether a process lives without the risk of ending it
+        return
     for parent in (home.path / FOLDER, Path(tempfile.gettempdir())):
         for folder in parent.glob(f"{PREFIX}{socket.gethostname()}.*"):
-            if _is_left(folder):
+            if _is_leftover(folder):
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def _is_left(folder: Path) -> bool:
-    """Whether the folder's process is gone: nobody has its number, nor its lock, as one in a container may."""
+def _is_leftover(folder: Path) -> bool:
+    """Whether the folder's process is gone: no process has its number, and none in a container holds its lock."""
     number = re.fullmatch(r".*\.(\d+)\.\w+", folder.name)
     try:
         if number is None or folder.stat().st_uid != os.geteuid() or _is_alive(int(number[1])):
             return False
-        opened = os.open(folder, os.O_RDONLY)
+        descriptor = os.open(folder, os.O_RDONLY)
         try:
-            return lock_file(opened, shared=False)
+            return lock_file(descriptor)
         finally:
-            os.close(opened)
+            os.close(descriptor)
     except (OSError, InputError):  # it cannot be known
         return False
 

@@ -18,9 +18,6 @@ from tracking.errors import InputError, from_outside
 from tracking.home import Home
 from tracking.reading import connect
 
-if sys.platform != "win32":  # where DuckDB's own limit of memory is the only one
-    import resource
-
 BEFORE = r"(?:\s|;|--[^\n]*(?:\n|$)|/\*.*?\*/)*"  # what may stand before a statement
 WORD = re.compile(rf"{BEFORE}(\w*)", re.DOTALL)
 EXPLAIN = re.compile(rf"{BEFORE}explain\b\s*(analyze\b|\([^)]*\))?", re.IGNORECASE | re.DOTALL)
@@ -71,7 +68,9 @@ def _end_with_parent() -> None:
 
 def _limit_memory(gigabytes: int) -> None:
     """Take no more than that from now on, whoever allocates it: DuckDB, its answer in Python, or the text of it."""
-    if sys.platform == "win32":
+    try:
+        import resource
+    except ImportError:  # as on Windows, where DuckDB's own memory limit is the only one
         return
     threading.Thread(target=_watch_memory, args=(_peak() + gigabytes * 1e9,), daemon=True).start()
     if STATUS.exists():  # Linux, where this limit counts all that a process can write to
@@ -90,6 +89,8 @@ def _watch_memory(most: float) -> None:
 
 def _peak() -> int:
     """The most memory that this process has taken, in bytes."""
+    import resource
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 

@@ -6,7 +6,8 @@ import sys
 from types import FrameType
 from typing import Any, NoReturn
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # the last is missing on Windows
+SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
 CODE = 130  # exit code of a stopped command
 _asked: list[int] = []  # signals that came
 

@@ -19,7 +19,9 @@ def prune(settings: PruneSettings, home: Home) -> str:
     if os.environ.get("MLFLOW_TRACKING_URI"):
         raise InputError("checkpoints on a MLflow server are not pruned; unset MLFLOW_TRACKING_URI for a home's own")
     if record.status != "FINISHED":
-        raise InputError(f"run {record.run_id[:8]} is {record.status}; `study resume` it first, or wait for its end")
+        raise InputError(
+            f"run {record.run_id[:8]} is {record.status}; `study resume` it first, or wait for it to finish"
+        )
     if settings.dry:
         return _prune(settings, home, record)
     mlflow_client.connect(home)
@@ -32,8 +34,8 @@ def prune(settings: PruneSettings, home: Home) -> str:
         if not reading:  # by a command that has no run of its own, or not yet
             raise
         raise InputError(
-            f"the checkpoints of run {record.run_id[:8]} are being read by {', '.join(reading)}; wait for its end, "
-            "then prune"
+            f"the checkpoints of run {record.run_id[:8]} are being read by {', '.join(reading)}; "
+            "wait for it to finish, then prune"
         ) from None
 
 

@@ -160,3 +160,34 @@ def test_of_two_that_want_one_name_one_gets_it(home: Home) -> None:
     assert sorted(map(str, done))[0] == "mine"
     assert sum(isinstance(one, InputError) for one in done) == 2
     assert [record.name for record in records(home)] == ["mine"]
+
+
+UNIX_ONLY = {
+    "signal": ("SIGHUP", "SIGKILL"),
+    "os": ("getuid", "geteuid", "sysconf", "sched_getaffinity"),
+}
+ELSEWHERE = f"""
+import importlib, os, pkgutil, signal, sys
+import duckdb, mlflow, numpy  # libraries choose by os.name, which stays
+for name in ("fcntl", "pwd", "grp", "resource", "termios"):
+    sys.modules[name] = None
+for module, names in {UNIX_ONLY}.items():
+    for name in names:
+        delattr(sys.modules[module], name)
+import pipelines.cli, pipelines.launch, pipelines.asking.sql_process, tracking
+for module in pkgutil.iter_modules(tracking.__path__):
+    importlib.import_module(f"tracking.{{module.name}}")
+sys.exit(pipelines.cli.main(sys.argv[1:]))"""
+
+
+@pytest.mark.parametrize("index", ["there", "missing"])
+def test_a_question_needs_nothing_that_only_unix_has(study: Home, tmp_path: Path, index: str) -> None:
+    home = find_home(str(tmp_path / "study"))
+    shutil.copytree(study.path, home.path)
+    if index == "missing":
+        home.database.unlink()
+    command = [sys.executable, "-c", ELSEWHERE, "ask", "runs", "--format", "csv", "--home", str(home.path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 1 + len(records(study))
+    assert "Traceback" not in done.stderr

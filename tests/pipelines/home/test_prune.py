@@ -110,7 +110,7 @@ def test_what_is_being_read_is_not_pruned(copy: Home, trained: RunRecord, monkey
     predict.predict(PredictSettings(run_id, (str(picture),)), home)
     assert len(refused) == 4
     begun = f"the checkpoints of run {run_id[:8]} are being read by"
-    assert all(told.startswith(begun) and told.endswith("wait for its end, then prune") for told in refused)
+    assert all(told.startswith(begun) and told.endswith("wait for it to finish, then prune") for told in refused)
     assert [f"process {os.getpid()} on" in told for told in refused] == [True, False, False, True]
     assert [f"run {explained[:8]} (saliency-" in told for told in refused] == [False, True, True, False]
     assert weights(home, run_id) == every
@@ -120,7 +120,7 @@ def test_what_is_being_read_is_not_pruned(copy: Home, trained: RunRecord, monkey
 
 
 def test_what_is_being_pruned_is_not_read(copy: Home, trained: RunRecord, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(locks, "PRUNING", 0.1)
+    monkeypatch.setattr(locks, "PRUNING_WAIT", 0.1)
     with locks.pruning(copy, trained.run_id), pytest.raises(InputError, match="is being pruned by process"):
         explain(ExplainSettings(count=2), copy)
 

@@ -161,7 +161,7 @@ def test_kill_in_the_middle_resumes_to_the_same_bits(
     run_id = resolve(home, "latest").run_id
     os.kill(process.pid, signal.SIGSTOP)  # alive, but no further
     assert resolve(home, "latest").status == "RUNNING"
-    with pytest.raises(InputError, match=f"is being written by process {process.pid} on .*; wait for its end"):
+    with pytest.raises(InputError, match=f"is being written by process {process.pid} on .*; wait for it to finish"):
         resume(ResumeSettings(run_id), home)
     os.kill(process.pid, sent)
     os.kill(process.pid, signal.SIGCONT)
