@@ -77,7 +77,7 @@ def _metrics(found: Found) -> dict[str, float]:
     kept = {f"{name}_{key}": value for name, kept in found.fidelity.items() for key, value in asdict(kept).items()}
     return {
         "concepts": float(len(found.directions)),
-        "significant_share": found.tcav.significant[:, found.tcav.seen].float().mean().item(),
+        "significant_share": found.tcav.significant[:, found.tcav.has_images].float().mean().item(),
         "degenerate_classes": float(found.tcav.degenerate.sum()),
         **kept,
     }

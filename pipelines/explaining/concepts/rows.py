@@ -38,7 +38,7 @@ def scores(run_id: str, epoch: int, split: str, instances: np.ndarray, found: Fo
 
 def tcav_scores(run_id: str, epoch: int, found: Tcav) -> dict:
     """A row per concept and class with images; of others nothing is known."""
-    concepts, classes = found.seen.expand_as(found.prevalence).nonzero(as_tuple=True)  # [cells] each
+    concepts, classes = found.has_images.expand_as(found.prevalence).nonzero(as_tuple=True)  # [cells] each
     measures = ("prevalence", "tcav_sign", "tcav_magnitude", "contribution")
     return {
         "run_id": [run_id] * len(concepts),
