@@ -2,14 +2,10 @@
 
 from duckdb import DuckDBPyConnection
 
+import queries
 from tracking.errors import InputError
 
-SPLITS = """
-    select distinct split
-    from instances
-    where run_id = (select coalesce(source_run_id, run_id) from runs where run_id = ?)
-    order by split"""
-EPOCHS = "select distinct epoch from metrics where run_id = ? and epoch is not null order by epoch"  # each has some
+EPOCHS = "select distinct epoch from metrics where run_id = $run_id order by epoch"  # each has some
 
 
 def check_parameters(connection: DuckDBPyConnection, values: dict[str, str | None]) -> None:
@@ -20,7 +16,7 @@ def check_parameters(connection: DuckDBPyConnection, values: dict[str, str | Non
     given = {name: value for name, value in values.items() if value is not None}
     for run_id in (given[name] for name in ("run_id", "other_run_id") if name in given):
         if "split" in given:
-            _check_split(given["split"], _column(connection, SPLITS, run_id), run_id)
+            _check_split(given["split"], _column(connection, queries.internal_text("run_splits"), run_id), run_id)
         if {"epoch", "from_epoch", "to_epoch"} & set(given):
             _check_epochs(given, _column(connection, EPOCHS, run_id), run_id)
 
@@ -42,4 +38,4 @@ def _check_epochs(given: dict[str, str], there: list[int], run_id: str) -> None:
 
 
 def _column(connection: DuckDBPyConnection, sql: str, run_id: str) -> list:
-    return [value for (value,) in connection.execute(sql, [run_id]).fetchall()]
+    return [value for (value,) in connection.execute(sql, {"run_id": run_id}).fetchall()]

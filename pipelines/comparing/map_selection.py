@@ -7,59 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+import queries
 from pipelines.common.settings import CompareSettings
 from tracking.errors import InputError
 from xai import METHODS
 
 NARROW_INTERVAL_COUNT = 500  # instances under which intervals are wide
-EPOCHS = """
-    select epoch
-    from attributions
-    inner join runs on runs.run_id = attributions.run_id
-    where
-        attributions.source_run_id = $run_id
-        and split = $split
-        and target_kind = $target
-        and runs.kind = 'explain'  -- a comparing run's own references are left out
-    group by epoch
-    order by
-        count(distinct method) desc,
-        epoch desc"""
-NEWEST = """
-    select
-        attributions.method,
-        attributions.run_id,
-        attributions.instance_id
-    from attributions
-    inner join runs on runs.run_id = attributions.run_id
-    where
-        attributions.source_run_id = $run_id
-        and attributions.split = $split
-        and attributions.target_kind = $target
-        and attributions.epoch = $epoch
-        and runs.kind = 'explain'
-    qualify row_number() over (
-        partition by attributions.method, attributions.instance_id order by runs.started_at desc, runs.run_id desc
-    ) = 1
-    order by all"""
-MAPS = """
-    with wanted as (
-        select
-            unnest($makers) as run_id,
-            unnest($instances) as instance_id
-    )
-    select
-        height,
-        width,
-        map
-    from maps
-    semi join wanted using (run_id, instance_id)
-    where
-        split = $split
-        and target_kind = $target
-        and epoch = $epoch
-        and method = $method
-    order by instance_id"""
 Makers = dict[str, dict[str, list[int]]]  # method: explainer run: instances whose map of that run counts
 
 
@@ -91,8 +44,9 @@ class MapSelection:
         asked = set(instances.tolist())
         pairs = [(maker, i) for maker, made in self.makers[method].items() for i in made if i in asked]
         makers, ids = zip(*pairs, strict=True)
-        values = {"split": self.split, "target": self.target, "epoch": self.epoch, "method": method}
-        found = connection.execute(MAPS, values | {"makers": list(makers), "instances": list(ids)}).fetchnumpy()
+        values: dict[str, object] = {"split": self.split, "target": self.target, "epoch": self.epoch, "method": method}
+        values |= {"makers": list(makers), "instances": list(ids)}
+        found = queries.execute(connection, "maps_of_runs", values).fetchnumpy()
         height, width = int(found["height"][0]), int(found["width"][0])
         return torch.from_numpy(np.stack(list(found["map"]))).view(-1, height, width)
 
@@ -104,7 +58,7 @@ def select_maps(connection: duckdb.DuckDBPyConnection, run_id: str, settings: Co
     place = {"run_id": run_id, "split": settings.split, "target": settings.target}
     epoch = _epoch(connection, place, settings)
     makers: Makers = {}
-    for method, maker, instance in connection.execute(NEWEST, place | {"epoch": epoch}).fetchall():
+    for method, maker, instance in queries.execute(connection, "compared_maps", place | {"epoch": epoch}).fetchall():
         makers.setdefault(method, {}).setdefault(maker, []).append(instance)
     wanted = settings.method or tuple(makers)
     if missing := [method for method in wanted if method not in makers]:
@@ -119,7 +73,7 @@ def select_maps(connection: duckdb.DuckDBPyConnection, run_id: str, settings: Co
 
 def _epoch(connection: duckdb.DuckDBPyConnection, place: dict[str, str], settings: CompareSettings) -> int:
     """The epoch that is set, else the one explained by most methods, the latest among equals."""
-    there = [epoch for (epoch,) in connection.execute(EPOCHS, place).fetchall()]
+    there = [epoch for (epoch,) in queries.execute(connection, "compared_epochs", place).fetchall()]
     if not there:
         raise InputError(_nothing(connection, place))
     if settings.epoch is not None and settings.epoch not in there:

@@ -6,6 +6,7 @@ import duckdb
 import numpy as np
 from matplotlib.figure import Figure
 
+import queries
 from pipelines.common.figures import short
 from pipelines.comparing.map_selection import MapSelection
 from pipelines.explaining.maps.heatmaps import RIGHT, WRONG, full_colour, overlay
@@ -13,55 +14,6 @@ from xai import METHODS
 
 MOST = 12  # epochs a strip at the most
 SHOWN = 4  # instances with a strip
-# the newest map of an epoch counts
-MAPS = """
-    select
-        maps.method,
-        maps.epoch,
-        maps.target,
-        maps.height,
-        maps.width,
-        maps.map
-    from maps
-    inner join runs on runs.run_id = maps.run_id
-    where
-        maps.source_run_id = $run_id
-        and maps.split = $split
-        and maps.target_kind = $target
-        and maps.instance_id = $instance
-        and runs.kind = 'explain'
-    qualify row_number() over (
-        partition by maps.method, maps.epoch order by runs.started_at desc, runs.run_id desc
-    ) = 1
-    order by
-        maps.method,
-        maps.epoch"""
-INSTANCES = """
-    select instance_id
-    from attributions
-    inner join runs on runs.run_id = attributions.run_id
-    where
-        attributions.source_run_id = $run_id
-        and split = $split
-        and target_kind = $target
-        and runs.kind = 'explain'
-    group by instance_id
-    having count(distinct epoch) > 1
-    order by
-        count(distinct epoch) desc,
-        instance_id
-    limit $count"""
-PREDICTED = """
-    select
-        epoch,
-        predicted,
-        p_predicted,
-        label
-    from predictions
-    where
-        run_id = $run_id
-        and split = $split
-        and instance_id = $instance"""
 
 
 @dataclass(frozen=True)
@@ -82,16 +34,18 @@ class Strip:
 def read_strips(connection: duckdb.DuckDBPyConnection, chosen: MapSelection) -> list[Strip]:
     """Strips of the instances explained at most epochs; none if none was explained at two."""
     place = {"run_id": chosen.run_id, "split": chosen.split, "target": chosen.target}
-    found = connection.execute(INSTANCES, place | {"count": SHOWN}).fetchall()
+    found = queries.execute(connection, "strip_instances", place | {"limit": SHOWN}).fetchall()
     return [_read(connection, place, instance) for (instance,) in found]
 
 
 def _read(connection: duckdb.DuckDBPyConnection, place: dict, instance: int) -> Strip:
     maps: dict[str, dict[int, np.ndarray]] = {}
-    for method, epoch, _, height, width, values in connection.execute(MAPS, place | {"instance": instance}).fetchall():
+    found = queries.execute(connection, "strip_maps", place | {"instance_id": instance}).fetchall()
+    for method, epoch, height, width, values in found:
         maps.setdefault(method, {})[epoch] = np.array(values, np.float32).reshape(height, width)
-    seen = {"run_id": place["run_id"], "split": place["split"], "instance": instance}
-    predicted = {epoch: tuple(row) for epoch, *row in connection.execute(PREDICTED, seen).fetchall()}
+    seen = {"run_id": place["run_id"], "split": place["split"], "instance_id": instance}
+    history = queries.run(connection, "instance_history", seen).dicts
+    predicted = {row["epoch"]: (row["predicted"], row["p_predicted"], row["label"]) for row in history}
     return Strip(instance, {m: by_epoch for m, by_epoch in maps.items() if len(by_epoch) > 1}, predicted)
 
 

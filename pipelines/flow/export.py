@@ -7,6 +7,7 @@ from typing import Any
 
 from duckdb import DuckDBPyConnection
 
+import queries
 from pipelines.common.say import say
 from tracking.catalogue import RunRecord
 from tracking.errors import InputError
@@ -15,55 +16,9 @@ from tracking.home import Home
 from tracking.reading import connect
 
 # an imported log keeps its own name
-NAME = """
-    select case when kind = 'import' then dataset else name end
-    from runs
-    where run_id = $run_id"""
-LABELS = """
-    select name
-    from classes
-    where run_id = $run_id
-    order by class_id"""
-EPOCHS = """
-    select count(distinct epoch)
-    from predictions
-    where
-        run_id = $run_id
-        and split = $split"""
-INSTANCES = """
-    with counts as (
-        select
-            instance_id,
-            count(*) as n
-        from predictions
-        where
-            run_id = $run_id
-            and split = $split
-        group by instance_id
-    )
-    select
-        instances.instance_id,
-        coalesce(instances.name, printf('%05d', instances.instance_id)) as id,
-        instances.label as actual,
-        instances.source as image,
-        coalesce(counts.n, 0) as n
-    from instances
-    left join counts using (instance_id)
-    where
-        instances.run_id = $run_id
-        and instances.split = if($split = 'train_seen', 'train', $split)
-    order by instances.instance_id"""
-CLASSIFICATIONS = """
-    select
-        epoch,
-        list(predicted order by instance_id) as classifications
-    from predictions
-    semi join (select unnest($instances::integer[]) as instance_id) using (instance_id)
-    where
-        run_id = $run_id
-        and split = $split
-    group by epoch
-    order by epoch"""
+NAME = "select if(kind = 'import', dataset, name) from runs where run_id = $run_id"
+LABELS = "select name from classes where run_id = $run_id order by class_id"
+EPOCHS = "select count(distinct epoch) from predictions where run_id = $run_id and split = $split"
 
 
 def export(record: RunRecord, split: str, path: Path, home: Home) -> str:
@@ -88,11 +43,12 @@ def export_flow(connection: DuckDBPyConnection, run_id: str, split: str) -> dict
     [(epochs,)] = connection.execute(EPOCHS, place).fetchall()
     if not epochs:
         raise InputError(_nothing_there(connection, run_id, split))
-    rows = connection.execute(INSTANCES, place).fetchall()
+    rows = queries.execute(connection, "export_instances", place).fetchall()
     kept = [row for row in rows if row[2] is not None and row[4] == epochs]
     _say_left_out(run_id, split, unlabelled=sum(row[2] is None for row in rows), rows=len(rows), kept=len(kept))
     [(name,)] = connection.execute(NAME, run).fetchall()
-    found = connection.execute(CLASSIFICATIONS, place | {"instances": [row[0] for row in kept]}).fetchall()
+    instances = [row[0] for row in kept]
+    found = queries.execute(connection, "export_classifications", place | {"instances": instances}).fetchall()
     return {
         "name": name,
         "labels": [name for (name,) in connection.execute(LABELS, run).fetchall()],

@@ -26,18 +26,6 @@ SHOWN_QUERIES = (
 )  # fmt: skip
 STEPS = (255, 60, 20)  # of a probability between 0 and 1; a line 150 pixels high shows no more than the second
 TURBULENT = 1.5  # times the median of moves from which on a transition is marked, if it has more than the one before
-PROBABILITIES = """
-    select
-        split,
-        instance_id,
-        epoch,
-        probabilities
-    from predictions
-    where
-        run_id = $run_id
-        and (split = $split or split like 'extra:%')
-        and epoch in (select unnest($epochs))
-        and probabilities is not null"""
 
 
 def write_page(path: Path, record: Record, connection: DuckDBPyConnection, home: Home, data: str | None) -> Path:
@@ -76,7 +64,7 @@ def _missing(record: Record) -> int:
 def _add_probabilities(packed: Packed, record: Record, connection: DuckDBPyConnection) -> int | None:
     """Probabilities of all classes, [N, E, K], in as many steps of 0..1 as there is room for; how many, or None."""
     given = {"run_id": record.run.run_id, "split": record.splits[0], "epochs": list(record.epochs)}
-    found = connection.sql(PROBABILITIES, params=given).to_arrow_table()
+    found = connection.sql(queries.internal_text("flow_probabilities"), params=given).to_arrow_table()
     if not found.num_rows:
         return None
     places = record.places(found["split"].to_numpy(), found["instance_id"].to_numpy())

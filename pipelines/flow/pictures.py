@@ -8,6 +8,7 @@ import numpy as np
 from duckdb import DuckDBPyConnection
 from PIL import Image
 
+import queries
 from pipelines.common.settings import TrainSettings
 from pipelines.data.added import extra_splits
 from pipelines.data.linked import linked_image
@@ -24,28 +25,6 @@ SIDES = (48, 32, 24, 16)  # pixels a thumbnail may have, the largest that fit ar
 WIDEST = 16_383  # pixels a WebP picture may have
 MAP_SIDES = (64, 32, 16, 8)  # pixels of a heatmap's shorter side
 MOST_MAPS = 20_000
-MAPS = """
-    select
-        maps.split,
-        maps.instance_id,
-        maps.epoch,
-        maps.method,
-        maps.target,
-        maps.target_kind,
-        maps.height,
-        maps.width,
-        maps.map
-    from maps
-    join runs on runs.run_id = maps.run_id
-    where
-        maps.source_run_id = $run_id
-        and runs.kind = 'explain'  -- a comparing run's references explain nothing
-        and (maps.split = $split or maps.split like 'extra:%')
-    order by
-        maps.split,
-        maps.instance_id,
-        maps.method,
-        maps.epoch"""
 
 
 def add_thumbnails(packed: Packed, record: Record, home: Home, data: str | None) -> tuple[dict | None, list[str]]:
@@ -142,12 +121,12 @@ def add_maps(packed: Packed, record: Record, connection: DuckDBPyConnection) -> 
     """Heatmaps of the page's instances, each scaled by its own largest value; their rows and size."""
     nothing = {"instances": [], "rows": [], "kinds": [], "height": 0, "width": 0}
     given = {"run_id": record.run.run_id, "split": record.home}
-    [(count,)] = connection.execute(f"select count(*) from ({MAPS})", given).fetchall()
+    [(count,)] = connection.execute(f"select count(*) from ({queries.internal_text('flow_maps')})", given).fetchall()
     if count > MOST_MAPS:
         packed.left_out |= {f"{count:,} heatmaps, of which a page holds {MOST_MAPS:,}"}
     if not 0 < count <= MOST_MAPS:
         return nothing
-    found = connection.execute(MAPS, given).fetchall()
+    found = queries.execute(connection, "flow_maps", given).fetchall()
     height, width = found[0][6:8]
     for side in sorted({min(height, width, side) for side in MAP_SIDES}, reverse=True):
         shape = (side * height // min(height, width), side * width // min(height, width))

@@ -5,38 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from duckdb import DuckDBPyConnection
 
+import queries
 from tracking.catalogue import RunRecord
 from tracking.errors import InputError
-
-# every instance of the split, and of those added later, in the order of the page
-INSTANCES = """
-    select
-        split,
-        instance_id,
-        label,
-        name,
-        source
-    from instances
-    where
-        run_id = $run_id
-        and (split = $home or split like 'extra:%')
-    order by
-        split <> $home,
-        split,
-        instance_id"""
-PREDICTIONS = """
-    select
-        split,
-        instance_id,
-        epoch,
-        predicted,
-        p_true,
-        margin
-    from predictions
-    where
-        run_id = $run_id
-        and (split = $split or split like 'extra:%')
-        and epoch in (select unnest($epochs))"""
 
 
 @dataclass(frozen=True)
@@ -90,7 +61,7 @@ def read_record(connection: DuckDBPyConnection, run: RunRecord, split: str) -> R
     """Raises InputError if the run has no predictions of the split."""
     rows = _read_rows(connection, run, split)
     given = {"run_id": run.run_id, "split": split, "epochs": list(rows.epochs)}
-    found = connection.execute(PREDICTIONS, given).fetchnumpy()
+    found = queries.execute(connection, "flow_predictions", given).fetchnumpy()
     places = rows.places(found["split"], found["instance_id"])
     at = places[places >= 0], rows.steps(found["epoch"][places >= 0])
     values = [np.full(rows.shape, empty) for empty in (-1, np.nan, np.nan)]
@@ -102,7 +73,7 @@ def read_record(connection: DuckDBPyConnection, run: RunRecord, split: str) -> R
 def _read_rows(connection: DuckDBPyConnection, run: RunRecord, split: str) -> Rows:
     _check_split(connection, run, split)
     home = "train" if split == "train_seen" else split
-    found = connection.execute(INSTANCES, {"run_id": run.run_id, "home": home}).fetchnumpy()
+    found = queries.execute(connection, "flow_instances", {"run_id": run.run_id, "home": home}).fetchnumpy()
     extra = sorted(set(found["split"]) - {home})
     epochs = "select distinct epoch from predictions where run_id = $1 and split = $2 order by 1"
     classes = "select name from classes where run_id = $1 order by class_id"

@@ -11,6 +11,7 @@ import torch
 from duckdb import DuckDBPyConnection
 from torch import Tensor, nn
 
+import queries
 from pipelines.common.say import say
 from pipelines.common.settings import TrainSettings
 from pipelines.data.datasets import Dataset
@@ -32,11 +33,6 @@ SAMPLE = 64  # instances compared per epoch, beside as many of those that are as
 TOLERANCE = {"cpu": 1e-4}
 TOLERANCE_ELSEWHERE = 1e-2
 SMALLEST = 1e-2  # logits under which differences count no less, as of an untrained head of zeros
-LOGGED = """
-    select instance_id, predicted, margin, probabilities
-    from predictions
-    where run_id = $run_id and epoch = $epoch and split = $split and instance_id in (select unnest($instances))
-    order by instance_id"""
 
 
 def allowed(logits: Tensor, *devices: str) -> float:
@@ -104,7 +100,7 @@ def _logged(
         count = len(data.splits[name].labels)
         ids = np.union1d(wanted, sample(min(SAMPLE, count), count)).astype(int).tolist()
         values = {"run_id": commit.run_id, "epoch": commit.epoch, "split": name, "instances": ids}
-        rows = connection.execute(LOGGED, values).fetchnumpy()
+        rows = queries.execute(connection, "logged_predictions", values).fetchnumpy()
         if len(rows["instance_id"]):
             return rows, name
     raise InputError(

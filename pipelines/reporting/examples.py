@@ -12,20 +12,9 @@ from xai import METHODS
 EACH = 4  # right predictions shown, and wrong ones
 MADE = """
     with made as (
-        select
-            attributions.*
-        from attributions
-        left join runs
-            using (run_id)
-        where
-            attributions.source_run_id = '{run_id}'
-            and split = '{split}'
-            and epoch = {epoch}
-            and method in ({methods})
-            and target_kind in ('predicted', 'label')
-        qualify row_number() over (
-            partition by method, instance_id, target_kind order by runs.started_at desc, run_id desc
-        ) = 1
+        from newest_of('attributions', '{run_id}', '{split}', 'predicted')
+        union all
+        from newest_of('attributions', '{run_id}', '{split}', 'label')
     )
     select
         made.instance_id,
@@ -42,7 +31,10 @@ MADE = """
         and predictions.split = made.split
         and predictions.epoch = made.epoch
         and predictions.instance_id = made.instance_id
-    where predictions.label is not null
+    where
+        made.epoch = {epoch}
+        and made.method in ({methods})
+        and predictions.label is not null
     order by
         made.instance_id,
         made.method,

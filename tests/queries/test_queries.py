@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 import queries
-from queries import classes
+from queries import catalogue, classes
 from queries.classes import find_class, find_classes
 from support import tables as data
 from support.answers import records, wilson
-from support.places import DATA
+from support.places import DATA, ROOT
 
 FOREVER = 10**6
 REAL = DATA
@@ -79,6 +79,29 @@ def test_sql_is_lower_case_ordered_and_casts_its_optional_parameters(name):
         if not param.required and key != "split":
             assert re.search(rf"\${key}::", sql), key
             assert not re.search(rf"\${key}\b(?!::)", sql), key
+
+
+INTERNAL = sorted(path.stem for path in catalogue.INTERNAL.glob("*.sql"))
+
+
+@pytest.mark.parametrize("name", INTERNAL)
+def test_headers_of_internal_queries_tell_the_truth(nothing, name):
+    sql = queries.internal_text(name)
+    declared = catalogue.parse_header(sql)
+    [statement] = nothing.extract_statements(sql)
+    assert set(declared.params) == statement.named_parameters
+    described = nothing.execute("describe " + sql, dict.fromkeys(declared.params)).fetchall()
+    assert list(declared.returns) == [column for column, *_ in described]
+    assert re.match("Internal, for .*: ", declared.question)
+    statements = re.sub(r"--.*|'[^']*'", "", sql)
+    assert statements == statements.lower()
+
+
+def test_internal_queries_are_asked_by_the_program_alone():
+    """Each is asked somewhere, and none is a question of the catalogue."""
+    code = "".join(file.read_text() for file in (ROOT / "pipelines").rglob("*.py"))
+    assert set(INTERNAL) <= set(re.findall(r"""["'](\w+)["']""", code))
+    assert set(INTERNAL).isdisjoint(queries.NAMES)
 
 
 @pytest.mark.parametrize("name", queries.NAMES)
@@ -219,7 +242,7 @@ def test_a_null_default_is_null_and_optional():
 
 
 def test_a_long_doc_goes_on_in_the_next_line():
-    assert queries._items(["  run_id  run", "          to look at"]) == {"run_id": "run to look at"}
+    assert catalogue._items(["  run_id  run", "          to look at"]) == {"run_id": "run to look at"}
 
 
 def test_a_query_that_does_not_exist():
@@ -293,7 +316,7 @@ def test_a_class_name_wins_over_an_id(wanted: str, ids: list[int]) -> None:
     connection = data.empty()
     data.add_classes(connection, "tiny", list(CLASSES.values()))
     assert find_classes(wanted, CLASSES) == ids
-    assert queries._class_ids(connection, "tiny", wanted) == ",".join(map(str, ids))
+    assert catalogue._class_ids(connection, "tiny", wanted) == ",".join(map(str, ids))
 
 
 @pytest.mark.parametrize("wanted", ["", ",", "1,", "c", "8", "-1", "1.0", "\u0661", "A", "a;b", "9" * 5000])

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+import queries
 from pipelines.explaining.concepts.concept_set import Found
 from pipelines.explaining.concepts.words import describe
 from pipelines.explaining.job import ConceptJob
@@ -16,12 +17,6 @@ from xai.cut import cut_model
 
 SHOWN = 8  # instances with the highest scores, and as many with the lowest
 SERVES = 1.5  # times the mean prevalence make a class one that the concept serves
-NAMED = """
-    select arg_max(label, labelled_at) as label, any_value(vector) as vector
-    from concept_labels
-    where layer = ? and len(vector) = ?
-    group by run_id, epoch, concept_id
-    order by max(labelled_at)"""
 
 
 @dataclass(frozen=True)
@@ -62,7 +57,8 @@ def name_concepts(job: ConceptJob, home: Home, found: Found, instances: np.ndarr
 def known_labels(home: Home, layer: str, directions: Tensor) -> dict[int, str]:
     """Names that users gave to the same directions in earlier runs, by concept."""
     with connect(home) as connection:
-        known = connection.execute(NAMED, [layer, directions.shape[1]]).fetchall()
+        same_layer = {"layer": layer, "channels": directions.shape[1]}
+        known = queries.execute(connection, "concept_names", same_layer).fetchall()
     if not known:
         return {}
     old = torch.tensor([vector for _, vector in known], dtype=directions.dtype)

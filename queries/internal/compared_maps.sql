@@ -1,0 +1,23 @@
+-- Internal, for comparisons: which run's map of an image counts, of every method at an epoch.
+--
+-- A comparing run's own references are left out.
+--
+-- params:
+--   run_id       training run
+--   split        split of the images
+--   target       class explained: predicted or label
+--   epoch        epoch of the checkpoints explained
+-- returns:
+--   method       explanation method
+--   run_id       explainer run that made the map
+--   instance_id  image, row number in its split
+select
+    newest.method,
+    newest.run_id,
+    newest.instance_id
+from newest_of('attributions', $run_id, $split, $target) as newest
+join runs using (run_id)
+where
+    newest.epoch = $epoch::integer
+    and runs.kind = 'explain'
+order by all
