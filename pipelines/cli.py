@@ -138,7 +138,7 @@ def make_parser() -> argparse.ArgumentParser:
             add_flags(command, settings)
         else:
             command.add_argument("question", nargs="?", help="name in the catalogue")
-            command.add_argument("--format", choices=known.FORMS, default="table")
+            command.add_argument("--format", choices=known.FORMATS, default="table")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""A run done again from its own record, and whether it came out the same."""
+"""Repeating a run from its own record, and whether it comes out the same."""
 
 from dataclasses import dataclass
 from itertools import groupby
@@ -9,13 +9,10 @@ import numpy as np
 import queries
 from pipelines.common.say import say
 from pipelines.common.settings import RerunSettings, TrainSettings
-from pipelines.comparing import compare
 from pipelines.data.added import PREFIX
-from pipelines.explaining import explain
+from pipelines.kinds import KINDS
 from pipelines.lifecycle.run_inputs import recorded_config, recorded_settings
 from pipelines.models.networks import MODELS
-from pipelines.reporting import report
-from pipelines.training import train
 from tracking import catalogue, commits
 from tracking.catalogue import RunRecord
 from tracking.errors import RunError
@@ -23,8 +20,6 @@ from tracking.files import read_json
 from tracking.home import Home
 from tracking.index import ingest
 from tracking.reading import connect
-
-KINDS = {"train": train.rerun, "explain": explain.rerun, "compare": compare.rerun, "report": report.rerun}
 
 
 @dataclass(frozen=True)
@@ -47,7 +42,7 @@ class Compared:
 def rerun(settings: RerunSettings, home: Home) -> str:
     """The new run's ID. Raises InputError if the data has another digest, RunError if a check finds a difference."""
     record = catalogue.resolve(home, settings.run, tuple(KINDS))
-    made = catalogue.resolve(home, KINDS[record.kind](record, home, settings.data), (record.kind,))
+    made = catalogue.resolve(home, KINDS[record.kind].repeat(record, home, settings.data), (record.kind,))
     if settings.check:
         check(record, made, home)
     return made.run_id
@@ -55,8 +50,8 @@ def rerun(settings: RerunSettings, home: Home) -> str:
 
 def check(record: RunRecord, made: RunRecord, home: Home) -> None:
     """Say that every number of two runs is the same; else raise RunError with how far off, and what differed."""
-    if record.kind == "report":
-        say("a report is made from what is remembered now, so there is nothing to check")
+    if not KINDS[record.kind].has_numbers:
+        say(f"a {record.kind} is made from what is tracked now, so there is nothing to check")
         return
     found = _compared(record, made, home)
     between = f"run {made.run_id[:8]} and {record.run_id[:8]}"

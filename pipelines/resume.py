@@ -1,18 +1,16 @@
-"""Go on with a run that was stopped or crashed, whatever its kind."""
+"""Resuming an interrupted run, whatever its kind."""
 
 from pipelines.common.settings import ResumeSettings
-from pipelines.comparing import compare
-from pipelines.explaining import explain
-from pipelines.training import train
+from pipelines.kinds import KINDS
 from tracking import catalogue, runs
 from tracking.home import Home
-
-KINDS = {"train": train.resume, "explain": explain.resume, "compare": compare.resume}
 
 
 def resume(settings: ResumeSettings, home: Home) -> str:
     """The run ID, once its last unit is committed. Raises InputError while another process writes the run."""
-    record = catalogue.resolve(home, settings.run, tuple(KINDS))
+    resumable = {name: kind.resume for name, kind in KINDS.items() if kind.resume is not None}
+    record = catalogue.resolve(home, settings.run, tuple(resumable))
     with runs.claimed(home, record):
-        # read again, as another may have written it until now
-        return KINDS[record.kind](catalogue.resolve(home, record.run_id, tuple(KINDS)), home, settings.data)
+        # read again, as another process may have written it until now
+        record = catalogue.resolve(home, record.run_id, tuple(resumable))
+        return resumable[record.kind](record, home, settings.data)

@@ -23,7 +23,7 @@ def run(settings: RunSettings, home: Home) -> str:
     """Train, explain with every method, compare the methods, make both pages, and summarise."""
     trained = train(settings, home)
     explained = _explain(trained, settings.epochs, home)
-    compared = compare(CompareSettings(run=trained, randomized=RANDOMIZED), home)
+    compared = compare(CompareSettings(run=trained, randomization_count=RANDOMIZED), home)
     flow_page = flow(FlowSettings(run=trained, data=settings.data), home)
     report_page = report(ReportSettings(run=trained, data=settings.data), home)  # last, as it links to the others
     return _summary(home, trained, [*explained, compared], [report_page, flow_page])

@@ -38,7 +38,7 @@ STEPS = {
     "reporting": {"common", "data", "models", "lifecycle", "explaining", "asking"},
     "home": {"common", "lifecycle"},
 }
-SPANNING = {"cli", "launch", "study", "resume", "rerun"}  # modules of no folder, which may know every step
+SPANNING = {"cli", "kinds", "launch", "study", "resume", "rerun"}  # modules of no folder, which may know every step
 FILES = [file for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py"))]
 
 

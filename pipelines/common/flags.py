@@ -9,7 +9,8 @@ from dataclasses import MISSING, Field, fields
 from functools import partial
 from typing import Any, NoReturn, get_args, get_origin
 
-from pipelines.common.settings import Checked, flag
+from pipelines.common.say import say
+from pipelines.common.settings import Checked, flag, flag_of
 from tracking.errors import InputError
 
 
@@ -28,6 +29,20 @@ class Parser(argparse.ArgumentParser):
         raise InputError(f"{message}{hint} (`{self.prog} --help` lists what there is)")
 
 
+class FormerFlag(argparse.Action):
+    """A flag by the name that it had in earlier versions: it still works, and says what it is called now."""
+
+    def __init__(self, *positional: Any, current: str, **options: Any) -> None:
+        super().__init__(*positional, **options)
+        self.current = current
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        say(f"{option} is now {self.current}; the old name works in this version only")
+        setattr(namespace, self.dest, values)
+
+
 def add_flags(parser: argparse.ArgumentParser, settings: type[Checked]) -> None:
     """One flag, or positional argument, per field of a settings class."""
     for known in fields(settings):
@@ -44,6 +59,9 @@ def add_flags(parser: argparse.ArgumentParser, settings: type[Checked]) -> None:
         else:
             options |= {"metavar": known.name.upper()} if many else {}
             parser.add_argument(flag(known), default=known.default, **options)
+        if former := known.metadata["formerly"]:
+            hidden = options | {"help": argparse.SUPPRESS, "dest": known.name, "default": argparse.SUPPRESS}
+            parser.add_argument(flag_of(former), action=FormerFlag, current=flag(known), **hidden)
 
 
 def from_flags(settings: type[Checked], flags: argparse.Namespace) -> Checked:

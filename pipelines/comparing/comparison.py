@@ -98,7 +98,7 @@ def open_comparison(settings: CompareSettings, home: Home, chosen: MapSelection)
 
 def list_units(comparison: Comparison) -> Iterator[Unit]:
     """The work of every method and of the references, in order."""
-    instances, count = comparison.chosen.instances, comparison.settings.randomized
+    instances, count = comparison.chosen.instances, comparison.settings.randomization_count
     # spread evenly, as the instances of a folder come class by class
     again = instances[np.unique(np.linspace(0, len(instances) - 1, min(count, len(instances))).astype(int))]
     for method in (*comparison.jobs, *REFERENCES):

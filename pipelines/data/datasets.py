@@ -67,7 +67,7 @@ def load(
     path: str | None,
     home_data: Path,
     *,
-    val_share: float,
+    val_fraction: float,
     seed: int,
     size: int | None,
     skip_unreadable: bool = False,
@@ -75,7 +75,7 @@ def load(
 ) -> Dataset:
     """Load data set `name`, from `path` where it needs one.
 
-    Images are [N, C, H, W], uint8. `val_share` of the training images, the same share of each class, become the
+    Images are [N, C, H, W], uint8. `val_fraction` of the training images, the same share of each class, become the
     validation split, chosen by `seed`. `known` is how a run read the same files. Raises InputError on an unknown name
     and on bad data.
     """
@@ -87,7 +87,7 @@ def load(
         )
     raw = DATASETS[name](path, home_data, Options(size, skip_unreadable, known))
     _check(raw)
-    train, val = _split(raw.train, val_share, seed)
+    train, val = _split(raw.train, val_fraction, seed)
     splits = {"train": train, "val": val, "test": raw.test}
     notes = (*raw.notes, *_left_out(known), *_untested(raw), *find_suspicions(raw))
     digest = _digest(raw.classes, splits)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipelines.common.say import say
-from pipelines.common.settings import Checked, TrainSettings
+from pipelines.common.settings import Checked, TrainSettings, recorded_name
 from pipelines.data.datasets import Dataset, load
 from pipelines.data.raw import Reading
 from tracking import commits
@@ -23,7 +23,7 @@ def load_data(settings: TrainSettings, home: Home, run: RunRecord | None = None)
     say(f"loading {settings.dataset}")
     data = load(
         settings.dataset, settings.data, home.data,
-        val_share=settings.val_share, seed=settings.seed, size=settings.size,
+        val_fraction=settings.val_fraction, seed=settings.seed, size=settings.size,
         skip_unreadable=settings.skip_unreadable and run is None, known=_recorded_reading(home, run) if run else None,
     )  # fmt: skip
     for note in data.notes:
@@ -56,13 +56,17 @@ def recorded_config(home: Home, record: RunRecord) -> dict:
 
 
 def recorded_settings(home: Home, record: RunRecord, kind: type[Settings]) -> Settings:
-    """The settled settings of a run."""
+    """The resolved settings of a run."""
     recorded = recorded_config(home, record)["settings"]
-    names = {known.name: known.default for known in fields(kind)}
-    if missing := [name for name, default in names.items() if default is MISSING and recorded.get(name) is None]:
-        raise InputError(f"run {record.run_id[:8]} recorded no {missing[0]}; restore its config.json, or train anew")
-    found = {name: value for name, value in recorded.items() if name in names}
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in found.items()})
+    values = {}
+    for setting in fields(kind):
+        key = recorded_name(setting)
+        if setting.default is MISSING and recorded.get(key) is None:
+            raise InputError(f"run {record.run_id[:8]} recorded no {key}; restore its config.json, or train anew")
+        if key in recorded:
+            value = recorded[key]
+            values[setting.name] = tuple(value) if isinstance(value, list) else value
+    return kind(**values)
 
 
 def checkpoint(home: Home, commit: EpochCommit) -> Path:

@@ -10,7 +10,7 @@ GROWTH = ((0.3, 0.5), (1.0, 0.75))
 
 def scales(settings: TrainSettings) -> list[float]:
     """Side of the images by epoch, as a part of the full one."""
-    if settings.grow == "no":
+    if settings.progressive_resizing == "no":
         return [1.0] * settings.epochs
     ends = [min(round(share * settings.epochs), settings.epochs - 1) for share, _ in GROWTH[:-1]]
     grown = [[scale] * (end - start) for start, end, (_, scale) in

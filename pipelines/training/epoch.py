@@ -25,14 +25,14 @@ def train_epoch(model: Classifier, recipe: Recipe, epoch: int) -> Predictions:
     for network in (model, recipe.mean):
         network.normalise.scale.fill_(recipe.scale(epoch))
     model.train()
-    turned = mirrored(len(order), settings.seed, epoch) if settings.flip == "yes" else None
+    turned = mirrored(len(order), settings.seed, epoch) if settings.random_flip == "yes" else None
     seen = []
     batches = tqdm(order.tensor_split(recipe.steps), f"epoch {epoch}", leave=False, disable=None, unit="step")
     for step, rows in enumerate(batches):
-        images = cut(recipe.padded, rows, settings.shift, None if turned is None else turned[rows], random)
+        images = cut(recipe.padded, rows, settings.random_shift, None if turned is None else turned[rows], random)
         done = (epoch - 1) * recipe.steps + step + 1
         seen.append(_step(model, recipe, recipe.rate(done), to_model(images, recipe.device), recipe.labels[rows]))
-        average(recipe.mean, model, settings.average, done)
+        average(recipe.mean, model, settings.ema_decay, done)
     logits = torch.cat(seen)[order.argsort()]
     return Predictions("train_seen", torch.arange(len(order)), recipe.labels, logits)
 

@@ -56,14 +56,18 @@ def settle(settings: TrainSettings, data: Dataset) -> ResolvedSettings:
     """
     own, images = settings.model in MODELS, data.splits["train"].images
     optimizer = settings.optimizer if settings.optimizer != "auto" else "muon" if own else "adam"
-    if settings.shift >= min(images.shape[2:]):
-        raise InputError(f"--shift {settings.shift} moves images of {tuple(images.shape[2:])} out of sight")
+    if settings.random_shift >= min(images.shape[2:]):
+        raise InputError(
+            f"--random-shift {settings.random_shift} moves images of {tuple(images.shape[2:])} out of sight"
+        )
     decided: dict[str, Any] = {
         "data": settings.data and str(Path(settings.data).absolute()),
         "optimizer": optimizer,
         "lr": settings.lr or RATES[optimizer],
-        "flip": _yes(settings.flip, data.flips),
-        "grow": _yes(settings.grow, own and data.shrinks and min(images.shape[2:]) >= SMALLEST),
+        "random_flip": _yes(settings.random_flip, data.flips),
+        "progressive_resizing": _yes(
+            settings.progressive_resizing, own and data.shrinks and min(images.shape[2:]) >= SMALLEST
+        ),
     }
     settings = hardware.settle(settings)
     if isinstance(settings, ResolvedTraining):
@@ -84,7 +88,7 @@ def make_recipe(settings: ResolvedSettings, data: Dataset, model: Classifier) ->
     try_out(settings, model, data)
     resolved = settings if isinstance(settings, ResolvedTraining) else settle_passes(settings, data, model)
     optimizers = make_optimizers(model, resolved.optimizer, resolved.lr, resolved.weight_decay)
-    padded = pad(train.images, resolved.shift)
+    padded = pad(train.images, resolved.random_shift)
     return Recipe(resolved, device, padded, train.labels, optimizers, copy_model(model))
 
 
@@ -98,7 +102,7 @@ def _check_sizes(settings: TrainSettings, model: Classifier, images: Tensor) -> 
         except (Exception, SystemExit) as error:
             side = round(min(images.shape[2:]) * scale)
             raise InputError(
-                f"the model does not take images of {side} pixels ({reason_of(error)}); try --grow no"
+                f"the model does not take images of {side} pixels ({reason_of(error)}); try --progressive-resizing no"
             ) from None
     model.normalise.scale.fill_(1.0)
 

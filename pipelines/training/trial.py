@@ -43,7 +43,7 @@ def try_out(settings: ResolvedSettings, model: nn.Module, data: Dataset) -> None
         raise InputError(f"model {name} would not give its own predictions again: {reason}")
     with reported(f"model {name} cannot be kept as a checkpoint"), scratch() as folder:
         load_model(loaded, save_model(trained, folder / "trial.safetensors"))
-        average(loaded, trained, settings.average, 1)
+        average(loaded, trained, settings.ema_decay, 1)
         kept = logits_of(loaded, images)
     if (apart := (kept - logits).abs().max().item()) > allowed(logits, settings.device):
         raise InputError(

@@ -118,7 +118,7 @@ def kinds(data: str | None):
 
 def cnn_activations(path: str, channels: int) -> Tensor:
     """Last ReLU of a small CNN after three epochs of 10,000 images, on 1,000 others: [64k, c]."""
-    data = load("cifar10", path, Path("."), val_share=0.1, seed=0, size=None)
+    data = load("cifar10", path, Path("."), val_fraction=0.1, seed=0, size=None)
     torch.manual_seed(0)
     convolutions = []
     for entering, leaving in ((3, 24), (24, 48), (48, channels)):

@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--path")
     flags = parser.parse_args()
     torch.set_num_threads(flags.threads)
-    data = load(flags.data, flags.path, Path("."), val_share=0.1, seed=0, size=None)
+    data = load(flags.data, flags.path, Path("."), val_fraction=0.1, seed=0, size=None)
     model = build_model("cnn", data, 0)
     fit(model, data.splits["train"], flags.epochs)
     images = data.splits["test"].images[: flags.count].float() / 255

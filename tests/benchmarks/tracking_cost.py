@@ -32,7 +32,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         home = find_home(folder)
         settings = TrainSettings(
-            dataset=flags.dataset, data=flags.data, size=flags.size, grow="no", epochs=flags.epochs
+            dataset=flags.dataset, data=flags.data, size=flags.size, progressive_resizing="no", epochs=flags.epochs
         )
         data = training.load_data(settings, home)
         settings = settle(settings, data)

@@ -54,7 +54,7 @@ def recipe(data: str, epochs: int, home: Home) -> Curve:
 
 def baseline(path: str, until: float) -> Curve:
     """Adam 1e-3, batch 128, float32, no augmentation, no schedule, evaluated after each epoch."""
-    data = load("cifar10", path, Path("."), val_share=0.1, seed=0, size=None)
+    data = load("cifar10", path, Path("."), val_fraction=0.1, seed=0, size=None)
     model = baseline_model(data)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     curve: Curve = []

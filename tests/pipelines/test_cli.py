@@ -14,10 +14,10 @@ from tqdm import tqdm
 
 import queries
 from pipelines.asking import formats as answers
-from pipelines.cli import COMMANDS
-from pipelines.common.flags import utf8
+from pipelines.cli import COMMANDS, make_parser
+from pipelines.common.flags import from_flags, utf8
 from pipelines.common.say import say
-from pipelines.common.settings import FORMS, TrainSettings
+from pipelines.common.settings import FORMATS, TrainSettings
 from pipelines.common.streams import prepare_streams
 from support.commands import as_process, study_command
 from support.places import ROOT
@@ -130,7 +130,7 @@ def test_spreadsheets_compute_no_text_where_that_is_asked_for() -> None:
     plain, safe = (list(csv.reader(io.StringIO(answers.FORMATS[name](columns, rows)))) for name in ("csv", "excel-csv"))
     assert [row[0] for row in plain] == ["=cmd()", "=1+1", "+1", "-a", "@x", "\tx", "\\rx", "-1", "-0.5", "a=1"]
     assert [row[0] for row in safe] == [*(f"'{row[0]}" for row in plain[:7]), "-1", "-0.5", "a=1"]
-    assert tuple(answers.FORMATS) == FORMS
+    assert tuple(answers.FORMATS) == FORMATS
 
 
 ENCODINGS = [
@@ -237,7 +237,7 @@ WRONG = [
     ("train --epochs 1.5", "invalid int value"),
     ("train --lr nan", "--lr is nan"),
     ("train --lr 0", "--lr is 0.0"),
-    ("train --val-share 0.9", "--val-share is 0.9; it takes 0.01 to 0.5"),
+    ("train --val-fraction 0.9", "--val-fraction is 0.9; it takes 0.01 to 0.5"),
     ("train --seed -1", "--seed is -1"),
     ("train --size 4", "--size is 4"),
     ("train --optimizer muo", "did you mean muon?"),
@@ -250,9 +250,9 @@ WRONG = [
     ("train --model torchvision.models:nothing", "cannot find model"),
     ("train --model os:getcwd", "does not take images"),
     ("train --device tpu", "no device 'tpu' here"),
-    ("train --shift 64", "--shift 64 moves images of"),
+    ("train --random-shift 64", "--random-shift 64 moves images of"),
     ("train --name {name}", "a run called"),
-    ("train --size 8 --grow yes", "does not take images of 4 pixels"),
+    ("train --size 8 --progressive-resizing yes", "does not take images of 4 pixels"),
     ("train extra", "unrecognized arguments: extra"),
     ("resume nothing", "no run 'nothing'"),
     ("resume latest", "nothing to resume"),
@@ -335,3 +335,36 @@ def test_a_query_without_end_is_stopped(study: Home, capsys) -> None:
     assert (code, out) == (2, "")
     assert "stopped after 1 s; narrow it, or allow more: --seconds" in err
     assert time.monotonic() - began < 20
+
+
+FORMER = {"average": "ema_decay", "grow": "progressive_resizing", "shift": "random_shift", "flip": "random_flip",
+          "val_share": "val_fraction"}  # fmt: skip
+
+
+def test_flags_of_earlier_versions_work_and_name_the_new_ones(capsys) -> None:
+    values = {"average": "0", "grow": "no", "shift": "1", "flip": "no", "val_share": "0.2"}
+    former = [word for name, value in values.items() for word in (f"--{name.replace('_', '-')}", value)]
+    current = [word.replace("_", "-") for name, value in values.items() for word in (f"--{FORMER[name]}", value)]
+    settings = [from_flags(TrainSettings, make_parser().parse_args(["train", *flags])) for flags in (former, current)]
+    assert (
+        settings[0]
+        == settings[1]
+        == TrainSettings(ema_decay=0, progressive_resizing="no", random_shift=1, random_flip="no", val_fraction=0.2)
+    )
+    said = capsys.readouterr().err.splitlines()
+    assert [line.split(";")[0] for line in said] == [
+        f"--{name.replace('_', '-')} is now --{FORMER[name].replace('_', '-')}" for name in values
+    ]
+
+
+def test_records_keep_the_names_of_earlier_versions() -> None:
+    params = TrainSettings(ema_decay=0.5).params()
+    assert params["average"] == 0.5
+    assert set(FORMER) <= set(params)
+    assert set(FORMER.values()).isdisjoint(params)
+
+
+def test_help_names_no_flag_of_an_earlier_version(capsys) -> None:
+    _, out, _ = study_command(capsys, "train", "--help")
+    assert "--ema-decay" in out
+    assert "--average" not in out

@@ -33,7 +33,7 @@ def home(tmp_path_factory, empty_tracker) -> Home:
     wrong = "predicted <> label and instance_id < 40"
     explain(ExplainSettings(run=run, method=("expected_gradients",), samples=3, where=wrong), home)
     explain(ExplainSettings(run=run, method=("ice",), concepts=2, count=60, layer="network.features.2"), home)
-    compare(CompareSettings(run=run, randomized=2), home)
+    compare(CompareSettings(run=run, randomization_count=2), home)
     report(ReportSettings(run=run), home)
     return home
 

@@ -54,7 +54,7 @@ def test_a_second_home_fetches_the_whole_study(server: str, tmp_path: Path, monk
         with connect(second) as connection:
             assert connection.execute(sql, [explained]).fetchone() == (count,)
         MlflowClient(server).restore_run(explained)
-    compare(CompareSettings(run=run_id, randomized=0), second)
+    compare(CompareSettings(run=run_id, randomization_count=0), second)
     page = Path(report(ReportSettings(run=run_id), second))
     logged = MlflowClient(server).list_artifacts(run_id)
     assert "report.html" in {file.path for file in logged}

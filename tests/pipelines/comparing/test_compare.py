@@ -25,7 +25,7 @@ from tracking.reading import connect
 from xai.references import REFERENCES
 
 METHODS = ("integrated_gradients", "occlusion", "saliency")
-COMPARE = CompareSettings(randomized=3)
+COMPARE = CompareSettings(randomization_count=3)
 
 
 def rows(home: Home, sql: str, *values) -> list[tuple]:

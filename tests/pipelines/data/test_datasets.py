@@ -31,8 +31,8 @@ from tracking.errors import InputError
 REAL = DATA / "cifar10"
 
 
-def data(name, path=None, *, home="nowhere", val_share=0.25, seed=0, size=None, **options):
-    return load(name, path and str(path), Path(home), val_share=val_share, seed=seed, size=size, **options)
+def data(name, path=None, *, home="nowhere", val_fraction=0.25, seed=0, size=None, **options):
+    return load(name, path and str(path), Path(home), val_fraction=val_fraction, seed=seed, size=size, **options)
 
 
 def complaint(*arguments, **settings):
@@ -107,7 +107,7 @@ def test_channel_statistics(folder):
 
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.33, 0.5])
 def test_validation_is_stratified_disjoint_and_in_order(share):
-    splits = data("digits", val_share=share).splits
+    splits = data("digits", val_fraction=share).splits
     train, val = splits["train"], splits["val"]
     counts = torch.stack([torch.bincount(split.labels, minlength=10) for split in (train, val)])
     assert (counts[1] - counts.sum(0) * share).abs().max() < 1
@@ -132,7 +132,7 @@ def test_digest_is_the_same_in_another_process_place_and_time(folder, tmp_path):
         os.utime(file, (0, 0))
     code = (
         "from pathlib import Path; from pipelines.data.datasets import load; "
-        f"print(load('folder', {str(tmp_path / 'moved')!r}, Path('x'), val_share=0.25, seed=0, size=None).digest)"
+        f"print(load('folder', {str(tmp_path / 'moved')!r}, Path('x'), val_fraction=0.25, seed=0, size=None).digest)"
     )
     root = ROOT
     other = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
@@ -667,7 +667,7 @@ def test_two_images_a_class_are_enough(folder):
     for name in ("cat", "dog"):
         for row in range(2, 8):
             (folder / f"train/{name}/{row}.png").unlink()
-    splits = data("folder", folder, val_share=0.01).splits
+    splits = data("folder", folder, val_fraction=0.01).splits
     assert splits["train"].labels.tolist() == splits["val"].labels.tolist() == [0, 1]
 
 
@@ -902,7 +902,7 @@ def test_a_download_is_used_and_keeps_standard_output_clean(batches, tmp_path, m
 
 @pytest.mark.skipif(not list(REAL.glob("*.parquet")), reason=f"no CIFAR-10 in {REAL}; STUDY_TEST_DATA names its parent")
 def test_the_real_cifar10():
-    got = data("cifar10", REAL, val_share=0.1)
+    got = data("cifar10", REAL, val_fraction=0.1)
     assert {name: torch.bincount(split.labels).tolist() for name, split in got.splits.items()} == {
         "train": [4500] * 10,
         "val": [500] * 10,

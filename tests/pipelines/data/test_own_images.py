@@ -115,7 +115,7 @@ def test_a_run_that_recorded_no_range_is_read_as_it_was(
     del config["data"]
     monkeypatch.setattr("pipelines.lifecycle.run_inputs.recorded_config", lambda home, run: config)
     known = training.replace(recorded_settings(own, trained, TrainSettings), data=str(whole))
-    then = load("folder", str(whole), own.data, val_share=0.1, seed=0, size=None, known=Reading())
+    then = load("folder", str(whole), own.data, val_fraction=0.1, seed=0, size=None, known=Reading())
     found = load_data(known, own, training.replace(trained, data_digest=then.digest))
     assert found.digest == then.digest != trained.data_digest
     assert found.splits["test"].images.max() <= 16
@@ -149,7 +149,7 @@ def test_moved_data_is_named_when_a_training_is_resumed(
 
 STEPS = {
     "explain": lambda run, home: explain(ExplainSettings(run=run, instances="0,1"), home),
-    "compare": lambda run, home: compare(CompareSettings(run=run, randomized=0), home),
+    "compare": lambda run, home: compare(CompareSettings(run=run, randomization_count=0), home),
 }
 
 

@@ -49,7 +49,7 @@ COMMANDS = {
     "explain train": ("explain", "latest", "--split", "train", "--count", "3"),
     "explain added": ("explain", "latest", "--split", "extra:new"),
     "ice": ("explain", "latest", "--method", "ice", "--count", "40", "--layer", "network.body.1"),
-    "compare": ("compare", "latest", "--randomized", "0"),
+    "compare": ("compare", "latest", "--randomization-count", "0"),
     "predict": ("predict", "latest", "{tmp}/other.png"),
     "resume": ("resume", "own"),
     "rerun": ("rerun", "saliency-own"),

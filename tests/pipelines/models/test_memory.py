@@ -28,7 +28,7 @@ from xai.method import MAX_PASS_SIZE, limit_pass_size, pass_size
 
 @pytest.fixture(scope="module")
 def digits():
-    return load("digits", None, None, val_share=0.1, seed=0, size=32)
+    return load("digits", None, None, val_fraction=0.1, seed=0, size=32)
 
 
 def passes(digits, **given) -> ResolvedTraining:
@@ -75,7 +75,9 @@ def test_what_a_linear_network_keeps_is_counted_exactly(digits) -> None:
     model.normalise = build_model("cnn", digits, 0).normalise
     model.network = network
     images = torch.rand(2, 1, 32, 32)
-    trained = memory._trained_size(TrainSettings(grow="no", device="cpu", precision="float32"), model, images)
+    trained = memory._trained_size(
+        TrainSettings(progressive_resizing="no", device="cpu", precision="float32"), model, images
+    )
     assert trained * 1e9 == pytest.approx(memory.WITH_GRADIENT * 1024 * 4, rel=0.01)
     evaluated = memory._evaluated_size(model, images)
     assert evaluated * 1e9 == pytest.approx(memory.WITHOUT_GRADIENT * 2 * 1024 * 4, rel=0.01)
@@ -169,7 +171,10 @@ def test_explaining_and_comparing_record_their_memory_and_repeat_exactly(copy: H
     assert 8 <= known.batch < 1000
     assert said(capsys, copy, "rerun", resolve(copy, "latest", ("explain",)).run_id, "--check")[0] == 0
     assert (
-        said(capsys, copy, "compare", "latest", "--memory", "0.02", "--method", "saliency", "--randomized", "0")[0] == 0
+        said(
+            capsys, copy, "compare", "latest", "--memory", "0.02", "--method", "saliency", "--randomization-count", "0"
+        )[0]
+        == 0
     )
     assert recorded_settings(copy, resolve(copy, "latest", ("compare",)), CompareSettings).memory == 0.02
 

@@ -44,7 +44,7 @@ class Net(nn.Module):
 def make(num_classes):
     return Net(num_classes)
 """
-TRAIN = ("train", "--size", "8", "--threads", "1", "--epochs", "2", "--grow", "no", "--batch", "512",
+TRAIN = ("train", "--size", "8", "--threads", "1", "--epochs", "2", "--progressive-resizing", "no", "--batch", "512",
          "--model", "late_nets:make")  # fmt: skip
 
 

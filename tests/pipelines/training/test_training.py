@@ -36,7 +36,7 @@ from tracking.reading import connect
 
 
 def digits(home: Home):
-    return load("digits", None, home.data, val_share=0.1, seed=0, size=8)
+    return load("digits", None, home.data, val_fraction=0.1, seed=0, size=8)
 
 
 def test_epoch_zero_is_the_untrained_network(study: Home, trained: RunRecord) -> None:
@@ -264,7 +264,7 @@ def test_the_mean_follows_the_weights_and_forgets_the_untrained_ones() -> None:
 
 
 def test_the_model_kept_is_the_mean(home: Home, study: Home, trained: RunRecord) -> None:
-    plain = training.train(training.replace(TINY, average=0.0), home)
+    plain = training.train(training.replace(TINY, ema_decay=0.0), home)
     weights = []
     for place, run_id in ((home, plain), (study, trained.run_id)):
         model = build_model("cnn", digits(home), 0)
@@ -284,11 +284,11 @@ def test_one_cycle_rises_once_and_ends_at_zero() -> None:
 
 @pytest.mark.parametrize("epochs", [1, 2, 3, 5, 10, 37])
 def test_images_grow_and_end_at_three_quarters(epochs: int) -> None:
-    found = scales(training.replace(TINY, epochs=epochs, grow="yes"))
+    found = scales(training.replace(TINY, epochs=epochs, progressive_resizing="yes"))
     assert len(found) == epochs
     assert found == sorted(found)
     assert found[-1] == 0.75
-    assert scales(training.replace(TINY, epochs=epochs, grow="no")) == [1.0] * epochs
+    assert scales(training.replace(TINY, epochs=epochs, progressive_resizing="no")) == [1.0] * epochs
 
 
 def test_one_cycle_spans_all_epochs(home: Home) -> None:
@@ -301,8 +301,8 @@ def test_one_cycle_spans_all_epochs(home: Home) -> None:
 
 
 def test_growing_images_are_part_of_the_checkpoint(home: Home) -> None:
-    run_id = training.train(training.replace(TINY, size=16, epochs=3, grow="yes"), home)
-    data = load("digits", None, home.data, val_share=0.1, seed=0, size=16)
+    run_id = training.train(training.replace(TINY, size=16, epochs=3, progressive_resizing="yes"), home)
+    data = load("digits", None, home.data, val_fraction=0.1, seed=0, size=16)
     scales = []
     for commit in commits.epochs(home, run_id):
         model = build_model("cnn", data, 0)
