@@ -176,23 +176,23 @@ create or replace macro explanation_histories(training_run, of_split, of_target_
 
 -- Scores of one comparison of a training run: of the one wanted, else of the newest finished one, else of the newest.
 create or replace macro comparison_scores(training_run, wanted_run) as table
+    with comparison as (
+        select attribution_scores.run_id
+        from attribution_scores
+        left join runs using (run_id)
+        where
+            attribution_scores.source_run_id = training_run
+            and attribution_scores.run_id = coalesce(wanted_run, attribution_scores.run_id)
+        order by
+            runs.status = 'FINISHED' desc nulls last,
+            runs.started_at desc nulls last,
+            attribution_scores.run_id desc
+        limit 1
+    )
     select attribution_scores.*
     from attribution_scores
-    where
-        source_run_id = training_run
-        and run_id = (
-            select attribution_scores.run_id
-            from attribution_scores
-            left join runs using (run_id)
-            where
-                attribution_scores.source_run_id = training_run
-                and attribution_scores.run_id = coalesce(wanted_run, attribution_scores.run_id)
-            order by
-                runs.status = 'FINISHED' desc nulls last,
-                runs.started_at desc nulls last,
-                attribution_scores.run_id desc
-            limit 1
-        );
+    join comparison using (run_id)
+    where attribution_scores.source_run_id = training_run;
 
 -- Which way a metric of a comparison speaks for a method: higher or lower; null for one that ranks nothing.
 create or replace macro better_direction(metric_name) as

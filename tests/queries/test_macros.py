@@ -13,6 +13,7 @@ import queries
 from pipelines.asking.sql_process import rows_of
 from support import tables as data
 from support.homes import commit_epoch, start
+from support.places import ROOT
 from tracking import tables
 from tracking.home import Home
 from tracking.index import ingest
@@ -43,6 +44,12 @@ def test_every_macro_has_a_comment_and_a_test() -> None:
     assert undocumented == []
     tested = Path(__file__).read_text()
     assert [name for name in DEFINED if f"{name}(" not in tested] == []
+
+
+def test_the_readme_lists_every_macro() -> None:
+    readme = (ROOT / "queries" / "README.md").read_text()
+    assert [name for name in DEFINED if f"`{name}" not in readme and f" {name}(" not in readme] == []
+    assert set(re.findall(r"(?:`|from )(\w+)\(", readme)) <= set(DEFINED)
 
 
 def test_macros_are_lower_case_and_their_parameters_hide_no_column() -> None:
