@@ -97,7 +97,7 @@ def _why(home: Home, record: RunRecord, made: RunRecord) -> str:
 
 def _ran_on(home: Home, record: RunRecord) -> dict[str, object]:
     """Everything in the record that may move the last digits."""
-    start = commits.by_unit(home, record.run_id)["start"]
+    start = commits.commits_by_unit(home, record.run_id)["start"]
     known = read_json(commits.committed_file(home, start, "environment.json"))
     trained = _trained(home, record)
     settings, code = (

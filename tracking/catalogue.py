@@ -1,4 +1,4 @@
-"""Which runs a study home holds, and what a user's RUN means. Reads their run.json files, so it is quick."""
+"""Which runs a study home holds, and which one a user's RUN means. Reads their run.json files only, so it is quick."""
 
 import logging
 import os
@@ -18,9 +18,10 @@ from tracking.home import Home
 from tracking.locks import is_abandoned
 from tracking.mlflow_db import Entry, read_entries
 
-LONGEST = 200  # characters of a run's name
+LONGEST_NAME = 200  # characters of a run's name
 TRAINED = ("train", "import")  # kinds of run that own epochs
-SHORT = 8  # hex digits by which messages name a run
+SHORT_ID = 8  # hex digits by which messages name a run
+LISTED = 5  # runs that a message lists
 DELETED = "deleted"  # marks the folder of a run that was deleted on a server
 
 
@@ -43,9 +44,9 @@ class RunRecord:
 
     @property
     def source(self) -> str:
-        """ID of the run that this one looks at. Raises InputError where its record names none."""
+        """ID of the run that this one is about. Raises InputError if its record names none."""
         if self.source_run_id is None:
-            raise InputError(f"run {self.run_id[:SHORT]} of kind {self.kind} names no run that it looks at")
+            raise InputError(f"run {self.run_id[:SHORT_ID]} of kind {self.kind} does not say which run it is about")
         return self.source_run_id
 
     def content(self) -> dict:
@@ -53,20 +54,20 @@ class RunRecord:
 
 
 def now() -> str:
-    """UTC, to the microsecond, without an offset: the form of the tables' timestamps."""
+    """The time in UTC, to the microsecond, without an offset: the form of the tables' timestamps."""
     return datetime.now(UTC).replace(tzinfo=None).isoformat(" ")
 
 
 def records(home: Home) -> list[RunRecord]:
     """All runs of the home that are not deleted in MLflow, oldest first, by the names they have there now.
 
-    One whose writer is gone is KILLED.
+    A run that says RUNNING though its writer is gone is KILLED.
     """
     entries = read_entries(home)
-    gone = _gone(home, entries)
-    found = []
-    for run_id, file in _files(home):
-        if run_id in gone:
+    deleted = _deleted_runs(home, entries)
+    found: list[RunRecord] = []
+    for run_id, file in _record_files(home):
+        if run_id in deleted:
             continue
         record = read_record(file, run_id)
         if record.status == "RUNNING" and is_abandoned(home, run_id):
@@ -77,10 +78,10 @@ def records(home: Home) -> list[RunRecord]:
     return sorted(found, key=lambda record: (record.started_at, record.run_id))
 
 
-def _files(home: Home) -> list[tuple[str, Path]]:
+def _record_files(home: Home) -> list[tuple[str, Path]]:
     """Run IDs and their run.json files, those of deleted runs too.
 
-    A run whose files this user may not read is named and left out. Raises InputError if that is every run.
+    A run whose files this user may not read is named and left out. Raises InputError if no run may be read.
     """
     try:
         run_ids = os.listdir(home.artifacts)
@@ -88,63 +89,69 @@ def _files(home: Home) -> list[tuple[str, Path]]:
         return []
     except OSError as error:
         raise InputError(f"{home.artifacts} cannot be read ({error.strerror}); restore its permissions") from None
-    found = []
+    files: list[tuple[str, Path]] = []
     for run_id in run_ids:
         file = home.run_folder(run_id) / "run.json"
         try:
             committed_units(home, run_id)
             file.open().close()
-            found.append((run_id, file))
+            files.append((run_id, file))
         except (FileNotFoundError, NotADirectoryError):  # not begun yet, or no run
             continue
         except OSError as error:
-            _name_unreadable(run_id, f"{error.filename} cannot be read ({error.strerror})")
-    return found
+            _warn_unreadable(run_id, f"{error.filename} cannot be read ({error.strerror})")
+    return files
 
 
-@cache  # once a process
-def _name_unreadable(run_id: str, reason: str) -> None:
-    logging.getLogger(__name__).warning(f"{reason}; run {run_id[:SHORT]} is left out until it can be")
+@cache  # so once per process
+def _warn_unreadable(run_id: str, reason: str) -> None:
+    logging.getLogger(__name__).warning(f"{reason}; run {run_id[:SHORT_ID]} is left out until it can be")
 
 
 def deleted(home: Home) -> set[str]:
     """Runs that were deleted in MLflow, whose files stay until `mlflow gc`."""
-    return _gone(home, read_entries(home))
+    return _deleted_runs(home, read_entries(home))
 
 
-def _gone(home: Home, entries: dict[str, Entry]) -> set[str]:
-    """Those deleted in the home's own database, and those deleted on a server when they were fetched last."""
+def _deleted_runs(home: Home, entries: dict[str, Entry]) -> set[str]:
+    """Those deleted in the home's own database, and those that were deleted on a server at the last fetch."""
     marked = {mark.parent.name for mark in home.artifacts.glob(f"*/{DELETED}")}
     return marked | {run_id for run_id, entry in entries.items() if entry.deleted}
 
 
 def deleted_experiments(home: Home) -> list[str]:
-    """What to tell of each experiment that was deleted in MLflow with runs of the home."""
-    entries = [entry for run_id, entry in read_entries(home).items() if os.path.exists(home.run_folder(run_id))]
-    counts = Counter((entry.experiment, entry.experiment_id) for entry in entries if entry.experiment_deleted)
-    return [
-        was_deleted(home.mlflow_address, *experiment, f"{count} run{'s' * (count > 1)}")
-        for experiment, count in counts.items()
-    ]
+    """A line for each experiment that was deleted in MLflow together with runs of the home."""
+    run_counts: Counter[tuple[str, int]] = Counter()
+    for run_id, entry in read_entries(home).items():
+        if entry.experiment_deleted and os.path.exists(home.run_folder(run_id)):
+            run_counts[entry.experiment, entry.experiment_id] += 1
+    lines: list[str] = []
+    for (experiment, experiment_id), count in run_counts.items():
+        runs = "1 run" if count == 1 else f"{count} runs"
+        lines.append(describe_deleted_experiment(home.mlflow_address, experiment, experiment_id, runs))
+    return lines
 
 
-def was_deleted(address: str, experiment: str, experiment_id: str | int, runs: str = "its runs") -> str:
-    """What to tell of an experiment that was deleted in the MLflow at an address, and how it comes back."""
+def describe_deleted_experiment(address: str, experiment: str, experiment_id: str | int, runs: str = "its runs") -> str:
+    """Says that an experiment was deleted in the MLflow at an address, and how to restore it."""
     restore = f"MLFLOW_TRACKING_URI={shlex.quote(address)} mlflow experiments restore --experiment-id {experiment_id}"
     return f"the experiment {experiment!r} was deleted in MLflow with {runs}; restore it: {restore}"
 
 
 def read_record(file: Path, run_id: str) -> RunRecord:
-    """A run's record in its run.json. Raises InputError if it is none."""
+    """A run's record in its run.json. Raises InputError if the file holds no such record."""
     try:
         record = RunRecord(**read_json(file))
         texts = (record.kind, record.name, record.status, record.started_at)
-        right = record.run_id == run_id and isinstance(record.params, dict)
-        right = right and all(isinstance(text, str) for text in texts)
+        is_right = (
+            record.run_id == run_id
+            and isinstance(record.params, dict)
+            and all(isinstance(text, str) for text in texts)
+        )  # fmt: skip
         datetime.fromisoformat(record.started_at)
     except (TypeError, ValueError):
-        right = False
-    if not right:
+        is_right = False
+    if not is_right:
         raise InputError(f"{file} is no record of this run; it was changed, so restore it or move the run away")
     return record
 
@@ -153,86 +160,101 @@ def resolve(home: Home, reference: str, kinds: tuple[str, ...] = TRAINED) -> Run
     """The run that `reference` means: a run ID, a unique prefix of one, a run name, or `latest`.
 
     A whole ID wins over a name, and a name over a prefix of fewer than 8 characters; `latest` is the newest run of
-    `kinds`. Raises InputError when no run, several, or one of another kind fits.
+    `kinds`. Raises InputError if no run matches, several do, or the one that does is of another kind.
     """
-    known = records(home)
+    all_records = records(home)
     if reference == "latest":
-        fitting = [record for record in known if record.kind in kinds][-1:]
+        matches = [record for record in all_records if record.kind in kinds][-1:]
     else:
-        fitting = _fitting(known, reference)
-    if not fitting:
-        raise InputError(_nothing_fits(home, reference, known, kinds))
-    if len(fitting) > 1:
-        runs = ", ".join(f"{record.run_id[:SHORT]} ({record.name})" for record in fitting)
-        raise InputError(f"{reference!r} means {len(fitting)} runs: {runs}; give more of the run ID")
-    if fitting[0].kind not in kinds:
-        without = " (imported, so without checkpoints)" if fitting[0].kind == "import" else ""
+        matches = _find_matches(all_records, reference)
+    if not matches:
+        raise InputError(_explain_no_match(home, reference, all_records, kinds))
+    if len(matches) > 1:
+        runs = ", ".join(f"{record.run_id[:SHORT_ID]} ({record.name})" for record in matches)
+        raise InputError(f"{reference!r} means {len(matches)} runs: {runs}; give more of the run ID")
+    [match] = matches
+    if match.kind not in kinds:
+        reason = " (imported, so without checkpoints)" if match.kind == "import" else ""
         raise InputError(
-            f"run {fitting[0].run_id[:8]} is of kind {fitting[0].kind}{without}, needed is {' or '.join(kinds)}; "
+            f"run {match.run_id[:SHORT_ID]} is of kind {match.kind}{reason}, needed is {' or '.join(kinds)}; "
             "`study ask runs` lists all"
         )
-    return fitting[0]
+    return match
 
 
-def _fitting(known: list[RunRecord], reference: str) -> list[RunRecord]:
-    whole = [record for record in known if record.run_id == reference]
-    named = [record for record in known if record.name == reference]
-    begun = [record for record in known if reference and record.run_id.startswith(reference)]
-    if whole or (named and len(reference) < SHORT):
-        return whole or named
-    return named + [record for record in begun if record not in named]
+def _find_matches(all_records: list[RunRecord], reference: str) -> list[RunRecord]:
+    with_id = [record for record in all_records if record.run_id == reference]
+    if with_id:
+        return with_id
+    with_name = [record for record in all_records if record.name == reference]
+    if with_name and len(reference) < SHORT_ID:
+        return with_name
+    with_prefix = [record for record in all_records if reference and record.run_id.startswith(reference)]
+    return with_name + [record for record in with_prefix if record not in with_name]
 
 
-def _nothing_fits(home: Home, reference: str, known: list[RunRecord], kinds: tuple[str, ...]) -> str:
-    if told := _was_deleted(home, reference, known):
-        return told
-    for record in known:
-        if read_record(home.run_folder(record.run_id) / "run.json", record.run_id).name == reference:
-            return f"run {record.run_id[:SHORT]} was called {reference!r}; it was renamed {record.name!r} in MLflow"
-    candidates = [record for record in known if record.kind in kinds]
+def _explain_no_match(home: Home, reference: str, all_records: list[RunRecord], kinds: tuple[str, ...]) -> str:
+    if explanation := _explain_deleted(home, reference, all_records):
+        return explanation
+    for record in all_records:
+        recorded_name = read_record(home.run_folder(record.run_id) / "run.json", record.run_id).name
+        if recorded_name == reference:
+            run = f"run {record.run_id[:SHORT_ID]}"
+            return f"{run} was called {reference!r}; it was renamed {record.name!r} in MLflow"
+    candidates = [record for record in all_records if record.kind in kinds]
     if not candidates:
-        kind = f" of kind {' or '.join(kinds)}" if known else ""
+        kind = f" of kind {' or '.join(kinds)}" if all_records else ""
         return f"no run{kind} in {home.path} yet; `study train` makes one, --home names another study home"
-    newest = ", ".join(f"{record.run_id[:SHORT]} ({record.name})" for record in candidates[:-6:-1])
+    newest_first = candidates[::-1][:LISTED]
+    newest = ", ".join(f"{record.run_id[:SHORT_ID]} ({record.name})" for record in newest_first)
     return f"no run {reference!r} in {home.path}; the newest are: {newest}; `study ask runs` lists all"
 
 
-def _was_deleted(home: Home, reference: str, known: list[RunRecord]) -> str | None:
-    """What to tell of a run that was deleted, by itself or with its experiment; None if none is meant."""
-    entries, experiments = read_entries(home), deleted_experiments(home)
-    gone = [
-        run_id
-        for run_id in sorted(_gone(home, entries))
-        if reference == (entries[run_id].name if run_id in entries else None) or run_id.startswith(reference or " ")
-    ]
-    if experiments and (gone or not known):
+def _explain_deleted(home: Home, reference: str, all_records: list[RunRecord]) -> str | None:
+    """Says that the run meant was deleted, by itself or with its experiment; None if no deleted run is meant."""
+    entries = read_entries(home)
+    matches: list[str] = []
+    for run_id in sorted(_deleted_runs(home, entries)):
+        name = entries[run_id].name if run_id in entries else None
+        if reference == name or (reference and run_id.startswith(reference)):
+            matches.append(run_id)
+    experiments = deleted_experiments(home)
+    if experiments and (matches or not all_records):
         return experiments[0]
-    if gone:
-        address = f"MLFLOW_TRACKING_URI={shlex.quote(home.mlflow_address)} " if gone[0] in entries else ""
-        restore = f"{address}mlflow runs restore --run-id {gone[0]}"
-        return f"run {gone[0][:SHORT]} was deleted in MLflow; restore it there: {restore}"
+    if matches:
+        run_id = matches[0]
+        address = f"MLFLOW_TRACKING_URI={shlex.quote(home.mlflow_address)} " if run_id in entries else ""
+        restore = f"{address}mlflow runs restore --run-id {run_id}"
+        return f"run {run_id[:SHORT_ID]} was deleted in MLflow; restore it there: {restore}"
     return None
 
 
 def free_name(home: Home, wanted: str | None, default: str) -> str:
-    """`wanted` if no run is called that and no run ID begins so, else an InputError.
+    """`wanted` if no run has that name and no run ID begins with it, else an InputError.
 
-    Without it `default`, numbered if taken. To be used, the name must be chosen while `locks.taking_a_name` is held.
+    Without `wanted`, `default`, with a number if taken. Whoever uses the name must hold `locks.taking_a_name`.
     """
-    if wanted and (wanted == "latest" or len(wanted) > LONGEST or not wanted.isprintable()):
-        raise InputError(f"--name is {wanted!r}; it takes 1 to {LONGEST} printable characters, and not latest")
-    taken = {record.name for record in records(home)}
-    if wanted in taken:
+    if wanted and (wanted == "latest" or len(wanted) > LONGEST_NAME or not wanted.isprintable()):
+        raise InputError(f"--name is {wanted!r}; it takes 1 to {LONGEST_NAME} printable characters, and not latest")
+    taken_names = {record.name for record in records(home)}
+    if wanted in taken_names:
         raise InputError(f"there is a run called {wanted!r} already; choose another --name")
-    if wanted and (reason := _like_an_id(home, wanted)):
+    if wanted and (reason := _resemblance_to_an_id(home, wanted)):
         raise InputError(f"--name {wanted} {reason}; choose another --name")
-    names = [default, *(f"{default}-{number}" for number in range(2, len(taken) + 3))]
-    return wanted or next(name for name in names if name not in taken)
+    if wanted:
+        return wanted
+    name = default
+    number = 1
+    while name in taken_names:
+        number += 1
+        name = f"{default}-{number}"
+    return name
 
 
-def _like_an_id(home: Home, name: str) -> str | None:
-    """Why a name would be taken for a run's ID, None if it would not. A deleted run may come back, so it counts."""
-    begun = [run_id for run_id, _ in _files(home) if len(name) >= SHORT and run_id.startswith(name.lower())]
-    if begun:
-        return f"is how the ID of run {begun[0]} begins"
+def _resemblance_to_an_id(home: Home, name: str) -> str | None:
+    """Why a name could be confused with a run's ID; None if it could not. Deleted runs count, as they may come back."""
+    if len(name) >= SHORT_ID:
+        for run_id, _ in _record_files(home):
+            if run_id.startswith(name.lower()):
+                return f"is how the ID of run {run_id} begins"
     return "looks like a run ID" if re.fullmatch("[0-9a-fA-F]{32}", name) else None

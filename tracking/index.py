@@ -16,7 +16,7 @@ from pathlib import Path
 import duckdb
 
 from tracking.catalogue import deleted, records
-from tracking.commits import commit_file, committed_units, readable_commits, stamp
+from tracking.commits import commit_file, committed_units, file_stamp, readable_commits
 from tracking.errors import InputError, from_outside
 from tracking.home import Home
 from tracking.ingesting import add_fault, add_record, add_unit
@@ -85,7 +85,7 @@ def _update(connection: duckdb.DuckDBPyConnection, home: Home, run_ids: list[str
     known = set(connection.execute("select run_id, unit from ingested").fetchall())
     for run_id in wanted:
         add_record(connection, there[run_id])
-        stamps = {unit: stamp(commit_file(home, run_id, unit)) for unit in committed_units(home, run_id)}
+        stamps = {unit: file_stamp(commit_file(home, run_id, unit)) for unit in committed_units(home, run_id)}
         found, faults = readable_commits(home, run_id)
         for commit in found:
             if (run_id, commit.unit) not in known:
@@ -126,7 +126,7 @@ def _changed(connection: duckdb.DuckDBPyConnection, home: Home, run_ids: Iterabl
     """Those of the runs with a file that may be another than the one checked."""
     sql = "select run_id, path, size, changed from checked semi join (select unnest($1) as run_id) using (run_id)"
     rows = connection.execute(sql, [list(run_ids)]).fetchall()
-    return {run_id for run_id, path, *known in rows if stamp(home.run_folder(run_id) / path) != tuple(known)}
+    return {run_id for run_id, path, *known in rows if file_stamp(home.run_folder(run_id) / path) != tuple(known)}
 
 
 def _forget(connection: duckdb.DuckDBPyConnection, run_ids: set[str]) -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import duckdb
 
 from tracking.catalogue import RunRecord
-from tracking.commits import Commit, fault, stamp
+from tracking.commits import Commit, file_stamp, find_fault
 from tracking.home import Home
 from tracking.tables import LATEST, STEPS, Places, columns, exactly, lacking, required, selects_of, sound, table_of
 
@@ -62,7 +62,7 @@ class TableFile(NamedTuple):
 def table_faults(home: Home, commit: Commit) -> dict[TableFile, str | None]:
     """The unit's files that feed tables, each with what is wrong with it."""
     return {
-        TableFile(file.path, table): fault(home, commit.run_id, file)
+        TableFile(file.path, table): find_fault(home, commit.run_id, file)
         for file in commit.files
         if (table := table_of(file.path))
     }
@@ -125,7 +125,7 @@ def add_unit(connection: duckdb.DuckDBPyConnection, home: Home, commit: Commit) 
     """A unit with a file that is not what was committed, or no table, is left out, and the file remembered."""
     folder = home.run_folder(commit.run_id)
     paths = (commit.path, *(file.path for file in commit.files))
-    stamps = {path: stamp(folder / path) for path in paths}  # before files are read
+    stamps = {path: file_stamp(folder / path) for path in paths}  # before files are read
     faults = table_faults(home, commit)
     try:
         _add_unit(connection, home, commit, stamps, faults)

@@ -7,32 +7,25 @@ import shutil
 from functools import cache
 from pathlib import Path
 
-from tracking import patience
-from tracking.catalogue import was_deleted
+from tracking import mlflow_internals, patience
+from tracking.catalogue import describe_deleted_experiment
 from tracking.errors import InputError
 from tracking.home import Home, make_home
 from tracking.mlflow_db import EXPERIMENT, follow_move, is_own_folder, schema_revision, take_experiment
 from tracking.staging import staging, sweep
 
-# read by MLflow when it is imported
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # it carries our results
-try:
-    Path.home()
-except RuntimeError:  # a user whom the system does not know, without HOME; its import fails then
-    os.environ["HOME"] = "/nonexistent"  # as such users have by convention
-
+# isort: split
+# behind `mlflow_internals`, as MLflow reads its settings when it is imported
 import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Experiment
 from mlflow.exceptions import MlflowException
-from mlflow.store.db import utils as db_utils
 from sqlalchemy.exc import SQLAlchemyError
 
 for name in ("mlflow", "alembic"):  # their word on tables they create is no news to a user
     logging.getLogger(name).setLevel(logging.WARNING)
-patience.set_limits()
-db_utils.MAX_RETRY_COUNT = patience.DATABASE_TRIES  # else a database that is not there takes two minutes
+patience.set_limits(mlflow_internals.DATABASE_LOGGER)
+mlflow_internals.limit_database_tries(patience.DATABASE_TRIES)
 
 
 @cache
@@ -115,7 +108,7 @@ def find_experiment(home: Home) -> Experiment:
     except (MlflowException, OSError) as error:
         raise InputError(_no_answer(tracking_uri(home), str(error).splitlines()[0])) from None
     if found.lifecycle_stage == "deleted":
-        raise InputError(was_deleted(tracking_uri(home), name, found.experiment_id))
+        raise InputError(describe_deleted_experiment(tracking_uri(home), name, found.experiment_id))
     if not (os.environ.get("MLFLOW_TRACKING_URI") or is_own_folder(home, found.artifact_location)):
         _take_over(home, found)
     return found
@@ -149,7 +142,6 @@ def _no_answer(address: str, reason: str) -> str:
 
 def _newer_schema(address: str, revision: str) -> str | None:
     """What to tell of a database whose tables this MLflow does not know; None if it does."""
-    migrations = Path(mlflow.__file__).parent / "store" / "db_migrations" / "versions"
-    if revision in {file.name.partition("_")[0] for file in migrations.iterdir()}:
+    if revision in mlflow_internals.known_schema_revisions():
         return None
     return f"{address} was made by a newer MLflow than {mlflow.__version__}; update MLflow here: pip install -U mlflow"

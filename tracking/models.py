@@ -1,29 +1,38 @@
 """A light LoggedModel per epoch: the hook in MLflow on which explainer runs hang their metrics."""
 
-from mlflow.entities import LoggedModelInput, LoggedModelOutput, LoggedModelStatus, Metric
-
+from tracking import mlflow_internals  # noqa: F401  first, as MLflow reads its settings when it is imported
 from tracking.commits import EpochCommit
 from tracking.runs import Run, experiment_id
 
+# isort: split
+from mlflow.entities import LoggedModelInput, LoggedModelOutput, LoggedModelStatus, Metric
 
-def log_epoch_model(run: Run, made: EpochCommit) -> str:
-    """LoggedModel of a committed epoch with the epoch's metrics; what is there of it already is completed."""
-    model_id = epoch_model(run, run.run_id, made.epoch) or _create(run, made)
+
+def log_epoch_model(run: Run, commit: EpochCommit) -> str:
+    """LoggedModel of a committed epoch with the epoch's metrics; one that is only partly there is completed."""
+    model_id = epoch_model(run, run.run_id, commit.epoch) or _create(run, commit)
     run.client.finalize_logged_model(model_id, LoggedModelStatus.READY)
+
     outputs = run.client.get_run(run.run_id).outputs
-    if model_id not in {output.model_id for output in (outputs.model_outputs if outputs else [])}:
-        run.client.log_outputs(run.run_id, [LoggedModelOutput(model_id, step=made.epoch)])
-    _log_metrics(run, model_id, made.epoch, made.metrics, made.time_ms)
+    logged_models = outputs.model_outputs if outputs else []
+    if model_id not in {output.model_id for output in logged_models}:
+        run.client.log_outputs(run.run_id, [LoggedModelOutput(model_id, step=commit.epoch)])
+
+    _log_metrics(run, model_id, commit.epoch, commit.metrics, commit.time_ms)
     return model_id
 
 
-def _create(run: Run, made: EpochCommit) -> str:
+def _create(run: Run, commit: EpochCommit) -> str:
     model = run.client.create_logged_model(
         experiment_id(run.home),
-        name=f"epoch_{made.epoch:04d}",
+        name=f"epoch_{commit.epoch:04d}",
         source_run_id=run.run_id,
-        tags={"study.run_id": run.run_id, "study.epoch": str(made.epoch), "study.run_name": run.record.name},
-        params={"checkpoint": f"checkpoints/epoch_{made.epoch:04d}.safetensors"},
+        tags={
+            "study.run_id": run.run_id,
+            "study.epoch": str(commit.epoch),
+            "study.run_name": run.record.name,
+        },
+        params={"checkpoint": f"checkpoints/epoch_{commit.epoch:04d}.safetensors"},
         model_type="checkpoint",
     )
     return model.model_id
@@ -31,24 +40,26 @@ def _create(run: Run, made: EpochCommit) -> str:
 
 def epoch_model(run: Run, source_run_id: str, epoch: int) -> str | None:
     """ID of the LoggedModel of a training run's epoch, None if there is none."""
-    found = run.client.search_logged_models(
+    models = run.client.search_logged_models(
         [experiment_id(run.home)],
         filter_string=f"source_run_id = '{source_run_id}' AND name = 'epoch_{epoch:04d}'",
         max_results=1,
     )
-    return found[0].model_id if found else None
+    return models[0].model_id if models else None
 
 
 def log_explained(run: Run, epoch: int, metrics: dict[str, float], time_ms: int) -> None:
-    """Tie an explainer run to the model of an epoch it looked at, and hang its metrics on it; harmless again."""
-    if (model_id := epoch_model(run, run.record.source, epoch)) is not None:
+    """Link an explainer run to the model of the epoch it explains, with metrics of it. Repeating it is harmless."""
+    model_id = epoch_model(run, run.record.source, epoch)
+    if model_id is not None:
         run.client.log_inputs(run.run_id, models=[LoggedModelInput(model_id)])
         _log_metrics(run, model_id, epoch, metrics, time_ms)
 
 
-def log_explained_as(run: Run, made: EpochCommit, method: str) -> None:
-    """The same with a commit's own metrics, each under the method's name."""
-    log_explained(run, made.epoch, {f"{method}_{key}": value for key, value in made.metrics.items()}, made.time_ms)
+def log_explained_as(run: Run, commit: EpochCommit, method: str) -> None:
+    """The same with a commit's own metrics, each prefixed with the method's name."""
+    metrics = {f"{method}_{key}": value for key, value in commit.metrics.items()}
+    log_explained(run, commit.epoch, metrics, commit.time_ms)
 
 
 def _log_metrics(run: Run, model_id: str, epoch: int, metrics: dict[str, float], time_ms: int) -> None:

@@ -14,15 +14,15 @@ LONG = {TIMEOUT: "30", RETRIES: "2", "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1"} 
 SHORT = {TIMEOUT: "5", RETRIES: "2"}  # at first: is there a server at all?
 SHORTEST = {TIMEOUT: "3", RETRIES: "0"}  # where the command is of use without the server
 DATABASE_TRIES = 6  # about six seconds, as MLflow doubles its pauses from a tenth of a second on
-LOGGERS = ("urllib3.connectionpool", "mlflow.store.db.utils")  # who tells of each try
+REQUEST_LOGGER = "urllib3.connectionpool"  # reports each request that is tried again
 
 
-def set_limits() -> None:
-    """Limits for this process, where its user has set none, and a line of our own for each try that fails."""
+def set_limits(database_logger: str) -> None:
+    """Set limits for this process where its user has set none, and a line of our own for each try that fails."""
     for name, value in LONG.items():
         os.environ.setdefault(name, value)
         _ours[name] = os.environ[name] == value
-    for name in LOGGERS:
+    for name in (REQUEST_LOGGER, database_logger):
         logging.getLogger(name).addFilter(_in_words)
 
 

@@ -1,6 +1,6 @@
 """Runs in MLflow: started, committed to, finished.
 
-Only this, `mlflow_client.py`, `models.py` and `remote.py` talk to MLflow.
+Only this, `mlflow_client.py`, `mlflow_internals.py`, `models.py` and `remote.py` talk to MLflow.
 """
 
 import getpass
@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, overload
 
-from tracking import locks, patience
+from tracking import locks, mlflow_internals, patience
 from tracking.catalogue import RunRecord, free_name, now, records
 from tracking.commits import Commit, CommittedFile, EpochCommit
 from tracking.environment import git_commit
@@ -28,12 +28,10 @@ from tracking.mlflow_client import connect, find_experiment, server_address
 from tracking.staging import put, staging
 
 # isort: split
-# behind `mlflow_client`, as MLflow reads its settings when it is imported
+# behind `mlflow_internals`, as MLflow reads its settings when it is imported
 import numpy as np
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
-from mlflow.tracking.multimedia import compress_image_size
-from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS, MLFLOW_LOGGED_IMAGES
 from PIL import Image
 
 
@@ -52,22 +50,24 @@ class Run:
 
 @cache
 def experiment_id(home: Home) -> str:
-    """ID of the experiment all runs belong to. Raises InputError if MLflow cannot serve."""
-    found = find_experiment(home)
-    _end_abandoned(home, connect(home), found.experiment_id)
-    return found.experiment_id
+    """ID of the experiment that all runs belong to. Raises InputError if MLflow does not answer."""
+    experiment = find_experiment(home)
+    _end_abandoned_runs(home, connect(home), experiment.experiment_id)
+    return experiment.experiment_id
 
 
-def _end_abandoned(home: Home, client: MlflowClient, experiment: str) -> None:
-    """Runs whose writer is gone without a word are KILLED in MLflow too."""
-    known = {record.run_id: record for record in records(home)}
+def _end_abandoned_runs(home: Home, client: MlflowClient, experiment: str) -> None:
+    """Set runs whose writer ended without a word to KILLED in MLflow too."""
+    records_by_id = {record.run_id: record for record in records(home)}
     for running in client.search_runs([experiment], "attributes.status = 'RUNNING' and tags.`study.kind` != ''"):
         run_id = running.info.run_id
         if not locks.is_abandoned(home, run_id):
             continue
-        if record := known.get(run_id):  # else it was not even begun
+        status = "KILLED"
+        if record := records_by_id.get(run_id):  # else it ended before its record was written
             log_record(Run(home, record, client))
-        client.set_terminated(run_id, record.status if record else "KILLED")
+            status = record.status
+        client.set_terminated(run_id, status)
 
 
 def start_run(home: Home, record: RunRecord, tags: dict[str, str], note: str) -> Run:
@@ -79,21 +79,25 @@ def start_run(home: Home, record: RunRecord, tags: dict[str, str], note: str) ->
         "mlflow.user": _user(),
         "mlflow.source.name": f"study {record.kind}",
         "mlflow.source.type": "LOCAL",
-        **({"mlflow.source.git.commit": record.git_commit.split("-")[0]} if record.git_commit else {}),
-        **tags,
     }
+    if record.git_commit:
+        all_tags["mlflow.source.git.commit"] = record.git_commit.split("-")[0]
+    all_tags |= tags
     if record.source_run_id:
-        all_tags |= {"mlflow.parentRunId": record.source_run_id, "study.source_run_id": record.source_run_id}
+        all_tags["mlflow.parentRunId"] = record.source_run_id
+        all_tags["study.source_run_id"] = record.source_run_id
+
     created = client.create_run(experiment_id(home), run_name=record.name, tags=all_tags)
     run = Run(home, replace(record, run_id=created.info.run_id), client)
     locks.hold(home, run.run_id)
+
     params = [Param(key, str(value)) for key, value in record.params.items() if value is not None]
     client.log_batch(run.run_id, params=params)
     if record.dataset and record.data_digest:
         source = json.dumps({"uri": record.params.get("data") or record.dataset})
-        data = Dataset(record.dataset, record.data_digest[:36], source_type="local", source=source)
+        dataset = Dataset(record.dataset, record.data_digest[:36], source_type="local", source=source)
         context = InputTag("mlflow.data.context", "training" if record.kind == "train" else record.kind)
-        client.log_inputs(run.run_id, datasets=[DatasetInput(data, tags=[context])])
+        client.log_inputs(run.run_id, datasets=[DatasetInput(dataset, tags=[context])])
     return run
 
 
@@ -106,15 +110,15 @@ def _user() -> str:
 
 
 def check_start(home: Home, wanted: str | None) -> None:
-    """Raise InputError where no run could be started in the home by the name wanted. Makes nothing."""
+    """Raise InputError if no run could be started in the home under the name wanted. Makes nothing."""
     check_writable(home)
     free_name(home, wanted, "")
 
 
 @contextmanager
 def taking_name(home: Home, wanted: str | None, default: str) -> Iterator[str]:
-    """A free name, which nobody else takes in the block; in it the run has to be started and its record written."""
-    experiment_id(home)  # may take seconds, for which nobody else has to wait
+    """A free name, which nobody else takes during the block, in which the run must be started and recorded."""
+    experiment_id(home)  # may take seconds, so before the lock, where others would have to wait
     with locks.taking_a_name(home):
         yield free_name(home, wanted, default)
 
@@ -131,20 +135,30 @@ def new_record(
 ) -> RunRecord:
     """Record of a run about to start, its run_id still empty."""
     return RunRecord(
-        run_id="", kind=kind, name=name, source_run_id=source_run_id, status="RUNNING", dataset=dataset,
-        data_digest=data_digest, seed=seed, git_commit=git_commit(), started_at=now(), finished_at=None, params=params,
-    )  # fmt: skip
+        run_id="",
+        kind=kind,
+        name=name,
+        source_run_id=source_run_id,
+        status="RUNNING",
+        dataset=dataset,
+        data_digest=data_digest,
+        seed=seed,
+        git_commit=git_commit(),
+        started_at=now(),
+        finished_at=None,
+        params=params,
+    )
 
 
 @contextmanager
 def claimed(home: Home, record: RunRecord) -> Iterator[None]:
-    """Nobody else writes the run meanwhile. Raises InputError where somebody does, here or on another machine."""
+    """Nobody else writes the run during the block. Raises InputError if somebody does, here or on another machine."""
     make_home(home)  # refuses one that is read-only
-    elsewhere = os.environ.get("MLFLOW_TRACKING_URI") and not locks.was_written_here(home, record.run_id)
-    if elsewhere and record.status == "RUNNING":
+    is_from_elsewhere = os.environ.get("MLFLOW_TRACKING_URI") and not locks.was_written_here(home, record.run_id)
+    if is_from_elsewhere and record.status == "RUNNING":
         raise InputError(f"run {record.run_id[:8]} was RUNNING in another home when it was fetched; resume it there")
     with locks.held(home, record.run_id):
-        connect(home)  # behind the lock, as a writer that stands still may hold MLflow's database
+        connect(home)  # after the lock, as a writer that hangs may hold MLflow's database
         yield
 
 
@@ -158,44 +172,45 @@ def reopen_run(home: Home, record: RunRecord) -> Run:
 
 
 def open_run(home: Home, record: RunRecord) -> Run:
-    """The run of `record`, to commit more to it; its status stays."""
+    """The run of `record`, to commit more to it without a change of its status."""
     experiment_id(home)
     return Run(home, record, connect(home))
 
 
 def finish_run(run: Run, status: str = "FINISHED") -> None:
     """End a run as FINISHED, FAILED or KILLED."""
-    log_record(replace(run, record=replace(run.record, status=status, finished_at=now())))
+    finished = replace(run.record, status=status, finished_at=now())
+    log_record(replace(run, record=finished))
     run.client.set_terminated(run.run_id, status)
     locks.release(run.home, run.run_id)
 
 
 def give_up(run: Run, status: str) -> None:
-    """End a run that cannot go on, as far as disk and server let; what they do not is caught up later."""
+    """End a run that cannot continue, as far as disk and server allow; the rest is made up for later."""
     with suppress(Exception), patience.limits(patience.SHORTEST):
         finish_run(run, status)
     locks.release(run.home, run.run_id)
 
 
 def log_record(run: Run) -> None:
-    """Write the run's row of table `runs`; the one file of a run that changes."""
+    """Write the run's row of table `runs` to run.json, the only file of a run that changes."""
     with staging(run.home) as folder:
         log_file(run, write_json(folder / "run.json", run.record.content()), "run.json")
 
 
 def log_file(run: Run, local: Path, path: str) -> None:
-    """Put `local` into the run's files as `path`; whole or not at all."""
+    """Put `local` into the run's files as `path`, whole or not at all."""
     folder, name = os.path.split(path)
     if local.name != name:
         raise ValueError(f"MLflow keeps file names: {local} cannot be logged as {path}")
     if os.environ.get("MLFLOW_TRACKING_URI"):
         run.client.log_artifact(run.run_id, str(local), folder or None)
-    # MLflow's own copy would go where its database says, and could be seen half written
+    # not by MLflow: its copy would go where its database says, and could be read half-written
     put(run.home, local, run.home.run_folder(run.run_id) / path)
 
 
 def unreachable(home: Home) -> str | None:
-    """Why the MLflow server cannot be written to at this moment; None where it can, or where there is none."""
+    """Why the MLflow server cannot be written to at this moment; None if it can, or if there is none."""
     if not server_address():
         return None
     try:
@@ -207,13 +222,14 @@ def unreachable(home: Home) -> str | None:
 
 
 def log_page(home: Home, record: RunRecord, page: Path) -> Path:
-    """Put a page about a run among its files; returns its place. Without the server it lies in the home alone."""
+    """Put a page about a run among its files and return its path. If the server is down, only the home has it."""
     place = home.run_folder(record.run_id) / page.name
     if server_address():
         put(home, page, place)
     if reason := unreachable(home):
-        advice = "make the page again once it answers"
-        logging.getLogger(__name__).warning(f"{page.name} is in the study home, not on the server: {reason}; {advice}")
+        logging.getLogger(__name__).warning(
+            f"{page.name} is in the study home, not on the server: {reason}; make the page again once it answers"
+        )
     else:
         log_file(open_run(home, record), page, page.name)
     return place
@@ -227,22 +243,22 @@ def commit(run: Run, unit: str, files: dict[str, Path], metrics: dict[str, float
     """Log `files` (path in the run: local file), then the commit that makes them count, then the metrics."""
     for path, local in files.items():
         log_file(run, local, path)
-    known = tuple(CommittedFile(path, sha256(local)) for path, local in files.items())
+    committed_files = tuple(CommittedFile(path, sha256(local)) for path, local in files.items())
     time_ms = time.time_ns() // 1_000_000
-    made = (
-        Commit(run.run_id, unit, None, time_ms, known, metrics)
-        if epoch is None
-        else EpochCommit(run.run_id, unit, epoch, time_ms, known, metrics)
-    )
+    new_commit: Commit
+    if epoch is None:
+        new_commit = Commit(run.run_id, unit, None, time_ms, committed_files, metrics)
+    else:
+        new_commit = EpochCommit(run.run_id, unit, epoch, time_ms, committed_files, metrics)
     with staging(run.home) as folder:
-        log_file(run, write_json(folder / f"{unit}.json", made.content()), made.path)
-    log_metrics(run, made)
-    return made
+        log_file(run, write_json(folder / f"{unit}.json", new_commit.content()), new_commit.path)
+    log_metrics(run, new_commit)
+    return new_commit
 
 
-def log_metrics(run: Run, made: Commit) -> None:
-    """A commit's metrics, under its own timestamp: MLflow keeps equal points once, so repeating is harmless."""
-    points = [Metric(key, value, made.time_ms, made.epoch or 0) for key, value in made.metrics.items()]
+def log_metrics(run: Run, commit: Commit) -> None:
+    """A commit's metrics, under its own timestamp. MLflow stores equal points once, so repeating it is harmless."""
+    points = [Metric(key, value, commit.time_ms, commit.epoch or 0) for key, value in commit.metrics.items()]
     if points:
         run.client.log_batch(run.run_id, metrics=points)
 
@@ -252,7 +268,7 @@ def set_tag(run: Run, key: str, value: str) -> None:
 
 
 def log_picture(run: Run, image: np.ndarray, path: str) -> None:
-    """An image [H, W, 3], uint8, as `path`, a .png in the run's files."""
+    """Save an image [H, W, 3], uint8, as `path`, a .png in the run's files."""
     with staging(run.home) as folder:
         local = folder / Path(path).name
         Image.fromarray(image).save(local)
@@ -260,28 +276,30 @@ def log_picture(run: Run, image: np.ndarray, path: str) -> None:
 
 
 def log_image(run: Run, image: np.ndarray, key: str, step: int) -> None:
-    """An image [H, W, 3], uint8, under a key that MLflow shows with a step slider and across runs.
+    """Log an image [H, W, 3], uint8, under a key that MLflow shows with a step slider and across runs.
 
-    MlflowClient.log_image gives its files a new name every time, so that a resumed run would show pictures twice. These
-    have the names it would give, but always the same.
+    MlflowClient.log_image gives its files a new name every time, so that a resumed run would show pictures twice. Here
+    they have names of the same form that never change.
     """
-    began = round(datetime.fromisoformat(f"{run.record.started_at}+00:00").timestamp() * 1000)
-    known = uuid.uuid5(uuid.NAMESPACE_URL, f"{run.run_id}/{key}/{step}")
-    name = f"{key.replace('/', '~')}+step+{step}+timestamp+{began}+{known}"
-    whole = Image.fromarray(image)
+    started = datetime.fromisoformat(f"{run.record.started_at}+00:00")
+    started_ms = round(started.timestamp() * 1000)
+    image_id = uuid.uuid5(uuid.NAMESPACE_URL, f"{run.run_id}/{key}/{step}")
+    name = f"{key.replace('/', '~')}+step+{step}+timestamp+{started_ms}+{image_id}"
+    full_size = Image.fromarray(image)
+    versions = {f"{name}.png": full_size, f"{name}+compressed.webp": mlflow_internals.compress_image_size(full_size)}
     with staging(run.home) as folder:
-        for shown, file in ((whole, f"{name}.png"), (compress_image_size(whole), f"{name}+compressed.webp")):
-            shown.save(folder / file)
+        for file, version in versions.items():
+            version.save(folder / file)
             log_file(run, folder / file, f"images/{file}")
-    set_tag(run, MLFLOW_LOGGED_IMAGES, "True")
+    set_tag(run, mlflow_internals.MLFLOW_LOGGED_IMAGES, "True")
 
 
 def log_table(run: Run, rows: list[dict], name: str) -> None:
-    """Rows as `name`, a .json that MLflow shows as a table; logging it again replaces it.
+    """Log rows as `name`, a .json file that MLflow shows as a table; logging it again replaces it.
 
-    MlflowClient.log_table would append to the table there is, which a resumed run must not.
+    MlflowClient.log_table would append to the existing table, which a resumed run must not.
     """
     content = {"columns": list(rows[0]), "data": [list(row.values()) for row in rows]}
     with staging(run.home) as folder:
         log_file(run, write_json(folder / name, content), name)
-    set_tag(run, MLFLOW_LOGGED_ARTIFACTS, json.dumps([{"path": name, "type": "table"}]))
+    set_tag(run, mlflow_internals.MLFLOW_LOGGED_ARTIFACTS, json.dumps([{"path": name, "type": "table"}]))

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from tracking.home import Home
 from tracking.mlflow_client import tracking_uri
+from tracking.mlflow_internals import server_application
 
 NAMES = ("127.0.0.1", "localhost")  # what the browser may call this machine; a foreign page would use its own name
 Application = Callable[[dict, Callable, Callable], Awaitable[None]]
@@ -22,15 +23,11 @@ def serve(home: Home, host: str, port: int) -> None:
     os.environ["MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE"] = "false"
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # ten processes and 1.9 GB otherwise
     import uvicorn
-    from mlflow.server import ARTIFACT_ROOT_ENV_VAR, BACKEND_STORE_URI_ENV_VAR, SERVE_ARTIFACTS_ENV_VAR
-    from mlflow.server.fastapi_app import app  # reads the settings above when it is imported
 
-    os.environ[BACKEND_STORE_URI_ENV_VAR] = tracking_uri(home)
-    os.environ[ARTIFACT_ROOT_ENV_VAR] = home.artifacts.as_uri()
-    os.environ[SERVE_ARTIFACTS_ENV_VAR] = "true"
+    application = own_pages_only(server_application(tracking_uri(home), home.artifacts.as_uri()), places)
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # Windows lacks it
         signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))  # uvicorn knows the latter alone
-    uvicorn.run(own_pages_only(app, places), host=host, port=port, log_level="warning")
+    uvicorn.run(application, host=host, port=port, log_level="warning")
 
 
 def own_pages_only(app: Application, places: list[str]) -> Application:

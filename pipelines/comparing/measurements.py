@@ -25,7 +25,7 @@ TRUTH = ("glyph", "decoy")  # the boxes of a planted image, in order
 
 def measure_unit(comparison: Comparison, run: runs.Run, unit: Unit) -> None:
     """Measure and commit, if that is not done yet."""
-    if unit.name in commits.by_unit(run.home, run.run_id):
+    if unit.name in commits.commits_by_unit(run.home, run.run_id):
         return
     model = comparison.load(comparison.chosen.epoch)
     images, targets = comparison.instances(unit.instances)

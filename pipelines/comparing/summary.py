@@ -24,7 +24,7 @@ HEADLINES = {
 def log(comparison: Comparison, run: runs.Run) -> None:
     """Metrics of the run and of the epoch's model, then pictures and the table."""
     rows = ask(comparison, run, "faithfulness_by_method", {"compare_run": run.run_id})
-    commit = commits.by_unit(run.home, run.run_id).get(UNIT)
+    commit = commits.commits_by_unit(run.home, run.run_id).get(UNIT)
     if commit is None:
         metrics = {f"{row['metric']}/{row['method']}": row["mean"] for row in rows}
         commit = runs.commit(run, UNIT, {}, metrics, comparison.chosen.epoch)

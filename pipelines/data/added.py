@@ -27,7 +27,7 @@ EVALUATED = re.compile(rf"extra_({NAME})_(\d+)_epoch_\d+")
 
 def extra_splits(home: Home, record: RunRecord) -> dict[str, Split]:
     """Every split extra:NAME of a run; a label is -1 where it is unknown."""
-    units = [ADDED.fullmatch(commit.unit) for commit in commits.commits(home, record.run_id)]
+    units = [ADDED.fullmatch(commit.unit) for commit in commits.read_commits(home, record.run_id)]
     names = sorted({unit[1] for unit in units if unit})
     return {PREFIX + name: joined(additions(home, record.run_id, name)) for name in names}
 
@@ -35,7 +35,7 @@ def extra_splits(home: Home, record: RunRecord) -> dict[str, Split]:
 def additions(home: Home, run_id: str, name: str) -> list[Split]:
     """What was added to extra:NAME, addition by addition."""
     found = {}
-    for commit in commits.commits(home, run_id):
+    for commit in commits.read_commits(home, run_id):
         if (unit := ADDED.fullmatch(commit.unit)) and unit[1] == name:
             found[int(unit[2])] = _read(home, commit)
     return [found[number] for number in sorted(found)]
@@ -44,7 +44,7 @@ def additions(home: Home, run_id: str, name: str) -> list[Split]:
 def covered(home: Home, run_id: str, name: str) -> dict[int, int]:
     """By epoch, the last addition to extra:NAME that is evaluated there, as are all before it."""
     found: dict[int, int] = {}
-    for commit in commits.epoch_units(home, run_id).values():
+    for commit in commits.epoch_commits(home, run_id).values():
         if (unit := EVALUATED.fullmatch(commit.unit)) and unit[1] == name:
             found[commit.epoch] = max(int(unit[2]), found.get(commit.epoch, 0))
     return found

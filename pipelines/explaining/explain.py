@@ -67,7 +67,7 @@ def resume(record: catalogue.RunRecord, home: Home, data: str | None = None) -> 
         raise InputError(f"run {record.run_id[:8]} is finished; nothing to resume")
     method = recorded_settings(home, record, ExplainSettings).method[0]
     units = {f"{method}_epoch_{epoch:04d}": epoch for epoch in _recorded_instances(home, record) or ()}
-    finished = {epoch for unit, epoch in units.items() if unit in commits.by_unit(home, record.run_id)}
+    finished = {epoch for unit, epoch in units.items() if unit in commits.commits_by_unit(home, record.run_id)}
     _check_kept(record, home, method, set(units.values()) - finished)
     with _recorded(record, home, data, finished) as job:
         return _go_on(job, runs.reopen_run(home, record))
@@ -82,8 +82,8 @@ def rerun(record: catalogue.RunRecord, home: Home, data: str | None) -> str:
 def _check_kept(record: catalogue.RunRecord, home: Home, method: str, needed: set[int]) -> None:
     """Raise InputError if checkpoints of epochs that are still to be explained were pruned since the run stopped."""
     source = record.source
-    if gone := sorted(needed & commits.pruned(home, source)):
-        kept = ",".join(str(commit.epoch) for commit in commits.stored(home, source))
+    if gone := sorted(needed & commits.pruned_epochs(home, source)):
+        kept = ",".join(str(commit.epoch) for commit in commits.stored_epochs(home, source))
         raise InputError(
             f"run {record.run_id[:8]} cannot be resumed: it still needs the checkpoints of epochs "
             f"{', '.join(map(str, gone))}, which were pruned; explain those that are kept: "

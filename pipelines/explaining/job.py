@@ -113,7 +113,7 @@ def _source(
 ) -> Source:
     trained = recorded_settings(home, record, TrainSettings)
     trained = replace(trained, data=settings.data or trained.data)
-    stored = commits.stored(home, record.run_id)
+    stored = commits.stored_epochs(home, record.run_id)
     chosen = fixed or _instances(settings, home, record, choose_epochs(settings.epochs, stored))
     needed = [epoch for epoch in chosen if epoch not in finished]
     if needed:
@@ -126,7 +126,7 @@ def _source(
         target_class(target, data.classes)
     device = hardware.use(replace(trained, device=hardware.at_hand(trained.device)))
     model = build_model(trained.model, data, trained.seed).to(device)
-    committed = {commit.epoch: commit for commit in commits.epochs(home, record.run_id)}
+    committed = {commit.epoch: commit for commit in commits.read_epochs(home, record.run_id)}
     used = {epoch: committed[epoch] for epoch in chosen}
     drawn, memory = background(data, settings.seed, device), settings.memory or usual_memory(device)
     fit = fitting_images(model, drawn, memory)

@@ -40,7 +40,7 @@ def prune(settings: PruneSettings, home: Home) -> str:
 
 
 def _prune(settings: PruneSettings, home: Home, record: catalogue.RunRecord) -> str:
-    stored = commits.stored(home, record.run_id)
+    stored = commits.stored_epochs(home, record.run_id)
     kept = _kept(settings, stored)
     gone = [commit for commit in stored if commit.epoch not in kept]
     places = [_place(home, record.run_id, commit.epoch) for commit in gone]
@@ -64,7 +64,7 @@ def _give_up(run: runs.Run, gone: list[EpochCommit]) -> None:
         with runs.staging(run.home) as folder:
             listed = write_json(folder / f"{unit}.json", [commit.epoch for commit in gone])
             runs.commit(run, unit, {f"pruned/{unit}.json": listed}, {}, None)
-    for epoch in commits.pruned(run.home, run.run_id):
+    for epoch in commits.pruned_epochs(run.home, run.run_id):
         _place(run.home, run.run_id, epoch).unlink(missing_ok=True)
 
 

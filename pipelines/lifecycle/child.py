@@ -46,7 +46,7 @@ def worked_on(run: runs.Run) -> Iterator[None]:
     say(f"{run.record.kind}: run {run.run_id} ({run.record.name})")
     go_on = f"go on with: study resume {run.run_id[:8]}"
     try:
-        for commit in commits.commits(run.home, run.run_id):  # a crash may have come before its metrics
+        for commit in commits.read_commits(run.home, run.run_id):  # a crash may have come before its metrics
             runs.log_metrics(run, commit)
         yield
         runs.finish_run(run)

@@ -49,7 +49,7 @@ def _recorded_reading(home: Home, run: RunRecord) -> Reading:
 
 def recorded_config(home: Home, record: RunRecord) -> dict:
     """What a run was started with: its committed config.json."""
-    start = commits.by_unit(home, record.run_id).get("start")
+    start = commits.commits_by_unit(home, record.run_id).get("start")
     if start is None:
         raise InputError(f"run {record.run_id[:8]} stopped before anything was committed; start anew")
     return read_json(commits.committed_file(home, start, "config.json"))

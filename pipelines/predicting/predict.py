@@ -91,7 +91,7 @@ def predict(settings: PredictSettings, home: Home) -> str:
 
 
 def _open(settings: PredictSettings, home: Home, record: catalogue.RunRecord) -> Evaluated:
-    done = commits.stored(home, record.run_id)
+    done = commits.stored_epochs(home, record.run_id)
     choose_epochs("all", done)  # refuses a run without any
     trained = recorded_settings(home, record, TrainSettings)
     device = settings.device or hardware.at_hand(trained.device)

@@ -124,11 +124,11 @@ def duration(seconds: float) -> str:
 
 def _made_by(subject: Subject) -> list[str]:
     """What the training ran on, and the weights' digest."""
-    done = commits.commits(subject.home, subject.run.run_id)
+    done = commits.read_commits(subject.home, subject.run.run_id)
     path = commits.committed_file(subject.home, done[0], "environment.json")
     known = read_json(path)
     versions = series([f"{name} {known['packages'][name]}" for name in ("torch", "mlflow", "duckdb")])
-    last = commits.epoch_units(subject.home, subject.run.run_id)[f"epoch_{subject.epoch:04d}"]
+    last = commits.epoch_commits(subject.home, subject.run.run_id)[f"epoch_{subject.epoch:04d}"]
     digest = {file.path: file.sha256 for file in last.files}[f"checkpoints/epoch_{subject.epoch:04d}.safetensors"]
     return [
         f"{capital(str(known['processor']))}, {known['cores']} cores; {versions}.",

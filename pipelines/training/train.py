@@ -74,7 +74,7 @@ def rerun(record: catalogue.RunRecord, home: Home, data: str | None) -> str:
 
 def resume(record: catalogue.RunRecord, home: Home, data: str | None = None) -> str:
     """Go on behind the last committed epoch; the result is bit for bit that of an uninterrupted training."""
-    done = commits.epochs(home, record.run_id)
+    done = commits.read_epochs(home, record.run_id)
     known = recorded_settings(home, record, ResolvedTraining)
     if len(done) == known.epochs + 1 and record.status == "FINISHED":
         raise InputError(f"run {record.run_id[:8]} is finished with all {known.epochs} epochs; nothing to resume")

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from tracking import commits, mlflow_client, reading, runs
 from tracking.catalogue import RunRecord, records
-from tracking.commits import Commit, stamp
+from tracking.commits import Commit, file_stamp
 from tracking.files import sha256
 from tracking.home import Home, find_home
 
@@ -121,7 +121,7 @@ def completed(home: Home, *command: str) -> tuple[int, str, str]:
 
 def traces(home: Home) -> set:
     """What tells that a command has begun to write: its commits, or another index."""
-    return {stamp(home.database), *home.artifacts.glob("*/artifacts/commits/*.json")}
+    return {file_stamp(home.database), *home.artifacts.glob("*/artifacts/commits/*.json")}
 
 
 def wait_until(begun: Callable[[], bool], process: subprocess.Popen) -> None:
@@ -202,7 +202,7 @@ def checked(home: Home, known: set[str]) -> Iterator[str]:
 
 def broken_files(home: Home, run_id: str) -> Iterator[str]:
     """Committed files that are not what was committed, and epochs missing between others."""
-    whole, every = commits.epochs(home, run_id), commits.commits(home, run_id)
+    whole, every = commits.read_epochs(home, run_id), commits.read_commits(home, run_id)
     for commit in every:
         for file in commit.files:
             place = home.run_folder(run_id) / file.path
@@ -229,7 +229,7 @@ def doubled_rows(home: Home) -> Iterator[str]:
 def differences(home: Home, record: RunRecord) -> Iterator[str]:
     """In what a finished run differs from the first one of its kind and method, which nobody stopped."""
     first = next(other for other in records(home) if alike(other, record))
-    own, wanted = commits.commits(home, record.run_id), commits.commits(home, first.run_id)
+    own, wanted = commits.read_commits(home, record.run_id), commits.read_commits(home, first.run_id)
     if {commit.unit for commit in own} != {commit.unit for commit in wanted}:
         yield f"units {sorted(commit.unit for commit in own)}"
     if weights(own) != weights(wanted):

@@ -23,7 +23,7 @@ from pathlib import Path
 from threading import Event, Thread
 
 from tracking.catalogue import records
-from tracking.commits import commits
+from tracking.commits import read_commits
 from tracking.home import Home, find_home, make_home
 from tracking.reading import _open_files, connect
 from tracking.tables import columns
@@ -236,7 +236,7 @@ def rows_in_files(home: Home) -> Counts:
 
     counts: Counts = defaultdict(int)
     for record in records(home):
-        for commit in commits(home, record.run_id):
+        for commit in read_commits(home, record.run_id):
             for file in commit.files:
                 table = file.path.split("/")[0]
                 if table in COUNTED:
@@ -253,7 +253,7 @@ def metrics(home: Home) -> tuple[int, int]:
 
     expected, found = set(), set()
     for record in records(home):
-        for commit in commits(home, record.run_id):
+        for commit in read_commits(home, record.run_id):
             expected |= {(record.run_id, key, commit.epoch or 0, value) for key, value in commit.metrics.items()}
     for run_id, key in {(run_id, key) for run_id, key, *_ in expected}:
         points = mlflow(home).get_metric_history(run_id, key)

@@ -71,7 +71,7 @@ def pointing(seed: int, epochs: int, count: int, methods: list[str], threads: in
     with tempfile.TemporaryDirectory() as folder:
         home = find_home(folder)
         run_id = train(TrainSettings(dataset="planted", epochs=epochs, seed=seed, threads=threads), home)
-        done = commits.epochs(home, run_id)
+        done = commits.read_epochs(home, run_id)
         data = load("planted", None, Path("."), val_fraction=0.1, seed=seed, size=None)
         model = build_model("cnn", data, seed)
         shares = {}

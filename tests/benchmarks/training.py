@@ -47,7 +47,7 @@ def main() -> None:
 def recipe(data: str, epochs: int, home: Home) -> Curve:
     """The default training with all its tracking."""
     run_id = train(TrainSettings(dataset="cifar10", data=data, epochs=epochs), home)
-    done = commits.epochs(home, run_id)
+    done = commits.read_epochs(home, run_id)
     began = done[0].time_ms / 1000 - done[0].metrics["seconds"]
     return [(commit.time_ms / 1000 - began, commit.metrics["test_accuracy"]) for commit in done]
 

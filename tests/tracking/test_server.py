@@ -82,7 +82,7 @@ def test_a_server_that_dies_ends_a_run_that_goes_on_when_it_is_back(
             train(TINY, home)
     [stopped] = records(home)
     assert stopped.status == "KILLED"
-    assert len(commits.epochs(home, stopped.run_id)) == 2
+    assert len(commits.read_epochs(home, stopped.run_id)) == 2
     again = serve(tmp_path, port)
     try:
         assert resume(ResumeSettings(stopped.run_id), home) == stopped.run_id

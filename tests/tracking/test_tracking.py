@@ -217,7 +217,7 @@ def test_a_gap_ends_the_committed_epochs(home: Home) -> None:
     run = start(home)
     for epoch in (0, 1, 3):
         commit_epoch(run, epoch)
-    assert [commit.epoch for commit in commits.epochs(home, run.run_id)] == [0, 1]
+    assert [commit.epoch for commit in commits.read_epochs(home, run.run_id)] == [0, 1]
 
 
 def test_missing_and_unknown_files_are_named(home: Home) -> None:
@@ -245,13 +245,13 @@ def test_a_commit_says_by_its_type_whether_it_is_of_an_epoch(home: Home) -> None
     run = start(home)
     runs.commit(run, "start", {}, {}, None)
     commit_epoch(run, 0)
-    kinds = {unit: type(commit) for unit, commit in commits.by_unit(home, run.run_id).items()}
+    kinds = {unit: type(commit) for unit, commit in commits.commits_by_unit(home, run.run_id).items()}
     assert kinds == {"start": commits.Commit, "epoch_0000": commits.EpochCommit}
-    assert list(commits.epoch_units(home, run.run_id)) == ["epoch_0000"]
+    assert list(commits.epoch_commits(home, run.run_id)) == ["epoch_0000"]
 
 
 def test_an_explainer_record_that_names_no_source_is_refused_in_one_line(home: Home) -> None:
     record = runs.new_record("explain", "one", {})
     assert replace(record, source_run_id="a").source == "a"
-    with pytest.raises(InputError, match="of kind explain names no run"):
+    with pytest.raises(InputError, match="of kind explain does not say which run"):
         record.source  # noqa: B018

@@ -396,4 +396,4 @@ def test_committed_files_without_a_commit_do_not_count(own: Home, trained: RunRe
         place_of(own, trained, "predictions/epoch_0004.parquet"),
     )
     assert epochs_in(own, trained) == [[0, 1, 2, 3]] * 2
-    assert len(commits.epochs(own, trained.run_id)) == 4
+    assert len(commits.read_epochs(own, trained.run_id)) == 4

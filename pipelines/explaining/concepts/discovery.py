@@ -41,7 +41,7 @@ def probe(job: ConceptJob) -> None:
 def explain_epoch(job: ConceptJob, run: runs.Run, epoch: int) -> None:
     """Find, describe, draw and commit the concepts of an epoch, if that is not done yet."""
     unit, instances = f"ice_epoch_{epoch:04d}", job.source.instances[epoch]
-    done = commits.epoch_units(run.home, run.run_id)
+    done = commits.epoch_commits(run.home, run.run_id)
     if unit in done:
         models.log_explained_as(run, done[unit], "ice")  # a crash may have come before it
         return

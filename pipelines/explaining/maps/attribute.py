@@ -44,7 +44,7 @@ def probe(job: Job) -> None:
 def explain_epoch(job: Job, run: runs.Run, epoch: int) -> None:
     """What of an epoch is not committed yet."""
     unit, instances = f"{job.method}_epoch_{epoch:04d}", job.source.instances[epoch]
-    done = commits.epoch_units(run.home, run.run_id)
+    done = commits.epoch_commits(run.home, run.run_id)
     if unit in done:
         models.log_explained_as(run, done[unit], job.method)  # a crash may have come before it
         return

@@ -143,7 +143,7 @@ def test_moved_data_is_named_when_a_training_is_resumed(
     code, line = said(capsys, home, "resume", run, "--data", str(other))
     assert (code, "name the original with --data" in line) == (2, True)
     assert resume(ResumeSettings(run, data=str(after)), home) == run
-    assert len(commits.epochs(home, run)) == 2
+    assert len(commits.read_epochs(home, run)) == 2
     assert resolve(home, run).status == "FINISHED"
 
 

@@ -47,7 +47,7 @@ def own(tmp_path_factory, empty_tracker) -> Home:
 def test_rows_are_those_of_the_method_on_the_checkpoint(study: Home, trained: RunRecord) -> None:
     data = load("digits", None, study.data, val_fraction=0.1, seed=0, size=8)
     model = build_model("cnn", data, seed=9)
-    load_model(model, checkpoint(study, commits.epochs(study, trained.run_id)[3]))
+    load_model(model, checkpoint(study, commits.read_epochs(study, trained.run_id)[3]))
     torch.set_num_threads(1)
     images = to_model(data.splits["test"].images[:20], torch.device("cpu"))
     with torch.no_grad():

@@ -101,7 +101,7 @@ def test_a_log_comes_back_unchanged(tiny) -> None:
 
 def test_an_imported_run_is_committed_whole(tiny) -> None:
     home, record = tiny
-    units = {commit.unit: commit for commit in commits.commits(home, record.run_id)}
+    units = {commit.unit: commit for commit in commits.read_commits(home, record.run_id)}
     assert list(units) == ["start", "epoch_0000", "epoch_0003", "epoch_0012"]
     assert [unit.metrics.get("test_accuracy") for unit in units.values()] == [None, 0.25, 0.5, 0.75]
     for unit in units.values():

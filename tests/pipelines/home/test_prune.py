@@ -38,7 +38,7 @@ def predictions(home: Home) -> list[tuple]:
 
 def test_keeps_every_second_best_and_last_and_all_predictions(home: Home, capsys) -> None:
     run_id = train(TINY, home)
-    best = max(commits.epochs(home, run_id), key=lambda commit: commit.metrics["val_accuracy"]).epoch
+    best = max(commits.read_epochs(home, run_id), key=lambda commit: commit.metrics["val_accuracy"]).epoch
     before = predictions(home)
     assert prune(PruneSettings(run_id, every=2, dry=True), home) == "0,1,2,3"
     assert "would free" in capsys.readouterr().err
@@ -60,7 +60,7 @@ def test_what_is_gone_is_named(home: Home) -> None:
     run_id = train(replace(TINY, epochs=2), home)
     [made] = explain(ExplainSettings(epochs="1", count=2), home)
     prune(PruneSettings(run_id, every=2), home)
-    if 1 in {commit.epoch for commit in commits.stored(home, run_id)}:
+    if 1 in {commit.epoch for commit in commits.stored_epochs(home, run_id)}:
         pytest.skip("epoch 1 was the best")
     with pytest.raises(InputError, match="the checkpoint of epoch 1 was pruned; there are those of 0, 2"):
         explain(ExplainSettings(epochs="1", count=2), home)
@@ -82,9 +82,9 @@ def test_a_stop_before_deleting_is_caught_up(home: Home, monkeypatch: pytest.Mon
         patched.setattr(Path, "unlink", stop)
         with pytest.raises(KeyboardInterrupt):
             prune(PruneSettings(run_id, every=100), home)
-    assert len(weights(home, run_id)) == 3 > len(commits.stored(home, run_id))
+    assert len(weights(home, run_id)) == 3 > len(commits.stored_epochs(home, run_id))
     prune(PruneSettings(run_id, every=100), home)
-    assert len(weights(home, run_id)) == len(commits.stored(home, run_id)) < 3
+    assert len(weights(home, run_id)) == len(commits.stored_epochs(home, run_id)) < 3
 
 
 def test_what_is_being_read_is_not_pruned(copy: Home, trained: RunRecord, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,7 +62,7 @@ def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def kept(home: Home, run: RunRecord) -> list[str]:
-    return [commit.unit for commit in commits.commits(home, run.run_id)]
+    return [commit.unit for commit in commits.read_commits(home, run.run_id)]
 
 
 @pytest.mark.parametrize("error", [None, SystemExit, FileNotFoundError])

@@ -103,7 +103,7 @@ def test_bit_by_bit_is_the_same_as_all_at_once(home: Home, own: Home, pictures, 
 def test_blocks_give_the_same_bits_from_wherever_they_start(own: Home) -> None:
     data = load("digits", None, own.data, val_fraction=0.1, seed=0, size=8)
     model, cpu = build_model("cnn", data, 0), torch.device("cpu")
-    load_model(model, checkpoint(own, commits.epochs(own, resolve(own, "latest").run_id)[1]))
+    load_model(model, checkpoint(own, commits.read_epochs(own, resolve(own, "latest").run_id)[1]))
     images = data.splits["test"].images[:70]
     whole = predicted(model, images, 0, cpu)
     for first, end in ((0, 1), (1, 31), (31, 33), (33, 64), (64, 65), (65, 70)):

@@ -486,7 +486,7 @@ def test_report_is_a_committed_run_and_a_file_of_the_training_run(home: Home, fu
     source, made = resolve(home, "latest"), resolve(home, "latest", ("report",))
     assert (made.source_run_id, made.status, made.dataset) == (source.run_id, "FINISHED", "folder")
     assert mlflow_client.connect(home).get_run(made.run_id).data.tags["mlflow.parentRunId"] == source.run_id
-    units = {commit.unit: {file.path for file in commit.files} for commit in commits.commits(home, made.run_id)}
+    units = {commit.unit: {file.path for file in commit.files} for commit in commits.read_commits(home, made.run_id)}
     assert units == {"start": {"config.json", "environment.json"}, "report": {"report.html", "instances_to_check.csv"}}
     assert full == home.run_folder(source.run_id) / "report.html"
     assert full.read_bytes() == (home.run_folder(made.run_id) / "report.html").read_bytes()

@@ -42,7 +42,7 @@ def digits(home: Home):
 def test_epoch_zero_is_the_untrained_network(study: Home, trained: RunRecord) -> None:
     model = build_model("cnn", digits(study), seed=0)
     fresh = {name: value.clone() for name, value in model.state_dict().items()}
-    load_model(model, checkpoint(study, commits.epochs(study, trained.run_id)[0]))
+    load_model(model, checkpoint(study, commits.read_epochs(study, trained.run_id)[0]))
     assert all(torch.equal(value, fresh[name]) for name, value in model.state_dict().items())
 
 
@@ -50,7 +50,7 @@ def test_epoch_zero_is_the_untrained_network(study: Home, trained: RunRecord) ->
 def test_predictions_are_those_of_the_checkpoint(study: Home, trained: RunRecord, epoch: int) -> None:
     data = digits(study)
     model = build_model("cnn", data, seed=5)  # other weights, to be replaced
-    load_model(model, checkpoint(study, commits.epochs(study, trained.run_id)[epoch]))
+    load_model(model, checkpoint(study, commits.read_epochs(study, trained.run_id)[epoch]))
     torch.set_num_threads(1)
     again = evaluate(model, data.splits["test"], "test", torch.device("cpu")).columns(trained.run_id, epoch)
     stored = [row for row in predictions(study, trained.run_id) if row[:2] == (epoch, "test")]
@@ -69,7 +69,7 @@ def test_every_instance_is_predicted_once_at_every_epoch(study: Home, trained: R
 
 
 def test_it_learns(study: Home, trained: RunRecord) -> None:
-    accuracies = [commit.metrics["test_accuracy"] for commit in commits.epochs(study, trained.run_id)]
+    accuracies = [commit.metrics["test_accuracy"] for commit in commits.read_epochs(study, trained.run_id)]
     assert accuracies[0] < 0.3
     assert accuracies[-1] > 0.5  # after 27 steps
 
@@ -79,7 +79,7 @@ def test_metrics_are_those_of_the_rows(study: Home, trained: RunRecord) -> None:
     with connect(study) as connection:
         for split in ("val", "test", "train_seen"):
             for epoch, accuracy in connection.execute(sql, [trained.run_id, split]).fetchall():
-                metric = commits.epochs(study, trained.run_id)[epoch].metrics[f"{split}_accuracy"]
+                metric = commits.read_epochs(study, trained.run_id)[epoch].metrics[f"{split}_accuracy"]
                 assert metric == pytest.approx(accuracy, abs=1e-12)
 
 
@@ -122,7 +122,7 @@ def test_stopped_training_resumes_to_the_same_bits(
         training.train(TINY, home)
     record = resolve(home, "latest")
     assert record.status == "KILLED"
-    assert len(commits.epochs(home, record.run_id)) == 2
+    assert len(commits.read_epochs(home, record.run_id)) == 2
     assert training.resume(resolve(home, "latest"), home) == record.run_id
     assert predictions(home, record.run_id) == predictions(study, trained.run_id)
     assert resolve(home, "latest").status == "FINISHED"
@@ -170,7 +170,7 @@ def test_kill_in_the_middle_resumes_to_the_same_bits(
     runs.experiment_id.cache_clear()
     runs.experiment_id(home)  # as the next command that writes asks for it
     assert mlflow_client.connect(home).get_run(run_id).info.status == "KILLED"
-    assert len(commits.epochs(home, run_id)) < 4
+    assert len(commits.read_epochs(home, run_id)) < 4
     resume(ResumeSettings(run_id), home)
     assert predictions(home, run_id) == predictions(study, trained.run_id)
 
@@ -196,7 +196,7 @@ def test_config_holds_every_setting_decided(study: Home, trained: RunRecord) -> 
 
 def test_changed_checkpoint_is_refused(home: Home) -> None:
     run_id = training.train(training.replace(TINY, epochs=1), home)
-    last = commits.epochs(home, run_id)[-1]
+    last = commits.read_epochs(home, run_id)[-1]
     file = checkpoint(home, last)
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
@@ -268,7 +268,7 @@ def test_the_model_kept_is_the_mean(home: Home, study: Home, trained: RunRecord)
     weights = []
     for place, run_id in ((home, plain), (study, trained.run_id)):
         model = build_model("cnn", digits(home), 0)
-        load_model(model, checkpoint(place, commits.epochs(place, run_id)[1]))
+        load_model(model, checkpoint(place, commits.read_epochs(place, run_id)[1]))
         weights.append(torch.cat([parameter.flatten() for parameter in model.parameters()]))
     assert not torch.allclose(*weights, atol=1e-3)
 
@@ -304,7 +304,7 @@ def test_growing_images_are_part_of_the_checkpoint(home: Home) -> None:
     run_id = training.train(training.replace(TINY, size=16, epochs=3, progressive_resizing="yes"), home)
     data = load("digits", None, home.data, val_fraction=0.1, seed=0, size=16)
     scales = []
-    for commit in commits.epochs(home, run_id):
+    for commit in commits.read_epochs(home, run_id):
         model = build_model("cnn", data, 0)
         load_model(model, checkpoint(home, commit))
         scales.append(model.normalise.scale.item())

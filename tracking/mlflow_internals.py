@@ -1,0 +1,48 @@
+"""Everything that relies on how MLflow works inside: what it reads on import, and parts that are not public.
+
+Whoever imports MLflow imports this module first. tests/tracking/test_mlflow_internals.py says what a new MLflow moved.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # it carries our results
+try:
+    Path.home()
+except RuntimeError:  # a user whom the system does not know, without HOME, for whom importing MLflow fails
+    os.environ["HOME"] = "/nonexistent"  # as such users have by convention
+
+import mlflow
+from mlflow.store.db import utils as database_utils
+from mlflow.tracking.multimedia import compress_image_size
+from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS, MLFLOW_LOGGED_IMAGES
+
+__all__ = ["MLFLOW_LOGGED_ARTIFACTS", "MLFLOW_LOGGED_IMAGES", "compress_image_size"]
+DATABASE_LOGGER = database_utils.__name__  # reports each failed attempt to open a database
+
+
+def limit_database_tries(count: int) -> None:
+    """Let MLflow give up a database after so many failed attempts; by itself it tries for two minutes."""
+    database_utils.MAX_RETRY_COUNT = count
+
+
+def known_schema_revisions() -> set[str]:
+    """Revisions of database schemas that the installed MLflow can read or upgrade."""
+    migrations = Path(mlflow.__file__).parent / "store" / "db_migrations" / "versions"
+    return {file.name.partition("_")[0] for file in migrations.glob("*.py")}
+
+
+def server_application(database: str, artifacts: str) -> Any:
+    """The ASGI application of MLflow's server for a database and a folder of artifacts, both given as URIs.
+
+    MLFLOW_SERVER_* variables must be set before, as they are read when the application is imported.
+    """
+    from mlflow.server import ARTIFACT_ROOT_ENV_VAR, BACKEND_STORE_URI_ENV_VAR, SERVE_ARTIFACTS_ENV_VAR
+    from mlflow.server.fastapi_app import app
+
+    os.environ[BACKEND_STORE_URI_ENV_VAR] = database
+    os.environ[ARTIFACT_ROOT_ENV_VAR] = artifacts
+    os.environ[SERVE_ARTIFACTS_ENV_VAR] = "true"
+    return app
