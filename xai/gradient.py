@@ -1,4 +1,4 @@
-"""Scores and their gradients with respect to the image, without a trace left in the model."""
+"""Logits and their gradients with respect to the image, leaving the model as it was."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,16 +9,15 @@ from torch import Tensor, nn
 from xai.method import NotApplicable, pass_size
 
 GRADIENT_FREE = "methods that need none: occlusion, shap"
-LOGIT_TOLERANCE = 1e-4  # difference of logits, as a share of the largest, that is rounding
-GPU_LOGIT_TOLERANCE = (
-    1e-2  # that batches of other sizes may make on a GPU, which computes convolutions in TF32, of 10 bits of mantissa
-)
+LOGIT_TOLERANCE = 1e-4  # difference of logits, as a fraction of the largest, that is rounding
+# the same between batches of different sizes on a GPU, which computes convolutions in TF32, with 10 bits of mantissa
+GPU_LOGIT_TOLERANCE = 1e-2
 
 
 def score_gradient(model: nn.Module, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Gradient of each image's target logit [N, C, H, W], and that logit [N].
 
-    Raises NotApplicable where there is no gradient.
+    Raises NotApplicable if no gradient reaches the image.
     """
     inputs = images.detach().clone().requires_grad_()
     with frozen(model), torch.enable_grad():
@@ -28,54 +27,58 @@ def score_gradient(model: nn.Module, images: Tensor, targets: Tensor) -> tuple[T
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            all_scores(model, inputs.detach())  # a fault that has nothing to do with gradients comes again
-            raise NotApplicable(
-                f"the model cannot be differentiated ({str(error).splitlines()[0]}); {GRADIENT_FREE}"
-            ) from None
+            all_scores(model, inputs.detach())  # an error that has nothing to do with gradients is raised again here
+            reason = str(error).splitlines()[0]
+            raise NotApplicable(f"the model cannot be differentiated ({reason}); {GRADIENT_FREE}") from None
     if gradient is None:
         raise NotApplicable(
             "no gradient reaches the image, as when a part of the model runs under torch.no_grad(), or detaches or "
-            f"rounds what it passes on; {GRADIENT_FREE}"
+            f"rounds its output; {GRADIENT_FREE}"
         )
     return gradient, scores.detach()
 
 
 def gradient_of(total: Tensor, inputs: Tensor) -> Tensor | None:
-    """Gradient of a sum with respect to what it was computed from; None if none leads there."""
-    return torch.autograd.grad(total, inputs, allow_unused=True)[0] if total.requires_grad else None
+    """Gradient of a sum with respect to the inputs it was computed from; None if it does not depend on them."""
+    if not total.requires_grad:
+        return None
+    return torch.autograd.grad(total, inputs, allow_unused=True)[0]
 
 
 def check_deterministic(model: nn.Module, images: Tensor) -> None:
-    """Raises NotApplicable if the logits of an image depend on more than the image: chance, memory, other images."""
+    """Raises NotApplicable if the logits of images [N, C, H, W] are not a function of each image alone."""
     if reason := find_nondeterminism(model, images):
         raise NotApplicable(reason)
 
 
 def find_nondeterminism(model: nn.Module, images: Tensor) -> str | None:
-    """What beside the image decides logits of images [N, C, H, W] in evaluation, and what to do; None if nothing."""
-    kept = {name: buffer.detach().clone() for name, buffer in model.named_buffers()}
+    """What besides the image decides logits of images [N, C, H, W] in evaluation, and what to do; None if nothing."""
+    buffers = {name: buffer.detach().clone() for name, buffer in model.named_buffers()}
     with frozen(model), torch.no_grad():
-        first, again, alone = model(images), model(images), model(images[:1])
-        changed = [name for name, buffer in model.named_buffers() if not nearly_equal(buffer, kept[name], 0)]
+        first = model(images)
+        second = model(images)
+        alone = model(images[:1])
+        changed = [name for name, buffer in model.named_buffers() if not nearly_equal(buffer, buffers[name], 0)]
         for name in changed:
-            model.get_buffer(name).copy_(kept[name])
+            model.get_buffer(name).copy_(buffers[name])
+
     if changed:
         return f"the model changes {changed[0]} when it predicts, so its logits depend on what it saw before"
-    if not nearly_equal(again, first, LOGIT_TOLERANCE):
+    if not nearly_equal(second, first, LOGIT_TOLERANCE):
         return (
-            "evaluated twice on the same images, the model gives other logits; dropout or other randomness is active, "
-            "which must depend on self.training"
+            "evaluated twice on the same images, the model gives different logits; dropout or other randomness is "
+            "active, which must depend on self.training"
         )
     if not nearly_equal(alone, first[:1], LOGIT_TOLERANCE if images.device.type == "cpu" else GPU_LOGIT_TOLERANCE):
         return (
-            "evaluated on one image alone, the model gives other logits than in a batch; statistics of the batch must "
-            "be used in training alone"
+            "evaluated on one image alone, the model gives other logits than in a batch; batch statistics must be used "
+            "in training only"
         )
     return None
 
 
 def nearly_equal(values: Tensor, others: Tensor, tolerance: float) -> bool:
-    """Whether values differ by at most a share of the largest of the others; NaN is the same as NaN."""
+    """Whether values differ by at most a fraction of the largest of the others; NaN equals NaN."""
     if values.shape != others.shape:
         return False
     largest = others.abs().nan_to_num(posinf=0).amax().item() if others.numel() else 0
@@ -94,21 +97,22 @@ def target_scores(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
 
 
 def split_into_passes(rows: Tensor) -> tuple[Tensor, ...]:
-    """The rows in parts of at most `pass_size()`, all about as large."""
-    return rows.chunk(max(1, -(-len(rows) // pass_size())))
+    """The rows in parts of about equal size, at most `pass_size()` each."""
+    parts = -(-len(rows) // pass_size())  # rounded up
+    return rows.chunk(max(1, parts))
 
 
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode and no gradients of parameters inside; everything as it was afterwards."""
+    """Evaluation mode without gradients of parameters inside; afterwards everything is as it was."""
     modes = [(module, module.training) for module in model.modules()]
-    needed = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    requirements = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     model.eval()
     model.requires_grad_(False)
     try:
         yield
     finally:
-        for module, mode in modes:
-            module.training = mode
-        for parameter, need in needed:
-            parameter.requires_grad_(need)
+        for module, training in modes:
+            module.training = training
+        for parameter, requires_grad in requirements:
+            parameter.requires_grad_(requires_grad)

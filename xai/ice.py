@@ -1,8 +1,8 @@
 """ICE: concepts as the directions of a non-negative factorization of a layer, V = S P + U.
 
-Zhang et al. 2021, arXiv 2006.15417, section 3. N images, K classes, k concepts, c channels, h x w places. Property:
-before global average pooling and a linear layer a logit is the sum of its concepts' contributions, the residual's and
-the bias.
+Zhang et al. 2021, arXiv 2006.15417, section 3. N images, K classes, k concepts, c channels, h x w positions.
+Property: before global average pooling and a linear layer, a logit is the sum of its concepts' contributions, the
+residual's and the bias.
 """
 
 import hashlib
@@ -26,71 +26,75 @@ Reconstruct = Callable[[Tensor], Tensor]  # rows [R, c] -> what a reducer keeps 
 
 @dataclass(frozen=True)
 class Fidelity:
-    """How much of the model is left when it sees the reconstructed layer."""
+    """How much of the model's output is kept when it sees the reconstructed layer."""
 
-    ice_error: float  # mean |f - f'| of the predicted class's logit, as a share of |mean f|; 0 is perfect
-    agreement: float  # share of images with the same top class
+    ice_error: float  # mean |f - f'| of the predicted class's logit, as a fraction of |mean f|; 0 is perfect
+    agreement: float  # fraction of images with the same top class
     divergence: float  # mean KL(p, p') in nats
 
 
-def features(model: nn.Module, parts: Cut, images: Tensor) -> Tensor:
-    """Outputs of the layer, [N, c, h, w]; raises NotApplicable if it is none of places or negative somewhere."""
+def extract_features(model: nn.Module, parts: Cut, images: Tensor) -> Tensor:
+    """Outputs of the layer, [N, c, h, w]; raises NotApplicable if they are not spatial or are negative anywhere."""
     with frozen(model), torch.no_grad():
-        found = torch.cat([parts.body(some) for some in split_into_passes(images)])
-    if found.ndim != 4:
-        raise NotApplicable(
-            f"layer {parts.layer!r} gives {list(found.shape)}; ice needs [images, channels, height, width]"
-        )
-    if found.amin() < 0:
-        seen = observe_layers(model, images[:8])
-        others = [name for name in spatial_layers(seen) if not seen[name].negative]
+        features = torch.cat([parts.body(batch) for batch in split_into_passes(images)])
+    if features.ndim != 4:
+        shape = list(features.shape)
+        raise NotApplicable(f"layer {parts.layer!r} returns {shape}; ice needs [images, channels, height, width]")
+    if features.amin() < 0:
+        layers = observe_layers(model, images[:8])
+        non_negative = [name for name in spatial_layers(layers) if not layers[name].negative]
         raise NotApplicable(
             f"layer {parts.layer!r} has negative activations, which ice cannot factorize; layers without: "
-            f"{', '.join(others) or 'none'}"
+            f"{', '.join(non_negative) or 'none'}"
         )
-    return found
+    return features
 
 
-def rows_of(found: Tensor) -> Tensor:
-    """All places as rows: [N, c, h, w] to [N h w, c]."""
-    return found.permute(0, 2, 3, 1).flatten(0, 2)
+def flatten_positions(features: Tensor) -> Tensor:
+    """All positions as rows: [N, c, h, w] to [N h w, c]."""
+    return features.permute(0, 2, 3, 1).flatten(0, 2)
 
 
-def maps_of(rows: Tensor, found: Tensor) -> Tensor:
-    """Rows of all places back on them: [N h w, d] to [N, d, h, w], with the places of `found`."""
-    count, _, height, width = found.shape
+def unflatten_positions(rows: Tensor, features: Tensor) -> Tensor:
+    """Rows back at their positions: [N h w, d] to [N, d, h, w], where `features` are [N, c, h, w]."""
+    count, _, height, width = features.shape
     return rows.unflatten(0, (count, height, width)).permute(0, 3, 1, 2)
 
 
-def concept_maps(found: Tensor, directions: Tensor) -> Tensor:
-    """How strong each concept is at each place: [N, k, h, w], 0 or more."""
-    return maps_of(project(rows_of(found), directions), found)
+def concept_maps(features: Tensor, directions: Tensor) -> Tensor:
+    """Strength of each concept at each position: [N, k, h, w], 0 or more."""
+    return unflatten_positions(project(flatten_positions(features), directions), features)
 
 
 def otsu_thresholds(scores: Tensor) -> Tensor:
-    """Score from which on a concept counts as present, [k]: Otsu's split of its scores [N, k] into low and high.
+    """Score from which a concept counts as present, [k]: Otsu's split of its scores [N, k] into low and high.
 
-    The split leaves the largest variance between both groups (Otsu 1979). Equal scores have no high group.
+    The split has the largest variance between both groups (Otsu 1979). Equal scores have no high group.
     """
     ordered = scores.double().sort(0).values  # [N, k]
     count = len(ordered)
     below = torch.arange(1, count, dtype=torch.double)[:, None]
+    above = count - below
     sums = ordered.cumsum(0)
-    low, high = sums[:-1] / below, (sums[-1] - sums[:-1]) / (count - below)
-    between = below * (count - below) * (high - low).square()  # [N - 1, k]
-    best = between.argmax(0, keepdim=True)
-    split = ((ordered[:-1] + ordered[1:]) / 2).gather(0, best).squeeze(0)
+    low_mean = sums[:-1] / below
+    high_mean = (sums[-1] - sums[:-1]) / above
+    between_variance = below * above * (high_mean - low_mean).square()  # [N - 1, k]
+    best = between_variance.argmax(0, keepdim=True)
+    midpoints = (ordered[:-1] + ordered[1:]) / 2
+    split = midpoints.gather(0, best).squeeze(0)
     return torch.where(ordered[0] < ordered[-1], split, torch.inf).to(scores.dtype)
 
 
 def fidelity(logits: Tensor, others: Tensor) -> Fidelity:
-    """What is left of logits [N, K] in those of the reconstruction [N, K]."""
+    """How well logits [N, K] of the reconstruction, the `others`, keep the model's."""
     top = logits.argmax(1, keepdim=True)
-    own, other = logits.gather(1, top), others.gather(1, top)
-    error = ((own - other).abs().mean() / (own.mean().abs() + 1e-12)).item()
-    agreement = (others.argmax(1) == top.squeeze(1)).float().mean().item()
-    kept = nn.functional.kl_div(others.log_softmax(1), logits.log_softmax(1), log_target=True, reduction="batchmean")
-    return Fidelity(error, agreement, kept.item())
+    top_logits = logits.gather(1, top)
+    error = (top_logits - others.gather(1, top)).abs().mean() / (top_logits.mean().abs() + 1e-12)
+    agreement = (others.argmax(1) == top.squeeze(1)).float().mean()
+    divergence = nn.functional.kl_div(
+        others.log_softmax(1), logits.log_softmax(1), log_target=True, reduction="batchmean"
+    )
+    return Fidelity(error.item(), agreement.item(), divergence.item())
 
 
 def reduce_by_nmf(rows: Tensor, count: int, seed: int) -> Reconstruct:
@@ -99,14 +103,15 @@ def reduce_by_nmf(rows: Tensor, count: int, seed: int) -> Reconstruct:
 
 
 def reduce_by_pca(rows: Tensor, count: int, seed: int) -> Reconstruct:
-    found = PCA(count, random_state=seed).fit(rows.numpy())
-    mean, axes = torch.from_numpy(found.mean_).to(rows), torch.from_numpy(found.components_).to(rows)
+    pca = PCA(count, random_state=seed).fit(rows.numpy())
+    mean = torch.from_numpy(pca.mean_).to(rows)
+    axes = torch.from_numpy(pca.components_).to(rows)
     return lambda others: (others - mean) @ axes.T @ axes + mean
 
 
 def reduce_by_kmeans(rows: Tensor, count: int, seed: int) -> Reconstruct:
-    found = KMeans(count, n_init=1, random_state=seed).fit(rows.numpy())
-    centres = torch.from_numpy(found.cluster_centers_).to(rows)
+    clusters = KMeans(count, n_init=1, random_state=seed).fit(rows.numpy())
+    centres = torch.from_numpy(clusters.cluster_centers_).to(rows)
     return lambda others: centres[torch.cdist(others, centres).argmin(1)]
 
 
@@ -117,56 +122,51 @@ REDUCERS: dict[str, Callable[[Tensor, int, int], Reconstruct]] = {
 }
 
 
-def head_logits(model: nn.Module, parts: Cut, found: Tensor) -> Tensor:
-    """Logits [N, K] that the rest of the model makes of the layer."""
+def head_logits(model: nn.Module, parts: Cut, features: Tensor) -> Tensor:
+    """Logits [N, K] that the rest of the model computes from the layer's output [N, c, h, w]."""
     with frozen(model), torch.no_grad():
-        return torch.cat([parts.head(some) for some in split_into_passes(found)])
+        return torch.cat([parts.head(batch) for batch in split_into_passes(features)])
 
 
-def reconstructed_logits(model: nn.Module, parts: Cut, found: Tensor, reconstruct: Reconstruct) -> Tensor:
-    return head_logits(model, parts, maps_of(reconstruct(rows_of(found)), found))
+def reconstructed_logits(model: nn.Module, parts: Cut, features: Tensor, reconstruct: Reconstruct) -> Tensor:
+    """Logits [N, K] from what a reducer keeps of the layer's output [N, c, h, w]."""
+    rows = reconstruct(flatten_positions(features))
+    return head_logits(model, parts, unflatten_positions(rows, features))
 
 
-def sensitivities(
-    model: nn.Module, parts: Cut, found: Tensor, maps: Tensor, directions: Tensor, targets: Tensor
+def concept_sensitivities(
+    model: nn.Module, parts: Cut, features: Tensor, maps: Tensor, directions: Tensor, targets: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Of each image's target logit the gradient summed over places [N, c], and the part each concept carries [N, k].
+    """For each image's target logit, its gradient summed over positions [N, c] and each concept's contribution [N, k].
 
-    A part is the sum over places of the concept's strength times the logit's derivative along its direction, in
-    logits. The head alone runs, once forward and once back.
+    A contribution is the sum over positions of the concept's strength times the logit's derivative along its direction,
+    in logits. Only the head runs, once forward and once backward.
     """
-    gradients = torch.cat(
-        [
-            _head_gradient(model, parts, *some)
-            for some in zip(split_into_passes(found), split_into_passes(targets), strict=True)
-        ]
-    )
+    parts_of_gradient = []
+    with frozen(model), torch.enable_grad():
+        for batch, batch_targets in zip(split_into_passes(features), split_into_passes(targets), strict=True):
+            inputs = batch.detach().clone().requires_grad_()
+            scores = parts.head(inputs).gather(1, batch_targets[:, None])
+            parts_of_gradient.append(torch.autograd.grad(scores.sum(), inputs)[0])
+    gradients = torch.cat(parts_of_gradient)  # [N, c, h, w]
     contributions = torch.einsum("nchw,kc,nkhw->nk", gradients, directions, maps)
     return gradients.sum((2, 3)), contributions
 
 
-def _head_gradient(model: nn.Module, parts: Cut, found: Tensor, targets: Tensor) -> Tensor:
-    """Gradient of the target logits with respect to the layer, [n, c, h, w]."""
-    with frozen(model), torch.enable_grad():
-        inputs = found.detach().clone().requires_grad_()
-        scores = parts.head(inputs).gather(1, targets[:, None])
-        return torch.autograd.grad(scores.sum(), inputs)[0]
-
-
 def concept_key(direction: Tensor) -> str:
-    """Name of a unit direction [c]: equal directions to three decimals have equal keys, 16 hexadecimal digits."""
+    """Name of a unit direction [c], 16 hexadecimal digits; directions equal to three decimals have equal keys."""
     rounded = (direction.double() * 1000).round().to(torch.int32)
     return hashlib.sha256(rounded.numpy().tobytes()).hexdigest()[:16]
 
 
-def match_directions(old: Tensor, new: Tensor, least: float = 0.9) -> list[tuple[int, int, float]]:
-    """Pairs (row of old [m, c], row of new [k, c], cosine >= least) of unit directions, each row once at the most.
+def match_directions(old: Tensor, new: Tensor, min_cosine: float = 0.9) -> list[tuple[int, int, float]]:
+    """Pairs (row of old [m, c], row of new [k, c], cosine >= min_cosine) of unit directions, each row at most once.
 
-    Kuhn 1955: among all pairings the one with the largest sum of cosines.
+    Of all pairings, the one with the largest sum of cosines (Kuhn 1955).
     """
     cosines = old @ new.T
     pairs = zip(*linear_sum_assignment(-cosines.numpy()), strict=True)
-    return [(int(i), int(j), cosines[i, j].item()) for i, j in pairs if cosines[i, j] >= least]
+    return [(int(i), int(j), cosines[i, j].item()) for i, j in pairs if cosines[i, j] >= min_cosine]
 
 
 METHOD = ConceptMethod(

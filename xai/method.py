@@ -1,4 +1,4 @@
-"""What every explanation method is given and what it gives back."""
+"""What every explanation method receives and returns."""
 
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -9,32 +9,32 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-MAX_PASS_SIZE = 128  # images a pass at the most; larger batches are slower on a processor and take more memory
-_FITTING: ContextVar[int] = ContextVar("images a pass that fit into memory", default=MAX_PASS_SIZE)
+MAX_PASS_SIZE = 128  # images per pass; larger batches are slower on a CPU and take more memory
+_PASS_LIMIT: ContextVar[int] = ContextVar("images per pass that fit into memory", default=MAX_PASS_SIZE)
 
 
 def pass_size() -> int:
-    """Images that a pass through the model holds at the most: PASS, or less inside `fitting`."""
-    return min(MAX_PASS_SIZE, _FITTING.get())
+    """Images per pass through the model, at most: MAX_PASS_SIZE, or fewer inside `limit_pass_size`."""
+    return min(MAX_PASS_SIZE, _PASS_LIMIT.get())
 
 
 @contextmanager
 def limit_pass_size(images: int) -> Iterator[None]:
-    """Passes inside hold no more than so many images. Methods take theirs from `gradient.passes`, or batch by batch."""
-    token = _FITTING.set(images)
+    """Passes inside take at most this many images, where a method uses `gradient.split_into_passes`."""
+    token = _PASS_LIMIT.set(images)
     try:
         yield
     finally:
-        _FITTING.reset(token)
+        _PASS_LIMIT.reset(token)
 
 
 class NotApplicable(ValueError):
-    """The method cannot be right for this model or input; the message says why and what to do."""
+    """The method would be wrong for this model or input; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer with places."""
+    """A layer with spatial output."""
 
     name: str  # as in named_modules
     channels_last: bool = False  # whether its output is [N, h, w, c] rather than [N, c, h, w]
@@ -42,27 +42,27 @@ class Layer:
 
 @dataclass(frozen=True)
 class MethodInputs:
-    """What a method may use beside model, images and targets. Everything has a default."""
+    """What a method may use besides model, images and targets. Everything has a default."""
 
-    ids: Tensor | None = None  # [N] instance IDs, from which all randomness derives; default 0..N-1
+    ids: Tensor | None = None  # [N] instance IDs, which seed all randomness; default 0..N-1
     seed: int = 0
-    background: Tensor | None = None  # [B, C, H, W] images to draw baselines from; default one grey image
-    samples: int | None = None  # passes an image of the methods that sample; default by method
-    layer: Layer | str | None = None  # for methods that look at one; a name is judged anew; default see choose_layer
+    background: Tensor | None = None  # [B, C, H, W] images to draw baselines from; default: one grey image
+    samples: int | None = None  # passes per image, for methods that sample; default by method
+    layer: Layer | str | None = None  # for layer-based methods; a name is checked again; default: see choose_layer
 
     def generator(self, row: int) -> torch.Generator:
-        """Randomness of one instance, the same in whatever batch it comes."""
+        """Random generator of one instance, the same whatever batch it is in."""
         instance = row if self.ids is None else int(self.ids[row])
         return torch.Generator().manual_seed(zlib.crc32(f"{self.seed} {instance}".encode()))
 
     def background_images(self, images: Tensor) -> Tensor:
-        """The background images [B, C, H, W], where `images` are."""
+        """The background images [B, C, H, W], with the type and device of `images`."""
         if self.background is None:
             return torch.full_like(images[:1], 0.5)
         return self.background.to(images)
 
     def baseline_image(self, images: Tensor) -> Tensor:
-        """One image that says nothing: the background's mean colour, [C, H, W]."""
+        """An uninformative image: the mean colour of the background, [C, H, W]."""
         background = self.background_images(images)
         return background.mean(dim=(0, 2, 3))[:, None, None].expand(background.shape[1:])
 
@@ -80,13 +80,14 @@ class Attribution:
 
     @classmethod
     def concatenate(cls, parts: Sequence["Attribution"]) -> "Attribution":
-        """The maps of several batches, one after the other."""
-        maps, scores = torch.cat([part.maps for part in parts]), torch.cat([part.scores for part in parts])
+        """The maps of several batches, in order."""
+        maps = torch.cat([part.maps for part in parts])
+        scores = torch.cat([part.scores for part in parts])
         baselines = [part.baseline_scores for part in parts if part.baseline_scores is not None]
         return cls(maps, scores, torch.cat(baselines) if baselines else None)
 
     def replace_rows(self, rows: Tensor, others: "Attribution") -> "Attribution":
-        """These maps with `others` at `rows`, [N], true where replaced."""
+        """These maps with `others` in their place where `rows` [N] is true."""
         maps = self.maps.masked_scatter(rows[:, None, None], others.maps)
         scores = self.scores.masked_scatter(rows, others.scores)
         if self.baseline_scores is None or others.baseline_scores is None:
@@ -99,7 +100,7 @@ class Attribution:
 
     @property
     def completeness_gaps(self) -> Tensor | None:
-        """Completeness gap [N]: sum of the map minus what it should be, score - baseline score."""
+        """Completeness gap [N]: sum of the map minus (score - baseline score), to which it should sum."""
         if self.baseline_scores is None:
             return None
         return self.maps.sum(dim=(1, 2)) - (self.scores - self.baseline_scores)
@@ -111,28 +112,28 @@ DEVELOPERS_AND_USERS = "model developers and users; to be read with care by othe
 
 @dataclass(frozen=True)
 class Card:
-    """What a technique is for, by the six questions of Hohman et al. 2019, Visual Analytics in Deep Learning, TVCG."""
+    """What a technique is for: the six questions of Hohman et al. 2019, Visual Analytics in Deep Learning, TVCG."""
 
     name: str
-    source: str  # in full
+    source: str  # full citation
     why: str
     who: str
     what: str
     how: str
     when: str
     where: str
-    limits: str  # what is known to go wrong
+    limits: str  # known failure modes
 
 
 @dataclass(frozen=True)
 class Method:
-    """A method that makes a map of every image; an entry of the registry."""
+    """A method that makes a map per image; an entry of the registry."""
 
     name: str  # as --method names it
     attribute: Callable[[nn.Module, Tensor, Tensor, MethodInputs], Attribution]
-    signed: bool  # whether maps speak for (positive) and against (negative) the target
-    summary: str  # what a map says, in a line
-    cited: str  # its source, in short
+    signed: bool  # whether maps show evidence for (positive) and against (negative) the target
+    summary: str  # what a map shows, in one line
+    cited: str  # short citation
     card: Card
     targets: tuple[str, ...] = ("predicted",)  # explained by default
     looks_at_a_layer: bool = False  # whether it uses MethodInputs.layer
@@ -141,7 +142,7 @@ class Method:
 
 @dataclass(frozen=True)
 class ConceptMethod:
-    """A method that explains the model as a whole, by directions of a layer instead of a map per image."""
+    """A method that explains the model as a whole, by directions in a layer instead of a map per image."""
 
     name: str
     summary: str
@@ -151,7 +152,7 @@ class ConceptMethod:
 
 @dataclass(frozen=True)
 class Reference:
-    """Maps that know nothing of the model, which any explanation must beat."""
+    """Maps that do not depend on the model, which any explanation must beat."""
 
     name: str
     attribute: Callable[[nn.Module, Tensor, Tensor, MethodInputs], Attribution]

@@ -1,7 +1,7 @@
-"""Which of a layer's axes are places of the image: tried out, as [N, c, h, w] and [N, h, w, c] look the same.
+"""Which axes of a layer's output are the image's height and width: tested, as [N, c, h, w] and [N, h, w, c] look alike.
 
-A taller or wider image has more places along one axis, whatever the weights. Where a model takes images of one size
-alone, its layers show by what changes when a band of the image does: on the axes of places the change moves along.
+A taller or wider image has more positions along one axis, whatever the weights. For a model that accepts only one image
+size, a band of the image is changed instead: along the spatial axes, the change in the output moves with the band.
 """
 
 import copy
@@ -15,75 +15,78 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from xai.gradient import frozen
 
-BANDS = 4  # of the image's height and width, changed one at a time
-CLEAR = 3  # times as far must a change move along its own axis as along the other
-# layers by which [N, c, h, w] is a picture of c channels
-PLANAR = (
+BANDS = 4  # of the image's height and of its width, changed one at a time
+CLEAR_RATIO = 3  # how many times further a change must move along its own axis than along the other one
+BAND_IMAGES = 2  # images whose bands are changed
+# layers for which [N, c, h, w] is an image of c channels
+PLANAR_LAYERS = (
     nn.Conv2d, nn.ConvTranspose2d, nn.AvgPool2d, nn.MaxPool2d, nn.LPPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d,
 )  # fmt: skip
-LOOKED_AT = 2  # images whose bands are changed
 
 Shape = tuple[int, ...]
-Note = Callable[[str, tuple, object], None]  # gets the name of a layer, what it takes and what it gives
+LayerCallback = Callable[[str, tuple, object], None]  # receives a layer's name, inputs and output
 
 
 @dataclass(frozen=True)
 class ObservedLayer:
-    """What a layer gives in a pass of N images."""
+    """What a layer returned in a pass over N images."""
 
-    shape: Shape | None  # of its last output; None if that is no tensor
+    shape: Shape | None  # of its last output; None if that is not a tensor
     calls: int
     behind_learned: bool  # whether it or a layer before it has parameters
-    has_parameters: bool  # whether it has
-    negative: bool = False  # whether some value is
-    zero: bool = False  # whether all are
-    channels_last: bool | None = None  # [N, h, w, c] rather than [N, c, h, w]; None if neither is known to be
-    grows: bool = False  # whether a larger image has more places in it, or none was taken so far
+    has_parameters: bool
+    negative: bool = False  # whether any value is negative
+    zero: bool = False  # whether all values are zero
+    channels_last: bool | None = None  # [N, h, w, c] rather than [N, c, h, w]; None if it is known to be neither
+    grows: bool = False  # whether a larger image gives more positions, or the model accepted no larger image
 
     @property
     def spatial_shape(self) -> Shape:
-        """Its places, [h, w], if the axes are known."""
+        """[h, w], or empty if the axes are unknown."""
         if self.shape is None or self.channels_last is None:
             return ()
         return self.shape[1:3] if self.channels_last else self.shape[2:]
 
     @property
     def positions(self) -> int:
+        """h * w, or 0 if the axes are unknown."""
         return torch.Size(self.spatial_shape).numel() if self.spatial_shape else 0
 
 
 def observe_layers(model: nn.Module, images: Tensor) -> dict[str, ObservedLayer]:
-    """All layers that a pass over images [N, C, H, W] calls, in the order they are last done."""
-    modules, calls = dict(model.named_modules()), dict.fromkeys(dict(model.named_modules()), 0)
-    seen: dict[str, ObservedLayer] = {}
+    """All layers that a pass over images [N, C, H, W] calls, by name, in the order in which they last return."""
+    modules = dict(model.named_modules())
+    calls = dict.fromkeys(modules, 0)
+    layers: dict[str, ObservedLayer] = {}
+    sources = WeakTensorKeyDictionary()  # names of the layers that returned a tensor
+    planar = set[str]()
 
-    givers, planar = WeakTensorKeyDictionary(), set[str]()  # names of the layers that a tensor came from
-
-    def note(name: str, inputs: tuple, output: object) -> None:
+    def observe(name: str, inputs: tuple, output: object) -> None:
         calls[name] += 1
-        if isinstance(modules[name], PLANAR) and inputs:
-            planar.update((name, *givers.get(inputs[0], ())))
+        if isinstance(modules[name], PLANAR_LAYERS) and inputs:
+            planar.update((name, *sources.get(inputs[0], ())))
+        layers.pop(name, None)  # so that the order is that of the last calls
+        has_parameters = any(True for _ in modules[name].parameters())
+        behind_learned = has_parameters or any(layer.behind_learned for layer in layers.values())
         if isinstance(output, Tensor):
-            givers[output] = (name, *givers.get(output, ()))
-        seen.pop(name, None)
-        learns = any(True for _ in modules[name].parameters())
-        learned = learns or any(one.behind_learned for one in seen.values())
-        if not isinstance(output, Tensor):
-            seen[name] = ObservedLayer(None, calls[name], learned, learns)
+            sources[output] = (name, *sources.get(output, ()))
+            layers[name] = ObservedLayer(
+                tuple(output.shape), calls[name], behind_learned, has_parameters,
+                negative=bool((output < 0).any()), zero=not output.any(),
+            )  # fmt: skip
         else:
-            negative, zero = bool((output < 0).any()), not output.any()
-            seen[name] = ObservedLayer(tuple(output.shape), calls[name], learned, learns, negative, zero)
+            layers[name] = ObservedLayer(None, calls[name], behind_learned, has_parameters)
 
-    _pass(model, images, note)
-    return _with_axes(model, images, seen, planar)
+    _run_with_callback(model, images, observe)
+    return _find_axes(model, images, layers, planar)
 
 
-def _pass(model: nn.Module, images: Tensor, note: Note) -> None:
-    """One pass in which `note` gets every layer's name, inputs and output, before a later layer works in place."""
+def _run_with_callback(model: nn.Module, images: Tensor, callback: LayerCallback) -> None:
+    """One pass; the callback sees each output before a later layer can change it in place."""
     hooks = [
-        module.register_forward_hook(lambda _module, inputs, output, name=name: note(name, inputs, output))
+        module.register_forward_hook(lambda _module, inputs, output, name=name: callback(name, inputs, output))
         for name, module in model.named_modules()
-        if name and not isinstance(module, torch.jit.ScriptModule)  # which takes no hooks
+        if name and not isinstance(module, torch.jit.ScriptModule)  # which accepts no hooks
     ]
     try:
         with frozen(model), torch.no_grad():
@@ -93,116 +96,136 @@ def _pass(model: nn.Module, images: Tensor, note: Note) -> None:
             hook.remove()
 
 
-def _with_axes(
-    model: nn.Module, images: Tensor, seen: dict[str, ObservedLayer], planar: set[str]
+def _find_axes(
+    model: nn.Module, images: Tensor, layers: dict[str, ObservedLayer], planar: set[str]
 ) -> dict[str, ObservedLayer]:
-    """The layers with what is known of their axes, by larger images and, where these say nothing, by bands.
+    """The layers with their axes, found with larger images and, where these tell nothing, with bands.
 
-    Behind attention over the whole image bands say nothing either. There what 2-D layers take and give has channels
-    first, if it has the image's format.
+    Behind attention over the whole image, bands tell nothing either. There the inputs and outputs of 2-D layers have
+    channels first, provided that they have the image's aspect ratio.
     """
-    shapes = {name: one.shape for name, one in seen.items() if one.shape}
-    maps = {name: shape for name, shape in shapes.items() if len(shape) == 4 and shape[0] == len(images)}
-    tall, wide = _shapes_of_larger(model, images[:1].cpu()) if maps else ({}, {})
-    known = {name: _by_size(shape, tall.get(name), wide.get(name)) for name, shape in maps.items()}
-    grow = {name for name, reading in known.items() if reading != "unclear"}
-    unclear = {name for name, shape in maps.items() if name not in grow and sum(side > 1 for side in shape[1:]) > 1}
-    known |= _by_bands(model, images[:LOOKED_AT], unclear) if unclear else {}
-    known |= {
-        name: "first" for name in unclear & planar if known[name] == "neither" and _has_format(maps[name], images)
+    candidates = {
+        name: layer.shape
+        for name, layer in layers.items()
+        if layer.shape and len(layer.shape) == 4 and layer.shape[0] == len(images)
     }
-    readings = {"first": False, "last": True}
+    taller, wider = _shapes_for_larger_images(model, images[:1].cpu()) if candidates else ({}, {})
+    orders = {name: _order_from_shapes(shape, taller.get(name), wider.get(name)) for name, shape in candidates.items()}
+    growing = {name for name, order in orders.items() if order != "unclear"}
+
+    unclear = {
+        name
+        for name, shape in candidates.items()
+        if name not in growing and sum(length > 1 for length in shape[1:]) > 1
+    }
+    if unclear:
+        orders |= _orders_from_bands(model, images[:BAND_IMAGES], unclear)
+    for name in unclear & planar:
+        if orders[name] == "neither" and _has_aspect_ratio(candidates[name], images):
+            orders[name] = "first"
+
+    channels_last = {"first": False, "last": True}
     return {
         name: replace(
-            one, channels_last=readings.get(known.get(name, "neither")), grows=name in grow or name not in tall | wide
+            layer,
+            channels_last=channels_last.get(orders.get(name, "neither")),
+            grows=name in growing or name not in taller | wider,
         )
-        for name, one in seen.items()
+        for name, layer in layers.items()
     }
 
 
-def _has_format(shape: Shape, images: Tensor) -> bool:
-    """Whether an output [N, c, h, w] is as many times as wide as the images, but for one place."""
+def _has_aspect_ratio(shape: Shape, images: Tensor) -> bool:
+    """Whether an output [N, c, h, w] has the images' aspect ratio, give or take one position."""
     (rows, columns), (height, width) = shape[2:], images.shape[2:]
     return abs(rows * width - columns * height) <= max(height, width)
 
 
-def _shapes_of_larger(model: nn.Module, image: Tensor) -> tuple[dict[str, Shape], dict[str, Shape]]:
-    """Shapes of the layers' outputs for the image [1, C, H, W] twice as tall, and twice as wide.
+def _shapes_for_larger_images(model: nn.Module, image: Tensor) -> tuple[dict[str, Shape], dict[str, Shape]]:
+    """Shapes of the layers' outputs for the image [1, C, H, W] at twice the height, and at twice the width.
 
-    Those up to where the model stops, if it takes none of that size. A copy is asked, on the processor: a model may
-    remember sizes, and a GPU may not survive what a model cannot do.
+    If the model rejects that size, the shapes up to the layer that fails. This runs a copy on the CPU: a model may
+    remember sizes, and a GPU may not survive an invalid operation.
     """
-    shapes: tuple[dict[str, Shape], dict[str, Shape]] = ({}, {})
-    with suppress(Exception):  # a model that cannot be copied
+    taller: dict[str, Shape] = {}
+    wider: dict[str, Shape] = {}
+    with suppress(Exception):  # the model cannot be copied
         copied = copy.deepcopy(model).cpu()
-        for axis, found in zip((2, 3), shapes, strict=True):
-            with suppress(Exception):  # whatever a model raises on images of another size than it is made for
-                _pass(copied, image.repeat_interleave(2, axis), _shape_into(found))
-    return shapes
+        for axis, shapes in ((2, taller), (3, wider)):
+            with suppress(Exception):  # whatever a model raises for images of another size than it is made for
+                _run_with_callback(copied, image.repeat_interleave(2, axis), _record_shapes_in(shapes))
+    return taller, wider
 
 
-def _shape_into(shapes: dict[str, Shape]) -> Note:
-    def note(name: str, _inputs: tuple, output: object) -> None:
+def _record_shapes_in(shapes: dict[str, Shape]) -> LayerCallback:
+    def record(name: str, _inputs: tuple, output: object) -> None:
         if isinstance(output, Tensor):
             shapes[name] = tuple(output.shape)
 
-    return note
+    return record
 
 
-def _by_size(own: Shape, tall: Shape | None, wide: Shape | None) -> str:
-    """Reading of an output by its shapes for a taller and a wider image: first, last (channels), neither, unclear."""
-    if len(own) != len(tall or own) or len(own) != len(wide or own):
+def _order_from_shapes(shape: Shape, taller: Shape | None, wider: Shape | None) -> str:
+    """Where the channels are, by the shapes for a taller and a wider image: first, last, neither or unclear."""
+    if len(shape) != len(taller or shape) or len(shape) != len(wider or shape):
         return "neither"
-    rows, columns = ({axis for axis in (1, 2, 3) if other and other[axis] != own[axis]} for other in (tall, wide))
-    if not rows | columns:
+    row_axes = {axis for axis in (1, 2, 3) if taller and taller[axis] != shape[axis]}
+    column_axes = {axis for axis in (1, 2, 3) if wider and wider[axis] != shape[axis]}
+    if not row_axes | column_axes:
         return "unclear"
-    fits = (name for name, row, column in (("first", 2, 3), ("last", 1, 2)) if rows <= {row} and columns <= {column})
-    return next(fits, "neither")
-
-
-def _by_bands(model: nn.Module, images: Tensor, names: set[str]) -> dict[str, str]:
-    """Readings of some outputs by where they change with a band of the image: first, last, neither."""
-    found: dict[str, str] = {}
-
-    def note(name: str, _inputs: tuple, output: object) -> None:
-        if name in names and isinstance(output, Tensor):
-            found[name] = _reading(output.unflatten(0, (-1, len(images))))
-
-    _pass(model, _banded(images), note)
-    return found
-
-
-def _banded(images: Tensor) -> Tensor:
-    """The images, then with each band of rows replaced by noise, then with each of columns: [V N, C, H, W]."""
-    noise = torch.rand(images.shape, generator=torch.Generator().manual_seed(0)).to(images)
-    versions = [images]
-    for axis in (2, 3):
-        for band in torch.arange(images.shape[axis], device=images.device).chunk(BANDS):
-            versions.append(images.index_copy(axis, band, noise.index_select(axis, band)))
-    return torch.cat(versions)
-
-
-def _reading(outputs: Tensor) -> str:
-    """Of outputs [V, N, a, b, c] of the banded images."""
-    changes = (outputs[1:] - outputs[:1]).abs().mean(1)  # [V - 1, a, b, c]
-    centres = [_centres(changes, axis) for axis in (1, 2, 3)]  # of each axis, for bands of rows and of columns
-    for name, row, column in (("first", 1, 2), ("last", 0, 1)):
-        if _moves(*centres[row]) and _moves(*reversed(centres[column])):
-            return name
+    if row_axes <= {2} and column_axes <= {3}:
+        return "first"
+    if row_axes <= {1} and column_axes <= {2}:
+        return "last"
     return "neither"
 
 
-def _centres(changes: Tensor, axis: int) -> tuple[Tensor, ...]:
-    """Where along an axis the change lies on the whole, 0..1, for each band of rows and for each of columns."""
+def _orders_from_bands(model: nn.Module, images: Tensor, names: set[str]) -> dict[str, str]:
+    """Where the named layers' channels are, by how outputs change with a band of the image: first, last or neither."""
+    noise = torch.rand(images.shape, generator=torch.Generator().manual_seed(0)).to(images)
+    versions = [images]  # then with each band of rows replaced by noise, then with each band of columns
+    for axis in (2, 3):
+        for band in torch.arange(images.shape[axis], device=images.device).chunk(BANDS):
+            versions.append(images.index_copy(axis, band, noise.index_select(axis, band)))
+    orders: dict[str, str] = {}
+
+    def record(name: str, _inputs: tuple, output: object) -> None:
+        if name in names and isinstance(output, Tensor):
+            orders[name] = _order_from_changes(output.unflatten(0, (-1, len(images))))
+
+    _run_with_callback(model, torch.cat(versions), record)
+    return orders
+
+
+def _order_from_changes(outputs: Tensor) -> str:
+    """Where the channels of outputs [V, N, a, b, c] are, for V versions of the images, the unchanged ones first."""
+    changes = (outputs[1:] - outputs[:1]).abs().mean(1)  # [V - 1, a, b, c]
+    first, second, third = (_change_centres(changes, axis) for axis in (1, 2, 3))
+    for order, height, width in (("first", second, third), ("last", first, second)):
+        rows_follow = _moves_along(height.row_bands, height.column_bands)
+        if rows_follow and _moves_along(width.column_bands, width.row_bands):
+            return order
+    return "neither"
+
+
+@dataclass(frozen=True)
+class _Centres:
+    """Where along an axis the change is centred, 0..1, for each changed band."""
+
+    row_bands: Tensor
+    column_bands: Tensor
+
+
+def _change_centres(changes: Tensor, axis: int) -> _Centres:
     others = [other for other in (1, 2, 3) if other != axis]
     weights = changes.mean(others).double().cpu()  # [V - 1, length]
-    centre = weights @ torch.linspace(0, 1, weights.shape[1], dtype=weights.dtype) / weights.sum(1)
-    return centre.chunk(2)
+    centres = weights @ torch.linspace(0, 1, weights.shape[1], dtype=weights.dtype) / weights.sum(1)
+    return _Centres(*centres.chunk(2))
 
 
-def _moves(along: Tensor, across: Tensor) -> bool:
-    """Whether a change moves with the bands along an axis, and hardly with those across it; true of a single place."""
-    if not along.any() and not across.any():
+def _moves_along(own_bands: Tensor, other_bands: Tensor) -> bool:
+    """Whether a change moves with the bands along its axis, and hardly with the others; true for a single position."""
+    if not own_bands.any() and not other_bands.any():
         return True
-    moved = along[-1] - along[0]
-    return bool((along.diff() > 0).all() and moved > CLEAR * (across.amax() - across.amin()))
+    moved = own_bands[-1] - own_bands[0]
+    return bool((own_bands.diff() > 0).all() and moved > CLEAR_RATIO * (other_bands.amax() - other_bands.amin()))

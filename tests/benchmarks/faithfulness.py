@@ -159,7 +159,7 @@ def imputations(model: nn.Module, images: Tensor, targets: Tensor, maps: Tensor)
 
 def kept(model: nn.Module, images: Tensor, targets: Tensor, maps: Tensor) -> Iterator[Row]:
     """Share of images whose class is still found, with most relevant pixels imputed by the authors' code."""
-    with patch.dict(classify_imputed.__globals__, NOISE=0.0):
+    with patch.dict(classify_imputed.__globals__, NOISE_DEVIATION=0.0):
         (most, least), ours = timed(lambda: classify_imputed(model, images, targets, rank_pixels(maps)))
     authors = NoisyLinearImputer(noise=0)
 

@@ -114,7 +114,7 @@ def class_shares(model: nn.Module, data: Dataset, split: str, count: int, direct
     """Shares of each class's images at whose glyph, and decoy, each concept's map points: [K, k] both."""
     images, parts = to_model(data.splits[split].images[:count], torch.device("cpu")), cut_model(model, CONCEPT_LAYER)
     labels, truth = data.splits[split].labels[:count], data.splits[split].truth[:count]
-    coarse = ice.concept_maps(ice.features(model, parts, images), directions)  # [N, k, h, w]
+    coarse = ice.concept_maps(ice.extract_features(model, parts, images), directions)  # [N, k, h, w]
     maps = nn.functional.interpolate(coarse, images.shape[2:], mode="bilinear").unbind(1)  # k of [N, H, W]
     glyph, decoy = (
         torch.stack([point_inside(one, boxes) for one in maps]).double() for boxes in truth.unbind(1)

@@ -27,20 +27,20 @@ def unit(rows: Tensor) -> Tensor:
 
 def test_concept_maps_and_their_rows_fit_together() -> None:
     model, parts, inputs = pooled()
-    found = ice.features(model, parts, inputs)
-    assert torch.equal(ice.maps_of(ice.rows_of(found), found), found)
+    found = ice.extract_features(model, parts, inputs)
+    assert torch.equal(ice.unflatten_positions(ice.flatten_positions(found), found), found)
     maps = ice.concept_maps(found, torch.eye(6))  # every channel is a concept
     assert torch.allclose(maps, found, atol=1e-5)
 
 
 def test_a_logit_is_the_sum_of_its_concepts_the_residual_and_the_bias() -> None:
     model, parts, inputs = pooled()
-    found = ice.features(model, parts, inputs)
+    found = ice.extract_features(model, parts, inputs)
     directions = unit(torch.rand(3, 6, generator=torch.Generator().manual_seed(0)))
     maps, targets = ice.concept_maps(found, directions), torch.arange(40) % 4
-    gradients, carried = ice.sensitivities(model, parts, found, maps, directions, targets)
+    gradients, carried = ice.concept_sensitivities(model, parts, found, maps, directions, targets)
     assert torch.allclose(gradients, model.classify.weight[targets], atol=1e-6)  # summed over places
-    rest = found - ice.maps_of(ice.rows_of(maps) @ directions, found)
+    rest = found - ice.unflatten_positions(ice.flatten_positions(maps) @ directions, found)
     residual = (rest.mean((2, 3)) * model.classify.weight[targets]).sum(1)
     logits = model(inputs).gather(1, targets[:, None]).squeeze(1)
     assert torch.allclose(carried.sum(1) + residual + model.classify.bias[targets], logits, atol=1e-4)
@@ -49,9 +49,9 @@ def test_a_logit_is_the_sum_of_its_concepts_the_residual_and_the_bias() -> None:
 def test_sensitivities_are_the_limit_of_differences_at_all_places() -> None:
     model, (inputs, targets) = awkward().double().eval(), images()
     parts, inputs = cut_model(model, "2"), inputs.double()
-    found = ice.features(model, parts, inputs)
+    found = ice.extract_features(model, parts, inputs)
     direction, step = unit(torch.rand(1, 3).double()), 1e-6
-    gradients, _ = ice.sensitivities(model, parts, found, torch.zeros(5, 1, 6, 5).double(), direction, targets)
+    gradients, _ = ice.concept_sensitivities(model, parts, found, torch.zeros(5, 1, 6, 5).double(), direction, targets)
     moved = [ice.head_logits(model, parts, found + sign * step * direction.view(1, 3, 1, 1)) for sign in (1, -1)]
     differences = ((moved[0] - moved[1]) / (2 * step)).gather(1, targets[:, None]).squeeze(1)
     assert torch.allclose(gradients @ direction[0], differences, atol=1e-6)
@@ -59,13 +59,13 @@ def test_sensitivities_are_the_limit_of_differences_at_all_places() -> None:
 
 def test_nothing_is_lost_when_every_channel_is_a_concept() -> None:
     model, parts, inputs = pooled()
-    found = ice.features(model, parts, inputs)
+    found = ice.extract_features(model, parts, inputs)
     logits = ice.head_logits(model, parts, found)
     assert torch.allclose(logits, model(inputs), atol=1e-6)
     for name, reducer in ice.REDUCERS.items():
         if name != "kmeans":
             kept = ice.fidelity(
-                logits, ice.reconstructed_logits(model, parts, found, reducer(ice.rows_of(found), 6, 0))
+                logits, ice.reconstructed_logits(model, parts, found, reducer(ice.flatten_positions(found), 6, 0))
             )
             assert kept.ice_error < 0.05
             assert kept.agreement == 1
@@ -73,7 +73,7 @@ def test_nothing_is_lost_when_every_channel_is_a_concept() -> None:
 
 def test_no_linear_reducer_reconstructs_better_than_pca() -> None:
     model, parts, inputs = pooled()
-    rows = ice.rows_of(ice.features(model, parts, inputs))
+    rows = ice.flatten_positions(ice.extract_features(model, parts, inputs))
     errors = {name: (reducer(rows, 2, 0)(rows) - rows).square().sum().item() for name, reducer in ice.REDUCERS.items()}
     assert min(errors, key=errors.get) == "pca"
 
@@ -122,16 +122,16 @@ def test_match_pairs_the_same_directions_whatever_their_order() -> None:
 def test_refuses_layers_that_cannot_be_factorized(layer: str, message: str) -> None:
     model = awkward()
     with pytest.raises(NotApplicable, match=message):
-        ice.features(model, cut_model(model, layer), images(8)[0])
+        ice.extract_features(model, cut_model(model, layer), images(8)[0])
 
 
 def test_leaves_no_trace() -> None:
     model, (inputs, targets) = awkward().train(), images()
     before, kept = copy.deepcopy(model.state_dict()), inputs.clone()
     parts = cut_model(model, "2")
-    found = ice.features(model, parts, inputs)
+    found = ice.extract_features(model, parts, inputs)
     directions = unit(torch.rand(2, 3))
-    ice.sensitivities(model, parts, found, ice.concept_maps(found, directions), directions, targets)
+    ice.concept_sensitivities(model, parts, found, ice.concept_maps(found, directions), directions, targets)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(module.training for module in model.modules())
     assert all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters())
@@ -147,10 +147,10 @@ def test_foreign_model_with_in_place_and_reused_relus(channels: int, classes: in
     layer = last_layer(model, inputs)
     assert layer == "layer4"
     parts = cut_model(model, layer)
-    found = ice.features(model, parts, inputs)  # [6, 512, 2, 2]
+    found = ice.extract_features(model, parts, inputs)  # [6, 512, 2, 2]
     assert torch.allclose(ice.head_logits(model, parts, found), model.eval()(inputs), atol=1e-4)
-    directions = factorize(ice.rows_of(found), 3).directions
-    gradients, carried = ice.sensitivities(
+    directions = factorize(ice.flatten_positions(found), 3).directions
+    gradients, carried = ice.concept_sensitivities(
         model, parts, found, ice.concept_maps(found, directions), directions, targets
     )
     weights = model.fc.weight[targets]  # pooled over four places, whose gradients sum to the weight
@@ -232,9 +232,11 @@ def test_directions_like_those_of_the_null_are_seldom_significant() -> None:
 
 def test_a_linear_head_is_found_out() -> None:
     model, parts, inputs = pooled()
-    found = ice.features(model, parts, inputs)
+    found = ice.extract_features(model, parts, inputs)
     directions, labels = torch.eye(6), torch.arange(40) % 4
-    gradients, _ = ice.sensitivities(model, parts, found, ice.concept_maps(found, directions), directions, labels)
+    gradients, _ = ice.concept_sensitivities(
+        model, parts, found, ice.concept_maps(found, directions), directions, labels
+    )
     result = measured(gradients, labels, directions)
     assert result.degenerate.all()
     assert set(result.tcav_sign.unique().tolist()) <= {0, 1}

@@ -66,13 +66,13 @@ class Net(nn.Module):
     (models.squeezenet1_1, 64, "classifier.2", "classifier.2"),
     (SWIN, 32, "permute", None),
 ])  # fmt: skip
-def test_the_default_is_the_last_layer_with_places(factory, side: int, cam: str, ice: str | None) -> None:
+def test_the_default_is_the_last_layer_with_spatial_output(factory, side: int, cam: str, ice: str | None) -> None:
     model, images = built(factory), pictures(side=side)
     assert last_layer(model, images) == cam
     if ice:
         assert last_layer(model, images, non_negative=True) == ice
     else:
-        with pytest.raises(NotApplicable, match="every layer with places has negative activations"):
+        with pytest.raises(NotApplicable, match="every layer with spatial output has negative activations"):
             last_layer(model, images, non_negative=True)
 
 
@@ -99,7 +99,7 @@ def test_axes_are_known_where_a_model_takes_one_size_alone() -> None:
     assert not seen["1.late"].grows
     folded = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 3 * 49), nn.Unflatten(1, (3, 7, 7)))
     assert observe_layers(folded, pictures())["2"].channels_last is None  # axes that are no places of the image
-    with pytest.raises(NotApplicable, match=r"layer '2' gives \[2, 3, 7, 7\], of which no two axes are the image's"):
+    with pytest.raises(NotApplicable, match=r"layer '2' returns \[2, 3, 7, 7\], of which no two axes are the image's"):
         choose_layer(nn.Sequential(*folded, nn.Flatten(), nn.Linear(147, 3)), pictures(), "2")
 
 
@@ -107,7 +107,7 @@ def test_tokens_are_refused() -> None:
     model = built(models.VisionTransformer, image_size=32, patch_size=8, num_layers=1, num_heads=2, hidden_dim=8,
                   mlp_dim=8)  # fmt: skip
     with pytest.raises(
-        NotApplicable, match=r"behind its last maps, layer 'conv_proj', the model goes on with \[2, 17, 8\]"
+        NotApplicable, match=r"after its last feature maps, layer 'conv_proj', the model continues with \[2, 17, 8\]"
     ):
         last_layer(model, pictures())
 
@@ -129,14 +129,14 @@ class Odd(nn.Sequential):
 @pytest.mark.parametrize(("layer", "reason"), [
     ("", "the model has no layer ''; there are: normalise, body"),
     ("nonsense", "the model has no layer 'nonsense'"),
-    ("normalise", "layer 'normalise' comes before the first layer that learns"),
+    ("normalise", "layer 'normalise' comes before the first layer with parameters"),
     ("body", "the model never calls layer 'body'"),
     ("body.spare", "the model never calls layer 'body.spare'"),
     ("body.blocks", "the model never calls layer 'body.blocks'"),
-    ("lstm", "layer 'lstm' gives more than one tensor"),
-    ("flat", r"layer 'flat' gives \[2, 8\]; needed is \[N, channels, height, width\]"),
+    ("lstm", "layer 'lstm' returns more than one tensor"),
+    ("flat", r"layer 'flat' returns \[2, 8\]; it must return \[N, channels, height, width\]"),
     ("twice", "uses layer 'twice' 2 times"),
-    ("pool", "layer 'pool' has a single place, so its map would be even; layers with places: body.early.0, "),
+    ("pool", "layer 'pool' has a single position, so its map would be constant; layers with spatial output: body"),
 ])  # fmt: skip
 def test_layers_that_are_no_good_are_refused_by_name(layer: str, reason: str) -> None:
     with pytest.raises(NotApplicable, match=reason) as refused:
@@ -158,7 +158,7 @@ class Pooled(nn.Module):
 
 
 def test_a_vector_on_the_last_axis_is_no_row_of_places() -> None:
-    with pytest.raises(NotApplicable, match="layer 'norm' has a single place"):
+    with pytest.raises(NotApplicable, match="layer 'norm' has a single position"):
         choose_layer(Pooled(), pictures(), "norm")
     assert last_layer(Pooled(), pictures()) == "body.patches"
 
@@ -197,10 +197,10 @@ def test_a_cut_model_computes_the_same_or_is_refused() -> None:
             parts = cut_model(model, layer)
             assert torch.equal(parts.head(parts.body(images)), model(images))
         assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    with pytest.raises(NotApplicable, match="cut at layer 'late' the model computes other logits"):
+    with pytest.raises(NotApplicable, match="cut at layer 'late', the model computes other logits"):
         choose_layer(Scaled(), images, "late")
     with pytest.raises(
-        NotApplicable, match=r"cannot be cut at any of its layers with places \(early.0, .*; cut at layer"
+        NotApplicable, match=r"cannot be cut at any of its layers with spatial output \(early.0, .*; cut at layer"
     ):
         grad_cam.attribute(Scaled(), images, torch.tensor([0, 1]))
 

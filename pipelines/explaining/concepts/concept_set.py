@@ -43,8 +43,8 @@ def find(job: ConceptJob, instances: np.ndarray) -> Found:
     check_cut(model, parts, job.source.background[:JUDGED_IMAGES])
     random = torch.Generator().manual_seed(job.settings.seed)
     drawn = torch.randperm(len(job.source.data.splits["train"].labels), generator=random)[:FIT].numpy()
-    fitted = ice.features(model, parts, job.images(drawn, "train"))
-    rows = ice.rows_of(fitted)
+    fitted = ice.extract_features(model, parts, job.images(drawn, "train"))
+    rows = ice.flatten_positions(fitted)
     rows = rows[torch.randperm(len(rows), generator=random)[:ROWS]]
     count, choice = job.settings.concepts, None
     if count is None:
@@ -58,15 +58,17 @@ def find(job: ConceptJob, instances: np.ndarray) -> Found:
 def _choose(job: ConceptJob, parts: Cut, rows: Tensor) -> CountChoice:
     """The number of concepts by their stability and by what the model keeps on validation images."""
     model, split = job.source.model, job.source.data.splits["val"]
-    features = ice.features(model, parts, job.images(np.arange(min(CHOOSE, len(split.labels))), "val"))
+    features = ice.extract_features(model, parts, job.images(np.arange(min(CHOOSE, len(split.labels))), "val"))
     logits = ice.head_logits(model, parts, features)
     counts = [count for count in COUNTS if count <= min(rows.shape)]
     with tqdm(total=len(counts), desc="number of concepts", leave=False, disable=None) as bar:
 
         def agreement(factors: Factors) -> float:
             bar.update()
-            kept = project(ice.rows_of(features), factors.directions) @ factors.directions
-            return ice.fidelity(logits, ice.head_logits(model, parts, ice.maps_of(kept, features))).agreement
+            kept = project(ice.flatten_positions(features), factors.directions) @ factors.directions
+            return ice.fidelity(
+                logits, ice.head_logits(model, parts, ice.unflatten_positions(kept, features))
+            ).agreement
 
         return choose_count(rows, counts, agreement, TARGET, job.settings.seed)
 
@@ -99,9 +101,9 @@ def _look_at(
     labels: Tensor,
 ) -> tuple[Tensor, ...]:
     """Of n images: scores [n, k], gradients [n, c], parts carried [n, k], logits [n, K], and each reducer's [n, K]."""
-    model, features = job.source.model, ice.features(job.source.model, parts, job.images(instances))
+    model, features = job.source.model, ice.extract_features(job.source.model, parts, job.images(instances))
     maps = ice.concept_maps(features, directions)
-    sensitivities = ice.sensitivities(model, parts, features, maps, directions, labels.to(features.device))
+    sensitivities = ice.concept_sensitivities(model, parts, features, maps, directions, labels.to(features.device))
     logits = ice.head_logits(model, parts, features)
     others = [ice.reconstructed_logits(model, parts, features, reconstruct) for reconstruct in reducers]
     return tuple(part.cpu() for part in (maps.mean((2, 3)), *sensitivities, logits, *others))

@@ -31,7 +31,7 @@ def probe(job: ConceptJob) -> None:
         check_deterministic(model, images)
         parts = cut_model(model, job.layer)
         check_cut(model, parts, images)
-        found = ice.features(model, parts, images)
+        found = ice.extract_features(model, parts, images)
     except NotApplicable as error:
         raise InputError(f"ice: {error}") from None
     if (job.settings.concepts or 1) > (most := found.shape[1]):

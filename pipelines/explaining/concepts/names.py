@@ -67,7 +67,7 @@ def known_labels(home: Home, layer: str, directions: Tensor) -> dict[int, str]:
 
 def _examples(job: ConceptJob, found: Found, instances: np.ndarray, rows: np.ndarray, concept: int) -> Examples:
     images = job.images(instances[rows])
-    features = ice.features(job.source.model, cut_model(job.source.model, job.layer), images)
+    features = ice.extract_features(job.source.model, cut_model(job.source.model, job.layer), images)
     maps = ice.concept_maps(features, found.directions)[:, concept, None]  # [T, 1, h, w]
     large = nn.functional.interpolate(maps, images.shape[2:], mode="bilinear", align_corners=False)
     return Examples(rows, large.squeeze(1).cpu())
