@@ -112,12 +112,12 @@ def test_match_pairs_the_same_directions_whatever_their_order() -> None:
     assert sorted((i, j) for i, j, _ in ice.match_directions(old, new)) == sorted(
         (int(i), j) for j, i in enumerate(order)
     )
-    assert ice.match_directions(old[:1], unit(torch.eye(12)[:1]), least=0.9999) == []
+    assert ice.match_directions(old[:1], unit(torch.eye(12)[:1]), min_cosine=0.9999) == []
 
 
 @pytest.mark.parametrize(("layer", "message"), [
     ("0", r"layer '0' has negative activations, .*; layers without: 2, 3, 4"),
-    ("6", r"gives \[8, 4\]; ice needs \[images, channels, height, width\]"),
+    ("6", r"returns \[8, 4\]; ice needs \[images, channels, height, width\]"),
 ])  # fmt: skip
 def test_refuses_layers_that_cannot_be_factorized(layer: str, message: str) -> None:
     model = awkward()

@@ -66,9 +66,8 @@ def _choose(job: ConceptJob, parts: Cut, rows: Tensor) -> CountChoice:
         def agreement(factors: Factors) -> float:
             bar.update()
             kept = project(ice.flatten_positions(features), factors.directions) @ factors.directions
-            return ice.fidelity(
-                logits, ice.head_logits(model, parts, ice.unflatten_positions(kept, features))
-            ).agreement
+            reconstruction = ice.head_logits(model, parts, ice.unflatten_positions(kept, features))
+            return ice.fidelity(logits, reconstruction).agreement
 
         return choose_count(rows, counts, agreement, TARGET, job.settings.seed)
 
