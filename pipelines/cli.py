@@ -13,7 +13,7 @@ from pipelines.common.console import redacting
 from pipelines.common.flags import Parser, add_flags, from_flags, is_broken
 from pipelines.common.printable import printable
 from pipelines.common.streams import prepare_streams, shown, written
-from pipelines.models.own_errors import from_own_model
+from pipelines.models.user_errors import describe_model_error
 from tracking.errors import InputError, RunError, from_outside
 from tracking.home import check_alone, find_home
 
@@ -86,7 +86,7 @@ def _told(error: BaseException) -> int:
         print("study: stopped", file=sys.stderr)
         return stopping.CODE
     known = isinstance(error, InputError | RunError)
-    reason = str(error) if known else from_own_model(error) or from_outside(error)
+    reason = str(error) if known else describe_model_error(error) or from_outside(error)
     if reason is None:
         raise error
     print(f"study: {_line(reason)}", file=sys.stderr)

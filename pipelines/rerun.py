@@ -11,7 +11,7 @@ from pipelines.common.say import say
 from pipelines.common.settings import RerunSettings, TrainSettings
 from pipelines.data.added import PREFIX
 from pipelines.kinds import KINDS
-from pipelines.lifecycle.run_inputs import recorded_config, recorded_settings
+from pipelines.lifecycle.run_inputs import read_recorded_config, read_recorded_settings
 from pipelines.models.networks import MODELS
 from tracking import catalogue, commits
 from tracking.catalogue import RunRecord
@@ -90,7 +90,7 @@ def _why(home: Home, record: RunRecord, made: RunRecord) -> str:
     apart = [f"{name} {one[name]} then, {other.get(name)} now" for name in one if one[name] != other.get(name)]
     if apart:
         return f"that may be by: {'; '.join(apart)}"
-    model = recorded_settings(home, _trained(home, record), TrainSettings).model
+    model = read_recorded_settings(home, _trained(home, record), TrainSettings).model
     left = f", so {model} may draw random numbers that no seed reaches" if model not in MODELS else ""
     return f"both ran on the same processor, versions and threads{left}"
 
@@ -101,8 +101,8 @@ def _ran_on(home: Home, record: RunRecord) -> dict[str, object]:
     known = read_json(commits.committed_file(home, start, "environment.json"))
     trained = _trained(home, record)
     settings, code = (
-        recorded_settings(home, trained, TrainSettings),
-        recorded_config(home, trained).get("model_code", {}),
+        read_recorded_settings(home, trained, TrainSettings),
+        read_recorded_config(home, trained).get("model_code", {}),
     )
     return {
         **{name: known[name] for name in ("git_commit", "processor", "python")},

@@ -9,8 +9,8 @@ from pipelines.comparing import summary
 from pipelines.comparing.comparison import Comparison, list_units, open_comparison
 from pipelines.comparing.map_selection import NARROW_INTERVAL_COUNT, MapSelection, select_maps
 from pipelines.comparing.measurements import measure_unit
-from pipelines.lifecycle.child import start_child, worked_on
-from pipelines.lifecycle.run_inputs import recorded_config, recorded_settings
+from pipelines.lifecycle.child_run import run_guard, start_child
+from pipelines.lifecycle.run_inputs import read_recorded_config, read_recorded_settings
 from tracking import catalogue, runs
 from tracking.errors import InputError, RunError
 from tracking.home import Home
@@ -55,8 +55,8 @@ def resume(record: catalogue.RunRecord, home: Home, data: str | None = None) -> 
 
 
 def _recorded(record: catalogue.RunRecord, home: Home, data: str | None) -> AbstractContextManager[Comparison]:
-    settings = recorded_settings(home, record, CompareSettings)
-    inputs = recorded_config(home, record)["inputs"]
+    settings = read_recorded_settings(home, record, CompareSettings)
+    inputs = read_recorded_config(home, record)["inputs"]
     chosen = MapSelection(record.source, settings.split, settings.target, inputs["epoch"], inputs["makers"])
     return open_comparison(replace(settings, data=data or settings.data), home, chosen)
 
@@ -70,7 +70,7 @@ def _go_on(comparison: Comparison, run: runs.Run) -> str:
             f"compare: n = {count}, so intervals are wide; more maps from `study explain` (up to "
             f"{NARROW_INTERVAL_COUNT}) narrow them"
         )
-    with worked_on(run):
+    with run_guard(run):
         for unit in list_units(comparison):
             try:
                 measure_unit(comparison, run, unit)

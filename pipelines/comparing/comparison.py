@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pipelines.common.settings import CompareSettings, ExplainSettings, TrainSettings
 from pipelines.comparing.map_selection import MapSelection
 from pipelines.explaining.job import Job, Source, background, make_job, open_source
-from pipelines.lifecycle.run_inputs import checkpoint, recorded_settings
+from pipelines.lifecycle.run_inputs import checkpoint_file, read_recorded_settings
 from pipelines.models.checkpoints import load_model
 from pipelines.models.networks import build_model
 from tracking import catalogue
@@ -45,12 +45,12 @@ class Comparison:
 
     def load(self, epoch: int) -> nn.Module:
         """The model as it was at an epoch."""
-        load_model(self.source.model, checkpoint(self.source.home, self.source.epochs[epoch]))
+        load_model(self.source.model, checkpoint_file(self.source.home, self.source.epochs[epoch]))
         return self.source.model
 
     def fresh(self) -> nn.Module:
         """An untrained model of another seed than the training's."""
-        trained = recorded_settings(self.source.home, self.source.record, TrainSettings)
+        trained = read_recorded_settings(self.source.home, self.source.record, TrainSettings)
         return build_model(trained.model, self.source.data, trained.seed + 1).to(self.source.device)
 
     def instances(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -111,7 +111,7 @@ def list_units(comparison: Comparison) -> Iterator[Unit]:
 def _job(method: str, shown: ExplainSettings, source: Source, chosen: MapSelection) -> Job:
     """The job that made a method's maps, for the instances compared."""
     maker = catalogue.resolve(source.home, chosen.maker(method), ("explain",))
-    made = recorded_settings(source.home, maker, ExplainSettings)
+    made = read_recorded_settings(source.home, maker, ExplainSettings)
     ways = {name: getattr(made, name) for name in ("samples", "layer", "seed", "batch")}
     own = replace(source, background=background(source.data, made.seed, source.device))
     return make_job(replace(shown, **ways), method, own)

@@ -25,14 +25,14 @@ ADDED = re.compile(rf"extra_({NAME})_(\d+)")
 EVALUATED = re.compile(rf"extra_({NAME})_(\d+)_epoch_\d+")
 
 
-def extra_splits(home: Home, record: RunRecord) -> dict[str, Split]:
+def read_extra_splits(home: Home, record: RunRecord) -> dict[str, Split]:
     """Every split extra:NAME of a run; a label is -1 where it is unknown."""
     units = [ADDED.fullmatch(commit.unit) for commit in commits.read_commits(home, record.run_id)]
     names = sorted({unit[1] for unit in units if unit})
-    return {PREFIX + name: joined(additions(home, record.run_id, name)) for name in names}
+    return {PREFIX + name: join_splits(read_additions(home, record.run_id, name)) for name in names}
 
 
-def additions(home: Home, run_id: str, name: str) -> list[Split]:
+def read_additions(home: Home, run_id: str, name: str) -> list[Split]:
     """What was added to extra:NAME, addition by addition."""
     found = {}
     for commit in commits.read_commits(home, run_id):
@@ -41,7 +41,7 @@ def additions(home: Home, run_id: str, name: str) -> list[Split]:
     return [found[number] for number in sorted(found)]
 
 
-def covered(home: Home, run_id: str, name: str) -> dict[int, int]:
+def count_evaluated_additions(home: Home, run_id: str, name: str) -> dict[int, int]:
     """By epoch, the last addition to extra:NAME that is evaluated there, as are all before it."""
     found: dict[int, int] = {}
     for commit in commits.epoch_commits(home, run_id).values():
@@ -50,7 +50,7 @@ def covered(home: Home, run_id: str, name: str) -> dict[int, int]:
     return found
 
 
-def joined(parts: list[Split]) -> Split:
+def join_splits(parts: list[Split]) -> Split:
     images, labels = torch.cat([part.images for part in parts]), torch.cat([part.labels for part in parts])
     return Split(images, labels, tuple(source for part in parts for source in part.sources))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipelines.data.cifar10_batches import read_batches
 from pipelines.data.cifar10_parquet import read_parquet
-from pipelines.data.names import shown
+from pipelines.data.names import format_name
 from pipelines.data.raw import Options, Raw, Reading
 from tracking.errors import InputError
 
@@ -55,7 +55,7 @@ def _from_batches(folder: Path, options: Options) -> Raw:
 
 
 def _where_to_put_it(looked: list[Path]) -> str:
-    places = " or ".join(f"{shown(folder)}{_state(folder)}" for folder in looked)
+    places = " or ".join(f"{format_name(folder)}{_state(folder)}" for folder in looked)
     return (
         f"no CIFAR-10 in {places}: looked for train*.parquet with test*.parquet (columns img, label) and for "
         f"{BATCHES}/; put either there, or name its folder with --data"
@@ -74,6 +74,6 @@ def _download(folder: Path, looked: list[Path]) -> Path:
         with contextlib.redirect_stdout(sys.stderr):  # standard output is for results
             CIFAR10(str(folder), download=True)
     except Exception as error:  # urllib, ssl and torchvision raise many kinds
-        reason = shown((str(error) or type(error).__name__).splitlines()[0])
+        reason = format_name((str(error) or type(error).__name__).splitlines()[0])
         raise InputError(f"{missing}; downloading it failed too: {reason}") from None
     return folder / BATCHES

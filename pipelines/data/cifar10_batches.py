@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pipelines.data.names import shown
+from pipelines.data.names import format_name
 from pipelines.data.raw import Split
 from tracking.errors import InputError
 
@@ -44,11 +44,11 @@ def _resized(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def _batch(file: Path) -> tuple[np.ndarray, list[int]]:
-    advice = f"delete {shown(file.parent)} to have it downloaded, or unpack the whole archive there"
+    advice = f"delete {format_name(file.parent)} to have it downloaded, or unpack the whole archive there"
     if not file.is_file():
-        raise InputError(f"{shown(file)} is missing; {advice}")
+        raise InputError(f"{format_name(file)} is missing; {advice}")
     content = file.read_bytes()
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != KNOWN[file.name]:
-        raise InputError(f"{shown(file)} is not CIFAR-10's own file (its md5 differs) and is not read; {advice}")
+        raise InputError(f"{format_name(file)} is not CIFAR-10's own file (its md5 differs) and is not read; {advice}")
     batch = pickle.loads(content, encoding="bytes")
     return batch[b"data"], batch[b"labels"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from pipelines.data.names import listed, shown
+from pipelines.data.names import format_name, format_names
 from pipelines.data.raw import File, Options, Reading, Split, fill
 from tracking.errors import InputError
 
@@ -40,8 +40,8 @@ def _opened(file: Path) -> Iterator:
         with parquet.ParquetFile(file) as opened:
             yield opened
     except (ArrowException, OSError) as error:
-        reason = shown(str(error).splitlines()[0])
-        raise InputError(f"cannot read {shown(file)}: {reason}; fetch the file again") from None
+        reason = format_name(str(error).splitlines()[0])
+        raise InputError(f"cannot read {format_name(file)}: {reason}; fetch the file again") from None
 
 
 def _labels(file: Path, classes: int) -> list[int]:
@@ -50,7 +50,9 @@ def _labels(file: Path, classes: int) -> list[int]:
         labels = opened.read(columns=["label"])["label"].to_pylist()
     for row, label in enumerate(labels):
         if label is None or not 0 <= label < classes:
-            raise InputError(f"row {row} of {shown(file)} has label {label}, not one of 0..{classes - 1}; mend the row")
+            raise InputError(
+                f"row {row} of {format_name(file)} has label {label}, not one of 0..{classes - 1}; mend the row"
+            )
     return labels
 
 
@@ -64,8 +66,8 @@ def _check_columns(file: Path, schema: Any) -> None:
         wrong = "column label of integers"
     else:
         return
-    there = listed(f"{field.name} ({field.type})" for field in schema)
-    raise InputError(f"{shown(file)} has no {wrong}; it has {there}; rename or convert its columns")
+    there = format_names(f"{field.name} ({field.type})" for field in schema)
+    raise InputError(f"{format_name(file)} has no {wrong}; it has {there}; rename or convert its columns")
 
 
 def _contents(files: list[Path]) -> Iterator[File]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from pipelines.data.cifar10 import load_cifar10
 from pipelines.data.digits import load_digits
 from pipelines.data.folder import load_folder
-from pipelines.data.names import check_text, listed, shown
+from pipelines.data.names import check_text, format_name, format_names
 from pipelines.data.planted import load_planted
 from pipelines.data.raw import Options, Raw, Reading, Split
 from pipelines.data.suspicions import find_suspicions
@@ -80,10 +80,10 @@ def load(
     and on bad data.
     """
     if name not in DATASETS:
-        raise InputError(f"no data set {shown(name)}; there are: {', '.join(DATASETS)}")
+        raise InputError(f"no data set {format_name(name)}; there are: {', '.join(DATASETS)}")
     if path and name in BUILT_IN:
         raise InputError(
-            f"--dataset {name} needs no --data; for your own images: --dataset folder --data {shown(path)}"
+            f"--dataset {name} needs no --data; for your own images: --dataset folder --data {format_name(path)}"
         )
     raw = DATASETS[name](path, home_data, Options(size, skip_unreadable, known))
     _check(raw)
@@ -96,13 +96,15 @@ def load(
 
 def _check(raw: Raw) -> None:
     if len(raw.classes) < 2:
-        raise InputError(f"a classifier needs two classes or more; the data has only {listed(raw.classes) or 'none'}")
+        raise InputError(
+            f"a classifier needs two classes or more; the data has only {format_names(raw.classes) or 'none'}"
+        )
     if len(raw.test.labels) == 0:
         raise InputError("the data has no test images; add some, a study needs them to judge by")
     counts = _counts(raw.train, raw.classes)
     for needed, what in ((1, "no training image"), (2, "only one training image, none would be left to validate with")):
         if few := [name for name, count in zip(raw.classes, counts, strict=True) if count < needed]:
-            raise InputError(f"{what}: class {listed(few)}; add some or remove the class")
+            raise InputError(f"{what}: class {format_names(few)}; add some or remove the class")
     check_text((*raw.classes, *raw.train.sources, *raw.test.sources))
 
 
@@ -114,13 +116,13 @@ def _left_out(known: Reading | None) -> list[str]:
     if not known or not known.unreadable:
         return []
     count = len(known.unreadable)
-    return [f"{count} images left out, which could not be read when the run was made: {listed(known.unreadable)}"]
+    return [f"{count} images left out, which could not be read when the run was made: {format_names(known.unreadable)}"]
 
 
 def _untested(raw: Raw) -> list[str]:
     counts = _counts(raw.test, raw.classes)
     names = [name for name, count in zip(raw.classes, counts, strict=True) if count == 0]
-    return [f"no test image of class {listed(names)}"] if names else []
+    return [f"no test image of class {format_names(names)}"] if names else []
 
 
 def _split(split: Split, share: float, seed: int) -> tuple[Split, Split]:

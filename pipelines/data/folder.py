@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipelines.data.names import composed, listed, look_alikes, shown
+from pipelines.data.names import find_look_alikes, format_name, format_names, normalise_name
 from pipelines.data.pixels import FORMATS
 from pipelines.data.raw import Options, Raw, Split, decode
 from tracking.errors import InputError
@@ -33,7 +33,7 @@ def load_folder(path: str | None, home_data: Path, options: Options) -> Raw:
         raise _not_listed(error) from None
     files = {part: [(file, label) for file, label in found[part] if _is_image(file)] for part in PARTS}
     _check_classes(root, classes, files)
-    notes = (*_unused(root, found), *_nested(root, classes, files), *look_alikes(classes))
+    notes = (*_unused(root, found), *_nested(root, classes, files), *find_look_alikes(classes))
     return _decoded(root, classes, files, options, notes)
 
 
@@ -66,18 +66,18 @@ def images_below(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _not_listed(error: OSError) -> InputError:
-    return InputError(f"cannot list {shown(error.filename)}: {error.strerror}; grant access to it")
+    return InputError(f"cannot list {format_name(error.filename)}: {error.strerror}; grant access to it")
 
 
 def _check_root(root: Path) -> None:
     if not os.path.isdir(root):  # unlike Path.is_dir, for names of any length
         what = "is a file, not a folder" if os.path.exists(root) else "does not exist"
-        raise InputError(f"{shown(root)} {what}; --data takes the folder with train/CLASS/ and test/CLASS/ in it")
+        raise InputError(f"{format_name(root)} {what}; --data takes the folder with train/CLASS/ and test/CLASS/ in it")
     for part in PARTS:
         if not (root / part).is_dir():
-            there = listed(_visible(root)) or "nothing"
-            raise InputError(f"{shown(root)} has no folder {part}/ (it has: {there}); needed are train/CLASS/*.png "
-                             "and test/CLASS/*.png")  # fmt: skip
+            there = format_names(_visible(root)) or "nothing"
+            raise InputError(f"{format_name(root)} has no folder {part}/ (it has: {there}); "
+                             "needed are train/CLASS/*.png and test/CLASS/*.png")  # fmt: skip
 
 
 def _visible(folder: Path) -> list[str]:
@@ -90,11 +90,11 @@ def _class_folders(part: Path) -> dict[str, Path]:
     for folder in (part / name for name in _visible(part)):
         if not folder.is_dir():
             continue
-        name = composed(folder.name)
+        name = normalise_name(folder.name)
         if name in folders:
             both = f"{folders[name].name!a} and {folder.name!a}"
-            raise InputError(f"{shown(part)} has class {shown(name)} twice, as {both}: one name whose accents are "
-                             "written in two ways; put their images into one folder")  # fmt: skip
+            raise InputError(f"{format_name(part)} has class {format_name(name)} twice, as {both}: one name "
+                             "whose accents are written in two ways; put their images into one folder")  # fmt: skip
         folders[name] = folder
     return folders
 
@@ -102,10 +102,10 @@ def _class_folders(part: Path) -> dict[str, Path]:
 def _classes(root: Path, folders: dict[str, dict[str, Path]]) -> tuple[str, ...]:
     train, test = (folders[part].keys() for part in PARTS)
     if not train:
-        raise InputError(f"{shown(root / 'train')} has no folders; sort its images into one folder per class")
+        raise InputError(f"{format_name(root / 'train')} has no folders; sort its images into one folder per class")
     if extra := sorted(test - train):
-        raise InputError(f"{shown(root / 'test')} has classes that train/ lacks: {listed(extra)}; train/ has: "
-                         f"{listed(sorted(train))}; add training images or remove them")  # fmt: skip
+        raise InputError(f"{format_name(root / 'test')} has classes that train/ lacks: {format_names(extra)}; "
+                         f"train/ has: {format_names(sorted(train))}; add training images or remove them")  # fmt: skip
     return tuple(sorted(train))
 
 
@@ -137,10 +137,10 @@ def _is_image(file: Path) -> bool:
 def _check_classes(root: Path, classes: tuple[str, ...], files: dict[str, list[tuple[Path, int]]]) -> None:
     known = {label for _, label in files["train"]}
     if empty := [name for label, name in enumerate(classes) if label not in known]:
-        raise InputError(f"{shown(root / 'train')} has no images of class {listed(empty)} ({', '.join(ENDINGS)}); "
-                         "add some or remove the folder")  # fmt: skip
+        raise InputError(f"{format_name(root / 'train')} has no images of class {format_names(empty)} "
+                         f"({', '.join(ENDINGS)}); add some or remove the folder")  # fmt: skip
     if not files["test"]:
-        raise InputError(f"{shown(root / 'test')} has no images in class folders; a study needs some to judge by")
+        raise InputError(f"{format_name(root / 'test')} has no images in class folders; a study needs some to judge by")
 
 
 def _unused(root: Path, found: dict[str, list[tuple[Path, int]]]) -> list[str]:
@@ -149,9 +149,9 @@ def _unused(root: Path, found: dict[str, list[tuple[Path, int]]]) -> list[str]:
     for part in PARTS:
         other += [root / part / name for name in _visible(root / part) if not (root / part / name).is_dir()]
     names = [file.relative_to(root).as_posix() for file in other]
-    notes = [f"{len(names)} files ignored, no images in class folders: {listed(names)}"] if names else []
+    notes = [f"{len(names)} files ignored, no images in class folders: {format_names(names)}"] if names else []
     extra = [name for name in _visible(root) if name not in PARTS and (root / name).is_dir()]
-    return notes + ([f"folders beside train/ and test/ not used: {listed(extra)}"] if extra else [])
+    return notes + ([f"folders beside train/ and test/ not used: {format_names(extra)}"] if extra else [])
 
 
 def _nested(root: Path, classes: tuple[str, ...], files: dict[str, list[tuple[Path, int]]]) -> list[str]:
@@ -161,9 +161,9 @@ def _nested(root: Path, classes: tuple[str, ...], files: dict[str, list[tuple[Pa
         for file, label in files[part]:
             part_, own, *inner = file.relative_to(root).parts[:-1]
             for depth, name in enumerate(inner, 1):
-                if composed(name) in classes and composed(name) != classes[label]:
+                if normalise_name(name) in classes and normalise_name(name) != classes[label]:
                     counts["/".join((part_, own, *inner[:depth]))] += 1
     if not counts:
         return []
     return [f"{counts.total()} images lie in folders named after another class, and count as the class of the outer "
-            f"folder: {listed(counts)}"]  # fmt: skip
+            f"folder: {format_names(counts)}"]  # fmt: skip

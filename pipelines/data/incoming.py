@@ -8,7 +8,7 @@ import torch
 from pipelines.common.say import say
 from pipelines.data.datasets import Dataset
 from pipelines.data.folder import ENDINGS, images_below
-from pipelines.data.names import check_text, composed, listed, shown
+from pipelines.data.names import check_text, format_name, format_names, normalise_name
 from pipelines.data.raw import Options, Split, fill
 from tracking.errors import InputError
 
@@ -39,15 +39,15 @@ def _files(path: str) -> list[Path]:
     if os.path.isfile(path):
         return [Path(path)]
     if not os.path.isdir(path):
-        raise InputError(f"there is no file or folder {shown(path)!r}; give image files, or folders of them")
+        raise InputError(f"there is no file or folder {format_name(path)!r}; give image files, or folders of them")
     images, other = images_below(Path(path))
     if not images:
-        raise InputError(f"{shown(path)} has no images ({', '.join(ENDINGS)}) in it or its folders; name another")
+        raise InputError(f"{format_name(path)} has no images ({', '.join(ENDINGS)}) in it or its folders; name another")
     if other:
-        say(f"  {len(other)} files ignored, no images: {listed(other)}")
+        say(f"  {len(other)} files ignored, no images: {format_names(other)}")
     return images
 
 
 def _label(file: Path, classes: tuple[str, ...]) -> int:
-    folder = composed(os.path.basename(os.path.dirname(os.path.abspath(file))))
+    folder = normalise_name(os.path.basename(os.path.dirname(os.path.abspath(file))))
     return classes.index(folder) if folder in classes else -1

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from pipelines.data.jpeg import read_small_jpeg
-from pipelines.data.names import shown
+from pipelines.data.names import format_name
 from tracking.errors import InputError
 
 Size = tuple[int, int]  # width, height, as Pillow has it
@@ -50,7 +50,7 @@ class Unreadable(InputError):
     """An image that cannot be read; `name` says which, `reason` why."""
 
     def __init__(self, name: str, reason: str) -> None:
-        super().__init__(f"cannot read image {shown(name)}: {reason}; mend or remove it")
+        super().__init__(f"cannot read image {format_name(name)}: {reason}; mend or remove it")
         self.name, self.reason = name, reason
 
 
@@ -155,7 +155,7 @@ def _reason(error: Exception, content: bytes | Path) -> str:
     if isinstance(error, UnidentifiedImageError):
         length = len(content) if isinstance(content, bytes) else content.stat().st_size
         return "its content is no image of a known kind" if length else "it is empty"
-    return shown((str(error) or type(error).__name__).splitlines()[0])
+    return format_name((str(error) or type(error).__name__).splitlines()[0])
 
 
 def _is_grey(image: Image.Image) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipelines.data.names import listed
+from pipelines.data.names import format_names
 from pipelines.data.pixels import RANGES, Header, Unreadable, choose_range, read_header, read_pixels
 from tracking.errors import InputError
 
@@ -179,7 +179,7 @@ def _refusal(faults: list[Unreadable], count: int, options: Options) -> InputErr
 
 
 def _reasons(faults: list[Unreadable]) -> str:
-    return listed(f"{fault.name}: {fault.reason}" for fault in faults)
+    return format_names(f"{fault.name}: {fault.reason}" for fault in faults)
 
 
 def _room(shape: tuple[int, ...]) -> np.ndarray:

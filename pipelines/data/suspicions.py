@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
-from pipelines.data.names import listed, shown
+from pipelines.data.names import format_name, format_names
 from pipelines.data.raw import Raw, Split
 
 IMBALANCE = 10  # times as many training images as the smallest class has
@@ -33,7 +33,9 @@ def find_suspicions(raw: Raw) -> Iterator[str]:
     unsure = [places for places in everywhere if len({label for _, label in places}) > 1]
     if unsure:
         of_class = {label: source for source, label in reversed(unsure[0])}
-        first = ", ".join(f"{shown(source)} as {shown(raw.classes[label])}" for label, source in of_class.items())
+        first = ", ".join(
+            f"{format_name(source)} as {format_name(raw.classes[label])}" for label, source in of_class.items()
+        )
         yield f"pictures in more than one class: {len(unsure):,}, for one {first}"
 
 
@@ -43,11 +45,11 @@ def _uneven_classes(raw: Raw) -> Iterator[str]:
     (least, smallest), (most, largest) = sizes[0], sizes[-1]
     if most >= IMBALANCE * least:
         yield (
-            f"classes differ in size, from {least:,} training images of {shown(smallest)} to {most:,} of "
-            f"{shown(largest)}, so accuracy says little of the small ones; see `study ask class_metrics_by_epoch`"
+            f"classes differ in size, from {least:,} training images of {format_name(smallest)} to {most:,} of "
+            f"{format_name(largest)}, so accuracy says little of the small ones; see `study ask class_metrics_by_epoch`"
         )
-    if few := [f"{shown(name)} ({count})" for count, name in sizes if count < FEW]:
-        yield f"classes of fewer than {FEW} training images: {listed(few)}"
+    if few := [f"{format_name(name)} ({count})" for count, name in sizes if count < FEW]:
+        yield f"classes of fewer than {FEW} training images: {format_names(few)}"
 
 
 def _by_pixels(split: Split) -> dict[bytes, list[Place]]:
@@ -60,4 +62,4 @@ def _by_pixels(split: Split) -> dict[bytes, list[Place]]:
 
 def _pairs(pairs: list[tuple[Place, Place]]) -> str:
     (first, _), (other, _) = pairs[0]
-    return f"{shown(other)} is {shown(first)}{', for one' if len(pairs) > 1 else ''}"
+    return f"{format_name(other)} is {format_name(first)}{', for one' if len(pairs) > 1 else ''}"

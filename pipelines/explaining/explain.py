@@ -11,8 +11,8 @@ from pipelines.common.settings import ExplainSettings
 from pipelines.explaining.concepts import discovery as concepts
 from pipelines.explaining.job import Job, Source, make_job, open_source, target_class
 from pipelines.explaining.maps import attribute
-from pipelines.lifecycle.child import start_child, worked_on
-from pipelines.lifecycle.run_inputs import recorded_config, recorded_settings, say
+from pipelines.lifecycle.child_run import run_guard, start_child
+from pipelines.lifecycle.run_inputs import read_recorded_config, read_recorded_settings, say
 from tracking import catalogue, commits, runs
 from tracking.errors import InputError, RunError
 from tracking.home import Home
@@ -65,7 +65,7 @@ def resume(record: catalogue.RunRecord, home: Home, data: str | None = None) -> 
     """Go on behind the last committed part of an explainer run."""
     if record.status == "FINISHED":
         raise InputError(f"run {record.run_id[:8]} is finished; nothing to resume")
-    method = recorded_settings(home, record, ExplainSettings).method[0]
+    method = read_recorded_settings(home, record, ExplainSettings).method[0]
     units = {f"{method}_epoch_{epoch:04d}": epoch for epoch in _recorded_instances(home, record) or ()}
     finished = {epoch for unit, epoch in units.items() if unit in commits.commits_by_unit(home, record.run_id)}
     _check_kept(record, home, method, set(units.values()) - finished)
@@ -93,7 +93,7 @@ def _check_kept(record: catalogue.RunRecord, home: Home, method: str, needed: se
 
 def _recorded_instances(home: Home, record: catalogue.RunRecord) -> dict[int, np.ndarray] | None:
     """Instances by epoch that a run was started with; None in a run of a version that did not record them."""
-    chosen = recorded_config(home, record).get("inputs", {}).get("instances")
+    chosen = read_recorded_config(home, record).get("inputs", {}).get("instances")
     return {epoch: np.array(part["ids"]) for part in chosen for epoch in part["epochs"]} if chosen else None
 
 
@@ -102,7 +102,7 @@ def _recorded(
     record: catalogue.RunRecord, home: Home, data: str | None, finished: Collection[int] = ()
 ) -> Iterator[Job]:
     """The job of a run, for the instances it was started with, whatever its settings would choose today."""
-    settings = recorded_settings(home, record, ExplainSettings)
+    settings = read_recorded_settings(home, record, ExplainSettings)
     settings = replace(settings, run=record.source, data=data or settings.data)
     with open_source(settings, home, _recorded_instances(home, record), finished) as source:
         yield make_job(settings, settings.method[0], source)
@@ -151,7 +151,7 @@ def _note(job: Job) -> str:
 
 def _go_on(job: Job, run: runs.Run) -> str:
     """Do what is not committed yet. Raises RunError at an epoch whose weights the method cannot be right for."""
-    with worked_on(run):
+    with run_guard(run):
         for epoch in job.source.epochs:
             try:
                 steps(job).explain_epoch(job, run, epoch)

@@ -9,16 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.common.settings import ExplainSettings, TrainSettings
-from pipelines.data.added import PREFIX, extra_splits
+from pipelines.data.added import PREFIX, read_extra_splits
 from pipelines.data.datasets import Dataset
-from pipelines.lifecycle.run_inputs import checkpoint, load_data, recorded_settings, say
+from pipelines.lifecycle.run_inputs import checkpoint_file, load_data, read_recorded_settings, say
 from pipelines.lifecycle.selection import choose_epochs, choose_instances
-from pipelines.lifecycle.verification import verify
+from pipelines.lifecycle.verification import verify_checkpoints
 from pipelines.models import hardware
 from pipelines.models.checkpoints import load_model
-from pipelines.models.memory import fitting_images, usual_memory
+from pipelines.models.memory import count_fitting_images, default_memory_limit
 from pipelines.models.networks import build_model
-from pipelines.models.predictions import to_model
+from pipelines.models.predictions import prepare_images
 from queries.classes import find_class
 from tracking import catalogue, commits, locks
 from tracking.commits import EpochCommit
@@ -61,7 +61,7 @@ class Job:
 
     def images(self, rows: np.ndarray, split: str | None = None) -> Tensor:
         """Images of a split (default: the one explained) as the model takes them, [N, C, H, W]."""
-        return to_model(self.source.data.splits[split or self.settings.split].images[rows], self.source.device)
+        return prepare_images(self.source.data.splits[split or self.settings.split].images[rows], self.source.device)
 
     def method_inputs(self, ids: np.ndarray) -> MethodInputs:
         settings = self.settings
@@ -69,7 +69,7 @@ class Job:
 
     def load(self, epoch: int) -> None:
         """Put an epoch's weights into the model."""
-        load_model(self.source.model, checkpoint(self.source.home, self.source.epochs[epoch]))
+        load_model(self.source.model, checkpoint_file(self.source.home, self.source.epochs[epoch]))
 
     def curated(self) -> np.ndarray:
         """The instances explained at the most epochs, the lowest IDs among equals."""
@@ -100,7 +100,9 @@ def open_source(
         source = _source(settings, home, record, fixed, finished)
         needed = [commit for epoch, commit in source.epochs.items() if epoch not in finished]
         with limit_pass_size(source.fitting):
-            verify(home, record, source.model, source.data, source.device, needed, settings.split, source.instances)
+            verify_checkpoints(
+                home, record, source.model, source.data, source.device, needed, settings.split, source.instances
+            )
             yield source
 
 
@@ -111,7 +113,7 @@ def _source(
     fixed: dict[int, np.ndarray] | None,
     finished: Collection[int],
 ) -> Source:
-    trained = recorded_settings(home, record, TrainSettings)
+    trained = read_recorded_settings(home, record, TrainSettings)
     trained = replace(trained, data=settings.data or trained.data)
     stored = commits.stored_epochs(home, record.run_id)
     chosen = fixed or _instances(settings, home, record, choose_epochs(settings.epochs, stored))
@@ -120,16 +122,16 @@ def _source(
         choose_epochs(",".join(map(str, needed)), stored)  # refuses what is not there
     data = load_data(trained, home, record)
     if settings.split.startswith(PREFIX):
-        data = replace(data, splits=data.splits | extra_splits(home, record))
+        data = replace(data, splits=data.splits | read_extra_splits(home, record))
     _check_instances(chosen, settings.split, len(data.splits[settings.split].labels))
     for target in settings.target:
         target_class(target, data.classes)
-    device = hardware.use(replace(trained, device=hardware.at_hand(trained.device)))
+    device = hardware.prepare_device(replace(trained, device=hardware.choose_available_device(trained.device)))
     model = build_model(trained.model, data, trained.seed).to(device)
     committed = {commit.epoch: commit for commit in commits.read_epochs(home, record.run_id)}
     used = {epoch: committed[epoch] for epoch in chosen}
-    drawn, memory = background(data, settings.seed, device), settings.memory or usual_memory(device)
-    fit = fitting_images(model, drawn, memory)
+    drawn, memory = background(data, settings.seed, device), settings.memory or default_memory_limit(device)
+    fit = count_fitting_images(model, drawn, memory)
     return Source(home, record, data, model, device, used, chosen, drawn, memory, fit)
 
 
@@ -200,7 +202,7 @@ def background(data: Dataset, seed: int, device: torch.device) -> Tensor:
     """Training images that baselines are drawn from, [B, C, H, W]."""
     images = data.splits["train"].images
     drawn = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:BACKGROUND]
-    return to_model(images[drawn], device)
+    return prepare_images(images[drawn], device)
 
 
 def _layer(settings: ExplainSettings, method: str, source: Source) -> Layer:

@@ -10,13 +10,13 @@ from PIL import Image
 
 import queries
 from pipelines.common.settings import TrainSettings
-from pipelines.data.added import extra_splits
+from pipelines.data.added import read_extra_splits
 from pipelines.data.linked import linked_image
-from pipelines.data.names import listed, shown
+from pipelines.data.names import format_name, format_names
 from pipelines.data.pixels import read_picture
 from pipelines.flow.packing import Packed
 from pipelines.flow.record import Record
-from pipelines.lifecycle.run_inputs import load_data, recorded_settings
+from pipelines.lifecycle.run_inputs import load_data, read_recorded_settings
 from tracking.errors import InputError
 from tracking.home import Home
 from xai import METHODS
@@ -49,9 +49,9 @@ def add_thumbnails(packed: Packed, record: Record, home: Home, data: str | None)
 
 def _images(record: Record, home: Home, data: str | None) -> list[Image.Image]:
     """The images of all instances, in their order. Raises InputError where they cannot be had."""
-    settings = recorded_settings(home, record.run, TrainSettings)
+    settings = read_recorded_settings(home, record.run, TrainSettings)
     settings = settings if data is None else replace(settings, data=data)
-    found = load_data(settings, home, record.run).splits | extra_splits(home, record.run)
+    found = load_data(settings, home, record.run).splits | read_extra_splits(home, record.run)
     splits = [found[name] for name in (record.home, *record.splits[1:])]
     return [
         _picture(splits[split].images[instance].numpy())
@@ -73,12 +73,13 @@ def _linked(record: Record, data: str | None, notes: list[str]) -> list[Image.Im
         images.append(image or Image.new("RGB", (1, 1), "white"))
     if len(missing) == len(images):
         raise InputError(
-            f"no image {shown(missing[0])} below {shown(folder)}; name the log's folder of images with --data"
+            f"no image {format_name(missing[0])} below {format_name(folder)}; name the log's folder of images with "
+            "--data"
         )
     if missing:
         notes.append(
-            f"{len(missing)} of {len(images)} images have no thumbnail, as {shown(folder)} has no such image in it: "
-            f"{listed(missing)}."
+            f"{len(missing)} of {len(images)} images have no thumbnail, as {format_name(folder)} has no such image in "
+            f"it: {format_names(missing)}."
         )
     return images
 

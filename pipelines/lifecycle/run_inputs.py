@@ -42,12 +42,12 @@ def describe_data(data: Dataset) -> dict[str, Any]:
 
 
 def _recorded_reading(home: Home, run: RunRecord) -> Reading:
-    recorded = recorded_config(home, run).get("data", {}).get("reading", {})
+    recorded = read_recorded_config(home, run).get("data", {}).get("reading", {})
     known: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in recorded.items()}
     return Reading(**known)
 
 
-def recorded_config(home: Home, record: RunRecord) -> dict:
+def read_recorded_config(home: Home, record: RunRecord) -> dict:
     """What a run was started with: its committed config.json."""
     start = commits.commits_by_unit(home, record.run_id).get("start")
     if start is None:
@@ -55,9 +55,9 @@ def recorded_config(home: Home, record: RunRecord) -> dict:
     return read_json(commits.committed_file(home, start, "config.json"))
 
 
-def recorded_settings(home: Home, record: RunRecord, kind: type[Settings]) -> Settings:
+def read_recorded_settings(home: Home, record: RunRecord, kind: type[Settings]) -> Settings:
     """The resolved settings of a run."""
-    recorded = recorded_config(home, record)["settings"]
+    recorded = read_recorded_config(home, record)["settings"]
     values = {}
     for setting in fields(kind):
         key = recorded_name(setting)
@@ -69,6 +69,6 @@ def recorded_settings(home: Home, record: RunRecord, kind: type[Settings]) -> Se
     return kind(**values)
 
 
-def checkpoint(home: Home, commit: EpochCommit) -> Path:
+def checkpoint_file(home: Home, commit: EpochCommit) -> Path:
     """The weights of a committed epoch, checked against their sha256."""
     return commits.committed_file(home, commit, f"checkpoints/epoch_{commit.epoch:04d}.safetensors")

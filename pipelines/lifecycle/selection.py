@@ -23,7 +23,7 @@ def choose_epochs(wanted: str, done: list[EpochCommit]) -> list[int]:
         return [max(done, key=lambda commit: commit.metrics["val_accuracy"]).epoch]
     if wanted == "all":
         return [commit.epoch for commit in done]
-    chosen = numbers(wanted, "--epochs")
+    chosen = parse_numbers(wanted, "--epochs")
     if missing := [epoch for epoch in chosen if epoch > last]:
         raise InputError(f"no epoch {missing[0]} in the run; there are 0 to {last}")
     there = {commit.epoch for commit in done}
@@ -41,7 +41,7 @@ def choose_instances(
     if len(ways) > 1:
         raise InputError(f"--{ways[0]} and --{ways[1]} both choose instances; give one")
     if settings.instances is not None:
-        chosen = numbers(settings.instances, "--instances")
+        chosen = parse_numbers(settings.instances, "--instances")
         if missing := [instance for instance in chosen if instance >= count]:
             raise InputError(f"no instance {missing[0]} in split {settings.split}; there are 0 to {count - 1}")
         return np.array(chosen)
@@ -49,10 +49,10 @@ def choose_instances(
         return _where(settings.where, settings.split, connection, run_id, epoch)
     if settings.count is not None and settings.count > count:
         raise InputError(f"--count {settings.count}: split {settings.split} has {count} instances")
-    return sample(min(settings.count or DEFAULT_COUNT, count), count)
+    return sample_instances(min(settings.count or DEFAULT_COUNT, count), count)
 
 
-def sample(wanted: int, count: int) -> np.ndarray:
+def sample_instances(wanted: int, count: int) -> np.ndarray:
     """So many of a split's `count` instances, ascending, each class with about its share.
 
     The images of a folder come class by class, so the first ones would be of one class. The order they are drawn in is
@@ -62,7 +62,7 @@ def sample(wanted: int, count: int) -> np.ndarray:
     return np.array(sorted(drawn[:wanted]))
 
 
-def numbers(text: str, flag: str) -> list[int]:
+def parse_numbers(text: str, flag: str) -> list[int]:
     """Whole numbers from 0 on, separated by commas; each once, ascending."""
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):

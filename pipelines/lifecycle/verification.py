@@ -15,11 +15,11 @@ import queries
 from pipelines.common.say import say
 from pipelines.common.settings import TrainSettings
 from pipelines.data.datasets import Dataset
-from pipelines.lifecycle.run_inputs import checkpoint, recorded_config, recorded_settings
-from pipelines.lifecycle.selection import sample
+from pipelines.lifecycle.run_inputs import checkpoint_file, read_recorded_config, read_recorded_settings
+from pipelines.lifecycle.selection import sample_instances
 from pipelines.models.checkpoints import load_model
-from pipelines.models.own_code import code_digests, reported
-from pipelines.models.predictions import Predictions, to_model
+from pipelines.models.predictions import Predictions, prepare_images
+from pipelines.models.user_code import digest_code, errors_reported
 from tracking.catalogue import RunRecord
 from tracking.commits import EpochCommit
 from tracking.errors import InputError
@@ -35,21 +35,21 @@ TOLERANCE_ELSEWHERE = 1e-2
 SMALLEST = 1e-2  # logits under which differences count no less, as of an untrained head of zeros
 
 
-def allowed(logits: Tensor, *devices: str) -> float:
+def allowed_difference(logits: Tensor, *devices: str) -> float:
     """How far apart logits such as these, and what follows from them, may lie on these devices."""
     part = max(TOLERANCE.get(torch.device(device).type, TOLERANCE_ELSEWHERE) for device in devices)
     return part * max(logits.abs().max().item(), SMALLEST)
 
 
 @torch.inference_mode()
-def logits_of(model: nn.Module, images: Tensor) -> Tensor:
+def compute_logits(model: nn.Module, images: Tensor) -> Tensor:
     """Logits [N, K] of images [N, C, H, W], the first alone and the others together: no batch is one of training."""
     return torch.cat(
         [model.eval()(part).float().cpu() for part in (images[:1], *split_into_passes(images[1:])) if len(part)]
     )
 
 
-def verify(
+def verify_checkpoints(
     home: Home,
     record: RunRecord,
     model: nn.Module,
@@ -64,7 +64,7 @@ def verify(
     `instances` are those looked at, by epoch; a fixed sample of the split comes with them. Clean predictions of the
     training images are not logged, so that those of val stand in. Leaves the weights of the last epoch in the model.
     """
-    trained = recorded_settings(home, record, TrainSettings)
+    trained = read_recorded_settings(home, record, TrainSettings)
     changed = _changed_code(home, record, trained.model, model)
     with connect(home) as connection:
         logged_rows = [
@@ -72,16 +72,16 @@ def verify(
             for commit in epochs
         ]
     for commit, (logged, name) in zip(epochs, logged_rows, strict=True):
-        load_model(model, checkpoint(home, commit))
+        load_model(model, checkpoint_file(home, commit))
         rows = logged["instance_id"]
         what = f"run {record.name}, epoch {commit.epoch}"
-        images = to_model(data.splits[name].images[rows], device)
-        with reported(f"{what}: model {trained.model} cannot be used"):
-            logits = logits_of(model, images)
+        images = prepare_images(data.splits[name].images[rows], device)
+        with errors_reported(f"{what}: model {trained.model} cannot be used"):
+            logits = compute_logits(model, images)
         if not logits.isfinite().all():
             raise InputError(f"{what}: the checkpoint's logits are not finite, so there is nothing to look at")
         found = Predictions(name, torch.from_numpy(rows), data.splits[name].labels[rows], logits)
-        if apart := _difference(logged, found, allowed(logits, trained.device, device.type)):
+        if apart := _difference(logged, found, allowed_difference(logits, trained.device, device.type)):
             raise InputError(f"{what}: this is not the model that was tracked: on {len(rows)} instances of {name}, "
                              f"{apart}; {_causes(trained.model, changed)}")  # fmt: skip
     if changed:
@@ -98,7 +98,7 @@ def _logged(
         if name == "train" or name not in data.splits:
             continue
         count = len(data.splits[name].labels)
-        ids = np.union1d(wanted, sample(min(SAMPLE, count), count)).astype(int).tolist()
+        ids = np.union1d(wanted, sample_instances(min(SAMPLE, count), count)).astype(int).tolist()
         values = {"run_id": commit.run_id, "epoch": commit.epoch, "split": name, "instances": ids}
         rows = queries.execute(connection, "logged_predictions", values).fetchnumpy()
         if len(rows["instance_id"]):
@@ -127,8 +127,8 @@ def _difference(logged: dict[str, np.ndarray], found: Predictions, bound: float)
 
 def _changed_code(home: Home, record: RunRecord, name: str, model: nn.Module) -> list[str]:
     """Modules of the model's code that are others than in training; nothing where none were recorded."""
-    recorded = recorded_config(home, record).get("model_code") or {}
-    now = code_digests(name, model)
+    recorded = read_recorded_config(home, record).get("model_code") or {}
+    now = digest_code(name, model)
     return [name for name in recorded if now.get(name) != recorded[name]]
 
 

@@ -13,7 +13,7 @@ from tracking.errors import InputError
 Settings = TypeVar("Settings", bound=TrainSettings)
 
 
-def settle(settings: Settings) -> Settings:
+def resolve_hardware(settings: Settings) -> Settings:
     """Decide what `auto` and 0 stand for on this machine. Raises InputError if there is no such device."""
     device = settings.device
     if device == "auto":
@@ -26,13 +26,13 @@ def settle(settings: Settings) -> Settings:
     return replace(settings, device=device, precision=precision, threads=settings.threads or os.cpu_count() or 1)
 
 
-def use(settings: TrainSettings) -> torch.device:
+def prepare_device(settings: TrainSettings) -> torch.device:
     """The device of settled settings, with their number of threads in force."""
     torch.set_num_threads(settings.threads)
     return torch.device(settings.device)
 
 
-def at_hand(device: str) -> str:
+def choose_available_device(device: str) -> str:
     """`device` if it is on this machine, else the machine's own kind: what a recorded run is looked at on."""
     if not _missing(device):
         return device

@@ -8,7 +8,7 @@ from pipelines.common.settings import TrainSettings
 GROWTH = ((0.3, 0.5), (1.0, 0.75))
 
 
-def scales(settings: TrainSettings) -> list[float]:
+def plan_image_scales(settings: TrainSettings) -> list[float]:
     """Side of the images by epoch, as a part of the full one."""
     if settings.progressive_resizing == "no":
         return [1.0] * settings.epochs

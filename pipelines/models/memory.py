@@ -10,9 +10,9 @@ from pipelines.common.say import say
 from pipelines.common.settings import ResolvedSettings, ResolvedTraining, TrainSettings
 from pipelines.data.datasets import Dataset
 from pipelines.models.hardware import autocast
-from pipelines.models.image_sizes import scales
+from pipelines.models.image_sizes import plan_image_scales
 from pipelines.models.networks import Classifier, copy_model
-from pipelines.models.predictions import BATCH, to_model
+from pipelines.models.predictions import EVALUATION_BATCH, prepare_images
 from tracking.errors import InputError
 from xai.gradient import frozen
 
@@ -22,18 +22,18 @@ EVALUATION = 1.0  # GB that a pass in evaluation may take; larger ones are no fa
 # measured on networks of plain and of residual blocks, at 32 and 224 pixels: what a pass takes in all is 1.1 to 1.3
 # times what is kept for the gradient, and without one 0.9 to 1.7 times the input and output of the largest layer
 WITH_GRADIENT, WITHOUT_GRADIENT = 1.3, 1.8
-IMAGES = 2  # tried, as batch normalisation needs more than one
+PROBE_IMAGES = 2  # tried, as batch normalisation needs more than one
 LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # of a container
 
 
-def settle_passes(settings: ResolvedSettings, data: Dataset, model: Classifier) -> ResolvedTraining:
+def resolve_pass_sizes(settings: ResolvedSettings, data: Dataset, model: Classifier) -> ResolvedTraining:
     """Settled settings with the sizes of passes, so that each fits into --memory (default: half of what there is).
 
     The model is on its device. Raises InputError on a --batch that does not fit.
     """
-    memory = settings.memory or usual_memory(torch.device(settings.device))
+    memory = settings.memory or default_memory_limit(torch.device(settings.device))
     train = data.splits["train"]
-    images = to_model(train.images[:IMAGES], torch.device(settings.device))
+    images = prepare_images(train.images[:PROBE_IMAGES], torch.device(settings.device))
     trained = _trained_size(settings, model, images)
     # what happens inside a compiled network cannot be seen; it takes no more than in training
     compiled = any(isinstance(module, torch.jit.ScriptModule) for module in model.modules())
@@ -54,22 +54,22 @@ def settle_passes(settings: ResolvedSettings, data: Dataset, model: Classifier) 
     sizes = {
         "memory": memory,
         "batch": settings.batch or min(usual, most),
-        "evaluation_batch": settings.evaluation_batch or min(BATCH, passes),
+        "evaluation_batch": settings.evaluation_batch or min(EVALUATION_BATCH, passes),
     }
     return ResolvedTraining(**vars(settings) | sizes)
 
 
-def usual_memory(device: torch.device) -> float:
+def default_memory_limit(device: torch.device) -> float:
     """GB that passes may take where --memory does not say: half of what there is."""
     return round(_installed(device) / 2 / GB, 2)
 
 
-def fitting_images(model: nn.Module, images: Tensor, memory: float) -> int:
+def count_fitting_images(model: nn.Module, images: Tensor, memory: float) -> int:
     """How many of the images [N, C, H, W] fit into a pass that explains, of so many GB. InputError if none does.
 
     Such a pass keeps what the gradient of the image needs, in evaluation mode.
     """
-    twin, few = copy_model(model), images[:IMAGES]
+    twin, few = copy_model(model), images[:PROBE_IMAGES]
     try:
         with frozen(twin), torch.enable_grad(), torch.random.fork_rng():
             size = _kept_size(twin, few.clone().requires_grad_())
@@ -83,7 +83,7 @@ def fitting_images(model: nn.Module, images: Tensor, memory: float) -> int:
 def _trained_size(settings: TrainSettings, model: Classifier, images: Tensor) -> float:
     """GB per image of a training pass, at the largest size that images get."""
     twin = copy_model(model).train()
-    twin.normalise.scale.fill_(max(scales(settings)))
+    twin.normalise.scale.fill_(max(plan_image_scales(settings)))
     with torch.random.fork_rng(), autocast(settings):
         return _kept_size(twin, images)
 

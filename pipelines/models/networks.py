@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.data.datasets import Dataset
-from pipelines.models import own_errors
-from pipelines.models.own_code import import_factory, reported
+from pipelines.models import user_errors
 from pipelines.models.randomness import seed_generators
+from pipelines.models.user_code import errors_reported, import_factory
 from tracking.errors import InputError
 
 # training images whose patches the first layer is made from; of large ones fewer, which have as many patches
@@ -119,12 +119,12 @@ def build_model(name: str, data: Dataset, seed: int) -> Classifier:
     seed_generators(seed)
     refused = f"model {name} does not take images {data.image_shape}"
     factory = MODELS.get(name) or import_factory(name)
-    with reported(refused):
+    with errors_reported(refused):
         shape = {"image_shape": data.image_shape} if "image_shape" in inspect.signature(factory).parameters else {}
         network = factory(num_classes=len(data.classes), **shape)
     if not isinstance(network, nn.Module):
         raise InputError(f"{refused}: it returns {_kind(network)}; a factory returns a torch.nn.Module")
-    own_errors.use(name, map(type, network.modules()))
+    user_errors.watch_model(name, map(type, network.modules()))
     model = Classifier(OrderedDict(normalise=Normalise(*data.channel_statistics()), network=network)).eval()
     if name in MODELS:
         images = data.splits["train"].images
@@ -132,7 +132,7 @@ def build_model(name: str, data: Dataset, seed: int) -> Classifier:
         convolution = next(part for part in network.modules() if isinstance(part, nn.Conv2d))
         whiten(convolution, model.normalise(images[:count].float() / 255))
     images = data.splits["train"].images[:2].float() / 255
-    with reported(refused), torch.no_grad():
+    with errors_reported(refused), torch.no_grad():
         logits = model(images)
     check_logits(name, logits, (2, len(data.classes)))
     _lay_out(model, images)

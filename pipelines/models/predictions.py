@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from pipelines.data.raw import Split
 
-BATCH = 500  # images a pass in evaluation at the most, and in runs that recorded no number
+EVALUATION_BATCH = 500  # images a pass in evaluation at the most, and in runs that recorded no number
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,13 @@ class Predictions:
 def evaluate(model: nn.Module, split: Split, name: str, device: torch.device, batch: int | None = None) -> Predictions:
     """Predictions for every image of a split, in float32, in evaluation mode, `batch` images a pass."""
     model.eval()
-    logits = [model(to_model(images, device)).float().cpu() for images in split.images.split(batch or BATCH)]
+    logits = [
+        model(prepare_images(images, device)).float().cpu() for images in split.images.split(batch or EVALUATION_BATCH)
+    ]
     ids = torch.arange(len(split.labels))
     return Predictions(name, ids, split.labels, torch.cat(logits))
 
 
-def to_model(images: Tensor, device: torch.device) -> Tensor:
+def prepare_images(images: Tensor, device: torch.device) -> Tensor:
     """Stored images, uint8, as the model takes them: float32 in 0..1."""
     return images.to(device).float().div_(255).contiguous(memory_format=torch.channels_last)

@@ -17,20 +17,20 @@ from tqdm import tqdm
 
 from pipelines.common.say import say
 from pipelines.common.settings import PredictSettings, TrainSettings
-from pipelines.data.added import NAME, PREFIX, additions, covered, joined, to_png
+from pipelines.data.added import NAME, PREFIX, count_evaluated_additions, join_splits, read_additions, to_png
 from pipelines.data.datasets import Dataset
 from pipelines.data.incoming import find_images, read_images
-from pipelines.data.names import shown
+from pipelines.data.names import format_name
 from pipelines.data.raw import Split
-from pipelines.lifecycle.run_inputs import checkpoint, load_data, recorded_settings
+from pipelines.lifecycle.run_inputs import checkpoint_file, load_data, read_recorded_settings
 from pipelines.lifecycle.selection import choose_epochs
-from pipelines.lifecycle.verification import verify
+from pipelines.lifecycle.verification import verify_checkpoints
 from pipelines.models import hardware
 from pipelines.models.checkpoints import load_model
-from pipelines.models.memory import IMAGES, fitting_images, usual_memory
+from pipelines.models.memory import PROBE_IMAGES, count_fitting_images, default_memory_limit
 from pipelines.models.networks import build_model
-from pipelines.models.own_errors import from_own_model
-from pipelines.models.predictions import Predictions, to_model
+from pipelines.models.predictions import Predictions, prepare_images
+from pipelines.models.user_errors import describe_model_error
 from tracking import catalogue, commits, locks, runs
 from tracking.commits import EpochCommit
 from tracking.errors import InputError, RunError
@@ -58,14 +58,15 @@ class Evaluated:
         return PREFIX + self.name
 
     def additions(self) -> list[Split]:
-        return additions(self.run.home, self.run.run_id, self.name)
+        return read_additions(self.run.home, self.run.run_id, self.name)
 
 
 def predict(settings: PredictSettings, home: Home) -> str:
     """Add the images that are new, evaluate what is missing at any epoch; returns the name of the split."""
     if not re.fullmatch(NAME, settings.name):
         raise InputError(
-            f"--name is {shown(settings.name)!r}; it takes 1 to 40 letters, digits, - and _, and not _epoch as its end"
+            f"--name is {format_name(settings.name)!r}; it takes 1 to 40 letters, digits, - and _, and must not end "
+            "in _epoch"
         )
     record = catalogue.resolve(home, settings.run, ("train",))
     files = find_images(settings.images)
@@ -83,7 +84,7 @@ def predict(settings: PredictSettings, home: Home) -> str:
                 say(f"stopped; {GO_ON}")
                 raise
             except BaseException as error:
-                if reason := from_own_model(error):
+                if reason := describe_model_error(error):
                     raise RunError(f"{reason}; what was committed is kept; {GO_ON}") from error
                 raise
     ingest(home, [record.run_id], wait=5)
@@ -93,31 +94,31 @@ def predict(settings: PredictSettings, home: Home) -> str:
 def _open(settings: PredictSettings, home: Home, record: catalogue.RunRecord) -> Evaluated:
     done = commits.stored_epochs(home, record.run_id)
     choose_epochs("all", done)  # refuses a run without any
-    trained = recorded_settings(home, record, TrainSettings)
-    device = settings.device or hardware.at_hand(trained.device)
-    trained = hardware.settle(replace(trained, device=device, data=settings.data or trained.data))
+    trained = read_recorded_settings(home, record, TrainSettings)
+    device = settings.device or hardware.choose_available_device(trained.device)
+    trained = hardware.resolve_hardware(replace(trained, device=device, data=settings.data or trained.data))
     data = load_data(trained, home, record)
     return Evaluated(runs.open_run(home, record), settings.name, done, data, trained)
 
 
 def _built(job: Evaluated) -> nn.Module:
     """The untrained model, on its device."""
-    device = hardware.use(job.settings)
+    device = hardware.prepare_device(job.settings)
     return build_model(job.settings.model, job.data, job.settings.seed).to(device)
 
 
 def _fitting(settings: PredictSettings, job: Evaluated, model: nn.Module) -> AbstractContextManager[None]:
     """Passes inside fit into --memory."""
     device = torch.device(job.settings.device)
-    images = to_model(job.data.splits["train"].images[:IMAGES], device)
-    return limit_pass_size(fitting_images(model, images, settings.memory or usual_memory(device)))
+    images = prepare_images(job.data.splits["train"].images[:PROBE_IMAGES], device)
+    return limit_pass_size(count_fitting_images(model, images, settings.memory or default_memory_limit(device)))
 
 
 def _verify(job: Evaluated, record: catalogue.RunRecord, model: nn.Module, given: Split) -> None:
     """Raise InputError unless the checkpoints to be evaluated predict what was logged of them."""
     known = job.additions()
     missing = job.epochs if _new(job, known, given) else [epoch for epoch, _ in _missing(job, known)]
-    verify(job.run.home, record, model, job.data, torch.device(job.settings.device), missing)
+    verify_checkpoints(job.run.home, record, model, job.data, torch.device(job.settings.device), missing)
 
 
 def _add(job: Evaluated, given: Split) -> None:
@@ -146,10 +147,10 @@ def _new(job: Evaluated, known: list[Split], given: Split) -> list[int]:
 
 
 def _two_labels(job: Evaluated, label: int, source: str, other: int, where: str) -> InputError:
-    before = f"label {shown(job.data.classes[other])}" if other >= 0 else "no label"
+    before = f"label {format_name(job.data.classes[other])}" if other >= 0 else "no label"
     return InputError(
-        f"{shown(source)} has label {shown(job.data.classes[label])}, but the same picture, {shown(where)}, has "
-        f"{before} in {job.split}; give it with one label, or choose another --name"
+        f"{format_name(source)} has label {format_name(job.data.classes[label])}, but the same picture, "
+        f"{format_name(where)}, has {before} in {job.split}; give it with one label, or choose another --name"
     )
 
 
@@ -191,9 +192,9 @@ def _evaluate(job: Evaluated, model: nn.Module) -> None:
     say(f"{job.split}: {len(missing)} of {len(job.epochs)} epochs to evaluate")
     if not missing:
         return
-    device, split = hardware.use(job.settings), joined(parts)
+    device, split = hardware.prepare_device(job.settings), join_splits(parts)
     for epoch, first in tqdm(missing, job.split, leave=False, disable=None, unit="epoch"):
-        load_model(model, checkpoint(job.run.home, epoch))
+        load_model(model, checkpoint_file(job.run.home, epoch))
         ids, logits = torch.arange(first, len(split.labels)), predicted(model, split.images, first, device)
         found = Predictions(job.split, ids, split.labels[first:], logits).columns(job.run.run_id, epoch.epoch)
         unit = f"extra_{job.name}_{len(parts):04d}_epoch_{epoch.epoch:04d}"
@@ -202,7 +203,7 @@ def _evaluate(job: Evaluated, model: nn.Module) -> None:
 
 def _missing(job: Evaluated, parts: list[Split]) -> list[tuple[EpochCommit, int]]:
     """Epochs at which instances lack a prediction, and the first of these; all behind it lack one too."""
-    done = covered(job.run.home, job.run.run_id, job.name)
+    done = count_evaluated_additions(job.run.home, job.run.run_id, job.name)
     starts = list(accumulate((len(part.labels) for part in parts), initial=0))
     known = [(epoch, done.get(epoch.epoch, 0)) for epoch in job.epochs]
     return [(epoch, starts[number]) for epoch, number in known if number < len(parts)]
@@ -216,5 +217,5 @@ def predicted(model: nn.Module, images: Tensor, first: int, device: torch.device
     start = first // block * block
     room = images.new_zeros(-len(images) % block, *images.shape[1:])
     blocks = torch.cat([images[start:], room]).split(block)
-    logits = torch.cat([model(to_model(some, device)).float().cpu() for some in blocks])
+    logits = torch.cat([model(prepare_images(some, device)).float().cpu() for some in blocks])
     return logits[first - start : len(images) - start]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.lifecycle.selection import sample
+from pipelines.lifecycle.selection import sample_instances
 from pipelines.reporting.evidence import Answer
 from pipelines.reporting.subject import Subject
 from xai import METHODS
@@ -67,7 +67,7 @@ class ExplainedImages:
     def same(self) -> str:
         """The flag that chooses the same images again."""
         ids = {row["instance_id"] for row in self.answer.rows}
-        if ids == set(sample(len(ids), self.subject.n).tolist()):
+        if ids == set(sample_instances(len(ids), self.subject.n).tolist()):
             return f" --count {len(ids)}"
         made = (
             f"source_run_id = '{self.subject.run.run_id}' and split = '{self.subject.split}' and epoch = {self.epoch}"

@@ -7,7 +7,7 @@ from torch import nn
 
 from pipelines.common.settings import TrainSettings
 from pipelines.data.datasets import Dataset
-from pipelines.lifecycle.run_inputs import checkpoint
+from pipelines.lifecycle.run_inputs import checkpoint_file
 from pipelines.models.networks import build_model
 from pipelines.reporting.evidence import Answer, Said, said, spoken
 from pipelines.reporting.html import NOTHING, Html, html, joined, listing, table
@@ -133,5 +133,5 @@ def _made_by(subject: Subject) -> list[str]:
     return [
         f"{capital(str(known['processor']))}, {known['cores']} cores; {versions}.",
         f"Program: commit {known['git_commit'] or 'unknown'}.",
-        f"Weights of epoch {subject.epoch}: {checkpoint(subject.home, last).name}, sha256 {digest[:16]}….",
+        f"Weights of epoch {subject.epoch}: {checkpoint_file(subject.home, last).name}, sha256 {digest[:16]}….",
     ]

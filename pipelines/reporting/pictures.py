@@ -10,13 +10,13 @@ from duckdb import DuckDBPyConnection
 from PIL import Image
 
 from pipelines.common.settings import TrainSettings
-from pipelines.data.added import extra_splits
+from pipelines.data.added import read_extra_splits
 from pipelines.data.datasets import Dataset
 from pipelines.data.linked import linked_image
-from pipelines.data.names import shown
+from pipelines.data.names import format_name
 from pipelines.data.pixels import read_picture
 from pipelines.explaining.maps.heatmaps import full_colour, overlay
-from pipelines.lifecycle.run_inputs import load_data, recorded_settings
+from pipelines.lifecycle.run_inputs import load_data, read_recorded_settings
 from pipelines.reporting.html import Html, html
 from tracking.catalogue import RunRecord
 from tracking.errors import InputError
@@ -56,14 +56,14 @@ def read_pictures(connection: DuckDBPyConnection, home: Home, run: RunRecord, da
         if data is not None:
             _check_folder(connection, run, Path(data))
         return Pictures(files=Path(data or Path(run.params["file"]).parent))
-    settings = recorded_settings(home, run, TrainSettings)
+    settings = read_recorded_settings(home, run, TrainSettings)
     try:
         found = load_data(replace(settings, data=data or settings.data), home, run)
     except InputError as error:
         if data is not None:
             raise
         return Pictures(why_none=str(error))
-    return Pictures(replace(found, splits=found.splits | extra_splits(home, run)))
+    return Pictures(replace(found, splits=found.splits | read_extra_splits(home, run)))
 
 
 def picture(image: np.ndarray, alt: str) -> Html:
@@ -106,7 +106,8 @@ def _check_folder(connection: DuckDBPyConnection, run: RunRecord, folder: Path) 
     sources = [source for (source,) in connection.execute(sql, [run.run_id]).fetchall()]
     if not any(linked_image(folder, source) for source in sources):
         raise InputError(
-            f"no image {shown(sources[0])} below {shown(folder)}; name the log's folder of images with --data"
+            f"no image {format_name(sources[0])} below {format_name(folder)}; name the log's folder of images with "
+            "--data"
         )
 
 

@@ -8,8 +8,8 @@ from duckdb import DuckDBPyConnection
 
 from pipelines.asking.formats import as_csv
 from pipelines.common.settings import ReportSettings
-from pipelines.lifecycle.child import start_child, worked_on
-from pipelines.lifecycle.run_inputs import recorded_settings
+from pipelines.lifecycle.child_run import run_guard, start_child
+from pipelines.lifecycle.run_inputs import read_recorded_settings
 from pipelines.reporting.accuracy import accuracy, classes
 from pipelines.reporting.appendix import appendix
 from pipelines.reporting.attention import attention
@@ -45,7 +45,7 @@ def report(settings: ReportSettings, home: Home) -> str:
 
 def rerun(record: RunRecord, home: Home, data: str | None) -> str:
     """Report again with a run's own settings, on what is remembered now; the run ID."""
-    known = recorded_settings(home, record, ReportSettings)
+    known = read_recorded_settings(home, record, ReportSettings)
     report(replace(known, run=record.source, data=data or known.data), home)
     return catalogue.resolve(home, "latest", ("report",)).run_id
 
@@ -93,5 +93,5 @@ def _model(subject: Subject) -> Section:
 def _commit(settings: ReportSettings, home: Home, source: RunRecord, files: tuple[Path, Path]) -> None:
     note = f"Report on `{source.name}` (run `{source.run_id}`), split {settings.split}: `{files[0].name}`, `{CHECK}`."
     run = start_child(home, "report", f"report-{source.name}", settings, source, {"study.split": settings.split}, note)
-    with worked_on(run):
+    with run_guard(run):
         runs.commit(run, "report", {file.name: file for file in files}, {}, None)

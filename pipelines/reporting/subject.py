@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from pipelines.common.settings import ReportSettings, TrainSettings
-from pipelines.lifecycle.run_inputs import recorded_settings
+from pipelines.lifecycle.run_inputs import read_recorded_settings
 from pipelines.reporting.evidence import Answer, Evidence, Said
 from pipelines.reporting.html import NOTHING, Html
 from pipelines.reporting.pictures import Pictures, read_pictures
@@ -83,7 +83,7 @@ def make_subject(settings: ReportSettings, home: Home, run: RunRecord, evidence:
         )
     names = "select name from classes where run_id = ? order by class_id"
     classes = tuple(name for (name,) in evidence.connection.execute(names, [run.run_id]).fetchall())
-    trained = None if run.kind == "import" else recorded_settings(home, run, TrainSettings)
+    trained = None if run.kind == "import" else read_recorded_settings(home, run, TrainSettings)
     pictures = read_pictures(evidence.connection, home, run, settings.data)
     return Subject(home, run, split, chosen["epoch"], chosen["n"], found, classes, trained, evidence, pictures)
 

@@ -6,7 +6,7 @@ from torch import Tensor
 CHUNK = 256  # images padded together
 
 
-def pad(images: Tensor, shift: int) -> Tensor:
+def pad_images(images: Tensor, shift: int) -> Tensor:
     """Images [N, C, H, W] with `shift` mirrored pixels around them, stored channels-last for fast cutting."""
     ys, xs = (_reflect(torch.arange(-shift, side + shift), side) for side in images.shape[2:])
     padded = images.new_empty(len(images), len(ys), len(xs), images.shape[1])
@@ -20,7 +20,7 @@ def _reflect(places: Tensor, side: int) -> Tensor:
     return (side - 1) - ((side - 1) - places.abs()).abs()
 
 
-def cut(padded: Tensor, rows: Tensor, shift: int, mirrored: Tensor | None, random: torch.Generator) -> Tensor:
+def crop_images(padded: Tensor, rows: Tensor, shift: int, mirrored: Tensor | None, random: torch.Generator) -> Tensor:
     """The images `rows` at a random place each, those mirrored [B] (None: no one) mirrored: [B, C, H, W], uint8."""
     count, (height, width) = len(rows), (side - 2 * shift for side in padded.shape[1:3])
     down, right = torch.randint(0, 2 * shift + 1, (2, count, 1), generator=random)
@@ -31,7 +31,7 @@ def cut(padded: Tensor, rows: Tensor, shift: int, mirrored: Tensor | None, rando
     return padded[rows[:, None, None], ys[:, :, None], xs[:, None, :]].permute(0, 3, 1, 2)
 
 
-def mirrored(count: int, seed: int, epoch: int) -> Tensor:
+def choose_flips(count: int, seed: int, epoch: int) -> Tensor:
     """Which images an epoch mirrors, [N]: a random half first, then every image the other way at each epoch.
 
     Two epochs so show all there is to see; drawn anew, a quarter of it would be missed (Jordan 2024, 2404.00498).

@@ -9,7 +9,7 @@ from torch import nn
 
 
 @torch.no_grad()
-def average(mean: nn.Module, model: nn.Module, decay: float, step: int) -> None:
+def update_average(mean: nn.Module, model: nn.Module, decay: float, step: int) -> None:
     """Move `mean` towards the weights and statistics of `model` after training step 1, 2, ...
 
     Early means forget faster, so that they are not held back by the untrained network.

@@ -6,10 +6,10 @@ from tqdm import tqdm
 
 from pipelines.models.hardware import autocast
 from pipelines.models.networks import Classifier, main_logits
-from pipelines.models.predictions import Predictions, to_model
+from pipelines.models.predictions import Predictions, prepare_images
 from pipelines.models.randomness import epoch_seed, seed_generators
-from pipelines.training.augment import cut, mirrored
-from pipelines.training.averaging import average
+from pipelines.training.augment import choose_flips, crop_images
+from pipelines.training.averaging import update_average
 from pipelines.training.recipe import Recipe
 
 
@@ -25,14 +25,16 @@ def train_epoch(model: Classifier, recipe: Recipe, epoch: int) -> Predictions:
     for network in (model, recipe.mean):
         network.normalise.scale.fill_(recipe.scale(epoch))
     model.train()
-    turned = mirrored(len(order), settings.seed, epoch) if settings.random_flip == "yes" else None
+    turned = choose_flips(len(order), settings.seed, epoch) if settings.random_flip == "yes" else None
     seen = []
     batches = tqdm(order.tensor_split(recipe.steps), f"epoch {epoch}", leave=False, disable=None, unit="step")
     for step, rows in enumerate(batches):
-        images = cut(recipe.padded, rows, settings.random_shift, None if turned is None else turned[rows], random)
+        images = crop_images(
+            recipe.padded, rows, settings.random_shift, None if turned is None else turned[rows], random
+        )
         done = (epoch - 1) * recipe.steps + step + 1
-        seen.append(_step(model, recipe, recipe.rate(done), to_model(images, recipe.device), recipe.labels[rows]))
-        average(recipe.mean, model, settings.ema_decay, done)
+        seen.append(_step(model, recipe, recipe.rate(done), prepare_images(images, recipe.device), recipe.labels[rows]))
+        update_average(recipe.mean, model, settings.ema_decay, done)
     logits = torch.cat(seen)[order.argsort()]
     return Predictions("train_seen", torch.arange(len(order)), recipe.labels, logits)
 

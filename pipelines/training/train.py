@@ -10,17 +10,17 @@ from torch import nn
 from pipelines.common import figures
 from pipelines.common.settings import ResolvedTraining, TrainSettings
 from pipelines.data.datasets import Dataset
-from pipelines.lifecycle.child import worked_on
-from pipelines.lifecycle.run_inputs import describe_data, load_data, recorded_settings, say
+from pipelines.lifecycle.child_run import run_guard
+from pipelines.lifecycle.run_inputs import describe_data, load_data, read_recorded_settings, say
 from pipelines.lifecycle.start import commit_start
-from pipelines.lifecycle.verification import verify
+from pipelines.lifecycle.verification import verify_checkpoints
 from pipelines.models import hardware
 from pipelines.models.checkpoints import load_state, save_model, save_state
 from pipelines.models.networks import Classifier, build_model
-from pipelines.models.own_code import code_digests
-from pipelines.models.predictions import BATCH, Predictions, evaluate
+from pipelines.models.predictions import EVALUATION_BATCH, Predictions, evaluate
+from pipelines.models.user_code import digest_code
 from pipelines.training.epoch import train_epoch
-from pipelines.training.recipe import Recipe, make_recipe, settle
+from pipelines.training.recipe import Recipe, make_recipe, resolve_settings
 from tracking import catalogue, commits, models, runs
 from tracking.commits import EpochCommit
 from tracking.errors import InputError, RunError
@@ -48,8 +48,8 @@ def train(settings: TrainSettings, home: Home, original: catalogue.RunRecord | N
     """
     runs.check_start(home, settings.name)
     data = load_data(settings, home, original)
-    resolved = settle(settings, data)
-    hardware.use(resolved)  # before anything is computed: the first weights depend on the threads too
+    resolved = resolve_settings(settings, data)
+    hardware.prepare_device(resolved)  # before anything is computed: the first weights depend on the threads too
     model = build_model(settings.model, data, settings.seed)
     recipe = make_recipe(resolved, data, model)
     default = f"{settings.dataset}-{settings.model.rpartition(':')[2]}-{settings.seed}"
@@ -61,29 +61,29 @@ def train(settings: TrainSettings, home: Home, original: catalogue.RunRecord | N
         run = runs.start_run(home, record, {}, _note(used, data, model))
         runs.log_record(run)
     training = Training(used, data, model, recipe, run)
-    known = {"data": describe_data(data), "model_code": code_digests(used.model, model)}
+    known = {"data": describe_data(data), "model_code": digest_code(used.model, model)}
     commit_start(run, "train", used, _instances(run.run_id, data), data.classes, known)
     return _go_on(training, [])
 
 
 def rerun(record: catalogue.RunRecord, home: Home, data: str | None) -> str:
     """Train again from a run's own record, on the data it was made with."""
-    known = recorded_settings(home, record, ResolvedTraining)
+    known = read_recorded_settings(home, record, ResolvedTraining)
     return train(replace(known, name=None, data=data or known.data), home, record)
 
 
 def resume(record: catalogue.RunRecord, home: Home, data: str | None = None) -> str:
     """Go on behind the last committed epoch; the result is bit for bit that of an uninterrupted training."""
     done = commits.read_epochs(home, record.run_id)
-    known = recorded_settings(home, record, ResolvedTraining)
+    known = read_recorded_settings(home, record, ResolvedTraining)
     if len(done) == known.epochs + 1 and record.status == "FINISHED":
         raise InputError(f"run {record.run_id[:8]} is finished with all {known.epochs} epochs; nothing to resume")
     images = load_data(replace(known, data=data or known.data), home, record)
     model = build_model(known.model, images, known.seed)
     recipe = make_recipe(known, images, model)
     if done:
-        with limit_pass_size(known.evaluation_batch or BATCH):
-            verify(home, record, recipe.mean, images, recipe.device, done[-1:])
+        with limit_pass_size(known.evaluation_batch or EVALUATION_BATCH):
+            verify_checkpoints(home, record, recipe.mean, images, recipe.device, done[-1:])
         load_state(model, recipe.optimizers, commits.committed_file(home, done[-1], _state(done[-1].epoch)))
     return _go_on(Training(known, images, model, recipe, runs.reopen_run(home, record)), done)
 
@@ -108,7 +108,7 @@ def _instances(run_id: str, data: Dataset) -> dict[str, Sequence]:
 
 def _go_on(training: Training, done: list[EpochCommit]) -> str:
     run, settings = training.run, training.settings
-    with worked_on(run):
+    with run_guard(run):
         say(f"  {settings.epochs} epochs on {settings.device}, {settings.precision}, {settings.threads} threads")
         for commit in done:  # a crash may have come between a commit and its model
             models.log_epoch_model(run, commit)

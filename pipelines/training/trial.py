@@ -9,14 +9,14 @@ from torch import Tensor, nn
 from pipelines.common.say import say
 from pipelines.common.settings import ResolvedSettings
 from pipelines.data.datasets import Dataset
-from pipelines.lifecycle.verification import allowed, logits_of
+from pipelines.lifecycle.verification import allowed_difference, compute_logits
 from pipelines.models import hardware
 from pipelines.models.checkpoints import load_model, save_model
 from pipelines.models.networks import check_logits, copy_model, main_logits
-from pipelines.models.own_code import reported
-from pipelines.models.predictions import to_model
+from pipelines.models.predictions import prepare_images
 from pipelines.models.randomness import seed_generators
-from pipelines.training.averaging import average
+from pipelines.models.user_code import errors_reported
+from pipelines.training.averaging import update_average
 from pipelines.training.optimizers import make_optimizers
 from tracking.errors import InputError
 from tracking.staging import scratch
@@ -33,19 +33,19 @@ def try_out(settings: ResolvedSettings, model: nn.Module, data: Dataset) -> None
     The model, on the device of the settings, is left as it is.
     """
     name, train = settings.model, data.splits["train"]
-    images = to_model(train.images[:IMAGES], torch.device(settings.device))
-    with reported(f"model {name} cannot be copied, which the mean of its weights needs"):
+    images = prepare_images(train.images[:IMAGES], torch.device(settings.device))
+    with errors_reported(f"model {name} cannot be copied, which the mean of its weights needs"):
         trained, twin, loaded = (copy_model(model) for _ in range(3))
     _train_a_step(settings, (trained, twin), images, train.labels[:IMAGES], len(data.classes))
-    with reported(f"model {name} cannot be evaluated after a step of training"):
-        logits, reason = logits_of(trained, images), find_nondeterminism(trained, images)
+    with errors_reported(f"model {name} cannot be evaluated after a step of training"):
+        logits, reason = compute_logits(trained, images), find_nondeterminism(trained, images)
     if reason:
         raise InputError(f"model {name} would not give its own predictions again: {reason}")
-    with reported(f"model {name} cannot be kept as a checkpoint"), scratch() as folder:
+    with errors_reported(f"model {name} cannot be kept as a checkpoint"), scratch() as folder:
         load_model(loaded, save_model(trained, folder / "trial.safetensors"))
-        average(loaded, trained, settings.ema_decay, 1)
-        kept = logits_of(loaded, images)
-    if (apart := (kept - logits).abs().max().item()) > allowed(logits, settings.device):
+        update_average(loaded, trained, settings.ema_decay, 1)
+        kept = compute_logits(loaded, images)
+    if (apart := (kept - logits).abs().max().item()) > allowed_difference(logits, settings.device):
         raise InputError(
             f"model {name} would not give its own predictions again: its state_dict does not hold all that it learns: "
             "loaded again, it gives other logits; register what changes in training as parameters or persistent "
@@ -64,7 +64,7 @@ def _train_a_step(
     outputs = []
     for network in twins:
         seed_generators(settings.seed)
-        with reported(f"model {name} cannot be trained"), hardware.autocast(settings):
+        with errors_reported(f"model {name} cannot be trained"), hardware.autocast(settings):
             outputs.append(network.train()(images))
     main = [main_logits(output) for output in outputs]
     for logits in main:
@@ -72,10 +72,10 @@ def _train_a_step(
         check_logits(name, single, (len(images), classes), " in training")
     if main[0] is not outputs[0]:
         say(f"model {name} has auxiliary outputs in training; its main logits alone are trained")
-    if (main[0].float() - main[1].float()).abs().max() > allowed(main[0].float(), settings.device):
+    if (main[0].float() - main[1].float()).abs().max() > allowed_difference(main[0].float(), settings.device):
         say(f"model {name} draws random numbers in training that no seed reaches, as from numpy.random.default_rng(); "
             "this training cannot be repeated exactly")  # fmt: skip
-    with reported(f"model {name} cannot be trained"):
+    with errors_reported(f"model {name} cannot be trained"):
         nn.functional.cross_entropy(main[0].float(), labels.to(images.device)).backward()
         for optimizer in make_optimizers(model, settings.optimizer, min(RATE, settings.lr), settings.weight_decay):
             optimizer.step()

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from pipelines.common.settings import ExplainSettings, TrainSettings
 from pipelines.data.datasets import Dataset, load
 from pipelines.explaining.explain import explain
-from pipelines.lifecycle.run_inputs import checkpoint
+from pipelines.lifecycle.run_inputs import checkpoint_file
 from pipelines.models.checkpoints import load_model
 from pipelines.models.networks import build_model
-from pipelines.models.predictions import to_model
+from pipelines.models.predictions import prepare_images
 from pipelines.training.train import train
 from tracking import commits
 from tracking.home import Home, find_home
@@ -76,7 +76,7 @@ def pointing(seed: int, epochs: int, count: int, methods: list[str], threads: in
         model = build_model("cnn", data, seed)
         shares = {}
         for epoch in (0, epochs):
-            load_model(model, checkpoint(home, done[epoch]))
+            load_model(model, checkpoint_file(home, done[epoch]))
             for method in methods:
                 find = concept_shares if method in CONCEPT_METHODS else map_shares
                 shares[method, epoch] = find(method, model, data, count, home, epoch)
@@ -85,8 +85,8 @@ def pointing(seed: int, epochs: int, count: int, methods: list[str], threads: in
 
 def map_shares(method: str, model: nn.Module, data: Dataset, count: int, *_) -> tuple[float, float]:
     """Shares of the maps of the labels' scores that point at the glyph, and at the decoy."""
-    test, background = data.splits["test"], to_model(data.splits["train"].images[:200], torch.device("cpu"))
-    images, inputs = to_model(test.images[:count], torch.device("cpu")), MethodInputs(background=background)
+    test, background = data.splits["test"], prepare_images(data.splits["train"].images[:200], torch.device("cpu"))
+    images, inputs = prepare_images(test.images[:count], torch.device("cpu")), MethodInputs(background=background)
     parts = [
         METHODS[method].attribute(model, images[rows], test.labels[rows], replace(inputs, ids=rows)).maps
         for rows in torch.arange(count).split(100)
@@ -112,7 +112,10 @@ def concept_shares(
 
 def class_shares(model: nn.Module, data: Dataset, split: str, count: int, directions: Tensor) -> tuple[Tensor, Tensor]:
     """Shares of each class's images at whose glyph, and decoy, each concept's map points: [K, k] both."""
-    images, parts = to_model(data.splits[split].images[:count], torch.device("cpu")), cut_model(model, CONCEPT_LAYER)
+    images, parts = (
+        prepare_images(data.splits[split].images[:count], torch.device("cpu")),
+        cut_model(model, CONCEPT_LAYER),
+    )
     labels, truth = data.splits[split].labels[:count], data.splits[split].truth[:count]
     coarse = ice.concept_maps(ice.extract_features(model, parts, images), directions)  # [N, k, h, w]
     maps = nn.functional.interpolate(coarse, images.shape[2:], mode="bilinear").unbind(1)  # k of [N, H, W]

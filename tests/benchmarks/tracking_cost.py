@@ -17,7 +17,7 @@ from pipelines.lifecycle.start import commit_start
 from pipelines.models import hardware
 from pipelines.models.networks import build_model
 from pipelines.training import train as training
-from pipelines.training.recipe import make_recipe, settle
+from pipelines.training.recipe import make_recipe, resolve_settings
 from tracking import runs
 from tracking.home import Home, find_home
 
@@ -35,8 +35,8 @@ def main() -> None:
             dataset=flags.dataset, data=flags.data, size=flags.size, progressive_resizing="no", epochs=flags.epochs
         )
         data = training.load_data(settings, home)
-        settings = settle(settings, data)
-        hardware.use(settings)
+        settings = resolve_settings(settings, data)
+        hardware.prepare_device(settings)
         pairs = {name: prepare(settings, data, home, name) for name in ("with", "without")}
         report([measure(pairs, epoch) for epoch in range(1, flags.epochs + 1)])
 

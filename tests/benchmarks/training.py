@@ -18,7 +18,7 @@ from torch import nn
 from pipelines.common.settings import TrainSettings
 from pipelines.data.datasets import Dataset, load
 from pipelines.models.networks import Normalise
-from pipelines.models.predictions import evaluate, to_model
+from pipelines.models.predictions import evaluate, prepare_images
 from pipelines.training.train import train
 from tracking import commits
 from tracking.home import Home, find_home
@@ -83,7 +83,7 @@ def baseline_epoch(model: nn.Module, optimizer: torch.optim.Optimizer, data: Dat
     model.train()
     images, labels = data.splits["train"].images, data.splits["train"].labels
     for rows in torch.randperm(len(labels)).split(128):
-        loss = nn.functional.cross_entropy(model(to_model(images[rows], torch.device("cpu"))), labels[rows])
+        loss = nn.functional.cross_entropy(model(prepare_images(images[rows], torch.device("cpu"))), labels[rows])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -9,11 +9,11 @@ from PIL import Image
 
 from pipelines.common.settings import CompareSettings, ExplainSettings, RerunSettings, ResumeSettings, TrainSettings
 from pipelines.comparing.compare import compare
-from pipelines.data.added import extra_splits
+from pipelines.data.added import read_extra_splits
 from pipelines.data.datasets import load
 from pipelines.data.raw import Reading
 from pipelines.explaining.explain import explain
-from pipelines.lifecycle.run_inputs import load_data, recorded_config, recorded_settings
+from pipelines.lifecycle.run_inputs import load_data, read_recorded_config, read_recorded_settings
 from pipelines.rerun import rerun
 from pipelines.resume import resume
 from pipelines.training import epoch as epochs
@@ -66,7 +66,7 @@ def trained(own: Home) -> RunRecord:
 
 
 def test_how_images_were_read_is_recorded(own: Home, trained: RunRecord) -> None:
-    recorded = recorded_config(own, trained)["data"]
+    recorded = read_recorded_config(own, trained)["data"]
     assert recorded["reading"] == {
         "integers": 4095, "floats": 1.0, "unreadable": ["train/ant/3.png", "test/bee/0.png"],
     }  # fmt: skip
@@ -86,7 +86,7 @@ def test_images_added_later_are_read_like_those_of_the_training(
     assert "outside 0..4095; mend or remove it, or go on without it by --skip-unreadable" in line
     flags = ("--name", "later", "--skip-unreadable")
     assert said(capsys, own, "predict", trained.run_id, str(bright), str(dim), *flags)[0] == 0
-    split = extra_splits(own, trained)["extra:later"]
+    split = read_extra_splits(own, trained)["extra:later"]
     assert split.sources == (str(dim),)
     np.testing.assert_array_equal(split.images[0, 0], np.round(np.asarray(Image.open(dim)) / 4095 * 255))
 
@@ -96,7 +96,7 @@ def test_another_image_that_cannot_be_read_is_refused_later(
 ) -> None:
     copied = shutil.copytree(photos, tmp_path / "copied")
     draw(copied / "train/ant/3.png", 4000)  # not part of the run
-    known = recorded_settings(own, trained, TrainSettings)
+    known = read_recorded_settings(own, trained, TrainSettings)
     found = load_data(training.replace(known, data=str(copied)), own, trained)
     assert found.digest == trained.data_digest
     (copied / "train/ant/4.png").write_bytes(b"")
@@ -111,10 +111,10 @@ def test_a_run_that_recorded_no_range_is_read_as_it_was(
     whole = shutil.copytree(photos, tmp_path / "whole")
     for gone in ("train/ant/3.png", "test/bee/0.png"):
         (whole / gone).unlink()
-    config = recorded_config(own, trained)
+    config = read_recorded_config(own, trained)
     del config["data"]
-    monkeypatch.setattr("pipelines.lifecycle.run_inputs.recorded_config", lambda home, run: config)
-    known = training.replace(recorded_settings(own, trained, TrainSettings), data=str(whole))
+    monkeypatch.setattr("pipelines.lifecycle.run_inputs.read_recorded_config", lambda home, run: config)
+    known = training.replace(read_recorded_settings(own, trained, TrainSettings), data=str(whole))
     then = load("folder", str(whole), own.data, val_fraction=0.1, seed=0, size=None, known=Reading())
     found = load_data(known, own, training.replace(trained, data_digest=then.digest))
     assert found.digest == then.digest != trained.data_digest

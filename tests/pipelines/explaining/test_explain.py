@@ -12,11 +12,11 @@ from pipelines.data.datasets import load
 from pipelines.explaining.explain import explain
 from pipelines.explaining.job import open_source, target_class
 from pipelines.explaining.maps import attribute, heatmaps
-from pipelines.lifecycle.run_inputs import checkpoint
-from pipelines.lifecycle.selection import choose_epochs, sample
+from pipelines.lifecycle.run_inputs import checkpoint_file
+from pipelines.lifecycle.selection import choose_epochs, sample_instances
 from pipelines.models.checkpoints import load_model
 from pipelines.models.networks import build_model
-from pipelines.models.predictions import to_model
+from pipelines.models.predictions import prepare_images
 from pipelines.resume import resume
 from pipelines.training.train import train
 from queries.classes import find_classes
@@ -47,9 +47,9 @@ def own(tmp_path_factory, empty_tracker) -> Home:
 def test_rows_are_those_of_the_method_on_the_checkpoint(study: Home, trained: RunRecord) -> None:
     data = load("digits", None, study.data, val_fraction=0.1, seed=0, size=8)
     model = build_model("cnn", data, seed=9)
-    load_model(model, checkpoint(study, commits.read_epochs(study, trained.run_id)[3]))
+    load_model(model, checkpoint_file(study, commits.read_epochs(study, trained.run_id)[3]))
     torch.set_num_threads(1)
-    images = to_model(data.splits["test"].images[:20], torch.device("cpu"))
+    images = prepare_images(data.splits["test"].images[:20], torch.device("cpu"))
     with torch.no_grad():
         logits = model.eval()(images)
     maps = METHODS["saliency"].attribute(model, images, logits.argmax(1), MethodInputs()).maps
@@ -139,8 +139,8 @@ def test_a_target_means_the_class_that_questions_mean() -> None:
 
 
 def test_a_sample_is_part_of_every_larger_one_and_of_every_class() -> None:
-    assert sample(7, 7).tolist() == list(range(7))
-    small, large = sample(50, 1000), sample(200, 1000)
+    assert sample_instances(7, 7).tolist() == list(range(7))
+    small, large = sample_instances(50, 1000), sample_instances(200, 1000)
     assert len(small) == 50
     assert set(small) < set(large)
     halves = [int((large < 500).sum()), int((large >= 500).sum())]  # a folder of two classes, one after the other

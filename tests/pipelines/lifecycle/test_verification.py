@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from pipelines.common.settings import ExplainSettings, PredictSettings, RerunSettings
 from pipelines.explaining.explain import explain
-from pipelines.lifecycle.verification import allowed
+from pipelines.lifecycle.verification import allowed_difference
 from pipelines.predicting.predict import predict
 from pipelines.rerun import rerun
 from pipelines.training.train import train
@@ -180,6 +180,6 @@ def test_without_predictions_nothing_is_taken_for_what_was_tracked(tracked: Home
 
 
 def test_the_tolerance_goes_by_the_devices_and_the_largest_logit() -> None:
-    assert allowed(torch.tensor([[-50.0, 2.0]]), "cpu", "cpu") == pytest.approx(5e-3)
-    assert allowed(torch.tensor([[-50.0, 2.0]]), "cuda:1", "cpu") == pytest.approx(0.5)
-    assert allowed(torch.zeros(2, 2), "cpu") == pytest.approx(1e-6)
+    assert allowed_difference(torch.tensor([[-50.0, 2.0]]), "cpu", "cpu") == pytest.approx(5e-3)
+    assert allowed_difference(torch.tensor([[-50.0, 2.0]]), "cuda:1", "cpu") == pytest.approx(0.5)
+    assert allowed_difference(torch.zeros(2, 2), "cpu") == pytest.approx(1e-6)

@@ -9,14 +9,14 @@ from torch import nn
 
 from pipelines.common.settings import CompareSettings, ExplainSettings, ResolvedTraining, TrainSettings
 from pipelines.data.datasets import load
-from pipelines.lifecycle.run_inputs import recorded_config, recorded_settings
+from pipelines.lifecycle.run_inputs import read_recorded_config, read_recorded_settings
 from pipelines.models import memory
 from pipelines.models.networks import build_model
 from pipelines.models.predictions import evaluate
 from pipelines.predicting.predict import predicted
 from pipelines.training import train as training
-from pipelines.training.augment import pad
-from pipelines.training.recipe import settle
+from pipelines.training.augment import pad_images
+from pipelines.training.recipe import resolve_settings
 from support.commands import said
 from support.homes import TINY
 from tracking.catalogue import RunRecord, resolve
@@ -32,8 +32,8 @@ def digits():
 
 
 def passes(digits, **given) -> ResolvedTraining:
-    settings = settle(TrainSettings(threads=1, device="cpu", precision="float32", **given), digits)
-    return memory.settle_passes(settings, digits, build_model("cnn", digits, 0))
+    settings = resolve_settings(TrainSettings(threads=1, device="cpu", precision="float32", **given), digits)
+    return memory.resolve_pass_sizes(settings, digits, build_model("cnn", digits, 0))
 
 
 def test_small_images_get_the_usual_sizes_wherever_they_are_trained(digits) -> None:
@@ -62,7 +62,7 @@ def test_a_batch_that_does_not_fit_is_refused_with_one_that_does(digits) -> None
 def test_what_is_measured_leaves_model_and_randomness_alone(digits) -> None:
     model = build_model("cnn", digits, 0)
     before, state = {name: value.clone() for name, value in model.state_dict().items()}, torch.get_rng_state()
-    memory.settle_passes(settle(TrainSettings(threads=1), digits), digits, model)
+    memory.resolve_pass_sizes(resolve_settings(TrainSettings(threads=1), digits), digits, model)
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     assert not any(module._forward_hooks for module in model.modules())
@@ -85,20 +85,20 @@ def test_what_a_linear_network_keeps_is_counted_exactly(digits) -> None:
 
 def test_a_compiled_network_takes_no_more_than_in_training(digits) -> None:
     model = build_model("cnn", digits, 0)
-    settings = settle(TrainSettings(threads=1, device="cpu", precision="float32", memory=0.02), digits)
+    settings = resolve_settings(TrainSettings(threads=1, device="cpu", precision="float32", memory=0.02), digits)
     model.network = torch.jit.trace(model.network, torch.rand(2, 1, 32, 32))
-    found = memory.settle_passes(settings, digits, model)
+    found = memory.resolve_pass_sizes(settings, digits, model)
     assert found.evaluation_batch == int(0.02 / memory._trained_size(settings, model, torch.rand(2, 1, 32, 32)))
 
 
 def test_sizes_of_passes_are_recorded_and_kept(study: Home, trained: RunRecord, home: Home) -> None:
-    known = recorded_settings(study, trained, TrainSettings)
+    known = read_recorded_settings(study, trained, TrainSettings)
     assert known.evaluation_batch == 500
     run = training.train(replace(TINY, epochs=1, evaluation_batch=7, memory=0.5), home)
-    known = recorded_settings(home, resolve(home, run), ResolvedTraining)
+    known = read_recorded_settings(home, resolve(home, run), ResolvedTraining)
     assert (known.evaluation_batch, known.memory, known.batch) == (7, 0.5, 128)
     again = training.train(replace(known, name=None, memory=0.01), home, resolve(home, run))
-    assert recorded_settings(home, resolve(home, again), TrainSettings).batch == 128
+    assert read_recorded_settings(home, resolve(home, again), TrainSettings).batch == 128
 
 
 def test_evaluation_in_smaller_passes_gives_the_same_predictions(digits) -> None:
@@ -111,14 +111,14 @@ def test_evaluation_in_smaller_passes_gives_the_same_predictions(digits) -> None
 def test_padding_mirrors_as_torch_does(shift: int) -> None:
     images = torch.randint(0, 256, (600, 3, 5, 4), dtype=torch.uint8)
     expected = nn.functional.pad(images.float(), (shift,) * 4, mode="reflect").byte().permute(0, 2, 3, 1)
-    assert torch.equal(pad(images, shift), expected)
-    assert pad(images, shift).is_contiguous()
+    assert torch.equal(pad_images(images, shift), expected)
+    assert pad_images(images, shift).is_contiguous()
 
 
 def test_padding_takes_little_more_than_its_result() -> None:
     images = torch.zeros(1000, 3, 128, 128, dtype=torch.uint8)  # 49 MB
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    padded = pad(images, 2)
+    padded = pad_images(images, 2)
     risen = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
     assert risen < 2 * padded.nbytes
 
@@ -155,10 +155,10 @@ def test_what_a_pass_that_explains_takes_is_counted(digits) -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(1024, 7))
     images = torch.rand(2, 1, 32, 32)
     one = memory.WITH_GRADIENT * 1024 * 4 / 1e9  # at least the image itself
-    assert memory.fitting_images(network, images, 9.5 * one) == 9
+    assert memory.count_fitting_images(network, images, 9.5 * one) == 9
     with pytest.raises(InputError, match=r"an image takes .* GB in explaining, more than --memory"):
-        memory.fitting_images(network, images, one / 2)
-    assert memory.fitting_images(build_model("cnn", digits, 0), images, 2) > 1000
+        memory.count_fitting_images(network, images, one / 2)
+    assert memory.count_fitting_images(build_model("cnn", digits, 0), images, 2) > 1000
 
 
 def test_explaining_and_comparing_record_their_memory_and_repeat_exactly(copy: Home, capsys) -> None:
@@ -166,7 +166,7 @@ def test_explaining_and_comparing_record_their_memory_and_repeat_exactly(copy: H
     with_little = ("--memory", "0.01", "--batch", "1000")
     command = ("explain", "latest", "--method", "integrated_gradients", "--count", "3", *with_little)
     assert said(capsys, copy, *command)[0] == 0
-    known = recorded_settings(copy, resolve(copy, "latest", ("explain",)), ExplainSettings)
+    known = read_recorded_settings(copy, resolve(copy, "latest", ("explain",)), ExplainSettings)
     assert known.memory == 0.01
     assert 8 <= known.batch < 1000
     assert said(capsys, copy, "rerun", resolve(copy, "latest", ("explain",)).run_id, "--check")[0] == 0
@@ -176,7 +176,7 @@ def test_explaining_and_comparing_record_their_memory_and_repeat_exactly(copy: H
         )[0]
         == 0
     )
-    assert recorded_settings(copy, resolve(copy, "latest", ("compare",)), CompareSettings).memory == 0.02
+    assert read_recorded_settings(copy, resolve(copy, "latest", ("compare",)), CompareSettings).memory == 0.02
 
 
 def test_new_images_are_evaluated_in_passes_that_fit(digits) -> None:
@@ -191,19 +191,19 @@ def test_new_images_are_evaluated_in_passes_that_fit(digits) -> None:
 
 def test_resolved_settings_record_what_the_given_ones_would(digits) -> None:
     given = TrainSettings(threads=1, device="cpu", precision="float32", lr=0.5, batch=64)
-    resolved = memory.settle_passes(settle(given, digits), digits, build_model("cnn", digits, 0))
+    resolved = memory.resolve_pass_sizes(resolve_settings(given, digits), digits, build_model("cnn", digits, 0))
     assert type(resolved) is ResolvedTraining
     assert list(resolved.params()) == list(given.params())
     assert (resolved.lr, resolved.batch) == (0.5, 64)
-    assert type(settle(resolved, digits)) is ResolvedTraining  # done again, it keeps its sizes
+    assert type(resolve_settings(resolved, digits)) is ResolvedTraining  # done again, it keeps its sizes
     with pytest.raises(InputError, match="batch is 1"):
         replace(resolved, batch=1)
 
 
 def test_a_record_without_a_size_of_passes_is_refused(study: Home, trained: RunRecord, monkeypatch) -> None:
-    config = recorded_config(study, trained)
+    config = read_recorded_config(study, trained)
     config["settings"]["batch"] = None
-    monkeypatch.setattr("pipelines.lifecycle.run_inputs.recorded_config", lambda home, run: config)
+    monkeypatch.setattr("pipelines.lifecycle.run_inputs.read_recorded_config", lambda home, run: config)
     with pytest.raises(InputError, match="recorded no batch; restore"):
-        recorded_settings(study, trained, ResolvedTraining)
-    assert recorded_settings(study, trained, TrainSettings).batch is None
+        read_recorded_settings(study, trained, ResolvedTraining)
+    assert read_recorded_settings(study, trained, TrainSettings).batch is None

@@ -11,7 +11,7 @@ from torch import nn
 from pipelines import cli
 from pipelines.comparing import compare
 from pipelines.explaining.maps import attribute
-from pipelines.models import own_errors
+from pipelines.models import user_errors
 from pipelines.predicting import predict
 from pipelines.training import epoch
 from pipelines.training import train as training
@@ -58,7 +58,7 @@ def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
     yield late_nets.Net
     sys.modules.pop("late_nets")
-    own_errors.use("cnn", ())
+    user_errors.watch_model("cnn", ())
 
 
 def kept(home: Home, run: RunRecord) -> list[str]:
@@ -141,18 +141,18 @@ def test_an_error_of_ours_shows_its_traceback(home: Home, nets, monkeypatch: pyt
 
 def test_the_innermost_frame_decides(nets) -> None:
     network = nets(10)
-    own_errors.use("late_nets:make", map(type, network.modules()))
+    user_errors.watch_model("late_nets:make", map(type, network.modules()))
     images = torch.zeros(1, 1, 8, 8)
-    assert "raised RuntimeError" in own_errors.from_own_model(caught(lambda: network(images[:, 0, 0])))
+    assert "raised RuntimeError" in user_errors.describe_model_error(caught(lambda: network(images[:, 0, 0])))
     script = torch.jit.script(nn.Sequential(nn.Linear(2, 2)))
-    own_errors.use("late_nets:make", map(type, script.modules()))
-    assert "raised RuntimeError" in own_errors.from_own_model(caught(lambda: script(images)))
-    own_errors.use("late_nets:make", map(type, network.modules()))
+    user_errors.watch_model("late_nets:make", map(type, script.modules()))
+    assert "raised RuntimeError" in user_errors.describe_model_error(caught(lambda: script(images)))
+    user_errors.watch_model("late_nets:make", map(type, network.modules()))
     ours = {"__name__": "xai.hooks"}
     exec("def faulty(module, inputs, output): raise ValueError", ours)
     network.body.register_forward_hook(ours["faulty"])
-    assert own_errors.from_own_model(caught(lambda: network(images))) is None
-    assert own_errors.from_own_model(MemoryError()) is None
+    assert user_errors.describe_model_error(caught(lambda: network(images))) is None
+    assert user_errors.describe_model_error(MemoryError()) is None
 
 
 def caught(call) -> Exception | None:

@@ -15,10 +15,10 @@ from pipelines.cli import main
 from pipelines.data.datasets import Dataset, load
 from pipelines.models.checkpoints import load_model, save_model
 from pipelines.models.networks import build_model
-from pipelines.models.predictions import to_model
+from pipelines.models.predictions import prepare_images
 from pipelines.training import train as training
 from pipelines.training.optimizers import make_optimizers
-from pipelines.training.recipe import make_recipe, settle
+from pipelines.training.recipe import make_recipe, resolve_settings
 from support.homes import TINY
 from tracking.catalogue import records
 from tracking.errors import InputError
@@ -227,7 +227,7 @@ def test_refused_before_a_run_is_made(home: Home, own, monkeypatch, data: Datase
 @pytest.mark.parametrize("name", TRAINED)
 def test_taken_and_left_as_it_is(own, data: Dataset, tmp_path: Path, name: str, optimizer: str) -> None:
     own(TRAINED[name])
-    settings = settle(training.replace(SMALL, optimizer=optimizer), data)
+    settings = resolve_settings(training.replace(SMALL, optimizer=optimizer), data)
     model = build_model(settings.model, data, 0)
     before = {key: value.clone() for key, value in model.state_dict().items()}
     recipe = make_recipe(settings, data, model)
@@ -235,7 +235,7 @@ def test_taken_and_left_as_it_is(own, data: Dataset, tmp_path: Path, name: str, 
     training.train_epoch(model, recipe, 1)
     other = build_model(settings.model, data, 1)
     load_model(other, save_model(recipe.mean, tmp_path / "x.safetensors"))
-    images = to_model(data.splits["test"].images[:5], recipe.device)
+    images = prepare_images(data.splits["test"].images[:5], recipe.device)
     assert torch.equal(other.eval()(images), recipe.mean.eval()(images))
 
 
@@ -279,7 +279,7 @@ def test_an_epoch_repeats_whatever_generator_the_network_draws_from(own, data: D
     logits = []
     for _ in range(2):
         np.random.rand()  # whatever came before
-        settings = settle(SMALL, data)
+        settings = resolve_settings(SMALL, data)
         model = build_model(settings.model, data, 0)
         logits.append(training.train_epoch(model, make_recipe(settings, data, model), 1).logits)
     assert torch.equal(*logits)
@@ -287,14 +287,14 @@ def test_an_epoch_repeats_whatever_generator_the_network_draws_from(own, data: D
 
 def test_randomness_without_a_seed_is_said(own, data: Dataset, capsys) -> None:
     own(given(lambda net, x, y: y * float(np.random.default_rng().random()) if net.training else y))
-    make_recipe(settle(SMALL, data), data, build_model(SMALL.model, data, 0))
+    make_recipe(resolve_settings(SMALL, data), data, build_model(SMALL.model, data, 0))
     assert "cannot be repeated exactly" in capsys.readouterr().err
 
 
 def test_main_logits_and_log_probabilities_are_said(own, data: Dataset, capsys) -> None:
     for name, message in (("aux", "main logits alone are trained"), ("log-probabilities", "returns log-probabilities")):
         own(TRAINED[name])
-        make_recipe(settle(SMALL, data), data, build_model(SMALL.model, data, 0))
+        make_recipe(resolve_settings(SMALL, data), data, build_model(SMALL.model, data, 0))
         assert message in capsys.readouterr().err
 
 
@@ -308,10 +308,10 @@ def test_zeros_at_the_start_are_no_probabilities_and_show_dropout(own, data: Dat
         return network
 
     own(zeros)
-    make_recipe(settle(SMALL, data), data, build_model(SMALL.model, data, 0))
+    make_recipe(resolve_settings(SMALL, data), data, build_model(SMALL.model, data, 0))
     own(lambda: zeros(lambda net, x, y: y + net.fc(F.dropout(net.body(x).mean((2, 3)), 0.5))))
     with pytest.raises(InputError, match="evaluated twice"):
-        make_recipe(settle(SMALL, data), data, build_model(SMALL.model, data, 0))
+        make_recipe(resolve_settings(SMALL, data), data, build_model(SMALL.model, data, 0))
 
 
 def test_a_script_module_has_no_layers_to_look_at(own, data: Dataset) -> None:
@@ -329,11 +329,11 @@ def test_only_what_needs_it_leaves_channels_last(own, data: Dataset) -> None:
 
 
 def test_a_tied_weight_is_averaged_once() -> None:
-    from pipelines.training.averaging import average
+    from pipelines.training.averaging import update_average
 
     model, mean = Tied(), Tied()
     before = mean.again.weight.clone()
-    average(mean, model, 0.5, 1000)
+    update_average(mean, model, 0.5, 1000)
     assert torch.allclose(mean.again.weight, (before + model.again.weight) / 2)
 
 

@@ -10,10 +10,10 @@ from PIL import Image
 
 import queries
 from pipelines.common.settings import ExplainSettings, PredictSettings
-from pipelines.data.added import extra_splits, from_png, to_png
+from pipelines.data.added import from_png, read_extra_splits, to_png
 from pipelines.data.datasets import load
 from pipelines.explaining.explain import explain
-from pipelines.lifecycle.run_inputs import checkpoint
+from pipelines.lifecycle.run_inputs import checkpoint_file
 from pipelines.models.checkpoints import load_model
 from pipelines.models.networks import build_model
 from pipelines.predicting import predict as predicting
@@ -103,7 +103,7 @@ def test_bit_by_bit_is_the_same_as_all_at_once(home: Home, own: Home, pictures, 
 def test_blocks_give_the_same_bits_from_wherever_they_start(own: Home) -> None:
     data = load("digits", None, own.data, val_fraction=0.1, seed=0, size=8)
     model, cpu = build_model("cnn", data, 0), torch.device("cpu")
-    load_model(model, checkpoint(own, commits.read_epochs(own, resolve(own, "latest").run_id)[1]))
+    load_model(model, checkpoint_file(own, commits.read_epochs(own, resolve(own, "latest").run_id)[1]))
     images = data.splits["test"].images[:70]
     whole = predicted(model, images, 0, cpu)
     for first, end in ((0, 1), (1, 31), (31, 33), (33, 64), (64, 65), (65, 70)):
@@ -132,7 +132,7 @@ def test_a_labelled_and_an_unlabelled_picture(own: Home, pictures) -> None:
     assert (unknown[4], unknown[6]) == (None, None)  # p_true, margin
     assert None not in unknown[7:]
     assert max(unknown[8]) == unknown[5]
-    split = extra_splits(own, resolve(own, "latest"))["extra:two"]
+    split = read_extra_splits(own, resolve(own, "latest"))["extra:two"]
     assert split.labels.tolist() == [3, -1]
     assert all(np.array_equal(split.images[i, 0], np.array(Image.open(pictures[j]))) for i, j in enumerate((0, 4)))
 
@@ -148,7 +148,7 @@ def test_other_sizes_and_colours_are_brought_to_the_runs_shape(own: Home, tmp_pa
     assert "1 of 2 images resized to 8x8" in said
     assert "1 files ignored, no images" in said
     assert "2 images added, 1 with a label, 1 without" in said
-    split = extra_splits(own, resolve(own, "latest"))["extra:mixed"]
+    split = read_extra_splits(own, resolve(own, "latest"))["extra:mixed"]
     assert split.images.shape == (2, 1, 8, 8)
     assert split.labels.tolist() == [9, -1]
 
@@ -168,7 +168,7 @@ def test_stopped_and_resumed_evaluates_only_the_rest(home: Home, pictures, loade
         training.train(replace(TINY, epochs=2), home)
     first, every = PredictSettings("latest", tuple(pictures[:3])), PredictSettings("latest", tuple(pictures))
     with monkeypatch.context() as patch:
-        patch.setattr(predicting, "checkpoint", lambda home, made: stop_after(made, checkpoint(home, made)))
+        patch.setattr(predicting, "checkpoint", lambda home, made: stop_after(made, checkpoint_file(home, made)))
         with pytest.raises(KeyboardInterrupt):
             predict(first, home)
     assert loaded == ["epoch_0000"]
@@ -230,7 +230,7 @@ WRONG = [
     ("latest {tmp}/3/0.png {tmp}/copies/7/0.png", "has label 7, but the same picture"),
     ("latest {tmp}/unsorted/3.png {tmp}/copies/7/3.png", "has no label in extra:new"),
     ("latest {tmp}/3/0.png --name a/b", "it takes 1 to 40 letters, digits, - and _"),
-    ("latest {tmp}/3/0.png --name a_0001_epoch", "not _epoch as its end"),
+    ("latest {tmp}/3/0.png --name a_0001_epoch", "must not end in _epoch"),
     ("latest {tmp}/3/0.png --device tpu", "no device 'tpu' here"),
     ("nothing {tmp}/3/0.png", "no run 'nothing'"),
     ("latest", "IMAGES"),

@@ -14,18 +14,18 @@ import torch
 
 from pipelines.common.settings import ResumeSettings, TrainSettings
 from pipelines.data.datasets import load
-from pipelines.lifecycle.run_inputs import checkpoint
+from pipelines.lifecycle.run_inputs import checkpoint_file
 from pipelines.models.checkpoints import load_model
-from pipelines.models.image_sizes import scales
+from pipelines.models.image_sizes import plan_image_scales
 from pipelines.models.networks import build_model
 from pipelines.models.predictions import Predictions, evaluate
 from pipelines.resume import resume
 from pipelines.training import epoch as epochs
 from pipelines.training import train as training
-from pipelines.training.augment import cut, mirrored, pad
-from pipelines.training.averaging import average
+from pipelines.training.augment import choose_flips, crop_images, pad_images
+from pipelines.training.averaging import update_average
 from pipelines.training.optimizers import one_cycle, orthogonal
-from pipelines.training.recipe import settle
+from pipelines.training.recipe import resolve_settings
 from support.homes import TINY, predictions
 from support.places import ROOT
 from tracking import commits, mlflow_client, runs
@@ -42,7 +42,7 @@ def digits(home: Home):
 def test_epoch_zero_is_the_untrained_network(study: Home, trained: RunRecord) -> None:
     model = build_model("cnn", digits(study), seed=0)
     fresh = {name: value.clone() for name, value in model.state_dict().items()}
-    load_model(model, checkpoint(study, commits.read_epochs(study, trained.run_id)[0]))
+    load_model(model, checkpoint_file(study, commits.read_epochs(study, trained.run_id)[0]))
     assert all(torch.equal(value, fresh[name]) for name, value in model.state_dict().items())
 
 
@@ -50,7 +50,7 @@ def test_epoch_zero_is_the_untrained_network(study: Home, trained: RunRecord) ->
 def test_predictions_are_those_of_the_checkpoint(study: Home, trained: RunRecord, epoch: int) -> None:
     data = digits(study)
     model = build_model("cnn", data, seed=5)  # other weights, to be replaced
-    load_model(model, checkpoint(study, commits.read_epochs(study, trained.run_id)[epoch]))
+    load_model(model, checkpoint_file(study, commits.read_epochs(study, trained.run_id)[epoch]))
     torch.set_num_threads(1)
     again = evaluate(model, data.splits["test"], "test", torch.device("cpu")).columns(trained.run_id, epoch)
     stored = [row for row in predictions(study, trained.run_id) if row[:2] == (epoch, "test")]
@@ -182,7 +182,7 @@ def test_diverging_training_fails_with_a_line(home: Home) -> None:
 
 
 def test_resume_refuses_other_data(home: Home, study: Home, trained: RunRecord) -> None:
-    settings = training.recorded_settings(study, trained, TrainSettings)
+    settings = training.read_recorded_settings(study, trained, TrainSettings)
     with pytest.raises(InputError, match="digest"):
         training.load_data(training.replace(settings, size=9), study, trained)
 
@@ -197,17 +197,17 @@ def test_config_holds_every_setting_decided(study: Home, trained: RunRecord) -> 
 def test_changed_checkpoint_is_refused(home: Home) -> None:
     run_id = training.train(training.replace(TINY, epochs=1), home)
     last = commits.read_epochs(home, run_id)[-1]
-    file = checkpoint(home, last)
+    file = checkpoint_file(home, last)
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
     with pytest.raises(InputError, match="changed after it was committed"):
-        checkpoint(home, last)
+        checkpoint_file(home, last)
 
 
 @pytest.mark.parametrize("factory", ["torchvision.models:resnet18", "support.networks:flat"])
 def test_own_models(home: Home, factory: str) -> None:
-    settings = settle(training.replace(TINY, model=factory, epochs=1), digits(home))
+    settings = resolve_settings(training.replace(TINY, model=factory, epochs=1), digits(home))
     assert settings.optimizer == "adam"
     if factory.endswith("resnet18"):  # takes three channels, digits have one
         with pytest.raises(InputError, match="does not take images"):
@@ -229,24 +229,24 @@ def test_prediction_columns_by_hand() -> None:
 
 def test_augmentation_moves_and_mirrors_whole_images() -> None:
     image = torch.arange(2 * 5 * 6).view(1, 2, 5, 6).byte()
-    padded, random = pad(image, 2), torch.Generator().manual_seed(0)
+    padded, random = pad_images(image, 2), torch.Generator().manual_seed(0)
     whole = torch.nn.functional.pad(image.float(), (2, 2, 2, 2), mode="reflect")[0].byte()
     places = [whole[:, y : y + 5, x : x + 6] for y in range(5) for x in range(5)]
     seen = set()
     for turned in (False, True) * 40:
-        moved = cut(padded, torch.tensor([0]), 2, torch.tensor([turned]), random)[0]
+        moved = crop_images(padded, torch.tensor([0]), 2, torch.tensor([turned]), random)[0]
         moved = moved.flip(2) if turned else moved
         seen |= {number for number, place in enumerate(places) if torch.equal(moved, place)}
     assert len(seen) > 15
-    assert torch.equal(cut(pad(image, 0), torch.tensor([0]), 0, None, random), image)
+    assert torch.equal(crop_images(pad_images(image, 0), torch.tensor([0]), 0, None, random), image)
 
 
 def test_every_image_is_mirrored_at_every_other_epoch() -> None:
-    epochs_ = torch.stack([mirrored(1000, 3, epoch) for epoch in range(1, 5)])
+    epochs_ = torch.stack([choose_flips(1000, 3, epoch) for epoch in range(1, 5)])
     assert 400 < epochs_[0].sum() < 600
     assert torch.equal(epochs_[0], ~epochs_[1])
     assert torch.equal(epochs_[:2], epochs_[2:])
-    assert not torch.equal(mirrored(1000, 4, 1), epochs_[0])
+    assert not torch.equal(choose_flips(1000, 4, 1), epochs_[0])
 
 
 def test_the_mean_follows_the_weights_and_forgets_the_untrained_ones() -> None:
@@ -256,10 +256,10 @@ def test_the_mean_follows_the_weights_and_forgets_the_untrained_ones() -> None:
     for step in range(1, 201):
         model.weight.data.fill_(step % 2)  # jumps between 0 and 1
         model.num_batches_tracked.fill_(step)
-        average(mean, model, 0.98, step)
+        update_average(mean, model, 0.98, step)
     assert mean.weight.tolist() == pytest.approx([0.5, 0.5], abs=0.02)
     assert mean.num_batches_tracked == 200
-    average(mean, model, 0.0, 201)
+    update_average(mean, model, 0.0, 201)
     assert torch.equal(mean.weight, model.weight)
 
 
@@ -268,7 +268,7 @@ def test_the_model_kept_is_the_mean(home: Home, study: Home, trained: RunRecord)
     weights = []
     for place, run_id in ((home, plain), (study, trained.run_id)):
         model = build_model("cnn", digits(home), 0)
-        load_model(model, checkpoint(place, commits.read_epochs(place, run_id)[1]))
+        load_model(model, checkpoint_file(place, commits.read_epochs(place, run_id)[1]))
         weights.append(torch.cat([parameter.flatten() for parameter in model.parameters()]))
     assert not torch.allclose(*weights, atol=1e-3)
 
@@ -284,16 +284,16 @@ def test_one_cycle_rises_once_and_ends_at_zero() -> None:
 
 @pytest.mark.parametrize("epochs", [1, 2, 3, 5, 10, 37])
 def test_images_grow_and_end_at_three_quarters(epochs: int) -> None:
-    found = scales(training.replace(TINY, epochs=epochs, progressive_resizing="yes"))
+    found = plan_image_scales(training.replace(TINY, epochs=epochs, progressive_resizing="yes"))
     assert len(found) == epochs
     assert found == sorted(found)
     assert found[-1] == 0.75
-    assert scales(training.replace(TINY, epochs=epochs, progressive_resizing="no")) == [1.0] * epochs
+    assert plan_image_scales(training.replace(TINY, epochs=epochs, progressive_resizing="no")) == [1.0] * epochs
 
 
 def test_one_cycle_spans_all_epochs(home: Home) -> None:
     data = digits(home)
-    recipe = training.make_recipe(settle(TINY, data), data, build_model("cnn", data, 0))
+    recipe = training.make_recipe(resolve_settings(TINY, data), data, build_model("cnn", data, 0))
     rates = [recipe.rate(step + 1) for step in range(recipe.steps * TINY.epochs)]
     assert max(rates) == pytest.approx(0.1, rel=0.05)
     assert int(np.argmax(rates)) < recipe.steps
@@ -306,7 +306,7 @@ def test_growing_images_are_part_of_the_checkpoint(home: Home) -> None:
     scales = []
     for commit in commits.read_epochs(home, run_id):
         model = build_model("cnn", data, 0)
-        load_model(model, checkpoint(home, commit))
+        load_model(model, checkpoint_file(home, commit))
         scales.append(model.normalise.scale.item())
         again = evaluate(model, data.splits["test"], "test", torch.device("cpu"))
         assert again.accuracy == pytest.approx(commit.metrics["test_accuracy"], abs=1e-12)
@@ -325,7 +325,7 @@ def test_orthogonal_pulls_singular_values_together_and_keeps_directions() -> Non
 
 def test_batches_differ_by_one_image_at_most(home: Home) -> None:
     data = digits(home)
-    settings, model = settle(training.replace(TINY, batch=None), data), build_model("cnn", data, 0)
+    settings, model = resolve_settings(training.replace(TINY, batch=None), data), build_model("cnn", data, 0)
     recipe = training.make_recipe(settings, data, model)
     sizes = {len(part) for part in torch.arange(len(recipe.labels)).tensor_split(recipe.steps)}
     assert recipe.steps >= 20

@@ -15,7 +15,7 @@ LONGEST = 300  # characters of a reason
 
 
 @dataclass(frozen=True)
-class OwnModel:
+class UserModel:
     """A network that package.module:factory made."""
 
     name: str
@@ -28,15 +28,15 @@ class OwnModel:
         return called or _is_users(frame.f_code.co_filename) or _package_of(frame) in packages - {"torch"}
 
 
-IN_USE: ContextVar[OwnModel | None] = ContextVar("own model of this process", default=None)
+IN_USE: ContextVar[UserModel | None] = ContextVar("own model of this process", default=None)
 
 
-def use(name: str, classes: Iterable[type]) -> None:
+def watch_model(name: str, classes: Iterable[type]) -> None:
     """Whose errors are looked for from now on."""
-    IN_USE.set(OwnModel(name, frozenset(classes)) if ":" in name else None)
+    IN_USE.set(UserModel(name, frozenset(classes)) if ":" in name else None)
 
 
-def from_own_model(error: BaseException) -> str | None:
+def describe_model_error(error: BaseException) -> str | None:
     """What the own model in use raised, in one line; None for any other error, also for one of ours inside its pass.
 
     Of the frames that led to the error, the innermost that is the model's or ours decides.
@@ -49,11 +49,11 @@ def from_own_model(error: BaseException) -> str | None:
             return None
         if model.made(frame):
             place = f"{os.path.basename(frame.f_code.co_filename)}, line {line}"
-            return f"model {model.name} raised {reason_of(error)} ({place})"
+            return f"model {model.name} raised {describe_error(error)} ({place})"
     return None
 
 
-def reason_of(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """Class and message of an error, in one line."""
     reason = " ".join(str(error).split())[:LONGEST]
     return f"{type(error).__name__}: {reason}" if reason else type(error).__name__

@@ -7,7 +7,7 @@ from typing import Any
 from pipelines.common.settings import Checked
 from pipelines.lifecycle.run_inputs import say
 from pipelines.lifecycle.start import commit_child_start
-from pipelines.models.own_errors import from_own_model
+from pipelines.models.user_errors import describe_model_error
 from tracking import commits, runs
 from tracking.catalogue import RunRecord
 from tracking.errors import RunError, from_outside
@@ -38,7 +38,7 @@ def start_child(
 
 
 @contextmanager
-def worked_on(run: runs.Run) -> Iterator[None]:
+def run_guard(run: runs.Run) -> Iterator[None]:
     """What is done inside belongs to the run: it ends as FINISHED, KILLED or FAILED.
 
     Raises RunError where the disk, a database or a server refuses, or an own model raises an error.
@@ -56,7 +56,7 @@ def worked_on(run: runs.Run) -> Iterator[None]:
         raise
     except BaseException as error:
         runs.give_up(run, "FAILED")
-        if reason := from_own_model(error) or from_outside(error):
+        if reason := describe_model_error(error) or from_outside(error):
             raise RunError(f"{reason}; run {run.run_id[:8]} stopped, what it committed is kept; {go_on}") from error
         raise
     ingest(run.home, [run.run_id], wait=5)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
-from pipelines.models.own_errors import reason_of
+from pipelines.models.user_errors import describe_error
 from tracking.errors import InputError
 from tracking.files import sha256
 
@@ -24,7 +24,7 @@ def import_factory(name: str) -> Callable[..., nn.Module]:
     if "" not in sys.path:
         sys.path.append("")
     try:
-        with reported(f"cannot find model {name}"):
+        with errors_reported(f"cannot find model {name}"):
             return getattr(importlib.import_module(module), function)
     except InputError as error:
         if f"No module named {module.partition('.')[0]!r}" not in str(error):
@@ -35,17 +35,17 @@ def import_factory(name: str) -> Callable[..., nn.Module]:
 
 
 @contextmanager
-def reported(what: str) -> Iterator[None]:
+def errors_reported(what: str) -> Iterator[None]:
     """Whatever the user's code raises inside becomes an InputError: `what`, then the reason in one line."""
     try:
         yield
     except (InputError, MemoryError):
         raise
     except (Exception, SystemExit) as error:
-        raise InputError(f"{what}: {reason_of(error)}") from None
+        raise InputError(f"{what}: {describe_error(error)}") from None
 
 
-def code_digests(name: str, model: nn.Module) -> dict[str, str]:
+def digest_code(name: str, model: nn.Module) -> dict[str, str]:
     """By module, the sha256 of the source files that the model `name` is made by; torch's and ours are left out."""
     own = [name.partition(":")[0]] if ":" in name else []
     modules = {*own, *(type(part).__module__ for part in model.modules())}
