@@ -7,9 +7,10 @@ from pathlib import Path
 
 import duckdb
 
+import queries
 from pipelines.common.settings import TrainSettings
 from tracking import commits, reading, runs
-from tracking.catalogue import RunRecord
+from tracking.catalogue import RunRecord, resolve
 from tracking.files import sha256, write_table
 from tracking.home import Home, find_home
 from tracking.reading import connect
@@ -85,3 +86,9 @@ PREDICTED = """
 def predictions(home: Home, run_id: str) -> list[tuple]:
     with connect(home) as connection:
         return connection.execute(PREDICTED, [run_id]).fetchall()
+
+
+def answer(home: Home, name: str, **values: str) -> list[dict]:
+    """Rows of a question about the latest run."""
+    with connect(home) as connection:
+        return queries.run(connection, name, {"run_id": resolve(home, "latest").run_id, **values}).dicts

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import queries
 from pipelines.common.settings import FlowSettings, ImportFlowSettings
 from pipelines.flow import page
 from pipelines.flow.flow import flow
@@ -17,7 +16,7 @@ from pipelines.flow.import_log import import_flow
 from pipelines.flow.packing import Packed, as_hundredths, as_shares
 from pipelines.flow.record import read_record
 from support.commands import study_command
-from support.homes import fresh
+from support.homes import answer, fresh
 from support.places import BROWSER, DATA, DRIVER
 from support.servers import open_page
 from tracking.catalogue import resolve
@@ -58,12 +57,6 @@ def real_log(tmp_path_factory: pytest.TempPathFactory, empty_tracker: Path) -> H
 def made(study: Home) -> Path:
     """The page of the tiny study, logged to its run."""
     return Path(flow(FlowSettings(), study))
-
-
-def answer(home: Home, name: str, **values) -> list[dict]:
-    with connect(home) as connection:
-        found = queries.run(connection, name, {"run_id": resolve(home, "latest").run_id, **values})
-    return [dict(zip(found.columns, row, strict=True)) for row in found.rows]
 
 
 def head_of(made: Path) -> dict:

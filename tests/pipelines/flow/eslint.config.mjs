@@ -1,0 +1,46 @@
+// The page's scripts are one module: they are linted joined together, as the browser sees them.
+const GLOBALS = [
+  "addEventListener", "atob", "Blob", "console", "createImageBitmap", "CSS", "DecompressionStream",
+  "devicePixelRatio", "document", "getComputedStyle", "history", "ImageData", "innerHeight", "innerWidth",
+  "IntersectionObserver", "location", "matchMedia", "Node", "OffscreenCanvas", "Option", "Path2D", "Response",
+  "structuredClone", "URLSearchParams", "window",
+];
+
+export default [{
+  languageOptions: {
+    ecmaVersion: 2022,
+    sourceType: "module",
+    globals: Object.fromEntries(GLOBALS.map(name => [name, "readonly"])),
+  },
+  linterOptions: { reportUnusedDisableDirectives: "error" },
+  rules: {
+    "array-callback-return": "error",
+    "eqeqeq": "error",
+    "no-async-promise-executor": "error",
+    "no-cond-assign": "error",
+    "no-const-assign": "error",
+    "no-constant-condition": "error",
+    "no-dupe-args": "error",
+    "no-dupe-else-if": "error",
+    "no-dupe-keys": "error",
+    "no-duplicate-case": "error",
+    "no-fallthrough": "error",
+    "no-func-assign": "error",
+    "no-implied-eval": "error",
+    "no-eval": "error",
+    "no-redeclare": "error",
+    "no-self-assign": "error",
+    "no-sparse-arrays": "error",
+    "no-throw-literal": "error",
+    "no-undef": "error",
+    "no-unreachable": "error",
+    "no-unsafe-negation": "error",
+    "no-unused-expressions": ["error", { allowShortCircuit: true, allowTernary: true }],
+    "no-unused-vars": ["error", { args: "after-used" }],
+    "no-useless-escape": "error",
+    "no-var": "error",
+    "prefer-const": ["error", { destructuring: "all" }],
+    "use-isnan": "error",
+    "valid-typeof": "error",
+  },
+}];
