@@ -11,8 +11,8 @@ from pipelines.common import settings as known
 from pipelines.common import stopping
 from pipelines.common.console import redacting
 from pipelines.common.flags import Parser, add_flags, from_flags, is_broken
-from pipelines.common.printable import printable
 from pipelines.common.streams import prepare_streams, shown, written
+from pipelines.common.terminal import printable
 from pipelines.models.user_errors import describe_model_error
 from tracking.errors import InputError, RunError, from_outside
 from tracking.home import check_alone, find_home

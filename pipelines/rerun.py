@@ -7,8 +7,8 @@ from operator import itemgetter
 import numpy as np
 
 import queries
-from pipelines.common.say import say
 from pipelines.common.settings import RerunSettings, TrainSettings
+from pipelines.common.terminal import say
 from pipelines.data.added import PREFIX
 from pipelines.kinds import KINDS
 from pipelines.lifecycle.run_inputs import read_recorded_config, read_recorded_settings

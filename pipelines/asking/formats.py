@@ -9,7 +9,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from pipelines.common.printable import printable, printable_json
+from pipelines.common.terminal import printable, printable_json
 from queries import Answer
 
 WIDEST = 100  # characters of a cell in a table; CSV and JSON keep everything

@@ -9,8 +9,8 @@ from dataclasses import MISSING, Field, fields
 from functools import partial
 from typing import Any, NoReturn, get_args, get_origin
 
-from pipelines.common.say import say
 from pipelines.common.settings import Checked, flag, flag_of
+from pipelines.common.terminal import say
 from tracking.errors import InputError
 
 

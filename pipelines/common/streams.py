@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pipelines.common.printable import PLAINER, printable
+from pipelines.common.terminal import PLAIN_EQUIVALENTS, printable
 
 ERRORS = "study"  # name of `_replaced` among Python's error handlers
 
@@ -61,4 +61,4 @@ def _replaced(error: UnicodeError) -> tuple[str | bytes, int]:
     character = error.object[error.start]
     if "\udc80" <= character <= "\udcff":
         return character.encode("ascii", "surrogateescape"), error.start + 1
-    return PLAINER.get(character) or json.dumps(character)[1:-1], error.start + 1
+    return PLAIN_EQUIVALENTS.get(character) or json.dumps(character)[1:-1], error.start + 1

@@ -3,8 +3,8 @@
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
-from pipelines.common.say import say
 from pipelines.common.settings import CompareSettings
+from pipelines.common.terminal import say
 from pipelines.comparing import summary
 from pipelines.comparing.comparison import Comparison, list_units, open_comparison
 from pipelines.comparing.map_selection import NARROW_INTERVAL_COUNT, MapSelection, select_maps

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pipelines.common.settings import CompareSettings, ExplainSettings, TrainSettings
 from pipelines.comparing.map_selection import MapSelection
-from pipelines.explaining.job import Job, Source, background, make_job, open_source
+from pipelines.explaining.job import Job, TrainedRun, background, make_job, open_trained_run
 from pipelines.lifecycle.run_inputs import checkpoint_file, read_recorded_settings
 from pipelines.models.checkpoints import load_model
 from pipelines.models.networks import build_model
@@ -40,7 +40,7 @@ class Comparison:
 
     settings: CompareSettings  # with epoch and methods decided
     chosen: MapSelection
-    source: Source
+    source: TrainedRun
     jobs: dict[str, Job]  # how each method was run
 
     def load(self, epoch: int) -> nn.Module:
@@ -91,7 +91,7 @@ def open_comparison(settings: CompareSettings, home: Home, chosen: MapSelection)
         instances=",".join(map(str, chosen.instances)), seed=settings.seed,
         memory=settings.memory,
     )  # fmt: skip
-    with open_source(shown, home) as source:
+    with open_trained_run(shown, home) as source:
         settings = replace(settings, memory=source.memory)
         yield Comparison(settings, chosen, source, {m: _job(m, shown, source, chosen) for m in chosen.methods})
 
@@ -108,7 +108,7 @@ def list_units(comparison: Comparison) -> Iterator[Unit]:
             yield Unit(f"{method}_randomized", method, again, randomized=True)
 
 
-def _job(method: str, shown: ExplainSettings, source: Source, chosen: MapSelection) -> Job:
+def _job(method: str, shown: ExplainSettings, source: TrainedRun, chosen: MapSelection) -> Job:
     """The job that made a method's maps, for the instances compared."""
     maker = catalogue.resolve(source.home, chosen.maker(method), ("explain",))
     made = read_recorded_settings(source.home, maker, ExplainSettings)

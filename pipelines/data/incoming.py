@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from pipelines.common.say import say
+from pipelines.common.terminal import say
 from pipelines.data.datasets import Dataset
 from pipelines.data.folder import ENDINGS, images_below
 from pipelines.data.names import check_text, format_name, format_names, normalise_name

@@ -4,7 +4,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
 
-from pipelines.common.printable import printable
+from pipelines.common.terminal import printable
 from tracking.errors import InputError
 
 LISTED = 8

@@ -8,11 +8,12 @@ from types import ModuleType
 import numpy as np
 
 from pipelines.common.settings import ExplainSettings
+from pipelines.common.terminal import say
 from pipelines.explaining.concepts import discovery as concepts
-from pipelines.explaining.job import Job, Source, make_job, open_source, target_class
-from pipelines.explaining.maps import attribute
+from pipelines.explaining.job import Job, TrainedRun, make_job, open_trained_run, target_class
+from pipelines.explaining.maps import attribution
 from pipelines.lifecycle.child_run import run_guard, start_child
-from pipelines.lifecycle.run_inputs import read_recorded_config, read_recorded_settings, say
+from pipelines.lifecycle.run_inputs import read_recorded_config, read_recorded_settings
 from tracking import catalogue, commits, runs
 from tracking.errors import InputError, RunError
 from tracking.home import Home
@@ -36,7 +37,7 @@ def explain(settings: ExplainSettings, home: Home, *, leave_out: bool = False) -
     if unknown := [name for name in settings.method if name not in known]:
         raise InputError(f"no method {unknown[0]!r}; there are: {', '.join(known)}")
     _check_used(settings)
-    with open_source(settings, home) as source:
+    with open_trained_run(settings, home) as source:
         _check_targets(settings.target, source.data.classes)
         # before the first run is started, so that nothing is left of what cannot be done
         jobs = [_tried(settings, method, source, leave_out) for method in settings.method]
@@ -104,11 +105,11 @@ def _recorded(
     """The job of a run, for the instances it was started with, whatever its settings would choose today."""
     settings = read_recorded_settings(home, record, ExplainSettings)
     settings = replace(settings, run=record.source, data=data or settings.data)
-    with open_source(settings, home, _recorded_instances(home, record), finished) as source:
+    with open_trained_run(settings, home, _recorded_instances(home, record), finished) as source:
         yield make_job(settings, settings.method[0], source)
 
 
-def _tried(settings: ExplainSettings, method: str, source: Source, leave_out: bool) -> Job | None:
+def _tried(settings: ExplainSettings, method: str, source: TrainedRun, leave_out: bool) -> Job | None:
     """The job of a method, tried on one instance; None if it is left out."""
     try:
         job = make_job(settings, method, source)
@@ -123,7 +124,7 @@ def _tried(settings: ExplainSettings, method: str, source: Source, leave_out: bo
 
 def steps(job: Job) -> ModuleType:
     """The module that does a job's epochs."""
-    return concepts if job.method in CONCEPT_METHODS else attribute
+    return concepts if job.method in CONCEPT_METHODS else attribution
 
 
 def _start(job: Job, home: Home) -> runs.Run:

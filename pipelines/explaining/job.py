@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.common.settings import ExplainSettings, TrainSettings
+from pipelines.common.terminal import say
 from pipelines.data.added import PREFIX, read_extra_splits
 from pipelines.data.datasets import Dataset
-from pipelines.lifecycle.run_inputs import checkpoint_file, load_data, read_recorded_settings, say
+from pipelines.lifecycle.run_inputs import checkpoint_file, load_data, read_recorded_settings
 from pipelines.lifecycle.selection import choose_epochs, choose_instances
 from pipelines.lifecycle.verification import verify_checkpoints
 from pipelines.models import hardware
@@ -35,7 +36,7 @@ KINDS = ("predicted", "label")  # targets that differ from instance to instance
 
 
 @dataclass(frozen=True)
-class Source:
+class TrainedRun:
     """The training run explained."""
 
     home: Home
@@ -56,7 +57,7 @@ class Job:
 
     settings: ExplainSettings  # with epochs, targets and layer decided
     method: str
-    source: Source
+    source: TrainedRun
     layer: Layer | None  # of settings.layer
 
     def images(self, rows: np.ndarray, split: str | None = None) -> Tensor:
@@ -85,12 +86,12 @@ class ConceptJob(Job):
 
 
 @contextmanager
-def open_source(
+def open_trained_run(
     settings: ExplainSettings,
     home: Home,
     fixed: dict[int, np.ndarray] | None = None,
     finished: Collection[int] = (),
-) -> Iterator[Source]:
+) -> Iterator[TrainedRun]:
     """Everything the settings name, checked before any run is started; its checkpoints stay for as long as it is open.
 
     `fixed` are instances by epoch that were chosen before, `finished` those of the epochs that need no weights.
@@ -112,7 +113,7 @@ def _source(
     record: catalogue.RunRecord,
     fixed: dict[int, np.ndarray] | None,
     finished: Collection[int],
-) -> Source:
+) -> TrainedRun:
     trained = read_recorded_settings(home, record, TrainSettings)
     trained = replace(trained, data=settings.data or trained.data)
     stored = commits.stored_epochs(home, record.run_id)
@@ -132,10 +133,10 @@ def _source(
     used = {epoch: committed[epoch] for epoch in chosen}
     drawn, memory = background(data, settings.seed, device), settings.memory or default_memory_limit(device)
     fit = count_fitting_images(model, drawn, memory)
-    return Source(home, record, data, model, device, used, chosen, drawn, memory, fit)
+    return TrainedRun(home, record, data, model, device, used, chosen, drawn, memory, fit)
 
 
-def make_job(settings: ExplainSettings, method: str, source: Source) -> Job:
+def make_job(settings: ExplainSettings, method: str, source: TrainedRun) -> Job:
     """The job of one method, with what the settings leave open decided, so that the record says it all."""
     by_concepts = method in CONCEPT_METHODS
     targets = settings.target or (("label",) if by_concepts else METHODS[method].targets)
@@ -188,7 +189,7 @@ def _check_instances(chosen: dict[int, np.ndarray], split: str, count: int) -> N
             )
 
 
-def _check_labels(split: str, source: Source) -> None:
+def _check_labels(split: str, source: TrainedRun) -> None:
     instances = np.unique(np.concatenate(list(source.instances.values())))
     unknown = instances[(source.data.splits[split].labels[instances] < 0).numpy()]
     if len(unknown):
@@ -205,7 +206,7 @@ def background(data: Dataset, seed: int, device: torch.device) -> Tensor:
     return prepare_images(images[drawn], device)
 
 
-def _layer(settings: ExplainSettings, method: str, source: Source) -> Layer:
+def _layer(settings: ExplainSettings, method: str, source: TrainedRun) -> Layer:
     """Decided on the untrained network, which sees images in full size, so that it is the same at every epoch."""
     try:
         images, non_negative = source.background, method in CONCEPT_METHODS

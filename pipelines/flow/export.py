@@ -1,4 +1,4 @@
-"""A run's predictions in InstanceFlow's JSON format, which `pipelines/flow/log.py` describes and reads."""
+"""A run's predictions in InstanceFlow's JSON format, which `pipelines/flow/instanceflow_log.py` describes and reads."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from typing import Any
 from duckdb import DuckDBPyConnection
 
 import queries
-from pipelines.common.say import say
+from pipelines.common.terminal import say
 from tracking.catalogue import RunRecord
 from tracking.errors import InputError
 from tracking.files import write_text

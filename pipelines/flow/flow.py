@@ -5,8 +5,8 @@ Pühringer, Hinterreiter, Streit 2020, arXiv 2007.11353.
 
 from pathlib import Path
 
-from pipelines.common.say import say
 from pipelines.common.settings import FlowSettings
+from pipelines.common.terminal import say
 from pipelines.flow.export import export
 from pipelines.flow.page import write_page
 from pipelines.flow.record import read_record

@@ -7,10 +7,9 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
-from pipelines.common.printable import printable
-from pipelines.common.say import say
 from pipelines.common.settings import ImportFlowSettings
-from pipelines.flow.log import FlowEpoch, Log, read_log
+from pipelines.common.terminal import printable, say
+from pipelines.flow.instanceflow_log import FlowEpoch, Log, read_log
 from pipelines.lifecycle.start import commit_start
 from tracking import runs
 from tracking.files import write_table

@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-from pipelines.common.say import say
 from pipelines.common.settings import PruneSettings
+from pipelines.common.terminal import say
 from pipelines.lifecycle.selection import choose_epochs
 from tracking import catalogue, commits, locks, mlflow_client, runs
 from tracking.commits import EpochCommit

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from pipelines.common.settings import Checked
-from pipelines.lifecycle.run_inputs import say
+from pipelines.common.terminal import say
 from pipelines.lifecycle.start import commit_child_start
 from pipelines.models.user_errors import describe_model_error
 from tracking import commits, runs

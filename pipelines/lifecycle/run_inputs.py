@@ -4,8 +4,8 @@ from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipelines.common.say import say
 from pipelines.common.settings import Checked, TrainSettings, recorded_name
+from pipelines.common.terminal import say
 from pipelines.data.datasets import Dataset, load
 from pipelines.data.raw import Reading
 from tracking import commits

@@ -12,8 +12,8 @@ from duckdb import DuckDBPyConnection
 from torch import Tensor, nn
 
 import queries
-from pipelines.common.say import say
 from pipelines.common.settings import TrainSettings
+from pipelines.common.terminal import say
 from pipelines.data.datasets import Dataset
 from pipelines.lifecycle.run_inputs import checkpoint_file, read_recorded_config, read_recorded_settings
 from pipelines.lifecycle.selection import sample_instances

@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pipelines.common.say import say
 from pipelines.common.settings import ResolvedSettings, ResolvedTraining, TrainSettings
+from pipelines.common.terminal import say
 from pipelines.data.datasets import Dataset
 from pipelines.models.hardware import autocast
 from pipelines.models.image_sizes import plan_image_scales

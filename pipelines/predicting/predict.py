@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from pipelines.common.say import say
 from pipelines.common.settings import PredictSettings, TrainSettings
+from pipelines.common.terminal import say
 from pipelines.data.added import NAME, PREFIX, count_evaluated_additions, join_splits, read_additions, to_png
 from pipelines.data.datasets import Dataset
 from pipelines.data.incoming import find_images, read_images

@@ -9,9 +9,10 @@ from torch import nn
 
 from pipelines.common import figures
 from pipelines.common.settings import ResolvedTraining, TrainSettings
+from pipelines.common.terminal import say
 from pipelines.data.datasets import Dataset
 from pipelines.lifecycle.child_run import run_guard
-from pipelines.lifecycle.run_inputs import describe_data, load_data, read_recorded_settings, say
+from pipelines.lifecycle.run_inputs import describe_data, load_data, read_recorded_settings
 from pipelines.lifecycle.start import commit_start
 from pipelines.lifecycle.verification import verify_checkpoints
 from pipelines.models import hardware

@@ -6,8 +6,8 @@ What could not be trained, remembered or repeated is refused here, whatever it i
 import torch
 from torch import Tensor, nn
 
-from pipelines.common.say import say
 from pipelines.common.settings import ResolvedSettings
+from pipelines.common.terminal import say
 from pipelines.data.datasets import Dataset
 from pipelines.lifecycle.verification import allowed_difference, compute_logits
 from pipelines.models import hardware

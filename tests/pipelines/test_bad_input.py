@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipelines.common.say import say
 from pipelines.common.settings import ExplainSettings, TrainSettings
+from pipelines.common.terminal import say
 from support.commands import study_command
 from tracking import mlflow_client, runs
 from tracking.catalogue import records

@@ -16,9 +16,9 @@ import queries
 from pipelines.asking import formats as answers
 from pipelines.cli import COMMANDS, make_parser
 from pipelines.common.flags import from_flags, utf8
-from pipelines.common.say import say
 from pipelines.common.settings import FORMATS, TrainSettings
 from pipelines.common.streams import prepare_streams
+from pipelines.common.terminal import say
 from support.commands import as_process, study_command
 from support.places import ROOT
 from tracking.home import Home
@@ -316,7 +316,7 @@ def test_home_that_cannot_be_made(tmp_path: Path, capsys) -> None:
 def test_the_whole_study_leaves_out_and_names_what_does_not_fit(home: Home, capsys, monkeypatch) -> None:
     monkeypatch.setattr("pipelines.study.SHOWN", 8)
     monkeypatch.setattr("pipelines.study.RANDOMIZED", 2)
-    model = ("--model", "test_explain:without_places", "--size", "8", "--epochs", "1", "--threads", "1")
+    model = ("--model", "support.networks:without_places", "--size", "8", "--epochs", "1", "--threads", "1")
     code, out, err = study_command(capsys, "run", *model, "--home", home.path)
     assert code == 0
     assert out.count("explain run") == len(METHODS) - 1

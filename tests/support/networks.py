@@ -36,3 +36,8 @@ class Pooled(nn.Module):
 
 def flat(num_classes: int, image_shape: tuple[int, int, int]) -> torch.nn.Module:
     return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(int(np.prod(image_shape)), num_classes))
+
+
+def without_places(num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
+    """A factory of a model without a layer that keeps places."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(int(np.prod(image_shape)), num_classes))

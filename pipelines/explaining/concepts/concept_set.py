@@ -22,7 +22,7 @@ TARGET = 0.9  # share of images that must keep their top class
 
 
 @dataclass(frozen=True)
-class Found:
+class ConceptSet:
     """Concepts of one epoch and what they do to N held-out images; k concepts, K classes."""
 
     directions: Tensor  # [k, c]
@@ -37,7 +37,7 @@ class Found:
         return self.scores >= self.thresholds
 
 
-def find(job: ConceptJob, instances: np.ndarray) -> Found:
+def find(job: ConceptJob, instances: np.ndarray) -> ConceptSet:
     """Fit on training images, choose their number on validation images, and look at held-out ones."""
     model, parts = job.source.model, cut_model(job.source.model, job.layer)
     check_cut(model, parts, job.source.background[:JUDGED_IMAGES])
@@ -75,7 +75,7 @@ def _choose(job: ConceptJob, parts: Cut, rows: Tensor) -> CountChoice:
 def _look(
     job: ConceptJob, parts: Cut, rows: Tensor, directions: Tensor, limits: Tensor, choice: CountChoice | None,
     instances: np.ndarray,
-) -> Found:  # fmt: skip
+) -> ConceptSet:  # fmt: skip
     """Scores, sensitivities and reconstructions of the held-out images, a batch at a time."""
     seed, labels = job.settings.seed, job.source.data.splits[job.settings.split].labels[instances]
     reducers = [fit(rows, len(directions), seed) for fit in ice.REDUCERS.values()]
@@ -88,7 +88,7 @@ def _look(
     classes = len(job.source.data.classes)
     tested = score_concepts(gradients, carried, scores >= limits, labels, classes, directions, rows, seed)
     kept = {name: ice.fidelity(logits, other) for name, other in zip(ice.REDUCERS, others, strict=True)}
-    return Found(directions, limits, scores, tested, kept, choice)
+    return ConceptSet(directions, limits, scores, tested, kept, choice)
 
 
 def _look_at(

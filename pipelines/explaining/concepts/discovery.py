@@ -2,12 +2,12 @@
 
 from dataclasses import asdict
 
+from pipelines.common.terminal import say
 from pipelines.explaining.concepts import rows
-from pipelines.explaining.concepts.concept_set import TARGET, Found, find
+from pipelines.explaining.concepts.concept_set import TARGET, ConceptSet, find
 from pipelines.explaining.concepts.drawing import draw
-from pipelines.explaining.concepts.names import Named, name_concepts
+from pipelines.explaining.concepts.names import NamedConcept, name_concepts
 from pipelines.explaining.job import ConceptJob
-from pipelines.lifecycle.run_inputs import say
 from tracking import commits, models, runs
 from tracking.errors import InputError
 from tracking.files import write_json, write_table
@@ -53,7 +53,9 @@ def explain_epoch(job: ConceptJob, run: runs.Run, epoch: int) -> None:
     _report(job, epoch, found)
 
 
-def _commit(job: ConceptJob, run: runs.Run, unit: str, epoch: int, found: Found, named: list[Named]) -> None:
+def _commit(
+    job: ConceptJob, run: runs.Run, unit: str, epoch: int, found: ConceptSet, named: list[NamedConcept]
+) -> None:
     instances, source = job.source.instances[epoch], job.source.record.run_id
     tables = {
         "concepts": rows.concepts(run.run_id, source, epoch, job.layer.name, found, named),
@@ -72,7 +74,7 @@ def _commit(job: ConceptJob, run: runs.Run, unit: str, epoch: int, found: Found,
     ingest(run.home, [run.run_id])
 
 
-def _metrics(found: Found) -> dict[str, float]:
+def _metrics(found: ConceptSet) -> dict[str, float]:
     """Held-out fidelity of the concepts and of its rivals at the same size, and how many cells mean something."""
     kept = {f"{name}_{key}": value for name, kept in found.fidelity.items() for key, value in asdict(kept).items()}
     return {
@@ -83,7 +85,7 @@ def _metrics(found: Found) -> dict[str, float]:
     }
 
 
-def _choice_record(found: Found) -> dict:
+def _choice_record(found: ConceptSet) -> dict:
     """How the number of concepts came about, and what TCAV was tested against."""
     choice = found.choice
     return {
@@ -97,7 +99,7 @@ def _choice_record(found: Found) -> dict:
     }
 
 
-def _report(job: ConceptJob, epoch: int, found: Found) -> None:
+def _report(job: ConceptJob, epoch: int, found: ConceptSet) -> None:
     why = found.choice.reason.replace("_", " ") if found.choice else "as set"
     kept = found.fidelity["nmf"].agreement
     say(f"ice, epoch {epoch}: {len(found.directions)} concepts ({why}) in {job.layer.name}; seeing nothing else, "

@@ -5,14 +5,14 @@ from matplotlib.figure import Figure
 
 from pipelines.common.figures import pixels, short
 from pipelines.explaining.concepts import figures
-from pipelines.explaining.concepts.concept_set import Found
-from pipelines.explaining.concepts.names import Examples, Named
+from pipelines.explaining.concepts.concept_set import ConceptSet
+from pipelines.explaining.concepts.names import Examples, NamedConcept
 from pipelines.explaining.job import ConceptJob
 from tracking import runs
 from xai.concept_count import CountChoice
 
 
-def draw(job: ConceptJob, run: runs.Run, epoch: int, found: Found, named: list[Named]) -> None:
+def draw(job: ConceptJob, run: runs.Run, epoch: int, found: ConceptSet, named: list[NamedConcept]) -> None:
     """A card for every concept, the classes' prevalence and TCAV as matrices, and the curve of the choice."""
     classes, place = _counted(job, found), f"epoch {epoch}, {job.layer.name}, {job.source.record.name}"
     folder = f"concept_cards/epoch_{epoch:04d}"
@@ -30,17 +30,17 @@ def draw(job: ConceptJob, run: runs.Run, epoch: int, found: Found, named: list[N
         runs.log_picture(run, pixels(_curve(found.choice, place)), f"{folder}_number_of_concepts.png")
 
 
-def title(concept: int, one: Named) -> str:
+def title(concept: int, one: NamedConcept) -> str:
     return f"concept {concept}: {one.label}" if one.label else f"concept {concept}"
 
 
-def _counted(job: ConceptJob, found: Found) -> tuple[str, ...]:
+def _counted(job: ConceptJob, found: ConceptSet) -> tuple[str, ...]:
     """The classes, each with its number of images: what a share of few images says is little, of none nothing."""
     pairs = zip(job.source.data.classes, found.tcav.images.tolist(), strict=True)
     return tuple(f"{short(name, 12)} ({count})" for name, count in pairs)
 
 
-def _card(job: ConceptJob, epoch: int, found: Found, one: Named, concept: int, headline: str) -> Figure:
+def _card(job: ConceptJob, epoch: int, found: ConceptSet, one: NamedConcept, concept: int, headline: str) -> Figure:
     tcav = found.tcav
     return figures.concept_card(figures.Card(
         title=headline,
@@ -56,7 +56,7 @@ def _card(job: ConceptJob, epoch: int, found: Found, one: Named, concept: int, h
     ))  # fmt: skip
 
 
-def _panel(job: ConceptJob, epoch: int, found: Found, examples: Examples, concept: int) -> figures.Panel:
+def _panel(job: ConceptJob, epoch: int, found: ConceptSet, examples: Examples, concept: int) -> figures.Panel:
     instances, split = job.source.instances[epoch][examples.rows], job.source.data.splits[job.settings.split]
     images = split.rgb(instances)
     labels = [job.source.data.classes[label] for label in split.labels[instances].tolist()]

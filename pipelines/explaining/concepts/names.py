@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import queries
-from pipelines.explaining.concepts.concept_set import Found
+from pipelines.explaining.concepts.concept_set import ConceptSet
 from pipelines.explaining.concepts.words import describe
 from pipelines.explaining.job import ConceptJob
 from tracking.home import Home
@@ -28,7 +28,7 @@ class Examples:
 
 
 @dataclass(frozen=True)
-class Named:
+class NamedConcept:
     """One concept's names and examples."""
 
     key: str
@@ -38,7 +38,7 @@ class Named:
     lowest: Examples
 
 
-def name_concepts(job: ConceptJob, home: Home, found: Found, instances: np.ndarray) -> list[Named]:
+def name_concepts(job: ConceptJob, home: Home, found: ConceptSet, instances: np.ndarray) -> list[NamedConcept]:
     """Names and examples of every concept, in their order."""
     labels = known_labels(home, job.layer.name, found.directions)
     named = []
@@ -50,7 +50,7 @@ def name_concepts(job: ConceptJob, home: Home, found: Found, instances: np.ndarr
             job.images(instances[highest.rows]).cpu(), highest.maps,
             [f"#{instances[row]}" for row in highest.rows[:3]],
         )  # fmt: skip
-        named.append(Named(ice.concept_key(direction), labels.get(concept), text, highest, lowest))
+        named.append(NamedConcept(ice.concept_key(direction), labels.get(concept), text, highest, lowest))
     return named
 
 
@@ -65,7 +65,7 @@ def known_labels(home: Home, layer: str, directions: Tensor) -> dict[int, str]:
     return {new: known[row][0] for row, new, _ in ice.match_directions(old, directions)}
 
 
-def _examples(job: ConceptJob, found: Found, instances: np.ndarray, rows: np.ndarray, concept: int) -> Examples:
+def _examples(job: ConceptJob, found: ConceptSet, instances: np.ndarray, rows: np.ndarray, concept: int) -> Examples:
     images = job.images(instances[rows])
     features = ice.extract_features(job.source.model, cut_model(job.source.model, job.layer), images)
     maps = ice.concept_maps(features, found.directions)[:, concept, None]  # [T, 1, h, w]

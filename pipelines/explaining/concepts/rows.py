@@ -2,12 +2,14 @@
 
 import numpy as np
 
-from pipelines.explaining.concepts.concept_set import Found
-from pipelines.explaining.concepts.names import Named
+from pipelines.explaining.concepts.concept_set import ConceptSet
+from pipelines.explaining.concepts.names import NamedConcept
 from xai.tcav import Tcav
 
 
-def concepts(run_id: str, source_run_id: str, epoch: int, layer: str, found: Found, named: list[Named]) -> dict:
+def concepts(
+    run_id: str, source_run_id: str, epoch: int, layer: str, found: ConceptSet, named: list[NamedConcept]
+) -> dict:
     count = len(named)
     return {
         "run_id": [run_id] * count,
@@ -23,7 +25,7 @@ def concepts(run_id: str, source_run_id: str, epoch: int, layer: str, found: Fou
     }
 
 
-def scores(run_id: str, epoch: int, split: str, instances: np.ndarray, found: Found) -> dict:
+def scores(run_id: str, epoch: int, split: str, instances: np.ndarray, found: ConceptSet) -> dict:
     rows, count = found.scores.shape
     return {
         "run_id": [run_id] * (rows * count),

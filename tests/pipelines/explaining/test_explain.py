@@ -5,13 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from pipelines.common.settings import ExplainSettings, ResumeSettings
 from pipelines.data.datasets import load
 from pipelines.explaining.explain import explain
-from pipelines.explaining.job import open_source, target_class
-from pipelines.explaining.maps import attribute, heatmaps
+from pipelines.explaining.job import open_trained_run, target_class
+from pipelines.explaining.maps import attribution, heatmaps
 from pipelines.lifecycle.run_inputs import checkpoint_file
 from pipelines.lifecycle.selection import choose_epochs, sample_instances
 from pipelines.models.checkpoints import load_model
@@ -101,7 +100,7 @@ def test_a_condition_is_one_expression_and_may_hold_brackets_comments_and_subque
 
 @pytest.mark.parametrize("ids", [[-1, 3], [3, 3], [4, 2], [445], []])
 def test_recorded_instances_must_be_of_the_split(own: Home, ids: list[int]) -> None:
-    opened = open_source(ExplainSettings(), own, {2: np.array(ids, dtype=int)})
+    opened = open_trained_run(ExplainSettings(), own, {2: np.array(ids, dtype=int)})
     with pytest.raises(InputError, match="not IDs of split test, 0 to 444, ascending, once each"), opened:
         pass
 
@@ -248,9 +247,9 @@ def test_stopped_job_goes_on_where_it_stopped(own: Home, monkeypatch: pytest.Mon
             raise KeyboardInterrupt
         return explain_batch(job, epoch, found)
 
-    explain_batch = attribute._explain_batch
-    monkeypatch.setattr(attribute, "_explain_batch", counted)
-    monkeypatch.setattr(attribute, "PART", 2)
+    explain_batch = attribution._explain_batch
+    monkeypatch.setattr(attribution, "_explain_batch", counted)
+    monkeypatch.setattr(attribution, "PART", 2)
     settings = ExplainSettings(method=("smooth_grad",), epochs="0,2", count=5, samples=3)
     with pytest.raises(KeyboardInterrupt):
         explain(settings, own)
@@ -261,7 +260,7 @@ def test_stopped_job_goes_on_where_it_stopped(own: Home, monkeypatch: pytest.Mon
     made = len(calls) - 2
     assert resume(ResumeSettings(record.run_id), own) == record.run_id
     assert len(calls) - 2 - made == 6 - made  # nothing is computed twice
-    monkeypatch.setattr(attribute, "_explain_batch", explain_batch)
+    monkeypatch.setattr(attribution, "_explain_batch", explain_batch)
     [whole] = explain(settings, own)
     sql = "select epoch, instance_id, map from maps where run_id = ? order by all"
     assert rows(own, sql, record.run_id) == rows(own, sql, whole)
@@ -273,16 +272,12 @@ def test_stopped_job_goes_on_where_it_stopped(own: Home, monkeypatch: pytest.Mon
 
 
 def test_a_method_that_cannot_be_right_refuses_before_a_run_is_made(home: Home) -> None:
-    train(replace(TINY, epochs=1, model="test_explain:without_places"), home)
+    train(replace(TINY, epochs=1, model="support.networks:without_places"), home)
     with pytest.raises(InputError, match="no layer whose output is"):
         explain(ExplainSettings(method=("saliency", "grad_cam"), count=1), home)
     assert rows(home, "select count(*) from runs") == [(1,)]
     [run_id] = explain(ExplainSettings(method=("expected_gradients",), count=2, samples=2), home)
     assert rows(home, "select count(*) from maps where run_id = ?", run_id) == [(2,)]
-
-
-def without_places(num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
-    return nn.Sequential(nn.Flatten(), nn.Linear(np.prod(image_shape), num_classes))
 
 
 def test_layers_and_their_faults(own: Home) -> None:

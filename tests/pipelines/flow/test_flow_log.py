@@ -14,7 +14,7 @@ import queries
 from pipelines.cli import main
 from pipelines.common.settings import ImportFlowSettings
 from pipelines.flow import import_log as flow_import
-from pipelines.flow import log as flow_log
+from pipelines.flow import instanceflow_log
 from pipelines.flow.export import export, export_flow
 from pipelines.flow.import_log import import_flow
 from pipelines.flow.pictures import _linked
@@ -180,7 +180,7 @@ def test_import_prints_the_run_and_takes_a_name(home: Home, tmp_path: Path, caps
 )
 def test_epochs_are_numbered_by_their_ids_or_else_by_their_order(tmp_path: Path, ids: list, numbers: list) -> None:
     epochs = [{"id": own, "classifications": [at, 0, 0, 0]} for at, own in enumerate(ids)]
-    log = flow_log.read_log(save(tmp_path, TINY | {"epochs": epochs}))
+    log = instanceflow_log.read_log(save(tmp_path, TINY | {"epochs": epochs}))
     assert [(epoch.number, epoch.predicted[0]) for epoch in log.epochs] == list(zip(numbers, range(3), strict=True))
     assert log.renumbered == (numbers == [0, 1, 2])
 
@@ -297,7 +297,7 @@ def test_a_file_that_is_none_gets_one_line(home: Home, tmp_path: Path, capsys, m
     assert "File name too long" in refused(tmp_path / ("n" * 300), home, capsys)
     assert "not UTF-8 at byte 10" in refused(tmp_path / "latin.json", home, capsys)
     assert "not valid Unicode; rename it" in refused(tmp_path / "\udce9.json", home, capsys)
-    monkeypatch.setattr(flow_log, "LARGEST", 100)
+    monkeypatch.setattr(instanceflow_log, "LARGEST", 100)
     assert f"{path.stat().st_size} bytes, at most 100 can be read" in refused(path, home, capsys)
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from pipelines.common.settings import ExplainSettings, PredictSettings, PruneSettings, RerunSettings, ResumeSettings
 from pipelines.explaining.explain import explain
 from pipelines.explaining.job import Job
-from pipelines.explaining.maps import attribute
+from pipelines.explaining.maps import attribution
 from pipelines.home.prune import prune
 from pipelines.predicting import predict
 from pipelines.rerun import rerun
@@ -101,8 +101,8 @@ def test_what_is_being_read_is_not_pruned(copy: Home, trained: RunRecord, monkey
         whole = getattr(place, name)
         monkeypatch.setattr(place, name, lambda *known: [pruned_meanwhile(), whole(*known)][1])
 
-    meanwhile(attribute, "probe")
-    meanwhile(attribute, "explain_epoch")
+    meanwhile(attribution, "probe")
+    meanwhile(attribution, "explain_epoch")
     [explained] = explain(ExplainSettings(epochs="0,2", count=2), home)
     picture = home.path.with_name("picture.png")
     Image.new("L", (8, 8)).save(picture)
@@ -127,7 +127,7 @@ def test_what_is_being_pruned_is_not_read(copy: Home, trained: RunRecord, monkey
 
 def stopped_before(epoch: int, home: Home, run_id: str) -> str:
     """ID of an explainer run of epochs 1, 2 and 3 that was stopped before one of them."""
-    whole = attribute.explain_epoch
+    whole = attribution.explain_epoch
 
     def stopped(job: Job, run: runs.Run, number: int) -> None:
         if number == epoch:
@@ -135,7 +135,7 @@ def stopped_before(epoch: int, home: Home, run_id: str) -> str:
         whole(job, run, number)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(attribute, "explain_epoch", stopped)
+        patched.setattr(attribution, "explain_epoch", stopped)
         with pytest.raises(KeyboardInterrupt):
             explain(ExplainSettings(run_id, epochs="1,2,3", count=2), home)
     return resolve(home, "latest", ("explain",)).run_id

@@ -10,7 +10,7 @@ from torch import nn
 
 from pipelines import cli
 from pipelines.comparing import compare
-from pipelines.explaining.maps import attribute
+from pipelines.explaining.maps import attribution
 from pipelines.models import user_errors
 from pipelines.predicting import predict
 from pipelines.training import epoch
@@ -102,7 +102,7 @@ def test_explaining_comparing_and_predicting_end_with_one_line(
     assert cli.main([*TRAIN, "--home", str(home.path)]) == 0
     explain = ("explain", "latest", "--method", "smooth_grad", "--count", "6", "--batch", "2", "--epochs", "1,2")
     with monkeypatch.context() as patch:
-        arm(nets, patch, attribute, "explain_epoch", at=1, calls=5)
+        arm(nets, patch, attribution, "explain_epoch", at=1, calls=5)
         code, line = said(capsys, home, *explain)
     failed = records(home)[-1]
     assert (code, failed.status) == (1, "FAILED")

@@ -9,10 +9,10 @@ from tqdm import tqdm
 
 import queries
 from pipelines.common.figures import pixels
+from pipelines.common.terminal import say
 from pipelines.explaining.job import Job, target_class
 from pipelines.explaining.maps import heatmaps
 from pipelines.explaining.maps.rows import AttributionBatch, target_kind
-from pipelines.lifecycle.run_inputs import say
 from tracking import commits, models, runs
 from tracking.errors import InputError
 from tracking.files import write_table
