@@ -1,4 +1,4 @@
-"""Expected gradients: integrated gradients from many real images as baselines, none of which need be neutral.
+"""Expected gradients: integrated gradients with many real images as baselines, none of which need be neutral.
 
 Erion et al. 2021, arXiv 1906.10670, equation 3; the estimate behind shap's GradientExplainer. Property: a map sums to
 the score minus the mean score of the background, up to sampling error; on a linear model it is w (x - mean).
@@ -14,36 +14,40 @@ SAMPLES = 200
 
 
 def attribute(model: nn.Module, images: Tensor, targets: Tensor, inputs: MethodInputs = DEFAULTS) -> Attribution:
-    """Mean over baselines b and shares a of (x - b) times the gradient at b + a (x - b): [N, H, W], signed, in logits.
+    """Mean over baselines b and alphas in 0..1 of (x - b) times the gradient at b + alpha (x - b): [N, H, W], signed.
 
-    Baselines are drawn without replacement as long as there are any, shares one from each of as many equal parts
-    of 0..1: both leave the mean as it is and take from its error. The baseline score is that of the baselines drawn.
+    In logits. Baselines are drawn without replacement while any are left, and one alpha from each of as many equal
+    parts of 0..1: neither changes the mean, both reduce its error. The baseline score is the mean over those drawn.
     """
     background = inputs.background_images(images)
-    of_background = all_scores(model, background)  # [B, K]
-    maps, baseline_scores = [], []
+    background_scores = all_scores(model, background)  # [B, K]
+    maps = []
+    baseline_scores = []
     for row, (image, target) in enumerate(zip(images, targets, strict=True)):
-        drawn, shares = _draw(len(background), inputs, row)
-        maps.append(_one(model, image, target, background[drawn], shares.to(image)))
-        baseline_scores.append(of_background[drawn, target].mean())
+        drawn, alphas = _draw_samples(len(background), inputs, row)
+        maps.append(_average_gradients(model, image, target, background[drawn], alphas.to(image)))
+        baseline_scores.append(background_scores[drawn, target].mean())
     return Attribution(torch.stack(maps), target_scores(model, images, targets), torch.stack(baseline_scores))
 
 
-def _draw(count: int, inputs: MethodInputs, row: int) -> tuple[Tensor, Tensor]:
-    """Rows of the background [S] and shares of the way from them to the image [S]."""
-    random, samples = inputs.generator(row), inputs.samples or SAMPLES
-    rounds = [torch.randperm(count, generator=random) for _ in range(-(-samples // count))]
-    parts = torch.randperm(samples, generator=random) + torch.rand(samples, generator=random)
-    return torch.cat(rounds)[:samples], parts / samples
+def _draw_samples(background_count: int, inputs: MethodInputs, row: int) -> tuple[Tensor, Tensor]:
+    """Rows of the background [S], and alphas between them and the image [S]."""
+    generator = inputs.generator(row)
+    samples = inputs.samples or SAMPLES
+    rounds = -(-samples // background_count)  # rounded up
+    drawn = torch.cat([torch.randperm(background_count, generator=generator) for _ in range(rounds)])
+    parts = torch.randperm(samples, generator=generator) + torch.rand(samples, generator=generator)
+    return drawn[:samples], parts / samples
 
 
-def _one(model: nn.Module, image: Tensor, target: Tensor, baselines: Tensor, shares: Tensor) -> Tensor:
+def _average_gradients(model: nn.Module, image: Tensor, target: Tensor, baselines: Tensor, alphas: Tensor) -> Tensor:
+    """The map [H, W] of one image, from baselines [S, C, H, W] and alphas [S]."""
     total = torch.zeros_like(image)
-    for start, share in zip(split_into_passes(baselines), split_into_passes(shares), strict=True):
-        points = start + share.view(-1, 1, 1, 1) * (image - start)  # [S, C, H, W]
-        gradient, _ = score_gradient(model, points, target.expand(len(points)))
-        total += ((image - start) * gradient).sum(0)
-    return total.sum(0) / len(baselines)  # [H, W]
+    for baseline, alpha in zip(split_into_passes(baselines), split_into_passes(alphas), strict=True):
+        points = baseline + alpha.view(-1, 1, 1, 1) * (image - baseline)  # [S, C, H, W]
+        gradients, _ = score_gradient(model, points, target.expand(len(points)))
+        total += ((image - baseline) * gradients).sum(0)
+    return total.sum(0) / len(baselines)
 
 
 METHOD = Method(
@@ -62,6 +66,6 @@ METHOD = Method(
         how="attribution: 200 gradients between the image and training images drawn at random",
         when="after training, at any stored epoch",
         where="any differentiable image classifier with training images at hand",
-        limits="An estimate: shares add up only up to sampling error; the images drawn are part of the result.",
+        limits="An estimate: shares add up only up to sampling error; the result depends on the images drawn.",
     ),
 )

@@ -1,4 +1,4 @@
-"""Grad-CAM: where the last feature maps that speak for the class are strong.
+"""Grad-CAM: where the last feature maps that support the class are strong.
 
 Selvaraju et al. 2017, arXiv 1610.02391, equations 1 and 2. Property: before global average pooling and a linear
 layer it is ReLU of the class activation map.
@@ -13,9 +13,9 @@ from xai.method import DEFAULTS, DEVELOPERS_AND_USERS, Attribution, Card, Layer,
 
 
 def attribute(model: nn.Module, images: Tensor, targets: Tensor, inputs: MethodInputs = DEFAULTS) -> Attribution:
-    """ReLU of the layer's maps weighted by their mean gradients, brought to the image's size: [N, H, W], 0 or more.
+    """ReLU of the layer's feature maps weighted by their mean gradients, at the image's size: [N, H, W], 0 or more.
 
-    A map is all zero where no feature map speaks for the class on balance.
+    A map is all zero if, on balance, no feature map supports the class. Raises NotApplicable if the layer is unfit.
     """
     layer = inputs.layer if isinstance(inputs.layer, Layer) else choose_layer(model, images, inputs.layer)
     parts = cut_model(model, layer)
@@ -24,9 +24,7 @@ def attribute(model: nn.Module, images: Tensor, targets: Tensor, inputs: MethodI
         scores = parts.head(features).gather(1, targets[:, None]).squeeze(1)  # [N]
         gradient = gradient_of(scores.sum(), features)
         if gradient is None:
-            raise NotApplicable(
-                f"no gradient reaches layer {layer.name!r}; name a later one, or take occlusion or shap"
-            )
+            raise NotApplicable(f"no gradient reaches layer {layer.name!r}; name a later one, or use occlusion or shap")
         weights = gradient.mean(dim=(2, 3), keepdim=True)  # [N, c, 1, 1]
         coarse = (weights * features).sum(1, keepdim=True).relu().detach()  # [N, 1, h, w]
     maps = nn.functional.interpolate(coarse, images.shape[2:], mode="bilinear", align_corners=False)
@@ -43,12 +41,12 @@ METHOD = Method(
     card=Card(
         name="Grad-CAM",
         source="Selvaraju et al. 2017, arXiv 1610.02391",
-        why="interpretability: where the late features that speak for the class are",
+        why="interpretability: where the late features that support the class are",
         who=DEVELOPERS_AND_USERS,
-        what="the last feature maps, weighted by their mean gradient; only what speaks for the class",
-        how="attribution: one pass forward and one back through the head, then enlarged to the image's size",
+        what="the last feature maps, weighted by their mean gradient; only what supports the class",
+        how="attribution: one forward pass and one backward through the head, then upsampled to the image's size",
         when="after training, at any stored epoch",
         where="convolutional networks",
-        limits="As coarse as the layer it looks at; zero everywhere where no feature map speaks for the class.",
+        limits="As coarse as the layer it uses; zero everywhere if no feature map supports the class.",
     ),
 )

@@ -1,8 +1,8 @@
-"""Partition SHAP: Owen values of an image's rectangles, halved further and further where the score depends on them.
+"""Partition SHAP: Owen values of an image's rectangles, halved further where the score depends on them.
 
 Owen 1977, doi 10.1007/978-3-642-45494-3_7: Shapley values of players that join in nested groups; the budgeted search
 of shap's PartitionExplainer, at its default batch of 10 and with its tree of pixels. Property: a map sums to the score
-minus the score of the blurred image; with budget enough to reach every pixel of a linear model it is w (x - blurred).
+minus the score of the blurred image; with enough budget to reach every pixel of a linear model it is w (x - blurred).
 """
 
 from collections.abc import Generator, Sequence
@@ -18,14 +18,13 @@ from xai.gradient import target_scores
 from xai.method import DEFAULTS, DEVELOPERS_AND_USERS, MAX_PASS_SIZE, Attribution, Card, Method, MethodInputs
 
 SAMPLES = 500
-EVALUATIONS_PER_STEP = (
-    10  # evaluations an image between two choices of what to halve; the values depend on it, so it is fixed
-)
+# Evaluations per image between two choices of what to halve; the values depend on it, so it is fixed
+EVALUATIONS_PER_STEP = 10
 
-# Deviation of the blur as a share of the longer side. The box of 128 pixels in shap's examples deviates by a sixth of
-# their 224, which leaves an object's silhouette, and covers small images whole, which leaves one colour. A quarter
-# leaves little more than where which colours are, at any size.
-BLUR = 1 / 4
+# Standard deviation of the blur as a fraction of the longer side. The box of 128 pixels in shap's examples deviates by
+# a sixth of their 224, which leaves an object's silhouette, and covers small images whole, which leaves one colour. A
+# quarter leaves little more than where which colours are, at any size.
+BLUR_FRACTION = 1 / 4
 
 
 class Box(NamedTuple):
@@ -42,7 +41,7 @@ class Box(NamedTuple):
 
     @property
     def halves(self) -> tuple["Box", "Box"]:
-        """Its two parts across the longer side, the height if both are equal; the first has the odd row or column."""
+        """Its two parts across the longer side (the height, if equal); the first has the odd row or column."""
         top, bottom, left, right = self
         if bottom - top >= right - left:
             middle = (top + bottom + 1) // 2
@@ -55,7 +54,7 @@ Coalition = tuple[Box, ...]  # the pixels shown; all others are blurred
 
 
 class Joining(NamedTuple):
-    """A box that joins a coalition, and the share of its Owen value that this context is."""
+    """A box that joins a coalition, with the weight that this context has in the box's Owen value."""
 
     box: Box
     context: Coalition
@@ -72,86 +71,90 @@ class Joining(NamedTuple):
         """What must be evaluated to halve it."""
         return tuple((*self.context, half) for half in self.box.halves)
 
-    def halved(self, first: float, second: float) -> tuple["Joining", ...]:
+    def halve(self, first_score: float, second_score: float) -> tuple["Joining", ...]:
         """Each half joining before and after the other, given the scores of `coalitions`."""
-        (one, other), weight = self.box.halves, self.weight / 2
+        first, second = self.box.halves
+        weight = self.weight / 2
         return (
-            Joining(one, self.context, self.before, first, weight),
-            Joining(other, self.context, self.before, second, weight),
-            Joining(one, (*self.context, other), second, self.after, weight),
-            Joining(other, (*self.context, one), first, self.after, weight),
+            Joining(first, self.context, self.before, first_score, weight),
+            Joining(second, self.context, self.before, second_score, weight),
+            Joining(first, (*self.context, second), second_score, self.after, weight),
+            Joining(second, (*self.context, first), first_score, self.after, weight),
         )
 
 
-Queued = tuple[float, int, Joining]  # by credit, then by order
+QueueEntry = tuple[float, int, Joining]  # largest credit first, then in order of arrival
 
 
 def attribute(model: nn.Module, images: Tensor, targets: Tensor, inputs: MethodInputs = DEFAULTS) -> Attribution:
-    """Owen values of the pixels, evenly over boxes the budget did not halve: [N, H, W], signed, in logits.
+    """Owen values of the pixels, uniform within boxes that the budget did not halve: [N, H, W], signed, in logits.
 
-    Hidden pixels are blurred, which is the baseline. Images search side by side, so that they share passes.
+    Hidden pixels are blurred; the blurred image is the baseline. Images are searched side by side to share passes.
     """
-    groups = zip(
-        images.split(MAX_PASS_SIZE // EVALUATIONS_PER_STEP),
-        targets.split(MAX_PASS_SIZE // EVALUATIONS_PER_STEP),
-        strict=True,
-    )
-    return Attribution.concatenate([_together(model, *group, inputs.samples or SAMPLES) for group in groups])
+    samples = inputs.samples or SAMPLES
+    group_size = MAX_PASS_SIZE // EVALUATIONS_PER_STEP
+    groups = zip(images.split(group_size), targets.split(group_size), strict=True)
+    return Attribution.concatenate([_attribute_group(model, *group, samples) for group in groups])
 
 
 def blur(images: Tensor) -> Tensor:
-    """Images [N, C, H, W] under a Gaussian that ends, and sums to one, at their edges."""
-    deviation = BLUR * max(images.shape[2:])
-    down, across = (_gaussian(side, deviation).to(images) for side in images.shape[2:])
+    """Images [N, C, H, W] under a Gaussian that is cut off at their edges and sums to one there."""
+    deviation = BLUR_FRACTION * max(images.shape[2:])
+    down, across = (_gaussian_matrix(side, deviation).to(images) for side in images.shape[2:])
     return down @ images @ across.T
 
 
-def _gaussian(side: int, deviation: float) -> Tensor:
-    """Weights [side, side] of every pixel (columns) in every blurred one (rows)."""
-    places = torch.arange(side, dtype=torch.double) / deviation
-    return torch.softmax(-(places[:, None] - places).square() / 2, dim=1)
+def _gaussian_matrix(side: int, deviation: float) -> Tensor:
+    """Weights [side, side] of each pixel (columns) in each blurred pixel (rows)."""
+    positions = torch.arange(side, dtype=torch.double) / deviation
+    return torch.softmax(-(positions[:, None] - positions).square() / 2, dim=1)
 
 
-def _together(model: nn.Module, images: Tensor, targets: Tensor, samples: int) -> Attribution:
-    """The maps of a few images, one pass for the next coalitions of all."""
-    hidden = blur(images)
-    scores, baseline_scores = (target_scores(model, shown, targets) for shown in (images, hidden))
+def _attribute_group(model: nn.Module, images: Tensor, targets: Tensor, samples: int) -> Attribution:
+    """The maps of a few images, with one pass for the next coalitions of all of them."""
+    blurred = blur(images)
+    scores = target_scores(model, images, targets)
+    baseline_scores = target_scores(model, blurred, targets)
     maps = np.zeros((len(images), *images.shape[2:]))
     starts = zip(maps, baseline_scores.tolist(), scores.tolist(), strict=True)
-    searches = [_search(*start, budget=samples - 2) for start in starts]  # the two scores took an evaluation each
-    asked = [next(search) for search in searches]
-    while any(asked):
-        found = iter(_evaluate(model, images, hidden, targets, asked))
-        asked = [search.send([*islice(found, len(ask))]) for search, ask in zip(searches, asked, strict=True)]
+    searches = [_search(*start, budget=samples - 2) for start in starts]  # the two scores took one evaluation each
+    requests = [next(search) for search in searches]
+    while any(requests):
+        results = iter(_evaluate(model, images, blurred, targets, requests))
+        requests = [
+            search.send([*islice(results, len(request))]) for search, request in zip(searches, requests, strict=True)
+        ]
     return Attribution(torch.from_numpy(maps).to(scores), scores, baseline_scores)
 
 
 def _search(
     credits: np.ndarray, before: float, after: float, budget: int
 ) -> Generator[list[Coalition], list[float], None]:
-    """Fill one image's map [H, W]: yields the coalitions to evaluate next, is sent their scores."""
-    queue: list[Queued] = []
-    order, (height, width) = count(), credits.shape
-    _add(Joining(Box(0, height, 0, width), (), before, after, 1.0), queue, order, credits)
+    """Fills one image's map [H, W]: yields the coalitions to evaluate next, and is sent their scores."""
+    queue: list[QueueEntry] = []
+    order = count()
+    height, width = credits.shape
+
+    def add(joining: Joining) -> None:
+        """Queues it if it can be halved; equal credits are taken in order, for the same map every time."""
+        if joining.box.area == 1:
+            _spread(joining, credits)
+        else:
+            heappush(queue, (-abs(joining.credit), next(order), joining))
+
+    add(Joining(Box(0, height, 0, width), (), before, after, 1.0))
     while queue and budget > 0:
-        chosen = [heappop(queue)[-1] for _ in range(min(len(queue), (min(EVALUATIONS_PER_STEP, budget) + 1) // 2))]
+        halvings = (min(EVALUATIONS_PER_STEP, budget) + 1) // 2
+        chosen = [heappop(queue)[-1] for _ in range(min(len(queue), halvings))]
         scores = iter((yield [coalition for joining in chosen for coalition in joining.coalitions]))
         for joining in chosen:
-            for part in joining.halved(next(scores), next(scores)):
-                _add(part, queue, order, credits)
+            for part in joining.halve(next(scores), next(scores)):
+                add(part)
         budget -= 2 * len(chosen)
     for *_, joining in queue:
         _spread(joining, credits)
-    while True:  # nothing more to ask, however long the others take
+    while True:  # nothing more to evaluate, however long the other images take
         yield []
-
-
-def _add(joining: Joining, queue: list[Queued], order: count, credits: np.ndarray) -> None:
-    """Queue what can be halved, largest credit first; ties go by order, for the same map every time."""
-    if joining.box.area == 1:
-        _spread(joining, credits)
-    else:
-        heappush(queue, (-abs(joining.credit), next(order), joining))
 
 
 def _spread(joining: Joining, credits: np.ndarray) -> None:
@@ -160,22 +163,18 @@ def _spread(joining: Joining, credits: np.ndarray) -> None:
 
 
 def _evaluate(
-    model: nn.Module, images: Tensor, hidden: Tensor, targets: Tensor, asked: Sequence[list[Coalition]]
+    model: nn.Module, images: Tensor, blurred: Tensor, targets: Tensor, requests: Sequence[list[Coalition]]
 ) -> list[float]:
-    """Target logits of every image's coalitions, one image's after the other's."""
-    owners = torch.tensor([row for row, ask in enumerate(asked) for _ in ask], device=images.device)
-    masks = _masks([coalition for ask in asked for coalition in ask], images.shape[2:]).to(images.device)
-    shown = torch.where(masks[:, None], images[owners], hidden[owners])  # [rows, C, H, W]
-    return target_scores(model, shown, targets[owners]).tolist()
-
-
-def _masks(coalitions: Sequence[Coalition], size: Sequence[int]) -> Tensor:
-    """Masks [rows, H, W], true where pixels are shown."""
-    masks = np.zeros((len(coalitions), *size), dtype=bool)
+    """Target logits of every image's coalitions, image after image."""
+    owners = torch.tensor([row for row, request in enumerate(requests) for _ in request], device=images.device)
+    coalitions = [coalition for request in requests for coalition in request]
+    masks = np.zeros((len(coalitions), *images.shape[2:]), dtype=bool)  # true where pixels are shown
     for mask, boxes in zip(masks, coalitions, strict=True):
         for top, bottom, left, right in boxes:
             mask[top:bottom, left:right] = True
-    return torch.from_numpy(masks)
+    shown = torch.from_numpy(masks).to(images.device)[:, None]
+    inputs = torch.where(shown, images[owners], blurred[owners])  # [rows, C, H, W]
+    return target_scores(model, inputs, targets[owners]).tolist()
 
 
 METHOD = Method(
@@ -191,10 +190,10 @@ METHOD = Method(
         source="Owen 1977, doi 10.1007/978-3-642-45494-3_7; Lundberg and Lee 2017, arXiv 1705.07874",
         why="interpretability: a fair share of the score for every region, for and against",
         who=DEVELOPERS_AND_USERS,
-        what="signed Owen values, in logits, of rectangles against the blurred image, of predicted and true class",
+        what="signed Owen values, in logits, of rectangles against the blurred image, for predicted and true class",
         how="attribution without gradients: 500 partly blurred images; rectangles are halved where the score changes",
         when="after training, at any stored epoch",
         where="any image classifier",
-        limits="Not pixel by pixel: 500 passes give some dozens of regions; depends on the blur that hides a region.",
+        limits="Not pixel by pixel: 500 passes give a few dozen regions; depends on the blur that hides a region.",
     ),
 )

@@ -10,7 +10,7 @@ from xai.method import DEFAULTS, DEVELOPERS, Attribution, Card, Method, MethodIn
 
 
 def attribute(model: nn.Module, images: Tensor, targets: Tensor, inputs: MethodInputs = DEFAULTS) -> Attribution:
-    """|d score / d pixel|, its largest channel: [N, H, W], in logits per unit of brightness, 0 or more."""
+    """Largest |d score / d pixel| over the channels: [N, H, W], in logits per unit of brightness, 0 or more."""
     gradient, scores = score_gradient(model, images, targets)
     return Attribution(gradient.abs().amax(dim=1), scores)
 
@@ -26,10 +26,10 @@ METHOD = Method(
         source="Simonyan, Vedaldi, Zisserman 2014, arXiv 1312.6034",
         why="interpretability: which pixels the class score reacts to most",
         who=DEVELOPERS,
-        what="the gradient of one class's logit at one image, its largest channel, without a sign",
-        how="attribution: one pass forward, one back; drawn as a heatmap over the image",
+        what="the gradient of one class's logit at one image: its magnitude in the strongest channel",
+        how="attribution: one forward and one backward pass; drawn as a heatmap over the image",
         when="after training, at any stored epoch",
         where="any differentiable image classifier",
-        limits="Says how the score would change, not what it is made of; noisy; blind where the score is saturated.",
+        limits="Shows how the score would change, not what it is made of; noisy; blind where the score is saturated.",
     ),
 )
