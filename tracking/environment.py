@@ -11,15 +11,15 @@ SOURCE = Path(__file__).parent.parent
 
 
 def environment() -> dict:
-    """Versions, processor and commit of this process, for people and for `rerun` to compare."""
+    """Versions, processor and commit of this process, for people to read and `rerun` to compare."""
     return {
-        "xai-study": _version("xai-study"),
+        "xai-study": _installed_version("xai-study"),
         "git_commit": git_commit(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": _processor(),
         "cores": os.cpu_count(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: _installed_version(name) for name in PACKAGES},
     }
 
 
@@ -27,16 +27,16 @@ def git_commit() -> str | None:
     """Commit of the program's checkout, ending in -dirty with uncommitted changes; None outside a checkout."""
     if not (SOURCE / ".git").exists():
         return None
-    # a checkout that runs is trusted, whoever owns it, as in a container that mounts it
+    # whoever owns a checkout, as one mounted into a container: since it runs, it is trusted
     command = ["git", "-c", f"safe.directory={SOURCE}", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
     try:
-        done = subprocess.run(command, cwd=SOURCE, capture_output=True, text=True, timeout=10)
+        finished = subprocess.run(command, cwd=SOURCE, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() or None
+    return finished.stdout.strip() or None
 
 
-def _version(package: str) -> str | None:
+def _installed_version(package: str) -> str | None:
     try:
         return version(package)
     except PackageNotFoundError:
@@ -44,7 +44,9 @@ def _version(package: str) -> str | None:
 
 
 def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor()
+    cpu_info = Path("/proc/cpuinfo")
+    if cpu_info.exists():  # Linux, where platform.processor() says no more than x86_64
+        for line in cpu_info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor()

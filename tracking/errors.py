@@ -6,11 +6,13 @@ import re
 from collections.abc import Iterator
 from urllib.parse import unquote
 
-STORES = ("mlflow", "sqlalchemy", "sqlite3", "duckdb", "_duckdb", "pyarrow")  # by name, as importing them takes seconds
-SECRETS = re.compile(r"(PASSWORD|PASSWD|TOKEN|SECRET|_KEY|CONNECTION_STRING)$")  # names of environment variables
-SHORTEST = 4  # characters of a secret that is looked for by itself; a shorter one would blot out other words
+# libraries whose errors come from a disk, a database or a server; by name, as importing them takes seconds
+STORES = ("mlflow", "sqlalchemy", "sqlite3", "duckdb", "_duckdb", "pyarrow")
+# names of environment variables that hold secrets
+SECRET_NAME = re.compile(r"(PASSWORD|PASSWD|TOKEN|SECRET|_KEY|CONNECTION_STRING)$")
+SHORTEST_SECRET = 4  # characters of a secret that is replaced wherever it stands; a shorter one would hide other words
 HIDDEN = "***"
-ADDRESS = re.compile(r"[\w+.-]+://([^/].*)@")  # with an account, also of a password that holds / or @ itself
+ADDRESS = re.compile(r"[\w+.-]+://([^/].*)@")  # with an account, also if its password holds / or @ itself
 ACCOUNT = re.compile(r"(?<=://)[^\s/?#'\"]*@")  # user:password@ of an address
 PARAMETER = re.compile(r"(?i)([?&;][\w.-]*(?:password|passwd|pwd|token|secret|key)=)[^&;\s'\"]+")  # ?password=...
 
@@ -23,20 +25,22 @@ class InputError(ValueError):
 
 
 class RunError(RuntimeError):
-    """A run that could not be finished, exit code 1. The message says why and how to go on."""
+    """A run that could not be finished, exit code 1. The message says why and how to continue."""
 
     def __init__(self, message: str) -> None:
         super().__init__(redacted(message))
 
 
 def from_outside(error: BaseException) -> str | None:
-    """In words what the disk, memory, a database or a server refused; None for any other error."""
+    """What the disk, memory, a database or a server refused, in words; None for any other error."""
     if isinstance(error, MemoryError):
         return "there is not enough memory"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-    if isinstance(error, OSError) or type(error).__module__.split(".")[0] in STORES:
-        return redacted(str(error).strip().splitlines()[0]) if str(error).strip() else type(error).__name__
+    library = type(error).__module__.split(".")[0]
+    if isinstance(error, OSError) or library in STORES:
+        message = str(error).strip()
+        return redacted(message.splitlines()[0]) if message else type(error).__name__
     return None
 
 
@@ -44,24 +48,25 @@ def redacted(text: str) -> str:
     """The text without passwords: accounts in addresses, and every secret that the environment holds."""
     for secret in sorted(_secrets(), key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
-    return PARAMETER.sub(rf"\1{HIDDEN}", ACCOUNT.sub(f"{HIDDEN}@", text))
+    text = ACCOUNT.sub(f"{HIDDEN}@", text)
+    return PARAMETER.sub(rf"\1{HIDDEN}", text)
 
 
 def _secrets() -> Iterator[str]:
-    """Every secret of the environment in the forms that messages give it."""
+    """Every secret of the environment, in the forms in which messages may show it."""
     for name, value in os.environ.items():
-        if SECRETS.search(name) and len(value) >= SHORTEST:
+        if SECRET_NAME.search(name) and len(value) >= SHORTEST_SECRET:
             yield value
         if address := ADDRESS.match(value):
-            yield from _forms(address[1])
+            yield from _forms_of_account(address[1])
 
 
-def _forms(account: str) -> Iterator[str]:
-    """Forms of user:password: as written, decoded, as a request's header has it, and the password alone."""
+def _forms_of_account(account: str) -> Iterator[str]:
+    """Forms of user:password: as written, unquoted, as in a request's header, and the password alone."""
     for form in {account, unquote(account)}:
         password = form.partition(":")[2]
         if password:
             yield form
             yield base64.b64encode(form.encode()).decode()
-        if len(password) >= SHORTEST:
+        if len(password) >= SHORTEST_SECRET:
             yield password

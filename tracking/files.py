@@ -28,7 +28,7 @@ def read_json(path: Path) -> Any:
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Replace `path` in one step, so that a reader never meets half a file."""
+    """Replace `path` in one step, so that a reader never sees half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = part_of(path)
     try:
@@ -40,17 +40,17 @@ def write_text(path: Path, text: str) -> Path:
 
 
 def part_of(path: Path) -> Path:
-    """Where this thread of this process alone writes what becomes `path`."""
+    """Where only this thread of this process writes, before it renames the file to `path`."""
     return path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
 
 
 def write_table(path: Path, columns: dict[str, Any]) -> Path:
-    """Parquet file of equally long columns; an array [N, K] becomes a column of lists of K."""
+    """Write columns of equal length as a Parquet file; an array [N, K] becomes a column of lists of length K."""
     import pyarrow as pa
     from pyarrow import parquet
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    table = pa.table({name: _column(values) for name, values in columns.items()})
+    table = pa.table({name: _to_arrow(values) for name, values in columns.items()})
     parquet.write_table(table, path, compression="zstd")
     return path
 
@@ -62,7 +62,7 @@ def read_table(path: Path) -> dict[str, list]:
     return parquet.ParquetFile(path).read().to_pydict()
 
 
-def _column(values: Any) -> Any:  # a pyarrow array, whose library comes without types
+def _to_arrow(values: Any) -> Any:  # a pyarrow array; that library has no types
     import numpy as np
     import pyarrow as pa
 

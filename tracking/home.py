@@ -9,21 +9,22 @@ from tracking.errors import InputError
 from tracking.file_locks import lock_file
 from tracking.files import read_json, write_json
 
-LONGEST = 255  # bytes of a file's name
-FORBIDDEN = {"\\": "a backslash", "?": "a question mark"}  # DuckDB takes them for ends of a folder's and a file's name
-# what launchers tell each of the processes they start: how many there are, and which of them it is
+LONGEST_NAME = 255  # bytes of a file's name
+# characters of a path at which DuckDB ends the name of a folder or of a file
+FORBIDDEN = {"\\": "a backslash", "?": "a question mark"}
+# variables by which launchers tell each process how many there are, and which of them it is
 LAUNCHED = {
     "WORLD_SIZE": "RANK",  # torchrun, accelerate
     "OMPI_COMM_WORLD_SIZE": "OMPI_COMM_WORLD_RANK",
     "PMI_SIZE": "PMI_RANK",
     "SLURM_STEP_NUM_TASKS": "SLURM_PROCID",  # SLURM_NTASKS is set in a job's script too, which runs once
 }
-FORMAT = 2  # of what lies in a home; 1 had no number, no locks, and is read and continued as it is
+FORMAT = 2  # of the files in a home; 1 had no number and no locks, and is read and continued as it is
 
 
 @dataclass(frozen=True)
 class Home:
-    """Where the parts of a study home lie. Nothing is made or read before it is needed."""
+    """Where the parts of a study home lie. A Home makes and reads nothing by itself."""
 
     path: Path
 
@@ -33,9 +34,9 @@ class Home:
 
     @property
     def mlflow_address(self) -> str:
-        """Quoted as SQLAlchemy reads it, as a path may hold `%`, `#` and the like.
+        """SQLAlchemy's URI of the database, quoted, as a path may hold `%`, `#` and the like.
 
-        With its driver: MLflow makes the folder of a plain `sqlite:///PATH`, and takes PATH as it is written.
+        It names the driver, as MLflow creates the folder of a plain `sqlite:///PATH` without unquoting PATH.
         """
         return f"sqlite+pysqlite:///{quote(str(self.mlflow_db), safe=' +/')}"
 
@@ -63,7 +64,7 @@ class Home:
 def find_home(path: str | None = None) -> Home:
     """The home at `path`, else STUDY_HOME of the environment, else ./study.
 
-    Raises InputError on an impossible name and on a home that a newer version made.
+    Raises InputError on an impossible path and on a home that a newer version made.
     """
     home = Home(Path(path or os.environ.get("STUDY_HOME") or "study").absolute())
     _check_path(home)
@@ -73,54 +74,54 @@ def find_home(path: str | None = None) -> Home:
 
 def _check_path(home: Home) -> None:
     path = str(home.path)
-    if any(len(os.fsencode(part)) > LONGEST for part in home.path.parts):
-        raise InputError(f"the study home {path} has a name of over {LONGEST} bytes; choose a shorter --home")
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        raise InputError(
+            f"the study home {path!a} has a path that is not UTF-8; rename it or choose another --home"
+        ) from None
+    if any(len(os.fsencode(part)) > LONGEST_NAME for part in home.path.parts):
+        raise InputError(f"the study home {path} has a name of over {LONGEST_NAME} bytes; choose a shorter --home")
     for character, name in FORBIDDEN.items():
         if character in path:
             raise InputError(
                 f"the study home {path} has {name} in its path; rename the folder or choose another --home"
             )
-    if not _is_text(path):
-        raise InputError(f"the study home {path!a} has a path that is not UTF-8; rename it or choose another --home")
-
-
-def _is_text(path: str) -> bool:
-    try:
-        return path.encode("utf-8") is not None
-    except UnicodeEncodeError:
-        return False
 
 
 def _check_format(home: Home) -> None:
     if not home.format.exists():  # not made yet, or of format 1
         return
     try:
-        found = int(read_json(home.format)["format"])
+        home_format = int(read_json(home.format)["format"])
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{home.format} does not say the home's format; it was changed, so restore it") from None
-    if found > FORMAT:
+    if home_format > FORMAT:
         raise InputError(
-            f"{home.path} has format {found}, made by a newer xai-study; this one knows {FORMAT} at most, so update it"
+            f"{home.path} has format {home_format}, made by a newer xai-study; this one supports {FORMAT} at most, so "
+            "update it"
         )
 
 
 def check_alone() -> None:
-    """Raise InputError where a launcher started this program as several processes; each would write all of a run."""
-    for size, rank in LAUNCHED.items():
-        if rank in os.environ and os.environ.get(size, "").isdigit() and int(os.environ[size]) > 1:
+    """Raise InputError if a launcher started this program as several processes; each would write a whole run."""
+    for size_variable, rank_variable in LAUNCHED.items():
+        size = os.environ.get(size_variable, "")
+        if rank_variable in os.environ and size.isdigit() and int(size) > 1:
             raise InputError(
-                f"this is one of {os.environ[size]} processes ({size}); training on several is not supported yet, so "
+                f"this is one of {size} processes ({size_variable}); training on several is not supported yet, so "
                 "start the command once, without torchrun, mpirun or srun"
             )
 
 
 def check_writable(home: Home) -> None:
-    """Raise InputError where this process could not write to the home. Makes nothing."""
+    """Raise InputError if this process could not write to the home. Makes nothing."""
     check_alone()
     if home.artifacts.is_dir() and not os.access(home.path, os.W_OK):
         raise InputError(f"the study home {home.path} is read-only; it answers questions, new runs need another --home")
+    nearest_folder = next(folder for folder in (home.path, *home.path.parents) if folder.exists())
     try:
-        _check_locks(next(folder for folder in (home.path, *home.path.parents) if folder.exists()))
+        _check_locks(nearest_folder)
     except OSError as error:
         raise _unwritable(home, error) from None
 
@@ -137,7 +138,7 @@ def _check_locks(folder: Path) -> None:
 
 
 def make_home(home: Home) -> None:
-    """Make what is missing of a home's folders; raises InputError where that is impossible."""
+    """Make the home's folders that are missing. Raises InputError if that is impossible."""
     check_writable(home)
     try:
         home.artifacts.mkdir(parents=True, exist_ok=True)

@@ -11,10 +11,21 @@ import duckdb
 from tracking.catalogue import RunRecord
 from tracking.commits import Commit, file_stamp, find_fault
 from tracking.home import Home
-from tracking.tables import LATEST, STEPS, Places, columns, exactly, lacking, required, selects_of, sound, table_of
+from tracking.tables import (
+    LATEST_LABELS,
+    WITH_PREVIOUS,
+    FilesByTable,
+    columns,
+    exact_pattern,
+    required_columns,
+    select_all_values,
+    select_incomplete_files,
+    select_sound_files,
+    table_of,
+)
 
-# rows of an epoch with the last ones before it of the same instances
-LINKED = """
+# rows of an epoch, each with the same instance's last prediction before it
+LINKED_ROWS = """
     select new.*, old.epoch as previous_epoch, old.predicted as previous
     from ({rows}) as new
     left join (
@@ -23,6 +34,21 @@ LINKED = """
         where run_id = $run_id and epoch < $epoch
         group by all
     ) as old using (split, instance_id)"""
+LATER_EPOCH = """
+    select 1
+    from predictions
+    semi join ({rows}) as new using (split, instance_id)
+    where run_id = $run_id and epoch > $epoch
+    limit 1"""
+READ_EVERY_VALUE = "select bit_xor(hash(found)) from ({rows}) as found"
+INSERT_CHECKED = "insert into checked values ($1, $2, $3, $4, $5)"
+
+
+class TableFile(NamedTuple):
+    """A file of a run that feeds a table."""
+
+    path: str
+    table: str
 
 
 def add_record(connection: duckdb.DuckDBPyConnection, record: RunRecord) -> None:
@@ -35,16 +61,7 @@ def add_record(connection: duckdb.DuckDBPyConnection, record: RunRecord) -> None
 def row_of(record: RunRecord) -> tuple:
     """The run's row of table `runs`."""
     content = record.content() | {"params": json.dumps(record.params)}
-    return tuple(content[name] for name in columns()["runs"])
-
-
-def insert(connection: duckdb.DuckDBPyConnection, table: str, rows: list[tuple]) -> None:
-    """Insert rows of all columns, many at once."""
-    if not rows:
-        return
-    kinds = columns()[table].values()
-    values = ", ".join(f"unnest(${place}::{kind}[])" for place, kind in enumerate(kinds, 1))
-    connection.execute(f"insert into {table} select {values}", [list(column) for column in zip(*rows, strict=True)])
+    return tuple(content[column] for column in columns()["runs"])
 
 
 def metrics_of(commit: Commit) -> list[tuple]:
@@ -52,87 +69,93 @@ def metrics_of(commit: Commit) -> list[tuple]:
     return [(commit.run_id, commit.epoch or 0, key, value) for key, value in commit.metrics.items()]
 
 
-class TableFile(NamedTuple):
-    """A file of a run that feeds a table."""
-
-    path: str
-    table: str
+def insert(connection: duckdb.DuckDBPyConnection, table: str, rows: list[tuple]) -> None:
+    """Insert rows of all columns in one statement, a list per column."""
+    if not rows:
+        return
+    types = columns()[table].values()
+    lists = ", ".join(f"unnest(${number}::{data_type}[])" for number, data_type in enumerate(types, 1))
+    values = [list(column) for column in zip(*rows, strict=True)]
+    connection.execute(f"insert into {table} select {lists}", values)
 
 
 def table_faults(home: Home, commit: Commit) -> dict[TableFile, str | None]:
     """The unit's files that feed tables, each with what is wrong with it."""
-    return {
-        TableFile(file.path, table): find_fault(home, commit.run_id, file)
-        for file in commit.files
-        if (table := table_of(file.path))
-    }
+    faults: dict[TableFile, str | None] = {}
+    for file in commit.files:
+        if table := table_of(file.path):
+            faults[TableFile(file.path, table)] = find_fault(home, commit.run_id, file)
+    return faults
 
 
-def misfit(home: Home, place: Path, table: str) -> str | None:
-    """Why a file, though it is what was committed, cannot become rows of a table; None if it can."""
+def find_misfit(home: Home, path: Path, table: str) -> str | None:
+    """Why a file cannot become rows of a table although it is what was committed; None if it can."""
     try:
-        _check_rows(home, table, exactly(place))
+        _check_rows(home, table, exact_pattern(path))
     except duckdb.OutOfMemoryException:
         raise
     except duckdb.Error as error:
-        return f"{place} does not hold rows of table {table} ({str(error).splitlines()[0]})"
+        return f"{path} does not hold rows of table {table} ({str(error).splitlines()[0]})"
     return None
 
 
-def suspects(home: Home, places: Places) -> set[str]:
-    """Those of the files that cannot become rows, maybe with others of their table.
+def find_suspects(home: Home, files: FilesByTable) -> set[str]:
+    """Those of the files that cannot become rows, possibly with others of the same table.
 
-    Footers tell of most files. The others are read, and together, as alone each takes far longer.
+    Most files are cleared by their footers. The rest are read, all of a table at once, as each alone takes far longer.
     """
-    found: set[str] = set()
+    suspects: set[str] = set()
     with duckdb.connect() as scratch:
-        unclear = {table: sorted(set(known) - _sound(scratch, table, known)) for table, known in places.items()}
-    for table, patterns in unclear.items():
+        unclear = {table: sorted(set(names) - _find_sound(scratch, table, names)) for table, names in files.items()}
+    for table, names in unclear.items():
         try:
-            if patterns:
-                _check_rows(home, table, *patterns)
+            if names:
+                _check_rows(home, table, *names)
         except duckdb.OutOfMemoryException:
             raise
         except duckdb.Error:
-            found.update(patterns)
-    return found
+            suspects.update(names)
+    return suspects
 
 
-def _sound(scratch: duckdb.DuckDBPyConnection, table: str, patterns: Sequence[str]) -> set[str]:
-    """Files whose footers say enough; none where one of them is no Parquet file, as DuckDB does not name it."""
+def _find_sound(scratch: duckdb.DuckDBPyConnection, table: str, names: Sequence[str]) -> set[str]:
+    """Files that their footers clear; none if one of them is not Parquet at all, as DuckDB does not say which."""
     try:
-        return {exactly(name) for (name,) in scratch.execute(sound(table, *patterns)).fetchall()}
+        rows = scratch.execute(select_sound_files(table, *names)).fetchall()
     except duckdb.Error:
         return set()
+    return {exact_pattern(name) for (name,) in rows}
 
 
-def _check_rows(home: Home, table: str, *patterns: str) -> None:
-    """Read every value of files, in its type. Raises duckdb.Error if one is no such value."""
-    missing = " or ".join(f'"{name}" is null' for name in required()[table])
-    rows, *others = selects_of(home, table, *patterns)
+def _check_rows(home: Home, table: str, *names: str) -> None:
+    """Read every value of files in its type. Raises duckdb.Error if one is missing or has another type."""
+    is_incomplete = " or ".join(f'"{column}" is null' for column in required_columns()[table])
+    rows, *other_selects = select_all_values(home, table, *names)
     with duckdb.connect(config={"temp_directory": ""}) as scratch:
-        if scratch.execute(lacking(table, *patterns)).fetchall():
+        if scratch.execute(select_incomplete_files(table, *names)).fetchall():
             raise duckdb.BinderException("a column is missing")
-        sql = f"select bit_xor(hash(found)), count(*) filter ({missing}) from ({rows}) as found"
-        [(_, incomplete)] = scratch.execute(sql).fetchall()
-        if incomplete:
+        sql = f"select bit_xor(hash(found)), count(*) filter ({is_incomplete}) from ({rows}) as found"
+        [(_, incomplete_count)] = scratch.execute(sql).fetchall()
+        if incomplete_count:
             raise duckdb.ConstraintException("a value is missing")
-        for select in others:
-            scratch.execute(f"select bit_xor(hash(found)) from ({select}) as found")
+        for select in other_selects:
+            scratch.execute(READ_EVERY_VALUE.format(rows=select))
 
 
 def add_unit(connection: duckdb.DuckDBPyConnection, home: Home, commit: Commit) -> None:
-    """A unit with a file that is not what was committed, or no table, is left out, and the file remembered."""
+    """Add a unit's rows. If one of its files is not what was committed, or no table, only note the fault."""
     folder = home.run_folder(commit.run_id)
-    paths = (commit.path, *(file.path for file in commit.files))
-    stamps = {path: file_stamp(folder / path) for path in paths}  # before files are read
+    paths = [commit.path, *(file.path for file in commit.files)]
+    stamps = {path: file_stamp(folder / path) for path in paths}  # before the files are read
     faults = table_faults(home, commit)
     try:
         _add_unit(connection, home, commit, stamps, faults)
     except duckdb.Error:
-        with suppress(duckdb.Error):  # where it ended by itself
+        with suppress(duckdb.Error):  # the transaction may have ended by itself
             connection.rollback()
-        faults |= {file: misfit(home, folder / file.path, file.table) for file, wrong in faults.items() if not wrong}
+        for file, fault in faults.items():
+            if not fault:
+                faults[file] = find_misfit(home, folder / file.path, file.table)
         if not any(faults.values()):
             raise
         _add_unit(connection, home, commit, stamps, faults)
@@ -145,74 +168,63 @@ def _add_unit(
     stamps: dict[str, tuple[int, int]],
     faults: dict[TableFile, str | None],
 ) -> None:
+    is_sound = not any(faults.values())
     connection.begin()
-    for file, wrong in faults.items():
-        connection.execute(
-            "insert into checked values ($1, $2, $3, $4, $5)", [commit.run_id, file.path, *stamps[file.path], wrong]
-        )
-        if not any(faults.values()):
-            place = exactly(home.run_folder(commit.run_id) / file.path)
-            _add_file(connection, commit, file.table, selects_of(home, file.table, place))
+    for file, fault in faults.items():
+        connection.execute(INSERT_CHECKED, [commit.run_id, file.path, *stamps[file.path], fault])
+        if is_sound:
+            path = home.run_folder(commit.run_id) / file.path
+            _add_rows(connection, commit, file.table, select_all_values(home, file.table, exact_pattern(path)))
     insert(connection, "metrics", metrics_of(commit))
     _note_unit(connection, commit.run_id, commit.unit, stamps[commit.path])
     connection.commit()
 
 
-def add_fault(connection: duckdb.DuckDBPyConnection, run_id: str, unit: str, known: tuple, wrong: str) -> None:
-    """A unit whose commit cannot be read is left out, and that file's stamp remembered."""
+def add_fault(connection: duckdb.DuckDBPyConnection, run_id: str, unit: str, stamp: tuple, fault: str) -> None:
+    """Note a unit whose commit cannot be read, with the stamp of that file, and leave its rows out."""
     connection.begin()
-    _note_unit(connection, run_id, unit, known, wrong)
+    _note_unit(connection, run_id, unit, stamp, fault)
     connection.commit()
 
 
 def _note_unit(
-    connection: duckdb.DuckDBPyConnection, run_id: str, unit: str, known: tuple, wrong: str | None = None
+    connection: duckdb.DuckDBPyConnection, run_id: str, unit: str, stamp: tuple, fault: str | None = None
 ) -> None:
-    path = f"commits/{unit}.json"
-    connection.execute("insert into checked values ($1, $2, $3, $4, $5)", [run_id, path, *known, wrong])
+    connection.execute(INSERT_CHECKED, [run_id, f"commits/{unit}.json", *stamp, fault])
     connection.execute("insert into ingested values ($1, $2)", [run_id, unit])
 
 
-def _add_file(connection: duckdb.DuckDBPyConnection, commit: Commit, table: str, selects: list[str]) -> None:
-    rows, *others = selects
+def _add_rows(connection: duckdb.DuckDBPyConnection, commit: Commit, table: str, selects: list[str]) -> None:
+    rows, *other_selects = selects
     if table == "predictions":
-        _insert_predictions(connection, commit, rows)
+        _add_predictions(connection, commit, rows)
     else:
         connection.execute(f"insert into {table} by name {rows}")
-    for select in others:  # read where they lie, so nothing else would tell that they cannot be
-        connection.execute(f"select bit_xor(hash(found)) from ({select}) as found")
+    for select in other_selects:  # views read these where they lie, so a fault must be found now
+        connection.execute(READ_EVERY_VALUE.format(rows=select))
     if table == "concept_labels":
-        _update_labels(connection)
+        latest = LATEST_LABELS.format(labels="concept_labels")
+        connection.execute(f"""
+            update concepts set label = latest.label
+            from ({latest}) as latest
+            where (concepts.run_id, concepts.epoch, concepts.concept_id)
+                = (latest.run_id, latest.epoch, latest.concept_id)""")
 
 
-def _insert_predictions(connection: duckdb.DuckDBPyConnection, commit: Commit, rows: str) -> None:
-    place = {"run_id": commit.run_id, "epoch": commit.epoch}
-    connection.execute(f"insert into predictions by name {LINKED.format(rows=rows)}", place)
-    later = f"""
-        select 1
-        from predictions
-        semi join ({rows}) as new using (split, instance_id)
-        where run_id = $run_id and epoch > $epoch
-        limit 1"""
-    if connection.execute(later, place).fetchall():  # an epoch that comes after its followers
-        link(connection, commit.run_id)
+def _add_predictions(connection: duckdb.DuckDBPyConnection, commit: Commit, rows: str) -> None:
+    parameters = {"run_id": commit.run_id, "epoch": commit.epoch}
+    connection.execute(f"insert into predictions by name {LINKED_ROWS.format(rows=rows)}", parameters)
+    if connection.execute(LATER_EPOCH.format(rows=rows), parameters).fetchall():
+        link(connection, commit.run_id)  # this epoch precedes some that came before it
 
 
 def link(connection: duckdb.DuckDBPyConnection, run_id: str) -> None:
-    """Set the derived columns of a run's predictions anew."""
+    """Compute the derived columns of all of a run's predictions again."""
     rows = "select rowid as row, * exclude (previous_epoch, previous) from predictions where run_id = $run_id"
     connection.execute(
         f"""
         update predictions set previous_epoch = steps.previous_epoch, previous = steps.previous
-        from ({STEPS.format(rows=rows)}) as steps
+        from ({WITH_PREVIOUS.format(rows=rows)}) as steps
         where predictions.rowid = steps.row""",
         {"run_id": run_id},
     )
-
-
-def _update_labels(connection: duckdb.DuckDBPyConnection) -> None:
-    connection.execute(f"""
-        update concepts set label = latest.label
-        from ({LATEST.format(labels="concept_labels")}) as latest
-        where (concepts.run_id, concepts.epoch, concepts.concept_id)
-            = (latest.run_id, latest.epoch, latest.concept_id)""")

@@ -1,8 +1,8 @@
 """MLflow's own database in a study home, without MLflow, whose import takes seconds.
 
 It knows what happened to runs outside of this program: which were deleted, and which were renamed. It also holds
-absolute places of files; those of a home that was moved or copied are made the home's own before anything else, so that
-nothing written or deleted through MLflow ever reaches the folder that the home was copied from.
+absolute paths. In a home that was moved or copied they are corrected before anything else, so that nothing written or
+deleted through MLflow ever reaches the folder that the home was copied from.
 """
 
 import os
@@ -18,10 +18,10 @@ from tracking.home import Home
 from tracking.locks import runs_written_by_others
 
 EXPERIMENT = "xai-study"
-BUSY = 1  # seconds that a question waits for whoever writes to the database
-WRITER_BUSY = 30  # and a command that writes
-# where MLflow keeps places of files: table, column, and which of its rows
-PLACES = (
+READER_WAIT = 1  # seconds that a question waits for another process to finish writing to the database
+WRITER_WAIT = 30  # the same for a command that writes
+# where MLflow keeps paths of files: table, column, and a condition on its rows
+LOCATIONS = (
     ("experiments", "artifact_location", "true"),
     ("runs", "artifact_uri", "true"),
     ("logged_models", "artifact_location", "true"),
@@ -30,7 +30,7 @@ PLACES = (
     ("trace_tags", "value", "key = 'mlflow.artifactLocation'"),
     ("workspaces", "trace_archival_location", "true"),
 )
-# folders that runs of studies were written to, by their experiments' places and by their own
+# folders that runs of studies were written to, according to their experiments and to themselves
 FOLDERS = f"""
     with studies as (
         select run_uuid, artifact_uri, experiment_id, artifact_location
@@ -61,70 +61,74 @@ class Entry:
 
 
 def read_entries(home: Home) -> dict[str, Entry]:
-    """What MLflow says of the runs in the home's database, by run ID; nothing where there is no database.
+    """What MLflow says of the runs in the home's database, by run ID; nothing if there is no database.
 
     Raises InputError on a file that is not MLflow's database.
     """
     if not home.mlflow_db.exists():
         return {}
-    with suppress(InputError, sqlite3.Error):  # a home that is read-only, or written now, answers all the same
+    with suppress(InputError, sqlite3.Error):  # a home that is read-only, or being written, answers all the same
         follow_move(home, wait=0)
     try:
-        rows = _selected(home.mlflow_db, ENTRIES)
+        rows = _select(home.mlflow_db, ENTRIES)
     except sqlite3.Error as error:
         raise _unreadable(home, error) from None
-    return {
-        run_id: Entry(name, bool(gone), experiment_id, experiment, bool(experiment_gone))
-        for run_id, name, gone, experiment_id, experiment, experiment_gone in rows
-    }
+    entries: dict[str, Entry] = {}
+    for run_id, name, is_deleted, experiment_id, experiment, is_experiment_deleted in rows:
+        entries[run_id] = Entry(name, bool(is_deleted), experiment_id, experiment, bool(is_experiment_deleted))
+    return entries
 
 
 def schema_revision(home: Home) -> str:
-    """Revision of the database's tables. Raises InputError on a file that is not MLflow's database."""
+    """Revision of the database's schema. Raises InputError on a file that is not MLflow's database."""
     try:
-        [(revision,)] = _selected(home.mlflow_db, "select version_num from alembic_version")
+        [(revision,)] = _select(home.mlflow_db, "select version_num from alembic_version")
     except sqlite3.Error as error:
         raise _unreadable(home, error) from None
     except ValueError:  # no row, or several
-        raise _unreadable(home, "its tables have no one version") from None
+        raise _unreadable(home, "its schema has no single version") from None
     return revision
 
 
-def follow_move(home: Home, wait: float = WRITER_BUSY) -> None:
-    """Let all that lay in the folder that the home was moved or copied from lie in the home's own artifacts.
+def follow_move(home: Home, wait: float = WRITER_WAIT) -> None:
+    """Let every path into the folder that the home was moved or copied from point into the home's own artifacts.
 
-    Places elsewhere, as of other experiments, stay. Raises InputError while a run is being written by the other path.
+    Other paths, as of other experiments, stay. Raises InputError while a run is being written by the other path.
     """
-    folders = _other_folders(home, _selected(home.mlflow_db, FOLDERS, min(wait, BUSY)))
-    if not folders:
+    other_folders = _other_folders(home, _select(home.mlflow_db, FOLDERS, min(wait, READER_WAIT)))
+    if not other_folders:
         return
-    if writing := runs_written_by_others(home):
+    if being_written := runs_written_by_others(home):
         raise InputError(
-            f"{home.path} was {_path(folders[0])} when run {writing[0][:8]} was started, which is being written; "
-            "use that path, or wait for the run's end"
+            f"{home.path} was {_path(other_folders[0])} when run {being_written[0][:8]} was started, which is being "
+            "written; use that path, or wait for the run to finish"
         )
     with _opened(home.mlflow_db, "mode=rw", wait) as connection, connection:
-        for folder in folders:
-            _replace(connection, folder, home.artifacts.as_uri())
-            _replace(connection, _path(folder), str(home.artifacts))
+        for folder in other_folders:
+            _replace_prefix(connection, folder, home.artifacts.as_uri())
+            _replace_prefix(connection, _path(folder), str(home.artifacts))
 
 
-def _other_folders(home: Home, written_to: list[tuple]) -> list[str]:
-    """Those folders of runs, as rows of FOLDERS, whose files lie in the home by now."""
+def _other_folders(home: Home, rows: list[tuple[str | None, str | None]]) -> list[str]:
+    """Folders, of the rows that FOLDERS selects, that are not the home's but whose runs lie in the home by now."""
     runs_of: dict[str, list[str]] = {}
-    for folder, run_id in written_to:
-        runs_of.setdefault(folder or "", []).extend([run_id] if run_id else [])
-    return [
-        folder
-        for folder, run_ids in runs_of.items()
-        if folder and not is_own_folder(home, folder)
-        and (not run_ids or any(home.run_folder(run_id).exists() for run_id in run_ids))
-    ]  # fmt: skip
+    for folder, run_id in rows:
+        if folder:
+            runs = runs_of.setdefault(folder, [])
+            if run_id:
+                runs.append(run_id)
+    other_folders: list[str] = []
+    for folder, run_ids in runs_of.items():
+        if is_own_folder(home, folder):
+            continue
+        if not run_ids or any(home.run_folder(run_id).exists() for run_id in run_ids):
+            other_folders.append(folder)
+    return other_folders
 
 
 def take_experiment(home: Home, experiment_id: str) -> bool:
-    """Let an experiment that was made in MLflow keep its files in the home; False if it has runs, so files."""
-    with _opened(home.mlflow_db, "mode=rw", WRITER_BUSY) as connection, connection:
+    """Let an experiment that was created in MLflow keep its files in the home; False if it already has runs."""
+    with _opened(home.mlflow_db, "mode=rw", WRITER_WAIT) as connection, connection:
         changed = connection.execute(
             """
             update experiments set artifact_location = ?
@@ -135,41 +139,42 @@ def take_experiment(home: Home, experiment_id: str) -> bool:
 
 
 def is_own_folder(home: Home, location: str) -> bool:
-    """Whether a place in MLflow's database is the home's folder of artifacts, maybe by another path."""
+    """Whether a path or URI in MLflow's database means the home's folder of artifacts, maybe by another path."""
     with suppress(OSError):
         return location == home.artifacts.as_uri() or home.artifacts.samefile(_path(location))
     return False
 
 
 def _path(location: str) -> str:
-    """The path in an address such as file:///home/me/study/artifacts."""
+    """The path in a URI such as file:///home/me/study/artifacts; a path as it is."""
     return unquote(urlsplit(location).path) if location.startswith("file:") else location
 
 
-def _replace(connection: sqlite3.Connection, before: str, now: str) -> None:
+def _replace_prefix(connection: sqlite3.Connection, before: str, now: str) -> None:
+    """Let every location in `before`, or that folder itself, lie in `now`."""
     tables = {name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")}
-    for table, column, rows in PLACES:
+    for table, column, condition in LOCATIONS:
         if table in tables:  # earlier versions of MLflow lack some
             connection.execute(
                 f"""
                 update {table} set {column} = :now || substr({column}, length(:before) + 1)
                 where ({column} = :before or substr({column}, 1, length(:before) + 1) = :before || '/')
-                    -- a copy below the folder that it was copied from is right already
+                    -- in a copy below the folder that it was copied from these are right already
                     and (length(:now) < length(:before) or substr({column}, 1, length(:now) + 1) <> :now || '/')
-                    and {rows}""",
+                    and {condition}""",
                 {"now": now, "before": before},
             )
 
 
-def _selected(database: Path, sql: str, wait: float = BUSY) -> list[tuple]:
+def _select(database: Path, sql: str, wait: float = READER_WAIT) -> list[tuple]:
     try:
         with _opened(database, "mode=rw", wait) as connection:
             return connection.execute(sql).fetchall()
     except sqlite3.OperationalError as error:
         if "locked" not in str(error):
             raise
-    with _opened(database, "mode=ro&immutable=1", BUSY) as connection:
-        return connection.execute(sql).fetchall()  # a writer that stands still keeps nobody from asking
+    with _opened(database, "mode=ro&immutable=1", READER_WAIT) as connection:
+        return connection.execute(sql).fetchall()  # a writer that hangs keeps nobody from asking
 
 
 @contextmanager

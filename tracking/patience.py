@@ -9,46 +9,52 @@ from urllib3 import Retry
 
 from tracking.errors import redacted
 
-TIMEOUT, RETRIES = "MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"  # MLflow reads them at each request
-LONG = {TIMEOUT: "30", RETRIES: "2", "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1"}  # amid a run
+# MLflow reads these environment variables at each request
+TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"  # seconds
+RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+BACKOFF = "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR"
+LONG = {TIMEOUT: "30", RETRIES: "2", BACKOFF: "1"}  # amid a run
 SHORT = {TIMEOUT: "5", RETRIES: "2"}  # at first: is there a server at all?
 SHORTEST = {TIMEOUT: "3", RETRIES: "0"}  # where the command is of use without the server
-DATABASE_TRIES = 6  # about six seconds, as MLflow doubles its pauses from a tenth of a second on
+DATABASE_TRIES = 6  # about six seconds, as MLflow doubles its pauses, from a tenth of a second on
 REQUEST_LOGGER = "urllib3.connectionpool"  # reports each request that is tried again
+_is_ours: dict[str, bool] = {}  # whether a variable has our value rather than the user's
 
 
 def set_limits(database_logger: str) -> None:
-    """Set limits for this process where its user has set none, and a line of our own for each try that fails."""
+    """Set limits for this process where its user has set none, and report each failed attempt in one line."""
     for name, value in LONG.items():
         os.environ.setdefault(name, value)
-        _ours[name] = os.environ[name] == value
+        _is_ours[name] = os.environ[name] == value
     for name in (REQUEST_LOGGER, database_logger):
-        logging.getLogger(name).addFilter(_in_words)
-
-
-_ours: dict[str, bool] = {}
+        logging.getLogger(name).addFilter(_report_waiting)
 
 
 @contextmanager
-def limits(known: dict[str, str]) -> Iterator[None]:
-    """Shorter limits as long as the block lasts, but for those that the user has set."""
-    before = {name: os.environ[name] for name in known if _ours.get(name) and int(known[name]) < int(os.environ[name])}
-    os.environ.update({name: known[name] for name in before})
+def limits(shorter: dict[str, str]) -> Iterator[None]:
+    """Shorter limits for as long as the block lasts, except for those that the user has set."""
+    replaced: dict[str, str] = {}
+    for name, value in shorter.items():
+        if _is_ours.get(name) and int(value) < int(os.environ[name]):
+            replaced[name] = os.environ[name]
+            os.environ[name] = value
     try:
         yield
     finally:
-        os.environ.update(before)
+        os.environ.update(replaced)
 
 
-def _in_words(record: logging.LogRecord) -> bool:
-    """Say in one line what is waited for, in place of a library's report of a try that failed."""
+def _report_waiting(record: logging.LogRecord) -> bool:
+    """Replace a library's report of a failed attempt by one line; the filter returns whether to show the original."""
     match record.args:
         case (Retry(total=int(total)), *_) if record.msg.startswith("Retrying"):
-            rest = f"tries left: {total + 1}, {(total + 1) * int(os.environ[TIMEOUT])} seconds at most"
+            tries_left = total + 1
+            seconds = tries_left * int(os.environ[TIMEOUT])
+            outlook = f"tries left: {tries_left}, {seconds} seconds at most"
         case (_, float(pause)) if "retried" in record.msg:
-            rest = f"next try in {pause:.1f} seconds"
+            outlook = f"next try in {pause:.1f} seconds"
         case _:
-            return not record.exc_info  # MLflow logs the traceback of an error that it raises as well
+            return not record.exc_info  # MLflow logs the traceback of an error that it also raises
     address = redacted(os.environ.get("MLFLOW_TRACKING_URI") or "the study home's database")
-    logging.getLogger(__name__).warning(f"waiting for MLflow at {address}, which does not answer; {rest}")
+    logging.getLogger(__name__).warning(f"waiting for MLflow at {address}, which does not answer; {outlook}")
     return False

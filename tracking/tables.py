@@ -13,68 +13,55 @@ from tracking.home import Home
 SCHEMA = Path(__file__).with_name("schema.sql").read_text()
 MACROS = Path(__file__).with_name("macros.sql").read_text()
 MACROS_VERSION = hashlib.sha256(MACROS.encode()).hexdigest()
-COMMITS = """read_json('{pattern}', hive_partitioning = false, columns = {{
+FilesByTable = Mapping[str, Sequence[str]]  # names of files by the table that they feed, as DuckDB's patterns
+READ_COMMITS = """read_json('{pattern}', hive_partitioning = false, columns = {{
     run_id: 'varchar',
     files: 'struct(path varchar, sha256 varchar)[]'}})"""
-Places = Mapping[str, Sequence[str]]  # patterns of files by table
-# columns that no file holds: where an instance comes from, which every question about moves asks
-STEPS = """
+# predictions with columns that no file holds: the same instance's prediction before, for questions about moves
+WITH_PREVIOUS = """
     select *, lag(epoch) over steps as previous_epoch, lag(predicted) over steps as previous
     from ({rows})
     window steps as (partition by run_id, split, instance_id order by epoch)"""
-# columns that files of earlier versions lack
-ADDED = {"instances": ("name",)}
-DERIVED = {"predictions": ("previous_epoch", "previous")}
-LATEST = "select run_id, epoch, concept_id, arg_max(label, labelled_at) as label from {labels} group by all"
-MAPS = {
+DERIVED_COLUMNS = {"predictions": ("previous_epoch", "previous")}
+LATER_COLUMNS = {"instances": ("name",)}  # that files of earlier versions lack
+LATEST_LABELS = "select run_id, epoch, concept_id, arg_max(label, labelled_at) as label from {labels} group by all"
+MAP_COLUMNS = {
     "run_id": "varchar", "source_run_id": "varchar", "epoch": "integer", "method": "varchar", "split": "varchar",
     "instance_id": "integer", "target": "integer", "target_kind": "varchar", "height": "integer", "width": "integer",
     "map": "float[]",
 }  # fmt: skip
-# types of Parquet whose values become one of ours, unless they lie beyond its ends; a column of nulls alone is INT32
-STORED = {
-    "INTEGER": ("INT32", "INT64"), "FLOAT": ("FLOAT", "DOUBLE", "INT32"), "DOUBLE": ("DOUBLE", "FLOAT", "INT32"),
-    "VARCHAR": ("BYTE_ARRAY", "INT32"), "BOOLEAN": ("BOOLEAN",),
-}  # fmt: skip
+# of each type of ours, the Parquet types whose values fit unless they are out of range; INT32 also holds nulls alone
+PARQUET_TYPES = {
+    "INTEGER": ("INT32", "INT64"),
+    "FLOAT": ("FLOAT", "DOUBLE", "INT32"),
+    "DOUBLE": ("DOUBLE", "FLOAT", "INT32"),
+    "VARCHAR": ("BYTE_ARRAY", "INT32"),
+    "BOOLEAN": ("BOOLEAN",),
+}
+NO_PARQUET_TYPE = ("none that tells without a look at the values",)
 
 
 @cache
 def columns() -> dict[str, dict[str, str]]:
-    """Of every table the columns' names and types, in order."""
+    """Names and types of every table's columns, in order."""
     with duckdb.connect() as connection:
         connection.execute(SCHEMA)
         return columns_of(connection)
 
 
-def add_macros(connection: duckdb.DuckDBPyConnection, temporary: bool = False) -> None:
-    """Make the macros of macros.sql, in the database or for this connection alone; their tables must be there."""
-    made = f"{MACROS}; create or replace macro macros_version() as '{MACROS_VERSION}'"
-    connection.execute(
-        made.replace("create or replace macro", "create or replace temporary macro") if temporary else made
-    )
-
-
-def holds_macros(connection: duckdb.DuckDBPyConnection) -> bool:
-    """Whether a database has the macros as they are now."""
-    try:
-        return connection.execute("select macros_version()").fetchone() == (MACROS_VERSION,)
-    except duckdb.CatalogException:
-        return False
-
-
 def columns_of(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, str]]:
-    """The same of the tables and views of a database."""
+    """Names and types of the columns of every table and view of a database, in order."""
     sql = """
         select table_name, column_name, data_type from duckdb_columns() where not internal
         order by table_oid, column_index"""
-    found: dict[str, dict[str, str]] = {}
-    for table, name, kind in connection.execute(sql).fetchall():
-        found.setdefault(table, {})[name] = kind
-    return found
+    by_table: dict[str, dict[str, str]] = {}
+    for table, column, data_type in connection.execute(sql).fetchall():
+        by_table.setdefault(table, {})[column] = data_type
+    return by_table
 
 
 @cache
-def required() -> dict[str, list[str]]:
+def required_columns() -> dict[str, list[str]]:
     """Of every table the columns that are never null."""
     sql = """
         select table_name, list(column_name order by column_index) from duckdb_columns()
@@ -85,54 +72,69 @@ def required() -> dict[str, list[str]]:
         return dict(connection.execute(sql).fetchall())
 
 
-def lacking(table: str, *patterns: str) -> str:
-    """Select the names of files that lack a column of their table; read together, they would get nulls for it."""
-    optional = ("run_id", *ADDED.get(table, ()), *DERIVED.get(table, ()))
-    held = [name for name in columns()[table] if name not in optional]
-    listed = ", ".join(f"'{quoted(pattern)}'" for pattern in patterns)
+def add_macros(connection: duckdb.DuckDBPyConnection, temporary: bool = False) -> None:
+    """Create the macros of macros.sql, in the database or for this connection alone; their tables must exist."""
+    sql = f"{MACROS}; create or replace macro macros_version() as '{MACROS_VERSION}'"
+    if temporary:
+        sql = sql.replace("create or replace macro", "create or replace temporary macro")
+    connection.execute(sql)
+
+
+def holds_macros(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Whether a database has the macros as they are now."""
+    try:
+        return connection.execute("select macros_version()").fetchone() == (MACROS_VERSION,)
+    except duckdb.CatalogException:
+        return False
+
+
+def select_incomplete_files(table: str, *patterns: str) -> str:
+    """Select the names of files that lack a column of their table; read with others, they would get nulls for it."""
+    optional = ("run_id", *LATER_COLUMNS.get(table, ()), *DERIVED_COLUMNS.get(table, ()))
+    needed = tuple(column for column in columns()[table] if column not in optional)
     return f"""
-        select file_name from parquet_schema([{listed}])
-        group by file_name having count(distinct name) filter (name in {tuple(held)}) < {len(held)}"""
+        select file_name from parquet_schema({_list_of(patterns)})
+        group by file_name having count(distinct name) filter (name in {needed}) < {len(needed)}"""
 
 
-def sound(table: str, *patterns: str) -> str:
-    """Select the names of files whose footers show that every value fits its column; of others only reading tells."""
-    kinds = (MAPS if table == "attributions" else {}) | columns()[table]
-    optional = ADDED.get(table, ())
-    fits = {
-        name: _fits(kind.upper(), never_null=name in required()[table])
-        for name, kind in kinds.items()
-        if name != "run_id" and name not in DERIVED.get(table, ())
+def select_sound_files(table: str, *patterns: str) -> str:
+    """Select the names of files whose footers show that every value fits its column. Others must be read to know."""
+    types = columns()[table]
+    if table == "attributions":
+        types = MAP_COLUMNS | types
+    conditions = {
+        column: _fits(data_type.upper(), never_null=column in required_columns()[table])
+        for column, data_type in types.items()
+        if column != "run_id" and column not in DERIVED_COLUMNS.get(table, ())
     }
-    cases = " ".join(f"when '{name}' then {condition}" for name, condition in fits.items())
-    listed = ", ".join(f"'{quoted(pattern)}'" for pattern in patterns)
+    cases = " ".join(f"when '{column}' then {condition}" for column, condition in conditions.items())
+    needed_count = len(conditions) - len(LATER_COLUMNS.get(table, ()))
     return f"""
-        with parts as (select *, split_part(path_in_schema, ', ', 1) as name from parquet_metadata([{listed}]))
+        with parts as (
+            select *, split_part(path_in_schema, ', ', 1) as name from parquet_metadata({_list_of(patterns)})
+        )
         select file_name
         from parts
-        where name in {tuple(fits)}
+        where name in {tuple(conditions)}
         group by file_name
-        having bool_and(case name {cases} end) and count(distinct name) >= {len(fits) - len(optional)}"""
+        having bool_and(case name {cases} end) and count(distinct name) >= {needed_count}"""
 
 
-def _fits(kind: str, *, never_null: bool) -> str:
-    """SQL that is true where the statistics of a part of a Parquet column show that all its values fit a type."""
-    element, is_list, length = kind.removesuffix("]").partition("[")
-    stored = ", ".join(f"'{name}'" for name in STORED.get(element, ("none of its values for sure",)))
-    ends = ("stats_min_value", "stats_max_value")
-    # numbers beyond a float's end are no floats, but the same as text become infinity
-    values = [f"try_cast({end} as double)" if element == "FLOAT" else end for end in ends]
-    within = " and ".join(f"({value} is null or try_cast({value} as {element}) is not null)" for value in values)
-    shape = "path_in_schema like '%, list, %'" if is_list else "path_in_schema = name"
-    count = "true" if is_list and not length else f"num_values = row_group_num_rows * {length or 1}"
-    nulls = "coalesce(stats_null_count = 0, false)" if never_null else "true"
-    return f"(type in ({stored}) and {within} and {shape} and {count} and {nulls})"
-
-
-def selects_of(home: Home, table: str, *patterns: str) -> list[str]:
-    """All that is ever selected from files of a table: its rows and, for `attributions`, the full maps."""
-    whole = [_maps(home, patterns, "")] if table == "attributions" else []
-    return [rows_of(home, table, *patterns), *whole]
+def _fits(data_type: str, *, never_null: bool) -> str:
+    """SQL that is true if the statistics of a part of a Parquet column show that all its values fit a type."""
+    element, is_list, length = data_type.removesuffix("]").partition("[")
+    parquet_types = ", ".join(f"'{name}'" for name in PARQUET_TYPES.get(element, NO_PARQUET_TYPE))
+    conditions = [f"type in ({parquet_types})"]
+    for extreme in ("stats_min_value", "stats_max_value"):
+        # statistics are text: a number out of a float's range becomes infinity as text, but no float as a number
+        value = f"try_cast({extreme} as double)" if element == "FLOAT" else extreme
+        conditions.append(f"({value} is null or try_cast({value} as {element}) is not null)")
+    conditions.append("path_in_schema like '%, list, %'" if is_list else "path_in_schema = name")
+    if length or not is_list:  # a list of any length says nothing of the number of rows
+        conditions.append(f"num_values = row_group_num_rows * {length or 1}")
+    if never_null:
+        conditions.append("coalesce(stats_null_count = 0, false)")
+    return f"({' and '.join(conditions)})"
 
 
 def table_of(path: str) -> str | None:
@@ -141,92 +143,111 @@ def table_of(path: str) -> str | None:
     return name if path.endswith(".parquet") and name in columns() else None
 
 
-def exactly(path: str | Path) -> str:
-    """The pattern that this path alone fits, as DuckDB takes every place for a pattern."""
+def exact_pattern(path: str | Path) -> str:
+    """The pattern that matches this path alone, as DuckDB takes every path for a pattern."""
     return re.sub(r"[\[*?]", r"[\g<0>]", str(path))
 
 
-def rows_of(home: Home, table: str, *patterns: str) -> str:
+def quoted(path: str | Path) -> str:
+    """A path as it stands between the quotes of an SQL text."""
+    return str(path).replace("'", "''")
+
+
+def select_rows(home: Home, table: str, *patterns: str) -> str:
     """Select a table's rows, in its types, from Parquet files; without the derived columns.
 
     A column that earlier files lack is null. A row belongs to the run in whose folder it lies, whatever it says itself;
     names of folders, as in `epoch=3`, say nothing.
     """
-    held = {name: kind for name, kind in columns()[table].items() if name not in DERIVED.get(table, ())}
-    typed = ", ".join(f'"{name}"::{kind} as "{name}"' for name, kind in held.items() if name != "run_id")
-    listed = ", ".join(f"'{quoted(pattern)}'" for pattern in patterns)
-    files = f"from read_parquet([{listed}], filename = true, union_by_name = true, hive_partitioning = false)"
-    if added := ADDED.get(table):
-        empty = ", ".join(f'null::{held[name]} as "{name}"' for name in added)
-        files = f"from (select {empty} where false union all by name select * {files})"
-    return f"select {_owner(home)}, {typed} {files}"
+    derived = DERIVED_COLUMNS.get(table, ())
+    types = {column: data_type for column, data_type in columns()[table].items() if column not in derived}
+    source = _read_parquet(patterns)
+    if later := LATER_COLUMNS.get(table):
+        empty = ", ".join(f'null::{types[column]} as "{column}"' for column in later)
+        source = f"(select {empty} where false union all by name select * from {source})"
+    return f"select {_typed(home, types)} from {source}"
 
 
-def completed_rows(home: Home, table: str, places: Places) -> str | None:
-    """Select a table's rows from files, with what other rows say of them; None where the table has no file."""
-    if not places.get(table):
+def select_all_values(home: Home, table: str, *patterns: str) -> list[str]:
+    """Everything that is ever selected from files of a table: its rows and, for `attributions`, the full maps."""
+    selects = [select_rows(home, table, *patterns)]
+    if table == "attributions":
+        selects.append(_select_maps(home, patterns, ""))
+    return selects
+
+
+def select_table(home: Home, table: str, files: FilesByTable) -> str | None:
+    """Select a table's rows from files, with the derived columns and labels; None if the table has no file."""
+    if not files.get(table):
         return None
-    rows = rows_of(home, table, *places[table])
+    rows = select_rows(home, table, *files[table])
     if table == "predictions":
-        return STEPS.format(rows=rows)
-    return _with_labels(home, rows, places) if table == "concepts" else rows
+        return WITH_PREVIOUS.format(rows=rows)
+    if table == "concepts":
+        return _with_labels(home, rows, files)
+    return rows
 
 
-def views(home: Home, places: Places, only: str = "") -> dict[str, str]:
-    """The views beside the tables: `predictions_live` and `maps`, which holds the full maps; either may be empty.
-
-    `only` is SQL that narrows the files' rows.
-    """
-    live = "select * from predictions where false"
-    if known := places.get("predictions"):
-        live = STEPS.format(rows=rows_of(home, "predictions", *known) + only)
-    return {"predictions_live": live, "maps": _maps(home, places.get("attributions", ()), only)}
-
-
-def stored_views(home: Home, deleted: Collection[str]) -> dict[str, str]:
-    """The same for other programs that open study.duckdb: with patterns, so that they see what is committed later."""
-    places = {table: _patterns(home, table) for table in ("predictions", "attributions")}
-    return views(home, places, f" semi join ({_committed_files(home, deleted)}) using (filename)")
-
-
-def quoted(path: str | Path) -> str:
-    return str(path).replace("'", "''")
-
-
-def _owner(home: Home) -> str:
-    """The run in whose folder a file lies, as column run_id."""
-    return f"split_part(substr(filename, {len(str(home.artifacts)) + 2}), '/', 1) as run_id"
-
-
-def _maps(home: Home, places: Sequence[str], only: str) -> str:
-    """Select the full maps; no row while there is none, so that questions about them can be asked."""
-    if not places:
-        return f"select {', '.join(f'null::{kind} as {name}' for name, kind in MAPS.items())} where false"
-    rows = rows_of(home, "attributions", *places)
-    typed = ", ".join(f'"{name}"::{kind} as "{name}"' for name, kind in list(MAPS.items())[1:])
-    return f"select {_owner(home)}, {typed} {rows[rows.index('from read_parquet') :]}{only}"
-
-
-def _with_labels(home: Home, concepts: str, places: Places) -> str:
-    """Select concepts with the latest name a user gave each."""
-    if (labels := completed_rows(home, "concept_labels", places)) is None:
+def _with_labels(home: Home, concepts: str, files: FilesByTable) -> str:
+    """Select concepts with the latest name that a user gave each."""
+    labels = select_table(home, "concept_labels", files)
+    if labels is None:
         return concepts
-    latest = LATEST.format(labels=f"({labels})")
+    latest = LATEST_LABELS.format(labels=f"({labels})")
     return f"""
         select concepts.* replace (coalesce(latest.label, concepts.label) as label)
         from ({concepts}) as concepts left join ({latest}) as latest using (run_id, epoch, concept_id)"""
 
 
-def _patterns(home: Home, table: str) -> list[str]:
-    """Patterns of the files of a table that lie in folders of its name; none while there is no such file."""
-    pattern = f"*/artifacts/{table}/*.parquet"
-    return [f"{exactly(home.artifacts)}/{pattern}"] if next(home.artifacts.glob(pattern), None) else []
+def view_definitions(home: Home, files: FilesByTable, condition: str = "") -> dict[str, str]:
+    """The views beside the tables: `predictions_live`, and `maps` with the full maps; either may be empty.
+
+    `condition` is SQL that restricts the files' rows.
+    """
+    predictions_live = "select * from predictions where false"
+    if patterns := files.get("predictions"):
+        rows = select_rows(home, "predictions", *patterns)
+        predictions_live = WITH_PREVIOUS.format(rows=rows + condition)
+    maps = _select_maps(home, files.get("attributions", ()), condition)
+    return {"predictions_live": predictions_live, "maps": maps}
 
 
-def _committed_files(home: Home, deleted: Collection[str]) -> str:
-    commits = COMMITS.format(pattern=quoted(f"{exactly(home.artifacts)}/*/artifacts/commits/*.json"))
-    without = ", ".join(f"'{quoted(run_id)}'" for run_id in ("", *sorted(deleted)))
-    return f"""
+def stored_view_definitions(home: Home, deleted_runs: Collection[str]) -> dict[str, str]:
+    """The same for other programs that open study.duckdb: with real patterns, so that they see later commits too."""
+    files: dict[str, list[str]] = {}
+    for table in ("predictions", "attributions"):
+        pattern = f"*/artifacts/{table}/*.parquet"
+        if next(home.artifacts.glob(pattern), None):  # DuckDB refuses a pattern that matches nothing
+            files[table] = [f"{exact_pattern(home.artifacts)}/{pattern}"]
+
+    commits = READ_COMMITS.format(pattern=quoted(f"{exact_pattern(home.artifacts)}/*/artifacts/commits/*.json"))
+    without_runs = ", ".join(f"'{quoted(run_id)}'" for run_id in ("", *sorted(deleted_runs)))
+    committed = f"""
         select '{quoted(home.artifacts)}/' || run_id || '/artifacts/' || file.path as filename
         from (select run_id, unnest(files) as file from {commits})
-        where run_id not in ({without})"""
+        where run_id not in ({without_runs})"""
+    return view_definitions(home, files, f" semi join ({committed}) using (filename)")
+
+
+def _select_maps(home: Home, patterns: Sequence[str], condition: str) -> str:
+    """Select the full maps; no rows if there is no file, so that questions about them can still be asked."""
+    if not patterns:
+        empty = ", ".join(f"null::{data_type} as {column}" for column, data_type in MAP_COLUMNS.items())
+        return f"select {empty} where false"
+    return f"select {_typed(home, MAP_COLUMNS)} from {_read_parquet(patterns)}{condition}"
+
+
+def _typed(home: Home, types: Mapping[str, str]) -> str:
+    """SQL of a table's columns in its types; run_id, its first, is that of the run in whose folder the file lies."""
+    start = len(str(home.artifacts)) + 2
+    run_id = f"split_part(substr(filename, {start}), '/', 1) as run_id"
+    others = [f'"{column}"::{data_type} as "{column}"' for column, data_type in types.items() if column != "run_id"]
+    return ", ".join([run_id, *others])
+
+
+def _read_parquet(patterns: Sequence[str]) -> str:
+    return f"read_parquet({_list_of(patterns)}, filename = true, union_by_name = true, hive_partitioning = false)"
+
+
+def _list_of(patterns: Sequence[str]) -> str:
+    return "[" + ", ".join(f"'{quoted(pattern)}'" for pattern in patterns) + "]"

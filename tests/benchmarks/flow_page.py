@@ -29,7 +29,7 @@ from pipelines.models.predictions import Predictions
 from tracking.home import Home
 from tracking.ingesting import link
 from tracking.runs import new_record
-from tracking.tables import SCHEMA, views
+from tracking.tables import SCHEMA, view_definitions
 
 SCROLLING = 0.4  # seconds until the page has come to rest
 SET = "const set = (id, value) => { const e = document.getElementById(id); e.value = value; e.oninput({target: e}); };"
@@ -85,7 +85,7 @@ def make(path: Path, instances: int, epochs: int, classes: int) -> Path:
         predictions = Predictions("test", torch.arange(instances), torch.tensor(labels).long(), torch.tensor(logits))
         insert(connection, "predictions", predictions.columns("run", epoch))
     link(connection, "run")
-    connection.execute(f"create view maps as {views(Home(path.parent), {})['maps']}")
+    connection.execute(f"create view maps as {view_definitions(Home(path.parent), {})['maps']}")
     run = replace(new_record("train", "made up", {}, dataset="noise"), run_id="run")
     noise = [Image.fromarray(random.integers(0, 256, (32, 32, 3), np.uint8)) for _ in range(instances)]
     with patch.object(pictures, "_images", lambda *_: noise):

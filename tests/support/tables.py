@@ -10,7 +10,7 @@ import numpy as np
 
 from support.places import ROOT
 from tracking.ingesting import link
-from tracking.tables import MAPS, add_macros
+from tracking.tables import MAP_COLUMNS, add_macros
 
 SCHEMA = ROOT / "tracking" / "schema.sql"
 CLASSES = ["cat", "dog", "bird", "fish"]
@@ -32,7 +32,7 @@ def empty() -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(config={"threads": 2})
     connection.execute(SCHEMA.read_text())
     add_macros(connection)
-    connection.execute(f"create table maps ({', '.join(f'{name} {kind}' for name, kind in MAPS.items())})")
+    connection.execute(f"create table maps ({', '.join(f'{name} {kind}' for name, kind in MAP_COLUMNS.items())})")
     return connection
 
 

@@ -13,7 +13,7 @@ from tracking import locks, mlflow_client, runs
 from tracking.catalogue import records
 from tracking.errors import InputError
 from tracking.home import Home, find_home
-from tracking.mlflow_db import PLACES
+from tracking.mlflow_db import LOCATIONS
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def copied(home: Home, folder: Path) -> Home:
 def places(home: Home) -> dict[str, list[str]]:
     """Every place that MLflow's database has, by its column."""
     found = {}
-    for table, column, which in PLACES:
+    for table, column, which in LOCATIONS:
         rows = execute(home, f"select {column} from {table} where {which} and {column} is not null order by 1")
         found[f"{table}.{column}"] = [place for (place,) in rows]
     return found

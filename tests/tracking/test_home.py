@@ -124,7 +124,7 @@ def test_a_home_of_a_newer_version_is_refused(copy: Home, capsys) -> None:
     for command in (("ask", "runs"), ("train",), ("rebuild",), ("sql", "from runs")):
         code, line = said(capsys, copy, *command)
         assert code == 2
-        assert f"has format {FORMAT + 1}, made by a newer xai-study; this one knows {FORMAT} at most" in line
+        assert f"has format {FORMAT + 1}, made by a newer xai-study; this one supports {FORMAT} at most" in line
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"format": "x"}'])

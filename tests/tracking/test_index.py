@@ -25,7 +25,7 @@ from tracking.home import Home
 from tracking.index import ingest, rebuild
 from tracking.reading import _open_files, connect
 from tracking.runs import Run, staging
-from tracking.tables import columns, exactly, sound
+from tracking.tables import columns, exact_pattern, select_sound_files
 
 SECONDS, ROWS = 4, 50
 REBUILDS = """
@@ -315,7 +315,10 @@ def test_what_footers_tell_of_odd_files(tmp_path: Path, name: str) -> None:
     wrong, told = ODD[name]
     file = write_table(tmp_path / "a [b].parquet", prediction_rows("", 1, 3) | wrong)
     with duckdb.connect() as connection:
-        assert connection.execute(sound("predictions", exactly(file))).fetchall() == [(str(file),)] * told
+        assert (
+            connection.execute(select_sound_files("predictions", exact_pattern(file))).fetchall()
+            == [(str(file),)] * told
+        )
 
 
 def asked_by_another_user(home: Home) -> tuple[int, int]:

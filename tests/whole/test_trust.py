@@ -54,7 +54,7 @@ def own(home: Home, study: Home, trained: RunRecord) -> Home:
 
 @pytest.fixture(autouse=True)
 def named_anew() -> None:
-    reading._name.cache_clear()
+    reading._warn_once.cache_clear()
 
 
 def epochs_in(home: Home, record: RunRecord, table: str = "predictions") -> list[list[int]]:
@@ -355,7 +355,7 @@ READING = (
 def test_only_what_reads_is_run(study: Home, files: bool) -> None:
     """Of every kind of statement that DuckDB 2.0 has, whether the tables come from the index or from the files."""
     with _open_files(study) if files else reading._open_index(study) as connection:
-        reading._lock(connection, study, None)
+        reading._restrict(connection, study, None)
         for query, word in STATEMENTS.items():
             with pytest.raises(InputError, match=rf"read-only and takes no {word} statement"):
                 rows_of(connection, query)

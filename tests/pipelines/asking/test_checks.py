@@ -76,7 +76,7 @@ def test_times_are_utc_wherever_they_are_asked_for(study: Home, capsys, monkeypa
     time.tzset()
     try:
         with connect(study) as first, connect(study) as second, reading._open_files(study) as files:
-            reading._lock(files, study, None)
+            reading._restrict(files, study, None)
             found = [connection.execute(TIMES).fetchall() for connection in (first, second, files)]
     finally:
         monkeypatch.undo()
