@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 import queries
 from pipelines.common.figures import short
 from pipelines.comparing.map_selection import MapSelection
-from pipelines.explaining.maps.heatmaps import RIGHT, WRONG, full_colour, overlay
+from pipelines.explaining.maps.heatmaps import CORRECT_COLOUR, INCORRECT_COLOUR, full_colour_magnitude, overlay
 from xai import METHODS
 
 MOST = 12  # epochs a strip at the most
@@ -63,7 +63,7 @@ def strip(found: Strip, image: np.ndarray, classes: tuple[str, ...], title: str)
         for place, epoch in zip(places[1:], epochs, strict=True):
             values = found.maps[method].get(epoch)
             if values is not None:
-                _tile(figure, place, overlay(image, values, full_colour(values), METHODS[method].signed))
+                _tile(figure, place, overlay(image, values, full_colour_magnitude(values), METHODS[method].signed))
     for number, epoch in enumerate(epochs, start=1):
         text, colour = _caption(found.predicted.get(epoch), classes)
         figure.text((1.5 + 1.05 * number) / width, 1 - 0.42 / height, f"epoch {epoch}", fontsize=7.5, va="center")
@@ -81,7 +81,7 @@ def _tile(figure: Figure, place: tuple[float, float, float, float], pixels: np.n
 def _caption(predicted: tuple[int, float, int | None] | None, classes: tuple[str, ...]) -> tuple[str, str]:
     """What it was taken for, red where that is wrong."""
     if predicted is None:
-        return "", RIGHT
+        return "", CORRECT_COLOUR
     number, probability, label = predicted
     sure = "" if probability is None else f" {probability:.0%}"
-    return f"{short(classes[number], 11)}{sure}", RIGHT if label in (number, None) else WRONG
+    return f"{short(classes[number], 11)}{sure}", CORRECT_COLOUR if label in (number, None) else INCORRECT_COLOUR

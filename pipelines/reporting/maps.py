@@ -3,7 +3,7 @@
 import numpy as np
 
 from pipelines.common.figures import short
-from pipelines.explaining.maps.heatmaps import full_colour
+from pipelines.explaining.maps.heatmaps import full_colour_magnitude
 from pipelines.reporting.examples import ExplainedImages
 from pipelines.reporting.html import NOTHING, Cell, Html, html, table
 from pipelines.reporting.pictures import heatmap
@@ -66,7 +66,7 @@ def for_and_against(explained: ExplainedImages, instances: list[int]) -> Html:
 
 def _halves(explained: ExplainedImages, image: np.ndarray, rows: list[dict]) -> list[Html]:
     values = [explained.values(row) for row in rows]
-    full = full_colour(np.stack(values))
+    full = full_colour_magnitude(np.stack(values))
     return [
         heatmap(image, half, True, f"SHAP {name} class {row['target']} of image {row['instance_id']}", full)
         for row, whole in zip(rows, values, strict=True)

@@ -15,7 +15,7 @@ from pipelines.data.datasets import Dataset
 from pipelines.data.linked import linked_image
 from pipelines.data.names import format_name
 from pipelines.data.pixels import read_picture
-from pipelines.explaining.maps.heatmaps import full_colour, overlay
+from pipelines.explaining.maps.heatmaps import full_colour_magnitude, overlay
 from pipelines.lifecycle.run_inputs import load_data, read_recorded_settings
 from pipelines.reporting.html import Html, html
 from tracking.catalogue import RunRecord
@@ -77,7 +77,7 @@ def heatmap(image: np.ndarray, values: np.ndarray, signed: bool, alt: str, full:
         return html('<span class="none">zero everywhere</span>')
     if values.shape != image.shape[:2]:
         return html('<span class="none">of another size</span>')
-    return picture(overlay(image, values, full or full_colour(values), signed), alt)
+    return picture(overlay(image, values, full or full_colour_magnitude(values), signed), alt)
 
 
 def data_uri(pixels: np.ndarray) -> str:

@@ -1,4 +1,4 @@
-"""Rows of table `attributions` from maps."""
+"""Attribution maps as rows of table `attributions`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ class AttributionBatch:
 
     @classmethod
     def concatenate(cls, parts: Sequence["AttributionBatch"]) -> "AttributionBatch":
-        """The same of several batches."""
+        """One batch of the instances of several."""
         return replace(
             parts[0],
             instances=np.concatenate([part.instances for part in parts]),
@@ -35,10 +35,12 @@ class AttributionBatch:
         )
 
     def columns(self, run_id: str, source_run_id: str) -> dict:
-        """Columns of table `attributions`, and the full maps."""
-        found = self.attribution
-        count, height, width = found.maps.shape
-        map8 = nn.functional.adaptive_avg_pool2d(found.maps[:, None], 8)  # [N, 1, 8, 8]
+        """Columns of table `attributions`, and the full maps with their height and width."""
+        attribution = self.attribution
+        count, height, width = attribution.maps.shape
+        map8 = nn.functional.adaptive_avg_pool2d(attribution.maps[:, None], 8)  # [N, 1, 8, 8]
+        baseline_scores = attribution.baseline_scores
+        gaps = attribution.completeness_gaps
         return {
             "run_id": [run_id] * count,
             "source_run_id": [source_run_id] * count,
@@ -48,16 +50,16 @@ class AttributionBatch:
             "instance_id": self.instances.astype(np.int32),
             "target": self.targets.numpy().astype(np.int32),
             "target_kind": [target_kind(self.kind)] * count,
-            "score": found.scores.numpy(),
-            "baseline_score": [None] * count if found.baseline_scores is None else found.baseline_scores.numpy(),
-            "delta": [None] * count if found.completeness_gaps is None else found.completeness_gaps.numpy(),
+            "score": attribution.scores.numpy(),
+            "baseline_score": [None] * count if baseline_scores is None else baseline_scores.numpy(),
+            "delta": [None] * count if gaps is None else gaps.numpy(),
             "map8": map8.flatten(1).numpy(),
             "height": np.full(count, height, np.int32),
             "width": np.full(count, width, np.int32),
-            "map": found.maps.flatten(1).numpy(),
+            "map": attribution.maps.flatten(1).numpy(),
         }
 
 
 def target_kind(target: str) -> str:
-    """How a target is named in the tables."""
+    """The kind of a target in the tables: predicted, label or class."""
     return target if target in ("predicted", "label") else "class"

@@ -247,9 +247,9 @@ def test_stopped_job_goes_on_where_it_stopped(own: Home, monkeypatch: pytest.Mon
             raise KeyboardInterrupt
         return explain_batch(job, epoch, found)
 
-    explain_batch = attribution._explain_batch
-    monkeypatch.setattr(attribution, "_explain_batch", counted)
-    monkeypatch.setattr(attribution, "PART", 2)
+    explain_batch = attribution.explain_batch
+    monkeypatch.setattr(attribution, "explain_batch", counted)
+    monkeypatch.setattr(attribution, "PART_SIZE", 2)
     settings = ExplainSettings(method=("smooth_grad",), epochs="0,2", count=5, samples=3)
     with pytest.raises(KeyboardInterrupt):
         explain(settings, own)
@@ -260,7 +260,7 @@ def test_stopped_job_goes_on_where_it_stopped(own: Home, monkeypatch: pytest.Mon
     made = len(calls) - 2
     assert resume(ResumeSettings(record.run_id), own) == record.run_id
     assert len(calls) - 2 - made == 6 - made  # nothing is computed twice
-    monkeypatch.setattr(attribution, "_explain_batch", explain_batch)
+    monkeypatch.setattr(attribution, "explain_batch", explain_batch)
     [whole] = explain(settings, own)
     sql = "select epoch, instance_id, map from maps where run_id = ? order by all"
     assert rows(own, sql, record.run_id) == rows(own, sql, whole)
@@ -298,19 +298,20 @@ def test_overlay_is_clear_at_zero_and_full_at_the_top() -> None:
     assert abs(drawn[0, 0].mean() - grey) < 0.1
     assert drawn[0, 1, 0] > drawn[0, 1, 2] + 0.2  # for: red
     assert drawn[1, 0, 2] > drawn[1, 0, 0] + 0.2  # against: blue
-    assert heatmaps.full_colour(np.zeros((3, 3))) == 1.0
+    assert heatmaps.full_colour_magnitude(np.zeros((3, 3))) == 1.0
     one = np.zeros((32, 32))
     one[3, 4] = -2
-    assert heatmaps.full_colour(one) == 2.0  # a single pixel is not lost to the percentile
+    assert heatmaps.full_colour_magnitude(one) == 2.0  # a single pixel is not lost to the percentile
 
 
 def test_pages_say_how_many_there_are() -> None:
     count = 120
-    shown = heatmaps.Shown(
-        np.arange(count), np.zeros((count, 4, 4, 3)), np.zeros((count, 1, 4, 4)), [("$x$ <b>", heatmaps.RIGHT)] * count,
+    shown = heatmaps.ExplainedImages(
+        np.arange(count), np.zeros((count, 4, 4, 3)), np.zeros((count, 1, 4, 4)),
+        [("$x$ <b>", heatmaps.CORRECT_COLOUR)] * count,
         [("explains $y$ <i>",)] * count, signed=True,
     )  # fmt: skip
     figures = list(heatmaps.pages(shown, "t"))
     titles = [figure.texts[0].get_text() for figure in figures]
     assert titles[0].endswith("instances 1 to 16 of 120")
-    assert len(figures) == heatmaps.PAGES
+    assert len(figures) == heatmaps.MAX_PAGES
