@@ -111,7 +111,7 @@ def _logged(
 
 def _difference(logged: dict[str, np.ndarray], found: Predictions, bound: float) -> str | None:
     """What is off by more than `bound`, in words; None if nothing is."""
-    now = found.columns("", 0)
+    now = found.to_columns("", 0)
     probabilities = np.abs(np.stack(list(logged["probabilities"])) - np.stack(list(now["probabilities"])))
     margins = np.abs(logged["margin"] - now["margin"])  # masked where the label is unknown
     largest = np.ma.max(margins)

@@ -29,7 +29,7 @@ class Predictions:
         """Mean cross entropy in nats."""
         return nn.functional.cross_entropy(self.logits, self.label).item()
 
-    def columns(self, run_id: str, epoch: int) -> dict[str, np.ndarray | list]:
+    def to_columns(self, run_id: str, epoch: int) -> dict[str, np.ndarray | list]:
         """Columns of table `predictions`; probabilities only for clean evaluations."""
         count, label = len(self.logits), self.label.clamp_min(0)[:, None]  # what follows from class 0 becomes null
         probabilities = self.logits.softmax(1)  # [N, K]

@@ -196,7 +196,7 @@ def _evaluate(job: Evaluated, model: nn.Module) -> None:
     for epoch, first in tqdm(missing, job.split, leave=False, disable=None, unit="epoch"):
         load_model(model, checkpoint_file(job.run.home, epoch))
         ids, logits = torch.arange(first, len(split.labels)), predicted(model, split.images, first, device)
-        found = Predictions(job.split, ids, split.labels[first:], logits).columns(job.run.run_id, epoch.epoch)
+        found = Predictions(job.split, ids, split.labels[first:], logits).to_columns(job.run.run_id, epoch.epoch)
         unit = f"extra_{job.name}_{len(parts):04d}_epoch_{epoch.epoch:04d}"
         _commit(job, unit, {"predictions": found}, epoch.epoch)
 

@@ -1,7 +1,7 @@
-"""The running mean of a network's weights: the network that an epoch ends with.
+"""Exponential moving average (EMA) of a network's weights: the network that each epoch ends with.
 
 Polyak and Juditsky 1992; in the exponential form of Tarvainen and Valpola 2017, 1703.01780. At a high learning rate
-it is better by many points of accuracy than the weights of the moment, which keep jumping about.
+the average is many percentage points more accurate than the current weights, which keep oscillating.
 """
 
 import torch
@@ -9,16 +9,17 @@ from torch import nn
 
 
 @torch.no_grad()
-def update_average(mean: nn.Module, model: nn.Module, decay: float, step: int) -> None:
-    """Move `mean` towards the weights and statistics of `model` after training step 1, 2, ...
+def update_average(averaged: nn.Module, model: nn.Module, decay: float, step: int) -> None:
+    """Move `averaged` towards the weights and buffers of `model` after training step 1, 2, ...
 
-    Early means forget faster, so that they are not held back by the untrained network.
+    The decay rises from 0.1 to `decay`, so that the untrained network is forgotten quickly.
     """
-    share = 1 - min(decay, step / (step + 9))
-    # each once, also those that have two names
-    tensors = zip((*mean.parameters(), *mean.buffers()), (*model.parameters(), *model.buffers()), strict=True)
-    for old, new in tensors:
-        if old.is_floating_point() or old.is_complex():
-            old.lerp_(new, share)
+    # not torch's AveragedModel: it copies the weights at step 1, averages integer buffers, and adds keys to checkpoints
+    weight = 1 - min(decay, step / (step + 9))
+    averaged_tensors = (*averaged.parameters(), *averaged.buffers())  # a tied weight comes once
+    current_tensors = (*model.parameters(), *model.buffers())
+    for average, current in zip(averaged_tensors, current_tensors, strict=True):
+        if average.is_floating_point() or average.is_complex():
+            average.lerp_(current, weight)
         else:
-            old.copy_(new)
+            average.copy_(current)

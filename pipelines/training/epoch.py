@@ -14,40 +14,50 @@ from pipelines.training.recipe import Recipe
 
 
 def train_epoch(model: Classifier, recipe: Recipe, epoch: int) -> Predictions:
-    """Train for one epoch; what the network said of each instance as it saw it (augmented, dropout on).
+    """Train for one epoch; returns the predictions made on the way (images augmented, dropout on).
 
-    All randomness derives from seed and epoch, so an epoch can be repeated without the ones before.
+    All randomness derives from seed and epoch, so that an epoch can be repeated without the ones before it.
     """
     settings = recipe.settings
     random = torch.Generator().manual_seed(epoch_seed(settings.seed, epoch))
-    seed_generators(epoch_seed(settings.seed, -epoch))  # dropout, and whatever else the network draws
-    order = torch.randperm(len(recipe.labels), generator=random)
-    for network in (model, recipe.mean):
-        network.normalise.scale.fill_(recipe.scale(epoch))
+    seed_generators(epoch_seed(settings.seed, -epoch))  # for dropout and whatever else the network draws
+    for network in (model, recipe.averaged_model):
+        network.normalise.scale.fill_(recipe.image_scale(epoch))
+
+    count = len(recipe.labels)
+    order = torch.randperm(count, generator=random)
+    flips = choose_flips(count, settings.seed, epoch) if settings.random_flip == "yes" else None
+    first_step = (epoch - 1) * recipe.steps_per_epoch + 1
+    batches = order.tensor_split(recipe.steps_per_epoch)
+    progress = tqdm(batches, f"epoch {epoch}", leave=False, disable=None, unit="step")
+
     model.train()
-    turned = choose_flips(len(order), settings.seed, epoch) if settings.random_flip == "yes" else None
-    seen = []
-    batches = tqdm(order.tensor_split(recipe.steps), f"epoch {epoch}", leave=False, disable=None, unit="step")
-    for step, rows in enumerate(batches):
-        images = crop_images(
-            recipe.padded, rows, settings.random_shift, None if turned is None else turned[rows], random
-        )
-        done = (epoch - 1) * recipe.steps + step + 1
-        seen.append(_step(model, recipe, recipe.rate(done), prepare_images(images, recipe.device), recipe.labels[rows]))
-        update_average(recipe.mean, model, settings.ema_decay, done)
-    logits = torch.cat(seen)[order.argsort()]
-    return Predictions("train_seen", torch.arange(len(order)), recipe.labels, logits)
+    batch_logits = []
+    for step, rows in enumerate(progress, first_step):
+        flipped = None if flips is None else flips[rows]
+        cropped = crop_images(recipe.padded, rows, settings.random_shift, flipped, random)
+        images = prepare_images(cropped, recipe.device)
+        logits = _take_step(model, recipe, recipe.learning_rate(step), images, recipe.labels[rows])
+        update_average(recipe.averaged_model, model, settings.ema_decay, step)
+        batch_logits.append(logits)
+
+    logits = torch.cat(batch_logits)[order.argsort()]  # back in the order of instances
+    return Predictions("train_seen", torch.arange(count), recipe.labels, logits)
 
 
-def _step(model: nn.Module, recipe: Recipe, rate: float, images: Tensor, labels: Tensor) -> Tensor:
-    """One optimizer step; returns the logits it was made from."""
-    with autocast(recipe.settings):
+def _take_step(model: nn.Module, recipe: Recipe, learning_rate: float, images: Tensor, labels: Tensor) -> Tensor:
+    """One optimizer step; returns the logits it was computed from, [B, K]."""
+    settings = recipe.settings
+    with autocast(settings):
         logits = main_logits(model(images)).float()
-    smoothing = recipe.settings.label_smoothing
-    nn.functional.cross_entropy(logits, labels.to(recipe.device), label_smoothing=smoothing).backward()
+    targets = labels.to(recipe.device)
+    loss = nn.functional.cross_entropy(logits, targets, label_smoothing=settings.label_smoothing)
+    loss.backward()
     for optimizer in recipe.optimizers:
         for group in optimizer.param_groups:
-            group["lr"] = rate * group.setdefault("share", group["lr"] / recipe.settings.lr)
+            # each group keeps its own fraction of the common learning rate
+            fraction = group.setdefault("lr_fraction", group["lr"] / settings.lr)
+            group["lr"] = learning_rate * fraction
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
     return logits.detach().cpu()

@@ -3,22 +3,22 @@
 import torch
 from torch import nn
 
-WARM_UP = 0.03  # share of the steps in which the learning rate rises
-ADAM_SHARE = 0.1  # Adam's rate beside Muon's, for the weights that are no filter banks
+WARM_UP_FRACTION = 0.03  # of all steps, in which the learning rate rises
+ADAM_LR_FRACTION = 0.1  # of Muon's learning rate, for the weights that Muon does not train
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum whose update is made orthogonal, so that every direction of a filter bank learns equally fast.
+    """Momentum with orthogonalized updates, so that every direction of a filter bank learns equally fast.
 
     Jordan 2024, kellerjordan.github.io/posts/muon, in the form that trains CIFAR-10 networks: three Newton-Schulz
-    steps, and each bank kept at norm sqrt(filters), which batch normalisation behind it makes harmless.
+    steps, and each bank kept at norm sqrt(filters), which the batch normalisation after it makes harmless.
     """
 
     def __init__(self, params: list[torch.nn.Parameter], lr: float, momentum: float = 0.6) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]  # no loss is computed again
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # closures are not supported
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is None:  # the network does not use it
@@ -26,12 +26,13 @@ class Muon(torch.optim.Optimizer):
                 momentum = self.state[weight].setdefault("momentum", torch.zeros_like(weight))
                 momentum.mul_(group["momentum"]).add_(weight.grad)
                 update = weight.grad.add(momentum, alpha=group["momentum"])  # Nesterov
-                direction = orthogonal(update.flatten(1)).view_as(weight)
-                weight.mul_(len(weight) ** 0.5 / weight.norm().clamp_min(1e-7)).add_(direction, alpha=-group["lr"])
+                direction = orthogonalize(update.flatten(1)).view_as(weight)
+                weight.mul_(len(weight) ** 0.5 / weight.norm().clamp_min(1e-7))
+                weight.add_(direction, alpha=-group["lr"])
 
 
-def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
-    """About the nearest matrix [R, C] with orthonormal rows: singular values pulled towards 1."""
+def orthogonalize(matrix: torch.Tensor) -> torch.Tensor:
+    """Approximately the nearest matrix [R, C] with orthonormal rows: singular values are pulled towards 1."""
     matrix = matrix / (matrix.norm() + 1e-7)
     for _ in range(3):
         square = matrix @ matrix.T  # [R, R]
@@ -40,25 +41,34 @@ def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
 
 
 def make_optimizers(model: nn.Module, name: str, lr: float, weight_decay: float) -> list[torch.optim.Optimizer]:
-    """Optimizers that share the model's weights among them: muon (with Adam for the rest), adam or sgd."""
+    """The optimizers that train a model between them: muon (with AdamW for the other weights), adam or sgd."""
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     if name == "sgd":
         return [torch.optim.SGD(weights, lr, momentum=0.9, nesterov=True, weight_decay=weight_decay)]
     if name == "adam":
         return [torch.optim.AdamW(weights, lr, weight_decay=weight_decay)]
-    banks = [weight for weight in weights if weight.ndim == 4 and weight[:1].numel() >= len(weight) > 0]
-    chosen = {id(weight) for weight in banks}
-    rest = [weight for weight in weights if id(weight) not in chosen]
-    optimizers: list[torch.optim.Optimizer] = [Muon(banks, lr)] if banks else []
-    if rest:
-        optimizers.append(torch.optim.AdamW(rest, ADAM_SHARE * lr, betas=(0.9, 0.99), weight_decay=weight_decay))
+
+    filter_banks: list[nn.Parameter] = []
+    other_weights: list[nn.Parameter] = []
+    for weight in weights:
+        # rows can be orthonormal only if they are no more than the columns
+        is_filter_bank = weight.ndim == 4 and weight[:1].numel() >= len(weight) > 0
+        (filter_banks if is_filter_bank else other_weights).append(weight)
+    optimizers: list[torch.optim.Optimizer] = []
+    if filter_banks:
+        optimizers.append(Muon(filter_banks, lr))
+    if other_weights:
+        adam_lr = ADAM_LR_FRACTION * lr
+        optimizers.append(torch.optim.AdamW(other_weights, adam_lr, betas=(0.9, 0.99), weight_decay=weight_decay))
     return optimizers
 
 
-def one_cycle(share: float) -> float:
-    """Part of the peak rate after a share of all steps: up in a line, then down to 0 in a parabola.
+def one_cycle_factor(progress: float) -> float:
+    """Factor on the peak learning rate at a fraction of all steps: a linear rise, then a parabola down to 0.
 
-    Smith 2018, 1803.09820. Half-way the rate is at a third of its peak instead of at a half: with few epochs the time
-    at low rates is what counts, and epochs in the middle are good models already.
+    Smith 2018, 1803.09820. Half-way, the rate is at about a quarter of its peak instead of at a half: with few epochs,
+    the time at low rates is what counts, and models from the middle of training are good already.
     """
-    return share / WARM_UP if share < WARM_UP else ((1 - share) / (1 - WARM_UP)) ** 2
+    if progress < WARM_UP_FRACTION:
+        return progress / WARM_UP_FRACTION
+    return ((1 - progress) / (1 - WARM_UP_FRACTION)) ** 2

@@ -1,7 +1,6 @@
-"""Training that remembers: every epoch's checkpoint and every instance's prediction, epoch 0 included."""
+"""Training that keeps every epoch's checkpoint and every instance's prediction, epoch 0 included."""
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -37,7 +36,7 @@ class Training:
 
     settings: ResolvedTraining
     data: Dataset
-    model: Classifier  # with the weights of the moment
+    model: Classifier  # with the current weights, not their average
     recipe: Recipe
     run: runs.Run
 
@@ -45,7 +44,7 @@ class Training:
 def train(settings: TrainSettings, home: Home, original: catalogue.RunRecord | None = None) -> str:
     """Train from the beginning, on the data of run `original` if it is given; returns the run ID.
 
-    Raises RunError if the training diverges, InputError if that data has another digest now.
+    Raises RunError if the training diverges, InputError if that data now has another digest.
     """
     runs.check_start(home, settings.name)
     data = load_data(settings, home, original)
@@ -53,43 +52,46 @@ def train(settings: TrainSettings, home: Home, original: catalogue.RunRecord | N
     hardware.prepare_device(resolved)  # before anything is computed: the first weights depend on the threads too
     model = build_model(settings.model, data, settings.seed)
     recipe = make_recipe(resolved, data, model)
-    default = f"{settings.dataset}-{settings.model.rpartition(':')[2]}-{settings.seed}"
-    with runs.taking_name(home, settings.name, default) as name:
-        used = replace(recipe.settings, name=name)
+
+    default_name = f"{settings.dataset}-{settings.model.rpartition(':')[2]}-{settings.seed}"
+    with runs.taking_name(home, settings.name, default_name) as name:
+        named_settings = replace(recipe.settings, name=name)
         record = runs.new_record(
-            "train", name, used.params(), dataset=data.name, data_digest=data.digest, seed=used.seed
+            "train", name, named_settings.params(), dataset=data.name, data_digest=data.digest, seed=settings.seed
         )
-        run = runs.start_run(home, record, {}, _note(used, data, model))
+        run = runs.start_run(home, record, {}, _describe_training(named_settings, data, model))
         runs.log_record(run)
-    training = Training(used, data, model, recipe, run)
-    known = {"data": describe_data(data), "model_code": digest_code(used.model, model)}
-    commit_start(run, "train", used, _instances(run.run_id, data), data.classes, known)
-    return _go_on(training, [])
+    inputs = {"data": describe_data(data), "model_code": digest_code(settings.model, model)}
+    commit_start(run, "train", named_settings, _instance_columns(run.run_id, data), data.classes, inputs)
+    return _run_epochs(Training(named_settings, data, model, recipe, run), [])
 
 
 def rerun(record: catalogue.RunRecord, home: Home, data: str | None) -> str:
     """Train again from a run's own record, on the data it was made with."""
-    known = read_recorded_settings(home, record, ResolvedTraining)
-    return train(replace(known, name=None, data=data or known.data), home, record)
+    recorded_settings = read_recorded_settings(home, record, ResolvedTraining)
+    return train(replace(recorded_settings, name=None, data=data or recorded_settings.data), home, record)
 
 
 def resume(record: catalogue.RunRecord, home: Home, data: str | None = None) -> str:
-    """Go on behind the last committed epoch; the result is bit for bit that of an uninterrupted training."""
-    done = commits.read_epochs(home, record.run_id)
-    known = read_recorded_settings(home, record, ResolvedTraining)
-    if len(done) == known.epochs + 1 and record.status == "FINISHED":
-        raise InputError(f"run {record.run_id[:8]} is finished with all {known.epochs} epochs; nothing to resume")
-    images = load_data(replace(known, data=data or known.data), home, record)
-    model = build_model(known.model, images, known.seed)
-    recipe = make_recipe(known, images, model)
-    if done:
-        with limit_pass_size(known.evaluation_batch or EVALUATION_BATCH):
-            verify_checkpoints(home, record, recipe.mean, images, recipe.device, done[-1:])
-        load_state(model, recipe.optimizers, commits.committed_file(home, done[-1], _state(done[-1].epoch)))
-    return _go_on(Training(known, images, model, recipe, runs.reopen_run(home, record)), done)
+    """Continue after the last committed epoch; the result is bit-identical to that of an uninterrupted training."""
+    committed = commits.read_epochs(home, record.run_id)
+    settings = read_recorded_settings(home, record, ResolvedTraining)
+    if len(committed) == settings.epochs + 1 and record.status == "FINISHED":
+        raise InputError(f"run {record.run_id[:8]} is finished with all {settings.epochs} epochs; nothing to resume")
+    dataset = load_data(replace(settings, data=data or settings.data), home, record)
+    model = build_model(settings.model, dataset, settings.seed)
+    recipe = make_recipe(settings, dataset, model)
+    if committed:
+        last = committed[-1]
+        with limit_pass_size(settings.evaluation_batch or EVALUATION_BATCH):
+            verify_checkpoints(home, record, recipe.averaged_model, dataset, recipe.device, [last])
+        load_state(model, recipe.optimizers, commits.committed_file(home, last, _state_path(last.epoch)))
+    run = runs.reopen_run(home, record)
+    return _run_epochs(Training(settings, dataset, model, recipe, run), committed)
 
 
-def _note(settings: TrainSettings, data: Dataset, model: nn.Module) -> str:
+def _describe_training(settings: TrainSettings, data: Dataset, model: nn.Module) -> str:
+    """The note of the run in the MLflow UI, in Markdown."""
     weights = sum(parameter.numel() for parameter in model.parameters())
     counts = ", ".join(f"{len(split.labels):,} {name}" for name, split in data.splits.items())
     return (
@@ -99,63 +101,81 @@ def _note(settings: TrainSettings, data: Dataset, model: nn.Module) -> str:
     )
 
 
-def _instances(run_id: str, data: Dataset) -> dict[str, Sequence]:
+def _instance_columns(run_id: str, data: Dataset) -> dict[str, list]:
     """Columns of table `instances`."""
-    labels = [(name, i, int(label)) for name, split in data.splits.items() for i, label in enumerate(split.labels)]
-    splits, ids, classes = zip(*labels, strict=True)
-    sources = [source for split in data.splits.values() for source in split.sources]
-    return {"run_id": [run_id] * len(ids), "split": splits, "instance_id": ids, "label": classes, "source": sources}
+    columns: dict[str, list] = {"run_id": [], "split": [], "instance_id": [], "label": [], "source": []}
+    for name, split in data.splits.items():
+        count = len(split.labels)
+        columns["run_id"] += [run_id] * count
+        columns["split"] += [name] * count
+        columns["instance_id"] += range(count)
+        columns["label"] += split.labels.tolist()
+        columns["source"] += split.sources
+    return columns
 
 
-def _go_on(training: Training, done: list[EpochCommit]) -> str:
-    run, settings = training.run, training.settings
+def _run_epochs(training: Training, committed: list[EpochCommit]) -> str:
+    """Train, evaluate and commit the epochs behind those that are committed; returns the run ID."""
+    run = training.run
+    settings = training.settings
     with run_guard(run):
         say(f"  {settings.epochs} epochs on {settings.device}, {settings.precision}, {settings.threads} threads")
-        for commit in done:  # a crash may have come between a commit and its model
+        for commit in committed:  # a crash may have come between a commit and its model
             models.log_epoch_model(run, commit)
-        for epoch in range(len(done), settings.epochs + 1):
-            done.append(_one_epoch(training, epoch))
-        curves = figures.learning_curves(done, run.record.name)
+        for epoch in range(len(committed), settings.epochs + 1):
+            predictions, metrics = _compute_epoch(training, epoch)
+            committed.append(_commit_epoch(training, epoch, predictions, metrics))
+            say(
+                f"epoch {epoch:>3}/{settings.epochs}  val {metrics['val_accuracy']:.2%}  "
+                f"test {metrics['test_accuracy']:.2%}  test loss {metrics['test_loss']:.3f}  {metrics['seconds']:.1f} s"
+            )
+        curves = figures.learning_curves(committed, run.record.name)
         runs.log_picture(run, figures.pixels(curves), "figures/learning_curves.png")
     return run.run_id
 
 
-def _one_epoch(training: Training, epoch: int) -> EpochCommit:
-    """Train (but for epoch 0), evaluate, and commit one epoch."""
-    predictions, metrics = _compute_epoch(training, epoch)
-    commit = _commit_epoch(training, epoch, predictions, metrics)
-    _report(commit, training.settings.epochs)
-    return commit
-
-
 def _compute_epoch(training: Training, epoch: int) -> tuple[list[Predictions], dict[str, float]]:
-    """Predictions as seen in training, on val and on test, in this order, and the epoch's metrics."""
-    began = time.perf_counter()
-    predictions, metrics = [], {}
+    """Train (except in epoch 0) and evaluate; predictions of train_seen, val and test, in this order, and metrics."""
+    settings = training.settings
+    recipe = training.recipe
+    started_at = time.perf_counter()
+    predictions = []
+    metrics = {}
     if epoch:
-        predictions.append(train_epoch(training.model, training.recipe, epoch))
-        metrics["train_seconds"] = time.perf_counter() - began
-    mean, device, splits = training.recipe.mean, training.recipe.device, training.data.splits
+        predictions.append(train_epoch(training.model, recipe, epoch))
+        metrics["train_seconds"] = time.perf_counter() - started_at
     for name in ("val", "test"):
-        predictions.append(evaluate(mean, splits[name], name, device, training.settings.evaluation_batch))
+        split = training.data.splits[name]
+        predictions.append(evaluate(recipe.averaged_model, split, name, recipe.device, settings.evaluation_batch))
     for part in predictions:
         if not part.logits.isfinite().all():
             raise RunError(f"training diverged in epoch {epoch} (logits are not finite); try a lower --lr")
-        metrics |= {f"{part.split}_accuracy": part.accuracy, f"{part.split}_loss": part.loss}
-    return predictions, metrics | {"seconds": time.perf_counter() - began}
+        metrics[f"{part.split}_accuracy"] = part.accuracy
+        metrics[f"{part.split}_loss"] = part.loss
+    metrics["seconds"] = time.perf_counter() - started_at
+    return predictions, metrics
 
 
 def _commit_epoch(
     training: Training, epoch: int, predictions: list[Predictions], metrics: dict[str, float]
 ) -> EpochCommit:
-    run, unit = training.run, f"epoch_{epoch:04d}"
-    parts = [part.columns(run.run_id, epoch) for part in predictions]
-    _log_confusion(training, epoch, predictions[-1])  # before the commit, so that no stop leaves the epoch without it
+    run = training.run
+    recipe = training.recipe
+    # the picture comes before the commit, so that no interruption leaves the epoch without it
+    test = predictions[-1]
+    title = f"test, epoch {epoch}: {test.accuracy:.1%} correct"
+    matrix = figures.confusion_matrix(test.label, test.logits.argmax(1), training.data.classes, title)
+    runs.log_image(run, figures.pixels(matrix), "confusion_test", epoch)
+
+    parts = [part.to_columns(run.run_id, epoch) for part in predictions]
+    table = {column: [value for part in parts for value in part[column]] for column in parts[0]}
+    unit = f"epoch_{epoch:04d}"
+    state = _state_path(epoch)
     with runs.staging(run.home) as folder:
         files = {
-            f"checkpoints/{unit}.safetensors": save_model(training.recipe.mean, folder / f"{unit}.safetensors"),
-            f"predictions/{unit}.parquet": write_table(folder / f"{unit}.parquet", _joined(parts)),
-            _state(epoch): save_state(training.model, training.recipe.optimizers, folder / Path(_state(epoch)).name),
+            f"checkpoints/{unit}.safetensors": save_model(recipe.averaged_model, folder / f"{unit}.safetensors"),
+            f"predictions/{unit}.parquet": write_table(folder / f"{unit}.parquet", table),
+            state: save_state(training.model, recipe.optimizers, folder / Path(state).name),
         }
         commit = runs.commit(run, unit, files, metrics, epoch)
     models.log_epoch_model(run, commit)
@@ -163,22 +183,6 @@ def _commit_epoch(
     return commit
 
 
-def _log_confusion(training: Training, epoch: int, test: Predictions) -> None:
-    title = f"test, epoch {epoch}: {test.accuracy:.1%} right"
-    matrix = figures.confusion_matrix(test.label, test.logits.argmax(1), training.data.classes, title)
-    runs.log_image(training.run, figures.pixels(matrix), "confusion_test", epoch)
-
-
-def _joined(parts: list[dict]) -> dict:
-    return {name: [value for part in parts for value in part[name]] for name in parts[0]}
-
-
-def _state(epoch: int) -> str:
-    """Two places in turn, so that the last committed epoch's state outlives a crash while the next is written."""
+def _state_path(epoch: int) -> str:
+    """Two files alternate, so that the last committed epoch's state survives a crash while the next is written."""
     return f"resume/{'odd' if epoch % 2 else 'even'}.safetensors"
-
-
-def _report(commit: EpochCommit, epochs: int) -> None:
-    metrics = commit.metrics
-    say(f"epoch {commit.epoch:>3}/{epochs}  val {metrics['val_accuracy']:.2%}  test {metrics['test_accuracy']:.2%}  "
-        f"test loss {metrics['test_loss']:.3f}  {metrics['seconds']:.1f} s")  # fmt: skip

@@ -1,6 +1,6 @@
-"""A model tried out on a few images before a run is made: evaluated, trained for a step, kept and loaded again.
+"""A model tried out on a few images before a run is made: evaluated, trained for one step, saved and loaded again.
 
-What could not be trained, remembered or repeated is refused here, whatever it is in the model that prevents it.
+What could not be trained, tracked or reproduced is refused here, whatever it is in the model that prevents it.
 """
 
 import torch
@@ -22,71 +22,86 @@ from tracking.errors import InputError
 from tracking.staging import scratch
 from xai.gradient import find_nondeterminism
 
-IMAGES = 4
-RATE = 1e-3  # learning rate of a step that changes a network and breaks none
-SUM_TO_ONE = 1e-5  # how far sums of float32 probabilities are from 1 at the most
+TRIAL_IMAGES = 4
+TRIAL_LR = 1e-3  # changes a network in one step, and breaks none
+SUM_TOLERANCE = 1e-5  # maximum distance from 1 of a sum of float32 probabilities
 
 
 def try_out(settings: ResolvedSettings, model: nn.Module, data: Dataset) -> None:
-    """Raise InputError if the model cannot be trained, kept as a checkpoint, or evaluated alike again.
+    """Raise InputError if the model cannot be trained, saved as a checkpoint, or evaluated reproducibly.
 
-    The model, on the device of the settings, is left as it is.
+    The model is on the device of the settings and is left unchanged.
     """
-    name, train = settings.model, data.splits["train"]
-    images = prepare_images(train.images[:IMAGES], torch.device(settings.device))
-    with errors_reported(f"model {name} cannot be copied, which the mean of its weights needs"):
-        trained, twin, loaded = (copy_model(model) for _ in range(3))
-    _train_a_step(settings, (trained, twin), images, train.labels[:IMAGES], len(data.classes))
+    name = settings.model
+    train = data.splits["train"]
+    images = prepare_images(train.images[:TRIAL_IMAGES], torch.device(settings.device))
+    labels = train.labels[:TRIAL_IMAGES]
+    with errors_reported(f"model {name} cannot be copied, which averaging its weights needs"):
+        trained, twin, reloaded = (copy_model(model) for _ in range(3))
+    _train_one_step(settings, trained, twin, images, labels, len(data.classes))
+
     with errors_reported(f"model {name} cannot be evaluated after a step of training"):
-        logits, reason = compute_logits(trained, images), find_nondeterminism(trained, images)
-    if reason:
-        raise InputError(f"model {name} would not give its own predictions again: {reason}")
-    with errors_reported(f"model {name} cannot be kept as a checkpoint"), scratch() as folder:
-        load_model(loaded, save_model(trained, folder / "trial.safetensors"))
-        update_average(loaded, trained, settings.ema_decay, 1)
-        kept = compute_logits(loaded, images)
-    if (apart := (kept - logits).abs().max().item()) > allowed_difference(logits, settings.device):
+        logits = compute_logits(trained, images)
+        nondeterminism = find_nondeterminism(trained, images)
+    if nondeterminism:
+        raise InputError(f"model {name} would not reproduce its own predictions: {nondeterminism}")
+
+    with errors_reported(f"model {name} cannot be saved as a checkpoint"), scratch() as folder:
+        load_model(reloaded, save_model(trained, folder / "trial.safetensors"))
+        update_average(reloaded, trained, settings.ema_decay, 1)
+        reloaded_logits = compute_logits(reloaded, images)
+    difference = (reloaded_logits - logits).abs().max().item()
+    if difference > allowed_difference(logits, settings.device):
         raise InputError(
-            f"model {name} would not give its own predictions again: its state_dict does not hold all that it learns: "
-            "loaded again, it gives other logits; register what changes in training as parameters or persistent "
-            f"buffers (by up to {apart:.2g})"
+            f"model {name} would not reproduce its own predictions: after saving and loading, its logits differ by up "
+            f"to {difference:.2g}, so its state_dict does not hold all that it learns; register what changes in "
+            "training as parameters or persistent buffers"
         )
     _check_scale(name, logits)
 
 
-def _train_a_step(
-    settings: ResolvedSettings, twins: tuple[nn.Module, nn.Module], images: Tensor, labels: Tensor, classes: int
+def _train_one_step(
+    settings: ResolvedSettings, trained: nn.Module, twin: nn.Module, images: Tensor, labels: Tensor, class_count: int
 ) -> None:
-    """Train the first of two equal models for one step; say so if the second, from the same seed, differs in it."""
-    name, model = settings.model, twins[0]
-    if not any(weight.requires_grad for weight in model.parameters()):
+    """Train `trained` for one step; say so if its equal `twin`, from the same seed, has other logits in it."""
+    name = settings.model
+    if not any(weight.requires_grad for weight in trained.parameters()):
         raise InputError(f"model {name} has nothing to train: none of its parameters requires a gradient")
     outputs = []
-    for network in twins:
+    for network in (trained, twin):
         seed_generators(settings.seed)
         with errors_reported(f"model {name} cannot be trained"), hardware.autocast(settings):
             outputs.append(network.train()(images))
-    main = [main_logits(output) for output in outputs]
-    for logits in main:
-        single = logits.float() if isinstance(logits, Tensor) and logits.is_floating_point() else logits
-        check_logits(name, single, (len(images), classes), " in training")
-    if main[0] is not outputs[0]:
-        say(f"model {name} has auxiliary outputs in training; its main logits alone are trained")
-    if (main[0].float() - main[1].float()).abs().max() > allowed_difference(main[0].float(), settings.device):
-        say(f"model {name} draws random numbers in training that no seed reaches, as from numpy.random.default_rng(); "
-            "this training cannot be repeated exactly")  # fmt: skip
+    logits, twin_logits = (main_logits(output) for output in outputs)
+    for values in (logits, twin_logits):
+        if isinstance(values, Tensor) and values.is_floating_point():
+            values = values.float()  # bfloat16 comes from autocast
+        check_logits(name, values, (len(images), class_count), " in training")
+    logits = logits.float()
+
+    if main_logits(outputs[0]) is not outputs[0]:
+        say(f"model {name} has auxiliary outputs in training; only its main logits are trained")
+    if (logits - twin_logits.float()).abs().max() > allowed_difference(logits, settings.device):
+        say(
+            f"model {name} draws random numbers in training that no seed reaches, such as those of "
+            "numpy.random.default_rng(); this training cannot be reproduced exactly"
+        )
     with errors_reported(f"model {name} cannot be trained"):
-        nn.functional.cross_entropy(main[0].float(), labels.to(images.device)).backward()
-        for optimizer in make_optimizers(model, settings.optimizer, min(RATE, settings.lr), settings.weight_decay):
+        nn.functional.cross_entropy(logits, labels.to(images.device)).backward()
+        lr = min(TRIAL_LR, settings.lr)
+        for optimizer in make_optimizers(trained, settings.optimizer, lr, settings.weight_decay):
             optimizer.step()
 
 
 def _check_scale(name: str, logits: Tensor) -> None:
-    """Raise InputError on probabilities in place of logits; say so of their logarithms, which are logits too."""
-    sums_to_one = ((values.sum(1) - 1).abs().max() < SUM_TO_ONE for values in (logits, logits.exp()))
-    if next(sums_to_one) and logits.min() >= 0:
+    """Raise InputError on probabilities instead of logits; say so of log-probabilities, which are valid logits."""
+    if _sum_to_one(logits) and logits.min() >= 0:
         raise InputError(
-            f"model {name} returns probabilities (each row sums to 1), but the loss takes logits; leave out its softmax"
+            f"model {name} returns probabilities (each row sums to 1), but the loss takes logits; remove its softmax"
         )
-    if next(sums_to_one):
-        say(f"model {name} returns log-probabilities; it is trained and explained by these in place of logits")
+    if _sum_to_one(logits.exp()):
+        say(f"model {name} returns log-probabilities; they are trained and explained in place of logits")
+
+
+def _sum_to_one(values: Tensor) -> bool:
+    return bool((values.sum(1) - 1).abs().max() < SUM_TOLERANCE)

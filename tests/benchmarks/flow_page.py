@@ -83,7 +83,7 @@ def make(path: Path, instances: int, epochs: int, classes: int) -> Path:
         logits = 2 * images + random.normal(0, 0.45, images.shape)
         logits[np.arange(instances), labels] += 5 * epoch / (epoch + 4)
         predictions = Predictions("test", torch.arange(instances), torch.tensor(labels).long(), torch.tensor(logits))
-        insert(connection, "predictions", predictions.columns("run", epoch))
+        insert(connection, "predictions", predictions.to_columns("run", epoch))
     link(connection, "run")
     connection.execute(f"create view maps as {view_definitions(Home(path.parent), {})['maps']}")
     run = replace(new_record("train", "made up", {}, dataset="noise"), run_id="run")

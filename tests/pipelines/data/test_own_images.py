@@ -130,7 +130,7 @@ def test_moved_data_is_named_when_a_training_is_resumed(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(epochs, "_step", stop)
+        patch.setattr(epochs, "_take_step", stop)
         with pytest.raises(KeyboardInterrupt):
             training.train(settings(before), home)
     run = resolve(home, "latest").run_id

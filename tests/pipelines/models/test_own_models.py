@@ -234,9 +234,9 @@ def test_taken_and_left_as_it_is(own, data: Dataset, tmp_path: Path, name: str, 
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     training.train_epoch(model, recipe, 1)
     other = build_model(settings.model, data, 1)
-    load_model(other, save_model(recipe.mean, tmp_path / "x.safetensors"))
+    load_model(other, save_model(recipe.averaged_model, tmp_path / "x.safetensors"))
     images = prepare_images(data.splits["test"].images[:5], recipe.device)
-    assert torch.equal(other.eval()(images), recipe.mean.eval()(images))
+    assert torch.equal(other.eval()(images), recipe.averaged_model.eval()(images))
 
 
 def test_what_a_model_prints_is_no_result(home: Home, own, capsys) -> None:
@@ -288,11 +288,14 @@ def test_an_epoch_repeats_whatever_generator_the_network_draws_from(own, data: D
 def test_randomness_without_a_seed_is_said(own, data: Dataset, capsys) -> None:
     own(given(lambda net, x, y: y * float(np.random.default_rng().random()) if net.training else y))
     make_recipe(resolve_settings(SMALL, data), data, build_model(SMALL.model, data, 0))
-    assert "cannot be repeated exactly" in capsys.readouterr().err
+    assert "cannot be reproduced exactly" in capsys.readouterr().err
 
 
 def test_main_logits_and_log_probabilities_are_said(own, data: Dataset, capsys) -> None:
-    for name, message in (("aux", "main logits alone are trained"), ("log-probabilities", "returns log-probabilities")):
+    for name, message in (
+        ("aux", "only its main logits are trained"),
+        ("log-probabilities", "returns log-probabilities"),
+    ):
         own(TRAINED[name])
         make_recipe(resolve_settings(SMALL, data), data, build_model(SMALL.model, data, 0))
         assert message in capsys.readouterr().err

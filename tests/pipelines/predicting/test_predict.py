@@ -158,17 +158,17 @@ def test_stopped_and_resumed_evaluates_only_the_rest(home: Home, pictures, loade
         def stopped(training_, number):
             if number == epoch:
                 raise KeyboardInterrupt
-            return one_epoch(training_, number)
+            return compute_epoch(training_, number)
 
         return stopped
 
-    one_epoch = training._one_epoch
-    monkeypatch.setattr(training, "_one_epoch", stop_at(2))
+    compute_epoch = training._compute_epoch
+    monkeypatch.setattr(training, "_compute_epoch", stop_at(2))
     with pytest.raises(KeyboardInterrupt):
         training.train(replace(TINY, epochs=2), home)
     first, every = PredictSettings("latest", tuple(pictures[:3])), PredictSettings("latest", tuple(pictures))
     with monkeypatch.context() as patch:
-        patch.setattr(predicting, "checkpoint", lambda home, made: stop_after(made, checkpoint_file(home, made)))
+        patch.setattr(predicting, "checkpoint_file", lambda home, made: stop_after(made, checkpoint_file(home, made)))
         with pytest.raises(KeyboardInterrupt):
             predict(first, home)
     assert loaded == ["epoch_0000"]
@@ -177,7 +177,7 @@ def test_stopped_and_resumed_evaluates_only_the_rest(home: Home, pictures, loade
     assert loaded == ["epoch_0000", "epoch_0000", "epoch_0001"]
     assert coverage(home) == []
     assert resolve(home, "latest").status == "KILLED"
-    monkeypatch.setattr(training, "_one_epoch", one_epoch)
+    monkeypatch.setattr(training, "_compute_epoch", compute_epoch)
     training.resume(resolve(home, "latest"), home)
     assert coverage(home) == [("extra:new", 2, 5, [0, 1, 2, 3, 4])]
     predict(first, home)  # any picture of the split brings all of it up to date

@@ -24,7 +24,7 @@ from pipelines.training import epoch as epochs
 from pipelines.training import train as training
 from pipelines.training.augment import choose_flips, crop_images, pad_images
 from pipelines.training.averaging import update_average
-from pipelines.training.optimizers import one_cycle, orthogonal
+from pipelines.training.optimizers import one_cycle_factor, orthogonalize
 from pipelines.training.recipe import resolve_settings
 from support.homes import TINY, predictions
 from support.places import ROOT
@@ -52,7 +52,7 @@ def test_predictions_are_those_of_the_checkpoint(study: Home, trained: RunRecord
     model = build_model("cnn", data, seed=5)  # other weights, to be replaced
     load_model(model, checkpoint_file(study, commits.read_epochs(study, trained.run_id)[epoch]))
     torch.set_num_threads(1)
-    again = evaluate(model, data.splits["test"], "test", torch.device("cpu")).columns(trained.run_id, epoch)
+    again = evaluate(model, data.splits["test"], "test", torch.device("cpu")).to_columns(trained.run_id, epoch)
     stored = [row for row in predictions(study, trained.run_id) if row[:2] == (epoch, "test")]
     assert [row[3] for row in stored] == again["predicted"].tolist()
     assert np.array_equal(np.array([row[7] for row in stored], np.float32), np.stack(again["probabilities"]))
@@ -116,8 +116,8 @@ def test_stopped_training_resumes_to_the_same_bits(
             raise KeyboardInterrupt
         return step(*arguments)
 
-    step = epochs._step
-    monkeypatch.setattr(epochs, "_step", stop_in_epoch_two)
+    step = epochs._take_step
+    monkeypatch.setattr(epochs, "_take_step", stop_in_epoch_two)
     with pytest.raises(KeyboardInterrupt):
         training.train(TINY, home)
     record = resolve(home, "latest")
@@ -218,7 +218,7 @@ def test_own_models(home: Home, factory: str) -> None:
 
 def test_prediction_columns_by_hand() -> None:
     logits = torch.tensor([[2.0, 0.0, 0.0], [0.0, 1.0, 1.0]])
-    rows = Predictions("test", torch.arange(2), torch.tensor([0, 0]), logits).columns("r", 4)
+    rows = Predictions("test", torch.arange(2), torch.tensor([0, 0]), logits).to_columns("r", 4)
     e = np.exp([2.0, 1.0])
     assert rows["predicted"].tolist() == [0, 1]
     assert rows["margin"].tolist() == [2.0, -1.0]
@@ -274,7 +274,7 @@ def test_the_model_kept_is_the_mean(home: Home, study: Home, trained: RunRecord)
 
 
 def test_one_cycle_rises_once_and_ends_at_zero() -> None:
-    rates = [one_cycle(step / 1000) for step in range(1001)]
+    rates = [one_cycle_factor(step / 1000) for step in range(1001)]
     top = int(np.argmax(rates))
     assert rates[top] == pytest.approx(1)
     assert rates[-1] == 0
@@ -294,9 +294,9 @@ def test_images_grow_and_end_at_three_quarters(epochs: int) -> None:
 def test_one_cycle_spans_all_epochs(home: Home) -> None:
     data = digits(home)
     recipe = training.make_recipe(resolve_settings(TINY, data), data, build_model("cnn", data, 0))
-    rates = [recipe.rate(step + 1) for step in range(recipe.steps * TINY.epochs)]
+    rates = [recipe.learning_rate(step + 1) for step in range(recipe.steps_per_epoch * TINY.epochs)]
     assert max(rates) == pytest.approx(0.1, rel=0.05)
-    assert int(np.argmax(rates)) < recipe.steps
+    assert int(np.argmax(rates)) < recipe.steps_per_epoch
     assert rates[-1] == 0
 
 
@@ -317,7 +317,7 @@ def test_orthogonal_pulls_singular_values_together_and_keeps_directions() -> Non
     torch.manual_seed(0)
     matrix = torch.randn(16, 40) @ torch.diag(torch.linspace(0.3, 3, 40))
     u, s, v = torch.linalg.svd(matrix, full_matrices=False)
-    after = u.T @ orthogonal(matrix) @ v.T  # diagonal: Newton-Schulz only changes singular values
+    after = u.T @ orthogonalize(matrix) @ v.T  # diagonal: Newton-Schulz only changes singular values
     values = after.diagonal()
     assert (after - torch.diag(values)).abs().max() < 1e-3
     assert values.max() / values.min() < 0.5 * s.max() / s.min()
@@ -327,8 +327,8 @@ def test_batches_differ_by_one_image_at_most(home: Home) -> None:
     data = digits(home)
     settings, model = resolve_settings(training.replace(TINY, batch=None), data), build_model("cnn", data, 0)
     recipe = training.make_recipe(settings, data, model)
-    sizes = {len(part) for part in torch.arange(len(recipe.labels)).tensor_split(recipe.steps)}
-    assert recipe.steps >= 20
+    sizes = {len(part) for part in torch.arange(len(recipe.labels)).tensor_split(recipe.steps_per_epoch)}
+    assert recipe.steps_per_epoch >= 20
     assert max(sizes) - min(sizes) <= 1
 
 
