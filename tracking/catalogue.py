@@ -53,12 +53,12 @@ class RunRecord:
         return asdict(self)
 
 
-def now() -> str:
+def utc_now() -> str:
     """The time in UTC, to the microsecond, without an offset: the form of the tables' timestamps."""
     return datetime.now(UTC).replace(tzinfo=None).isoformat(" ")
 
 
-def records(home: Home) -> list[RunRecord]:
+def read_records(home: Home) -> list[RunRecord]:
     """All runs of the home that are not deleted in MLflow, oldest first, by the names they have there now.
 
     A run that says RUNNING though its writer is gone is KILLED.
@@ -108,7 +108,7 @@ def _warn_unreadable(run_id: str, reason: str) -> None:
     logging.getLogger(__name__).warning(f"{reason}; run {run_id[:SHORT_ID]} is left out until it can be")
 
 
-def deleted(home: Home) -> set[str]:
+def deleted_runs(home: Home) -> set[str]:
     """Runs that were deleted in MLflow, whose files stay until `mlflow gc`."""
     return _deleted_runs(home, read_entries(home))
 
@@ -162,7 +162,7 @@ def resolve(home: Home, reference: str, kinds: tuple[str, ...] = TRAINED) -> Run
     A whole ID wins over a name, and a name over a prefix of fewer than 8 characters; `latest` is the newest run of
     `kinds`. Raises InputError if no run matches, several do, or the one that does is of another kind.
     """
-    all_records = records(home)
+    all_records = read_records(home)
     if reference == "latest":
         matches = [record for record in all_records if record.kind in kinds][-1:]
     else:
@@ -236,7 +236,7 @@ def free_name(home: Home, wanted: str | None, default: str) -> str:
     """
     if wanted and (wanted == "latest" or len(wanted) > LONGEST_NAME or not wanted.isprintable()):
         raise InputError(f"--name is {wanted!r}; it takes 1 to {LONGEST_NAME} printable characters, and not latest")
-    taken_names = {record.name for record in records(home)}
+    taken_names = {record.name for record in read_records(home)}
     if wanted in taken_names:
         raise InputError(f"there is a run called {wanted!r} already; choose another --name")
     if wanted and (reason := _resemblance_to_an_id(home, wanted)):

@@ -10,7 +10,7 @@ PACKAGES = ("torch", "torchvision", "numpy", "shap", "scikit-learn", "mlflow", "
 SOURCE = Path(__file__).parent.parent
 
 
-def environment() -> dict:
+def describe_environment() -> dict:
     """Versions, processor and commit of this process, for people to read and `rerun` to compare."""
     return {
         "xai-study": _installed_version("xai-study"),

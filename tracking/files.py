@@ -30,7 +30,7 @@ def read_json(path: Path) -> Any:
 def write_text(path: Path, text: str) -> Path:
     """Replace `path` in one step, so that a reader never sees half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = part_of(path)
+    part = temporary_path(path)
     try:
         part.write_text(text, encoding="utf-8")
         os.replace(part, path)
@@ -39,7 +39,7 @@ def write_text(path: Path, text: str) -> Path:
     return path
 
 
-def part_of(path: Path) -> Path:
+def temporary_path(path: Path) -> Path:
     """Where only this thread of this process writes, before it renames the file to `path`."""
     return path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import duckdb
 
-from tracking.catalogue import deleted, records
+from tracking.catalogue import deleted_runs, read_records
 from tracking.commits import commit_file, committed_units, file_stamp, readable_commits
 from tracking.errors import InputError, from_outside
 from tracking.home import Home
@@ -26,9 +26,9 @@ from tracking.tables import (
     FilesByTable,
     add_macros,
     columns,
-    columns_of,
     exact_pattern,
     holds_macros,
+    read_columns,
     stored_view_definitions,
     table_of,
     view_definitions,
@@ -81,7 +81,7 @@ def _report_once(home: Home, error_type: type[Exception], reason: str) -> None:
 
 
 def _update(connection: duckdb.DuckDBPyConnection, home: Home, run_ids: list[str] | None) -> None:
-    current = {record.run_id: record for record in records(home)}
+    current = {record.run_id: record for record in read_records(home)}
     wanted = [run_id for run_id in run_ids or current if run_id in current]
 
     indexed_runs = {run_id for (run_id,) in connection.execute("select run_id from runs").fetchall()}
@@ -107,7 +107,7 @@ def _update(connection: duckdb.DuckDBPyConnection, home: Home, run_ids: list[str
 def _store_views(connection: duckdb.DuckDBPyConnection, home: Home) -> None:
     """Views by pattern show other programs what is committed later, but where there are faulty files they read them."""
     files, faults = checked_files(connection, home)
-    definitions = view_definitions(home, files) if faults else stored_view_definitions(home, deleted(home))
+    definitions = view_definitions(home, files) if faults else stored_view_definitions(home, deleted_runs(home))
     for name, select in definitions.items():
         connection.execute(f"create or replace view {name} as {select}")
 
@@ -148,12 +148,12 @@ def rebuild(home: Home) -> int:
         raise InputError(no_study(home))
     with writing_index(home, REBUILD_WAIT):
         _build(home)
-    return len(records(home))
+    return len(read_records(home))
 
 
 def is_complete(connection: duckdb.DuckDBPyConnection, home: Home) -> bool:
     """Whether an index holds every committed unit of today's files, and every run by its current status and name."""
-    current = {record.run_id: (record.status, record.name) for record in records(home)}
+    current = {record.run_id: (record.status, record.name) for record in read_records(home)}
     if not _is_current(connection) or _changed_runs(connection, home, current):
         return False
     rows = connection.execute("select run_id, status, name from runs").fetchall()
@@ -258,6 +258,6 @@ def _remove_logs(database: Path) -> None:
 
 def _is_current(connection: duckdb.DuckDBPyConnection) -> bool:
     """Whether an index has the tables of schema.sql as they are now."""
-    actual = columns_of(connection)
+    actual = read_columns(connection)
     expected = columns() | {"checked": CHECKED}
     return all(actual.get(table) == types for table, types in expected.items())

@@ -54,17 +54,17 @@ class TableFile(NamedTuple):
 def add_record(connection: duckdb.DuckDBPyConnection, record: RunRecord) -> None:
     connection.begin()
     connection.execute("delete from runs where run_id = $1", [record.run_id])
-    insert(connection, "runs", [row_of(record)])
+    insert(connection, "runs", [run_row(record)])
     connection.commit()
 
 
-def row_of(record: RunRecord) -> tuple:
+def run_row(record: RunRecord) -> tuple:
     """The run's row of table `runs`."""
     content = record.content() | {"params": json.dumps(record.params)}
     return tuple(content[column] for column in columns()["runs"])
 
 
-def metrics_of(commit: Commit) -> list[tuple]:
+def metric_rows(commit: Commit) -> list[tuple]:
     """A commit's rows of table `metrics`."""
     return [(commit.run_id, commit.epoch or 0, key, value) for key, value in commit.metrics.items()]
 
@@ -175,7 +175,7 @@ def _add_unit(
         if is_sound:
             path = home.run_folder(commit.run_id) / file.path
             _add_rows(connection, commit, file.table, select_all_values(home, file.table, exact_pattern(path)))
-    insert(connection, "metrics", metrics_of(commit))
+    insert(connection, "metrics", metric_rows(commit))
     _note_unit(connection, commit.run_id, commit.unit, stamps[commit.path])
     connection.commit()
 

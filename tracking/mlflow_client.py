@@ -12,7 +12,7 @@ from tracking.catalogue import describe_deleted_experiment
 from tracking.errors import InputError, from_outside
 from tracking.home import Home, make_home
 from tracking.mlflow_db import EXPERIMENT, follow_move, is_own_folder, schema_revision, take_experiment
-from tracking.staging import staging, sweep
+from tracking.staging import staging_folder, sweep
 
 # isort: split
 # behind `mlflow_internals`, as MLflow reads its settings when it is imported
@@ -73,7 +73,7 @@ def _open_database(home: Home) -> None:
 
 def _make_database(home: Home) -> None:
     """Put an empty MLflow database in place in one step: MLflow takes seconds to make one and cannot use half of it."""
-    with staging(home) as folder:
+    with staging_folder(home) as folder:
         staged_home = Home(folder)
         MlflowClient(staged_home.mlflow_address).search_experiments()
         database = Path(shutil.copyfile(staged_home.mlflow_db, folder / "whole"))  # a copy's mode follows the umask

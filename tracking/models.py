@@ -10,7 +10,7 @@ from mlflow.entities import LoggedModelInput, LoggedModelOutput, LoggedModelStat
 
 def log_epoch_model(run: Run, commit: EpochCommit) -> str:
     """LoggedModel of a committed epoch with the epoch's metrics; one that is only partly there is completed."""
-    model_id = epoch_model(run, run.run_id, commit.epoch) or _create(run, commit)
+    model_id = find_epoch_model(run, run.run_id, commit.epoch) or _create(run, commit)
     run.client.finalize_logged_model(model_id, LoggedModelStatus.READY)
 
     outputs = run.client.get_run(run.run_id).outputs
@@ -38,7 +38,7 @@ def _create(run: Run, commit: EpochCommit) -> str:
     return model.model_id
 
 
-def epoch_model(run: Run, source_run_id: str, epoch: int) -> str | None:
+def find_epoch_model(run: Run, source_run_id: str, epoch: int) -> str | None:
     """ID of the LoggedModel of a training run's epoch, None if there is none."""
     models = run.client.search_logged_models(
         [experiment_id(run.home)],
@@ -50,7 +50,7 @@ def epoch_model(run: Run, source_run_id: str, epoch: int) -> str | None:
 
 def log_explained(run: Run, epoch: int, metrics: dict[str, float], time_ms: int) -> None:
     """Link an explainer run to the model of the epoch it explains, with metrics of it. Repeating it is harmless."""
-    model_id = epoch_model(run, run.record.source, epoch)
+    model_id = find_epoch_model(run, run.record.source, epoch)
     if model_id is not None:
         run.client.log_inputs(run.run_id, models=[LoggedModelInput(model_id)])
         _log_metrics(run, model_id, epoch, metrics, time_ms)

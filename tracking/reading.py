@@ -7,12 +7,12 @@ from functools import cache
 
 import duckdb
 
-from tracking.catalogue import deleted_experiments, records
+from tracking.catalogue import deleted_experiments, read_records
 from tracking.commits import Commit, readable_commits
 from tracking.errors import InputError
 from tracking.home import Home
 from tracking.index import checked_files, ingest, is_complete, no_study
-from tracking.ingesting import TableFile, find_misfit, find_suspects, insert, metrics_of, row_of, table_faults
+from tracking.ingesting import TableFile, find_misfit, find_suspects, insert, metric_rows, run_row, table_faults
 from tracking.tables import (
     SCHEMA,
     FilesByTable,
@@ -106,15 +106,15 @@ def _open_files(home: Home) -> duckdb.DuckDBPyConnection:
     connection.execute(SCHEMA)
     add_macros(connection)  # before tables become views: creating a macro reads what it mentions
 
-    all_records = records(home)
+    all_records = read_records(home)
     all_commits: list[Commit] = []
     for record in all_records:
         commits, faults = readable_commits(home, record.run_id)
         all_commits += commits
         for fault in faults.values():
             _warn_left_out(fault)
-    insert(connection, "runs", [row_of(record) for record in all_records])
-    insert(connection, "metrics", [row for commit in all_commits for row in metrics_of(commit)])
+    insert(connection, "runs", [run_row(record) for record in all_records])
+    insert(connection, "metrics", [row for commit in all_commits for row in metric_rows(commit)])
 
     files = _find_sound_files(home, all_commits)
     for table in columns():

@@ -13,7 +13,7 @@ from tracking.files import sha256, write_json
 from tracking.home import Home
 from tracking.mlflow_client import connect
 from tracking.runs import experiment_id
-from tracking.staging import put, staging
+from tracking.staging import copy_into_place, staging_folder
 
 # isort: split
 from mlflow.entities import Run, ViewType
@@ -53,7 +53,7 @@ def _fetch_files(home: Home, run_id: str) -> int:
     client = connect(home)
     count = int(_download(home, run_id, "run.json", lambda local: read_record(local, run_id)))
     for artifact in client.list_artifacts(run_id, "commits"):
-        with staging(home) as folder:
+        with staging_folder(home) as folder:
             commit = read_commit(Path(client.download_artifacts(run_id, artifact.path, str(folder))), run_id)
         for file in _missing_files(home, commit):
             count += _download(home, run_id, file.path, _has(file.sha256))
@@ -90,9 +90,9 @@ def _download(home: Home, run_id: str, path: str, is_right: Callable[[Path], obj
     place = (folder / path).resolve()
     if not (place.is_relative_to(folder) and folder.is_relative_to(home.artifacts.resolve())):
         return False  # a name that climbs out of the run's folder
-    with staging(home) as download_folder:
+    with staging_folder(home) as download_folder:
         local = Path(connect(home).download_artifacts(run_id, path, str(download_folder)))
         if not is_right(local):
             return False
-        put(home, local, place)
+        copy_into_place(home, local, place)
     return True

@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any, overload
 
 from tracking import locks, mlflow_internals, patience
-from tracking.catalogue import RunRecord, free_name, now, records
+from tracking.catalogue import RunRecord, free_name, read_records, utc_now
 from tracking.commits import Commit, CommittedFile, EpochCommit
 from tracking.environment import git_commit
 from tracking.errors import InputError
 from tracking.files import sha256, write_json
 from tracking.home import Home, check_writable, make_home
 from tracking.mlflow_client import connect, find_experiment, server_address
-from tracking.staging import put, staging
+from tracking.staging import copy_into_place, staging_folder
 
 # isort: split
 # behind `mlflow_internals`, as MLflow reads its settings when it is imported
@@ -58,7 +58,7 @@ def experiment_id(home: Home) -> str:
 
 def _end_abandoned_runs(home: Home, client: MlflowClient, experiment: str) -> None:
     """Set runs whose writer ended without a word to KILLED in MLflow too."""
-    records_by_id = {record.run_id: record for record in records(home)}
+    records_by_id = {record.run_id: record for record in read_records(home)}
     for running in client.search_runs([experiment], "attributes.status = 'RUNNING' and tags.`study.kind` != ''"):
         run_id = running.info.run_id
         if not locks.is_abandoned(home, run_id):
@@ -144,7 +144,7 @@ def new_record(
         data_digest=data_digest,
         seed=seed,
         git_commit=git_commit(),
-        started_at=now(),
+        started_at=utc_now(),
         finished_at=None,
         params=params,
     )
@@ -179,7 +179,7 @@ def open_run(home: Home, record: RunRecord) -> Run:
 
 def finish_run(run: Run, status: str = "FINISHED") -> None:
     """End a run as FINISHED, FAILED or KILLED."""
-    finished = replace(run.record, status=status, finished_at=now())
+    finished = replace(run.record, status=status, finished_at=utc_now())
     log_record(replace(run, record=finished))
     run.client.set_terminated(run.run_id, status)
     locks.release(run.home, run.run_id)
@@ -194,7 +194,7 @@ def give_up(run: Run, status: str) -> None:
 
 def log_record(run: Run) -> None:
     """Write the run's row of table `runs` to run.json, the only file of a run that changes."""
-    with staging(run.home) as folder:
+    with staging_folder(run.home) as folder:
         log_file(run, write_json(folder / "run.json", run.record.content()), "run.json")
 
 
@@ -206,7 +206,7 @@ def log_file(run: Run, local: Path, path: str) -> None:
     if os.environ.get("MLFLOW_TRACKING_URI"):
         run.client.log_artifact(run.run_id, str(local), folder or None)
     # not by MLflow: its copy would go where its database says, and could be read half-written
-    put(run.home, local, run.home.run_folder(run.run_id) / path)
+    copy_into_place(run.home, local, run.home.run_folder(run.run_id) / path)
 
 
 def unreachable(home: Home) -> str | None:
@@ -225,7 +225,7 @@ def log_page(home: Home, record: RunRecord, page: Path) -> Path:
     """Put a page about a run among its files and return its path. If the server is down, only the home has it."""
     place = home.run_folder(record.run_id) / page.name
     if server_address():
-        put(home, page, place)
+        copy_into_place(home, page, place)
     if reason := unreachable(home):
         logging.getLogger(__name__).warning(
             f"{page.name} is in the study home, not on the server: {reason}; make the page again once it answers"
@@ -250,7 +250,7 @@ def commit(run: Run, unit: str, files: dict[str, Path], metrics: dict[str, float
         new_commit = Commit(run.run_id, unit, None, time_ms, committed_files, metrics)
     else:
         new_commit = EpochCommit(run.run_id, unit, epoch, time_ms, committed_files, metrics)
-    with staging(run.home) as folder:
+    with staging_folder(run.home) as folder:
         log_file(run, write_json(folder / f"{unit}.json", new_commit.content()), new_commit.path)
     log_metrics(run, new_commit)
     return new_commit
@@ -269,7 +269,7 @@ def set_tag(run: Run, key: str, value: str) -> None:
 
 def log_picture(run: Run, image: np.ndarray, path: str) -> None:
     """Save an image [H, W, 3], uint8, as `path`, a .png in the run's files."""
-    with staging(run.home) as folder:
+    with staging_folder(run.home) as folder:
         local = folder / Path(path).name
         Image.fromarray(image).save(local)
         log_file(run, local, path)
@@ -287,7 +287,7 @@ def log_image(run: Run, image: np.ndarray, key: str, step: int) -> None:
     name = f"{key.replace('/', '~')}+step+{step}+timestamp+{started_ms}+{image_id}"
     full_size = Image.fromarray(image)
     versions = {f"{name}.png": full_size, f"{name}+compressed.webp": mlflow_internals.compress_image_size(full_size)}
-    with staging(run.home) as folder:
+    with staging_folder(run.home) as folder:
         for file, version in versions.items():
             version.save(folder / file)
             log_file(run, folder / file, f"images/{file}")
@@ -300,6 +300,6 @@ def log_table(run: Run, rows: list[dict], name: str) -> None:
     MlflowClient.log_table would append to the existing table, which a resumed run must not.
     """
     content = {"columns": list(rows[0]), "data": [list(row.values()) for row in rows]}
-    with staging(run.home) as folder:
+    with staging_folder(run.home) as folder:
         log_file(run, write_json(folder / name, content), name)
     set_tag(run, mlflow_internals.MLFLOW_LOGGED_ARTIFACTS, json.dumps([{"path": name, "type": "table"}]))

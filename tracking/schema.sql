@@ -1,18 +1,18 @@
 -- The tables of study.duckdb. They are an index: `study rebuild` makes them again from the runs' files.
--- One line a column: meaning, unit, range. A run is an MLflow run; `run_id` is its ID in every table.
+-- One line per column: meaning, unit, range. A run is an MLflow run; `run_id` is its ID in every table.
 
 create table runs (
     run_id varchar primary key,  -- MLflow run ID
     kind varchar not null,  -- train, import, explain, compare, report, improve
     name varchar not null,  -- run name as shown in MLflow
-    source_run_id varchar,  -- training run an explainer run looks at; null for a training run
+    source_run_id varchar,  -- training run that it is about; null for a training run
     status varchar not null,  -- RUNNING, FINISHED, FAILED, KILLED
     dataset varchar,  -- name of the data set
     data_digest varchar,  -- sha256 over every image, label and class name of the data set
-    seed bigint,  -- seed all randomness of the run derives from
+    seed bigint,  -- seed from which all randomness of the run derives
     git_commit varchar,  -- commit of the program that made the run; ends in -dirty with uncommitted changes
     started_at timestamp not null,  -- when it was started, UTC
-    finished_at timestamp,  -- UTC; null while the run is going on
+    finished_at timestamp,  -- UTC; null while it runs
     params json not null  -- the run's settings, as in its config.json
 );
 
@@ -47,10 +47,10 @@ create table predictions (
     predicted integer not null,  -- class_id of the largest logit, the lowest one at a tie
     p_true real,  -- softmax probability of label, 0..1; null without a label and in an imported log
     p_predicted real,  -- softmax probability of predicted, 0..1; null in an imported log
-    margin real,  -- logit of label minus largest other logit; positive when right; null like p_true
-    p_sq real,  -- sum of squared probabilities, 1 / number of classes..1; null in an imported log
+    margin real,  -- logit of label minus largest other logit; positive if correct; null like p_true
+    p_sq real,  -- sum of squared probabilities, 1 / number of classes to 1; null in an imported log
     probabilities real[],  -- softmax probability of every class in class_id order; null for train_seen and imports
-    previous_epoch integer,  -- last logged epoch before at which the same instance was predicted; null at its first
+    previous_epoch integer,  -- last epoch before this one with a prediction of the same instance; null at its first
     previous integer  -- class_id predicted then; null at its first
 );
 
@@ -66,7 +66,7 @@ create table attributions (
     score real not null,  -- logit of the target class
     baseline_score real,  -- logit of the target on the method's baseline; null without a baseline
     delta real,  -- completeness gap: sum of the map minus (score - baseline_score); null without a baseline
-    map8 real[64] not null  -- the map averaged over areas to 8x8, row by row
+    map8 real[64] not null  -- the map area-averaged to 8x8, row by row
 );
 
 create table attribution_scores (
@@ -88,8 +88,8 @@ create table concepts (
     concept_id integer not null,  -- 0..number of concepts - 1, the one with most energy first
     concept_key varchar not null,  -- hash of the direction
     vector real[] not null,  -- unit direction in the layer's channels, non-negative
-    threshold real not null,  -- score from which on the concept counts as present (Otsu's split of the fitting set)
-    label varchar,  -- the user's name for it, the latest one given; null without one
+    threshold real not null,  -- score from which the concept counts as present (Otsu's split of the fitting set)
+    label varchar,  -- the user's name for it, the latest one given; null if there is none
     description varchar not null  -- plain description made from the data
 );
 
@@ -99,7 +99,7 @@ create table concept_labels (
     concept_id integer not null,  -- concept of the same run and epoch
     concept_key varchar not null,  -- hash of its direction
     layer varchar not null,  -- layer it was found in
-    vector real[] not null,  -- its direction, by which a later run finds the name again
+    vector real[] not null,  -- its direction, by which a later run recognizes the concept
     label varchar not null,  -- the name a user gave it
     labelled_at timestamp not null  -- when, UTC
 );
@@ -119,8 +119,8 @@ create table tcav_scores (
     epoch integer not null,  -- epoch of the concept
     concept_id integer not null,  -- concept of the same run and epoch
     class_id integer not null,  -- class whose logit is tested, on its own held-out images; classes without any have no row
-    prevalence real not null,  -- share of the class's images with the concept present, 0..1
-    tcav_sign real not null,  -- share of the class's images with a positive directional derivative, 0..1
+    prevalence real not null,  -- fraction of the class's images with the concept present, 0..1
+    tcav_sign real not null,  -- fraction of the class's images with a positive directional derivative, 0..1
     tcav_magnitude real not null,  -- mean directional derivative of the logit, logits per unit of score
     contribution real not null,  -- mean part of the logit the concept carries, in logits
     p_value real not null,  -- against the run's null distribution, Holm corrected, 0..1

@@ -16,7 +16,7 @@ FOLDER = ".staging"  # in the home, so that files can be moved into place withou
 PREFIX = "study-"
 
 
-def staging(home: Home) -> "Folder":
+def staging_folder(home: Home) -> "Folder":
     """A context manager that yields the path of a folder for files on their way into a run."""
     check_writable(home)
     parent = home.path / FOLDER
@@ -24,7 +24,7 @@ def staging(home: Home) -> "Folder":
     return Folder(parent)
 
 
-def scratch() -> "Folder":
+def scratch_folder() -> "Folder":
     """The same outside of any home, for what is only tried out."""
     return Folder(Path(tempfile.gettempdir()))
 
@@ -50,10 +50,10 @@ class Folder(tempfile.TemporaryDirectory):
         super().__exit__(kind, error, traceback)
 
 
-def put(home: Home, local: Path, place: Path) -> None:
+def copy_into_place(home: Home, local: Path, place: Path) -> None:
     """Replace `place` by a copy of `local` in one step. Its mode follows the umask, unlike that of a temporary file."""
     place.parent.mkdir(parents=True, exist_ok=True)
-    with staging(home) as folder:
+    with staging_folder(home) as folder:
         os.replace(shutil.copyfile(local, folder / place.name), place)
 
 

@@ -46,10 +46,10 @@ def columns() -> dict[str, dict[str, str]]:
     """Names and types of every table's columns, in order."""
     with duckdb.connect() as connection:
         connection.execute(SCHEMA)
-        return columns_of(connection)
+        return read_columns(connection)
 
 
-def columns_of(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, str]]:
+def read_columns(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, str]]:
     """Names and types of the columns of every table and view of a database, in order."""
     sql = """
         select table_name, column_name, data_type from duckdb_columns() where not internal

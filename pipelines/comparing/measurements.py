@@ -35,7 +35,7 @@ def measure_unit(comparison: Comparison, run: runs.Run, unit: Unit) -> None:
     if unit.method in REFERENCES and not unit.randomized:  # so that every question about maps covers them
         found = comparison.explain(unit, model, images, targets)
         tables["attributions"] = _reference(comparison, unit, targets, found).columns(run.run_id, run.record.source)
-    with runs.staging(run.home) as folder:
+    with runs.staging_folder(run.home) as folder:
         files = {
             f"{table}/{unit.name}.parquet": write_table(folder / table / f"{unit.name}.parquet", columns)
             for table, columns in tables.items()

@@ -23,7 +23,7 @@ def flow(settings: FlowSettings, home: Home) -> str:
         if settings.data is not None:
             raise InputError("--export writes no pictures, so it takes no --data; leave one of them out")
         return export(run, settings.split, Path(settings.export), home)
-    with connect(home) as connection, runs.staging(home) as folder:
+    with connect(home) as connection, runs.staging_folder(home) as folder:
         record = read_record(connection, run, settings.split)
         page = write_page(folder / _name(settings.split), record, connection, home, settings.data)
         say(f"{len(record.labels):,} instances, {len(record.epochs)} epochs, {page.stat().st_size / 1e6:.1f} MB")

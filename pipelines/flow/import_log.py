@@ -72,7 +72,7 @@ def _instances(run_id: str, log: Log) -> dict:
 def _commit_epoch(run: runs.Run, log: Log, epoch: FlowEpoch) -> None:
     unit = f"epoch_{epoch.number:04d}"
     accuracy = float((epoch.predicted == log.actual).mean())
-    with runs.staging(run.home) as folder:
+    with runs.staging_folder(run.home) as folder:
         file = write_table(folder / f"{unit}.parquet", _predictions(run.run_id, log, epoch))
         runs.commit(run, unit, {f"predictions/{unit}.parquet": file}, {"test_accuracy": accuracy}, epoch.number)
 

@@ -29,7 +29,7 @@ def prune(settings: PruneSettings, home: Home) -> str:
         with locks.pruning(home, record.run_id):
             return _prune(settings, home, record)
     except locks.HeldError:
-        readers = [run for run in catalogue.records(home) if run.source_run_id == record.run_id]
+        readers = [run for run in catalogue.read_records(home) if run.source_run_id == record.run_id]
         reading = [f"run {run.run_id[:8]} ({run.name})" for run in readers if run.status == "RUNNING"]
         if not reading:  # by a command that has no run of its own, or not yet
             raise
@@ -61,7 +61,7 @@ def _give_up(run: runs.Run, gone: list[EpochCommit]) -> None:
     """Commit that the checkpoints are given up, then delete them; a stop between both is caught up next time."""
     if gone:
         unit = f"pruned_{gone[0].epoch:04d}_{gone[-1].epoch:04d}_{len(gone)}"
-        with runs.staging(run.home) as folder:
+        with runs.staging_folder(run.home) as folder:
             listed = write_json(folder / f"{unit}.json", [commit.epoch for commit in gone])
             runs.commit(run, unit, {f"pruned/{unit}.json": listed}, {}, None)
     for epoch in commits.pruned_epochs(run.home, run.run_id):

@@ -5,7 +5,7 @@ from typing import Any
 
 from pipelines.common.settings import Checked
 from tracking import runs
-from tracking.environment import environment
+from tracking.environment import describe_environment
 from tracking.files import write_json, write_table
 
 
@@ -24,7 +24,7 @@ def commit_start(
     """
     config = {"command": command, "settings": settings.params()} | (known or {})
     names = {"run_id": [run.run_id] * len(classes), "class_id": list(range(len(classes))), "name": list(classes)}
-    with runs.staging(run.home) as folder:
+    with runs.staging_folder(run.home) as folder:
         files = _record(folder, config) | {
             "instances.parquet": write_table(folder / "instances.parquet", instances),
             "classes.parquet": write_table(folder / "classes.parquet", names),
@@ -40,12 +40,12 @@ def commit_child_start(run: runs.Run, settings: Checked, inputs: dict[str, Any] 
         "source_run_id": run.record.source_run_id,
         **({"inputs": inputs} if inputs else {}),
     }
-    with runs.staging(run.home) as folder:
+    with runs.staging_folder(run.home) as folder:
         runs.commit(run, "start", _record(folder, config), {}, None)
 
 
 def _record(folder: Path, config: dict[str, Any]) -> dict[str, Path]:
     return {
         "config.json": write_json(folder / "config.json", config),
-        "environment.json": write_json(folder / "environment.json", environment()),
+        "environment.json": write_json(folder / "environment.json", describe_environment()),
     }

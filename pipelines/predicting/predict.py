@@ -177,7 +177,7 @@ def _commit_addition(job: Evaluated, unit: str, first: int, new: Split) -> None:
 
 
 def _commit(job: Evaluated, unit: str, tables: dict[str, dict], epoch: int | None) -> None:
-    with runs.staging(job.run.home) as folder:
+    with runs.staging_folder(job.run.home) as folder:
         files = {
             f"{table}/{unit}.parquet": write_table(folder / table / f"{unit}.parquet", columns)
             for table, columns in tables.items()

@@ -35,7 +35,7 @@ CHECK = "instances_to_check.csv"
 def report(settings: ReportSettings, home: Home) -> str:
     """Make the page and log it to the training run and to a run of its own; returns its path."""
     source = catalogue.resolve(home, settings.run)
-    with runs.staging(home) as folder:
+    with runs.staging_folder(home) as folder:
         with connect(home) as connection:  # closed before the index is written to
             files = write_report(folder, settings, home, source, connection)
         if not runs.unreachable(home):

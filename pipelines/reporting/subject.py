@@ -92,5 +92,5 @@ def newest_comparison(subject: Subject) -> RunRecord | None:
     """The comparing run whose figures count: the newest finished one of the split, else the newest; None without."""
     sql = "select distinct run_id from attribution_scores where source_run_id = ? and split = ?"
     found = subject.evidence.connection.execute(sql, [subject.run.run_id, subject.split]).fetchall()
-    own = [record for record in catalogue.records(subject.home) if (record.run_id,) in found]  # oldest first
+    own = [record for record in catalogue.read_records(subject.home) if (record.run_id,) in found]  # oldest first
     return max(own, key=lambda record: (record.status == "FINISHED", record.started_at), default=None)

@@ -171,7 +171,7 @@ def _commit_epoch(
     table = {column: [value for part in parts for value in part[column]] for column in parts[0]}
     unit = f"epoch_{epoch:04d}"
     state = _state_path(epoch)
-    with runs.staging(run.home) as folder:
+    with runs.staging_folder(run.home) as folder:
         files = {
             f"checkpoints/{unit}.safetensors": save_model(recipe.averaged_model, folder / f"{unit}.safetensors"),
             f"predictions/{unit}.parquet": write_table(folder / f"{unit}.parquet", table),

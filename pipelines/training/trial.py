@@ -19,7 +19,7 @@ from pipelines.models.user_code import errors_reported
 from pipelines.training.averaging import update_average
 from pipelines.training.optimizers import make_optimizers
 from tracking.errors import InputError
-from tracking.staging import scratch
+from tracking.staging import scratch_folder
 from xai.gradient import find_nondeterminism
 
 TRIAL_IMAGES = 4
@@ -46,7 +46,7 @@ def try_out(settings: ResolvedSettings, model: nn.Module, data: Dataset) -> None
     if nondeterminism:
         raise InputError(f"model {name} would not reproduce its own predictions: {nondeterminism}")
 
-    with errors_reported(f"model {name} cannot be saved as a checkpoint"), scratch() as folder:
+    with errors_reported(f"model {name} cannot be saved as a checkpoint"), scratch_folder() as folder:
         load_model(reloaded, save_model(trained, folder / "trial.safetensors"))
         update_average(reloaded, trained, settings.ema_decay, 1)
         reloaded_logits = compute_logits(reloaded, images)

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tracking import commits, mlflow_client, reading, runs
-from tracking.catalogue import RunRecord, records
+from tracking.catalogue import RunRecord, read_records
 from tracking.commits import Commit, file_stamp
 from tracking.files import sha256
 from tracking.home import Home, find_home
@@ -85,7 +85,7 @@ def prepare(home: Home, names: Sequence[str]) -> list[Case]:
     """Every command once without a stop; the runs it makes are what later ones are held against."""
     cases = {}
     for name in (name for name in COMMANDS if name in names):
-        run = () if name in ("train", "rebuild") else (records(home)[0].run_id,)
+        run = () if name in ("train", "rebuild") else (read_records(home)[0].run_id,)
         flags = {"train": TRAIN[1:], "explain": EXPLAIN}.get(name, ())
         cases[name] = measure(home, name, (name, *run, *flags))
     # comparing first: it takes longer, the more maps there are
@@ -131,7 +131,7 @@ def wait_until(begun: Callable[[], bool], process: subprocess.Popen) -> None:
 
 def kill_once(home: Home, case: Case, chance: random.Random, tally: Tally) -> None:
     """Kill the command once, go on with what it left, and note what is wrong then."""
-    known = {record.run_id for record in records(home)}
+    known = {record.run_id for record in read_records(home)}
     process, moment = killed(home, case, chance)
     tally.kills += process.returncode != 0
     tally.finished += process.returncode == 0
@@ -140,7 +140,7 @@ def kill_once(home: Home, case: Case, chance: random.Random, tally: Tally) -> No
         found.append(f"ended by itself: {process.stderr.read().strip()}")
     found += recover(home, case, known, tally)
     found += checked(home, known)
-    for record in records(home):
+    for record in read_records(home):
         if record.run_id not in known and record.status == "FINISHED":
             found += differences(home, record)
     tally.failures += [f"{case.name}, killed {moment}: {line}" for line in found]
@@ -163,8 +163,8 @@ def killed(home: Home, case: Case, chance: random.Random) -> tuple[subprocess.Po
 
 def recover(home: Home, case: Case, known: set[str], tally: Tally) -> Iterator[str]:
     """Resume every run that was stopped; without one, or where nothing was committed, start the command anew."""
-    stopped = [record for record in records(home) if record.run_id not in known and record.status != "FINISHED"]
-    anew = not {record.run_id for record in records(home)} - known
+    stopped = [record for record in read_records(home) if record.run_id not in known and record.status != "FINISHED"]
+    anew = not {record.run_id for record in read_records(home)} - known
     for record in stopped:
         if record.status != "KILLED":
             yield f"run {record.run_id} is {record.status}"
@@ -187,7 +187,7 @@ def checked(home: Home, known: set[str]) -> Iterator[str]:
     if code:
         yield f"ask ended with {code}: {error}"
         return
-    new = [record.run_id for record in records(home) if record.run_id not in known]
+    new = [record.run_id for record in read_records(home) if record.run_id not in known]
     yield from (f"`ask runs` does not list {run_id}" for run_id in new if run_id not in listed)
     for run_id in new:
         yield from broken_files(home, run_id)
@@ -228,7 +228,7 @@ def doubled_rows(home: Home) -> Iterator[str]:
 
 def differences(home: Home, record: RunRecord) -> Iterator[str]:
     """In what a finished run differs from the first one of its kind and method, which nobody stopped."""
-    first = next(other for other in records(home) if alike(other, record))
+    first = next(other for other in read_records(home) if alike(other, record))
     own, wanted = commits.read_commits(home, record.run_id), commits.read_commits(home, first.run_id)
     if {commit.unit for commit in own} != {commit.unit for commit in wanted}:
         yield f"units {sorted(commit.unit for commit in own)}"

@@ -22,7 +22,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from threading import Event, Thread
 
-from tracking.catalogue import records
+from tracking.catalogue import read_records
 from tracking.commits import read_commits
 from tracking.home import Home, find_home, make_home
 from tracking.reading import _open_files, connect
@@ -122,7 +122,7 @@ def many(home: Home, trainings: int, explainers: int, epochs: int, seconds: floa
     with asked(home) as tallies, holder(home, held):
         train = ("train", *TRAIN, "--epochs", str(epochs), "--seed")
         ends = at_once(home, [(*train, str(seed)) for seed in range(trainings)], seconds)
-        trained = [record.run_id for record in records(home) if record.status == "FINISHED"]
+        trained = [record.run_id for record in read_records(home) if record.status == "FINISHED"]
         sources = [trained[number % len(trained)] for number in range(explainers)] if trained else []
         ends += at_once(home, [("explain", source, *EXPLAIN) for source in sources], seconds)
     return outcome(home, ends, tallies, time.perf_counter() - began)
@@ -226,7 +226,7 @@ def outcome(home: Home, ends: list[tuple[int, str]], tallies: list[Tally], secon
     part = [f"{key}: {counts} of {whole.get(key)}" for tally in tallies for key, counts in tally.seen.items()
             if counts != {whole.get(key)}]  # fmt: skip
     rows = (sum(whole.values()), sum(found.values()))
-    status = [record.status for record in records(home)]
+    status = [record.status for record in read_records(home)]
     return Outcome(ends, tallies, status, rows, metrics(home), unlike, part, seconds)
 
 
@@ -235,7 +235,7 @@ def rows_in_files(home: Home) -> Counts:
     from pyarrow.parquet import read_metadata
 
     counts: Counts = defaultdict(int)
-    for record in records(home):
+    for record in read_records(home):
         for commit in read_commits(home, record.run_id):
             for file in commit.files:
                 table = file.path.split("/")[0]
@@ -252,7 +252,7 @@ def metrics(home: Home) -> tuple[int, int]:
     from tracking.mlflow_client import connect as mlflow
 
     expected, found = set(), set()
-    for record in records(home):
+    for record in read_records(home):
         for commit in read_commits(home, record.run_id):
             expected |= {(record.run_id, key, commit.epoch or 0, value) for key, value in commit.metrics.items()}
     for run_id, key in {(run_id, key) for run_id, key, *_ in expected}:

@@ -12,7 +12,7 @@ from pipelines.common.settings import ExplainSettings, TrainSettings
 from pipelines.common.terminal import say
 from support.commands import study_command
 from tracking import mlflow_client, runs
-from tracking.catalogue import records
+from tracking.catalogue import read_records
 from tracking.home import Home
 
 LONG = "x" * 10_000
@@ -174,7 +174,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def words(study: Home, files: Path) -> dict[str, str]:
-    ids = {record.kind: record.run_id for record in records(study)}
+    ids = {record.kind: record.run_id for record in read_records(study)}
     known = {"trained": ids["train"], "explained": ids["explain"], "home": str(study.path)}
     return known | {"tmp": str(files), "png": str(files / "ok.png"), "artifacts": str(study.artifacts)}
 

@@ -40,7 +40,7 @@ def start(home: Home, name: str = "one") -> runs.Run:
 
 def commit_epoch(run: runs.Run, epoch: int, rows: int = 3) -> commits.Commit:
     unit = f"epoch_{epoch:04d}"
-    with runs.staging(run.home) as folder:
+    with runs.staging_folder(run.home) as folder:
         file = write_table(folder / f"{unit}.parquet", prediction_rows(run.run_id, epoch, rows))
         return runs.commit(run, unit, {f"predictions/{unit}.parquet": file}, {"accuracy": 0.5 + epoch}, epoch)
 

@@ -10,7 +10,7 @@ import pytest
 from pipelines import cli
 from support.homes import commit_epoch, start
 from tracking import locks, mlflow_client, runs
-from tracking.catalogue import records
+from tracking.catalogue import read_records
 from tracking.errors import InputError
 from tracking.home import Home, find_home
 from tracking.mlflow_db import LOCATIONS
@@ -64,25 +64,25 @@ def test_asking_a_copy_makes_its_places_its_own(filled: Home, where: str) -> Non
     before = places(filled)
     other = copied(filled, filled.path.parent / where)
     for _ in range(2):
-        assert [record.name for record in records(other)] == ["one"]
+        assert [record.name for record in read_records(other)] == ["one"]
         if " " not in where:  # addresses quote such names
             assert places(other) == moved(before, filled, other)
         else:
             assert all(filled.path.as_uri() + "/" not in place for part in places(other).values() for place in part)
     assert places(filled) == before
-    records(filled)
+    read_records(filled)
     assert places(filled) == before
 
 
 def test_a_home_that_was_moved_up_is_followed(filled: Home) -> None:
     inner = copied(filled, filled.artifacts / "copy")
-    records(inner)
+    read_records(inner)
     before = places(inner)
     outer = filled.path.with_name("outer")
     shutil.move(inner.path, outer)
     shutil.rmtree(filled.path)
     shutil.move(outer, filled.path)
-    records(filled)
+    read_records(filled)
     assert places(filled) == moved(before, inner, filled)
 
 
@@ -92,7 +92,7 @@ def test_every_experiment_of_studies_follows(filled: Home, monkeypatch: pytest.M
     runs.log_record(start(filled, "two"))
     monkeypatch.delenv("MLFLOW_EXPERIMENT_NAME")
     other = copied(filled, filled.path.parent / "other")
-    assert len(records(other)) == 2
+    assert len(read_records(other)) == 2
     assert execute(other, f"select count(*) from runs where artifact_uri like '{other.artifacts.as_uri()}/%'") == [(2,)]
 
 
@@ -101,10 +101,10 @@ def test_one_home_by_two_paths_keeps_its_places(filled: Home) -> None:
     link = filled.path.with_name("link")
     link.symlink_to(filled.path)
     by_link = find_home(str(link))
-    assert len(records(by_link)) == 1
+    assert len(read_records(by_link)) == 1
     runs.log_record(start(by_link, "two"))
     assert places(filled)["experiments.artifact_location"] == before["experiments.artifact_location"]
-    assert len(records(filled)) == 2
+    assert len(read_records(filled)) == 2
 
 
 def test_a_copy_of_the_database_alone_is_left_alone(filled: Home, tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_a_copy_of_the_database_alone_is_left_alone(filled: Home, tmp_path: Path
     other.artifacts.mkdir(parents=True)
     shutil.copy(filled.mlflow_db, other.mlflow_db)
     before = places(other)
-    assert records(other) == []
+    assert read_records(other) == []
     assert places(other) == before
 
 
@@ -123,7 +123,7 @@ def test_nothing_moves_while_a_run_is_written_by_the_other_path(filled: Home) ->
     other = find_home(str(filled.path.with_name("other")))
     filled.path.rename(other.path)
     before = places(other)
-    assert len(records(other)) == 2
+    assert len(read_records(other)) == 2
     assert places(other) == before
     with pytest.raises(InputError, match=f"when run {run.run_id[:8]} was started, which is being written"):
         mlflow_client.connect(other)
@@ -137,13 +137,13 @@ def test_asking_a_copy_never_fails_for_its_places(filled: Home) -> None:
     before = places(other)
     with closing(sqlite3.connect(other.mlflow_db)) as writer:
         writer.execute("begin exclusive")
-        assert len(records(other)) == 1
+        assert len(read_records(other)) == 1
     with closing(sqlite3.connect(other.mlflow_db)) as reader:
         reader.execute("begin")
         reader.execute("select * from runs").fetchall()
         assert cli.main(["ask", "accuracy_by_epoch", "--home", str(other.path)]) == 0
     assert places(other) == before
-    records(other)
+    read_records(other)
     assert places(other) != before
 
 
@@ -153,7 +153,7 @@ def test_files_go_to_the_home_in_use(filled: Home) -> None:
     other = find_home(str(filled.path.with_name("other")))
     filled.path.rename(other.path)
     moved_run = runs.Run(other, run.record, run.client)
-    with runs.staging(other) as folder:
+    with runs.staging_folder(other) as folder:
         (folder / "a.txt").write_text("a")
         runs.log_file(moved_run, folder / "a.txt", "a.txt")
     assert (other.run_folder(run.run_id) / "a.txt").read_text() == "a"

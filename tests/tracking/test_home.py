@@ -21,7 +21,7 @@ from pipelines.training.train import train
 from support.commands import said
 from support.homes import TINY, commit_epoch, predictions, start, up_to_date
 from tracking import locks, mlflow_client, runs
-from tracking.catalogue import RunRecord, records, resolve
+from tracking.catalogue import RunRecord, read_records, resolve
 from tracking.errors import InputError, RunError
 from tracking.home import FORMAT, Home, find_home
 from tracking.index import ingest, rebuild
@@ -56,7 +56,7 @@ def test_a_full_disk_ends_a_run_that_goes_on_with_room(
 ) -> None:
     with pytest.raises(RunError, match=r"No space left on device.*stopped, what it committed is kept; go on with"):
         train(TINY, small_disk)
-    [stopped] = records(small_disk)
+    [stopped] = read_records(small_disk)
     assert stopped.status in ("FAILED", "KILLED")
     assert said(capsys, small_disk, "ask", "runs")[0] == 0
     remount(small_disk, "size=100m")
@@ -80,9 +80,9 @@ def test_a_read_only_home_answers(small_disk: Home, study: Home, trained: RunRec
 def test_a_copied_home_goes_on_and_leaves_the_first_alone(copy: Home, study: Home, trained: RunRecord) -> None:
     before = sorted(study.artifacts.rglob("*"))
     [explained] = explain(ExplainSettings(run=trained.run_id, count=3), copy)
-    [old, *_] = [record for record in records(copy) if record.kind == "explain"]
+    [old, *_] = [record for record in read_records(copy) if record.kind == "explain"]
     made = rerun(RerunSettings(old.run_id, check=True), copy)
-    assert {explained, made} < {record.run_id for record in records(copy)}
+    assert {explained, made} < {record.run_id for record in read_records(copy)}
     assert mlflow_client.connect(copy).get_run(trained.run_id).info.artifact_uri.startswith(copy.artifacts.as_uri())
     assert sorted(study.artifacts.rglob("*")) == before
     with connect(copy) as index, _open_files(copy) as files:
@@ -92,7 +92,7 @@ def test_a_copied_home_goes_on_and_leaves_the_first_alone(copy: Home, study: Hom
 
 
 def test_runs_deleted_in_mlflow_disappear_and_come_back(copy: Home, trained: RunRecord) -> None:
-    [explained] = [record.run_id for record in records(copy) if record.kind == "explain"]
+    [explained] = [record.run_id for record in read_records(copy) if record.kind == "explain"]
     counted = "select (select count(*) from runs), (select count(*) from attributions), (select count(*) from maps)"
 
     def found() -> list[list[tuple]]:
@@ -111,11 +111,11 @@ def test_runs_deleted_in_mlflow_disappear_and_come_back(copy: Home, trained: Run
 
 def test_a_suspended_writer_keeps_nobody_from_asking(copy: Home, trained: RunRecord) -> None:
     """It may stand still while it has MLflow's database locked, as after Ctrl-Z."""
-    before = records(copy)
+    before = read_records(copy)
     mlflow_client.connect(copy).delete_run(before[-1].run_id)
     with closing(sqlite3.connect(copy.mlflow_db)) as writer:
         writer.execute("begin exclusive")
-        assert records(copy) == before[:-1]
+        assert read_records(copy) == before[:-1]
         assert predictions(copy, trained.run_id) != []
 
 

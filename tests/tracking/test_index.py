@@ -19,12 +19,12 @@ from support.commands import at_once
 from support.homes import attribution_rows, commit_epoch, everything, fresh, prediction_rows, start, up_to_date
 from support.places import ROOT
 from tracking import index, ingesting, runs
-from tracking.catalogue import records
+from tracking.catalogue import read_records
 from tracking.files import read_json, sha256, write_json, write_table
 from tracking.home import Home
 from tracking.index import ingest, rebuild
 from tracking.reading import _open_files, connect
-from tracking.runs import Run, staging
+from tracking.runs import Run, staging_folder
 from tracking.tables import columns, exact_pattern, select_sound_files
 
 SECONDS, ROWS = 4, 50
@@ -224,7 +224,7 @@ def forge(run: Run, epoch: int, wrong: dict[str, object]) -> Path:
     """Commit an epoch whose file has the committed sha256, and columns with other values, or none where null."""
     unit = f"epoch_{epoch:04d}"
     rows = prediction_rows(run.run_id, epoch, 3) | wrong
-    with staging(run.home) as folder:
+    with staging_folder(run.home) as folder:
         file = write_table(folder / f"{unit}.parquet", {name: rows[name] for name in rows if rows[name] is not None})
         runs.commit(run, unit, {f"predictions/{unit}.parquet": file}, {}, epoch)
     return run.home.run_folder(run.run_id) / f"predictions/{unit}.parquet"
@@ -269,7 +269,7 @@ def test_a_forged_file_is_named_and_only_its_unit_left_out(home: Home, caplog, n
 
 def test_maps_that_cannot_be_read_are_left_out_alone(home: Home, caplog) -> None:
     run = start(home)
-    with staging(home) as folder:
+    with staging_folder(home) as folder:
         for number, changed in enumerate(({}, {"map": None}, {"map": ["x", "y"]})):
             path = f"attributions/saliency_epoch_0001_part_{number:03}.parquet"
             rows = attribution_rows(run.run_id) | changed
@@ -383,7 +383,7 @@ def test_a_run_that_may_not_be_read_is_named_and_left_out(
 ) -> None:
     if indexed:
         ingest(shared_home)
-    hidden = records(shared_home)[0].run_id
+    hidden = read_records(shared_home)[0].run_id
     place = shared_home.artifacts / hidden / part
     place.chmod(0)
     assert asked_by_another_user(shared_home) == (6, 1)
@@ -394,7 +394,7 @@ def test_a_run_that_may_not_be_read_is_named_and_left_out(
 
 @pytest.mark.parametrize(("part", "left"), [("predictions", 6), ("predictions/epoch_0001.parquet", 9)])
 def test_files_that_may_not_be_read_are_named_and_left_out(shared_home: Home, part: str, left: int, caplog) -> None:
-    place = shared_home.run_folder(records(shared_home)[0].run_id) / part
+    place = shared_home.run_folder(read_records(shared_home)[0].run_id) / part
     place.chmod(0)
     assert asked_by_another_user(shared_home)[0] == left
     assert len(caplog.messages) == (12 - left) / 3

@@ -17,7 +17,7 @@ from pipelines.flow.import_log import import_flow
 from support.commands import said
 from support.homes import start, up_to_date
 from tracking import mlflow_client, remote, runs
-from tracking.catalogue import free_name, records, resolve
+from tracking.catalogue import free_name, read_records, resolve
 from tracking.errors import InputError
 from tracking.files import write_json
 from tracking.home import Home, find_home
@@ -168,7 +168,7 @@ def test_a_renamed_run_has_its_new_name(home: Home, one: runs.Run) -> None:
         resolve(home, "one")
     assert free_name(home, "one", "") == "one"
     runs.log_record(runs.reopen_run(home, resolve(home, "the good one")))
-    assert [record.name for record in records(home)] == ["the good one"]
+    assert [record.name for record in read_records(home)] == ["the good one"]
 
 
 def test_a_run_renamed_while_it_is_written_keeps_the_new_name(home: Home) -> None:
@@ -181,10 +181,10 @@ def test_a_run_renamed_while_it_is_written_keeps_the_new_name(home: Home) -> Non
 def test_a_run_renamed_on_a_server_has_its_new_name_when_it_is_fetched(home: Home, one: runs.Run) -> None:
     remote._rename(home, one.run_id, "on the server")
     home.mlflow_db.unlink()  # a server's runs are in no database of the home
-    assert [record.name for record in records(home)] == ["on the server"]
+    assert [record.name for record in read_records(home)] == ["on the server"]
     remote._rename(home, one.run_id, None)
     remote._rename(home, "f" * 32, "no file yet")
-    assert [record.name for record in records(home)] == ["on the server"]
+    assert [record.name for record in read_records(home)] == ["on the server"]
 
 
 def test_names_that_clash_after_renaming_are_ambiguous(home: Home, one: runs.Run) -> None:
@@ -219,7 +219,7 @@ def test_a_name_that_is_or_may_be_an_id_is_refused(home: Home, one: runs.Run) ->
 def test_another_home_is_not_looked_at(home: Home, one: runs.Run, tmp_path: Path) -> None:
     other = find_home(str(tmp_path / "other"))
     shutil.copytree(home.artifacts, other.artifacts)
-    assert [record.name for record in records(other)] == ["one"]
+    assert [record.name for record in read_records(other)] == ["one"]
 
 
 def test_an_error_of_the_database_is_no_traceback(home: Home, caplog) -> None:

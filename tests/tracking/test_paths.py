@@ -14,7 +14,7 @@ from support.commands import said
 from support.homes import attribution_rows, commit_epoch, everything, fresh, start, up_to_date
 from support.places import PACKAGES, ROOT
 from tracking import mlflow_client, runs
-from tracking.catalogue import records
+from tracking.catalogue import read_records
 from tracking.files import write_table
 from tracking.home import Home, find_home
 from tracking.index import ingest
@@ -40,7 +40,7 @@ def fill(home: Home) -> str:
     run = start(home)
     for epoch in range(2):
         commit_epoch(run, epoch)
-    with runs.staging(home) as folder:
+    with runs.staging_folder(home) as folder:
         files = {
             "classes.parquet": {"run_id": [run.run_id], "class_id": [0], "name": ["cat"]},
             "attributions/saliency_epoch_0001_part_000.parquet": attribution_rows(run.run_id),
@@ -96,7 +96,7 @@ def test_mlflow_writes_where_the_home_lies(tmp_path: Path, empty_tracker: Path, 
     run_id = fill(home)
     assert ingest(home)
     assert os.listdir(tmp_path) == [name]
-    assert records(home)[0].status == mlflow_client.connect(home).get_run(run_id).info.status == "FINISHED"
+    assert read_records(home)[0].status == mlflow_client.connect(home).get_run(run_id).info.status == "FINISHED"
     assert [file.path for file in mlflow_client.connect(home).list_artifacts(run_id, "predictions")] == [
         "predictions/epoch_0000.parquet", "predictions/epoch_0001.parquet",
     ]  # fmt: skip

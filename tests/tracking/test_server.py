@@ -17,7 +17,7 @@ from pipelines.training.train import replace, train
 from support.homes import TINY, predictions
 from support.servers import free_port, kill, serve
 from tracking import commits
-from tracking.catalogue import RunRecord, records
+from tracking.catalogue import RunRecord, read_records
 from tracking.errors import RunError
 from tracking.home import Home, find_home
 from tracking.reading import connect
@@ -80,7 +80,7 @@ def test_a_server_that_dies_ends_a_run_that_goes_on_when_it_is_back(
         patch.setattr(training, "_commit_epoch", dies)
         with pytest.raises(RunError, match="what it committed is kept; go on with: study resume"):
             train(TINY, home)
-    [stopped] = records(home)
+    [stopped] = read_records(home)
     assert stopped.status == "KILLED"
     assert len(commits.read_epochs(home, stopped.run_id)) == 2
     again = serve(tmp_path, port)

@@ -30,7 +30,7 @@ def test_every_column_of_the_schema_is_commented() -> None:
 def test_rows_count_only_when_committed(home: Home) -> None:
     run = start(home)
     commit_epoch(run, 0)
-    with runs.staging(home) as folder:  # epoch 1: the file is there, the commit is not
+    with runs.staging_folder(home) as folder:  # epoch 1: the file is there, the commit is not
         file = write_table(folder / "epoch_0001.parquet", prediction_rows(run.run_id, 1, 3))
         runs.log_file(run, file, "predictions/epoch_0001.parquet")
     with connect(home) as connection:

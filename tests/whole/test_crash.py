@@ -15,7 +15,7 @@ from benchmarks import crash
 from pipelines import cli
 from support.homes import fresh
 from tracking import index, mlflow_client, models, reading, runs
-from tracking.catalogue import RunRecord, records, resolve
+from tracking.catalogue import RunRecord, read_records, resolve
 from tracking.home import Home, find_home
 
 # as the program does, with less of it
@@ -42,13 +42,13 @@ def killed(tmp_path_factory: pytest.TempPathFactory, empty_tracker: Path) -> Hom
     """A home with a training run, explained by two methods, all without a stop; tests add runs that are stopped."""
     home = fresh(tmp_path_factory.mktemp("crash"), empty_tracker)
     assert completed(home, *TRAIN)[0] == 0
-    assert completed(home, "explain", records(home)[0].run_id, *EXPLAIN)[0] == 0
+    assert completed(home, "explain", read_records(home)[0].run_id, *EXPLAIN)[0] == 0
     return home
 
 
 @pytest.fixture
 def explained(killed: Home) -> str:
-    return records(killed)[0].run_id
+    return read_records(killed)[0].run_id
 
 
 def test_kills_leave_no_trace(killed: Home, explained: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +72,7 @@ def stopped_in(place, name: str, home: Home, *command: str) -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(place, name, stop)
         assert completed(home, *command)[0] == 130
-    return records(home)[-1].run_id
+    return read_records(home)[-1].run_id
 
 
 def test_what_hangs_on_models_is_completed(killed: Home, explained: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from support.homes import TINY
 from support.places import ROOT
-from tracking.catalogue import RunRecord, records
+from tracking.catalogue import RunRecord, read_records
 from tracking.home import Home, find_home
 from tracking.index import ingest
 
@@ -105,6 +105,6 @@ def test_members_of_a_group_go_on_with_each_others_runs(study: Home, python: str
     listed = done(python, ANNA, folder, "ask", "runs")
     assert run_id in listed
     assert made in listed
-    assert {record.status for record in records(home)} == {"FINISHED"}
+    assert {record.status for record in read_records(home)} == {"FINISHED"}
     strange = [path for path in home.path.rglob("*") if path.stat().st_gid != GROUP or not path.stat().st_mode & 0o020]
     assert strange == []

@@ -101,7 +101,7 @@ def test_a_changed_file_is_named_and_left_out(own: Home, trained: RunRecord, cap
 
 
 def test_full_maps_are_checked_too(own: Home, trained: RunRecord, caplog) -> None:
-    [explained] = [record for record in catalogue.records(own) if record.kind == "explain"]
+    [explained] = [record for record in catalogue.read_records(own) if record.kind == "explain"]
     assert epochs_in(own, explained, "maps") == [[0, 1, 3]] * 2
     flip(place_of(own, explained, "attributions/saliency_epoch_0001_part_000.parquet"), Path())
     assert epochs_in(own, explained, "maps") == [[0, 3]] * 2
@@ -202,7 +202,7 @@ def test_a_damaged_commit_is_named_and_its_unit_left_out(
     assert up_to_date(own)
     assert cli.main(["ask", "accuracy_by_epoch", "--format", "csv", "--home", str(own.path)]) == 0
     assert {row["epoch"] for row in csv.DictReader(io.StringIO(capsys.readouterr().out))} == {"0", "2", "3"}
-    for record in catalogue.records(own):
+    for record in catalogue.read_records(own):
         if record.kind == "explain":
             assert epochs_in(own, record, "attributions") == [[0, 1, 3]] * 2
     [line] = {record.message for record in caplog.records}

@@ -15,7 +15,7 @@ from support.commands import at_once, said
 from support.homes import fresh, start
 from support.places import ROOT
 from tracking import environment, locks, mlflow_client, runs
-from tracking.catalogue import RunRecord, records
+from tracking.catalogue import RunRecord, read_records
 from tracking.errors import InputError
 from tracking.home import LAUNCHED, Home, check_alone, find_home
 
@@ -57,13 +57,13 @@ def test_asking_needs_no_locks(home: Home, monkeypatch: pytest.MonkeyPatch) -> N
     """Whether a run's writer lives is not known then, so the run is what it says it is."""
     run = start(home)
     locks.release(home, run.run_id)
-    assert [record.status for record in records(home)] == ["KILLED"]
+    assert [record.status for record in read_records(home)] == ["KILLED"]
 
     def refuse(*_) -> None:
         raise OSError(errno.ENOSYS, "Function not implemented")
 
     monkeypatch.setattr("fcntl.flock", refuse)
-    assert [record.status for record in records(home)] == ["RUNNING"]
+    assert [record.status for record in read_records(home)] == ["RUNNING"]
 
 
 STARTING = ["run", "train", "resume", "rerun", "explain", "compare", "report", "import-flow"]
@@ -139,7 +139,7 @@ def test_runs_started_together_have_names_of_their_own(tmp_path: Path, empty_tra
     codes = at_once([lambda: named(home)] * 4)
     assert all(isinstance(code, RunRecord) for code in codes), codes
     assert other.wait(120) == 0
-    names = [record.name for record in records(home)]
+    names = [record.name for record in read_records(home)]
     assert len(names) == len(set(names)) == 5
 
 
@@ -159,7 +159,7 @@ def test_of_two_that_want_one_name_one_gets_it(home: Home) -> None:
     done = at_once([wanting] * 3)
     assert sorted(map(str, done))[0] == "mine"
     assert sum(isinstance(one, InputError) for one in done) == 2
-    assert [record.name for record in records(home)] == ["mine"]
+    assert [record.name for record in read_records(home)] == ["mine"]
 
 
 UNIX_ONLY = {
@@ -189,5 +189,5 @@ def test_a_question_needs_nothing_that_only_unix_has(study: Home, tmp_path: Path
     command = [sys.executable, "-c", ELSEWHERE, "ask", "runs", "--format", "csv", "--home", str(home.path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == 1 + len(records(study))
+    assert len(done.stdout.splitlines()) == 1 + len(read_records(study))
     assert "Traceback" not in done.stderr

@@ -63,7 +63,7 @@ def _commit(
         "tcav_scores": rows.tcav_scores(run.run_id, epoch, found.tcav),
     }
     metrics = _metrics(found)
-    with runs.staging(run.home) as folder:
+    with runs.staging_folder(run.home) as folder:
         files = {
             f"{table}/{unit}.parquet": write_table(folder / table / f"{unit}.parquet", columns)
             for table, columns in tables.items()

@@ -51,11 +51,11 @@ def _concept(connection: duckdb.DuckDBPyConnection, run_id: str, settings: Label
 
 def _commit_label(home: Home, record: catalogue.RunRecord, concept: dict, label: str) -> None:
     run = runs.open_run(home, record)
-    labelled_at = catalogue.now()
+    labelled_at = catalogue.utc_now()
     unit = f"label_{labelled_at.translate(str.maketrans('', '', '-: .'))}"
     kept = ("run_id", "epoch", "concept_id", "concept_key", "layer", "vector")
     row = {name: concept[name] for name in kept} | {"label": label, "labelled_at": labelled_at}
-    with runs.staging(home) as folder:
+    with runs.staging_folder(home) as folder:
         file = write_table(folder / f"{unit}.parquet", {name: [value] for name, value in row.items()})
         runs.commit(run, unit, {f"concept_labels/{unit}.parquet": file}, {}, None)
     runs.set_tag(run, f"study.concept.{concept['epoch']}.{concept['concept_id']}", label)

@@ -129,7 +129,7 @@ def _commit_part(
     for name, first in columns_by_kind[0].items():
         values = [columns[name] for columns in columns_by_kind]
         table[name] = np.concatenate(values) if isinstance(first, np.ndarray) else list(chain.from_iterable(values))
-    with runs.staging(run.home) as folder:
+    with runs.staging_folder(run.home) as folder:
         file = write_table(folder / f"{part}.parquet", table)
         runs.commit(run, part, {f"attributions/{part}.parquet": file}, {}, by_kind[0].epoch)
     ingest(run.home, [run.run_id])

@@ -19,7 +19,7 @@ from pipelines.flow.flow import flow
 from pipelines.reporting.report import report
 from support.places import ROOT
 from tracking import mlflow_client, runs, staging
-from tracking.catalogue import records
+from tracking.catalogue import read_records
 from tracking.home import Home, find_home
 from tracking.index import ingest
 
@@ -78,7 +78,7 @@ def test_ctrl_c_once_and_twice_amid_a_training(home: Home) -> None:
             process.send_signal(sent)
         code, lines = ended(process)
         assert (code, lines[-1]) == (130, "study: stopped")
-        assert [record.status for record in records(home)] == ["KILLED"] * number
+        assert [record.status for record in read_records(home)] == ["KILLED"] * number
 
 
 def test_ctrl_c_amid_a_query(study: Home) -> None:
@@ -157,7 +157,7 @@ import os, sys, time
 from pathlib import Path
 from tracking import staging
 from tracking.home import find_home
-with staging.staging(find_home(sys.argv[1])) as folder, staging.scratch() as other:
+with staging.staging_folder(find_home(sys.argv[1])) as folder, staging.scratch_folder() as other:
     (folder / "weights.safetensors").write_bytes(bytes(1000))
     print(folder, other, flush=True)
     time.sleep(600)"""
@@ -174,7 +174,7 @@ def test_what_a_kill_leaves_is_swept_and_what_lives_is_kept(home: Home, tmp_path
         killed.wait()
         foreign = home.path / staging.FOLDER / f"{staging.PREFIX}elsewhere.1.abc"
         foreign.mkdir()
-        with staging.staging(home) as own:
+        with staging.staging_folder(home) as own:
             staging.sweep(home)
             assert sorted(left(home)) == sorted(map(Path, [*folders[1], own, foreign]))
     finally:
@@ -209,7 +209,7 @@ def test_every_file_has_the_mode_that_the_umask_says(tmp_path: Path, empty_track
             home.mlflow_db.write_bytes(empty_tracker.read_bytes())
         run = runs.start_run(home, runs.new_record("train", "shared", {}), {}, "")
         runs.log_record(run)
-        with runs.staging(home) as folder:
+        with runs.staging_folder(home) as folder:
             (folder / "weights.safetensors").touch(mode=0o600)
             runs.commit(run, "start", {"checkpoints/weights.safetensors": folder / "weights.safetensors"}, {}, None)
         runs.finish_run(run)

@@ -136,7 +136,7 @@ def test_metrics_are_the_means_in_sql(home: Home) -> None:
     assert {key: run.data.metrics.get(key) for key in means} == pytest.approx(means)
     source = resolve(home, "latest")
     opened = runs.open_run(home, source)
-    model = opened.client.get_logged_model(models.epoch_model(opened, source.run_id, 2))
+    model = opened.client.get_logged_model(models.find_epoch_model(opened, source.run_id, 2))
     found = {metric.key: metric.value for metric in model.metrics}
     assert found["saliency_insertion"] == pytest.approx(means["insertion/saliency"])
     assert found["edge_randomized"] == pytest.approx(1)

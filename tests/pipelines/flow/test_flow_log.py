@@ -23,7 +23,7 @@ from support.commands import said
 from support.homes import fresh
 from support.places import DATA
 from tracking import commits, mlflow_client
-from tracking.catalogue import RunRecord, records, resolve
+from tracking.catalogue import RunRecord, read_records, resolve
 from tracking.errors import InputError
 from tracking.home import Home
 from tracking.reading import connect
@@ -313,7 +313,7 @@ def test_an_import_that_stops_says_so(home: Home, tmp_path: Path, capsys, monkey
     monkeypatch.setattr(flow_import, "_commit_epoch", stopped)
     with pytest.raises(error):
         take_over(home, save(tmp_path, TINY))
-    [record] = records(home)
+    [record] = read_records(home)
     assert record.status == mlflow_client.connect(home).get_run(record.run_id).info.status == status
     assert "is not complete; import the log again" in capsys.readouterr().err
     assert give_back(home, record) == TINY | {"epochs": TINY["epochs"][:2]}

@@ -23,7 +23,7 @@ from pipelines.rerun import rerun
 from pipelines.training.train import train
 from support.commands import said
 from support.homes import TINY, forge, fresh, place_of
-from tracking.catalogue import records, resolve
+from tracking.catalogue import read_records, resolve
 from tracking.errors import RunError
 from tracking.home import Home
 
@@ -151,7 +151,7 @@ def test_weights_that_are_not_finite_are_refused(
     code, line = said(capsys, home, *(word.format(tmp=tmp_path) for word in COMMANDS[command]))
     assert code == 2, line
     assert "epoch_0001.safetensors: network.fc.weight is not finite" in line
-    assert len(records(home)) == len(records(tracked))
+    assert len(read_records(home)) == len(read_records(tracked))
 
 
 def test_rerun_names_the_code_that_changed_or_randomness(

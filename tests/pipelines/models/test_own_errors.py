@@ -17,7 +17,7 @@ from pipelines.training import epoch
 from pipelines.training import train as training
 from support.commands import said
 from tracking import commits
-from tracking.catalogue import RunRecord, records
+from tracking.catalogue import RunRecord, read_records
 from tracking.home import Home
 
 NETS = """
@@ -72,7 +72,7 @@ def test_training_keeps_what_came_before_and_says_how_to_go_on(
     monkeypatch.setattr(nets, "error", error or nets.error)
     arm(nets, monkeypatch, training, "_compute_epoch", at=1, calls=3)
     code, line = said(capsys, home, *TRAIN)
-    [run] = records(home)
+    [run] = read_records(home)
     assert (code, run.status, kept(home, run)) == (1, "FAILED", ["start", "epoch_0000"])
     assert f"model late_nets:make raised {nets.error.__name__}: " in line
     assert "the sensor is gone" in line
@@ -104,7 +104,7 @@ def test_explaining_comparing_and_predicting_end_with_one_line(
     with monkeypatch.context() as patch:
         arm(nets, patch, attribution, "explain_epoch", at=1, calls=5)
         code, line = said(capsys, home, *explain)
-    failed = records(home)[-1]
+    failed = read_records(home)[-1]
     assert (code, failed.status) == (1, "FAILED")
     assert kept(home, failed) == ["start", "smooth_grad_epoch_0001_part_000", "smooth_grad_epoch_0001"]
     assert line.startswith("study: model late_nets:make raised Odd: the sensor is gone (late_nets.py, line 19); run")
@@ -114,7 +114,7 @@ def test_explaining_comparing_and_predicting_end_with_one_line(
     with monkeypatch.context() as patch:
         arm(nets, patch, compare, "measure_unit", at=1, calls=5)
         code, line = said(capsys, home, "compare", "latest", "--epoch", "2")
-    failed = records(home)[-1]
+    failed = read_records(home)[-1]
     assert (code, failed.kind, failed.status, len(kept(home, failed))) == (1, "compare", "FAILED", 2)
     assert "model late_nets:make raised Odd: the sensor is gone" in line
     assert "study resume" in line
@@ -135,7 +135,7 @@ def test_an_error_of_ours_shows_its_traceback(home: Home, nets, monkeypatch: pyt
     monkeypatch.setattr(epoch, "main_logits", None)
     with pytest.raises(TypeError):
         cli.main([*TRAIN[:-1], model, "--home", str(home.path)])
-    [run] = records(home)
+    [run] = read_records(home)
     assert run.status == "FAILED"
 
 

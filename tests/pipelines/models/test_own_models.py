@@ -20,7 +20,7 @@ from pipelines.training import train as training
 from pipelines.training.optimizers import make_optimizers
 from pipelines.training.recipe import make_recipe, resolve_settings
 from support.homes import TINY
-from tracking.catalogue import records
+from tracking.catalogue import read_records
 from tracking.errors import InputError
 from tracking.home import Home
 from xai import METHODS, MethodInputs, NotApplicable
@@ -220,7 +220,7 @@ def test_refused_before_a_run_is_made(home: Home, own, monkeypatch, data: Datase
     with pytest.raises(InputError, match=message) as refused:
         training.train(SMALL, home)
     assert "\n" not in str(refused.value)
-    assert records(home) == []
+    assert read_records(home) == []
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "muon", "sgd"])
@@ -248,7 +248,7 @@ def test_what_a_model_prints_is_no_result(home: Home, own, capsys) -> None:
     command = ("train", "--size", "8", "--threads", "1", "--epochs", "1", "--model", "own_nets:make")
     assert main([*command, "--home", str(home.path)]) == 0
     out, err = capsys.readouterr()
-    assert out.split() == [record.run_id for record in records(home)]
+    assert out.split() == [record.run_id for record in read_records(home)]
     assert "hello" in err
 
 
