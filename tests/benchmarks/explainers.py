@@ -66,7 +66,7 @@ def main() -> None:
             model, images, classes(images), MethodInputs(background=background)
         )
         name, peer = of_peers.get(method, ("none", None))
-        with patch.object(sys.modules["xai.integrated_gradients"], "MOST", 1):
+        with patch.object(sys.modules["xai.integrated_gradients"], "MAX_STEPS_FACTOR", 1):
             times = in_turn([ours, *([peer] if peer else [])], flags.rounds, len(images))
         limit = PASSES[method][0] * forward + PASSES[method][1] * both
         beside = f"{times[1] * 1000:>9.1f}{times[1] / times[0]:>7.2f}x" if peer else f"{'-':>9}{'-':>8}"

@@ -261,7 +261,7 @@ def test_road_finds_the_pixel_that_decides() -> None:
     assert most.dtype == torch.bool
     assert most.tolist() == [[False] * 4, [False] * 4, [True] * 4]
     assert least.tolist() == [[True] * 4, [True] * 4, [False] * 4]
-    assert classify_imputed(Watching(3, 1), inputs, torch.tensor([1, 1, 0]), order, shares=(0.0,))[0].tolist() == [
+    assert classify_imputed(Watching(3, 1), inputs, torch.tensor([1, 1, 0]), order, fractions=(0.0,))[0].tolist() == [
         [1],
         [1],
         [0],

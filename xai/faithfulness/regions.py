@@ -1,10 +1,10 @@
 """Where an image's object probably is, by colour alone: what differs from the colours at the image's border.
 
 After Zhang et al. 2015 (Minimum Barrier Salient Object Detection at 80 FPS, ICCV), section 3.2, image boundary
-contrast. This is no segmentation. Of 100 test images of CIFAR-10 looked at, about 50 regions take in
-the object and little else, 35 a part of it or much beside it, and 15 are wrong: where the object fills the image or has
-the background's colours, or the background has several. So a map's share on the region says something of many images
-and little of one. Property: an even image has no region.
+contrast. This is not a segmentation. Of 100 inspected test images of CIFAR-10, about 50 regions cover the object and
+little else, 35 a part of it or much beside it, and 15 are wrong: where the object fills the image or has the
+background's colours, or the background has several. So the fraction of a map on the region is informative over many
+images, not for one. Property: a constant image has no region.
 """
 
 import numpy as np
@@ -15,13 +15,13 @@ from torch import Tensor
 from xai.faithfulness.filters import smooth
 from xai.ice import otsu_thresholds
 
-RING = 1 / 16  # width of the border as a share of the side
-SMOOTH = 1 / 24  # deviation of the smoothing as a share of the longer side
-NOISE = 1e-3  # variance that every border colour has at least; a deviation of 8 in 255
-SPECK = 0.01  # parts smaller than this share of the image are left out
-# Deviations by which the region must differ more from the border than the rest: noise reaches 0.25, and of CIFAR-10
-# the tenth of the images that stays below is mostly cut up wrongly
-CONTRAST = 0.7
+BORDER_WIDTH = 1 / 16  # as a fraction of the side
+SMOOTHING_DEVIATION = 1 / 24  # standard deviation as a fraction of the longer side
+MIN_VARIANCE = 1e-3  # of a border's colours; a standard deviation of 8 in 255
+MIN_PART = 0.01  # parts smaller than this fraction of the image are dropped
+# Standard deviations by which the region must be further from the border's colours than the rest: noise reaches 0.25,
+# and the tenth of CIFAR-10's images that stays below 0.7 is mostly divided wrongly
+MIN_CONTRAST = 0.7
 
 
 def find_object(images: Tensor) -> Tensor:
@@ -31,52 +31,53 @@ def find_object(images: Tensor) -> Tensor:
     """
     if images[0, 0].numel() < 2:
         return torch.zeros_like(images[:, 0], dtype=torch.bool)
-    far = smooth(_distances(images), SMOOTH * max(images.shape[2:]))  # [N, H, W]
-    mask = far > otsu_thresholds(far.flatten(1).T.cpu()).to(far)[:, None, None]
-    mask = torch.stack([_cleaned(one) for one in mask])
-    contrast = _mean(far, mask) - _mean(far, ~mask)
-    return mask & (contrast > CONTRAST)[:, None, None]  # NaN, of an empty mask, is not above either
+    distances = smooth(_distances_from_border(images), SMOOTHING_DEVIATION * max(images.shape[2:]))  # [N, H, W]
+    thresholds = otsu_thresholds(distances.flatten(1).T.cpu()).to(distances)
+    mask = distances > thresholds[:, None, None]
+    mask = torch.stack([_without_holes_and_specks(image_mask) for image_mask in mask])
+    contrast = _masked_mean(distances, mask) - _masked_mean(distances, ~mask)
+    return mask & (contrast > MIN_CONTRAST)[:, None, None]  # also False for NaN, the contrast of an empty mask
 
 
 def fraction_on_mask(maps: Tensor, mask: Tensor) -> Tensor:
-    """Share of the absolute map [N, H, W] on the mask [N, H, W], 0..1: [N].
+    """Fraction of the absolute map [N, H, W] that is on the mask [N, H, W], 0..1: [N].
 
-    NaN where the map is zero, or the mask is empty or everything.
+    NaN where the map is zero, or the mask is empty or covers everything.
     """
     strength = maps.abs()
-    share = (strength * mask).sum((1, 2)) / strength.sum((1, 2))
+    fraction = (strength * mask).sum((1, 2)) / strength.sum((1, 2))
     covered = mask.flatten(1).sum(1)
-    return torch.where((covered > 0) & (covered < mask[0].numel()), share, torch.nan)
+    return torch.where((covered > 0) & (covered < mask[0].numel()), fraction, torch.nan)
 
 
-def _distances(images: Tensor) -> Tensor:
-    """Mean distance in deviations of each pixel from the colours of three of the four sides: [N, H, W].
+def _distances_from_border(images: Tensor) -> Tensor:
+    """Mean distance of each pixel from the colours of three of the four borders, in standard deviations: [N, H, W].
 
-    The side it differs from most is left out, as the object may touch it.
+    The border that it differs from most is left out, because the object may touch it.
     """
-    tall, wide = (max(1, round(RING * side)) for side in images.shape[2:])
-    sides = images[..., :tall, :], images[..., -tall:, :], images[..., :wide], images[..., -wide:]
-    far = torch.stack([_distance(images, side.flatten(2)) for side in sides])  # [4, N, H, W]
-    return (far.sum(0) - far.amax(0)) / 3
+    rows, columns = (max(1, round(BORDER_WIDTH * side)) for side in images.shape[2:])
+    borders = images[..., :rows, :], images[..., -rows:, :], images[..., :columns], images[..., -columns:]
+    distances = torch.stack([_mahalanobis(images, border.flatten(2)) for border in borders])  # [4, N, H, W]
+    return (distances.sum(0) - distances.amax(0)) / 3
 
 
-def _distance(images: Tensor, colours: Tensor) -> Tensor:
+def _mahalanobis(images: Tensor, colours: Tensor) -> Tensor:
     """Mahalanobis distance of each pixel of [N, C, H, W] from colours [N, C, n]: [N, H, W]."""
     centre = colours.mean(2, keepdim=True)
-    spread = colours - centre
-    covariance = spread @ spread.mT / colours.shape[2] + NOISE * torch.eye(images.shape[1]).to(images)
-    offset = images.flatten(2) - centre  # [N, C, P]
-    squares = (offset * torch.linalg.solve(covariance, offset)).sum(1)
+    deviations = colours - centre
+    covariance = deviations @ deviations.mT / colours.shape[2] + MIN_VARIANCE * torch.eye(images.shape[1]).to(images)
+    offsets = images.flatten(2) - centre  # [N, C, P]
+    squares = (offsets * torch.linalg.solve(covariance, offsets)).sum(1)
     return squares.clamp_min(0).sqrt().unflatten(1, images.shape[2:])
 
 
-def _cleaned(mask: Tensor) -> Tensor:
-    """One mask [H, W] without holes and specks."""
+def _without_holes_and_specks(mask: Tensor) -> Tensor:
+    """One mask [H, W], cleaned."""
     parts, _ = ndimage.label(ndimage.binary_fill_holes(mask.cpu().numpy()))
-    large = np.bincount(parts.flatten()) >= SPECK * parts.size
-    large[0] = False  # what is outside
-    return torch.from_numpy(large[parts]).to(mask.device)
+    is_large = np.bincount(parts.flatten()) >= MIN_PART * parts.size
+    is_large[0] = False  # the outside
+    return torch.from_numpy(is_large[parts]).to(mask.device)
 
 
-def _mean(values: Tensor, mask: Tensor) -> Tensor:
+def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return (values * mask).sum((1, 2)) / mask.sum((1, 2))
