@@ -4,16 +4,13 @@ from collections.abc import Sequence
 
 from pipelines.common.figures import short
 from pipelines.reporting import figures
+from pipelines.reporting.criteria import IMAGES_FOR_CLASS, UNEVEN_CLASSES
 from pipelines.reporting.evidence import Said, said
 from pipelines.reporting.html import Html, figure, html, table
 from pipelines.reporting.subject import Subject
 from pipelines.reporting.words import between, capital, listed, number, percent, plural, series, sized
 
 CLASSES = 12  # rows of a table by class at the most
-FEWEST = (
-    20  # images of a class under which little can be said of it: all right, the interval still reaches down to 84 %
-)
-UNEVEN = 5  # times as many images as the smallest class has, from which on classes are called uneven
 AUGMENTED = " Training images are seen augmented and with dropout, during the epoch."
 SPLITS = {"train_seen": "training images as seen in training", "val": "validation images", "test": "test images"}
 
@@ -47,7 +44,7 @@ def accuracy_sentence(row: dict, epoch: int, split: str) -> str:
 def uneven_sentence(rows: list[dict], images: str) -> str | None:
     """What accuracy hides where classes are of uneven size; rows of hard_classes."""
     largest, smallest = max(rows, key=lambda row: row["n"]), min(rows, key=lambda row: row["n"])
-    if largest["n"] < UNEVEN * smallest["n"]:
+    if largest["n"] < UNEVEN_CLASSES * smallest["n"]:
         return None
     n = sum(row["n"] for row in rows)
     share, mean = largest["n"] / n, sum(row["accuracy"] for row in rows) / len(rows)
@@ -120,11 +117,11 @@ def _precision(row: dict | None) -> str:
 
 def spread_sentence(rows: list[dict]) -> str | None:
     """Whether classes differ beyond their intervals; rows of hard_classes, hardest first."""
-    if len(rows) < 2 or max(row["n"] for row in rows) < FEWEST:
+    if len(rows) < 2 or max(row["n"] for row in rows) < IMAGES_FOR_CLASS:
         return None
     hardest, easiest = rows[0], max(rows, key=lambda row: row["low"])
     if all(row["accuracy"] == 1 for row in rows):
-        enough = f" of at least {FEWEST} images" if any(row["n"] < FEWEST for row in rows) else ""
+        enough = f" of at least {IMAGES_FOR_CLASS} images" if any(row["n"] < IMAGES_FOR_CLASS for row in rows) else ""
         return f"No class{enough} has a single mistake."
     lowest = min(rows, key=lambda row: row["high"])
     if lowest["high"] >= easiest["low"]:
@@ -142,7 +139,7 @@ def spread_sentence(rows: list[dict]) -> str | None:
 
 def few_sentence(rows: list[dict], classes: Sequence[str], most: int = 4) -> str | None:
     """Classes that have too few images to say how hard they are; rows of hard_classes, and all classes of the run."""
-    few = sorted((row for row in rows if row["n"] < FEWEST), key=lambda row: row["n"])
+    few = sorted((row for row in rows if row["n"] < IMAGES_FOR_CLASS), key=lambda row: row["n"])
     absent = [name for name in classes if name not in {row["class_name"] for row in rows}]
     parts = [f"{short(name, 28)} (no images)" for name in absent]
     parts += [

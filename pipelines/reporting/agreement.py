@@ -1,14 +1,13 @@
 """Question (a): how far the methods agree with each other."""
 
+from pipelines.reporting.criteria import IMAGES_FOR_CONTRAST, STRONG_AGREEMENT
 from pipelines.reporting.evidence import Answer, Said, said
 from pipelines.reporting.html import Cell, Html, html, table
 from pipelines.reporting.numbered import shade
-from pipelines.reporting.regions import ENOUGH, names
+from pipelines.reporting.regions import names
 from pipelines.reporting.techniques import called
 from pipelines.reporting.words import NONE, plural, sized, value, value_between
 from xai import METHODS
-
-STRONG = 0.7  # Spearman from which on two methods are said to tell much the same
 
 
 def agreement(found: Answer) -> tuple[list[Said], Html]:
@@ -35,13 +34,13 @@ def agreement_sentence(rows: list[dict]) -> str:
     n = sized(min(row["n"] for row in rows))
     if len(rows) == 1:
         return f"Maps of {pair(first)} have a rank correlation of {value(first['spearman'])} ({n})."
-    strong = sum(row["spearman"] >= STRONG for row in rows)
+    strong = sum(row["spearman"] >= STRONG_AGREEMENT for row in rows)
     apart = [row for row in rows if row["spearman_low"] is not None and row["spearman_low"] <= 0]
     unrelated = f"; no relation is shown for {plural(len(apart), 'pair')}" if apart else ""
     return (
         f"The rank correlation of two methods' maps is highest for {pair(first)} ({value(first['spearman'])}) and "
         f"lowest for {pair(last)} ({value(last['spearman'])}); {strong or 'none'} of {plural(len(rows), 'pair')} "
-        f"{'reaches' if strong < 2 else 'reach'} {STRONG} ({n}){unrelated}."
+        f"{'reaches' if strong < 2 else 'reach'} {STRONG_AGREEMENT} ({n}){unrelated}."
     )
 
 
@@ -54,7 +53,7 @@ def contrast_sentence(right: list[dict], wrong: list[dict]) -> str | None:
     others = {(row["method_a"], row["method_b"]): row for row in wrong if row["spearman_low"] is not None}
     known = [row for row in right if row["spearman_low"] is not None]
     matched = [(row, others[pair]) for row in known if (pair := (row["method_a"], row["method_b"])) in others]
-    if not matched or min(min(one["n"], two["n"]) for one, two in matched) < ENOUGH:
+    if not matched or min(min(one["n"], two["n"]) for one, two in matched) < IMAGES_FOR_CONTRAST:
         return None
     less = sum(two["spearman_high"] < one["spearman_low"] for one, two in matched)
     more = sum(two["spearman_low"] > one["spearman_high"] for one, two in matched)

@@ -1,12 +1,11 @@
 """Section 1 ends: how well the model knows when it is right."""
 
 from pipelines.reporting import figures
+from pipelines.reporting.criteria import IMAGES_FOR_CALIBRATION
 from pipelines.reporting.evidence import Said, details, said
 from pipelines.reporting.html import NOTHING, Html, figure, html
 from pipelines.reporting.subject import Subject
 from pipelines.reporting.words import of, percent, plural
-
-MANY = 1000  # images under which the expected calibration error is biased upwards noticeably
 
 
 def calibration(subject: Subject) -> tuple[list[Said], Html]:
@@ -45,7 +44,7 @@ def calibration_sentence(rows: list[dict], low: float, high: float) -> str:
     return (
         f"Its mean confidence is {percent(confidence, n)} where it is right on {percent(right, n)}, so {judged}; the "
         f"expected calibration error is {percent(rows[0]['ece'], n)}"
-        f"{', an overestimate on so few images' if n < MANY else ''}."
+        f"{', an overestimate on so few images' if n < IMAGES_FOR_CALIBRATION else ''}."
     )
 
 

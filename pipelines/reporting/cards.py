@@ -1,13 +1,14 @@
 """Section 3: a card for each technique, with what limits it on these data."""
 
 from pipelines.reporting.attention import explained_epoch
+from pipelines.reporting.criteria import LIKE_RANDOM_WEIGHTS
 from pipelines.reporting.evidence import Answer, Said, said
 from pipelines.reporting.found_concepts import find_concepts
 from pipelines.reporting.html import Html, html, joined
 from pipelines.reporting.regions import names
 from pipelines.reporting.subject import Section, Subject, newest_comparison
 from pipelines.reporting.techniques import QUESTIONS, TECHNIQUES
-from pipelines.reporting.trust import ALIKE, EVERYTHING, RANKING, means
+from pipelines.reporting.trust import EVERYTHING, RANKING, means
 from pipelines.reporting.words import few, of, percent, series, value
 from xai.method import Card
 
@@ -76,7 +77,7 @@ def _compared(found: Answer, method: str) -> list[Said]:
     return [
         *said(f"Here it is not shown to beat random maps by {names(failed)}." if failed else None, found),
         *said(f"Here its magnitudes hardly depend on what was learned (rank correlation {value(alike)} with random "
-              "weights)." if alike > ALIKE else None, found),
+              "weights)." if alike > LIKE_RANDOM_WEIGHTS else None, found),
     ]  # fmt: skip
 
 

@@ -3,15 +3,13 @@
 from scipy.stats import spearmanr
 
 from pipelines.common.figures import short
+from pipelines.reporting.criteria import CLASSES_FOR_CORRELATION, CLEAR_CORRELATION, SIGNIFICANCE_LEVEL
 from pipelines.reporting.evidence import Answer, Said, said
 from pipelines.reporting.html import Html, html, table
 from pipelines.reporting.words import NONE, percent, plural, value
 
 CLASSES = 12  # rows of the table at the most
-CLEAR = 0.5  # rank correlation under which no relation is spoken of
-LEVEL = 0.05
 DESCRIBED = "; see #"  # in every description made from the data
-ENOUGH = 6  # classes under which a rank correlation says nothing
 
 
 def class_concepts(found: Answer) -> tuple[list[Said], Html]:
@@ -52,7 +50,7 @@ def basic_sentence(rows: list[dict]) -> str | None:
     """Whether classes the model knows well have more, or more exclusive, concepts; by rank correlation over classes."""
     known = [row for row in rows if None not in (row["recall"], row["concepts_per_image"], row["selectivity"])]
     n = len(known)
-    if n < ENOUGH:
+    if n < CLASSES_FOR_CORRELATION:
         return f"{plural(n, 'class is', 'classes are')} too few to relate their accuracy to their concepts."
     if len({row["recall"] for row in known}) == 1:
         return "All classes are right equally often, so whether well known ones have other concepts cannot be told."
@@ -79,7 +77,7 @@ def relation(rows: list[dict], key: str, more: str, less: str) -> tuple[str, flo
     if len(set(values)) == 1:
         return "", None
     found = spearmanr(accuracies, values)
-    if abs(found.statistic) < CLEAR or found.pvalue > LEVEL:
+    if abs(found.statistic) < CLEAR_CORRELATION or found.pvalue > SIGNIFICANCE_LEVEL:
         return "", float(found.statistic)
     return more if found.statistic > 0 else less, float(found.statistic)
 

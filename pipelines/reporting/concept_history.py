@@ -1,6 +1,7 @@
 """Question (b): when concepts came about, if several epochs were looked at."""
 
 from pipelines.reporting.concepts import titled
+from pipelines.reporting.criteria import SAME_CONCEPT
 from pipelines.reporting.evidence import Said, said
 from pipelines.reporting.html import Cell, Html, html, table
 from pipelines.reporting.missing import missing
@@ -9,7 +10,6 @@ from pipelines.reporting.subject import Subject
 from pipelines.reporting.words import NONE, percent, plural, value
 
 EPOCHS, CONCEPTS = 12, 20  # columns and rows of the table at the most
-SAME = 0.9  # cosine from which on two directions are the same concept
 
 
 def concept_history(subject: Subject) -> tuple[list[Said], Html]:
@@ -44,7 +44,7 @@ def appearance_sentence(rows: list[dict]) -> str:
     since: dict[int, int] = {}
     broken: set[int] = set()
     for row in sorted(rows, key=lambda row: -row["epoch"]):
-        if row["cosine"] is not None and row["cosine"] >= SAME and row["concept_id"] not in broken:
+        if row["cosine"] is not None and row["cosine"] >= SAME_CONCEPT and row["concept_id"] not in broken:
             since[row["concept_id"]] = row["epoch"]
         else:
             broken.add(row["concept_id"])
@@ -52,6 +52,6 @@ def appearance_sentence(rows: list[dict]) -> str:
     early, late = (sum(epoch == one for epoch in since.values()) for one in (first, last))
     return (
         f"Of {plural(len(since), 'concept')} of epoch {last}, {early or 'none'} {'was' if early < 2 else 'were'} there "
-        f"since epoch {first} without a break (cosine {SAME:g} or more) and {late or 'none'} only at the last epoch "
-        "looked at."
+        f"since epoch {first} without a break (cosine {SAME_CONCEPT:g} or more) and {late or 'none'} only at the last "
+        "epoch looked at."
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 from PIL import Image
 
 from pipelines.common.figures import short
+from pipelines.reporting.criteria import SMALLEST_CONTRIBUTION
 from pipelines.reporting.evidence import marks
 from pipelines.reporting.found_concepts import FoundConcepts
 from pipelines.reporting.html import Html, html, joined
@@ -15,7 +16,6 @@ from pipelines.reporting.words import value
 
 CARDS = 12  # concepts with a picture
 IMAGES = (0.092, 0.54)  # part of a card's height that holds its images, above bars that the report draws as tables
-LEAST = 0.005  # logits that count as a contribution
 SHADES = 128  # colours of a picture: photographs stay recognisable, and small
 
 
@@ -39,7 +39,7 @@ def _card(found: FoundConcepts, concept: int, name: str) -> Html:
     carries = max(found.by_class.where(concept_id=concept), key=lambda row: row["contribution"])
     adds = (
         f"It adds most to the logit of {short(carries['class_name'], 28)} ({value(carries['contribution'])})."
-        if carries["contribution"] >= LEAST
+        if carries["contribution"] >= SMALLEST_CONTRIBUTION
         else "It adds to no class's logit."
     )
     shown = [

@@ -4,6 +4,7 @@ from pipelines.common.figures import short
 from pipelines.reporting.class_concepts import class_concepts
 from pipelines.reporting.concept_history import concept_history
 from pipelines.reporting.concepts import cards, titled
+from pipelines.reporting.criteria import ANSWERS_KEPT, CONCEPT_IN_CLASS
 from pipelines.reporting.evidence import answers, details, said
 from pipelines.reporting.found_concepts import FoundConcepts, find_concepts
 from pipelines.reporting.html import Cell, Html, html, joined, table
@@ -14,8 +15,6 @@ from pipelines.reporting.words import listed, number, percent, plural, series
 
 TITLE, TOPIC = "Which patterns has the model learned?", "What it has learned."
 CLASSES, CONCEPTS = 12, 20  # columns and rows of a table at the most
-THERE = 0.1  # share of a class's images from which on it is said to show a concept
-KEPT = 0.9  # share of images whose answer concepts should keep, the aim of ice
 
 
 def learned(subject: Subject) -> Section:
@@ -80,13 +79,14 @@ def fidelity_sentence(fidelity: dict[str, float]) -> str | None:
     kept = fidelity.get("nmf_agreement")
     if kept is None:
         return None
-    if kept >= KEPT:
+    if kept >= ANSWERS_KEPT:
         return (
             f"Seeing nothing but these concepts the model keeps its answer on {percent(kept)} of the held-out images."
         )
     return (
         f"They are not the whole of what it has learned: seeing nothing else, the model keeps its answer on only "
-        f"{percent(kept)} of the held-out images (aim: {percent(KEPT)}), so what they leave out may matter as much."
+        f"{percent(kept)} of the held-out images (aim: {percent(ANSWERS_KEPT)}), so what they leave out may matter "
+        "as much."
     )
 
 
@@ -103,7 +103,7 @@ def tcav_sentence(rows: list[dict], fidelity: dict[str, float]) -> str:
             f"TCAV: no effect of a concept on a class is beyond chance (0 of {number(len(rows))} pairs, Holm "
             "corrected); an earlier layer may say more."
         )
-    there = [row for row in significant if row["prevalence"] >= THERE]
+    there = [row for row in significant if row["prevalence"] >= CONCEPT_IN_CLASS]
     parts = [
         f"concept {row['concept_id']} {'for' if row['tcav_sign'] > 0.5 else 'against'} {short(row['class_name'], 20)}"
         for row in sorted(there, key=lambda row: -abs(row["contribution"]))[:3]

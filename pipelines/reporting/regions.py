@@ -1,6 +1,7 @@
 """Question (a): how much of each map lies on which part of the image, and how much speaks against the class."""
 
 from pipelines.reporting import figures
+from pipelines.reporting.criteria import IMAGES_FOR_CONTRAST
 from pipelines.reporting.evidence import Answer, Said, said
 from pipelines.reporting.html import Cell, Html, html, table
 from pipelines.reporting.missing import missing
@@ -10,7 +11,6 @@ from xai import METHODS
 
 REFERENCES = {"random": "random maps", "edge": "an edge detector"}
 EVEN = {"centre": 16 / 64, "border": 28 / 64}  # shares of a map that is the same everywhere
-ENOUGH = 10  # images on either side from which on right and wrong predictions are compared
 PLACES = {
     "centre": "the middle quarter of the image",
     "border": "the image's outer ring",
@@ -115,7 +115,7 @@ def contrast_sentence(rows: list[dict]) -> str | None:
     if not right or not wrong:
         return None
     n, m = (min(row["n"] for row in own) for own in (right, wrong))
-    if min(n, m) < ENOUGH:
+    if min(n, m) < IMAGES_FOR_CONTRAST:
         return f"{n} right and {m} wrong predictions are explained, too few to compare where they look."
     beside = [found for place in PLACES for found in _beside(right, wrong, place)]
     apart = [text for text, _, differs in beside if differs]

@@ -1,5 +1,6 @@
 """Question (c) over time: when explanations settle, before or after the predictions they explain."""
 
+from pipelines.reporting.criteria import LIKE_RANDOM_WEIGHTS
 from pipelines.reporting.evidence import Said, said
 from pipelines.reporting.html import NOTHING, Cell, Html, html, table
 from pipelines.reporting.missing import missing
@@ -7,7 +8,6 @@ from pipelines.reporting.numbered import shade
 from pipelines.reporting.regions import names
 from pipelines.reporting.subject import Subject
 from pipelines.reporting.techniques import called
-from pipelines.reporting.trust import ALIKE
 from pipelines.reporting.words import NONE, percent, plural, series, value
 from xai import METHODS
 
@@ -79,7 +79,7 @@ def settling_sentence(rows: list[dict]) -> str | None:
 
 def untrained_sentence(rows: list[dict]) -> str | None:
     """Methods whose maps of the untrained network are much like the last ones; rows of explanation_drift."""
-    alike = [row for row in rows if row["epoch"] == 0 and (row["to_last"] or 0) > ALIKE]
+    alike = [row for row in rows if row["epoch"] == 0 and (row["to_last"] or 0) > LIKE_RANDOM_WEIGHTS]
     if not alike:
         return None
     parts = series([f"{called(row['method'])} ({value(row['to_last'])})" for row in alike])

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from pipelines.common.figures import short
 from pipelines.reporting import figures
-from pipelines.reporting.accuracy import FEWEST, few_sentence, images_of, named
+from pipelines.reporting.accuracy import few_sentence, images_of, named
 from pipelines.reporting.attention import explained_epoch
+from pipelines.reporting.criteria import CONCEPT_STANDS_FOR_CLASS, IMAGES_FOR_CLASS, MISTAKES_FOR_PAIRS
 from pipelines.reporting.dynamics import dynamics
 from pipelines.reporting.evidence import Answer, Said, answers, said
 from pipelines.reporting.found_concepts import find_concepts
@@ -17,8 +18,6 @@ from pipelines.reporting.words import NONE, capital, number, of, percent, plural
 
 TITLE = "Where does the model struggle, and why?"
 PAIRS = 10  # confused pairs shown
-HALF = 0.5  # share of a class's images from which on a concept stands for it
-ENOUGH = 10  # mistakes from which on pairs of classes are worth a word
 
 
 def struggles(subject: Subject) -> Section:
@@ -55,8 +54,8 @@ def weak_sentence(rows: list[dict]) -> str | None:
     if whole == 1 or len(rows) < 2:
         return None
     if not weak:
-        small = any(row["n"] < FEWEST for row in rows)
-        few = f", and those of classes with under {FEWEST} images say little" if small else ""
+        small = any(row["n"] < IMAGES_FOR_CLASS for row in rows)
+        few = f", and those of classes with under {IMAGES_FOR_CLASS} images say little" if small else ""
         return f"No class is shown to be harder than the mean of {percent(whole, n)}: all intervals reach it{few}."
     parts = [
         f"{named(row)} ({percent(row['accuracy'], row['n'])}, top mistake: {short(row['confused_with_name'], 28)})"
@@ -72,7 +71,7 @@ def pair_sentence(rows: list[dict]) -> str | None:
         return None
     first = rows[0]
     wrong = mistakes(first)
-    if wrong < ENOUGH:
+    if wrong < MISTAKES_FOR_PAIRS:
         return f"{plural(wrong, 'mistake is', 'mistakes are')} too few to speak of pairs of classes."
     a, b = short(first["name_a"], 28), short(first["name_b"], 28)
     most = "Most" if len(rows) == 1 or rows[1]["n"] < first["n"] else "Among the most"
@@ -94,7 +93,7 @@ def lean(row: dict, a: str, b: str) -> str:
 
 def _shared(subject: Subject, pairs: list[dict]) -> list[Said]:
     """What the concepts say of the pair mixed up most."""
-    if not pairs or mistakes(pairs[0]) < ENOUGH or (found := find_concepts(subject)) is None:
+    if not pairs or mistakes(pairs[0]) < MISTAKES_FOR_PAIRS or (found := find_concepts(subject)) is None:
         return []
     return said(shared_sentence(pairs[0], found.by_class.rows), found.by_class, answer=True)
 
@@ -111,7 +110,7 @@ def shared_sentence(pair: dict, rows: list[dict]) -> str | None:
     for concept, by_class in shown.items():
         least = min(by_class[end] for end in ends)
         others = [share for number, share in by_class.items() if number not in ends]
-        if least >= HALF and max(others, default=0) < least / 2:
+        if least >= CONCEPT_STANDS_FOR_CLASS and max(others, default=0) < least / 2:
             shares = f"{percent(by_class[ends[0]])} and {percent(by_class[ends[1]])} of their images show it"
             return f"The classes {a} and {b} share concept {concept} ({shares}), which cannot tell them apart."
     return f"No concept is in half of the images of both {a} and {b} and seldom elsewhere."

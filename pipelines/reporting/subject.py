@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from pipelines.common.settings import ReportSettings, TrainSettings
 from pipelines.lifecycle.run_inputs import read_recorded_settings
+from pipelines.reporting.criteria import NARROW_INTERVALS
 from pipelines.reporting.evidence import Answer, Evidence, Said
 from pipelines.reporting.html import NOTHING, Html
 from pipelines.reporting.pictures import Pictures, read_pictures
@@ -12,7 +13,6 @@ from tracking.catalogue import RunRecord
 from tracking.errors import InputError
 from tracking.home import Home
 
-ENOUGH = 500  # images that give narrow intervals
 NEEDED = """
     select
         split,
@@ -52,7 +52,7 @@ class Subject:
     @property
     def some(self) -> str:
         """The flag that chooses images to explain: a sample where there are many."""
-        return f" --count {min(self.n, ENOUGH)}"
+        return f" --count {min(self.n, NARROW_INTERVALS)}"
 
     def explain(self, *methods: str, more: str = "") -> str:
         """The command that explains the run with these methods."""

@@ -2,6 +2,7 @@
 
 from pipelines.common.figures import short
 from pipelines.reporting.attention import explained_epoch
+from pipelines.reporting.criteria import DOUBTFUL_LABEL
 from pipelines.reporting.evidence import Answer, Said, said
 from pipelines.reporting.examples import ExplainedImages, read_explained
 from pipelines.reporting.html import NOTHING, Html, html, table
@@ -10,7 +11,6 @@ from pipelines.reporting.subject import Subject
 from pipelines.reporting.words import NONE, number, of, percent, plural, value
 
 SHOWN = 8  # suspects shown
-UNLIKELY = 0.05  # mean probability of a label under which it is very doubtful
 
 
 def suspects(subject: Subject) -> tuple[list[Said], Html]:
@@ -30,9 +30,11 @@ def suspects_sentence(rows: list[dict], n: int) -> str:
     doubtful = [row for row in rows if row["kind"] == "mislabelled"]
     if not doubtful:
         return "No label is contradicted by three quarters of the late epochs."
-    sure = sum(row["confidence"] is not None and row["confidence"] < UNLIKELY for row in doubtful)
+    sure = sum(row["confidence"] is not None and row["confidence"] < DOUBTFUL_LABEL for row in doubtful)
     most = (
-        f"; to {number(sure)} of their labels the model gives under {percent(UNLIKELY, 1)} on average" if sure else ""
+        f"; to {number(sure)} of their labels the model gives under {percent(DOUBTFUL_LABEL, 1)} on average"
+        if sure
+        else ""
     )
     return (
         f"{of(len(doubtful), n)} are taken for one and the same other class by at least three quarters of late epochs"

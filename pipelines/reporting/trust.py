@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from pipelines.reporting.criteria import LIKE_RANDOM_WEIGHTS
 from pipelines.reporting.evidence import Answer, Said, said
 from pipelines.reporting.html import Cell, Html, html, table
 from pipelines.reporting.pointing import pointing_sentence
@@ -22,7 +23,6 @@ COLUMNS = {
     "points_at_glyph": "on the glyph ↑",  # planted data only
     "points_at_decoy": "on the decoy ↓",
 }
-ALIKE = 0.5  # similarity with the maps of random weights over which a method hardly depends on what was learned
 
 
 def trust(by_method: Answer, differences: Answer) -> tuple[list[Said], Html]:
@@ -123,14 +123,14 @@ def randomization_sentence(rows: list[dict]) -> str | None:
     if not alike:
         return None
     n = sized(min(row["n"] for row in rows if row["metric"] == EVERYTHING))
-    stuck = [method for method in alike if alike[method] > ALIKE]
+    stuck = [method for method in alike if alike[method] > LIKE_RANDOM_WEIGHTS]
     if not stuck:
         most = max(alike, key=lambda method: alike[method])
         return (
             f"With random weights the maps of all methods change (rank correlation at most {value(alike[most])}, by "
             f"{names([most])}; {n})."
         )
-    turned = [method for method in stuck if METHODS[method].signed and signed.get(method, 1) <= ALIKE]
+    turned = [method for method in stuck if METHODS[method].signed and signed.get(method, 1) <= LIKE_RANDOM_WEIGHTS]
     whole = [method for method in stuck if method not in turned]
     kept = series([f"{called(method)} ({value(alike[method])})" for method in whole])
     outline = series(
@@ -171,5 +171,5 @@ def _cell(row: dict | None) -> Cell:
     digits = 3 if row["metric"] in RANKING else 2
     ends = value_between(row["low"], row["high"], digits)
     text = html("{}{}<br><small>{}</small>", value(row["mean"], digits), beats, ends)
-    stuck = row["metric"] == EVERYTHING and row["mean"] > ALIKE
+    stuck = row["metric"] == EVERYTHING and row["mean"] > LIKE_RANDOM_WEIGHTS
     return Cell(text, kind="warn" if row["method"] in METHODS and (stuck or beats == " ✗") else "")

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from pipelines.common.figures import short
+from pipelines.reporting.criteria import FEW_IMAGES
 
 SMALL = 200  # images under which a share is given without decimals
-FEW = 100  # images under which a report says that they are few
 SPACE = "\u00a0"  # does not break a line between number and unit
 MINUS = "\u2212"
 NONE = "\u2013"  # where there is no number
@@ -81,4 +81,4 @@ def sized(n: int) -> str:
 
 def few(n: int) -> str:
     """A warning where a figure stands on few images."""
-    return "; so few that intervals are wide" if n < FEW else ""
+    return "; so few that intervals are wide" if n < FEW_IMAGES else ""

@@ -5,7 +5,6 @@ import re
 import shlex
 from dataclasses import replace
 from html import unescape
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from pipelines.cli import main
 from pipelines.common.settings import ExplainSettings, ImportFlowSettings, ReportSettings
 from pipelines.explaining.explain import explain
 from pipelines.flow.import_log import import_flow
+from pipelines.reporting import accuracy
 from pipelines.reporting.accuracy import (
     accuracy_sentence,
     best_epoch_sentence,
@@ -194,9 +194,8 @@ def test_accuracy_of_uneven_classes_is_told_as_such() -> None:
 def test_the_summary_of_a_study_says_it_too(study: Home, trained, monkeypatch: pytest.MonkeyPatch) -> None:
     summary = _summary(study, trained.run_id, [], ["report", "flow"])
     assert "Too few" not in summary
-    rules = import_module("pipelines.reporting.accuracy")  # a function of that name hides it
-    monkeypatch.setattr(rules, "FEWEST", 1000)
-    monkeypatch.setattr(rules, "UNEVEN", 1)
+    monkeypatch.setattr(accuracy, "IMAGES_FOR_CLASS", 1000)
+    monkeypatch.setattr(accuracy, "UNEVEN_CLASSES", 1)
     summary = _summary(study, trained.run_id, [], ["report", "flow"])
     assert "\n             Too few images to say how hard they are: " in summary
     assert "\n             Classes differ in their number of test images, from " in summary
