@@ -1,4 +1,4 @@
-"""Attribution maps of an epoch's instances, committed in parts: memory stays bounded and an interruption loses little."""
+"""Attribution maps of an epoch's instances, committed in parts: memory stays bounded, an interruption loses little."""
 
 from itertools import chain
 
