@@ -30,18 +30,14 @@ def read_json(path: Path) -> Any:
 def write_text(path: Path, text: str) -> Path:
     """Replace `path` in one step, so that a reader never sees half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = temporary_path(path)
+    # a name of its own for each thread of each process, so that none writes into another's
+    part = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
     try:
         part.write_text(text, encoding="utf-8")
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
     return path
-
-
-def temporary_path(path: Path) -> Path:
-    """Where only this thread of this process writes, before it renames the file to `path`."""
-    return path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
 
 
 def write_table(path: Path, columns: dict[str, Any]) -> Path:

@@ -225,7 +225,7 @@ def log_page(home: Home, record: RunRecord, page: Path) -> Path:
     """Put a page about a run among its files and return its path. If the server is down, only the home has it."""
     place = home.run_folder(record.run_id) / page.name
     if server_address():
-        copy_into_place(home, page, place)
+        copy_into_place(home, page, place)  # before the server is tried
     if reason := unreachable(home):
         logging.getLogger(__name__).warning(
             f"{page.name} is in the study home, not on the server: {reason}; make the page again once it answers"
