@@ -6,9 +6,9 @@ from dataclasses import replace
 from pipelines.common.settings import CompareSettings
 from pipelines.common.terminal import say
 from pipelines.comparing import summary
-from pipelines.comparing.comparison import Comparison, list_units, open_comparison
-from pipelines.comparing.map_selection import NARROW_INTERVAL_COUNT, MapSelection, select_maps
-from pipelines.comparing.measurements import measure_unit
+from pipelines.comparing.comparison import Comparison, list_parts, open_comparison
+from pipelines.comparing.map_selection import ENOUGH_INSTANCES, MapSelection, select_maps
+from pipelines.comparing.measurements import measure_part
 from pipelines.lifecycle.child_run import run_guard, start_child
 from pipelines.lifecycle.run_inputs import read_recorded_config, read_recorded_settings
 from tracking import catalogue, runs
@@ -24,61 +24,65 @@ NOTE = (
 
 
 def compare(settings: CompareSettings, home: Home) -> str:
-    """Compare the methods that explained a training run; the run ID."""
+    """Compares the methods that explained a training run; returns the run ID."""
     source = catalogue.resolve(home, settings.run, ("train",))
     with connect(home) as connection:
-        chosen = select_maps(connection, source.run_id, settings)
-    with open_comparison(settings, home, chosen) as comparison:
-        return _go_on(comparison, _start(comparison, home))
-
-
-def _start(comparison: Comparison, home: Home) -> runs.Run:
-    chosen, source = comparison.chosen, comparison.source.record
-    tags = {"study.epochs": str(chosen.epoch), "study.split": chosen.split, "study.methods": ", ".join(chosen.methods)}
-    note = f"{', '.join(chosen.methods)} on `{source.name}` (run `{source.run_id}`), {_scope(chosen)}. {NOTE}"
-    inputs = {"epoch": chosen.epoch, "makers": chosen.makers}
-    return start_child(home, "compare", f"compare-{source.name}", comparison.settings, source, tags, note, inputs)
+        selection = select_maps(connection, source.run_id, settings)
+    with open_comparison(settings, home, selection) as comparison:
+        return _run_remaining(comparison, _start_run(comparison, home))
 
 
 def rerun(record: catalogue.RunRecord, home: Home, data: str | None) -> str:
-    """Compare again from a run's own record, on the same maps."""
-    with _recorded(record, home, data) as comparison:
-        return _go_on(comparison, _start(comparison, home))
+    """Compares again from a run's own record, on the same maps; returns the new run's ID."""
+    with _open_recorded(record, home, data) as comparison:
+        return _run_remaining(comparison, _start_run(comparison, home))
 
 
 def resume(record: catalogue.RunRecord, home: Home, data: str | None = None) -> str:
-    """Go on behind the last committed part of a comparing run, on the maps that it was started with."""
+    """Resumes a comparing run after its last committed part, on the maps that it was started with."""
     if record.status == "FINISHED":
         raise InputError(f"run {record.run_id[:8]} is finished; nothing to resume")
-    with _recorded(record, home, data) as comparison:
-        return _go_on(comparison, runs.reopen_run(home, record))
+    with _open_recorded(record, home, data) as comparison:
+        return _run_remaining(comparison, runs.reopen_run(home, record))
 
 
-def _recorded(record: catalogue.RunRecord, home: Home, data: str | None) -> AbstractContextManager[Comparison]:
+def _start_run(comparison: Comparison, home: Home) -> runs.Run:
+    selection = comparison.selection
+    source = comparison.source.record
+    methods = ", ".join(selection.methods)
+    tags = {"study.epochs": str(selection.epoch), "study.split": selection.split, "study.methods": methods}
+    note = f"{methods} on `{source.name}` (run `{source.run_id}`), {_describe_scope(selection)}. {NOTE}"
+    inputs = {"epoch": selection.epoch, "makers": selection.makers}
+    return start_child(home, "compare", f"compare-{source.name}", comparison.settings, source, tags, note, inputs)
+
+
+def _open_recorded(record: catalogue.RunRecord, home: Home, data: str | None) -> AbstractContextManager[Comparison]:
     settings = read_recorded_settings(home, record, CompareSettings)
     inputs = read_recorded_config(home, record)["inputs"]
-    chosen = MapSelection(record.source, settings.split, settings.target, inputs["epoch"], inputs["makers"])
-    return open_comparison(replace(settings, data=data or settings.data), home, chosen)
+    selection = MapSelection(record.source, settings.split, settings.target, inputs["epoch"], inputs["makers"])
+    return open_comparison(replace(settings, data=data or settings.data), home, selection)
 
 
-def _go_on(comparison: Comparison, run: runs.Run) -> str:
-    """Do what is not committed yet."""
-    chosen = comparison.chosen
-    say(f"compare: {', '.join(chosen.methods)}, {_scope(chosen)}")
-    if (count := len(chosen.instances)) < NARROW_INTERVAL_COUNT:
+def _run_remaining(comparison: Comparison, run: runs.Run) -> str:
+    """Measures what is not committed yet; returns the run ID."""
+    selection = comparison.selection
+    say(f"compare: {', '.join(selection.methods)}, {_describe_scope(selection)}")
+    count = len(selection.instances)
+    if count < ENOUGH_INSTANCES:
         say(
-            f"compare: n = {count}, so intervals are wide; more maps from `study explain` (up to "
-            f"{NARROW_INTERVAL_COUNT}) narrow them"
+            f"compare: n = {count}, so intervals are wide; more maps from `study explain` (up to {ENOUGH_INSTANCES}) "
+            "narrow them"
         )
     with run_guard(run):
-        for unit in list_units(comparison):
+        for part in list_parts(comparison):
             try:
-                measure_unit(comparison, run, unit)
+                measure_part(comparison, run, part)
             except NotApplicable as error:
-                raise RunError(f"{unit.method}: {error}; what came before is kept") from None
+                raise RunError(f"{part.method}: {error}; what came before is kept") from None
         summary.log(comparison, run)
     return run.run_id
 
 
-def _scope(chosen: MapSelection) -> str:
-    return f"epoch {chosen.epoch}, {len(chosen.instances)} instances of {chosen.split}, target: {chosen.target}"
+def _describe_scope(selection: MapSelection) -> str:
+    count = len(selection.instances)
+    return f"epoch {selection.epoch}, {count} instances of {selection.split}, target: {selection.target}"

@@ -1,58 +1,64 @@
-"""Figures of how explanations and concepts came about in training, made from rows of the queries."""
+"""Figures of how explanations and concepts developed in training, made from rows of the queries."""
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from pipelines.common.figures import short
-from pipelines.comparing.figures import Rows, headed
+from pipelines.comparing.figures import REFERENCE_LINE_COLOUR, Rows, set_title
 
-CONCEPTS = {
-    "cosine": "likeness with the concept of the last epoch (cosine)",
-    "prevalence": "share of images that show it",
+# column of the query: title of its panel
+CONCEPT_PANELS = {
+    "cosine": "similarity to the concept of the last epoch (cosine)",
+    "prevalence": "fraction of images that show it",
     "tcav_sign": "TCAV sign for its foremost class",
 }
 
 
 def drift(rows: Rows, title: str) -> Figure:
-    """When explanations settle: likeness with the last epoch's map, and the share settled, by epoch and method."""
+    """When explanations settle: similarity to the last epoch's map, and the fraction settled, by epoch and method."""
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
     for number, method in enumerate(sorted({row["method"] for row in rows})):
-        own = [row for row in rows if row["method"] == method]
-        epochs = [row["epoch"] for row in own]
+        method_rows = [row for row in rows if row["method"] == method]
+        epochs = [row["epoch"] for row in method_rows]
+        to_last = [row["to_last"] for row in method_rows]
+        settled = [row["share_settled"] for row in method_rows]
+        prediction_settled = [row["share_prediction_settled"] for row in method_rows]
         style = {"marker": "o", "ms": 3, "color": f"C{number}"}
-        left.plot(epochs, [row["to_last"] for row in own], label=f"{method} (n = {own[0]['n']})", **style)
-        right.plot(epochs, [row["share_settled"] for row in own], **style)
-        right.plot(epochs, [row["share_prediction_settled"] for row in own], ls="--", **style)
+        left.plot(epochs, to_last, label=f"{method} (n = {method_rows[0]['n']})", **style)
+        right.plot(epochs, settled, **style)
+        right.plot(epochs, prediction_settled, ls="--", **style)
     left.set(ylabel="Spearman with the last map (8x8, |map|)", xlabel="epoch (0: untrained)", ylim=(-0.1, 1.03))
-    right.set(ylabel="share settled from here on", xlabel="epoch (0: untrained)", ylim=(0, 1.03))
+    right.set(ylabel="fraction settled from here on", xlabel="epoch (0: untrained)", ylim=(0, 1.03))
     for axis in (left, right):
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
     left.legend(fontsize=7)
-    lines = [Line2D([], [], color="#444444", ls=kind) for kind in ("-", "--")]
-    right.legend(lines, ["explanation", "prediction of the same images"], fontsize=7)
-    headed(figure, title)
+    lines = [Line2D([], [], color=REFERENCE_LINE_COLOUR, ls=line_style) for line_style in ("-", "--")]
+    right.legend(lines, ["explanation", "prediction for the same images"], fontsize=7)
+    set_title(figure, title)
     return figure
 
 
 def concepts(rows: Rows, title: str) -> Figure:
-    """Each concept of the last epoch by its best match at earlier ones; a filled dot: TCAV sign is beyond chance."""
+    """Each concept of the last epoch by its best match at earlier ones; filled dots: TCAV sign beyond chance."""
     figure = Figure(figsize=(13, 5), layout="constrained")
-    for axis, (key, name) in zip(figure.subplots(1, len(CONCEPTS)), CONCEPTS.items(), strict=True):
+    axes = figure.subplots(1, len(CONCEPT_PANELS))
+    for axis, (column, panel_title) in zip(axes, CONCEPT_PANELS.items(), strict=True):
         for concept in sorted({row["concept_id"] for row in rows}):
-            own = [row for row in rows if row["concept_id"] == concept and row[key] is not None]
-            sure = [key != "tcav_sign" or row["significant"] for row in own]
+            concept_rows = [row for row in rows if row["concept_id"] == concept and row[column] is not None]
+            epochs = [row["epoch"] for row in concept_rows]
+            values = [row[column] for row in concept_rows]
             colour = f"C{concept % 10}"
-            label = f"{concept}: {short(own[0]['concept_name'], 50)}" if own else None
-            axis.plot([row["epoch"] for row in own], [row[key] for row in own], color=colour, label=label,
-                      ls="-" if concept < 10 else "--")  # fmt: skip
-            axis.scatter([row["epoch"] for row in own], [row[key] for row in own], s=18, zorder=3, edgecolors=colour,
-                         facecolors=[colour if filled else "white" for filled in sure])  # fmt: skip
-        axis.set_title(name, fontsize=9, loc="left")
+            label = f"{concept}: {short(concept_rows[0]['concept_name'], 50)}" if concept_rows else None
+            axis.plot(epochs, values, color=colour, label=label, ls="-" if concept < 10 else "--")
+            filled = [column != "tcav_sign" or row["significant"] for row in concept_rows]
+            face_colours = [colour if is_filled else "white" for is_filled in filled]
+            axis.scatter(epochs, values, s=18, zorder=3, edgecolors=colour, facecolors=face_colours)
+        axis.set_title(panel_title, fontsize=9, loc="left")
         axis.set(xlabel="epoch", ylim=(-0.03, 1.03))
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", fontsize=7.5, ncols=2)
-    headed(figure, title)
+    set_title(figure, title)
     return figure

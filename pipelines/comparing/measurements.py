@@ -1,5 +1,6 @@
-"""The faithfulness of one method's maps, committed part by part."""
+"""The faithfulness of one method's maps, measured and committed part by part."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -7,12 +8,11 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from pipelines.comparing.comparison import Comparison, Unit
+from pipelines.comparing.comparison import Comparison, Part
 from pipelines.explaining.maps.rows import AttributionBatch
 from tracking import commits, runs
 from tracking.files import write_table
 from tracking.index import ingest
-from xai import Attribution
 from xai.faithfulness.measures import measure
 from xai.faithfulness.randomization import cascade_stages, randomization_similarity
 from xai.faithfulness.similarity import map_similarity
@@ -20,98 +20,106 @@ from xai.pointing import point_inside
 from xai.references import REFERENCES
 
 BATCH = 50  # instances between two steps of the progress bar
-TRUTH = ("glyph", "decoy")  # the boxes of a planted image, in order
+TRUTH_BOXES = ("glyph", "decoy")  # of a planted image, in order
 
 
-def measure_unit(comparison: Comparison, run: runs.Run, unit: Unit) -> None:
-    """Measure and commit, if that is not done yet."""
-    if unit.name in commits.commits_by_unit(run.home, run.run_id):
+def measure_part(comparison: Comparison, run: runs.Run, part: Part) -> None:
+    """Measures a part and commits it, unless that is already done."""
+    if part.name in commits.commits_by_unit(run.home, run.run_id):
         return
-    model = comparison.load(comparison.chosen.epoch)
-    images, targets = comparison.instances(unit.instances)
-    maps = comparison.maps(unit, images, targets)
-    values = (_again if unit.randomized else _as_they_are)(comparison, unit, model, images, targets, maps)
-    tables = {"attribution_scores": _scores(comparison, run, unit, values)}
-    if unit.method in REFERENCES and not unit.randomized:  # so that every question about maps covers them
-        found = comparison.explain(unit, model, images, targets)
-        tables["attributions"] = _reference(comparison, unit, targets, found).columns(run.run_id, run.record.source)
+    selection = comparison.selection
+    model = comparison.load_epoch(selection.epoch)
+    images, targets = comparison.load_instances(part.instances)
+    maps = comparison.read_maps(part, images, targets)
+    if part.randomized:
+        values = _measure_randomization(comparison, part, model, images, targets, maps)
+    else:
+        values = _measure_faithfulness(comparison, part, model, images, targets, maps)
+    tables = {"attribution_scores": _score_columns(comparison, run, part, values)}
+    if part.method in REFERENCES and not part.randomized:  # so that every question about maps covers them
+        batch = AttributionBatch(
+            method=part.method,
+            epoch=selection.epoch,
+            split=selection.split,
+            instances=part.instances,
+            kind=selection.target,
+            targets=targets.cpu(),
+            logits=torch.empty(len(targets), 0),
+            attribution=comparison.explain(part, model, images, targets).cpu(),
+        )
+        tables["attributions"] = batch.columns(run.run_id, run.record.source)
+
     with runs.staging_folder(run.home) as folder:
         files = {
-            f"{table}/{unit.name}.parquet": write_table(folder / table / f"{unit.name}.parquet", columns)
+            f"{table}/{part.name}.parquet": write_table(folder / table / f"{part.name}.parquet", columns)
             for table, columns in tables.items()
         }
-        runs.commit(run, unit.name, files, {}, comparison.chosen.epoch)
+        runs.commit(run, part.name, files, {}, selection.epoch)
     ingest(run.home, [run.run_id])
 
 
-def _as_they_are(
-    comparison: Comparison, unit: Unit, model: nn.Module, images: Tensor, targets: Tensor, maps: Tensor
+def _measure_faithfulness(
+    comparison: Comparison, part: Part, model: nn.Module, images: Tensor, targets: Tensor, maps: Tensor
 ) -> dict[str, Tensor]:
-    """Every measure of the maps, [N] each."""
-    parts: list[dict[str, Tensor]] = []
-    with tqdm(total=len(images), desc=f"{unit.method}, faithfulness", leave=False, disable=None, unit="image") as bar:
+    """Every measure of the maps as they are, [N] each."""
+    batches: list[dict[str, Tensor]] = []
+    with tqdm(total=len(images), desc=f"{part.method}, faithfulness", leave=False, disable=None, unit="image") as bar:
         for rows in torch.arange(len(images)).split(BATCH):
-            inputs = comparison.method_inputs(unit.instances[rows.numpy()])
-            parts.append(measure(model, images[rows], targets[rows], maps[rows], inputs))
+            inputs = comparison.method_inputs(part.instances[rows.numpy()])
+            batches.append(measure(model, images[rows], targets[rows], maps[rows], inputs))
             bar.update(len(rows))
-    values = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-    return values | _pointing(comparison, unit, maps)
+    values = {metric: torch.cat([batch[metric] for batch in batches]) for metric in batches[0]}
+    return values | _measure_pointing(comparison, part, maps)
 
 
-def _pointing(comparison: Comparison, unit: Unit, maps: Tensor) -> dict[str, Tensor]:
-    """Whether each map's maximum lies on what decides, where the data says what does."""
-    truth = comparison.source.data.splits[comparison.chosen.split].truth
+def _measure_pointing(comparison: Comparison, part: Part, maps: Tensor) -> dict[str, Tensor]:
+    """Whether each map's maximum lies on the deciding pixels, where the dataset knows them."""
+    truth = comparison.source.data.splits[comparison.selection.split].truth
     if truth is None:
         return {}
-    boxes = truth[unit.instances].to(maps.device)  # [N, 2, 4]
-    return {f"points_at_{name}": point_inside(maps, boxes[:, place]).float() for place, name in enumerate(TRUTH)}
+    boxes = truth[part.instances].to(maps.device)  # [N, 2, 4]
+    return {f"points_at_{name}": point_inside(maps, boxes[:, i]).float() for i, name in enumerate(TRUTH_BOXES)}
 
 
-def _again(
-    comparison: Comparison, unit: Unit, model: nn.Module, images: Tensor, targets: Tensor, maps: Tensor
+def _measure_randomization(
+    comparison: Comparison, part: Part, model: nn.Module, images: Tensor, targets: Tensor, maps: Tensor
 ) -> dict[str, Tensor]:
-    """How alike the maps are to those of randomized weights and of the untrained network, [N] each."""
-    parts = cascade_stages(model, images)
-    parts = (*parts[:-1], replace(parts[-1], name="everything"))
-    with tqdm(total=len(parts) + 1, desc=f"{unit.method}, other weights", leave=False, disable=None) as bar:
+    """Similarity of the maps to those of randomized weights and of the untrained network, [N] each."""
+    *stages, last_stage = cascade_stages(model, images)
+    stages.append(replace(last_stage, name="everything"))
+    with tqdm(total=len(stages) + 1, desc=f"{part.method}, other weights", leave=False, disable=None) as bar:
 
-        def explain(other: nn.Module) -> Tensor:
+        def explain(randomized_model: nn.Module) -> Tensor:
             bar.update()
-            return comparison.explain(unit, other, images, targets).maps
+            return comparison.explain(part, randomized_model, images, targets).maps
 
-        values = randomization_similarity(model, comparison.fresh(), parts, explain, maps)
-        if comparison.chosen.epoch == 0:
+        values = randomization_similarity(model, comparison.build_fresh_model(), tuple(stages), explain, maps)
+        if comparison.selection.epoch == 0:
             return values
-        untrained = explain(comparison.load(0))
-    magnitudes, signed = map_similarity(maps, untrained)
-    return values | {"epoch_0": magnitudes, "epoch_0_signed": signed}
+        untrained_maps = explain(comparison.load_epoch(0))
+    magnitude, signed = map_similarity(maps, untrained_maps)
+    return values | {"epoch_0": magnitude, "epoch_0_signed": signed}
 
 
-def _scores(comparison: Comparison, run: runs.Run, unit: Unit, values: dict[str, Tensor]) -> dict[str, Sequence]:
-    """Columns of table `attribution_scores`; what is not defined has no row."""
-    pairs = [
-        (instance, metric, value)
-        for metric, column in values.items()
-        for instance, value in zip(unit.instances.tolist(), column.tolist(), strict=True)
-        if value == value
-    ]
-    instances, metrics, found = zip(*pairs, strict=True)
-    count = len(pairs)
+def _score_columns(comparison: Comparison, run: runs.Run, part: Part, values: dict[str, Tensor]) -> dict[str, Sequence]:
+    """Columns of table `attribution_scores`; undefined values have no row."""
+    instances: list[int] = []
+    metrics: list[str] = []
+    scores: list[float] = []
+    for metric, metric_values in values.items():
+        for instance, value in zip(part.instances.tolist(), metric_values.tolist(), strict=True):
+            if not math.isnan(value):
+                instances.append(instance)
+                metrics.append(metric)
+                scores.append(value)
+    count = len(scores)
     return {
         "run_id": [run.run_id] * count,
         "source_run_id": [run.record.source] * count,
-        "epoch": [comparison.chosen.epoch] * count,
-        "method": [unit.method] * count,
-        "split": [comparison.chosen.split] * count,
+        "epoch": [comparison.selection.epoch] * count,
+        "method": [part.method] * count,
+        "split": [comparison.selection.split] * count,
         "instance_id": instances,
         "metric": metrics,
-        "value": found,
+        "value": scores,
     }
-
-
-def _reference(comparison: Comparison, unit: Unit, targets: Tensor, found: Attribution) -> AttributionBatch:
-    chosen = comparison.chosen
-    return AttributionBatch(
-        unit.method, chosen.epoch, chosen.split, unit.instances, chosen.target, targets.cpu(),
-        torch.empty(len(targets), 0), found.cpu(),
-    )  # fmt: skip

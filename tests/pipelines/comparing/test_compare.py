@@ -12,7 +12,7 @@ from pipelines.common.settings import CompareSettings, ExplainSettings, ResumeSe
 from pipelines.comparing import comparison, measurements
 from pipelines.comparing.compare import compare
 from pipelines.comparing.map_selection import select_maps
-from pipelines.comparing.strips import read_strips, strip
+from pipelines.comparing.strips import draw_strip, read_strips
 from pipelines.explaining.explain import explain
 from pipelines.resume import resume
 from pipelines.training.train import train
@@ -91,12 +91,12 @@ def test_maps_made_again_are_the_maps_there_are(home: Home) -> None:
     with connect(home) as connection:
         chosen = select_maps(connection, resolve(home, "latest").run_id, COMPARE)
     with comparison.open_comparison(COMPARE, home, chosen) as opened:
-        model = opened.load(chosen.epoch)
+        model = opened.load_epoch(chosen.epoch)
         for method in METHODS:
-            unit = comparison.Unit("some", method, np.array([3, 5, 6]), randomized=False)
-            images, targets = opened.instances(unit.instances)
-            made = opened.explain(unit, model, images, targets).maps
-            torch.testing.assert_close(made, opened.maps(unit, images, targets), rtol=1e-4, atol=1e-5)
+            part = comparison.Part("some", method, np.array([3, 5, 6]), randomized=False)
+            images, targets = opened.load_instances(part.instances)
+            made = opened.explain(part, model, images, targets).maps
+            torch.testing.assert_close(made, opened.read_maps(part, images, targets), rtol=1e-4, atol=1e-5)
 
 
 def test_pointing_is_measured_where_the_truth_is_known(home: Home) -> None:
@@ -104,12 +104,12 @@ def test_pointing_is_measured_where_the_truth_is_known(home: Home) -> None:
         chosen = select_maps(connection, resolve(home, "latest").run_id, COMPARE)
     with comparison.open_comparison(COMPARE, home, chosen) as opened:
         data = opened.source.data
-    unit, maps = comparison.Unit("some", "edge", np.array([1, 4]), randomized=False), torch.rand(2, 8, 8)
-    assert measurements._pointing(opened, unit, maps) == {}
+    part, maps = comparison.Part("some", "edge", np.array([1, 4]), randomized=False), torch.rand(2, 8, 8)
+    assert measurements._measure_pointing(opened, part, maps) == {}
     boxes = torch.tensor([[0, 0, 8, 8], [8, 8, 0, 0]])  # everywhere and nowhere
     split = replace(data.splits["test"], truth=boxes.expand(len(data.splits["test"].labels), 2, 4))
     known = replace(opened, source=replace(opened.source, data=replace(data, splits=data.splits | {"test": split})))
-    found = measurements._pointing(known, unit, maps)
+    found = measurements._measure_pointing(known, part, maps)
     assert {name: values.tolist() for name, values in found.items()} == {
         "points_at_glyph": [1, 1],
         "points_at_decoy": [0, 0],
@@ -160,7 +160,7 @@ def test_strips_show_methods_of_several_epochs(home: Home) -> None:
         found = read_strips(connection, select_maps(connection, resolve(home, "latest").run_id, COMPARE))
     assert [one.instance for one in found] == [0, 1, 2, 3]
     assert [(set(one.maps), one.epochs) for one in found] == [({"saliency"}, [0, 2])] * 4
-    assert pixels(strip(found[0], np.zeros((8, 8, 3)), ("a $" * 9,) * 10, "title")).std() > 0
+    assert pixels(draw_strip(found[0], np.zeros((8, 8, 3)), ("a $" * 9,) * 10, "title")).std() > 0
 
 
 @pytest.mark.parametrize("stop_at", [1, 3])
