@@ -12,7 +12,7 @@ from pipelines.common.settings import ExplainSettings, TrainSettings
 from pipelines.common.terminal import say
 from support.commands import study_command
 from tracking import mlflow_client, runs
-from tracking.catalogue import read_records
+from tracking.catalogue import read_records, resolve
 from tracking.home import Home
 
 LONG = "x" * 10_000
@@ -34,7 +34,7 @@ REFERENCES = [
     (("resume", "{explained}"), "nothing to resume"),
 ]  # fmt: skip
 VALUES = [
-    *[((*TRAIN, "--epochs", value), "--epochs is") for value in ("0", "-1", "10001", "9" * 30)],
+    *[((*TRAIN, "--epochs", value), "--epochs is") for value in ("-1", "10001", "9" * 30)],
     *[((*TRAIN, "--epochs", value), "invalid int value") for value in ("", " ", "nan", "inf", "1e3", "1..3", EMOJI)],
     *[
         ((*TRAIN, "--epochs", value), "invalid int value")
@@ -58,7 +58,7 @@ VALUES = [
     (("run", "--epochs", "0"), "--epochs is 0"),
     (("run", "--dataset", "mnist"), "no data set mnist"),
     *[((*TWO, "--epochs", value), "--epochs is") for value in ("", "-1", "1-3", "0,", "first", "1.0", "²", "٣", LONG)],
-    *[((*TWO, "--epochs", value), "no epoch 99") for value in ("99", "1,99")],
+    *[((*TWO, "--epochs", value), "no epoch 99") for value in ("1,99",)],
     *[((*EXPLAIN, "--instances", value), "--instances is") for value in ("", "-1", "0,", "x", "nan", "²", EMOJI, LONG)],
     ((*EXPLAIN, "--instances", "0,99999"), "no instance 99999"),
     *[((*EXPLAIN, "--count", value), "invalid int value") for value in ("1_000", " 2 ", "\uff12")],
@@ -142,7 +142,50 @@ ASK = [
     *[(("sql", query), message) for query, message in SQL],
     (("sql", "select 1", "--format", "xml"), "invalid choice"),
 ]
-CASES = [*REFERENCES, *VALUES, *FILES, *ASK]
+# one line of each command, as users mistype it
+MISTYPED = [
+    (("trian",), "did you mean train?"),
+    (("train", "--epoc", "3"), "did you mean --epochs?"),
+    (("train", "--epochs", "x"), "invalid int value"),
+    (("train", "--epochs", "1.5"), "invalid int value"),
+    (("train", "--val-fraction", "0.9"), "--val-fraction is 0.9; it takes 0.01 to 0.5"),
+    (("train", "--seed", "-1"), "--seed is -1"),
+    (("train", "--size", "4"), "--size is 4"),
+    (("train", "--optimizer", "muo"), "did you mean muon?"),
+    (("train", "--dataset", "mnist"), "no data set mnist; there are: digits, cifar10, folder, planted"),
+    (("train", "--dataset", "folder"), "needs --data FOLDER"),
+    (("train", "--dataset", "folder", "--data", "{tmp}/nothing"), "nothing"),
+    (("train", "--model", "resnet"), "no model 'resnet'; there are: cnn, or give package.module:factory"),
+    (("train", "--model", "nowhere:factory"), "cannot find model nowhere:factory"),
+    (("train", "--model", "torchvision.models:nothing"), "cannot find model"),
+    (("train", "--model", "os:getcwd"), "does not take images"),
+    (("train", "--random-shift", "64"), "--random-shift 64 moves images of"),
+    (("train", "--name", "{name}"), "a run called"),
+    (("train", "--size", "8", "--progressive-resizing", "yes"), "does not take images of 4 pixels"),
+    (("train", "extra"), "unrecognized arguments: extra"),
+    (("resume", "nothing"), "no run 'nothing'"),
+    (("resume", "latest"), "nothing to resume"),
+    (("explain", "latest", "--method", "salience"), "there are: saliency"),
+    (("explain", "latest", "--instances", "0,x"), "whole numbers"),
+    (("explain", "latest", "--split", "tset"), "no split 'tset' in the run; there are: test, train, val"),
+    (("explain", "latest", "--batch", "0"), "--batch is 0"),
+    (("ask", "hard_clases"), "nearest: hard_classes"),
+    (("ask", "hard_classes", "--run-id", "nothing"), "no run 'nothing'"),
+    (("ask", "hard_classes", "--epoc", "1"), "did you mean --epoch?"),
+    (("ask", "hard_classes", "--epoch", "x"), "whole number"),
+    (("ask", "instance_history"), "needs instance_id"),
+    (("ask", "--format", "xml"), "invalid choice: 'xml'"),
+    (("sql",), "query"),
+    (("sql", "nonsense"), "nonsense"),
+    (("sql", "select 1; select 2"), "one SQL statement, not 2"),
+    (("sql", "delete from runs"), "read-only"),
+    (("sql", "from read_text('/etc/hostname')"), "disabled by configuration"),
+    (("ui", "--port", "80"), "--port is 80; it takes 1024 to 65535"),
+    (("train", "--epochs", "0"), "--epochs is 0; it takes 1 to 10000"),
+    (("train", "--dataset", "cifar10", "--data", "{tmp}/empty"), "looked for train*.parquet"),
+    (("explain", "latest", "--epochs", "99"), "there are 0 to 3"),
+]
+CASES = [*MISTYPED, *REFERENCES, *VALUES, *FILES, *ASK]
 
 
 def declared(side: int) -> bytes:
@@ -176,6 +219,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def words(study: Home, files: Path) -> dict[str, str]:
     ids = {record.kind: record.run_id for record in read_records(study)}
     known = {"trained": ids["train"], "explained": ids["explain"], "home": str(study.path)}
+    known["name"] = resolve(study, "latest", ("train",)).name
     return known | {"tmp": str(files), "png": str(files / "ok.png"), "artifacts": str(study.artifacts)}
 
 
@@ -205,6 +249,12 @@ def test_one_line_and_nothing_left(study, files, words, capsys, monkeypatch, com
     assert 12 < len(lines[0]) < 2_100
     assert lines[0].isprintable()
     assert left(study, files) == before
+
+
+def test_a_command_is_needed(capsys) -> None:
+    code, out, err = study_command(capsys)
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert "COMMAND" in err
 
 
 NO_HOME = [("ask", "runs"), ("sql", "from runs"), ("rebuild",), ("explain",), ("flow",), ("compare",), ("report",),
