@@ -4,8 +4,12 @@ Whoever imports MLflow imports this module first. tests/tracking/test_mlflow_int
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from tracking.errors import InputError
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # it carries our results
@@ -15,9 +19,23 @@ except RuntimeError:  # a user whom the system does not know, without HOME, for 
     os.environ["HOME"] = "/nonexistent"  # as such users have by convention
 
 import mlflow
-from mlflow.store.db import utils as database_utils
-from mlflow.tracking.multimedia import compress_image_size
-from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS, MLFLOW_LOGGED_IMAGES
+
+
+@contextmanager
+def _naming_what_moved() -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise InputError(
+            f"MLflow {mlflow.__version__} has moved a part that tracking/mlflow_internals.py uses ({error}); "
+            "update xai-study, or install an older MLflow"
+        ) from error
+
+
+with _naming_what_moved():
+    from mlflow.store.db import utils as database_utils
+    from mlflow.tracking.multimedia import compress_image_size
+    from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS, MLFLOW_LOGGED_IMAGES
 
 __all__ = ["MLFLOW_LOGGED_ARTIFACTS", "MLFLOW_LOGGED_IMAGES", "compress_image_size"]
 DATABASE_LOGGER = database_utils.__name__  # reports each failed attempt to open a database
@@ -39,8 +57,9 @@ def server_application(database: str, artifacts: str) -> Any:
 
     MLFLOW_SERVER_* variables must be set before, as they are read when the application is imported.
     """
-    from mlflow.server import ARTIFACT_ROOT_ENV_VAR, BACKEND_STORE_URI_ENV_VAR, SERVE_ARTIFACTS_ENV_VAR
-    from mlflow.server.fastapi_app import app
+    with _naming_what_moved():
+        from mlflow.server import ARTIFACT_ROOT_ENV_VAR, BACKEND_STORE_URI_ENV_VAR, SERVE_ARTIFACTS_ENV_VAR
+        from mlflow.server.fastapi_app import app
 
     os.environ[BACKEND_STORE_URI_ENV_VAR] = database
     os.environ[ARTIFACT_ROOT_ENV_VAR] = artifacts

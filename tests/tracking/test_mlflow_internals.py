@@ -1,6 +1,7 @@
 """The seam to MLflow: what is used of its inside is still there, works as expected, and is used in one module alone."""
 
 import ast
+import runpy
 import time
 from collections.abc import Iterator
 from importlib import import_module
@@ -12,6 +13,7 @@ import sqlalchemy
 
 from support.places import ROOT
 from tracking import mlflow_internals
+from tracking.errors import InputError
 from tracking.home import Home
 from tracking.mlflow_db import schema_revision
 
@@ -44,6 +46,14 @@ def test_mlflow_still_has_what_is_used_of_its_inside(module: str, name: str) -> 
             import_module(f"{module}.{name}")
         except ImportError:
             pytest.fail(f"{module}.{name} {ADVICE}")
+
+
+def test_what_mlflow_moved_is_named_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("mlflow.tracking.multimedia.compress_image_size")
+    told = f"MLflow {mlflow.__version__} has moved a part .* 'compress_image_size'"
+    with pytest.raises(InputError, match=told) as error:
+        runpy.run_path(str(SEAM))
+    assert "\n" not in str(error.value)
 
 
 def test_mlflow_gives_up_a_database_after_the_tries_it_is_told(tmp_path: Path, monkeypatch) -> None:
