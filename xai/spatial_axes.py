@@ -184,23 +184,25 @@ def _orders_from_bands(model: nn.Module, images: Tensor, names: set[str]) -> dic
     """Where the named layers' channels are, by how outputs change with a band of the image: first, last or neither."""
     noise = torch.rand(images.shape, generator=torch.Generator().manual_seed(0)).to(images)
     versions = [images]  # then with each band of rows replaced by noise, then with each band of columns
-    for axis in (2, 3):
-        for band in torch.arange(images.shape[axis], device=images.device).chunk(BANDS):
+    row_bands = torch.arange(images.shape[2], device=images.device).chunk(BANDS)
+    column_bands = torch.arange(images.shape[3], device=images.device).chunk(BANDS)
+    for axis, bands in ((2, row_bands), (3, column_bands)):
+        for band in bands:
             versions.append(images.index_copy(axis, band, noise.index_select(axis, band)))
     orders: dict[str, str] = {}
 
     def record(name: str, _inputs: tuple, output: object) -> None:
         if name in names and isinstance(output, Tensor):
-            orders[name] = _order_from_changes(output.unflatten(0, (-1, len(images))))
+            orders[name] = _order_from_changes(output.unflatten(0, (-1, len(images))), len(row_bands))
 
     _run_with_callback(model, torch.cat(versions), record)
     return orders
 
 
-def _order_from_changes(outputs: Tensor) -> str:
+def _order_from_changes(outputs: Tensor, row_bands: int) -> str:
     """Where the channels of outputs [V, N, a, b, c] are, for V versions of the images, the unchanged ones first."""
     changes = (outputs[1:] - outputs[:1]).abs().mean(1)  # [V - 1, a, b, c]
-    first, second, third = (_change_centres(changes, axis) for axis in (1, 2, 3))
+    first, second, third = (_change_centres(changes, axis, row_bands) for axis in (1, 2, 3))
     for order, height, width in (("first", second, third), ("last", first, second)):
         rows_follow = _moves_along(height.row_bands, height.column_bands)
         if rows_follow and _moves_along(width.column_bands, width.row_bands):
@@ -216,11 +218,11 @@ class _Centres:
     column_bands: Tensor
 
 
-def _change_centres(changes: Tensor, axis: int) -> _Centres:
+def _change_centres(changes: Tensor, axis: int, row_bands: int) -> _Centres:
     others = [other for other in (1, 2, 3) if other != axis]
     weights = changes.mean(others).double().cpu()  # [V - 1, length]
     centres = weights @ torch.linspace(0, 1, weights.shape[1], dtype=weights.dtype) / weights.sum(1)
-    return _Centres(*centres.chunk(2))
+    return _Centres(centres[:row_bands], centres[row_bands:])
 
 
 def _moves_along(own_bands: Tensor, other_bands: Tensor) -> bool:

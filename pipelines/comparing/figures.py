@@ -15,7 +15,7 @@ PANELS = {
     "insertion": "insertion: higher is better",
     "deletion": "deletion: lower is better",
     "road_gap": "ROAD, LeRF minus MoRF: higher is better",
-    "randomized/everything": "similar with random weights: lower is better",
+    "randomized/everything": "similarity, random weights: lower is better",
     "points_at_glyph": "points at what decides: higher is better",
 }
 ROAD_ORDERS = {

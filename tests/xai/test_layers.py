@@ -97,6 +97,8 @@ def test_axes_are_known_where_a_model_takes_one_size_alone() -> None:
         seen = observe_layers(nn.Sequential(fixed, body), pictures())
         assert seen["1.act" if expected else "1.late"].channels_last is expected
     assert not seen["1.late"].grows
+    flat_images = torch.rand(2, 3, 9, 32, generator=torch.Generator().manual_seed(1))  # nine rows make three bands
+    assert observe_layers(nn.Sequential(fixed, Net()), flat_images)["1.late"].channels_last is False
     folded = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 3 * 49), nn.Unflatten(1, (3, 7, 7)))
     assert observe_layers(folded, pictures())["2"].channels_last is None  # axes that are no places of the image
     with pytest.raises(NotApplicable, match=r"layer '2' returns \[2, 3, 7, 7\], of which no two axes are the image's"):
