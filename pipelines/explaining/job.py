@@ -30,14 +30,14 @@ from xai import CONCEPT_METHODS, METHODS, MethodInputs
 from xai.cut import choose_layer
 from xai.method import Layer, NotApplicable, limit_pass_size
 
-BACKGROUND = 200  # training images that baselines are drawn from
-CURATED = 8  # instances that get an image key of their own in MLflow, with a slider over epochs
-KINDS = ("predicted", "label")  # targets that differ from instance to instance
+BACKGROUND_IMAGES = 200  # training images that baselines are drawn from
+CURATED_INSTANCES = 8  # with an image key of their own in MLflow, which has a slider over epochs
+TARGETS_BY_INSTANCE = ("predicted", "label")  # targets that differ from instance to instance
 
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """The training run explained."""
+    """The training run that is explained."""
 
     home: Home
     record: catalogue.RunRecord
@@ -45,42 +45,43 @@ class TrainedRun:
     model: nn.Module
     device: torch.device
     epochs: dict[int, EpochCommit]
-    instances: dict[int, np.ndarray]  # explained, by epoch
+    instances: dict[int, np.ndarray]  # to explain, by epoch
     background: Tensor  # [B, C, H, W]
-    memory: float  # GB that a pass may take
-    fitting: int  # images a pass of these
+    memory: float  # GB that one pass may take
+    fitting: int  # images per pass that fit into it
 
 
 @dataclass(frozen=True)
 class Job:
-    """One explainer run: one method on a source."""
+    """One explainer run: one method on a training run."""
 
-    settings: ExplainSettings  # with epochs, targets and layer decided
+    settings: ExplainSettings  # with epochs, targets and layer resolved
     method: str
     source: TrainedRun
     layer: Layer | None  # of settings.layer
 
-    def images(self, rows: np.ndarray, split: str | None = None) -> Tensor:
-        """Images of a split (default: the one explained) as the model takes them, [N, C, H, W]."""
-        return prepare_images(self.source.data.splits[split or self.settings.split].images[rows], self.source.device)
+    def images(self, instances: np.ndarray, split: str | None = None) -> Tensor:
+        """Images of a split (default: the explained one) as the model takes them, [N, C, H, W]."""
+        images = self.source.data.splits[split or self.settings.split].images
+        return prepare_images(images[instances], self.source.device)
 
     def method_inputs(self, ids: np.ndarray) -> MethodInputs:
         settings = self.settings
         return MethodInputs(torch.from_numpy(ids), settings.seed, self.source.background, settings.samples, self.layer)
 
     def load(self, epoch: int) -> None:
-        """Put an epoch's weights into the model."""
+        """Load an epoch's weights into the model."""
         load_model(self.source.model, checkpoint_file(self.source.home, self.source.epochs[epoch]))
 
     def curated(self) -> np.ndarray:
-        """The instances explained at the most epochs, the lowest IDs among equals."""
+        """The instances explained at the most epochs; ties go to the lowest IDs."""
         instances, counts = np.unique(np.concatenate(list(self.source.instances.values())), return_counts=True)
-        return instances[np.argsort(-counts, kind="stable")[:CURATED]]
+        return instances[np.argsort(-counts, kind="stable")[:CURATED_INSTANCES]]
 
 
 @dataclass(frozen=True)
 class ConceptJob(Job):
-    """One whose method finds concepts, which always are of a layer."""
+    """A job whose method finds concepts, which are always those of a layer."""
 
     layer: Layer
 
@@ -89,17 +90,18 @@ class ConceptJob(Job):
 def open_trained_run(
     settings: ExplainSettings,
     home: Home,
-    fixed: dict[int, np.ndarray] | None = None,
-    finished: Collection[int] = (),
+    recorded_instances: dict[int, np.ndarray] | None = None,
+    finished_epochs: Collection[int] = (),
 ) -> Iterator[TrainedRun]:
-    """Everything the settings name, checked before any run is started; its checkpoints stay for as long as it is open.
+    """Everything the settings name, checked before any run is started; its checkpoints are kept while it is open.
 
-    `fixed` are instances by epoch that were chosen before, `finished` those of the epochs that need no weights.
+    Instances by epoch are those recorded, if given, instead of those that the settings choose. Finished epochs need no
+    weights.
     """
     record = catalogue.resolve(home, settings.run, ("train",))
     with locks.reading_checkpoints(home, record.run_id):
-        source = _source(settings, home, record, fixed, finished)
-        needed = [commit for epoch, commit in source.epochs.items() if epoch not in finished]
+        source = _read_trained_run(settings, home, record, recorded_instances, finished_epochs)
+        needed = [commit for epoch, commit in source.epochs.items() if epoch not in finished_epochs]
         with limit_pass_size(source.fitting):
             verify_checkpoints(
                 home, record, source.model, source.data, source.device, needed, settings.split, source.instances
@@ -107,113 +109,138 @@ def open_trained_run(
             yield source
 
 
-def _source(
+def _read_trained_run(
     settings: ExplainSettings,
     home: Home,
     record: catalogue.RunRecord,
-    fixed: dict[int, np.ndarray] | None,
-    finished: Collection[int],
+    recorded_instances: dict[int, np.ndarray] | None,
+    finished_epochs: Collection[int],
 ) -> TrainedRun:
     trained = read_recorded_settings(home, record, TrainSettings)
     trained = replace(trained, data=settings.data or trained.data)
+
     stored = commits.stored_epochs(home, record.run_id)
-    chosen = fixed or _instances(settings, home, record, choose_epochs(settings.epochs, stored))
-    needed = [epoch for epoch in chosen if epoch not in finished]
+    instances = recorded_instances or _choose_instances(settings, home, record, choose_epochs(settings.epochs, stored))
+    needed = [epoch for epoch in instances if epoch not in finished_epochs]
     if needed:
-        choose_epochs(",".join(map(str, needed)), stored)  # refuses what is not there
+        choose_epochs(",".join(map(str, needed)), stored)  # refuses epochs without a checkpoint
+
     data = load_data(trained, home, record)
     if settings.split.startswith(PREFIX):
         data = replace(data, splits=data.splits | read_extra_splits(home, record))
-    _check_instances(chosen, settings.split, len(data.splits[settings.split].labels))
+    _check_instances(instances, settings.split, len(data.splits[settings.split].labels))
     for target in settings.target:
-        target_class(target, data.classes)
+        target_class(target, data.classes)  # refuses unknown classes
+
     device = hardware.prepare_device(replace(trained, device=hardware.choose_available_device(trained.device)))
     model = build_model(trained.model, data, trained.seed).to(device)
     committed = {commit.epoch: commit for commit in commits.read_epochs(home, record.run_id)}
-    used = {epoch: committed[epoch] for epoch in chosen}
-    drawn, memory = background(data, settings.seed, device), settings.memory or default_memory_limit(device)
-    fit = count_fitting_images(model, drawn, memory)
-    return TrainedRun(home, record, data, model, device, used, chosen, drawn, memory, fit)
+    background_images = background(data, settings.seed, device)
+    memory = settings.memory or default_memory_limit(device)
+    return TrainedRun(
+        home=home,
+        record=record,
+        data=data,
+        model=model,
+        device=device,
+        epochs={epoch: committed[epoch] for epoch in instances},
+        instances=instances,
+        background=background_images,
+        memory=memory,
+        fitting=count_fitting_images(model, background_images, memory),
+    )
 
 
 def make_job(settings: ExplainSettings, method: str, source: TrainedRun) -> Job:
-    """The job of one method, with what the settings leave open decided, so that the record says it all."""
-    by_concepts = method in CONCEPT_METHODS
-    targets = settings.target or (("label",) if by_concepts else METHODS[method].targets)
-    if by_concepts or "label" in targets:
+    """The job of one method, with everything resolved that the settings leave open, so that the record is complete."""
+    finds_concepts = method in CONCEPT_METHODS
+    default_targets = ("label",) if finds_concepts else METHODS[method].targets
+    targets = settings.target or default_targets
+    if finds_concepts or "label" in targets:
         _check_labels(settings.split, source)
-    needs_layer = by_concepts or METHODS[method].looks_at_a_layer
-    layer = _layer(settings, method, source) if needs_layer else None
-    decided = replace(
-        settings, method=(method,), epochs=",".join(map(str, source.epochs)), target=targets,
-        layer=layer.name if layer else settings.layer, memory=source.memory, batch=min(settings.batch, source.fitting),
-    )  # fmt: skip
-    return ConceptJob(decided, method, source, layer) if by_concepts and layer else Job(decided, method, source, layer)
+    layer = None
+    if finds_concepts or METHODS[method].looks_at_a_layer:
+        layer = _resolve_layer(settings, method, source)
+    resolved = replace(
+        settings,
+        method=(method,),
+        epochs=",".join(map(str, source.epochs)),
+        target=targets,
+        layer=layer.name if layer else settings.layer,
+        memory=source.memory,
+        batch=min(settings.batch, source.fitting),
+    )
+    if finds_concepts and layer:
+        return ConceptJob(resolved, method, source, layer)
+    return Job(resolved, method, source, layer)
 
 
 def target_class(target: str, classes: tuple[str, ...]) -> int | None:
     """class_id of a target given as class name or ID; None for predicted and label."""
-    if target in KINDS:
+    if target in TARGETS_BY_INSTANCE:
         return None
-    if (found := find_class(target, dict(enumerate(classes)))) is not None:
-        return found
+    class_id = find_class(target, dict(enumerate(classes)))
+    if class_id is not None:
+        return class_id
     names = ", ".join(f"{number} {name}" for number, name in enumerate(classes))
     raise InputError(f"--target is {target!r}; it takes predicted, label, or a class: {names}")
 
 
-def _instances(
-    settings: ExplainSettings, home: Home, source: catalogue.RunRecord, epochs: list[int]
+def _choose_instances(
+    settings: ExplainSettings, home: Home, record: catalogue.RunRecord, epochs: list[int]
 ) -> dict[int, np.ndarray]:
-    """Instances by epoch; epochs at which none fits are left out and named."""
+    """Instances by epoch; epochs without any are named and left out."""
+    instances = {}
     with connect(home) as connection:
         sql = "select split, count(*) from instances where run_id = ? group by split order by split"
-        counts = dict(connection.execute(sql, [source.run_id]).fetchall())
+        counts = dict(connection.execute(sql, [record.run_id]).fetchall())
         if settings.split not in counts:
             raise InputError(f"no split {settings.split!r} in the run; there are: {', '.join(counts)}")
-        count = counts[settings.split]
-        chosen = {e: choose_instances(settings, connection, source.run_id, e, count) for e in epochs}
-    found = {epoch: instances for epoch, instances in chosen.items() if len(instances)}
-    if not found:
-        raise InputError(f"--where {settings.where!r} fits no instance of {settings.split} at epochs {epochs}")
-    if empty := [epoch for epoch in epochs if epoch not in found]:
-        say(f"no instance fits --where at epoch {', '.join(map(str, empty))}; left out")
-    return found
+        for epoch in epochs:
+            chosen = choose_instances(settings, connection, record.run_id, epoch, counts[settings.split])
+            if len(chosen):
+                instances[epoch] = chosen
+    if not instances:
+        raise InputError(f"--where {settings.where!r} matches no instance of {settings.split} at epochs {epochs}")
+    if empty := [epoch for epoch in epochs if epoch not in instances]:
+        say(f"no instance matches --where at epoch {', '.join(map(str, empty))}; left out")
+    return instances
 
 
-def _check_instances(chosen: dict[int, np.ndarray], split: str, count: int) -> None:
-    """Raise InputError unless instances, however they were chosen, are in the split, ascending, each once."""
-    for epoch, instances in chosen.items():
+def _check_instances(instances_by_epoch: dict[int, np.ndarray], split: str, count: int) -> None:
+    """Raise InputError unless instances, however they were chosen, are in the split, ascending and unique."""
+    for epoch, instances in instances_by_epoch.items():
         if not len(instances) or instances[0] < 0 or instances[-1] >= count or (np.diff(instances) <= 0).any():
             raise InputError(
-                f"the instances of epoch {epoch} are not IDs of split {split}, 0 to {count - 1}, ascending, once each"
+                f"the instances of epoch {epoch} are not IDs of split {split}, 0 to {count - 1}, ascending and unique"
             )
 
 
 def _check_labels(split: str, source: TrainedRun) -> None:
     instances = np.unique(np.concatenate(list(source.instances.values())))
-    unknown = instances[(source.data.splits[split].labels[instances] < 0).numpy()]
-    if len(unknown):
+    unlabelled = instances[(source.data.splits[split].labels[instances] < 0).numpy()]
+    if len(unlabelled):
         raise InputError(
-            f"{len(unknown)} of {len(instances)} instances of {split} have no label, the first is {unknown[0]}; take "
-            '--target predicted or a class, or those with one: --where "label is not null"'
+            f"{len(unlabelled)} of {len(instances)} instances of {split} have no label, the first is {unlabelled[0]}; "
+            'explain --target predicted or a class, or only those with a label: --where "label is not null"'
         )
 
 
 def background(data: Dataset, seed: int, device: torch.device) -> Tensor:
     """Training images that baselines are drawn from, [B, C, H, W]."""
     images = data.splits["train"].images
-    drawn = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:BACKGROUND]
-    return prepare_images(images[drawn], device)
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+    return prepare_images(images[order[:BACKGROUND_IMAGES]], device)
 
 
-def _layer(settings: ExplainSettings, method: str, source: TrainedRun) -> Layer:
-    """Decided on the untrained network, which sees images in full size, so that it is the same at every epoch."""
+def _resolve_layer(settings: ExplainSettings, method: str, source: TrainedRun) -> Layer:
+    """Chosen on the untrained network with images of full size, so that it is the same at every epoch."""
+    non_negative = method in CONCEPT_METHODS
     try:
-        images, non_negative = source.background, method in CONCEPT_METHODS
-        layer = choose_layer(source.model, images, settings.layer, non_negative=non_negative)
+        layer = choose_layer(source.model, source.background, settings.layer, non_negative=non_negative)
     except NotApplicable as error:
-        others = ", ".join(name for name, known in METHODS.items() if not known.looks_at_a_layer)
-        raise InputError(f"{method}: {error}; methods without a layer: {others}") from None
+        without_layer = ", ".join(name for name, other in METHODS.items() if not other.looks_at_a_layer)
+        raise InputError(f"{method}: {error}; methods without a layer: {without_layer}") from None
     if settings.layer is None:
-        say(f"{method} looks at layer {layer.name}")
+        say(f"{method} uses layer {layer.name}")
     return layer

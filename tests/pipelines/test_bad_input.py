@@ -73,7 +73,7 @@ VALUES = [
             ("--target", ("label", "3", "label")),
         )
     ],
-    ((*TWO, "--target", "3", "03"), "a class that is named already"),
+    ((*TWO, "--target", "3", "03"), "a class that is already named"),
     *[
         ((*TWO, flag, value), f"{flag} does nothing for saliency; leave it out")
         for flag, value in (

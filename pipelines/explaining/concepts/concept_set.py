@@ -1,4 +1,4 @@
-"""Concepts fitted on training images, their number chosen on validation images, every figure made on held-out ones."""
+"""Concepts fitted on training images, their number chosen on validation images, all figures from held-out images."""
 
 from dataclasses import dataclass
 
@@ -14,19 +14,19 @@ from xai.cut import JUDGED_IMAGES, Cut, check_cut, cut_model
 from xai.nmf import Factors, factorize, project
 from xai.tcav import Tcav, score_concepts
 
-FIT = 2000  # training images the concepts are fitted on
-ROWS = 65_536  # places of them at the most
-CHOOSE = 500  # validation images by which their number is chosen
+FITTING_IMAGES = 2000  # training images that the concepts are fitted on
+MAX_POSITIONS = 65_536  # of their layer outputs
+CHOICE_IMAGES = 500  # validation images by which the number of concepts is chosen
 COUNTS = (2, 3, 4, 5, 6, 8, 10, 12, 15, 20)
-TARGET = 0.9  # share of images that must keep their top class
+TARGET_AGREEMENT = 0.9  # fraction of images that must keep their top class
 
 
 @dataclass(frozen=True)
 class ConceptSet:
-    """Concepts of one epoch and what they do to N held-out images; k concepts, K classes."""
+    """Concepts of one epoch and what they do to N held-out images; k concepts, c channels."""
 
     directions: Tensor  # [k, c]
-    thresholds: Tensor  # [k]
+    thresholds: Tensor  # [k], of scores
     scores: Tensor  # [N, k]
     tcav: Tcav
     fidelity: dict[str, ice.Fidelity]  # by reducer
@@ -34,75 +34,83 @@ class ConceptSet:
 
     @property
     def present(self) -> Tensor:
+        """Whether a concept is present in an image, [N, k]."""
         return self.scores >= self.thresholds
 
 
-def find(job: ConceptJob, instances: np.ndarray) -> ConceptSet:
-    """Fit on training images, choose their number on validation images, and look at held-out ones."""
-    model, parts = job.source.model, cut_model(job.source.model, job.layer)
+def find_concepts(job: ConceptJob, instances: np.ndarray) -> ConceptSet:
+    """Fit concepts on training images, choose their number on validation images, and score held-out `instances`."""
+    model = job.source.model
+    seed = job.settings.seed
+    parts = cut_model(model, job.layer)
     check_cut(model, parts, job.source.background[:JUDGED_IMAGES])
-    random = torch.Generator().manual_seed(job.settings.seed)
-    drawn = torch.randperm(len(job.source.data.splits["train"].labels), generator=random)[:FIT].numpy()
-    fitted = ice.extract_features(model, parts, job.images(drawn, "train"))
-    rows = ice.flatten_positions(fitted)
-    rows = rows[torch.randperm(len(rows), generator=random)[:ROWS]]
-    count, choice = job.settings.concepts, None
-    if count is None:
-        choice = _choose(job, parts, rows)
+
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(job.source.data.splits["train"].labels), generator=generator)
+    fitting_features = ice.extract_features(model, parts, job.images(order[:FITTING_IMAGES].numpy(), "train"))
+    rows = ice.flatten_positions(fitting_features)
+    rows = rows[torch.randperm(len(rows), generator=generator)[:MAX_POSITIONS]]
+
+    if job.settings.concepts is None:
+        choice = _choose_count(job, parts, rows)
         count = choice.count
-    factors = factorize(rows, count, job.settings.seed)
-    limits = ice.otsu_thresholds(ice.concept_maps(fitted, factors.directions).mean((2, 3)))
-    return _look(job, parts, rows, factors.directions, limits, choice, instances)
+    else:
+        choice = None
+        count = job.settings.concepts
+    directions = factorize(rows, count, seed).directions
+    thresholds = ice.otsu_thresholds(ice.concept_maps(fitting_features, directions).mean((2, 3)))
+    return _score_held_out(job, parts, rows, directions, thresholds, choice, instances)
 
 
-def _choose(job: ConceptJob, parts: Cut, rows: Tensor) -> CountChoice:
-    """The number of concepts by their stability and by what the model keeps on validation images."""
-    model, split = job.source.model, job.source.data.splits["val"]
-    features = ice.extract_features(model, parts, job.images(np.arange(min(CHOOSE, len(split.labels))), "val"))
+def _choose_count(job: ConceptJob, parts: Cut, rows: Tensor) -> CountChoice:
+    """The number of concepts, by their stability and by the predictions that they keep on validation images."""
+    model = job.source.model
+    image_count = min(CHOICE_IMAGES, len(job.source.data.splits["val"].labels))
+    features = ice.extract_features(model, parts, job.images(np.arange(image_count), "val"))
     logits = ice.head_logits(model, parts, features)
     counts = [count for count in COUNTS if count <= min(rows.shape)]
-    with tqdm(total=len(counts), desc="number of concepts", leave=False, disable=None) as bar:
+    with tqdm(total=len(counts), desc="number of concepts", leave=False, disable=None) as progress:
 
         def agreement(factors: Factors) -> float:
-            bar.update()
-            kept = project(ice.flatten_positions(features), factors.directions) @ factors.directions
-            reconstruction = ice.head_logits(model, parts, ice.unflatten_positions(kept, features))
-            return ice.fidelity(logits, reconstruction).agreement
+            progress.update()
+            reconstructed_rows = project(ice.flatten_positions(features), factors.directions) @ factors.directions
+            reconstructed_features = ice.unflatten_positions(reconstructed_rows, features)
+            return ice.fidelity(logits, ice.head_logits(model, parts, reconstructed_features)).agreement
 
-        return choose_count(rows, counts, agreement, TARGET, job.settings.seed)
+        return choose_count(rows, counts, agreement, TARGET_AGREEMENT, job.settings.seed)
 
 
-def _look(
-    job: ConceptJob, parts: Cut, rows: Tensor, directions: Tensor, limits: Tensor, choice: CountChoice | None,
+def _score_held_out(
+    job: ConceptJob, parts: Cut, rows: Tensor, directions: Tensor, thresholds: Tensor, choice: CountChoice | None,
     instances: np.ndarray,
 ) -> ConceptSet:  # fmt: skip
-    """Scores, sensitivities and reconstructions of the held-out images, a batch at a time."""
-    seed, labels = job.settings.seed, job.source.data.splits[job.settings.split].labels[instances]
+    """Scores, sensitivities and reconstructions of the held-out images, batch by batch."""
+    model = job.source.model
+    seed = job.settings.seed
+    labels = job.source.data.splits[job.settings.split].labels[instances]
     reducers = [fit(rows, len(directions), seed) for fit in ice.REDUCERS.values()]
-    batches = np.array_split(np.arange(len(instances)), -(-len(instances) // job.settings.batch))
-    seen = [
-        _look_at(job, parts, directions, reducers, instances[batch], labels[batch])
-        for batch in tqdm(batches, "ice, held-out images", leave=False, disable=None, unit="batch")
-    ]
-    scores, gradients, carried, logits, *others = (torch.cat(part) for part in zip(*seen, strict=True))
-    classes = len(job.source.data.classes)
-    tested = score_concepts(gradients, carried, scores >= limits, labels, classes, directions, rows, seed)
-    kept = {name: ice.fidelity(logits, other) for name, other in zip(ice.REDUCERS, others, strict=True)}
-    return ConceptSet(directions, limits, scores, tested, kept, choice)
+    batch_count = -(-len(instances) // job.settings.batch)
+    batches = np.array_split(np.arange(len(instances)), batch_count)
+    results = []
+    for batch in tqdm(batches, "ice, held-out images", leave=False, disable=None, unit="batch"):
+        features = ice.extract_features(model, parts, job.images(instances[batch]))
+        maps = ice.concept_maps(features, directions)
+        gradients, contributions = ice.concept_sensitivities(
+            model, parts, features, maps, directions, labels[batch].to(features.device)
+        )
+        reconstructed = [ice.reconstructed_logits(model, parts, features, reducer) for reducer in reducers]
+        logits = ice.head_logits(model, parts, features)
+        result = (maps.mean((2, 3)), gradients, contributions, logits, *reconstructed)
+        results.append([tensor.cpu() for tensor in result])
 
-
-def _look_at(
-    job: ConceptJob,
-    parts: Cut,
-    directions: Tensor,
-    reducers: list[ice.Reconstruct],
-    instances: np.ndarray,
-    labels: Tensor,
-) -> tuple[Tensor, ...]:
-    """Of n images: scores [n, k], gradients [n, c], parts carried [n, k], logits [n, K], and each reducer's [n, K]."""
-    model, features = job.source.model, ice.extract_features(job.source.model, parts, job.images(instances))
-    maps = ice.concept_maps(features, directions)
-    sensitivities = ice.concept_sensitivities(model, parts, features, maps, directions, labels.to(features.device))
-    logits = ice.head_logits(model, parts, features)
-    others = [ice.reconstructed_logits(model, parts, features, reconstruct) for reconstruct in reducers]
-    return tuple(part.cpu() for part in (maps.mean((2, 3)), *sensitivities, logits, *others))
+    # scores [N, k], gradients [N, c], contributions [N, k], all logits [N, K]
+    scores, gradients, contributions, logits, *reconstructed = (
+        torch.cat(parts) for parts in zip(*results, strict=True)
+    )
+    class_count = len(job.source.data.classes)
+    present = scores >= thresholds
+    tcav = score_concepts(gradients, contributions, present, labels, class_count, directions, rows, seed)
+    fidelity = {
+        name: ice.fidelity(logits, logits_kept) for name, logits_kept in zip(ice.REDUCERS, reconstructed, strict=True)
+    }
+    return ConceptSet(directions, thresholds, scores, tcav, fidelity, choice)

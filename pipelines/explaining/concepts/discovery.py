@@ -1,11 +1,11 @@
-"""ICE with TCAV: one epoch's concepts found, described, drawn and committed."""
+"""ICE with TCAV: finds, describes, draws and commits the concepts of an epoch."""
 
 from dataclasses import asdict
 
 from pipelines.common.terminal import say
 from pipelines.explaining.concepts import rows
-from pipelines.explaining.concepts.concept_set import TARGET, ConceptSet, find
-from pipelines.explaining.concepts.drawing import draw
+from pipelines.explaining.concepts.concept_set import TARGET_AGREEMENT, ConceptSet, find_concepts
+from pipelines.explaining.concepts.drawing import draw_concepts
 from pipelines.explaining.concepts.names import NamedConcept, name_concepts
 from pipelines.explaining.job import ConceptJob
 from tracking import commits, models, runs
@@ -24,88 +24,94 @@ NOTE = (
 
 
 def probe(job: ConceptJob) -> None:
-    """Try the layer on a few images. Raises InputError where concepts cannot be found in it."""
+    """Try the layer on a few images. Raises InputError if concepts cannot be found in it."""
     job.load(next(iter(job.source.epochs)))
-    model, images = job.source.model, job.source.background[:JUDGED_IMAGES]
+    model = job.source.model
+    images = job.source.background[:JUDGED_IMAGES]
     try:
         check_deterministic(model, images)
         parts = cut_model(model, job.layer)
         check_cut(model, parts, images)
-        found = ice.extract_features(model, parts, images)
+        channels = ice.extract_features(model, parts, images).shape[1]
     except NotApplicable as error:
         raise InputError(f"ice: {error}") from None
-    if (job.settings.concepts or 1) > (most := found.shape[1]):
-        raise InputError(f"layer {job.layer.name!r} has {most} channels; --concepts takes 1 to {most}")
+    if job.settings.concepts is not None and job.settings.concepts > channels:
+        raise InputError(f"layer {job.layer.name!r} has {channels} channels; --concepts takes 1 to {channels}")
 
 
 def explain_epoch(job: ConceptJob, run: runs.Run, epoch: int) -> None:
-    """Find, describe, draw and commit the concepts of an epoch, if that is not done yet."""
-    unit, instances = f"ice_epoch_{epoch:04d}", job.source.instances[epoch]
-    done = commits.epoch_commits(run.home, run.run_id)
-    if unit in done:
-        models.log_explained_as(run, done[unit], "ice")  # a crash may have come before it
+    """Find, describe, draw and commit the concepts of an epoch, if they are not committed yet."""
+    unit = f"ice_epoch_{epoch:04d}"
+    finished = commits.epoch_commits(run.home, run.run_id)
+    if unit in finished:
+        # again, as a crash may have come between the commit and this
+        models.log_explained_as(run, finished[unit], "ice")
         return
     job.load(epoch)
-    found = find(job, instances)
-    named = name_concepts(job, run.home, found, instances)
-    draw(job, run, epoch, found, named)
-    _commit(job, run, unit, epoch, found, named)
-    _report(job, epoch, found)
+    instances = job.source.instances[epoch]
+    concepts = find_concepts(job, instances)
+    named = name_concepts(job, run.home, concepts, instances)
+    draw_concepts(job, run, epoch, concepts, named)
+    _commit(job, run, unit, epoch, concepts, named)
+    _report(job, epoch, concepts)
 
 
 def _commit(
-    job: ConceptJob, run: runs.Run, unit: str, epoch: int, found: ConceptSet, named: list[NamedConcept]
+    job: ConceptJob, run: runs.Run, unit: str, epoch: int, concepts: ConceptSet, named: list[NamedConcept]
 ) -> None:
-    instances, source = job.source.instances[epoch], job.source.record.run_id
+    instances = job.source.instances[epoch]
+    source_run_id = job.source.record.run_id
     tables = {
-        "concepts": rows.concepts(run.run_id, source, epoch, job.layer.name, found, named),
-        "concept_scores": rows.scores(run.run_id, epoch, job.settings.split, instances, found),
-        "tcav_scores": rows.tcav_scores(run.run_id, epoch, found.tcav),
+        "concepts": rows.concept_columns(run.run_id, source_run_id, epoch, job.layer.name, concepts, named),
+        "concept_scores": rows.score_columns(run.run_id, epoch, job.settings.split, instances, concepts),
+        "tcav_scores": rows.tcav_columns(run.run_id, epoch, concepts.tcav),
     }
-    metrics = _metrics(found)
     with runs.staging_folder(run.home) as folder:
         files = {
             f"{table}/{unit}.parquet": write_table(folder / table / f"{unit}.parquet", columns)
             for table, columns in tables.items()
         }
-        files[f"choice/{unit}.json"] = write_json(folder / "choice" / f"{unit}.json", _choice_record(found))
-        commit = runs.commit(run, unit, files, metrics, epoch)
+        files[f"choice/{unit}.json"] = write_json(folder / "choice" / f"{unit}.json", _choice_record(concepts))
+        commit = runs.commit(run, unit, files, _metrics(concepts), epoch)
     models.log_explained_as(run, commit, "ice")
     ingest(run.home, [run.run_id])
 
 
-def _metrics(found: ConceptSet) -> dict[str, float]:
-    """Held-out fidelity of the concepts and of its rivals at the same size, and how many cells mean something."""
-    kept = {f"{name}_{key}": value for name, kept in found.fidelity.items() for key, value in asdict(kept).items()}
-    return {
-        "concepts": float(len(found.directions)),
-        "significant_share": found.tcav.significant[:, found.tcav.has_images].float().mean().item(),
-        "degenerate_classes": float(found.tcav.degenerate.sum()),
-        **kept,
+def _metrics(concepts: ConceptSet) -> dict[str, float]:
+    """Held-out fidelity of the concepts and of other reducers of the same size, and how much TCAV can tell."""
+    tcav = concepts.tcav
+    metrics = {
+        "concepts": float(len(concepts.directions)),
+        "significant_share": tcav.significant[:, tcav.has_images].float().mean().item(),
+        "degenerate_classes": float(tcav.degenerate.sum()),
     }
+    for reducer, fidelity in concepts.fidelity.items():
+        for measure, value in asdict(fidelity).items():
+            metrics[f"{reducer}_{measure}"] = value
+    return metrics
 
 
-def _choice_record(found: ConceptSet) -> dict:
-    """How the number of concepts came about, and what TCAV was tested against."""
-    choice = found.choice
+def _choice_record(concepts: ConceptSet) -> dict:
+    """How the number of concepts was chosen, and what TCAV was tested against."""
+    choice = concepts.choice
     return {
-        "concepts": len(found.directions),
+        "concepts": len(concepts.directions),
         "reason": choice.reason if choice else "set by --concepts",
         "trials": [asdict(trial) for trial in choice.trials] if choice else [],
-        "target": TARGET,
+        "target": TARGET_AGREEMENT,
         "stable_from": STABLE,
-        "null": found.tcav.null,
+        "null": concepts.tcav.null,
         "threshold": "Otsu's split of the fitting images' scores",
     }
 
 
-def _report(job: ConceptJob, epoch: int, found: ConceptSet) -> None:
-    why = found.choice.reason.replace("_", " ") if found.choice else "as set"
-    kept = found.fidelity["nmf"].agreement
-    say(f"ice, epoch {epoch}: {len(found.directions)} concepts ({why}) in {job.layer.name}; seeing nothing else, "
-        f"the model keeps its answer on {kept:.0%} of held-out images")  # fmt: skip
-    if count := int(found.tcav.degenerate.sum()):
-        say(f"ice, epoch {epoch}: the head is linear for {count} classes, so their tcav_sign is 0 or 1 by necessity; "
-            "name an earlier --layer for a TCAV that says more")  # fmt: skip
-    elif not found.tcav.significant.any():
-        say(f"ice, epoch {epoch}: no tcav_sign is beyond chance; an earlier --layer may say more")
+def _report(job: ConceptJob, epoch: int, concepts: ConceptSet) -> None:
+    reason = concepts.choice.reason.replace("_", " ") if concepts.choice else "as set"
+    agreement = concepts.fidelity["nmf"].agreement
+    say(f"ice, epoch {epoch}: {len(concepts.directions)} concepts ({reason}) in {job.layer.name}; given these alone, "
+        f"the model keeps its prediction on {agreement:.0%} of the held-out images")  # fmt: skip
+    if degenerate_classes := int(concepts.tcav.degenerate.sum()):
+        say(f"ice, epoch {epoch}: the model is linear behind this layer for {degenerate_classes} classes, so their "
+            "tcav_sign is always 0 or 1; an earlier --layer tells more")  # fmt: skip
+    elif not concepts.tcav.significant.any():
+        say(f"ice, epoch {epoch}: no tcav_sign differs significantly from chance; an earlier --layer may tell more")

@@ -1,4 +1,4 @@
-"""What concepts are called: a key by their direction, a description from the data, a name if a user gave one."""
+"""What concepts are called: a key from their direction, a description from the data, a label if a user gave one."""
 
 from dataclasses import dataclass
 
@@ -15,16 +15,16 @@ from tracking.reading import connect
 from xai import ice
 from xai.cut import cut_model
 
-SHOWN = 8  # instances with the highest scores, and as many with the lowest
-SERVES = 1.5  # times the mean prevalence make a class one that the concept serves
+EXAMPLE_COUNT = 8  # instances with the highest scores, and as many with the lowest
+SERVED_RATIO = 1.5  # a concept serves a class in which it is this many times as prevalent as on average
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Instances that show a concept most, or least; T instances."""
+    """The T instances with a concept's highest, or lowest, scores."""
 
-    rows: np.ndarray  # [T] places among the held-out instances
-    maps: Tensor  # [T, H, W] where the concept is, brought to the images' size
+    rows: np.ndarray  # [T] positions among the held-out instances
+    maps: Tensor  # [T, H, W] the concept's activation, resized to the images' size
 
 
 @dataclass(frozen=True)
@@ -38,42 +38,49 @@ class NamedConcept:
     lowest: Examples
 
 
-def name_concepts(job: ConceptJob, home: Home, found: ConceptSet, instances: np.ndarray) -> list[NamedConcept]:
+def name_concepts(job: ConceptJob, home: Home, concepts: ConceptSet, instances: np.ndarray) -> list[NamedConcept]:
     """Names and examples of every concept, in their order."""
-    labels = known_labels(home, job.layer.name, found.directions)
+    labels = adopted_labels(home, job.layer.name, concepts.directions)
+    classes = job.source.data.classes
     named = []
-    for concept, direction in enumerate(found.directions):
-        order = found.scores[:, concept].argsort(descending=True, stable=True).numpy()
-        highest, lowest = (_examples(job, found, instances, rows, concept) for rows in (order[:SHOWN], order[-SHOWN:]))
-        text = describe(
-            _served(job.source.data.classes, found.tcav.prevalence[concept]),
-            job.images(instances[highest.rows]).cpu(), highest.maps,
-            [f"#{instances[row]}" for row in highest.rows[:3]],
-        )  # fmt: skip
-        named.append(NamedConcept(ice.concept_key(direction), labels.get(concept), text, highest, lowest))
+    for concept_id, direction in enumerate(concepts.directions):
+        order = concepts.scores[:, concept_id].argsort(descending=True, stable=True).numpy()
+        highest = _examples(job, concepts, instances, order[:EXAMPLE_COUNT], concept_id)
+        lowest = _examples(job, concepts, instances, order[-EXAMPLE_COUNT:], concept_id)
+
+        prevalence = concepts.tcav.prevalence[concept_id]  # [K], NaN for a class without images
+        top_classes = prevalence.nan_to_num(-1).argsort(descending=True)[:2].tolist()
+        threshold = SERVED_RATIO * prevalence.nanmean()
+        served = [
+            (classes[class_id], prevalence[class_id].item())
+            for class_id in top_classes
+            if prevalence[class_id] > threshold
+        ]
+        images = job.images(instances[highest.rows]).cpu()
+        instance_names = [f"#{instances[row]}" for row in highest.rows[:3]]
+        description = describe(served, images, highest.maps, instance_names)
+        key = ice.concept_key(direction)
+        named.append(NamedConcept(key, labels.get(concept_id), description, highest, lowest))
     return named
 
 
-def known_labels(home: Home, layer: str, directions: Tensor) -> dict[int, str]:
-    """Names that users gave to the same directions in earlier runs, by concept."""
+def adopted_labels(home: Home, layer: str, directions: Tensor) -> dict[int, str]:
+    """Labels that users gave to the same directions in earlier runs, by concept_id."""
     with connect(home) as connection:
         same_layer = {"layer": layer, "channels": directions.shape[1]}
-        known = queries.execute(connection, "concept_names", same_layer).fetchall()
-    if not known:
+        labelled = queries.execute(connection, "concept_names", same_layer).fetchall()
+    if not labelled:
         return {}
-    old = torch.tensor([vector for _, vector in known], dtype=directions.dtype)
-    return {new: known[row][0] for row, new, _ in ice.match_directions(old, directions)}
+    labelled_directions = torch.tensor([vector for _, vector in labelled], dtype=directions.dtype)
+    matches = ice.match_directions(labelled_directions, directions)
+    return {concept_id: labelled[row][0] for row, concept_id, _ in matches}
 
 
-def _examples(job: ConceptJob, found: ConceptSet, instances: np.ndarray, rows: np.ndarray, concept: int) -> Examples:
+def _examples(
+    job: ConceptJob, concepts: ConceptSet, instances: np.ndarray, rows: np.ndarray, concept_id: int
+) -> Examples:
     images = job.images(instances[rows])
     features = ice.extract_features(job.source.model, cut_model(job.source.model, job.layer), images)
-    maps = ice.concept_maps(features, found.directions)[:, concept, None]  # [T, 1, h, w]
-    large = nn.functional.interpolate(maps, images.shape[2:], mode="bilinear", align_corners=False)
-    return Examples(rows, large.squeeze(1).cpu())
-
-
-def _served(classes: tuple[str, ...], prevalence: Tensor) -> list[tuple[str, float]]:
-    """At most two classes that show the concept clearly more often than the mean class; NaN is no image to show it."""
-    top, mean = prevalence.nan_to_num(-1).argsort(descending=True)[:2].tolist(), prevalence.nanmean()
-    return [(classes[k], prevalence[k].item()) for k in top if prevalence[k] > SERVES * mean]
+    maps = ice.concept_maps(features, concepts.directions)[:, concept_id, None]  # [T, 1, h, w]
+    resized = nn.functional.interpolate(maps, images.shape[2:], mode="bilinear", align_corners=False)
+    return Examples(rows, resized.squeeze(1).cpu())

@@ -7,8 +7,8 @@ from pipelines.explaining.concepts.names import NamedConcept
 from xai.tcav import Tcav
 
 
-def concepts(
-    run_id: str, source_run_id: str, epoch: int, layer: str, found: ConceptSet, named: list[NamedConcept]
+def concept_columns(
+    run_id: str, source_run_id: str, epoch: int, layer: str, concepts: ConceptSet, named: list[NamedConcept]
 ) -> dict:
     count = len(named)
     return {
@@ -17,37 +17,39 @@ def concepts(
         "epoch": np.full(count, epoch, np.int32),
         "layer": [layer] * count,
         "concept_id": np.arange(count, dtype=np.int32),
-        "concept_key": [one.key for one in named],
-        "vector": found.directions.numpy(),
-        "threshold": found.thresholds.numpy(),
-        "label": np.array([one.label for one in named], dtype=object),
-        "description": [one.description for one in named],
+        "concept_key": [concept.key for concept in named],
+        "vector": concepts.directions.numpy(),
+        "threshold": concepts.thresholds.numpy(),
+        "label": np.array([concept.label for concept in named], dtype=object),
+        "description": [concept.description for concept in named],
     }
 
 
-def scores(run_id: str, epoch: int, split: str, instances: np.ndarray, found: ConceptSet) -> dict:
-    rows, count = found.scores.shape
+def score_columns(run_id: str, epoch: int, split: str, instances: np.ndarray, concepts: ConceptSet) -> dict:
+    instance_count, concept_count = concepts.scores.shape
+    row_count = instance_count * concept_count
     return {
-        "run_id": [run_id] * (rows * count),
-        "epoch": np.full(rows * count, epoch, np.int32),
-        "split": [split] * (rows * count),
-        "instance_id": np.repeat(instances.astype(np.int32), count),
-        "concept_id": np.tile(np.arange(count, dtype=np.int32), rows),
-        "score": found.scores.flatten().numpy(),
-        "present": found.present.flatten().numpy(),
+        "run_id": [run_id] * row_count,
+        "epoch": np.full(row_count, epoch, np.int32),
+        "split": [split] * row_count,
+        "instance_id": np.repeat(instances.astype(np.int32), concept_count),
+        "concept_id": np.tile(np.arange(concept_count, dtype=np.int32), instance_count),
+        "score": concepts.scores.flatten().numpy(),
+        "present": concepts.present.flatten().numpy(),
     }
 
 
-def tcav_scores(run_id: str, epoch: int, found: Tcav) -> dict:
-    """A row per concept and class with images; of others nothing is known."""
-    concepts, classes = found.has_images.expand_as(found.prevalence).nonzero(as_tuple=True)  # [cells] each
-    measures = ("prevalence", "tcav_sign", "tcav_magnitude", "contribution")
-    return {
-        "run_id": [run_id] * len(concepts),
-        "epoch": np.full(len(concepts), epoch, np.int32),
-        "concept_id": concepts.numpy().astype(np.int32),
-        "class_id": classes.numpy().astype(np.int32),
-        **{name: getattr(found, name)[concepts, classes].numpy() for name in measures},
-        "p_value": found.p_values[concepts, classes].numpy(),
-        "significant": found.significant[concepts, classes].numpy(),
+def tcav_columns(run_id: str, epoch: int, tcav: Tcav) -> dict:
+    """One row per concept and class with images, as nothing is known of the others."""
+    concept_ids, class_ids = tcav.has_images.expand_as(tcav.prevalence).nonzero(as_tuple=True)  # [rows] each
+    columns = {
+        "run_id": [run_id] * len(concept_ids),
+        "epoch": np.full(len(concept_ids), epoch, np.int32),
+        "concept_id": concept_ids.numpy().astype(np.int32),
+        "class_id": class_ids.numpy().astype(np.int32),
     }
+    for measure in ("prevalence", "tcav_sign", "tcav_magnitude", "contribution"):
+        columns[measure] = getattr(tcav, measure)[concept_ids, class_ids].numpy()
+    columns["p_value"] = tcav.p_values[concept_ids, class_ids].numpy()
+    columns["significant"] = tcav.significant[concept_ids, class_ids].numpy()
+    return columns

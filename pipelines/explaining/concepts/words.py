@@ -5,15 +5,21 @@ import colorsys
 import torch
 from torch import Tensor
 
+# largest hue in degrees
 HUES = ((15, "red"), (45, "orange"), (70, "yellow"), (165, "green"), (200, "cyan"), (260, "blue"), (330, "purple"))
-DARK, BRIGHT, PALE = 0.18, 0.85, 0.18  # value under which colours are black, over which pale ones are white; saturation
-SPREAD = 0.3  # deviation from the centre, as a share of the side, from which on a concept is all over the image
+# of hue, saturation and value in 0..1
+MAX_BLACK_VALUE = 0.18
+MAX_DARK_VALUE = 0.4
+MAX_BROWN_VALUE = 0.65
+MAX_GREY_SATURATION = 0.18
+GREYS = ((0.35, "dark grey"), (0.6, "grey"), (0.85, "light grey"))  # by largest value; brighter is white
+MIN_SPREAD = 0.3  # standard deviation of position, as a fraction of the side, above which a concept is all over
 
 
 def describe(classes: list[tuple[str, float]], images: Tensor, maps: Tensor, instances: list[str]) -> str:
-    """One line: the classes it serves with their prevalence, its colour, place, size, and where to see it.
+    """One line: the classes it serves with their prevalence, its colour, position, size, and where to see it.
 
-    `images` [T, C, H, W] in 0..1 are those with the highest scores, `maps` [T, H, W] where the concept is in them.
+    `images` [T, C, H, W] in 0..1 are those with the highest scores, `maps` [T, H, W] the concept's activation in them.
     """
     if not maps.any():
         return "shows in none of the images"
@@ -23,38 +29,47 @@ def describe(classes: list[tuple[str, float]], images: Tensor, maps: Tensor, ins
 
 
 def colour(images: Tensor, maps: Tensor) -> str:
-    """Name of the mean colour under the maps; for grey images how bright it is."""
+    """Name of the mean colour, weighted by the maps; for grey images its brightness."""
     weights = (maps / maps.sum()).unsqueeze(1)  # [T, 1, H, W]
-    mean = (images * weights).sum((0, 2, 3)).expand(3)
-    return colour_name(*mean.tolist())
+    red, green, blue = (images * weights).sum((0, 2, 3)).expand(3).tolist()
+    return colour_name(red, green, blue)
 
 
 def colour_name(red: float, green: float, blue: float) -> str:
     hue, saturation, value = colorsys.rgb_to_hsv(red, green, blue)
-    if value < DARK:
+    degrees = hue * 360
+    if value < MAX_BLACK_VALUE:
         return "black"
-    if saturation < PALE:
-        return "white" if value > BRIGHT else "light grey" if value > 0.6 else "grey" if value > 0.35 else "dark grey"
-    name = next((name for end, name in HUES if hue * 360 < end), "red")
-    if name in ("orange", "red", "yellow") and value < 0.65 and hue * 360 < 60:
+    if saturation < MAX_GREY_SATURATION:
+        return next((name for largest, name in GREYS if value <= largest), "white")
+    if degrees < 60 and value < MAX_BROWN_VALUE:  # dark red, orange and yellow
         return "brown"
-    return f"dark {name}" if value < 0.4 else name
+    name = next((name for largest, name in HUES if degrees < largest), "red")
+    return f"dark {name}" if value < MAX_DARK_VALUE else name
 
 
 def place(maps: Tensor) -> str:
     """Where the maps [T, H, W] lie on the whole: one of nine fields, or all over."""
     mean = (maps / maps.sum((1, 2), keepdim=True).clamp_min(1e-30)).mean(0)
-    mean = mean / mean.sum()
-    centres, spreads = [], []
-    for side, share in ((mean.shape[0], mean.sum(1)), (mean.shape[1], mean.sum(0))):
-        places = (torch.arange(side) + 0.5) / side
-        centres.append((share * places).sum().item())
-        spreads.append((share * (places - centres[-1]).square()).sum().sqrt().item())
-    if min(spreads) > SPREAD:
+    mean = mean / mean.sum()  # [H, W]
+    row_centre, row_spread = _centre_and_spread(mean.sum(1))
+    column_centre, column_spread = _centre_and_spread(mean.sum(0))
+    if min(row_spread, column_spread) > MIN_SPREAD:
         return "all over"
-    parts = [_third(centres[0], "top", "", "bottom"), _third(centres[1], "left", "", "right")]
-    return " ".join(part for part in parts if part) or "centre"
+    row = _third(row_centre, "top", "", "bottom")
+    column = _third(column_centre, "left", "", "right")
+    return f"{row} {column}".strip() or "centre"
 
 
-def _third(share: float, *names: str) -> str:
-    return names[0] if share < 0.42 else names[2] if share > 0.58 else names[1]
+def _centre_and_spread(weights: Tensor) -> tuple[float, float]:
+    """Mean and standard deviation of the position along one side, in 0..1, under weights that sum to 1."""
+    positions = (torch.arange(len(weights)) + 0.5) / len(weights)
+    centre = (weights * positions).sum().item()
+    spread = (weights * (positions - centre).square()).sum().sqrt().item()
+    return centre, spread
+
+
+def _third(position: float, first: str, middle: str, last: str) -> str:
+    if position < 0.42:
+        return first
+    return last if position > 0.58 else middle

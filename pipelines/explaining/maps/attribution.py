@@ -1,4 +1,4 @@
-"""Attribution maps of an epoch's instances, committed in parts: memory stays bounded, an interruption loses little."""
+"""Attribution maps of an epoch's instances, committed in parts, so that memory is bounded and little is lost."""
 
 from itertools import chain
 
@@ -31,7 +31,7 @@ NOTE = (
 
 
 def probe(job: Job) -> None:
-    """Try the method on one instance. Raises InputError if it cannot be right for the model."""
+    """Try the method on one instance. Raises InputError if it is not applicable to the model."""
     epoch, instances = next(iter(job.source.instances.items()))
     job.load(epoch)
     try:

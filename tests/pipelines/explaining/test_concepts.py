@@ -143,7 +143,7 @@ def test_names_are_read_from_files_while_the_index_is_locked(home: Home) -> None
 
 
 @pytest.mark.parametrize(("settings", "message"), [
-    (("latest", "9", "x"), "'9' means 0 concepts of epoch 2; there are 0 to 2"),
+    (("latest", "9", "x"), "'9' matches 0 concepts of epoch 2; there are 0 to 2"),
     (("ice-digits-cnn-0", "0", " "), "takes 1 to 80 printable characters"),
     (("ice-digits-cnn-0", "0", "a\x1b[31m"), "printable"),
     (("digits-cnn-0", "0", "x"), "is of kind train, needed is explain"),
@@ -156,7 +156,7 @@ def test_names_that_cannot_be_given(home: Home, settings: tuple, message: str) -
 
 
 @pytest.mark.parametrize(("settings", "message"), [
-    ({"layer": "network.head.dense"}, "ice: .* needed is"),
+    ({"layer": "network.head.dense"}, "ice: .* it must return"),
     ({"layer": "network.features.1.0"}, "negative activations"),
     ({"layer": "nonsense"}, "no layer 'nonsense'; there are: normalise"),
     ({"concepts": 999}, "channels; --concepts takes 1 to"),

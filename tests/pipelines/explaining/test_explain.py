@@ -101,7 +101,7 @@ def test_a_condition_is_one_expression_and_may_hold_brackets_comments_and_subque
 @pytest.mark.parametrize("ids", [[-1, 3], [3, 3], [4, 2], [445], []])
 def test_recorded_instances_must_be_of_the_split(own: Home, ids: list[int]) -> None:
     opened = open_trained_run(ExplainSettings(), own, {2: np.array(ids, dtype=int)})
-    with pytest.raises(InputError, match="not IDs of split test, 0 to 444, ascending, once each"), opened:
+    with pytest.raises(InputError, match="not IDs of split test, 0 to 444, ascending and unique"), opened:
         pass
 
 
@@ -109,7 +109,7 @@ def test_epochs_without_a_fitting_instance_are_left_out_and_said(own: Home, caps
     confidences = rows(own, "select epoch, max(p_predicted) from predictions where split = 'test' group by all")
     bound = dict(confidences)[0] + 0.01  # nobody is so sure at epoch 0
     [run_id] = explain(ExplainSettings(epochs="all", where=f"p_predicted > {bound} and instance_id < 50"), own)
-    assert "no instance fits --where at epoch 0; left out" in capsys.readouterr().err
+    assert "no instance matches --where at epoch 0; left out" in capsys.readouterr().err
     found = rows(own, "select distinct epoch from attributions where run_id = ? order by 1", run_id)
     assert found == [(1,), (2,)]
 
@@ -193,10 +193,10 @@ def test_epochs() -> None:
         ({"where": "true window w as ()"}, "is no condition"),
         ({"where": "label = 3 /* open"}, "is no condition"),
         ({"where": "count(*) > 1"}, "is no condition"),
-        ({"where": "null"}, "fits no instance of test at epochs"),
+        ({"where": "null"}, "matches no instance of test at epochs"),
         ({"instances": "99999999999"}, "it takes whole numbers"),
         ({"where": ""}, "--where is empty"),
-        ({"where": "label = 99"}, "fits no instance of test at epochs"),
+        ({"where": "label = 99"}, "matches no instance of test at epochs"),
         ({"target": ("zebra",)}, "it takes predicted, label, or a class: 0 0, 1 1"),
         ({"target": ("predicted", "10")}, "it takes predicted, label, or a class"),
         ({"run": "nonsense"}, "no run 'nonsense'"),

@@ -217,7 +217,7 @@ def test_explain_looks_at_added_images(own: Home, pictures) -> None:
     [run_id] = explain(replace(settings, where="label is not null", target=("label",)), own)
     assert [row[2] for row in rows(own, sql, run_id)] == [0, 1, 2]
     for wrong in ({"target": ("label",)}, {"method": ("ice",)}):
-        with pytest.raises(InputError, match=r"2 of 5 instances of extra:shown have no label, the first is 3; take"):
+        with pytest.raises(InputError, match=r"2 of 5 instances of extra:shown have no label, the first is 3; explain"):
             explain(replace(settings, **wrong), own)
     with pytest.raises(InputError, match=r"no split 'extra:none' in the run; there are: .*extra:shown"):
         explain(replace(settings, split="extra:none"), own)
