@@ -1,7 +1,7 @@
 -- How good is the model after each epoch, in every split?
 --
 -- Images without a known label are counted as unlabelled and enter neither n nor the means.
--- train_seen is measured during the epoch, on augmented images with dropout on, so it lags behind and lies lower.
+-- train_seen is measured during the epoch, on augmented images with dropout on, so it lags behind and is lower.
 -- low and high are the Wilson 95 % interval of the accuracy, as in hard_classes: the choice of images, not of the run.
 --
 -- params:
@@ -11,7 +11,7 @@
 --   epoch        0 is the untrained network
 --   n            labelled images predicted
 --   unlabelled   images predicted whose label is not known
---   accuracy     share of n predicted right, 0..1; null if n is 0
+--   accuracy     fraction of n predicted correctly, 0..1; null if n is 0
 --   low          lower end of its interval, 0..1; null if n is 0
 --   high         upper end of its interval, 0..1; null if n is 0
 --   mean_p_true  mean softmax probability of the label, 0..1; null if n is 0

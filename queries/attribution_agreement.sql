@@ -6,7 +6,7 @@
 -- top10_overlap is the intersection over union of the tenth of the pixels with the largest absolute values; pixels
 -- tied at its edge share the places left. Two random maps have 0.05. sign_agreement looks at the pixels in both tenths.
 -- Maps whose absolute values are all equal rank nothing and are left out.
--- subset: all images, those predicted right or wrong at the epoch, and those of each label.
+-- subset: all images, those predicted correctly or wrongly at the epoch, and those of each label.
 --
 -- params:
 --   run_id           training run to look at
@@ -26,8 +26,8 @@
 --   spearman_high    upper end of it
 --   spearman_signed  mean rank correlation of the values, -1..1
 --   top10_overlap    mean overlap of the tenths that matter most, 0..1
---   sign_agreement   mean share of the pixels in both tenths that have the same sign, 0..1; null if one of the methods
---                    has no negative value in any of its maps
+--   sign_agreement   mean fraction of the pixels in both tenths that have the same sign, 0..1; null if one of the
+--                    methods has no negative value in any of its maps
 with found as (
     select
         run_id,

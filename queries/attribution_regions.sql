@@ -1,7 +1,7 @@
 -- Where in the image does each method look?
 --
--- Shares of the absolute values of map8, the map averaged to 8x8: in the middle 4x4 cells, in the 28 cells of the
--- border, and with a positive sign. An even map has 16/64 = 0.25 in the centre and 28/64 = 0.4375 at the border.
+-- Fractions of the absolute values of map8, the map averaged to 8x8: in the middle 4x4 cells, in the 28 cells of the
+-- border, and with a positive sign. A uniform map has 16/64 = 0.25 in the centre and 28/64 = 0.4375 at the border.
 -- Objects in the middle draw maps there, so the centre says nothing about faithfulness. Of several explainer runs the
 -- newest map counts; maps that are zero everywhere are left out.
 -- object is metric share_object of the newest finished comparison, else the newest, if it looked at this epoch; chance
@@ -16,16 +16,16 @@
 -- returns:
 --   epoch        epoch of the checkpoint explained
 --   method       explanation method, or a reference: random or edge
---   subset       all images, or those predicted right or wrong at the epoch
+--   subset       all images, or those predicted correctly or wrongly at the epoch
 --   n            images counted
---   centre       mean share in the middle 4x4 cells, 0..1
+--   centre       mean fraction in the middle 4x4 cells, 0..1
 --   centre_low   lower end of its 95 % interval
 --   centre_high  upper end of it
---   border       mean share in the outer ring of cells, 0..1
+--   border       mean fraction in the outer ring of cells, 0..1
 --   border_low   lower end of its 95 % interval
 --   border_high  upper end of it
---   positive     mean share that speaks for the class, 0..1
---   object       mean share on the object-like region of the image, 0..1; null without a comparison
+--   positive     mean fraction that speaks for the class, 0..1
+--   object       mean fraction on the object-like region of the image, 0..1; null without a comparison
 --   object_low   lower end of its 95 % interval
 --   object_high  upper end of it
 with found as (

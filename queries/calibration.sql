@@ -1,4 +1,4 @@
--- Can the model's confidence be believed?
+-- Is the model's confidence calibrated?
 --
 -- Reliability diagram and expected calibration error (Guo 2017, arXiv 1706.04599): the images fall into bins of equal
 -- width by the softmax probability of the predicted class, bin b of B holding ((b - 1) / B, b / B], and
@@ -8,7 +8,7 @@
 --
 -- params:
 --   run_id           training run to look at
---   epoch            epoch to look at [null: the last there is]
+--   epoch            epoch to look at [null: the last]
 --   split            split to look at [test]
 --   bins             bins of the confidence, 0..1 [15]
 -- returns:
@@ -17,7 +17,7 @@
 --   confidence_to    its upper end, inside
 --   n                images in it
 --   confidence       mean softmax probability of the predicted class, 0..1
---   accuracy         share predicted right, 0..1
+--   accuracy         fraction predicted correctly, 0..1
 --   accuracy_low     lower end of the interval, 0..1
 --   accuracy_high    upper end of the interval, 0..1
 --   ece              expected calibration error over all bins, 0..1; the same in each row

@@ -1,8 +1,8 @@
 -- Which images are easy, ambiguous or hard to learn?
 --
 -- Data set map (Swayamdipta 2020, arXiv 2009.10795) over the epochs counted: confidence and p_true_std are mean and
--- population deviation of p_true, correctness the share of epochs predicted right. The paper measures its training set
--- while training: that is split train_seen; val and test map images never trained on.
+-- population standard deviation of p_true, correctness the fraction of epochs predicted correctly. The paper measures
+-- its training set while training: that is split train_seen; val and test map images never trained on.
 -- region, a fixed rule: ambiguous = p_true_std in the upper third of the split (percent_rank >= 2/3); the others are
 -- easy if confidence >= 0.5, else hard. The paper picks thirds that overlap. A single epoch has no ambiguous images.
 -- el2n (Paul 2021, arXiv 2107.07075): mean length of probabilities - one-hot label, sqrt(p_sq - 2 p_true + 1), over the
@@ -14,7 +14,7 @@
 --   run_id               training run to look at
 --   split                split to look at, train_seen too [test]
 --   from_epoch           first epoch [1]
---   to_epoch             last epoch [null: the last there is]
+--   to_epoch             last epoch [null: the last]
 --   early_epochs         last epoch averaged for el2n [10]
 --   limit                rows shown [null: all]
 -- returns:
@@ -24,7 +24,7 @@
 --   n                    epochs counted
 --   confidence           mean softmax probability of the label, 0..1
 --   p_true_std           its standard deviation over the epochs, 0..0.5; null with a single one
---   correctness          share of the epochs predicted right, 0..1
+--   correctness          fraction of the epochs predicted correctly, 0..1
 --   threshold_closeness  confidence (1 - confidence), 0..0.25
 --   el2n                 error early in training, 0..1.4; null without early epochs
 --   region               easy, ambiguous or hard; null without probabilities

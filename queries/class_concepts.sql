@@ -3,7 +3,7 @@
 -- From the newest run that found concepts, at its last epoch. A class's own concept is the one with the highest
 -- selectivity: how much more often it is there than in the other classes; at a tie the lower id.
 -- A class may show its own concept seldom, and share it with others: see prevalence and shared_by.
--- Recall and concepts stand side by side, one row a class; few classes show no more than a coincidence.
+-- Recall and concepts stand side by side, one row per class; few classes show no more than a coincidence.
 -- Classes of which no image was scored are left out.
 --
 -- params:
@@ -13,16 +13,16 @@
 --   epoch               epoch of the checkpoint explained
 --   class_id            class
 --   class_name          its name
---   recall              share of the class's test images predicted right at that epoch, 0..1; null without any
+--   recall              fraction of the class's test images predicted correctly at that epoch, 0..1; null without any
 --   n                   images of the class scored
 --   concepts_per_image  mean number of concepts present in them
 --   own_concept_id      concept with the highest selectivity
 --   own_concept_name    the user's name for it, else its description
---   prevalence          share of the class's images scored that show it, 0..1
+--   prevalence          fraction of the class's images scored that show it, 0..1
 --   selectivity         prevalence minus its mean prevalence in the other classes, -1..1; null with a single class
 --   shared_by           classes in which its prevalence is at least half of that, this class included, so 1 is its own
 --                       alone; null if prevalence is 0
---   tcav_sign           share of the class's images whose logit rises along the concept's direction, 0..1
+--   tcav_sign           fraction of the class's images whose logit rises along the concept's direction, 0..1
 --   contribution        mean part of the logit the concept carries, in logits
 --   significant         whether tcav_sign differs from random directions
 with latest as (

@@ -14,8 +14,8 @@
 --   class_name   its name
 --   support      images of the class
 --   n_predicted  images predicted as the class
---   precision    share of n_predicted that are of the class, 0..1
---   recall       share of support that is predicted as the class, 0..1
+--   precision    fraction of n_predicted that are of the class, 0..1
+--   recall       fraction of support that is predicted as the class, 0..1
 --   recall_low   lower end of its interval, 0..1; null without images of the class
 --   recall_high  upper end of its interval, 0..1; null without images of the class
 --   f1           harmonic mean of precision and recall, 0..1

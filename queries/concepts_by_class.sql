@@ -15,8 +15,8 @@
 --   concept           the user's name for it, else its description
 --   class_id          class
 --   class_name        its name
---   prevalence        share of the class's held-out images that show the concept, 0..1
---   tcav_sign         share of them whose logit rises along the concept's direction, 0..1
+--   prevalence        fraction of the class's held-out images that show the concept, 0..1
+--   tcav_sign         fraction of them whose logit rises along the concept's direction, 0..1
 --   tcav_magnitude    mean derivative of the logit along it
 --   contribution      mean part of the logit the concept carries, in logits
 --   p_value           of tcav_sign against random directions, Holm corrected, 0..1

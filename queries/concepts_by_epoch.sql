@@ -1,4 +1,4 @@
--- When did the model come to have the concepts it has at the end?
+-- When did the model acquire the concepts that it has at the end?
 --
 -- Each concept of the last epoch with concepts, and the most similar one of every such epoch in the same layer; of
 -- several runs at an epoch the newest counts. Concepts are found anew at each epoch: a low cosine says that nothing
@@ -16,10 +16,10 @@
 --   epoch               epoch of the checkpoint explained
 --   matched_concept_id  most similar concept of this epoch; the lower one at a tie
 --   cosine              cosine of the two directions, 0..1
---   prevalence          share of all images scored at this epoch that show the match, 0..1
+--   prevalence          fraction of all images scored at this epoch that show the match, 0..1
 --   top_class_id        class that shows the concept most often at the last epoch
 --   top_class_name      its name
---   tcav_sign           share of top_class's images whose logit rises along the match's direction, 0..1
+--   tcav_sign           fraction of top_class's images whose logit rises along the match's direction, 0..1
 --   significant         whether tcav_sign differs from random directions
 with found as (
     select

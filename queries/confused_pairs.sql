@@ -1,11 +1,11 @@
--- Which two classes does the model mix up most?
+-- Which two classes does the model confuse most?
 --
 -- A pair is unordered; a_as_b and b_as_a tell its two directions. Images without a known label are left out.
 --
 -- params:
 --   run_id   training run to look at
 --   split    split to look at [test]
---   epoch    epoch to look at [null: the last there is]
+--   epoch    epoch to look at [null: the last]
 --   limit    rows shown [20]
 -- returns:
 --   epoch    0 is the untrained network
@@ -16,7 +16,7 @@
 --   n        images of one predicted as the other
 --   a_as_b   images of a predicted as b
 --   b_as_a   images of b predicted as a
---   share    n as a share of all wrong predictions of the epoch, 0..1
+--   share    n as a fraction of all wrong predictions of the epoch, 0..1
 with chosen as (
     select
         epoch,

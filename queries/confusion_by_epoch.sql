@@ -1,11 +1,11 @@
--- Which classes does the model take for which at an epoch?
+-- Which classes does the model confuse with which at an epoch?
 --
 -- The confusion matrix as a list: a pair that is not listed has no images. Images without a known label are left out.
 --
 -- params:
 --   run_id          training run to look at
 --   split           split to look at [test]
---   epoch           epoch to look at [null: the last there is]
+--   epoch           epoch to look at [null: the last]
 -- returns:
 --   epoch           0 is the untrained network
 --   label           true class
@@ -13,7 +13,7 @@
 --   predicted       predicted class
 --   predicted_name  its name
 --   n               images of this true class predicted so
---   share           n as a share of the images of the true class, 0..1
+--   share           n as a fraction of the images of the true class, 0..1
 with chosen as (
     select
         epoch,

@@ -9,7 +9,7 @@
 --   class_id    true class; null when unknown
 --   class_name  its name
 --   n           images
---   share       n as a share of the split, 0..1
+--   share       n as a fraction of the split, 0..1
 with chosen as (
     select
         split,

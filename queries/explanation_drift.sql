@@ -19,8 +19,8 @@
 --   n                         images explained there
 --   to_previous               mean similarity with the epoch explained before, -1..1; null at the first
 --   to_last                   mean similarity with the last epoch explained, -1..1
---   share_settled             share of the images whose explanation is settled, 0..1
---   share_prediction_settled  share of the images whose prediction is settled, 0..1
+--   share_settled             fraction of the images whose explanation is settled, 0..1
+--   share_prediction_settled  fraction of the images whose prediction is settled, 0..1
 select
     method,
     epoch,

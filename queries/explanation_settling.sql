@@ -21,7 +21,7 @@
 --   label              true class; null when unknown
 --   predicted          class predicted at the last epoch explained
 --   prediction_since   explained epoch since which the prediction is settled
---   explanation_since  explained epoch since which the explanation is settled; null if the last map is even
+--   explanation_since  explained epoch since which the explanation is settled; null if the last map is uniform
 --   settles            whether the explanation settles before, with or after its prediction
 select
     method,

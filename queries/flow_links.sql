@@ -10,7 +10,7 @@
 --   run_id       training run to look at
 --   split        split to look at [test]
 --   from_epoch   first epoch [null: the first there is]
---   to_epoch     last epoch [null: the last there is]
+--   to_epoch     last epoch [null: the last]
 --   classes      true classes shown, names or ids, such as cat,dog or 3,5 [null: all]
 --   stride       epochs from one column to the next [1]
 -- returns:

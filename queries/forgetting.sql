@@ -4,26 +4,26 @@
 -- Toneva counts while training, each time an image passes in a mini-batch: split train_seen is that measurement, one
 -- presentation an epoch, augmented and with dropout on. val and test are snapshots after each epoch, of images never
 -- trained on: they show which knowledge wavers, not which training images can be dropped.
--- An image never predicted right cannot be forgotten: null and a flag, where Toneva ranks it above all.
+-- An image never predicted correctly cannot be forgotten: null and a flag, where Toneva ranks it above all.
 -- Epoch 0 is left out by default: the untrained network only guesses. Images without a known label are left out.
 --
 -- params:
 --   run_id          training run to look at
 --   split           split to look at, train_seen too [test]
 --   from_epoch      first epoch [1]
---   to_epoch        last epoch [null: the last there is]
+--   to_epoch        last epoch [null: the last]
 --   limit           rows shown [null: all]
 -- returns:
 --   instance_id     image, row number in its split
 --   label           true class
 --   label_name      its name
 --   n               epochs counted
---   n_right         epochs predicted right
+--   n_right         epochs predicted correctly
 --   forgetting      changes from right to wrong; null if never learned
 --   learning        changes from wrong to right, the first one included unless right from the start
---   first_learned   first epoch predicted right; null if never
+--   first_learned   first epoch predicted correctly; null if never
 --   last_forgotten  last epoch at which it turned wrong; null if never
---   right_at_end    whether it is predicted right at the last epoch counted
+--   right_at_end    whether it is predicted correctly at the last epoch counted
 --   never_learned   whether it is wrong at every epoch
 --   unforgettable   whether it is learned and never forgotten
 select

@@ -11,20 +11,20 @@
 -- params:
 --   run_id              training run to look at
 --   split               split to look at [test]
---   epoch               epoch to look at [null: the last there is]
+--   epoch               epoch to look at [null: the last]
 -- returns:
 --   epoch               0 is the untrained network
 --   class_id            true class
 --   class_name          its name
 --   n                   its images
---   accuracy            share predicted right, 0..1: the class's recall
+--   accuracy            fraction predicted correctly, 0..1: the class's recall
 --   low                 lower end of the interval, 0..1
 --   high                upper end of the interval, 0..1
 --   mean_confidence     mean softmax probability of the label, 0..1
---   confused_with       class it is most often taken for; the lower one at a tie; null if never wrong
+--   confused_with       class it is most often confused with; the lower one at a tie; null if never misclassified
 --   confused_with_name  its name
---   confused_share      share of the class's wrong predictions that go there, 0..1
---   forgetting_rate     share of the class's images that turned from right to wrong at least once, 0..1
+--   confused_share      fraction of the class's wrong predictions that go there, 0..1
+--   forgetting_rate     fraction of the class's images that turned from right to wrong at least once, 0..1
 with chosen as (
     select
         epoch,

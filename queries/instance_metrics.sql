@@ -11,7 +11,7 @@
 --   run_id             training run to look at
 --   split              split to look at [test]
 --   from_epoch         first epoch [null: the first there is]
---   to_epoch           last epoch [null: the last there is]
+--   to_epoch           last epoch [null: the last]
 --   classes            true classes shown, names or ids, such as cat,dog or 3,5 [null: all]
 --   limit              rows shown [null: all]
 -- returns:
@@ -28,8 +28,8 @@
 --   visited_names      their names
 --   forgetting         changes from right to wrong
 --   learning           changes from wrong to right
---   first_learned      first epoch predicted right; null if never
---   stable_since       epoch since which it is predicted right without a break; null if wrong at the end
+--   first_learned      first epoch predicted correctly; null if never
+--   stable_since       epoch since which it is predicted correctly without a break; null if wrong at the end
 --   last_flip          last epoch at which the prediction changed; null if never
 --   confidence         mean softmax probability of the label, 0..1
 --   p_true_std         its standard deviation over the epochs, 0..0.5; null with a single one

@@ -2,12 +2,13 @@
 --
 -- At most `limit` images for each of five reasons, the most telling first; an image may have several. Images without a
 -- known label are left out.
--- suspect_label: kind mislabelled of label_suspects, so from the middle epoch on it was taken for one other class in at
--- least 75 % of the epochs, with a mean margin below 0; highest score first.
+-- suspect_label: kind mislabelled of label_suspects, so from the middle epoch on it was misclassified as one other
+-- class in at least 75 % of the epochs, with a mean margin below 0; highest score first.
 -- confident_wrong: wrong at the last epoch with a probability of 0.9 or more; surest first.
 -- never_right: never_learned of forgetting, wrong at every epoch from 1 on; least mean probability of the label first.
 -- forgotten: right at some epoch from 1 on, as in forgetting, but wrong at the last one; most often lost first.
--- ambiguous: region ambiguous of cartography, the upper third by deviation of p_true from epoch 1 on; greatest first.
+-- ambiguous: region ambiguous of cartography, the upper third by standard deviation of p_true from epoch 1 on; greatest
+-- first.
 -- A hard image with a right label looks the same: the list says where to look, not what is wrong.
 --
 -- params:

@@ -24,7 +24,7 @@
 --   max_difference  largest absolute difference of a number over n, leaving out maps of two sizes; NaN if a number is
 --                   NaN in one run only; null without numbers to compare
 --   n_other_class   images of n predicted as different classes; null but for predictions
---   accuracy        share of the labelled images of n that run_id has right, 0..1; null but for predictions
+--   accuracy        fraction of the labelled images of n that run_id has right, 0..1; null but for predictions
 --   other_accuracy  the same of other_run_id
 --   only_here       rows of run_id alone
 --   only_other      rows of other_run_id alone

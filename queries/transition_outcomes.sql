@@ -8,7 +8,7 @@
 --   run_id      training run to look at
 --   split       split to look at [test]
 --   from_epoch  first epoch [null: the first there is]
---   to_epoch    last epoch [null: the last there is]
+--   to_epoch    last epoch [null: the last]
 --   classes     true classes counted, names or ids, such as cat,dog or 3,5 [null: all]
 -- returns:
 --   epoch       epoch before

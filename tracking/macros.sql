@@ -299,11 +299,11 @@ create or replace macro learning_counts(training_run, of_split, first_epoch, fin
     from chosen
     group by instance_id;
 
--- Data set map (Swayamdipta 2020) of a split's labelled images over a range of epochs: mean and population deviation of
--- the label's probability, share of epochs predicted right, and el2n (Paul 2021) over the epochs up to the early one.
--- region is ambiguous in the upper third by deviation, else easy from confidence 0.5 on, else hard; null without
--- probabilities. Deviations have the 7 digits that a probability has, as the last ones depend on the order of a sum,
--- and are compared by 6.
+-- Data set map (Swayamdipta 2020) of a split's labelled images over a range of epochs: mean and population standard
+-- deviation of the label's probability, fraction of epochs predicted correctly, and el2n (Paul 2021) over the epochs up
+-- to the early one. region is ambiguous in the upper third by deviation, else easy from confidence 0.5 on, else hard;
+-- null without probabilities. Deviations have the 7 digits that a probability has, as the last ones depend on the order
+-- of a sum, and are compared by 6.
 create or replace macro data_map(training_run, of_split, first_epoch, final_epoch, early_epoch) as table
     with chosen as (
         select
@@ -345,9 +345,9 @@ create or replace macro data_map(training_run, of_split, first_epoch, final_epoc
     from ranked;
 
 -- What speaks against the labels of a split's images in the late epochs, from the one given on, else from the middle
--- one of the logged epochs: little confidence, a negative area under the margin (Pleiss 2020), and being taken for one
--- other class again and again; at a tie for the surer, then the lower one. score is the mean of the signs that a run
--- has logged, 0..1. Images that are never taken for another class have no row.
+-- one of the logged epochs: little confidence, a negative area under the margin (Pleiss 2020), and being misclassified
+-- as one other class again and again; at a tie for the surer, then the lower one. score is the mean of the signs that a
+-- run has logged, 0..1. Images that are never misclassified have no row.
 create or replace macro label_doubts(training_run, of_split, late_epoch) as table
     with chosen as (
         select

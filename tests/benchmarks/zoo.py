@@ -26,7 +26,7 @@ TORCHVISION = (
     "efficientnet_b0", "shufflenet_v2_x0_5", "squeezenet1_1", "mnasnet0_5", "regnet_y_400mf", "convnext_tiny", "swin_t",
     "swin_v2_t", "vit_b_16", "googlenet", "inception_v3", "alexnet", "vgg11_bn", "maxvit_t",
 )  # fmt: skip
-LARGER = {"inception_v3": 96}  # pixels a side that a network needs at least
+LARGER = {"inception_v3": 299, "vit_b_16": 224, "maxvit_t": 224}  # pixels per side that a network needs
 METHODS = ("saliency", "grad_cam")
 
 
