@@ -1,4 +1,4 @@
-"""What a training computes on. Together with the seed it fixes every bit of the result."""
+"""What a training computes on: together with the seed, it fixes every bit of the result."""
 
 import os
 import warnings
@@ -14,51 +14,57 @@ Settings = TypeVar("Settings", bound=TrainSettings)
 
 
 def resolve_hardware(settings: Settings) -> Settings:
-    """Decide what `auto` and 0 stand for on this machine. Raises InputError if there is no such device."""
+    """Decide what `auto` and 0 stand for on this machine. Raises InputError if it has no such device."""
     device = settings.device
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if reason := _missing(device):
-        raise InputError(f"no device {device!r} here: {reason}; try --device cpu")
+        device = _default_device()
+    obstacle = _find_obstacle(device)
+    if obstacle:
+        raise InputError(f"no device {device!r} here: {obstacle}; try --device cpu")
     precision = settings.precision
     if precision == "auto":
         precision = "bfloat16" if _computes_bfloat16(torch.device(device)) else "float32"
-    return replace(settings, device=device, precision=precision, threads=settings.threads or os.cpu_count() or 1)
+    threads = settings.threads or os.cpu_count() or 1
+    return replace(settings, device=device, precision=precision, threads=threads)
 
 
 def prepare_device(settings: TrainSettings) -> torch.device:
-    """The device of settled settings, with their number of threads in force."""
+    """Set the number of threads that resolved settings name; returns their device."""
     torch.set_num_threads(settings.threads)
     return torch.device(settings.device)
 
 
-def choose_available_device(device: str) -> str:
-    """`device` if it is on this machine, else the machine's own kind: what a recorded run is looked at on."""
-    if not _missing(device):
-        return device
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _missing(device: str) -> str | None:
-    """Why nothing can be computed on a device; None if it can. torch knows many by name alone."""
-    try:
-        if (named := torch.device(device)).type == "cpu" and named.index:
-            return "the processor is one device, cpu"
-        with warnings.catch_warnings(action="ignore"):
-            torch.ones(2, 2, device=device).mm(torch.ones(2, 2, device=device)).sum().item()
-    except Exception as error:  # of a class of its own for many a device
-        return str(error).splitlines()[0]
-    return None
+def choose_available_device(recorded_device: str) -> str:
+    """The device that a run recorded if this machine has it, else this machine's default."""
+    return _default_device() if _find_obstacle(recorded_device) else recorded_device
 
 
 def autocast(settings: TrainSettings) -> torch.autocast:
     """bfloat16 in training passes where the settings say so; evaluation and explanation are always float32."""
-    kind = torch.device(settings.device).type
-    return torch.autocast(kind, torch.bfloat16, enabled=settings.precision == "bfloat16")
+    device_type = torch.device(settings.device).type
+    return torch.autocast(device_type, torch.bfloat16, enabled=settings.precision == "bfloat16")
+
+
+def _default_device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _find_obstacle(device: str) -> str | None:
+    """Why a device cannot compute; None if it can. torch accepts the names of many that are not there."""
+    try:
+        named = torch.device(device)
+        if named.type == "cpu" and named.index:
+            return "the processor is one device, cpu"
+        with warnings.catch_warnings(action="ignore"):
+            matrix = torch.ones(2, 2, device=device)
+            matrix.mm(matrix).sum().item()
+    except Exception as error:  # many devices raise errors of their own classes
+        return str(error).splitlines()[0]
+    return None
 
 
 def _computes_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 is in the hardware; where it is emulated it is over ten times slower than float32."""
+    """Whether the hardware has bfloat16; emulated, it is over ten times slower than float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()

@@ -1,4 +1,4 @@
-"""Models: the study's own CNN, and any factory of the user's."""
+"""Models: the built-in CNN, and any factory of the user's."""
 
 import copy
 import inspect
@@ -15,16 +15,15 @@ from pipelines.models.randomness import seed_generators
 from pipelines.models.user_code import errors_reported, import_factory
 from tracking.errors import InputError
 
-# training images whose patches the first layer is made from; of large ones fewer, which have as many patches
-WHITENED, WHITENED_PIXELS = 1000, 64 * 64 * 1000
+WHITENING_IMAGES = 1000  # training images whose patches initialise the first layer
+WHITENING_PIXELS = 64 * 64 * WHITENING_IMAGES  # in all of them: of large images fewer do, with as many patches
 
 
 class Normalise(nn.Module):
-    """Images in 0..1 to zero mean and unit deviation per channel: the first layer of every model.
+    """Images in 0..1 to zero mean and unit standard deviation per channel: the first layer of every model.
 
-    It also shrinks images to `scale` of their side where that is under 1. Both are part of a checkpoint, so whoever
-    uses one, of whatever epoch, gives it images as they are. A network that does not take channels_last gets torch's
-    default layout from it.
+    It also shrinks images to the fraction `scale` of their side. Both are part of a checkpoint, so that any epoch's
+    model takes images as they are. A network that does not take channels_last gets torch's default layout from it.
     """
 
     default_layout = False
@@ -44,8 +43,10 @@ class Normalise(nn.Module):
             size = [round(side * scale) for side in images.shape[2:]]
             images = nn.functional.interpolate(images, size, mode="bilinear", antialias=True)
         images = (images - self.mean) / self.std
-        # a copy, as images of one channel are of both layouts, and a convolution goes by their strides
-        return images.clone(memory_format=torch.contiguous_format) if self.default_layout else images
+        if self.default_layout:
+            # a copy: images of one channel are in both layouts, and convolutions choose by their strides
+            images = images.clone(memory_format=torch.contiguous_format)
+        return images
 
 
 class Classifier(nn.Sequential):
@@ -61,13 +62,15 @@ def cnn(num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
     Each ReLU is a module of its own and none works in place, as SHAP and hooks need it. `features` ends in a ReLU,
     so its output is non-negative, as factorizing it needs. The pooled head takes images of any size from 8x8.
     """
-    # 2x2 filters are enough to tell colours and edges apart, and leave odd sides that pooling halves well
-    first, side = 8 * image_shape[0], min(image_shape[1:]) - 1
-    start = nn.Sequential(nn.Conv2d(image_shape[0], first, 2, bias=False), nn.BatchNorm2d(first), nn.ReLU())
-    features = [start]
-    # the last block keeps the size: maps of half the side, as concepts and Grad-CAM look at, would be but a few blobs
-    for narrow, wide, shrink in ((first, 64, True), (64, 128, True), (128, 256, False)):
-        features += [_block(narrow, wide, pool=shrink and side > 1), _block(wide, wide, pool=False)]
+    channels, height, width = image_shape
+    # 2x2 filters are enough to detect colours and edges, and leave odd sides that pooling halves well
+    first_width = 8 * channels
+    side = min(height, width) - 1
+    features = [nn.Sequential(nn.Conv2d(channels, first_width, 2, bias=False), nn.BatchNorm2d(first_width), nn.ReLU())]
+    # the last block keeps the size: at half the side, concepts and Grad-CAM would have maps of only a few pixels
+    for narrow, wide, pool in ((first_width, 64, True), (64, 128, True), (128, 256, False)):
+        features.append(_block(narrow, wide, pool=pool and side > 1))
+        features.append(_block(wide, wide, pool=False))
         side //= 2
     head = nn.Sequential(
         OrderedDict(
@@ -84,23 +87,24 @@ def cnn(num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
 
 @torch.no_grad()
 def whiten(convolution: nn.Conv2d, images: Tensor) -> None:
-    """Start a first layer from filters whose answers to the images' patches are uncorrelated and equally strong.
+    """Initialise a first layer with filters whose outputs on image patches are uncorrelated and of equal variance.
 
-    The patches' principal directions, divided by their deviation, each with both signs as a ReLU follows; as Jordan
-    2024, 2404.00498, section 3.1, but free to learn on.
+    The patches' principal directions, divided by their standard deviation, each with both signs because a ReLU follows;
+    as Jordan 2024, 2404.00498, section 3.1, but trainable.
     """
     patches = nn.functional.unfold(images, convolution.kernel_size).transpose(1, 2).flatten(0, 1)  # [P, C kh kw]
     variances, directions = torch.linalg.eigh(patches.T @ patches / len(patches))
-    filters = (directions / (variances + 5e-4).sqrt()).T.flip(0)  # the strongest first
-    both = torch.cat([filters, -filters])[: len(convolution.weight)]
-    convolution.weight[: len(both)] = both.view(-1, *convolution.weight.shape[1:])
+    filters = (directions / (variances + 5e-4).sqrt()).T.flip(0)  # largest variance first
+    signed_filters = torch.cat([filters, -filters])[: len(convolution.weight)]
+    convolution.weight[: len(signed_filters)] = signed_filters.view(-1, *convolution.weight.shape[1:])
 
 
 def _block(channels: int, width: int, *, pool: bool) -> nn.Sequential:
-    parts: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1, bias=False)]
-    # pooling before normalising gives the same maxima at a quarter of the work
-    parts += [nn.MaxPool2d(2)] if pool else []
-    return nn.Sequential(*parts, nn.BatchNorm2d(width), nn.ReLU())
+    layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1, bias=False)]
+    if pool:
+        layers.append(nn.MaxPool2d(2))  # before normalising: a quarter of the work
+    layers += [nn.BatchNorm2d(width), nn.ReLU()]
+    return nn.Sequential(*layers)
 
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -111,38 +115,43 @@ def build_model(name: str, data: Dataset, seed: int) -> Classifier:
     """The untrained model `name` for the data, its weights drawn from `seed`.
 
     `name` is a key of MODELS or package.module:factory. A factory takes num_classes and, if it wants, image_shape
-    (C, H, W); it gets normalised images [N, C, H, W] and returns logits [N, num_classes]. Raises InputError for any
-    other model, also for one whose code raises an error of whatever class.
+    (C, H, W); its model gets normalised images [N, C, H, W] and returns logits [N, num_classes]. Raises InputError for
+    any other model, and for one whose code raises an error.
     """
-    if name not in MODELS and not name.partition(":")[2]:
+    is_built_in = name in MODELS
+    if not is_built_in and not name.partition(":")[2]:
         raise InputError(f"no model {name!r}; there are: {', '.join(MODELS)}, or give package.module:factory")
     seed_generators(seed)
-    refused = f"model {name} does not take images {data.image_shape}"
-    factory = MODELS.get(name) or import_factory(name)
-    with errors_reported(refused):
-        shape = {"image_shape": data.image_shape} if "image_shape" in inspect.signature(factory).parameters else {}
-        network = factory(num_classes=len(data.classes), **shape)
+    problem = f"model {name} does not take images {data.image_shape}"
+    factory = MODELS[name] if is_built_in else import_factory(name)
+    with errors_reported(problem):
+        arguments: dict[str, Any] = {"num_classes": len(data.classes)}
+        if "image_shape" in inspect.signature(factory).parameters:
+            arguments["image_shape"] = data.image_shape
+        network = factory(**arguments)
     if not isinstance(network, nn.Module):
-        raise InputError(f"{refused}: it returns {_kind(network)}; a factory returns a torch.nn.Module")
+        raise InputError(f"{problem}: it returns {_describe_type(network)}; a factory returns a torch.nn.Module")
     user_errors.watch_model(name, map(type, network.modules()))
     model = Classifier(OrderedDict(normalise=Normalise(*data.channel_statistics()), network=network)).eval()
-    if name in MODELS:
-        images = data.splits["train"].images
-        count = min(WHITENED, max(1, WHITENED_PIXELS // images[0, 0].numel()))
-        convolution = next(part for part in network.modules() if isinstance(part, nn.Conv2d))
-        whiten(convolution, model.normalise(images[:count].float() / 255))
-    images = data.splits["train"].images[:2].float() / 255
-    with errors_reported(refused), torch.no_grad():
+
+    train_images = data.splits["train"].images
+    if is_built_in:
+        pixels_per_image = train_images[0, 0].numel()
+        count = min(WHITENING_IMAGES, max(1, WHITENING_PIXELS // pixels_per_image))
+        convolution = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
+        whiten(convolution, model.normalise(train_images[:count].float() / 255))
+    images = train_images[:2].float() / 255
+    with errors_reported(problem), torch.no_grad():
         logits = model(images)
     check_logits(name, logits, (2, len(data.classes)))
-    _lay_out(model, images)
+    _choose_layout(model, images)
     return model
 
 
-def _lay_out(model: Classifier, images: Tensor) -> None:
-    """Put a model that works in torch's default layout into channels_last, if it works in that too.
+def _choose_layout(model: Classifier, images: Tensor) -> None:
+    """Put a model that works in torch's default layout into channels_last if it works in that too.
 
-    One that takes an image apart by `view` does not. It is the same at every build, as it depends on the code alone.
+    One that takes an image apart with `view` does not. Every build chooses alike, because it depends only on the code.
     """
     try:
         with torch.no_grad():
@@ -153,7 +162,7 @@ def _lay_out(model: Classifier, images: Tensor) -> None:
 
 
 def copy_model(model: Network) -> Network:
-    """A copy with tensors of its own. deepcopy alone makes parameters of a script module results of a computation."""
+    """A copy with its own tensors. deepcopy alone would turn a script module's parameters into computed tensors."""
     with torch.no_grad():
         copied = copy.deepcopy(model)
     for weight, original in zip(copied.parameters(), model.parameters(), strict=True):
@@ -162,27 +171,27 @@ def copy_model(model: Network) -> Network:
 
 
 def main_logits(output: Any) -> Any:
-    """The output that a classifier is trained by: with auxiliary heads the main one, by its name `logits`."""
+    """The output that a classifier is trained on: with auxiliary heads, the one named `logits`."""
     if isinstance(output, Mapping):
         return output.get("logits", output)
     return getattr(output, "logits", output)
 
 
 def check_logits(name: str, logits: object, shape: tuple[int, int], when: str = "") -> None:
-    """Raise InputError unless `logits` are what a classifier of so many images and classes returns."""
-    wanted = f"it must return one float32 logit for each of {shape[1]} classes"
+    """Raise InputError unless `logits` are finite, float32 and of `shape` (images, classes)."""
+    requirement = f"it must return one float32 logit for each of {shape[1]} classes"
     if not isinstance(logits, Tensor):
         raise InputError(
-            f"model {name} returns {_kind(logits)}{when}; {wanted}; wrap it in a module that returns these alone "
-            "(auxiliary outputs may come in training, in a named tuple or dict whose `logits` are the main ones)"
+            f"model {name} returns {_describe_type(logits)}{when}; {requirement}; wrap it in a module that "
+            "returns only these (auxiliary outputs may come in training, in a named tuple or dict whose `logits` are the main ones)"
         )
     if logits.shape != shape:
-        raise InputError(f"model {name} returns {tuple(logits.shape)} for {shape[0]} images{when}; {wanted}")
+        raise InputError(f"model {name} returns {tuple(logits.shape)} for {shape[0]} images{when}; {requirement}")
     if logits.dtype != torch.float32:
-        raise InputError(f"model {name} returns {str(logits.dtype).removeprefix('torch.')}{when}; {wanted}")
+        raise InputError(f"model {name} returns {str(logits.dtype).removeprefix('torch.')}{when}; {requirement}")
     if not logits.isfinite().all():
         raise InputError(f"model {name} returns logits that are not finite before any training; check its weights")
 
 
-def _kind(value: object) -> str:
+def _describe_type(value: object) -> str:
     return f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"

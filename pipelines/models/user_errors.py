@@ -1,4 +1,4 @@
-"""Errors of a model of the user's own, told from ours by where they were raised, so that commands end with one line."""
+"""Errors that a user's model raises, told from ours by where they were raised, so that commands end with one line."""
 
 import os
 import sysconfig
@@ -8,10 +8,10 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from types import FrameType
 
-OURS = ("pipelines", "xai", "tracking", "queries")
-INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
-CALL = "_call_impl"  # of torch.nn.Module: every forward pass of a part of a network, compiled ones too, goes through it
-LONGEST = 300  # characters of a reason
+OUR_PACKAGES = ("pipelines", "xai", "tracking", "queries")
+INSTALL_FOLDERS = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+MODULE_CALL = "_call_impl"  # the function of torch.nn.Module that every forward pass goes through, compiled ones too
+LONGEST_REASON = 300  # characters
 
 
 @dataclass(frozen=True)
@@ -19,35 +19,40 @@ class UserModel:
     """A network that package.module:factory made."""
 
     name: str
-    classes: frozenset[type]  # of all its parts
+    classes: frozenset[type]  # of all its modules
 
-    def made(self, frame: FrameType) -> bool:
-        """Whether code that runs for this network is in the frame: a file of the user's, its package, its forward."""
-        packages = {_package(self.name.partition(":")[0])} | {_package(part.__module__) for part in self.classes}
-        called = frame.f_code.co_name == CALL and type(frame.f_locals.get("self")) in self.classes
-        return called or _is_users(frame.f_code.co_filename) or _package_of(frame) in packages - {"torch"}
+    def runs_in(self, frame: FrameType) -> bool:
+        """Whether a frame runs code of this network: a file of the user's, its package, or a forward pass of it."""
+        code = frame.f_code
+        if code.co_name == MODULE_CALL and type(frame.f_locals.get("self")) in self.classes:
+            return True
+        packages = {_top_package(self.name.partition(":")[0])}
+        packages |= {_top_package(module_class.__module__) for module_class in self.classes}
+        packages -= {"torch"}
+        return _is_users_file(code.co_filename) or _package_of(frame) in packages
 
 
-IN_USE: ContextVar[UserModel | None] = ContextVar("own model of this process", default=None)
+WATCHED: ContextVar[UserModel | None] = ContextVar("the user's model in this process", default=None)
 
 
 def watch_model(name: str, classes: Iterable[type]) -> None:
-    """Whose errors are looked for from now on."""
-    IN_USE.set(UserModel(name, frozenset(classes)) if ":" in name else None)
+    """Tell errors of this model from ours from now on; of none, if the model is built in."""
+    WATCHED.set(UserModel(name, frozenset(classes)) if ":" in name else None)
 
 
 def describe_model_error(error: BaseException) -> str | None:
-    """What the own model in use raised, in one line; None for any other error, also for one of ours inside its pass.
+    """What the watched model raised, in one line; None for any other error, including ours inside its forward pass.
 
-    Of the frames that led to the error, the innermost that is the model's or ours decides.
+    Of the frames that led to the error, the innermost one that is the model's or ours decides.
     """
-    model = IN_USE.get()
+    model = WATCHED.get()
     if model is None or isinstance(error, MemoryError):
         return None
-    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
-        if _package_of(frame) in OURS:
+    frames = list(traceback.walk_tb(error.__traceback__))
+    for frame, line in reversed(frames):
+        if _package_of(frame) in OUR_PACKAGES:
             return None
-        if model.made(frame):
+        if model.runs_in(frame):
             place = f"{os.path.basename(frame.f_code.co_filename)}, line {line}"
             return f"model {model.name} raised {describe_error(error)} ({place})"
     return None
@@ -55,19 +60,20 @@ def describe_model_error(error: BaseException) -> str | None:
 
 def describe_error(error: BaseException) -> str:
     """Class and message of an error, in one line."""
-    reason = " ".join(str(error).split())[:LONGEST]
+    reason = " ".join(str(error).split())[:LONGEST_REASON]
     return f"{type(error).__name__}: {reason}" if reason else type(error).__name__
 
 
 def _package_of(frame: FrameType) -> str:
-    return _package(frame.f_globals.get("__name__", ""))
+    return _top_package(frame.f_globals.get("__name__", ""))
 
 
-def _package(module: str) -> str:
+def _top_package(module: str) -> str:
     return module.partition(".")[0]
 
 
-def _is_users(file: str) -> bool:
-    """Whether a source file is neither installed nor Python's own; compiled libraries name files that are not there."""
-    installed = any(part in file for part in INSTALLED) or file.startswith(sysconfig.get_path("stdlib") + os.sep)
-    return os.path.isfile(file) and not installed
+def _is_users_file(file: str) -> bool:
+    """Whether a source file is neither installed nor Python's own; compiled libraries name missing files."""
+    is_installed = any(folder in file for folder in INSTALL_FOLDERS)
+    is_pythons = file.startswith(sysconfig.get_path("stdlib") + os.sep)
+    return os.path.isfile(file) and not is_installed and not is_pythons

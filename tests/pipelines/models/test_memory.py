@@ -46,7 +46,7 @@ def test_little_memory_makes_passes_small(digits, capsys) -> None:
     found = passes(digits, memory=0.02)
     assert 20 < found.batch < 30
     assert 20 < found.evaluation_batch < 60
-    assert f"{found.batch} images a step, as 60 would take" in capsys.readouterr().err
+    assert f"{found.batch} images per step, as 60 would take" in capsys.readouterr().err
     less = passes(digits, memory=0.01)
     assert less.batch == pytest.approx(found.batch / 2, abs=1)
     assert less.evaluation_batch == pytest.approx(found.evaluation_batch / 2, abs=1)
@@ -75,11 +75,11 @@ def test_what_a_linear_network_keeps_is_counted_exactly(digits) -> None:
     model.normalise = build_model("cnn", digits, 0).normalise
     model.network = network
     images = torch.rand(2, 1, 32, 32)
-    trained = memory._trained_size(
+    trained = memory._training_size(
         TrainSettings(progressive_resizing="no", device="cpu", precision="float32"), model, images
     )
     assert trained * 1e9 == pytest.approx(memory.WITH_GRADIENT * 1024 * 4, rel=0.01)
-    evaluated = memory._evaluated_size(model, images)
+    evaluated = memory._evaluation_size(model, images)
     assert evaluated * 1e9 == pytest.approx(memory.WITHOUT_GRADIENT * 2 * 1024 * 4, rel=0.01)
 
 
@@ -88,7 +88,7 @@ def test_a_compiled_network_takes_no_more_than_in_training(digits) -> None:
     settings = resolve_settings(TrainSettings(threads=1, device="cpu", precision="float32", memory=0.02), digits)
     model.network = torch.jit.trace(model.network, torch.rand(2, 1, 32, 32))
     found = memory.resolve_pass_sizes(settings, digits, model)
-    assert found.evaluation_batch == int(0.02 / memory._trained_size(settings, model, torch.rand(2, 1, 32, 32)))
+    assert found.evaluation_batch == int(0.02 / memory._training_size(settings, model, torch.rand(2, 1, 32, 32)))
 
 
 def test_sizes_of_passes_are_recorded_and_kept(study: Home, trained: RunRecord, home: Home) -> None:
@@ -156,7 +156,7 @@ def test_what_a_pass_that_explains_takes_is_counted(digits) -> None:
     images = torch.rand(2, 1, 32, 32)
     one = memory.WITH_GRADIENT * 1024 * 4 / 1e9  # at least the image itself
     assert memory.count_fitting_images(network, images, 9.5 * one) == 9
-    with pytest.raises(InputError, match=r"an image takes .* GB in explaining, more than --memory"):
+    with pytest.raises(InputError, match=r"explaining takes .* GB per image, more than --memory"):
         memory.count_fitting_images(network, images, one / 2)
     assert memory.count_fitting_images(build_model("cnn", digits, 0), images, 2) > 1000
 

@@ -174,7 +174,7 @@ REFUSED = {
     "batch": (given(lambda net, x, y: y - y.mean(0)), "evaluated on one image alone"),
     "no gradient": (given(lambda net, x, y: y.detach()), "cannot be trained: RuntimeError"),
     "frozen": (lambda: frozen(Plain()), "none of its parameters requires a gradient"),
-    "extra state": (ExtraState, "keeps network._extra_state, which is no tensor"),
+    "extra state": (ExtraState, "keeps network._extra_state, which is not a tensor"),
     "forgetful": (Forgetful, "state_dict does not hold all that it learns"),
     "class": (lambda: Plain, "returns the class Plain"),
     "nothing": (lambda: None, "returns a NoneType"),
