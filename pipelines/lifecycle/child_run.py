@@ -1,4 +1,4 @@
-"""Runs that look at a training run: explaining, comparing, reporting. Each is its child in MLflow."""
+"""Runs on a training run: explaining, comparing, reporting. Each is its child in MLflow."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,12 +25,17 @@ def start_child(
     note: str,
     inputs: dict[str, Any] | None = None,
 ) -> runs.Run:
-    """A started run under the training run `source`, its first unit committed; `name` is numbered if it is taken."""
-    with runs.taking_name(home, None, name) as free:
+    """A started run beneath training run `source`, its first unit committed; `name` gets a number if it is taken."""
+    with runs.taking_name(home, None, name) as free_name:
         record = runs.new_record(
-            kind, free, settings.params(), source_run_id=source.run_id, dataset=source.dataset,
-            data_digest=source.data_digest, seed=getattr(settings, "seed", None),
-        )  # fmt: skip
+            kind,
+            free_name,
+            settings.params(),
+            source_run_id=source.run_id,
+            dataset=source.dataset,
+            data_digest=source.data_digest,
+            seed=getattr(settings, "seed", None),
+        )
         run = runs.start_run(home, record, tags, note)
         runs.log_record(run)
     commit_child_start(run, settings, inputs)
@@ -39,12 +44,12 @@ def start_child(
 
 @contextmanager
 def run_guard(run: runs.Run) -> Iterator[None]:
-    """What is done inside belongs to the run: it ends as FINISHED, KILLED or FAILED.
+    """Work inside belongs to the run, which ends as FINISHED, KILLED or FAILED.
 
-    Raises RunError where the disk, a database or a server refuses, or an own model raises an error.
+    Raises RunError if the disk, a database or a server fails, or the user's model raises an error.
     """
     say(f"{run.record.kind}: run {run.run_id} ({run.record.name})")
-    go_on = f"go on with: study resume {run.run_id[:8]}"
+    advice = f"resume it with: study resume {run.run_id[:8]}"
     try:
         for commit in commits.read_commits(run.home, run.run_id):  # a crash may have come before its metrics
             runs.log_metrics(run, commit)
@@ -52,11 +57,12 @@ def run_guard(run: runs.Run) -> Iterator[None]:
         runs.finish_run(run)
     except KeyboardInterrupt:
         runs.give_up(run, "KILLED")
-        say(f"stopped; {go_on}")
+        say(f"stopped; {advice}")
         raise
     except BaseException as error:
         runs.give_up(run, "FAILED")
-        if reason := describe_model_error(error) or from_outside(error):
-            raise RunError(f"{reason}; run {run.run_id[:8]} stopped, what it committed is kept; {go_on}") from error
+        reason = describe_model_error(error) or from_outside(error)
+        if reason:
+            raise RunError(f"{reason}; run {run.run_id[:8]} stopped, what it committed is kept; {advice}") from error
         raise
     ingest(run.home, [run.run_id], wait=5)

@@ -1,4 +1,4 @@
-"""What a training run's own record gives back: its settings, its data, its checkpoints; each one checked."""
+"""What a training run recorded, read back and checked: its settings, its data, its checkpoints."""
 
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
@@ -19,13 +19,18 @@ Settings = TypeVar("Settings", bound=Checked)
 
 
 def load_data(settings: TrainSettings, home: Home, run: RunRecord | None = None) -> Dataset:
-    """The data of a training; that of `run` is read as it was then. Raises InputError if its digest is another now."""
+    """The data of a training; that of `run` is read as it was then. Raises InputError if its digest has changed."""
     say(f"loading {settings.dataset}")
     data = load(
-        settings.dataset, settings.data, home.data,
-        val_fraction=settings.val_fraction, seed=settings.seed, size=settings.size,
-        skip_unreadable=settings.skip_unreadable and run is None, known=_recorded_reading(home, run) if run else None,
-    )  # fmt: skip
+        settings.dataset,
+        settings.data,
+        home.data,
+        val_fraction=settings.val_fraction,
+        seed=settings.seed,
+        size=settings.size,
+        skip_unreadable=settings.skip_unreadable and run is None,
+        known=_recorded_reading(home, run) if run else None,
+    )
     for note in data.notes:
         say(f"  {note}")
     if run and data.digest != run.data_digest:
@@ -37,36 +42,38 @@ def load_data(settings: TrainSettings, home: Home, run: RunRecord | None = None)
 
 
 def describe_data(data: Dataset) -> dict[str, Any]:
-    """What a run records of its data beside the digest: how files were read, and what was said of them."""
+    """What a run records of its data besides the digest: how files were read, and the notes on them."""
     return {"reading": asdict(data.reading), "notes": data.notes}
 
 
 def _recorded_reading(home: Home, run: RunRecord) -> Reading:
     recorded = read_recorded_config(home, run).get("data", {}).get("reading", {})
-    known: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in recorded.items()}
-    return Reading(**known)
+    return Reading(**{name: _from_json(value) for name, value in recorded.items()})
 
 
 def read_recorded_config(home: Home, record: RunRecord) -> dict:
     """What a run was started with: its committed config.json."""
     start = commits.commits_by_unit(home, record.run_id).get("start")
     if start is None:
-        raise InputError(f"run {record.run_id[:8]} stopped before anything was committed; start anew")
+        raise InputError(f"run {record.run_id[:8]} stopped before anything was committed; start a new one")
     return read_json(commits.committed_file(home, start, "config.json"))
 
 
 def read_recorded_settings(home: Home, record: RunRecord, kind: type[Settings]) -> Settings:
-    """The resolved settings of a run."""
+    """The resolved settings of a run, as settings class `kind`."""
     recorded = read_recorded_config(home, record)["settings"]
     values = {}
     for setting in fields(kind):
         key = recorded_name(setting)
         if setting.default is MISSING and recorded.get(key) is None:
-            raise InputError(f"run {record.run_id[:8]} recorded no {key}; restore its config.json, or train anew")
+            raise InputError(f"run {record.run_id[:8]} recorded no {key}; restore its config.json, or train again")
         if key in recorded:
-            value = recorded[key]
-            values[setting.name] = tuple(value) if isinstance(value, list) else value
+            values[setting.name] = _from_json(recorded[key])
     return kind(**values)
+
+
+def _from_json(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def checkpoint_file(home: Home, commit: EpochCommit) -> Path:

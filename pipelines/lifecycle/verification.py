@@ -1,7 +1,7 @@
-"""Whether the model in hand is the one that was tracked: its logits beside the predictions that were logged.
+"""Whether a checkpoint's model is the one that was tracked: its logits are compared with the logged predictions.
 
-Before a checkpoint is explained, compared, predicted with or continued, each epoch used is held against the rows of
-table `predictions`. Whether a network gives the same logits twice is decided in `xai.gradient.unsteadiness`.
+Before a checkpoint is explained, compared, predicted with or continued, each epoch in use is compared with its rows of
+table `predictions`. Whether a network gives the same logits twice is checked by `xai.gradient.find_nondeterminism`.
 """
 
 from collections.abc import Sequence
@@ -27,26 +27,28 @@ from tracking.home import Home
 from tracking.reading import connect
 from xai.gradient import split_into_passes
 
-SAMPLE = 64  # instances compared per epoch, beside as many of those that are asked for
-# how far logits may lie apart, as a part of the largest: between passes on a processor the order of sums alone differs;
-# a GPU computes convolutions in TF32, with 10 bits of mantissa
-TOLERANCE = {"cpu": 1e-4}
-TOLERANCE_ELSEWHERE = 1e-2
-SMALLEST = 1e-2  # logits under which differences count no less, as of an untrained head of zeros
+SAMPLE_COUNT = 64  # instances compared per epoch, and at most as many more of those that were asked for
+# how far logits may lie apart, as a fraction of the largest: between passes on a processor only the order of sums
+# differs; a GPU computes convolutions in TF32, with 10 bits of mantissa
+TOLERANCES = {"cpu": 1e-4}
+OTHER_TOLERANCE = 1e-2
+SMALLEST_SCALE = (
+    1e-2  # the tolerance of smaller logits, such as an untrained head's zeros, is that of logits this large
+)
 
 
 def allowed_difference(logits: Tensor, *devices: str) -> float:
-    """How far apart logits such as these, and what follows from them, may lie on these devices."""
-    part = max(TOLERANCE.get(torch.device(device).type, TOLERANCE_ELSEWHERE) for device in devices)
-    return part * max(logits.abs().max().item(), SMALLEST)
+    """How far apart logits such as these, and values computed from them, may lie on these devices."""
+    tolerance = max(TOLERANCES.get(torch.device(device).type, OTHER_TOLERANCE) for device in devices)
+    return tolerance * max(logits.abs().max().item(), SMALLEST_SCALE)
 
 
 @torch.inference_mode()
 def compute_logits(model: nn.Module, images: Tensor) -> Tensor:
-    """Logits [N, K] of images [N, C, H, W], the first alone and the others together: no batch is one of training."""
-    return torch.cat(
-        [model.eval()(part).float().cpu() for part in (images[:1], *split_into_passes(images[1:])) if len(part)]
-    )
+    """Logits [N, K] of images [N, C, H, W]; the first image is a pass of its own, to expose dependence on the batch."""
+    model.eval()
+    passes = [part for part in (images[:1], *split_into_passes(images[1:])) if len(part)]
+    return torch.cat([model(part).float().cpu() for part in passes])
 
 
 def verify_checkpoints(
@@ -59,83 +61,98 @@ def verify_checkpoints(
     split: str = "val",
     instances: dict[int, np.ndarray] | None = None,
 ) -> None:
-    """Raise InputError where a checkpoint does not give the predictions that were logged of it.
+    """Raise InputError if a checkpoint does not reproduce the predictions that were logged for it.
 
-    `instances` are those looked at, by epoch; a fixed sample of the split comes with them. Clean predictions of the
-    training images are not logged, so that those of val stand in. Leaves the weights of the last epoch in the model.
+    `instances` are those in use, by epoch; a fixed sample of the split is added. No clean predictions of training
+    images are logged, so those of val stand in. Leaves the weights of the last epoch in the model.
     """
-    trained = read_recorded_settings(home, record, TrainSettings)
-    changed = _changed_code(home, record, trained.model, model)
+    settings = read_recorded_settings(home, record, TrainSettings)
+    recorded_digests = read_recorded_config(home, record).get("model_code") or {}  # old runs have none
+    digests = digest_code(settings.model, model)
+    changed_modules = [module for module, digest in recorded_digests.items() if digests.get(module) != digest]
     with connect(home) as connection:
-        logged_rows = [
-            _logged(connection, commit, data, split, None if instances is None else instances[commit.epoch])
+        logged_by_epoch = [
+            _read_logged(connection, commit, data, split, None if instances is None else instances[commit.epoch])
             for commit in epochs
         ]
-    for commit, (logged, name) in zip(epochs, logged_rows, strict=True):
+
+    for commit, (logged, logged_split) in zip(epochs, logged_by_epoch, strict=True):
         load_model(model, checkpoint_file(home, commit))
+        epoch_name = f"run {record.name}, epoch {commit.epoch}"
         rows = logged["instance_id"]
-        what = f"run {record.name}, epoch {commit.epoch}"
-        images = prepare_images(data.splits[name].images[rows], device)
-        with errors_reported(f"{what}: model {trained.model} cannot be used"):
+        images = prepare_images(data.splits[logged_split].images[rows], device)
+        with errors_reported(f"{epoch_name}: model {settings.model} cannot be used"):
             logits = compute_logits(model, images)
         if not logits.isfinite().all():
-            raise InputError(f"{what}: the checkpoint's logits are not finite, so there is nothing to look at")
-        found = Predictions(name, torch.from_numpy(rows), data.splits[name].labels[rows], logits)
-        if apart := _difference(logged, found, allowed_difference(logits, trained.device, device.type)):
-            raise InputError(f"{what}: this is not the model that was tracked: on {len(rows)} instances of {name}, "
-                             f"{apart}; {_causes(trained.model, changed)}")  # fmt: skip
-    if changed:
-        say(f"the code of {', '.join(changed)} changed since the training, but the checkpoints still predict what was "
-            "logged")  # fmt: skip
+            raise InputError(
+                f"{epoch_name}: the checkpoint's logits are not finite, so it cannot be used; choose another epoch"
+            )
+        labels = data.splits[logged_split].labels[rows]
+        predictions = Predictions(logged_split, torch.from_numpy(rows), labels, logits)
+        difference = _describe_difference(logged, predictions, allowed_difference(logits, settings.device, device.type))
+        if difference:
+            raise InputError(
+                f"{epoch_name}: this is not the model that was tracked: on {len(rows)} instances of {logged_split}, "
+                f"{difference}; {_suggest_cause(settings.model, changed_modules)}"
+            )
+    if changed_modules:
+        say(
+            f"the code of {', '.join(changed_modules)} has changed since the training, but the checkpoints still "
+            "reproduce the logged predictions"
+        )
 
 
-def _logged(
-    connection: DuckDBPyConnection, commit: EpochCommit, data: Dataset, split: str, chosen: np.ndarray | None
+def _read_logged(
+    connection: DuckDBPyConnection, commit: EpochCommit, data: Dataset, split: str, instances: np.ndarray | None
 ) -> tuple[dict[str, np.ndarray], str]:
-    """Rows of the chosen instances and of a sample, by column, and their split."""
-    few = np.array([], int) if chosen is None else chosen[:: -(-len(chosen) // SAMPLE) or 1]
-    for name, wanted in ((split, few), ("val", few[:0])):
+    """Logged predictions, by column, of some of the instances and of a sample; and the split they are of."""
+    if instances is None:
+        instances = np.array([], int)
+    step = max(1, -(-len(instances) // SAMPLE_COUNT))  # rounded up: at most SAMPLE_COUNT remain
+    for name, wanted in ((split, instances[::step]), ("val", instances[:0])):
         if name == "train" or name not in data.splits:
             continue
         count = len(data.splits[name].labels)
-        ids = np.union1d(wanted, sample_instances(min(SAMPLE, count), count)).astype(int).tolist()
+        sample = sample_instances(min(SAMPLE_COUNT, count), count)
+        ids = np.union1d(wanted, sample).astype(int).tolist()
         values = {"run_id": commit.run_id, "epoch": commit.epoch, "split": name, "instances": ids}
         rows = queries.execute(connection, "logged_predictions", values).fetchnumpy()
         if len(rows["instance_id"]):
             return rows, name
     raise InputError(
-        f"the predictions of epoch {commit.epoch} are not there, so nothing tells whether its checkpoint is what was "
-        "tracked; restore them, or take another epoch"
+        f"the predictions of epoch {commit.epoch} are missing, so its checkpoint cannot be verified; restore them, or "
+        "choose another epoch"
     )
 
 
-def _difference(logged: dict[str, np.ndarray], found: Predictions, bound: float) -> str | None:
-    """What is off by more than `bound`, in words; None if nothing is."""
-    now = found.to_columns("", 0)
-    probabilities = np.abs(np.stack(list(logged["probabilities"])) - np.stack(list(now["probabilities"])))
-    margins = np.abs(logged["margin"] - now["margin"])  # masked where the label is unknown
-    largest = np.ma.max(margins)
-    most = 0.0 if largest is np.ma.masked else float(largest)
-    if probabilities.max() <= bound and most <= bound:
+def _describe_difference(logged: dict[str, np.ndarray], predictions: Predictions, bound: float) -> str | None:
+    """What differs by more than `bound`, in words; None if nothing does."""
+    current = predictions.to_columns("", 0)
+    logged_probabilities = np.stack(list(logged["probabilities"]))
+    current_probabilities = np.stack(list(current["probabilities"]))
+    probability_difference = np.abs(logged_probabilities - current_probabilities).max()
+    largest_margin_difference = np.ma.max(np.abs(logged["margin"] - current["margin"]))
+    if largest_margin_difference is np.ma.masked:  # no label is known
+        margin_difference = 0.0
+    else:
+        margin_difference = float(largest_margin_difference)
+    if probability_difference <= bound and margin_difference <= bound:
         return None
-    others = int((logged["predicted"] != now["predicted"]).sum())
-    parts = [f"{others} of them are classified differently"] if others else []
-    parts += [f"margins differ by up to {most:.2g}"] if most > bound else []
-    parts += [f"probabilities differ by up to {probabilities.max():.2g}"] if probabilities.max() > bound else []
-    return f"{' and '.join(parts)} ({bound:.1g} is allowed)"
+    differences = []
+    changed_count = int((logged["predicted"] != current["predicted"]).sum())
+    if changed_count:
+        differences.append(f"{changed_count} of them are classified differently")
+    if margin_difference > bound:
+        differences.append(f"margins differ by up to {margin_difference:.2g}")
+    if probability_difference > bound:
+        differences.append(f"probabilities differ by up to {probability_difference:.2g}")
+    return f"{' and '.join(differences)} ({bound:.1g} is allowed)"
 
 
-def _changed_code(home: Home, record: RunRecord, name: str, model: nn.Module) -> list[str]:
-    """Modules of the model's code that are others than in training; nothing where none were recorded."""
-    recorded = read_recorded_config(home, record).get("model_code") or {}
-    now = digest_code(name, model)
-    return [name for name in recorded if now.get(name) != recorded[name]]
-
-
-def _causes(name: str, changed: list[str]) -> str:
-    if changed:
-        return f"the code of {', '.join(changed)} changed since the training; restore it"
+def _suggest_cause(model_name: str, changed_modules: list[str]) -> str:
+    if changed_modules:
+        return f"the code of {', '.join(changed_modules)} has changed since the training; restore it"
     return (
-        f"what may cause it: edited code of {name}, dropout or batch statistics that are active in "
-        "evaluation, random numbers, other versions of torch or of the model's packages"
+        f"possible causes: edited code of {model_name}, dropout or batch statistics that are active in evaluation, "
+        "random numbers, other versions of torch or of the model's packages"
     )

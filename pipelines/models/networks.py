@@ -183,7 +183,8 @@ def check_logits(name: str, logits: object, shape: tuple[int, int], when: str = 
     if not isinstance(logits, Tensor):
         raise InputError(
             f"model {name} returns {_describe_type(logits)}{when}; {requirement}; wrap it in a module that "
-            "returns only these (auxiliary outputs may come in training, in a named tuple or dict whose `logits` are the main ones)"
+            "returns only these (in training, auxiliary outputs may come too, in a named tuple or dict whose `logits` "
+            "are the main ones)"
         )
     if logits.shape != shape:
         raise InputError(f"model {name} returns {tuple(logits.shape)} for {shape[0]} images{when}; {requirement}")

@@ -170,7 +170,7 @@ def recover(home: Home, case: Case, known: set[str], tally: Tally) -> Iterator[s
             yield f"run {record.run_id} is {record.status}"
         code, _, error = completed(home, "resume", record.run_id)
         tally.resumed += code == 0
-        if code == 2 and "start anew" in error:
+        if code == 2 and "start a new one" in error:
             anew = True
         elif code:
             yield f"resume ended with {code}: {error}"

@@ -54,7 +54,7 @@ def remount(home: Home, options: str) -> None:
 def test_a_full_disk_ends_a_run_that_goes_on_with_room(
     small_disk: Home, study: Home, trained: RunRecord, capsys
 ) -> None:
-    with pytest.raises(RunError, match=r"No space left on device.*stopped, what it committed is kept; go on with"):
+    with pytest.raises(RunError, match=r"No space left on device.*stopped, what it committed is kept; resume it with"):
         train(TINY, small_disk)
     [stopped] = read_records(small_disk)
     assert stopped.status in ("FAILED", "KILLED")

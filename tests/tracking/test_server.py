@@ -78,7 +78,7 @@ def test_a_server_that_dies_ends_a_run_that_goes_on_when_it_is_back(
     commit_epoch = training._commit_epoch
     with monkeypatch.context() as patch:
         patch.setattr(training, "_commit_epoch", dies)
-        with pytest.raises(RunError, match="what it committed is kept; go on with: study resume"):
+        with pytest.raises(RunError, match="what it committed is kept; resume it with: study resume"):
             train(TINY, home)
     [stopped] = read_records(home)
     assert stopped.status == "KILLED"

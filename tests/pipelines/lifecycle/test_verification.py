@@ -123,12 +123,15 @@ def test_how_far_off_and_why_is_told(tracked: Home, nets: ModuleType, capsys, mo
     file = Path(nets.__file__)
     file.write_text(CODE + "\n")
     try:
-        assert "the code of tracked_nets changed since the training" in said(capsys, tracked, "explain", "latest")[1]
+        assert (
+            "the code of tracked_nets has changed since the training" in said(capsys, tracked, "explain", "latest")[1]
+        )
         monkeypatch.undo()
         capsys.readouterr()
         explain(ExplainSettings(instances="9"), tracked)
-        assert "tracked_nets changed since the training, but the checkpoints still predict what was logged" in (
-            capsys.readouterr().err
+        assert (
+            "tracked_nets has changed since the training, but the checkpoints still reproduce the logged predictions"
+            in (capsys.readouterr().err)
         )
     finally:
         file.write_text(CODE)

@@ -77,7 +77,7 @@ def test_training_keeps_what_came_before_and_says_how_to_go_on(
     assert f"model late_nets:make raised {nets.error.__name__}: " in line
     assert "the sensor is gone" in line
     assert "(late_nets.py, line 19)" in line
-    assert f"go on with: study resume {run.run_id[:8]}" in line
+    assert f"resume it with: study resume {run.run_id[:8]}" in line
     nets.limit = None
     assert cli.main(["resume", run.run_id, "--home", str(home.path)]) == 0
     assert kept(home, run) == ["start", "epoch_0000", "epoch_0001", "epoch_0002"]
