@@ -21,11 +21,11 @@ def read_parquet(
     """The rows of all files in order, images [N, 3, 32, 32]; notes on what was converted, and sources left out."""
     labels = torch.tensor([label for file in files for label in _labels(file, classes)], dtype=torch.long)
     sources = [f"{part}/{row:05d}" for row in range(len(labels))]
-    left_out = set(options.known.unreadable) if options.known else set()
+    left_out = set(options.recorded_reading.unreadable) if options.recorded_reading else set()
     given = [row for row, source in enumerate(sources) if source not in left_out]
     contents = (content for row, content in enumerate(_contents(files)) if sources[row] not in left_out)
     side = options.size or SIDE
-    decoded = fill(contents, len(given), (side, side), "RGB", options.known or Reading(), options)
+    decoded = fill(contents, len(given), (side, side), "RGB", options.recorded_reading or Reading(), options)
     used = [given[row] for row in decoded.rows]
     unreadable = tuple(sources[row] for row in sorted(set(range(len(sources))) - set(used)))
     split = Split(decoded.images, labels[used], tuple(sources[row] for row in used))
@@ -51,7 +51,7 @@ def _labels(file: Path, classes: int) -> list[int]:
     for row, label in enumerate(labels):
         if label is None or not 0 <= label < classes:
             raise InputError(
-                f"row {row} of {format_name(file)} has label {label}, not one of 0..{classes - 1}; mend the row"
+                f"row {row} of {format_name(file)} has label {label}, not one of 0..{classes - 1}; fix the row"
             )
     return labels
 

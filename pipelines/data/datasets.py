@@ -1,7 +1,7 @@
 """Data sets behind one interface: `load(name, ...)` gives classes and three splits of images.
 
-Each data set is one function in DATASETS that returns `Raw`; splitting off the validation set, checking and the
-digest are the same for all.
+Each data set is one function in DATASETS that returns `Raw`; the validation split, the checks and the digest are the
+same for all.
 """
 
 import hashlib
@@ -28,13 +28,13 @@ DATASETS = {
     "folder": load_folder,
     "planted": load_planted,
 }
-CHUNK = 256  # images looked at together where copies of them are made
+STATISTICS_BATCH = 256  # images counted together, which bounds the memory that copies take
 BUILT_IN = ("digits", "planted")
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images to train on, to choose by (val), and to judge by (test)."""
+    """Images for training, for validation (val) and for testing."""
 
     name: str
     classes: tuple[str, ...]
@@ -53,13 +53,18 @@ class Dataset:
     def channel_statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the training pixels per channel, [C] and [C], in 0..1."""
         images = self.splits["train"].images
-        parts = [[torch.bincount(part[:, c].flatten(), minlength=256) for part in images.split(CHUNK)]
-                 for c in range(images.shape[1])]  # fmt: skip
-        counts = [torch.stack(part).sum(0).double() for part in parts]
         levels = torch.arange(256, dtype=torch.float64) / 255
-        means = torch.stack([(count * levels).sum() / count.sum() for count in counts])
-        squares = torch.stack([(count * levels**2).sum() / count.sum() for count in counts])
-        return means.float(), (squares - means**2).clamp_min(1e-12).sqrt().clamp_min(1e-3).float()
+        means = []
+        mean_squares = []
+        for channel in range(images.shape[1]):
+            parts = images[:, channel].split(STATISTICS_BATCH)
+            counts = [torch.bincount(part.flatten(), minlength=256) for part in parts]
+            histogram = torch.stack(counts).sum(0).double()
+            means.append((histogram * levels).sum() / histogram.sum())
+            mean_squares.append((histogram * levels**2).sum() / histogram.sum())
+        mean = torch.stack(means)
+        variance = (torch.stack(mean_squares) - mean**2).clamp_min(1e-12)
+        return mean.float(), variance.sqrt().clamp_min(1e-3).float()
 
 
 def load(
@@ -71,13 +76,13 @@ def load(
     seed: int,
     size: int | None,
     skip_unreadable: bool = False,
-    known: Reading | None = None,
+    recorded_reading: Reading | None = None,
 ) -> Dataset:
     """Load data set `name`, from `path` where it needs one.
 
-    Images are [N, C, H, W], uint8. `val_fraction` of the training images, the same share of each class, become the
-    validation split, chosen by `seed`. `known` is how a run read the same files. Raises InputError on an unknown name
-    and on bad data.
+    Images are [N, C, H, W], uint8. `val_fraction` of the training images, the same fraction of each class, become the
+    validation split, chosen by `seed`. `recorded_reading` is how a run read the same files. Raises InputError on an
+    unknown name and on bad data.
     """
     if name not in DATASETS:
         raise InputError(f"no data set {format_name(name)}; there are: {', '.join(DATASETS)}")
@@ -85,56 +90,59 @@ def load(
         raise InputError(
             f"--dataset {name} needs no --data; for your own images: --dataset folder --data {format_name(path)}"
         )
-    raw = DATASETS[name](path, home_data, Options(size, skip_unreadable, known))
+    raw = DATASETS[name](path, home_data, Options(size, skip_unreadable, recorded_reading))
     _check(raw)
     train, val = _split(raw.train, val_fraction, seed)
     splits = {"train": train, "val": val, "test": raw.test}
-    notes = (*raw.notes, *_left_out(known), *_untested(raw), *find_suspicions(raw))
+    notes = [*raw.notes]
+    if recorded_reading and recorded_reading.unreadable:
+        sources = recorded_reading.unreadable
+        notes.append(
+            f"{len(sources)} images left out, which could not be read when the run was made: {format_names(sources)}"
+        )
+    test_counts = _count_by_class(raw.test, raw.classes)
+    untested = [name for name, count in test_counts.items() if count == 0]
+    if untested:
+        notes.append(f"no test image of class {format_names(untested)}")
+    notes += find_suspicions(raw)
     digest = _digest(raw.classes, splits)
-    return Dataset(name, raw.classes, splits, raw.flips, raw.shrinks, notes, digest, raw.reading)
+    return Dataset(name, raw.classes, splits, raw.flips, raw.shrinks, tuple(notes), digest, raw.reading)
 
 
 def _check(raw: Raw) -> None:
     if len(raw.classes) < 2:
         raise InputError(
-            f"a classifier needs two classes or more; the data has only {format_names(raw.classes) or 'none'}"
+            f"a classifier needs two classes or more; the data has only {format_names(raw.classes) or 'none'}; "
+            "add a class"
         )
     if len(raw.test.labels) == 0:
-        raise InputError("the data has no test images; add some, a study needs them to judge by")
-    counts = _counts(raw.train, raw.classes)
-    for needed, what in ((1, "no training image"), (2, "only one training image, none would be left to validate with")):
-        if few := [name for name, count in zip(raw.classes, counts, strict=True) if count < needed]:
-            raise InputError(f"{what}: class {format_names(few)}; add some or remove the class")
+        raise InputError("the data has no test images; add some, because a study evaluates on them")
+    counts = _count_by_class(raw.train, raw.classes)
+    for needed, problem in (
+        (1, "no training image"),
+        (2, "only one training image, which leaves none for validation"),
+    ):
+        lacking = [name for name, count in counts.items() if count < needed]
+        if lacking:
+            raise InputError(f"{problem}: class {format_names(lacking)}; add some or remove the class")
     check_text((*raw.classes, *raw.train.sources, *raw.test.sources))
 
 
-def _counts(split: Split, classes: tuple[str, ...]) -> list[int]:
-    return torch.bincount(split.labels, minlength=len(classes)).tolist()
+def _count_by_class(split: Split, classes: tuple[str, ...]) -> dict[str, int]:
+    counts = torch.bincount(split.labels, minlength=len(classes)).tolist()
+    return dict(zip(classes, counts, strict=True))
 
 
-def _left_out(known: Reading | None) -> list[str]:
-    if not known or not known.unreadable:
-        return []
-    count = len(known.unreadable)
-    return [f"{count} images left out, which could not be read when the run was made: {format_names(known.unreadable)}"]
-
-
-def _untested(raw: Raw) -> list[str]:
-    counts = _counts(raw.test, raw.classes)
-    names = [name for name, count in zip(raw.classes, counts, strict=True) if count == 0]
-    return [f"no test image of class {format_names(names)}"] if names else []
-
-
-def _split(split: Split, share: float, seed: int) -> tuple[Split, Split]:
-    """Training and validation part; each class gives round(share) of its images, but one at the least."""
+def _split(split: Split, val_fraction: float, seed: int) -> tuple[Split, Split]:
+    """Training and validation part; each class gives that fraction of its images, rounded, but at least one."""
     random = np.random.default_rng(seed)
     labels = split.labels.numpy()
-    chosen = np.zeros(len(labels), dtype=bool)
+    is_val = np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
-        count = min(max(1, round(len(rows) * share)), len(rows) - 1)
-        chosen[random.permutation(rows)[:count]] = True
-    return split.rows(np.flatnonzero(~chosen)), split.rows(np.flatnonzero(chosen))
+        count = min(max(1, round(len(rows) * val_fraction)), len(rows) - 1)
+        is_val[random.permutation(rows)[:count]] = True
+    return split.rows(np.flatnonzero(~is_val)), split.rows(np.flatnonzero(is_val))
 
 
 def _digest(classes: tuple[str, ...], splits: dict[str, Split]) -> str:

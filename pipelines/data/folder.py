@@ -43,7 +43,7 @@ def _decoded(
     """Both splits, decoded together, so that they get one shape and one range of levels."""
     paths, labels = zip(*files["train"], *files["test"], strict=True)
     sources = [path.relative_to(root).as_posix() for path in paths]
-    left_out = set(options.known.unreadable) if options.known else set()
+    left_out = set(options.recorded_reading.unreadable) if options.recorded_reading else set()
     given = [row for row, source in enumerate(sources) if source not in left_out]
     decoded = decode([(str(paths[row]), paths[row]) for row in given], options)
     used = [given[row] for row in decoded.rows]
@@ -140,7 +140,7 @@ def _check_classes(root: Path, classes: tuple[str, ...], files: dict[str, list[t
         raise InputError(f"{format_name(root / 'train')} has no images of class {format_names(empty)} "
                          f"({', '.join(ENDINGS)}); add some or remove the folder")  # fmt: skip
     if not files["test"]:
-        raise InputError(f"{format_name(root / 'test')} has no images in class folders; a study needs some to judge by")
+        raise InputError(f"{format_name(root / 'test')} has no images in class folders; add some")
 
 
 def _unused(root: Path, found: dict[str, list[tuple[Path, int]]]) -> list[str]:

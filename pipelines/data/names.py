@@ -1,4 +1,4 @@
-"""Names of files and classes are the user's: any characters, but a message stays one line."""
+"""Names of files and classes are the user's and may have any characters, but a message stays one line."""
 
 import unicodedata
 from collections import defaultdict
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pipelines.common.terminal import printable
 from tracking.errors import InputError
 
-LISTED = 8
+LISTED_NAMES = 8
 
 
 def format_name(name: object) -> str:
@@ -17,9 +17,10 @@ def format_name(name: object) -> str:
 
 def format_names(names: Iterable[object]) -> str:
     """The first few names, and how many more there are."""
-    every = [format_name(name) for name in names]
-    more = f" and {len(every) - LISTED} more" if len(every) > LISTED else ""
-    return ", ".join(every[:LISTED]) + more
+    printable_names = [format_name(name) for name in names]
+    text = ", ".join(printable_names[:LISTED_NAMES])
+    hidden_count = len(printable_names) - LISTED_NAMES
+    return f"{text} and {hidden_count} more" if hidden_count > 0 else text
 
 
 def normalise_name(name: str) -> str:
@@ -28,17 +29,23 @@ def normalise_name(name: str) -> str:
 
 
 def find_look_alikes(names: Iterable[str]) -> list[str]:
-    """Notes on classes whose names differ by case, white space or characters without shape alone."""
+    """Notes on classes whose names differ only by case, white space or invisible characters."""
     groups = defaultdict(list)
     for name in names:
-        kept = (c for c in unicodedata.normalize("NFKC", name) if not c.isspace() and unicodedata.category(c) != "Cf")
-        groups["".join(kept).casefold()].append(name)
+        visible = ""
+        for character in unicodedata.normalize("NFKC", name):
+            is_invisible = character.isspace() or unicodedata.category(character) == "Cf"
+            if not is_invisible:
+                visible += character
+        groups[visible.casefold()].append(name)
     alike = [" and ".join(map(repr, group)) for group in groups.values() if len(group) > 1]
-    return [f"classes whose names look alike: {format_names(alike)}"] if alike else []
+    if not alike:
+        return []
+    return [f"classes whose names look alike: {format_names(alike)}"]
 
 
 def check_text(names: Iterable[str]) -> None:
-    """Raises InputError on a name that no table can hold, being no valid Unicode."""
+    """Raise InputError on a name that no table can hold, because it is not valid Unicode."""
     for name in names:
         try:
             name.encode()

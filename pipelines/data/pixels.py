@@ -50,7 +50,7 @@ class Unreadable(InputError):
     """An image that cannot be read; `name` says which, `reason` why."""
 
     def __init__(self, name: str, reason: str) -> None:
-        super().__init__(f"cannot read image {format_name(name)}: {reason}; mend or remove it")
+        super().__init__(f"cannot read image {format_name(name)}: {reason}; fix or remove it")
         self.name, self.reason = name, reason
 
 

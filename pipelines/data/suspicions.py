@@ -1,4 +1,4 @@
-"""What looks wrong with a data set though nothing stops its use: said when it is loaded, and recorded."""
+"""What looks wrong with a data set although it can be used: said when it is loaded, and recorded."""
 
 import hashlib
 from collections import defaultdict
@@ -9,57 +9,73 @@ import torch
 from pipelines.data.names import format_name, format_names
 from pipelines.data.raw import Raw, Split
 
-IMBALANCE = 10  # times as many training images as the smallest class has
-FEW = 5  # training images of a class, below which little can be learned of it
+IMBALANCE = 10  # ratio of the largest class to the smallest, in training images, that is worth a note
+FEW_IMAGES = 5  # training images of a class; with fewer, little can be learned about it
 
-Place = tuple[str, int]  # source of an image, and its label
+Occurrence = tuple[str, int]  # source of an image, and its label
 
 
 def find_suspicions(raw: Raw) -> Iterator[str]:
     """Notes on classes of very different sizes, and on pictures that occur more than once."""
-    yield from _uneven_classes(raw)
-    train, test = _by_pixels(raw.train), _by_pixels(raw.test)
-    both = [(train[digest][0], place) for digest, places in test.items() if digest in train for place in places]
-    if both:
+    yield from _check_class_sizes(raw)
+    train = _group_by_pixels(raw.train)
+    test = _group_by_pixels(raw.test)
+
+    leaks = []
+    for digest, occurrences in test.items():
+        if digest in train:
+            leaks += [(train[digest][0], occurrence) for occurrence in occurrences]
+    if leaks:
         yield (
-            f"{len(both):,} of {len(raw.test.labels):,} test images are training images too, pixel by pixel, so test "
-            f"accuracy flatters: {_pairs(both)}"
+            f"{len(leaks):,} of {len(raw.test.labels):,} test images are also training images, pixel by pixel, so test "
+            f"accuracy is too high: {_example(leaks)}"
         )
-    for name, split, places in (("training", raw.train, train), ("test", raw.test, test)):
-        again = [(first, other) for first, *others in places.values() for other in others]
-        if again:
-            yield f"{len(again):,} of {len(split.labels):,} {name} images repeat another: {_pairs(again)}"
-    everywhere = [train.get(digest, []) + test.get(digest, []) for digest in dict.fromkeys([*train, *test])]
-    unsure = [places for places in everywhere if len({label for _, label in places}) > 1]
-    if unsure:
-        of_class = {label: source for source, label in reversed(unsure[0])}
-        first = ", ".join(
-            f"{format_name(source)} as {format_name(raw.classes[label])}" for label, source in of_class.items()
+
+    for name, split, by_pixels in (("training", raw.train, train), ("test", raw.test, test)):
+        repeats = [(first, other) for first, *others in by_pixels.values() for other in others]
+        if repeats:
+            yield f"{len(repeats):,} of {len(split.labels):,} {name} images repeat another: {_example(repeats)}"
+
+    contradictions = []
+    for digest in dict.fromkeys([*train, *test]):
+        occurrences = train.get(digest, []) + test.get(digest, [])
+        labels = {label for _, label in occurrences}
+        if len(labels) > 1:
+            contradictions.append(occurrences)
+    if contradictions:
+        source_by_label = {label: source for source, label in reversed(contradictions[0])}
+        example = ", ".join(
+            f"{format_name(source)} as {format_name(raw.classes[label])}" for label, source in source_by_label.items()
         )
-        yield f"pictures in more than one class: {len(unsure):,}, for one {first}"
+        yield f"pictures in more than one class: {len(contradictions):,}, for example {example}"
 
 
-def _uneven_classes(raw: Raw) -> Iterator[str]:
+def _check_class_sizes(raw: Raw) -> Iterator[str]:
     counts = torch.bincount(raw.train.labels, minlength=len(raw.classes)).tolist()
     sizes = sorted(zip(counts, raw.classes, strict=True))
-    (least, smallest), (most, largest) = sizes[0], sizes[-1]
-    if most >= IMBALANCE * least:
+    smallest_count, smallest = sizes[0]
+    largest_count, largest = sizes[-1]
+    if largest_count >= IMBALANCE * smallest_count:
         yield (
-            f"classes differ in size, from {least:,} training images of {format_name(smallest)} to {most:,} of "
-            f"{format_name(largest)}, so accuracy says little of the small ones; see `study ask class_metrics_by_epoch`"
+            f"classes differ in size, from {smallest_count:,} training images of {format_name(smallest)} to "
+            f"{largest_count:,} of {format_name(largest)}, so accuracy says little about the small ones; see `study "
+            "ask class_metrics_by_epoch`"
         )
-    if few := [f"{format_name(name)} ({count})" for count, name in sizes if count < FEW]:
-        yield f"classes of fewer than {FEW} training images: {format_names(few)}"
+    small_classes = [f"{format_name(name)} ({count})" for count, name in sizes if count < FEW_IMAGES]
+    if small_classes:
+        yield f"classes of fewer than {FEW_IMAGES} training images: {format_names(small_classes)}"
 
 
-def _by_pixels(split: Split) -> dict[bytes, list[Place]]:
-    """The places of each picture, by the digest of its pixels."""
-    places: dict[bytes, list[Place]] = defaultdict(list)
-    for image, place in zip(split.images.numpy(), zip(split.sources, split.labels.tolist(), strict=True), strict=True):
-        places[hashlib.blake2b(image.tobytes(), digest_size=16).digest()].append(place)
-    return places
+def _group_by_pixels(split: Split) -> dict[bytes, list[Occurrence]]:
+    """The occurrences of each picture, by the digest of its pixels."""
+    occurrences: dict[bytes, list[Occurrence]] = defaultdict(list)
+    for image, source, label in zip(split.images.numpy(), split.sources, split.labels.tolist(), strict=True):
+        digest = hashlib.blake2b(image.tobytes(), digest_size=16).digest()
+        occurrences[digest].append((source, label))
+    return occurrences
 
 
-def _pairs(pairs: list[tuple[Place, Place]]) -> str:
+def _example(pairs: list[tuple[Occurrence, Occurrence]]) -> str:
     (first, _), (other, _) = pairs[0]
-    return f"{format_name(other)} is {format_name(first)}{', for one' if len(pairs) > 1 else ''}"
+    more = ", for example" if len(pairs) > 1 else ""
+    return f"{format_name(other)} is {format_name(first)}{more}"

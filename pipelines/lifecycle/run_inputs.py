@@ -29,7 +29,7 @@ def load_data(settings: TrainSettings, home: Home, run: RunRecord | None = None)
         seed=settings.seed,
         size=settings.size,
         skip_unreadable=settings.skip_unreadable and run is None,
-        known=_recorded_reading(home, run) if run else None,
+        recorded_reading=_recorded_reading(home, run) if run else None,
     )
     for note in data.notes:
         say(f"  {note}")

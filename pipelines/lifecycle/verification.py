@@ -131,11 +131,8 @@ def _describe_difference(logged: dict[str, np.ndarray], predictions: Predictions
     logged_probabilities = np.stack(list(logged["probabilities"]))
     current_probabilities = np.stack(list(current["probabilities"]))
     probability_difference = np.abs(logged_probabilities - current_probabilities).max()
-    largest_margin_difference = np.ma.max(np.abs(logged["margin"] - current["margin"]))
-    if largest_margin_difference is np.ma.masked:  # no label is known
-        margin_difference = 0.0
-    else:
-        margin_difference = float(largest_margin_difference)
+    margin_differences = np.abs(logged["margin"] - current["margin"])  # masked where the label is unknown
+    margin_difference = float(np.ma.filled(np.ma.max(margin_differences), 0.0))
     if probability_difference <= bound and margin_difference <= bound:
         return None
     differences = []

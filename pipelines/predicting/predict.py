@@ -1,12 +1,11 @@
 """New images join a training run's history: every stored checkpoint is evaluated on them, once.
 
-An instance has its fixed place in a batch of fixed size, so its predictions are the same bits whenever and beside
-whichever others they are made.
+An instance has a fixed place in a batch of fixed size, so that its predictions are bit-identical whenever they are
+made, and whichever other images are given.
 """
 
 import hashlib
 import re
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
@@ -39,12 +38,12 @@ from tracking.home import Home
 from tracking.index import ingest
 from xai.method import limit_pass_size, pass_size
 
-GO_ON = "the same command goes on with the epochs that are missing"
-BLOCK = 32  # images a batch, less where they would not fit into memory; instance i is always number i % block of one
+ADVICE = "run the same command again to evaluate the missing epochs"
+BATCH = 32  # images, fewer if they do not fit into memory; instance i is always number i % batch of a batch
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class Evaluation:
     """The training run whose checkpoints are evaluated, and the split extra:NAME."""
 
     run: runs.Run
@@ -57,12 +56,12 @@ class Evaluated:
     def split(self) -> str:
         return PREFIX + self.name
 
-    def additions(self) -> list[Split]:
+    def read_additions(self) -> list[Split]:
         return read_additions(self.run.home, self.run.run_id, self.name)
 
 
 def predict(settings: PredictSettings, home: Home) -> str:
-    """Add the images that are new, evaluate what is missing at any epoch; returns the name of the split."""
+    """Add the images that are new, evaluate every epoch where predictions are missing; returns the split's name."""
     if not re.fullmatch(NAME, settings.name):
         raise InputError(
             f"--name is {format_name(settings.name)!r}; it takes 1 to 40 letters, digits, - and _, and must not end "
@@ -71,151 +70,172 @@ def predict(settings: PredictSettings, home: Home) -> str:
     record = catalogue.resolve(home, settings.run, ("train",))
     files = find_images(settings.images)
     with locks.reading_checkpoints(home, record.run_id):
-        job = _open(settings, home, record)
-        given = read_images(files, job.data, settings.skip_unreadable)
-        _new(job, job.additions(), given)  # refuses before anything is written
-        with locks.held(home, record.run_id, f"extra_{settings.name}"):  # to the end, as additions are numbered
+        evaluation = _open_run(settings, home, record)
+        images = read_images(files, evaluation.data, settings.skip_unreadable)
+        _find_new_rows(evaluation, evaluation.read_additions(), images)  # refuses before anything is written
+        # held to the end, because additions are numbered
+        with locks.held(home, record.run_id, f"extra_{settings.name}"):
             try:
-                with _fitting(settings, job, model := _built(job)):
-                    _verify(job, record, model, given)
-                    _add(job, given)
-                    _evaluate(job, model)
+                _add_and_evaluate(settings, evaluation, record, images)
             except KeyboardInterrupt:
-                say(f"stopped; {GO_ON}")
+                say(f"stopped; {ADVICE}")
                 raise
             except BaseException as error:
-                if reason := describe_model_error(error):
-                    raise RunError(f"{reason}; what was committed is kept; {GO_ON}") from error
+                reason = describe_model_error(error)
+                if reason:
+                    raise RunError(f"{reason}; what was committed is kept; {ADVICE}") from error
                 raise
     ingest(home, [record.run_id], wait=5)
-    return job.split
+    return evaluation.split
 
 
-def _open(settings: PredictSettings, home: Home, record: catalogue.RunRecord) -> Evaluated:
-    done = commits.stored_epochs(home, record.run_id)
-    choose_epochs("all", done)  # refuses a run without any
-    trained = read_recorded_settings(home, record, TrainSettings)
-    device = settings.device or hardware.choose_available_device(trained.device)
-    trained = hardware.resolve_hardware(replace(trained, device=device, data=settings.data or trained.data))
-    data = load_data(trained, home, record)
-    return Evaluated(runs.open_run(home, record), settings.name, done, data, trained)
+def _open_run(settings: PredictSettings, home: Home, record: catalogue.RunRecord) -> Evaluation:
+    epochs = commits.stored_epochs(home, record.run_id)
+    choose_epochs("all", epochs)  # refuses a run without any
+    recorded_settings = read_recorded_settings(home, record, TrainSettings)
+    device = settings.device or hardware.choose_available_device(recorded_settings.device)
+    data_path = settings.data or recorded_settings.data
+    train_settings = hardware.resolve_hardware(replace(recorded_settings, device=device, data=data_path))
+    data = load_data(train_settings, home, record)
+    return Evaluation(runs.open_run(home, record), settings.name, epochs, data, train_settings)
 
 
-def _built(job: Evaluated) -> nn.Module:
-    """The untrained model, on its device."""
-    device = hardware.prepare_device(job.settings)
-    return build_model(job.settings.model, job.data, job.settings.seed).to(device)
+def _add_and_evaluate(
+    settings: PredictSettings, evaluation: Evaluation, record: catalogue.RunRecord, images: Split
+) -> None:
+    """Verify the checkpoints, commit the new images, then the predictions that are missing, epoch by epoch."""
+    train_settings = evaluation.settings
+    data = evaluation.data
+    device = hardware.prepare_device(train_settings)
+    model = build_model(train_settings.model, data, train_settings.seed).to(device)
+    probe = prepare_images(data.splits["train"].images[:PROBE_IMAGES], device)
+    memory = settings.memory or default_memory_limit(device)
+    with limit_pass_size(count_fitting_images(model, probe, memory)):
+        additions = evaluation.read_additions()
+        if _find_new_rows(evaluation, additions, images):
+            epochs_to_verify = evaluation.epochs
+        else:
+            epochs_to_verify = [epoch for epoch, _ in _find_missing(evaluation, additions)]
+        verify_checkpoints(evaluation.run.home, record, model, data, device, epochs_to_verify)
+        _add_images(evaluation, images)
+        _evaluate_missing(evaluation, model, device)
 
 
-def _fitting(settings: PredictSettings, job: Evaluated, model: nn.Module) -> AbstractContextManager[None]:
-    """Passes inside fit into --memory."""
-    device = torch.device(job.settings.device)
-    images = prepare_images(job.data.splits["train"].images[:PROBE_IMAGES], device)
-    return limit_pass_size(count_fitting_images(model, images, settings.memory or default_memory_limit(device)))
-
-
-def _verify(job: Evaluated, record: catalogue.RunRecord, model: nn.Module, given: Split) -> None:
-    """Raise InputError unless the checkpoints to be evaluated predict what was logged of them."""
-    known = job.additions()
-    missing = job.epochs if _new(job, known, given) else [epoch for epoch, _ in _missing(job, known)]
-    verify_checkpoints(job.run.home, record, model, job.data, torch.device(job.settings.device), missing)
-
-
-def _add(job: Evaluated, given: Split) -> None:
+def _add_images(evaluation: Evaluation, images: Split) -> None:
     """Commit those of the images that the split lacks."""
-    known = job.additions()
-    rows = _new(job, known, given)
-    if rows:
-        first = sum(len(part.labels) for part in known)
-        _commit_addition(job, f"extra_{job.name}_{len(known) + 1:04d}", first, given.rows(np.array(rows)))
-    labelled = int((given.labels[rows] >= 0).sum())
-    say(f"{job.split}: {len(rows)} images added, {labelled} with a label, {len(rows) - labelled} without; "
-        f"{len(given.labels) - len(rows)} were there already")  # fmt: skip
-
-
-def _new(job: Evaluated, known: list[Split], given: Split) -> list[int]:
-    """Rows of the given images that are new, each picture once. Raises InputError on one with two labels."""
-    seen = {digest: (label, source) for part in known for digest, label, source in _described(part)}
-    rows = []
-    for row, (digest, label, source) in enumerate(_described(given)):
-        if digest not in seen:
-            seen[digest] = label, source
-            rows.append(row)
-        elif label not in (seen[digest][0], -1):
-            raise _two_labels(job, label, source, *seen[digest])
-    return rows
-
-
-def _two_labels(job: Evaluated, label: int, source: str, other: int, where: str) -> InputError:
-    before = f"label {format_name(job.data.classes[other])}" if other >= 0 else "no label"
-    return InputError(
-        f"{format_name(source)} has label {format_name(job.data.classes[label])}, but the same picture, "
-        f"{format_name(where)}, has {before} in {job.split}; give it with one label, or choose another --name"
+    additions = evaluation.read_additions()
+    new_rows = _find_new_rows(evaluation, additions, images)
+    if new_rows:
+        first_id = sum(len(addition.labels) for addition in additions)
+        unit = f"extra_{evaluation.name}_{len(additions) + 1:04d}"
+        _commit_addition(evaluation, unit, first_id, images.rows(np.array(new_rows)))
+    labelled_count = int((images.labels[new_rows] >= 0).sum())
+    say(
+        f"{evaluation.split}: {len(new_rows)} images added, {labelled_count} with a label, "
+        f"{len(new_rows) - labelled_count} without; {len(images.labels) - len(new_rows)} were there already"
     )
 
 
-def _described(split: Split) -> list[tuple[str, int, str]]:
-    """Of every image the sha256 of its pixels, its label and its source."""
-    digests = [hashlib.sha256(image.contiguous().numpy()).hexdigest() for image in split.images]
-    return list(zip(digests, split.labels.tolist(), split.sources, strict=True))
+def _find_new_rows(evaluation: Evaluation, additions: list[Split], images: Split) -> list[int]:
+    """Rows of the images that are new, each picture once. Raises InputError on a picture with two labels."""
+    first_seen: dict[str, tuple[int, str]] = {}  # label and source by digest
+    for addition in additions:
+        for digest, label, source in zip(
+            _pixel_digests(addition), addition.labels.tolist(), addition.sources, strict=True
+        ):
+            first_seen[digest] = label, source
+    new_rows = []
+    labels = images.labels.tolist()
+    for row, digest in enumerate(_pixel_digests(images)):
+        label = labels[row]
+        source = images.sources[row]
+        if digest not in first_seen:
+            first_seen[digest] = label, source
+            new_rows.append(row)
+            continue
+        first_label, first_source = first_seen[digest]
+        if label not in (first_label, -1):
+            classes = evaluation.data.classes
+            other_label = f"label {format_name(classes[first_label])}" if first_label >= 0 else "no label"
+            raise InputError(
+                f"{format_name(source)} has label {format_name(classes[label])}, but the same picture, "
+                f"{format_name(first_source)}, has {other_label} in {evaluation.split}; give it with one label, or "
+                "choose another --name"
+            )
+    return new_rows
 
 
-def _commit_addition(job: Evaluated, unit: str, first: int, new: Split) -> None:
-    count, unknown = len(new.labels), (new.labels < 0).numpy()
-    ids = np.arange(first, first + count, dtype=np.int32)
-    digests, _, sources = zip(*_described(new), strict=True)
+def _pixel_digests(split: Split) -> list[str]:
+    """The sha256 of each image's pixels."""
+    return [hashlib.sha256(image.contiguous().numpy()).hexdigest() for image in split.images]
+
+
+def _commit_addition(evaluation: Evaluation, unit: str, first_id: int, images: Split) -> None:
+    count = len(images.labels)
+    is_unknown = (images.labels < 0).numpy()
+    ids = np.arange(first_id, first_id + count, dtype=np.int32)
     instances = {
-        "run_id": [job.run.run_id] * count,
-        "split": [job.split] * count,
+        "run_id": [evaluation.run.run_id] * count,
+        "split": [evaluation.split] * count,
         "instance_id": ids,
-        "label": np.ma.array(new.labels.int().numpy(), mask=unknown),
-        "source": sources,
+        "label": np.ma.array(images.labels.int().numpy(), mask=is_unknown),
+        "source": images.sources,
         "name": [None] * count,
     }
-    pixels = {"instance_id": ids, "sha256": digests, "png": [to_png(image) for image in new.images]}
-    _commit(job, unit, {"instances": instances, "pixels": pixels}, None)
+    pixels = {
+        "instance_id": ids,
+        "sha256": _pixel_digests(images),
+        "png": [to_png(image) for image in images.images],
+    }
+    _commit_tables(evaluation, unit, {"instances": instances, "pixels": pixels}, None)
 
 
-def _commit(job: Evaluated, unit: str, tables: dict[str, dict], epoch: int | None) -> None:
-    with runs.staging_folder(job.run.home) as folder:
-        files = {
-            f"{table}/{unit}.parquet": write_table(folder / table / f"{unit}.parquet", columns)
-            for table, columns in tables.items()
-        }
-        runs.commit(job.run, unit, files, {}, epoch)
+def _commit_tables(evaluation: Evaluation, unit: str, tables: dict[str, dict], epoch: int | None) -> None:
+    with runs.staging_folder(evaluation.run.home) as folder:
+        files = {}
+        for table, columns in tables.items():
+            path = f"{table}/{unit}.parquet"
+            files[path] = write_table(folder / path, columns)
+        runs.commit(evaluation.run, unit, files, {}, epoch)
 
 
-def _evaluate(job: Evaluated, model: nn.Module) -> None:
+def _evaluate_missing(evaluation: Evaluation, model: nn.Module, device: torch.device) -> None:
     """Commit the predictions that are missing, epoch by epoch."""
-    parts = job.additions()
-    missing = _missing(job, parts)
-    say(f"{job.split}: {len(missing)} of {len(job.epochs)} epochs to evaluate")
+    additions = evaluation.read_additions()
+    missing = _find_missing(evaluation, additions)
+    say(f"{evaluation.split}: {len(missing)} of {len(evaluation.epochs)} epochs to evaluate")
     if not missing:
         return
-    device, split = hardware.prepare_device(job.settings), join_splits(parts)
-    for epoch, first in tqdm(missing, job.split, leave=False, disable=None, unit="epoch"):
-        load_model(model, checkpoint_file(job.run.home, epoch))
-        ids, logits = torch.arange(first, len(split.labels)), predicted(model, split.images, first, device)
-        found = Predictions(job.split, ids, split.labels[first:], logits).to_columns(job.run.run_id, epoch.epoch)
-        unit = f"extra_{job.name}_{len(parts):04d}_epoch_{epoch.epoch:04d}"
-        _commit(job, unit, {"predictions": found}, epoch.epoch)
+    images = join_splits(additions)
+    for epoch, first_id in tqdm(missing, evaluation.split, leave=False, disable=None, unit="epoch"):
+        load_model(model, checkpoint_file(evaluation.run.home, epoch))
+        ids = torch.arange(first_id, len(images.labels))
+        logits = compute_logits_from(model, images.images, first_id, device)
+        predictions = Predictions(evaluation.split, ids, images.labels[first_id:], logits)
+        columns = predictions.to_columns(evaluation.run.run_id, epoch.epoch)
+        unit = f"extra_{evaluation.name}_{len(additions):04d}_epoch_{epoch.epoch:04d}"
+        _commit_tables(evaluation, unit, {"predictions": columns}, epoch.epoch)
 
 
-def _missing(job: Evaluated, parts: list[Split]) -> list[tuple[EpochCommit, int]]:
-    """Epochs at which instances lack a prediction, and the first of these; all behind it lack one too."""
-    done = count_evaluated_additions(job.run.home, job.run.run_id, job.name)
-    starts = list(accumulate((len(part.labels) for part in parts), initial=0))
-    known = [(epoch, done.get(epoch.epoch, 0)) for epoch in job.epochs]
-    return [(epoch, starts[number]) for epoch, number in known if number < len(parts)]
+def _find_missing(evaluation: Evaluation, additions: list[Split]) -> list[tuple[EpochCommit, int]]:
+    """Epochs at which predictions are missing, each with the first instance without one; all after it lack one too."""
+    evaluated = count_evaluated_additions(evaluation.run.home, evaluation.run.run_id, evaluation.name)
+    first_ids = list(accumulate((len(addition.labels) for addition in additions), initial=0))
+    missing = []
+    for epoch in evaluation.epochs:
+        evaluated_count = evaluated.get(epoch.epoch, 0)
+        if evaluated_count < len(additions):
+            missing.append((epoch, first_ids[evaluated_count]))
+    return missing
 
 
 @torch.inference_mode()
-def predicted(model: nn.Module, images: Tensor, first: int, device: torch.device) -> Tensor:
-    """Logits of the images from `first` on, [N - first, K], in float32; zeros stand where a batch has no image yet."""
+def compute_logits_from(model: nn.Module, images: Tensor, first: int, device: torch.device) -> Tensor:
+    """Logits of the images from `first` on, [N - first, K], float32; zeros fill a batch that is not yet full."""
     model.eval()
-    block = min(BLOCK, pass_size())
-    start = first // block * block
-    room = images.new_zeros(-len(images) % block, *images.shape[1:])
-    blocks = torch.cat([images[start:], room]).split(block)
-    logits = torch.cat([model(prepare_images(some, device)).float().cpu() for some in blocks])
+    batch = min(BATCH, pass_size())
+    start = first // batch * batch
+    padding = images.new_zeros(-len(images) % batch, *images.shape[1:])
+    padded = torch.cat([images[start:], padding])
+    logits = torch.cat([model(prepare_images(part, device)).float().cpu() for part in padded.split(batch)])
     return logits[first - start : len(images) - start]

@@ -282,10 +282,10 @@ def test_one_range_holds_for_training_and_test_images_and_it_is_said(folder):
 def test_a_known_range_holds_and_levels_beyond_it_are_refused(folder):
     known = Reading(integers=65535)  # as of a run that recorded nothing
     Image.fromarray(levels(4000, 10, 12)).save(folder / "train/cat/0.png")
-    got = data("folder", folder, known=known)
+    got = data("folder", folder, recorded_reading=known)
     assert "1 of 22 images of 16 bits or more, now 8: they use 0..4095 of 0..65535" in got.notes
     assert got.digest != data("folder", folder).digest
-    wrong = complaint("folder", folder, known=Reading(integers=1023))
+    wrong = complaint("folder", folder, recorded_reading=Reading(integers=1023))
     assert "train/cat/0.png: it has pixels of 0 to 4000, outside 0..1023; restore it" in wrong
 
 
@@ -419,7 +419,7 @@ def test_a_decompression_bomb_is_not_opened():
 @pytest.mark.parametrize("form", ["PNG", "JPEG"])
 def test_truncated_content_is_refused(form):
     whole = content(noise(32, 32, 3), form)
-    with pytest.raises(InputError, match=r"cannot read image it: .*mend or remove it"):
+    with pytest.raises(InputError, match=r"cannot read image it: .*fix or remove it"):
         decode([("it", whole[: len(whole) // 2])])
 
 
@@ -543,7 +543,7 @@ def test_all_unreadable_images_are_named_in_one_line(folder):
     assert all(f"{folder}/{source}: " in message for source in bad)
     assert "it is empty" in message
     assert "it is no file" in message
-    assert message.endswith("mend or remove them, or go on without them by --skip-unreadable")
+    assert message.endswith("fix or remove them, or leave them out with --skip-unreadable")
 
 
 def test_unreadable_images_are_left_out_and_the_same_ones_later(folder):
@@ -556,12 +556,12 @@ def test_unreadable_images_are_left_out_and_the_same_ones_later(folder):
         for image, source in zip(split.images, split.sources, strict=True):
             np.testing.assert_array_equal(image, np.asarray(Image.open(folder / source)).transpose(2, 0, 1))
     (folder / "train/cat/0.png").write_bytes(content(noise(10, 12, 3)))  # readable again: not part of the run
-    again = data("folder", folder, known=got.reading)
+    again = data("folder", folder, recorded_reading=got.reading)
     assert (again.digest, again.reading) == (got.digest, got.reading)
     assert again.notes[0].startswith("5 images left out, which could not be read when the run was made: ")
     (folder / "train/cat/5.png").write_bytes(b"")
     assert "train/cat/5.png: it is empty; restore it, for the run was made with it" in complaint(
-        "folder", folder, known=got.reading
+        "folder", folder, recorded_reading=got.reading
     )
 
 
@@ -606,10 +606,10 @@ def test_what_is_the_same_picture_is_found_by_content(folder):
     for source, copy in (("train/cat/0", "test/cat/0"), ("train/cat/1", "test/dog/1"), ("train/dog/2", "train/dog/3")):
         Image.open(folder / f"{source}.png").save(folder / f"{copy}.png", compress_level=1)
     assert data("folder", folder).notes == (
-        "2 of 6 test images are training images too, pixel by pixel, so test accuracy flatters: test/cat/0.png is "
-        "train/cat/0.png, for one",
+        "2 of 6 test images are also training images, pixel by pixel, so test accuracy is too high: test/cat/0.png "
+        "is train/cat/0.png, for example",
         "1 of 16 training images repeat another: train/dog/3.png is train/dog/2.png",
-        "pictures in more than one class: 1, for one test/dog/1.png as dog, train/cat/1.png as cat",
+        "pictures in more than one class: 1, for example test/dog/1.png as dog, train/cat/1.png as cat",
     )
 
 
@@ -743,7 +743,7 @@ def test_unreadable_rows_are_named_or_left_out_and_the_same_ones_later(shards):
     whole = {part: cifar_rows(shards, part) for part in ("train", "test")}
     bad, message = spoil_rows(shards), complaint("cifar10", shards)
     assert message.startswith("cannot read ")
-    assert message.endswith("or go on without them by --skip-unreadable")
+    assert message.endswith("or leave them out with --skip-unreadable")
     assert all(f"row {row} of" in message for row in (3, 16))
     got = data("cifar10", shards, skip_unreadable=True)
     assert set(got.reading.unreadable) == bad
@@ -751,7 +751,7 @@ def test_unreadable_rows_are_named_or_left_out_and_the_same_ones_later(shards):
     assert not bad & {source for split in got.splits.values() for source in split.sources}
     assert_sources_are_right(shards, got)
     parquet.write_table(whole["test"], shards / "test-00000-of-00001.parquet")  # readable again: not part of the run
-    again = data("cifar10", shards, known=got.reading)
+    again = data("cifar10", shards, recorded_reading=got.reading)
     assert (again.digest, again.reading) == (got.digest, got.reading)
 
 

@@ -83,7 +83,7 @@ def test_images_added_later_are_read_like_those_of_the_training(
     code, line = said(capsys, own, "predict", trained.run_id, str(bright), str(dim), "--name", "later")
     assert code == 2
     assert f"cannot read image {bright}: it has pixels of" in line
-    assert "outside 0..4095; mend or remove it, or go on without it by --skip-unreadable" in line
+    assert "outside 0..4095; fix or remove it, or leave it out with --skip-unreadable" in line
     flags = ("--name", "later", "--skip-unreadable")
     assert said(capsys, own, "predict", trained.run_id, str(bright), str(dim), *flags)[0] == 0
     split = read_extra_splits(own, trained)["extra:later"]
@@ -115,7 +115,7 @@ def test_a_run_that_recorded_no_range_is_read_as_it_was(
     del config["data"]
     monkeypatch.setattr("pipelines.lifecycle.run_inputs.read_recorded_config", lambda home, run: config)
     known = training.replace(read_recorded_settings(own, trained, TrainSettings), data=str(whole))
-    then = load("folder", str(whole), own.data, val_fraction=0.1, seed=0, size=None, known=Reading())
+    then = load("folder", str(whole), own.data, val_fraction=0.1, seed=0, size=None, recorded_reading=Reading())
     found = load_data(known, own, training.replace(trained, data_digest=then.digest))
     assert found.digest == then.digest != trained.data_digest
     assert found.splits["test"].images.max() <= 16

@@ -13,7 +13,7 @@ from pipelines.lifecycle.run_inputs import read_recorded_config, read_recorded_s
 from pipelines.models import memory
 from pipelines.models.networks import build_model
 from pipelines.models.predictions import evaluate
-from pipelines.predicting.predict import predicted
+from pipelines.predicting.predict import compute_logits_from
 from pipelines.training import train as training
 from pipelines.training.augment import pad_images
 from pipelines.training.recipe import resolve_settings
@@ -183,9 +183,9 @@ def test_new_images_are_evaluated_in_passes_that_fit(digits) -> None:
     model, images = build_model("cnn", digits, 0), digits.splits["test"].images[:40]
     sizes: list[int] = []
     model.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
-    whole = predicted(model, images, 0, torch.device("cpu"))
+    whole = compute_logits_from(model, images, 0, torch.device("cpu"))
     with limit_pass_size(7):
-        assert torch.allclose(predicted(model, images, 9, torch.device("cpu")), whole[9:], atol=1e-5)
+        assert torch.allclose(compute_logits_from(model, images, 9, torch.device("cpu")), whole[9:], atol=1e-5)
     assert sizes == [32, 32] + [7] * 5
 
 

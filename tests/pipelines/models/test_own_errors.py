@@ -126,7 +126,7 @@ def test_explaining_comparing_and_predicting_end_with_one_line(
         code, line = said(capsys, home, "predict", "latest", str(tmp_path / "new.png"))
     assert code == 1
     assert "raised Odd" in line
-    assert line.endswith("kept; the same command goes on with the epochs that are missing")
+    assert line.endswith("kept; run the same command again to evaluate the missing epochs")
 
 
 @pytest.mark.parametrize("model", ["cnn", "late_nets:make"])

@@ -17,7 +17,7 @@ from pipelines.lifecycle.run_inputs import checkpoint_file
 from pipelines.models.checkpoints import load_model
 from pipelines.models.networks import build_model
 from pipelines.predicting import predict as predicting
-from pipelines.predicting.predict import predict, predicted
+from pipelines.predicting.predict import compute_logits_from, predict
 from pipelines.training import train as training
 from support.commands import study_command
 from support.homes import TINY, fresh
@@ -105,9 +105,9 @@ def test_blocks_give_the_same_bits_from_wherever_they_start(own: Home) -> None:
     model, cpu = build_model("cnn", data, 0), torch.device("cpu")
     load_model(model, checkpoint_file(own, commits.read_epochs(own, resolve(own, "latest").run_id)[1]))
     images = data.splits["test"].images[:70]
-    whole = predicted(model, images, 0, cpu)
+    whole = compute_logits_from(model, images, 0, cpu)
     for first, end in ((0, 1), (1, 31), (31, 33), (33, 64), (64, 65), (65, 70)):
-        assert torch.equal(predicted(model, images[:end], first, cpu), whole[first:end])
+        assert torch.equal(compute_logits_from(model, images[:end], first, cpu), whole[first:end])
     assert torch.allclose(whole, model(images.float() / 255), atol=1e-4)
 
 
