@@ -179,7 +179,7 @@ def test_without_predictions_nothing_is_taken_for_what_was_tracked(tracked: Home
     shutil.copytree(tracked.artifacts, home.artifacts, dirs_exist_ok=True)
     place_of(home, resolve(home, "own"), "predictions/epoch_0001.parquet").unlink()
     code, line = said(capsys, home, "explain", "latest", "--count", "2")
-    assert (code, "the predictions of epoch 1 are not there" in line) == (2, True)
+    assert (code, "the predictions of epoch 1 are missing" in line) == (2, True)
 
 
 def test_the_tolerance_goes_by_the_devices_and_the_largest_logit() -> None:
