@@ -122,7 +122,7 @@ def test_explaining_comparing_and_predicting_end_with_one_line(
 
     Image.new("L", (8, 8), 99).save(tmp_path / "new.png")
     with monkeypatch.context() as patch:
-        arm(nets, patch, predict, "predicted", at=1, calls=1)
+        arm(nets, patch, predict, "compute_logits_from", at=1, calls=1)
         code, line = said(capsys, home, "predict", "latest", str(tmp_path / "new.png"))
     assert code == 1
     assert "raised Odd" in line
