@@ -112,7 +112,7 @@ def test_explaining_comparing_and_predicting_end_with_one_line(
     assert cli.main(["resume", failed.run_id, "--home", str(home.path)]) == 0
 
     with monkeypatch.context() as patch:
-        arm(nets, patch, compare, "measure_unit", at=1, calls=5)
+        arm(nets, patch, compare, "measure_part", at=1, calls=5)
         code, line = said(capsys, home, "compare", "latest", "--epoch", "2")
     failed = read_records(home)[-1]
     assert (code, failed.kind, failed.status, len(kept(home, failed))) == (1, "compare", "FAILED", 2)
