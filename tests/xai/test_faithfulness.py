@@ -354,7 +354,7 @@ def test_stages_are_spread_evenly_and_few_layers_give_few() -> None:
         cascade_stages(Watching(0, 0), images()[0])
 
 
-def test_attention_is_randomised_with_its_projection() -> None:
+def test_attention_is_randomized_with_its_projection() -> None:
     class Attentive(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -377,7 +377,7 @@ def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> list[str]:
 
 
 @pytest.mark.parametrize("factory", [Awkward, awkward, lambda: nn.Sequential(nn.Flatten(), nn.Linear(60, 3))])
-def test_randomised_weights_are_fresh_inside_and_exactly_restored(factory: Callable[[], nn.Module]) -> None:
+def test_randomized_weights_are_fresh_inside_and_exactly_restored(factory: Callable[[], nn.Module]) -> None:
     model, fresh = used(0, factory).train(), used(1, factory)
     before, other = state(model), state(fresh)
     for stage in cascade_stages(model, images()[0]):
@@ -392,7 +392,7 @@ def test_randomised_weights_are_fresh_inside_and_exactly_restored(factory: Calla
     assert not any(module._forward_pre_hooks for module in model.modules())
 
 
-def test_everything_randomised_is_the_fresh_model_behind_the_same_normalisation() -> None:
+def test_everything_randomized_is_the_fresh_model_behind_the_same_normalisation() -> None:
     model, fresh = used(0), used(1)
     fresh.mean.copy_(model.mean)
     inputs, _ = images()
@@ -408,7 +408,7 @@ def test_refuses_another_architecture() -> None:
         randomized(awkward(), nn.Sequential(nn.Linear(2, 2)), Stage("6", ("6",))).__enter__()
 
 
-def test_what_ignores_the_model_survives_randomisation_and_what_does_not_is_seen() -> None:
+def test_what_ignores_the_model_survives_randomization_and_what_does_not_is_seen() -> None:
     model, fresh, (inputs, targets) = awkward(0), awkward(1), images()
     found = cascade_stages(model, inputs)
 

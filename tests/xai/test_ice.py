@@ -39,14 +39,14 @@ def test_a_logit_is_the_sum_of_its_concepts_the_residual_and_the_bias() -> None:
     directions = unit(torch.rand(3, 6, generator=torch.Generator().manual_seed(0)))
     maps, targets = ice.concept_maps(found, directions), torch.arange(40) % 4
     gradients, carried = ice.concept_sensitivities(model, parts, found, maps, directions, targets)
-    assert torch.allclose(gradients, model.classify.weight[targets], atol=1e-6)  # summed over places
+    assert torch.allclose(gradients, model.classify.weight[targets], atol=1e-6)  # summed over positions
     rest = found - ice.unflatten_positions(ice.flatten_positions(maps) @ directions, found)
     residual = (rest.mean((2, 3)) * model.classify.weight[targets]).sum(1)
     logits = model(inputs).gather(1, targets[:, None]).squeeze(1)
     assert torch.allclose(carried.sum(1) + residual + model.classify.bias[targets], logits, atol=1e-4)
 
 
-def test_sensitivities_are_the_limit_of_differences_at_all_places() -> None:
+def test_sensitivities_are_the_limit_of_differences_at_all_positions() -> None:
     model, (inputs, targets) = awkward().double().eval(), images()
     parts, inputs = cut_model(model, "2"), inputs.double()
     found = ice.extract_features(model, parts, inputs)
@@ -153,7 +153,7 @@ def test_foreign_model_with_in_place_and_reused_relus(channels: int, classes: in
     gradients, carried = ice.concept_sensitivities(
         model, parts, found, ice.concept_maps(found, directions), directions, targets
     )
-    weights = model.fc.weight[targets]  # pooled over four places, whose gradients sum to the weight
+    weights = model.fc.weight[targets]  # pooled over four positions, whose gradients sum to the weight
     assert torch.allclose(gradients, weights, atol=1e-6)
     assert carried.shape == (6, 3)
 
@@ -162,7 +162,7 @@ def test_foreign_model_with_in_place_and_reused_relus(channels: int, classes: in
 
 
 def activations(channels: int) -> Tensor:
-    """Rows [500, channels], mostly zero as behind a ReLU: the null of rows that are all alike would be a point."""
+    """Rows [500, channels], mostly zero as after a ReLU: the null of identical rows would be a point."""
     generator = torch.Generator().manual_seed(5)
     active = torch.rand(500, channels, generator=generator) < 0.1
     return torch.rand(500, channels, generator=generator).square() * active

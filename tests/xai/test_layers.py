@@ -83,7 +83,7 @@ def test_channels_may_come_last() -> None:
     model.double()
     maps = grad_cam.attribute(model, images.double(), torch.tensor([0, 1])).maps
     found = model.act(model.mix(model.patches(images.double()).permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
-    cam = torch.einsum("nchw,nc->nhw", found, model.head.weight[:2]).relu() / 64  # mean over 64 places
+    cam = torch.einsum("nchw,nc->nhw", found, model.head.weight[:2]).relu() / 64  # mean over 64 positions
     assert torch.allclose(maps, nn.functional.interpolate(cam[:, None], (32, 32), mode="bilinear").squeeze(1))
     parts = cut_model(model, Layer("act", channels_last=True))
     assert torch.allclose(parts.body(images.double()), found)
@@ -92,7 +92,7 @@ def test_channels_may_come_last() -> None:
 
 def test_axes_are_known_where_a_model_takes_one_size_alone() -> None:
     torch.manual_seed(0)
-    fixed = nn.Upsample(size=(24, 24), mode="bilinear")  # larger images have no more places
+    fixed = nn.Upsample(size=(24, 24), mode="bilinear")  # larger images have no more positions
     for body, expected in ((Last(), True), (Net(), False)):
         seen = observe_layers(nn.Sequential(fixed, body), pictures())
         assert seen["1.act" if expected else "1.late"].channels_last is expected
@@ -100,7 +100,7 @@ def test_axes_are_known_where_a_model_takes_one_size_alone() -> None:
     flat_images = torch.rand(2, 3, 9, 32, generator=torch.Generator().manual_seed(1))  # nine rows make three bands
     assert observe_layers(nn.Sequential(fixed, Net()), flat_images)["1.late"].channels_last is False
     folded = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 3 * 49), nn.Unflatten(1, (3, 7, 7)))
-    assert observe_layers(folded, pictures())["2"].channels_last is None  # axes that are no places of the image
+    assert observe_layers(folded, pictures())["2"].channels_last is None  # axes that are not spatial
     with pytest.raises(NotApplicable, match=r"layer '2' returns \[2, 3, 7, 7\], of which no two axes are the image's"):
         choose_layer(nn.Sequential(*folded, nn.Flatten(), nn.Linear(147, 3)), pictures(), "2")
 
@@ -147,7 +147,7 @@ def test_layers_that_are_no_good_are_refused_by_name(layer: str, reason: str) ->
 
 
 class Pooled(nn.Module):
-    """Channels last down to one place: [N, 1, 1, 8] is no row of eight places."""
+    """Channels last down to one position: [N, 1, 1, 8] is not a row of eight positions."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -159,7 +159,7 @@ class Pooled(nn.Module):
         return self.head(found.flatten(1))
 
 
-def test_a_vector_on_the_last_axis_is_no_row_of_places() -> None:
+def test_a_vector_on_the_last_axis_is_not_a_row_of_positions() -> None:
     with pytest.raises(NotApplicable, match="layer 'norm' has a single position"):
         choose_layer(Pooled(), pictures(), "norm")
     assert last_layer(Pooled(), pictures()) == "body.patches"
@@ -301,7 +301,7 @@ def test_looking_leaves_no_trace() -> None:
 
 
 class Mixing(nn.Module):
-    """As MaxViT: images of one size alone, windows as rows of the batch, then all places mixed, then pooling."""
+    """As MaxViT: images of one size alone, windows as rows of the batch, then all positions mixed, then pooling."""
 
     def __init__(self, pooled: bool = True) -> None:
         super().__init__()
@@ -317,13 +317,13 @@ class Mixing(nn.Module):
 class Mixed(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.places = nn.Linear(64, 64)
+        self.positions = nn.Linear(64, 64)
 
     def forward(self, found: Tensor) -> Tensor:
-        return self.places(found.flatten(2)).view_as(found).tanh()
+        return self.positions(found.flatten(2)).view_as(found).tanh()
 
 
-def test_what_pooling_takes_has_places_though_each_sees_all_of_the_image() -> None:
+def test_the_input_of_pooling_is_spatial_though_each_sees_all_of_the_image() -> None:
     torch.manual_seed(0)
     images, model, flat = pictures(2, 16), Mixing(), Mixing(pooled=False)
     assert model(images).shape == flat(images).shape == (2, 3)

@@ -135,7 +135,7 @@ def test_other_seeds_and_instances_draw_other_noise() -> None:
 def test_grad_cam_is_the_class_activation_map_before_average_pooling() -> None:
     model, (inputs, targets) = Pooled(), images()
     features = model.features(inputs)  # [N, 6, 3, 2]
-    cam = torch.einsum("nkhw,nk->nhw", features, model.classify.weight[targets]).relu() / 6  # mean over 6 places
+    cam = torch.einsum("nkhw,nk->nhw", features, model.classify.weight[targets]).relu() / 6  # mean over 6 positions
     expected = nn.functional.interpolate(cam[:, None], (6, 5), mode="bilinear").squeeze(1)
     assert torch.allclose(grad_cam.attribute(model, inputs, targets).maps, expected, atol=1e-6)
 
@@ -200,7 +200,7 @@ def test_refuses_where_a_model_cannot_be_cut(model: nn.Module, layer: str, reaso
         cut_model(model, layer)
 
 
-def test_refuses_a_model_without_places() -> None:
+def test_refuses_a_model_without_spatial_output() -> None:
     with pytest.raises(NotApplicable, match=r"no layer whose output is \[N, channels, height, width\]"):
         grad_cam.attribute(linear(), *images())
 
