@@ -1,4 +1,4 @@
-"""Take over an InstanceFlow log: a run of kind import, with epochs and predictions but no checkpoints."""
+"""Imports an InstanceFlow log as a run of kind import, with epochs and predictions but no checkpoints."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ SPLIT = "test"
 
 
 def import_flow(settings: ImportFlowSettings, home: Home) -> str:
-    """Make a run of a log; returns the run ID. Raises InputError, and leaves nothing, if the log is not right."""
+    """Import a log as a run; returns the run ID. Raises InputError, leaving nothing behind, if the log is invalid."""
     path = Path(settings.file).absolute()
     log = read_log(path)
     runs.check_start(home, settings.name)
@@ -31,7 +31,9 @@ def import_flow(settings: ImportFlowSettings, home: Home) -> str:
         runs.log_record(run)
     say(f"run {run.run_id} ({settings.name}): {len(log.epochs)} epochs of {len(log.ids)} instances")
     if log.renumbered:
-        say(f"  its epoch ids are no ascending whole numbers; epochs are 0 to {len(log.epochs) - 1} in the log's order")
+        say(
+            f"  its epoch IDs are not ascending whole numbers; epochs are 0 to {len(log.epochs) - 1} in the log's order"
+        )
     _commit_all(run, settings, log)
     ingest(home, [run.run_id], wait=5)
     return run.run_id
@@ -40,7 +42,7 @@ def import_flow(settings: ImportFlowSettings, home: Home) -> str:
 def _note(log: Log, path: Path) -> str:
     return (
         f"**{log.name}**, a training log imported from `{path.name}`: {len(log.labels)} classes, {len(log.ids):,} "
-        f"instances, {len(log.epochs)} epochs. It has predicted classes alone: no probabilities, no checkpoints."
+        f"instances, {len(log.epochs)} epochs. It has predicted classes only: no probabilities, no checkpoints."
     )
 
 
@@ -78,7 +80,7 @@ def _commit_epoch(run: runs.Run, log: Log, epoch: FlowEpoch) -> None:
 
 
 def _predictions(run_id: str, log: Log, epoch: FlowEpoch) -> dict:
-    """Columns of table `predictions`; a log knows no probabilities."""
+    """Columns of table `predictions`; a log has no probabilities."""
     count = len(log.ids)
     numbers = dict.fromkeys(("p_true", "p_predicted", "margin", "p_sq"), pa.nulls(count, pa.float32()))
     return {

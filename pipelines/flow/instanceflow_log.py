@@ -1,7 +1,7 @@
-"""A training log in InstanceFlow's JSON format, checked from end to end before anything is made of it.
+"""A training log in InstanceFlow's JSON format, checked completely before anything is made of it.
 
 {"name", "labels": [class names], "instances": [{"id", "actual", "image"}], "epochs": [{"id", "classifications"}]};
-`actual` and `classifications`, one for each instance, are positions in `labels`. `name` and `image` may be missing.
+`actual` and `classifications`, one per instance, are positions in `labels`. `name` and `image` are optional.
 """
 
 import hashlib
@@ -18,10 +18,11 @@ import numpy as np
 
 from tracking.errors import InputError
 
-LARGEST = 2**30  # bytes; Python takes several times as much to read it
-LONGEST = 200  # characters of the log's name, which becomes the run's
-FORM = (
-    'needed is {"labels": ["cat", "dog"], "instances": [{"id": "0", "actual": 1}], '
+MAX_BYTES = 2**30  # Python takes several times as much memory to read it
+MAX_NAME_LENGTH = 200  # characters of the log's name, which becomes the run's
+MAX_QUOTED_LENGTH = 60  # characters of a value in a message
+FORMAT = (
+    'the format is {"labels": ["cat", "dog"], "instances": [{"id": "0", "actual": 1}], '
     '"epochs": [{"id": "0", "classifications": [1]}]}'
 )
 
@@ -47,167 +48,178 @@ class Log:
 
     @property
     def renumbered(self) -> bool:
-        """Whether epochs carry their place in the file, as their ids are no ascending whole numbers."""
-        return _numbers(self.epoch_ids) is None
+        """Whether epochs are numbered by their position in the file, as their IDs are not ascending whole numbers."""
+        return _epoch_numbers(self.epoch_ids) is None
 
 
 def read_log(path: Path) -> Log:
-    """The log in a file. Raises InputError, which names the place, if anything in it is not as it should be."""
+    """The log in a file. Raises InputError, which names the place, on the first fault in it."""
     try:
-        _text(str(path), "its path")
-        content = _content(path)
-        return _log(_parsed(content), path.stem, hashlib.sha256(content).hexdigest())
+        _check_text(str(path), "its path")
+        content = _read(path)
+        return _make_log(_parse(content), path.stem, hashlib.sha256(content).hexdigest())
     except InputError as error:
         raise InputError(f"{str(path)!r}: {error}") from None
 
 
-def _content(path: Path) -> bytes:
+def _read(path: Path) -> bytes:
     try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
             raise InputError("not a file; give a log in InstanceFlow's JSON format")
-        if found.st_size > LARGEST:
-            raise InputError(f"{found.st_size:,} bytes, at most {LARGEST:,} can be read; leave out instances or epochs")
+        if status.st_size > MAX_BYTES:
+            raise InputError(
+                f"{status.st_size:,} bytes, at most {MAX_BYTES:,} can be read; leave out instances or epochs"
+            )
         return path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror}); give a log in InstanceFlow's JSON format") from None
 
 
-def _parsed(content: bytes) -> Any:
+def _parse(content: bytes) -> Any:
     try:
         return json.loads(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise InputError(f"not UTF-8 at byte {error.start}; save it as UTF-8") from None
     except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}"
-        raise InputError(f"not JSON ({error.msg} at {place}); {FORM}") from None
+        position = f"line {error.lineno}, column {error.colno}"
+        raise InputError(f"not JSON ({error.msg} at {position}); {FORMAT}") from None
     except RecursionError:
-        raise InputError(f"nested too deeply to be a log; {FORM}") from None
+        raise InputError(f"nested too deeply to be a log; {FORMAT}") from None
     except ValueError:
-        raise InputError(f"has a number of thousands of digits; {FORM}") from None
+        raise InputError(f"has a number with thousands of digits; {FORMAT}") from None
 
 
-def _log(content: Any, stem: str, digest: str) -> Log:
-    labels, instances, epochs = (_list(content, key, "the log") for key in ("labels", "instances", "epochs"))
-    if len(labels) < 2:
+def _make_log(content: Any, stem: str, digest: str) -> Log:
+    label_values = _get_list(content, "labels", "the log")
+    instances = _get_list(content, "instances", "the log")
+    epochs = _get_list(content, "epochs", "the log")
+    if len(label_values) < 2:
         raise InputError('"labels" has 1 class; a classifier has at least 2')
-    names = _texts(labels, "labels", [f"labels[{at}]" for at in range(len(labels))])
-    ids = _ids(instances, "instances")
-    epoch_ids = _ids(epochs, "epochs")
-    actual = [_got(instance, "actual", f"instances[{at}]") for at, instance in enumerate(instances)]
+
+    labels = _unique_texts(label_values, "labels", [f"labels[{index}]" for index in range(len(label_values))])
+    ids = _unique_ids(instances, "instances")
+    epoch_ids = _unique_ids(epochs, "epochs")
+    actual = [_get(instance, "actual", f"instances[{index}]") for index, instance in enumerate(instances)]
+    images: list[str | None] = []
+    for index, instance in enumerate(instances):
+        image = instance.get("image")
+        if image in (None, ""):
+            images.append(None)
+        else:
+            images.append(_check_text(image, f'"image" of instances[{index}]'))
+
+    # epochs keep their IDs as numbers if these ascend, else they are numbered by their position
+    numbers = _epoch_numbers(epoch_ids) or range(len(epochs))
+    flow_epochs = []
+    for number, epoch_id, epoch in zip(numbers, epoch_ids, epochs, strict=True):
+        flow_epochs.append(FlowEpoch(number, _predicted(epoch, f"epoch {_quote(epoch_id)}", ids, labels)))
     return Log(
         name=_name(content) or stem,
         digest=digest,
-        labels=names,
+        labels=labels,
         ids=ids,
-        actual=_classes(actual, names, lambda at: f'"actual" of instance {_said(ids[at])}'),
-        images=tuple(_image(instance, at) for at, instance in enumerate(instances)),
-        epochs=_epochs(epochs, epoch_ids, ids, names),
+        actual=_class_ids(actual, labels, lambda index: f'"actual" of instance {_quote(ids[index])}'),
+        images=tuple(images),
+        epochs=tuple(flow_epochs),
         epoch_ids=epoch_ids,
     )
 
 
-def _epochs(
-    epochs: list, epoch_ids: tuple[str, ...], ids: tuple[str, ...], labels: tuple[str, ...]
-) -> tuple[FlowEpoch, ...]:
-    """The epochs under their numbers: their ids, where these can be, else their places in the file."""
-    numbers = _numbers(epoch_ids) or range(len(epochs))
-    return tuple(
-        FlowEpoch(number, _predicted(epoch, f"epoch {_said(own_id)}", ids, labels))
-        for number, own_id, epoch in zip(numbers, epoch_ids, epochs, strict=True)
-    )
-
-
-def _numbers(epoch_ids: tuple[str, ...]) -> list[int] | None:
-    if not all(re.fullmatch("[0-9]{1,9}", own_id) for own_id in epoch_ids):
+def _epoch_numbers(epoch_ids: tuple[str, ...]) -> list[int] | None:
+    """The IDs as numbers, if they are ascending whole numbers."""
+    if not all(re.fullmatch("[0-9]{1,9}", epoch_id) for epoch_id in epoch_ids):
         return None
-    numbers = [int(own_id) for own_id in epoch_ids]
+    numbers = [int(epoch_id) for epoch_id in epoch_ids]
     return numbers if all(before < after for before, after in pairwise(numbers)) else None
 
 
 def _predicted(epoch: dict, where: str, ids: tuple[str, ...], labels: tuple[str, ...]) -> np.ndarray:
-    values = _list(epoch, "classifications", where)
+    values = _get_list(epoch, "classifications", where)
     if len(values) != len(ids):
         raise InputError(
-            f"{where} has {len(values)} classifications for {len(ids)} instances; give one for each, in their order"
+            f"{where} has {len(values)} classifications for {len(ids)} instances; give one per instance, in their order"
         )
-    return _classes(values, labels, lambda at: f"classification of instance {_said(ids[at])} in {where}")
+    return _class_ids(values, labels, lambda index: f"classification of instance {_quote(ids[index])} in {where}")
 
 
-def _classes(values: list, labels: tuple[str, ...], where: Callable[[int], str]) -> np.ndarray:
+def _class_ids(values: list, labels: tuple[str, ...], where: Callable[[int], str]) -> np.ndarray:
+    """Positions in `labels`, checked; `where` names the value at an index."""
     count = len(labels)
     if set(map(type, values)) == {int} and min(values) >= 0 and max(values) < count:
         return np.array(values, np.int32)
-    at = next(at for at, value in enumerate(values) if type(value) is not int or not 0 <= value < count)
+    index = next(index for index, value in enumerate(values) if type(value) is not int or not 0 <= value < count)
     raise InputError(
-        f"{where(at)} is {_said(values[at])}; with {count} labels it takes a whole number from 0 to {count - 1}"
+        f"{where(index)} is {_quote(values[index])}; with {count} labels it takes a whole number from 0 to {count - 1}"
     )
 
 
-def _list(holder: Any, key: str, where: str) -> list:
-    found = _got(holder, key, where)
-    if not isinstance(found, list):
-        raise InputError(f'"{key}" of {where} is {_said(found)}, not a list; {FORM}')
-    if not found:
-        raise InputError(f'"{key}" of {where} is empty; {FORM}')
-    return found
-
-
-def _got(holder: Any, key: str, where: str) -> Any:
-    if not isinstance(holder, dict):
-        raise InputError(f"{where} is {_said(holder)}, not an object; {FORM}")
-    if key not in holder:
-        raise InputError(f'{where} has no "{key}" (it has: {_cut(json.dumps(list(holder)))}); {FORM}')
-    return holder[key]
-
-
-def _ids(holders: list, kind: str) -> tuple[str, ...]:
-    ids = [_got(holder, "id", f"{kind}[{at}]") for at, holder in enumerate(holders)]
-    return _texts(ids, kind, [f'"id" of {kind}[{at}]' for at in range(len(ids))])
-
-
-def _texts(values: list, kind: str, places: list[str]) -> tuple[str, ...]:
-    """Names that differ; whole numbers count as names."""
-    texts = tuple(_text(str(v) if type(v) is int else v, place) for v, place in zip(values, places, strict=True))
-    first: dict[str, int] = {}
-    for at, text in enumerate(texts):
-        if first.setdefault(text, at) != at:
-            raise InputError(
-                f"{kind}[{first[text]}] and {kind}[{at}] are both called {_said(text)}; give each a name of its own"
-            )
-    return texts
-
-
-def _text(value: Any, where: str) -> str:
-    if not isinstance(value, str) or not value:
-        raise InputError(f"{where} is {_said(value)}; it takes a text that is not empty")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise InputError(f"{where} is {_said(value)}, which is not valid Unicode; rename it") from None
+def _get_list(holder: Any, key: str, where: str) -> list:
+    """A list that is not empty."""
+    value = _get(holder, key, where)
+    if not isinstance(value, list):
+        raise InputError(f'"{key}" of {where} is {_quote(value)}, not a list; {FORMAT}')
+    if not value:
+        raise InputError(f'"{key}" of {where} is empty; {FORMAT}')
     return value
 
 
-def _image(instance: dict, at: int) -> str | None:
-    value = instance.get("image")
-    return None if value in (None, "") else _text(value, f'"image" of instances[{at}]')
+def _get(holder: Any, key: str, where: str) -> Any:
+    if not isinstance(holder, dict):
+        raise InputError(f"{where} is {_quote(holder)}, not an object; {FORMAT}")
+    if key not in holder:
+        raise InputError(f'{where} has no "{key}" (it has: {_shorten(json.dumps(list(holder)))}); {FORMAT}')
+    return holder[key]
+
+
+def _unique_ids(holders: list, kind: str) -> tuple[str, ...]:
+    ids = [_get(holder, "id", f"{kind}[{index}]") for index, holder in enumerate(holders)]
+    return _unique_texts(ids, kind, [f'"id" of {kind}[{index}]' for index in range(len(ids))])
+
+
+def _unique_texts(values: list, kind: str, places: list[str]) -> tuple[str, ...]:
+    """Names, each unique; whole numbers count as names."""
+    texts = []
+    index_by_text: dict[str, int] = {}
+    for value, place in zip(values, places, strict=True):
+        texts.append(_check_text(str(value) if type(value) is int else value, place))
+    for index, text in enumerate(texts):
+        first = index_by_text.setdefault(text, index)
+        if first != index:
+            raise InputError(
+                f"{kind}[{first}] and {kind}[{index}] are both called {_quote(text)}; give each a unique name"
+            )
+    return tuple(texts)
+
+
+def _check_text(value: Any, where: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise InputError(f"{where} is {_quote(value)}; it takes a text that is not empty")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{where} is {_quote(value)}, which is not valid Unicode; rename it") from None
+    return value
 
 
 def _name(content: dict) -> str | None:
     value = content.get("name")
     if value in (None, ""):
         return None
-    if len(_text(value, '"name"')) > LONGEST:
-        raise InputError(f'"name" has {len(value)} characters; at most {LONGEST} make a name')
-    return value
+    name = _check_text(value, '"name"')
+    if len(name) > MAX_NAME_LENGTH:
+        raise InputError(f'"name" has {len(name)} characters; at most {MAX_NAME_LENGTH} are allowed')
+    return name
 
 
-def _said(value: Any) -> str:
-    """A value as JSON has it, cut short; on one line whatever it holds."""
-    if isinstance(value, dict | list):
-        return "a list" if isinstance(value, list) else "an object"
-    return _cut(json.dumps(value))
+def _quote(value: Any) -> str:
+    """A value as JSON, shortened; on one line whatever it holds."""
+    if isinstance(value, list):
+        return "a list"
+    if isinstance(value, dict):
+        return "an object"
+    return _shorten(json.dumps(value))
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= 60 else f"{text[:60]}..."
+def _shorten(text: str) -> str:
+    return text if len(text) <= MAX_QUOTED_LENGTH else f"{text[:MAX_QUOTED_LENGTH]}..."

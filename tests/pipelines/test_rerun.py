@@ -12,7 +12,7 @@ from pipelines.comparing.compare import compare
 from pipelines.explaining.explain import explain
 from pipelines.predicting.predict import predict
 from pipelines.reporting.report import report
-from pipelines.rerun import Compared, check, rerun
+from pipelines.rerun import TableDifference, check, rerun
 from pipelines.training import train as training
 from pipelines.training.train import train
 from support.homes import TINY, fresh
@@ -91,29 +91,29 @@ def test_a_difference_of_maps_is_measured(home: Home, capsys) -> None:
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        (Compared(1000, 0, 0, 0), ""),
-        (Compared(1000, 12, 0, 1.19e-7), "12 of 1,000 rows of maps by at most 1.2e-07"),
-        (Compared(1000, 12, 3, 1), "12 of 1,000 rows of maps by at most 1, 3 rows of maps in one run only"),
-        (Compared(0, 0, 3000, 0), "3,000 rows of maps in one run only"),
-        (Compared(2, 2, 0, 0), "2 of 2 rows of maps"),
-        (Compared(2, 1, 0, float("nan")), "1 of 2 rows of maps by at most nan"),
+        (TableDifference(1000, 0, 0, 0), ""),
+        (TableDifference(1000, 12, 0, 1.19e-7), "12 of 1,000 rows of maps by at most 1.2e-07"),
+        (TableDifference(1000, 12, 3, 1), "12 of 1,000 rows of maps by at most 1, 3 rows of maps in one run only"),
+        (TableDifference(0, 0, 3000, 0), "3,000 rows of maps in one run only"),
+        (TableDifference(2, 2, 0, 0), "2 of 2 rows of maps"),
+        (TableDifference(2, 1, 0, float("nan")), "1 of 2 rows of maps by at most nan"),
     ],
 )
-def test_what_is_off_is_told(rows: Compared, said: str) -> None:
-    assert rows.told("maps") == said
+def test_differences_are_described(rows: TableDifference, said: str) -> None:
+    assert rows.describe("maps") == said
 
 
 def test_rows_are_added_up_over_epochs() -> None:
     row = {"n": 5, "n_different": 2, "only_here": 1, "only_other": 0, "max_difference": 0.25}
     other = {"n": 5, "n_different": 1, "only_here": 0, "only_other": 2, "max_difference": 0.5}
     nothing = dict.fromkeys(row, 0) | {"max_difference": None}
-    assert rerunning._added_up([row, other, nothing]) == Compared(10, 3, 3, 0.5)
-    assert str(rerunning._added_up([row | {"max_difference": float("nan")}, other]).most) == "nan"
+    assert TableDifference.combine([row, other, nothing]) == TableDifference(10, 3, 3, 0.5)
+    assert str(TableDifference.combine([row | {"max_difference": float("nan")}, other]).max_difference) == "nan"
 
 
 def test_nothing_compared_is_not_identical(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     first = resolve(home, "first")
-    monkeypatch.setattr(rerunning, "_compared", lambda *_: {})
+    monkeypatch.setattr(rerunning, "_compare_tables", lambda *_: {})
     with pytest.raises(RunError, match="have nothing to compare"):
         check(first, first, home)
 

@@ -188,7 +188,7 @@ def test_epochs_are_numbered_by_their_ids_or_else_by_their_order(tmp_path: Path,
 def test_numbering_by_order_is_said(home: Home, tmp_path: Path, capsys) -> None:
     epochs = [{"id": "b", "classifications": [0] * 4}, {"id": "a", "classifications": [1] * 4}]
     record = take_over(home, save(tmp_path, TINY | {"epochs": epochs}))
-    assert "its epoch ids are no ascending whole numbers; epochs are 0 to 1" in capsys.readouterr().err
+    assert "its epoch IDs are not ascending whole numbers; epochs are 0 to 1" in capsys.readouterr().err
     assert [epoch["id"] for epoch in give_back(home, record)["epochs"]] == ["0", "1"]
 
 
@@ -297,7 +297,7 @@ def test_a_file_that_is_none_gets_one_line(home: Home, tmp_path: Path, capsys, m
     assert "File name too long" in refused(tmp_path / ("n" * 300), home, capsys)
     assert "not UTF-8 at byte 10" in refused(tmp_path / "latin.json", home, capsys)
     assert "not valid Unicode; rename it" in refused(tmp_path / "\udce9.json", home, capsys)
-    monkeypatch.setattr(instanceflow_log, "LARGEST", 100)
+    monkeypatch.setattr(instanceflow_log, "MAX_BYTES", 100)
     assert f"{path.stat().st_size} bytes, at most 100 can be read" in refused(path, home, capsys)
 
 

@@ -163,12 +163,12 @@ def test_rerun_names_the_code_that_changed_or_randomness(
     shutil.copytree(tracked.artifacts, home.artifacts, dirs_exist_ok=True)
     file = Path(nets.__file__)
     monkeypatch.setattr(nets.Net, "forward", CHANGES["temperature"])
-    with pytest.raises(RunError, match="so tracked_nets:make may draw random numbers that no seed reaches"):
+    with pytest.raises(RunError, match="so tracked_nets:make may draw random numbers that no seed controls"):
         rerun(RerunSettings("own", check=True), home)
     try:
         file.write_text(CODE + "\n")
         with pytest.raises(
-            RunError, match=r"that may be by: code of tracked_nets sha256 \w{8} then, sha256 \w{8} now$"
+            RunError, match=r"the cause may be: code of tracked_nets sha256 \w{8} then, sha256 \w{8} now$"
         ):
             rerun(RerunSettings("own", check=True), home)
     finally:
