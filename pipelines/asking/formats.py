@@ -1,4 +1,4 @@
-"""Answers as text: a table to read, CSV and JSON to go on with."""
+"""Answers as text: a table to read, CSV and JSON for other programs."""
 
 import csv
 import datetime
@@ -12,22 +12,27 @@ from typing import Any
 from pipelines.common.terminal import printable, printable_json
 from queries import Answer
 
-WIDEST = 100  # characters of a cell in a table; CSV and JSON keep everything
-FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # texts that begin so are computed by spreadsheets
+MAX_CELL_WIDTH = 100  # characters of a cell in a table; CSV and JSON are never shortened
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # spreadsheets evaluate texts that begin with these
 
 
 def table(columns: list[str], rows: list[tuple]) -> str:
     """Aligned columns, numbers to the right."""
-    columns, cells = [_cell(column) for column in columns], [[_cell(value) for value in row] for row in rows]
-    widths = [max(len(text) for text in column) for column in zip(columns, *cells, strict=True)]
-    numbers = [all(isinstance(row[i], int | float | None) for row in rows) and rows for i in range(len(columns))]
-    lines = [columns, ["─" * width for width in widths], *cells]
-    padded = (
-        "  ".join(text.rjust(width) if number else text.ljust(width)
-                  for text, width, number in zip(line, widths, numbers, strict=True)).rstrip()
-        for line in lines
-    )  # fmt: skip
-    return "\n".join([*padded, "" if rows else "(no rows)"]).rstrip("\n")
+    header = [_cell(column) for column in columns]
+    cells = [[_cell(value) for value in row] for row in rows]
+    widths = [max(len(text) for text in column) for column in zip(header, *cells, strict=True)]
+    numeric = [
+        bool(rows) and all(isinstance(row[index], int | float | None) for row in rows) for index in range(len(columns))
+    ]
+    lines = []
+    for texts in (header, ["─" * width for width in widths], *cells):
+        padded = []
+        for text, width, is_numeric in zip(texts, widths, numeric, strict=True):
+            padded.append(text.rjust(width) if is_numeric else text.ljust(width))
+        lines.append("  ".join(padded).rstrip())
+    if not rows:
+        lines.append("(no rows)")
+    return "\n".join(lines).rstrip("\n")
 
 
 def as_csv(columns: list[str], rows: list[tuple]) -> str:
@@ -36,8 +41,8 @@ def as_csv(columns: list[str], rows: list[tuple]) -> str:
 
 
 def as_spreadsheet(columns: list[str], rows: list[tuple]) -> str:
-    """The same for spreadsheets: an apostrophe keeps them from computing a text such as =1+1."""
-    return _separated(columns, rows, lambda text: f"'{text}" if text.startswith(FORMULAS) else text)
+    """CSV for spreadsheets: an apostrophe keeps them from evaluating a text such as =1+1."""
+    return _separated(columns, rows, lambda text: f"'{text}" if text.startswith(FORMULA_STARTS) else text)
 
 
 def _separated(columns: list[str], rows: list[tuple], secured: Callable[[str], str]) -> str:
@@ -50,8 +55,8 @@ def _separated(columns: list[str], rows: list[tuple], secured: Callable[[str], s
 
 
 def as_json(columns: list[str], rows: list[tuple]) -> str:
-    found = [{name: _plain(value) for name, value in row.items()} for row in Answer(columns, rows).dicts]
-    return printable_json(json.dumps(found, indent=1, ensure_ascii=False))
+    documents = [{name: _plain(value) for name, value in row.items()} for row in Answer(columns, rows).dicts]
+    return printable_json(json.dumps(documents, indent=1, ensure_ascii=False))
 
 
 FORMATS = {"table": table, "csv": as_csv, "excel-csv": as_spreadsheet, "json": as_json}
@@ -65,7 +70,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, list | tuple):
         return _cell(", ".join(_cell(item) for item in value))
     text = printable(str(value).replace("\n", " ").replace("\t", " "))
-    return text if len(text) <= WIDEST else text[: WIDEST - 1] + "…"
+    return text if len(text) <= MAX_CELL_WIDTH else text[: MAX_CELL_WIDTH - 1] + "…"
 
 
 def _plain(value: Any, nested: bool = True) -> Any:
