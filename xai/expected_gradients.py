@@ -50,6 +50,8 @@ def _average_gradients(model: nn.Module, image: Tensor, target: Tensor, baseline
     return total.sum(0) / len(baselines)
 
 
+expected_gradients = attribute  # its name in earlier versions
+
 METHOD = Method(
     "expected_gradients",
     attribute,

@@ -31,6 +31,8 @@ def attribute(model: nn.Module, images: Tensor, targets: Tensor, inputs: MethodI
     return Attribution(maps.squeeze(1), scores.detach())
 
 
+grad_cam = attribute  # its name in earlier versions
+
 METHOD = Method(
     "grad_cam",
     attribute,

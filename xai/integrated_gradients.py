@@ -62,6 +62,8 @@ def _integrate(
     return total, torch.cat(scores)
 
 
+integrated_gradients = attribute  # its name in earlier versions
+
 METHOD = Method(
     "integrated_gradients",
     attribute,

@@ -47,6 +47,8 @@ def _window_spans(side: int) -> Tensor:
     return torch.stack([(pixels >= start) & (pixels < start + size) for start in starts])
 
 
+occlusion = attribute  # its name in earlier versions
+
 METHOD = Method(
     "occlusion",
     attribute,

@@ -177,6 +177,8 @@ def _evaluate(
     return target_scores(model, inputs, targets[owners]).tolist()
 
 
+partition_shap = attribute  # its name in earlier versions
+
 METHOD = Method(
     "shap",
     attribute,

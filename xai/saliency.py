@@ -15,6 +15,8 @@ def attribute(model: nn.Module, images: Tensor, targets: Tensor, inputs: MethodI
     return Attribution(gradient.abs().amax(dim=1), scores)
 
 
+saliency = attribute  # its name in earlier versions
+
 METHOD = Method(
     "saliency",
     attribute,

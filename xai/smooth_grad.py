@@ -29,6 +29,8 @@ def attribute(model: nn.Module, images: Tensor, targets: Tensor, inputs: MethodI
     return Attribution(torch.stack(maps), target_scores(model, images, targets))
 
 
+smooth_grad = attribute  # its name in earlier versions
+
 METHOD = Method(
     "smooth_grad",
     attribute,
