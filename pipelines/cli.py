@@ -129,9 +129,8 @@ def make_parser() -> argparse.ArgumentParser:
     for name, (settings, _) in COMMANDS.items():
         text = str(settings.__doc__) if settings else ASK
         # `study ask QUESTION --help` is about the question
-        command = commands.add_parser(
-            name, help=text.split(". ")[0].split("; ")[0], description=text, add_help=settings is not None
-        )
+        summary = text.split(". ")[0].split("; ")[0].removesuffix(".")
+        command = commands.add_parser(name, help=summary, description=text, add_help=settings is not None)
         command.set_defaults(parser=command)
         command.add_argument("--home", help="study home [STUDY_HOME, else ./study]")
         if settings:

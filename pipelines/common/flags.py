@@ -21,11 +21,14 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**{"allow_abbrev": False} | options)
 
     def error(self, message: str) -> NoReturn:
-        known = [flag for action in self._actions for flag in action.option_strings]
-        known += [choice for action in self._actions for choice in action.choices or () if isinstance(choice, str)]
+        words: list[str] = []
+        for action in self._actions:
+            if action.help != argparse.SUPPRESS:  # of a flag's former name
+                words += action.option_strings
+            words += [choice for choice in action.choices or () if isinstance(choice, str)]
         unknown = re.search(r"(?:unrecognized arguments: |invalid choice: ')([^\s']+)", message)
-        near = difflib.get_close_matches(unknown[1].split("=")[0], known, n=1) if unknown else []
-        hint = f"; did you mean {near[0]}?" if near else ""
+        nearest = difflib.get_close_matches(unknown[1].split("=")[0], words, n=1) if unknown else []
+        hint = f"; did you mean {nearest[0]}?" if nearest else ""
         raise InputError(f"{message}{hint} (`{self.prog} --help` lists what there is)")
 
 
@@ -45,38 +48,38 @@ class FormerFlag(argparse.Action):
 
 def add_flags(parser: argparse.ArgumentParser, settings: type[Checked]) -> None:
     """One flag, or positional argument, per field of a settings class."""
-    for known in fields(settings):
-        kind, many = _kind(known.type)
+    for setting in fields(settings):
+        kind, many = _kind(setting.type)
         if kind is bool:
-            parser.add_argument(flag(known), action="store_true", help=known.metadata["help"])
+            parser.add_argument(flag(setting), action="store_true", help=setting.metadata["help"])
             continue
         parse = kind if kind is str else partial(_number, kind)
-        options: dict[str, Any] = {"type": parse, "help": _help(known), "choices": known.metadata["choices"]}
+        options: dict[str, Any] = {"type": parse, "help": _help(setting), "choices": setting.metadata["choices"]}
         options |= {"nargs": "+"} if many else {}
-        if known.metadata["positional"]:
-            optional = {"nargs": "?", "default": known.default} if known.default is not MISSING else {}
-            parser.add_argument(known.name, **options | optional)
+        if setting.metadata["positional"]:
+            optional = {"nargs": "?", "default": setting.default} if setting.default is not MISSING else {}
+            parser.add_argument(setting.name, **options | optional)
         else:
-            options |= {"metavar": known.name.upper()} if many else {}
-            parser.add_argument(flag(known), default=known.default, **options)
-        if former := known.metadata["formerly"]:
-            hidden = options | {"help": argparse.SUPPRESS, "dest": known.name, "default": argparse.SUPPRESS}
-            parser.add_argument(flag_of(former), action=FormerFlag, current=flag(known), **hidden)
+            options |= {"metavar": setting.name.upper()} if many else {}
+            parser.add_argument(flag(setting), default=setting.default, **options)
+        if former := setting.metadata["formerly"]:
+            hidden = options | {"help": argparse.SUPPRESS, "dest": setting.name, "default": argparse.SUPPRESS}
+            parser.add_argument(flag_of(former), action=FormerFlag, current=flag(setting), **hidden)
 
 
 def from_flags(settings: type[Checked], flags: argparse.Namespace) -> Checked:
     """The settings a user gives; what is checked here alone may stand in the records of earlier versions."""
-    given = {known.name: _decoded(known, getattr(flags, known.name)) for known in fields(settings)}
-    for known in fields(settings):
-        if not known.metadata["positional"]:
-            _check_given(known, given[known.name])
-    return settings(**{name: tuple(v) if isinstance(v, list) else v for name, v in given.items()})
+    values = {setting.name: _decoded(setting, getattr(flags, setting.name)) for setting in fields(settings)}
+    for setting in fields(settings):
+        if not setting.metadata["positional"]:
+            _check_given(setting, values[setting.name])
+    return settings(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
 
 
-def _decoded(known: Field, value: Any) -> Any:
-    if known.metadata["path"]:
+def _decoded(setting: Field, value: Any) -> Any:
+    if setting.metadata["path"]:
         return value
-    named = known.name if known.metadata["positional"] else flag(known)
+    named = setting.name if setting.metadata["positional"] else flag(setting)
     if isinstance(value, list):
         return [utf8(named, item) for item in value]
     return utf8(named, value) if isinstance(value, str) else value
@@ -104,11 +107,11 @@ def _kind(annotation: Any) -> tuple[type, bool]:
     return annotation, False
 
 
-def _help(known: Field) -> str:
-    text = known.metadata["help"].replace("%", "%%")
-    if known.default is None or known.default is MISSING:
+def _help(setting: Field) -> str:
+    text = setting.metadata["help"].replace("%", "%%")
+    if setting.default in (None, MISSING, ()):
         return text
-    default = " ".join(known.default) if isinstance(known.default, tuple) else known.default
+    default = " ".join(setting.default) if isinstance(setting.default, tuple) else setting.default
     return f"{text} [{default}]"
 
 
@@ -122,10 +125,10 @@ def _number(kind: type, text: str) -> float:
         raise argparse.ArgumentTypeError(f"invalid {kind.__name__} value: {text!r}") from None
 
 
-def _check_given(known: Field, value: Any) -> None:
+def _check_given(setting: Field, value: Any) -> None:
     """Raise InputError on a flag that says the same twice, or nothing, as from a script whose variable is not set."""
     values = value if isinstance(value, list) else [value]
     if any(isinstance(item, str) and not item.strip() for item in values):
-        raise InputError(f"{flag(known)} is empty; leave it out, or give a value: {known.metadata['help']}")
+        raise InputError(f"{flag(setting)} is empty; leave it out, or give a value: {setting.metadata['help']}")
     if repeated := [item for place, item in enumerate(values) if item in values[:place]]:
-        raise InputError(f"{flag(known)} has {repeated[0]!r} more than once; give each once")
+        raise InputError(f"{flag(setting)} has {repeated[0]!r} more than once; give each once")

@@ -50,11 +50,11 @@ class Checked:
     """Base of all settings: values outside a field's bounds raise InputError."""
 
     def __post_init__(self) -> None:
-        for known in fields(self):
-            value = getattr(self, known.name)
+        for setting in fields(self):
+            value = getattr(self, setting.name)
             for item in value if isinstance(value, tuple) else (value,):
                 if item is not None:
-                    _check(known, item)
+                    _check(setting, item)
 
     def params(self) -> dict[str, Any]:
         """Plain values by recorded name, for MLflow and config.json."""
@@ -197,7 +197,7 @@ class CompareSettings(Checked):
 
 @dataclass(frozen=True)
 class PredictSettings(Checked):
-    """Evaluate every checkpoint of a training run on new images, as far as it is missing. Prints the split's name."""
+    """Evaluate every checkpoint of a training run on new images; only what is missing is computed. Prints the split."""
 
     run: str = setting(MISSING, RUN, positional=True)
     images: tuple[str, ...] = setting(
@@ -296,9 +296,9 @@ def flag_of(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _check(known: Field, value: Any) -> None:
-    least, most = known.metadata["least"], known.metadata["most"]
+def _check(setting: Field, value: Any) -> None:
+    least, most = setting.metadata["least"], setting.metadata["most"]
     # written so that NaN fails too
     if (least is not None and not value >= least) or (most is not None and not value <= most):
         bounds = f"{least} or more" if most is None else f"{least} to {most}"
-        raise InputError(f"{flag(known)} is {value}; it takes {bounds}")
+        raise InputError(f"{flag(setting)} is {value}; it takes {bounds}")
