@@ -33,7 +33,7 @@ COMMANDS = {
     "ask": (None, "pipelines.asking.ask:ask"),
     "sql": (known.SqlSettings, "pipelines.asking.sql:sql"),
     "prune": (known.PruneSettings, "pipelines.home.prune:prune"),
-    "rebuild": (known.RebuildSettings, "pipelines.asking.ask:rebuild"),
+    "rebuild": (known.RebuildSettings, "pipelines.home.rebuild:rebuild"),
     "ui": (known.UiSettings, "pipelines.home.ui:serve"),
 }
 READERS = ("ask", "sql", "ui")  # commands that start no run

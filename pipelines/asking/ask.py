@@ -1,17 +1,14 @@
 """Asking the catalogue of queries. Imports neither torch nor mlflow, so answers come quickly."""
 
 import argparse
-import os
 
 import queries
 from pipelines.asking.checks import check_parameters
 from pipelines.asking.formats import FORMATS
 from pipelines.common.flags import Parser, utf8
-from pipelines.common.settings import RebuildSettings
 from tracking.catalogue import TRAINED, resolve
 from tracking.errors import InputError
 from tracking.home import Home
-from tracking.index import rebuild as rebuild_index
 from tracking.reading import connect
 
 # parameters that mean a run, and the kinds of run they take
@@ -29,8 +26,8 @@ def ask(flags: argparse.Namespace, rest: list[str], home: Home) -> str:
             raise InputError(f"no question given, but {' '.join(rest)}; `study ask` lists the questions")
         return form(["query", "question"], [(name, queries.header(name).question) for name in queries.NAMES])
     try:
-        known = queries.header(flags.question)
-        values = _parameters(flags.question, known, rest)
+        header = queries.header(flags.question)
+        values = _parameters(flags.question, header, rest)
         values |= _run_ids(values, home)
         with connect(home) as connection:
             answer = queries.run(connection, flags.question, values)
@@ -40,26 +37,16 @@ def ask(flags: argparse.Namespace, rest: list[str], home: Home) -> str:
     return form(answer.columns, answer.rows)
 
 
-def rebuild(settings: RebuildSettings, home: Home) -> str:
-    """Make the index again, with a MLflow server's runs where one is in use; returns where it lies."""
-    if os.environ.get("MLFLOW_TRACKING_URI"):
-        from tracking.remote import fetch  # brings mlflow, which asking does without
-
-        fetch(home)
-    rebuild_index(home)
-    return str(home.database)
-
-
-def _parameters(question: str, known: queries.Header, rest: list[str]) -> dict[str, str | None]:
+def _parameters(question: str, header: queries.Header, rest: list[str]) -> dict[str, str | None]:
     """A query's own parameters from flags; `latest` where a run is needed and none is given."""
     layout = argparse.RawDescriptionHelpFormatter
     parser = Parser(
-        prog=f"study ask {question}", description=known.question, epilog=known.notes, formatter_class=layout
+        prog=f"study ask {question}", description=header.question, epilog=header.notes, formatter_class=layout
     )
-    for name, param in known.params.items():
+    for name, param in header.params.items():
         parser.add_argument(f"--{name.replace('_', '-')}", dest=name, help=param.doc.replace("%", "%%"))
-    given = vars(parser.parse_args(rest)).items()
-    values = {name: value if value is None else utf8(name, value) for name, value in given}
+    flags = vars(parser.parse_args(rest))
+    values = {name: None if value is None else utf8(name, value) for name, value in flags.items()}
     if "run_id" in values and values["run_id"] is None:
         values["run_id"] = "latest"
     return values
@@ -67,16 +54,15 @@ def _parameters(question: str, known: queries.Header, rest: list[str]) -> dict[s
 
 def _run_ids(values: dict[str, str | None], home: Home) -> dict[str, str]:
     """The IDs of the runs that parameters mean. Raises InputError where two runs to compare are of different kinds."""
-    asked = {name: reference for name, reference in values.items() if name in RUNS and reference is not None}
-    two = "other_run_id" in values
-    found = {name: resolve(home, reference, _kinds(name, reference, two)) for name, reference in asked.items()}
-    one, other = found.get("run_id"), found.get("other_run_id")
+    compares_two = "other_run_id" in values
+    records = {}
+    for name, reference in values.items():
+        if name in RUNS and reference is not None:
+            # `latest` is the newest training also where two runs are compared
+            any_kind = compares_two and RUNS[name] == TRAINED and reference != "latest"
+            records[name] = resolve(home, reference, COMPARED if any_kind else RUNS[name])
+    one, other = records.get("run_id"), records.get("other_run_id")
     if one and other and one.kind != other.kind:
         kinds = f"run {one.run_id[:8]} is of kind {one.kind}, run {other.run_id[:8]} of kind {other.kind}"
         raise InputError(f"{kinds}; give two of one kind")
-    return {name: record.run_id for name, record in found.items()}
-
-
-def _kinds(name: str, reference: str, two: bool) -> tuple[str, ...]:
-    """Kinds of run that a parameter takes; `latest` is the newest training also where two runs are compared."""
-    return COMPARED if two and RUNS[name] == TRAINED and reference != "latest" else RUNS[name]
+    return {name: record.run_id for name, record in records.items()}

@@ -22,41 +22,48 @@ if TYPE_CHECKING:  # the process does without
     from tracking.home import Home
 
 START = "import sys; sys.path[:] = sys.argv[1:]; from pipelines.asking.sql_process import main; main()"
-OURS = str(Path(__file__).parents[2])
+OWN_FOLDER = str(Path(__file__).parents[2])
 ANSWERED, NO_MEMORY = 0, 77  # exit codes of the process
 OUT_OF_MEMORY = (NO_MEMORY, -6, -9)  # C++ aborts where an allocation must not fail; Linux kills where memory is out
-PIECE = 1 << 16  # characters of an answer at a time
+PIECE_SIZE = 1 << 16  # characters of an answer at a time
 
 
 def sql(settings: SqlSettings, home: Home) -> Iterator[str]:
     """The answer to any SQL that only reads, in pieces of text. Raises InputError at a limit or on a wrong query."""
     # in a session of its own, so that Ctrl-C reaches this process alone, which then ends that one
-    asked = {"home": str(home.path), "query": settings.query, "memory": settings.memory, "form": settings.format}
-    command = [sys.executable, "-P", "-c", START, OURS, *sys.path]  # ours first, as a user may have such names too
+    request = {"home": str(home.path), "query": settings.query, "memory": settings.memory, "form": settings.format}
+    command = [
+        sys.executable,
+        "-P",
+        "-c",
+        START,
+        OWN_FOLDER,
+        *sys.path,
+    ]  # ours first, as users may have such names
     with Popen(command, stdin=PIPE, stdout=PIPE, start_new_session=True) as process:
         try:
-            told, said = cast("tuple[IO[bytes], IO[bytes]]", (process.stdin, process.stdout))  # which PIPE opens
-            told.write(json.dumps(asked).encode() + b"\n")
-            told.flush()
-            _receive(process, said, settings)  # it has opened the tables
-            with _killed_after(settings, process):
-                _receive(process, said, settings)  # it has the answer
-            answer = io.TextIOWrapper(said, encoding="utf-8", newline="\n")
-            yield from iter(lambda: answer.read(PIECE), "")
+            requests, replies = cast("tuple[IO[bytes], IO[bytes]]", (process.stdin, process.stdout))  # which PIPE opens
+            requests.write(json.dumps(request).encode() + b"\n")
+            requests.flush()
+            _await_reply(process, replies, settings)  # it has opened the tables
+            with _time_limit(settings, process):
+                _await_reply(process, replies, settings)  # it has the answer
+            answer = io.TextIOWrapper(replies, encoding="utf-8", newline="\n")
+            yield from iter(lambda: answer.read(PIECE_SIZE), "")
             if process.wait() != ANSWERED:
-                raise RunError("the answer is cut short, as its process was stopped; ask again")
+                raise RunError("the answer was cut short, as its process was stopped; ask again")
         finally:
             process.kill()
 
 
-def _receive(process: Popen[bytes], said: IO[bytes], settings: SqlSettings) -> None:
+def _await_reply(process: Popen[bytes], replies: IO[bytes], settings: SqlSettings) -> None:
     """Wait for the process's next step; raises InputError or RunError with what it says instead, or why it ended."""
-    if line := said.readline():
-        step = json.loads(line)
-        if "wrong" in step:
-            raise InputError(step["wrong"])
-        if "failed" in step:
-            raise RunError(step["failed"])
+    if line := replies.readline():
+        reply = json.loads(line)
+        if "wrong" in reply:
+            raise InputError(reply["wrong"])
+        if "failed" in reply:
+            raise RunError(reply["failed"])
         return
     code = process.wait()
     if code in OUT_OF_MEMORY:
@@ -65,11 +72,12 @@ def _receive(process: Popen[bytes], said: IO[bytes], settings: SqlSettings) -> N
 
 
 @contextmanager
-def _killed_after(settings: SqlSettings, process: Popen[bytes]) -> Iterator[None]:
-    late = threading.Event()
+def _time_limit(settings: SqlSettings, process: Popen[bytes]) -> Iterator[None]:
+    """Kill the process if what is inside takes longer than --seconds."""
+    expired = threading.Event()
 
     def stop() -> None:
-        late.set()
+        expired.set()
         process.kill()
 
     timer = threading.Timer(settings.seconds, stop)
@@ -77,7 +85,7 @@ def _killed_after(settings: SqlSettings, process: Popen[bytes]) -> Iterator[None
     try:
         yield
     except (InputError, RunError):
-        if late.is_set():
+        if expired.is_set():
             raise InputError(f"stopped after {settings.seconds} s; narrow it, or allow more: --seconds") from None
         raise
     finally:

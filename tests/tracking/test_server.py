@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from pipelines.asking.ask import rebuild
 from pipelines.common.settings import CompareSettings, ExplainSettings, RebuildSettings, ReportSettings, ResumeSettings
 from pipelines.comparing.compare import compare
 from pipelines.explaining.explain import explain
+from pipelines.home.rebuild import rebuild
 from pipelines.reporting.report import report
 from pipelines.resume import resume
 from pipelines.training import train as training
