@@ -21,13 +21,13 @@ INSIDE = ("", "plain_text", "data")  # where Hugging Face's repositories keep th
 
 def load_cifar10(path: str | None, home_data: Path, options: Options) -> Raw:
     """Colour images [N, 3, 32, 32] from `path` or the study home, either layout; downloaded if in neither."""
-    looked = [Path(path)] if path else [home_data / "cifar10", home_data]
-    for folder in looked:
-        if found := _find(folder, options):
-            return found
+    searched = [Path(path)] if path else [home_data / "cifar10", home_data]
+    for folder in searched:
+        if (data := _find(folder, options)) is not None:
+            return data
     if path:
-        raise InputError(_where_to_put_it(looked))
-    return _from_batches(_download(home_data / "cifar10", looked), options)
+        raise InputError(_where_to_put_it(searched))
+    return _from_batches(_download(home_data / "cifar10", searched), options)
 
 
 def _find(folder: Path, options: Options) -> Raw | None:
@@ -44,18 +44,18 @@ def _find(folder: Path, options: Options) -> Raw | None:
 
 
 def _from_parquet(train_files: list[Path], test_files: list[Path], options: Options) -> Raw:
-    train, notes, unreadable = read_parquet(train_files, "train", len(CLASSES), options)
-    test, more, others = read_parquet(test_files, "test", len(CLASSES), options)
-    reading = Reading(unreadable=(*unreadable, *others))
-    return Raw(CLASSES, train, test, flips=True, shrinks=True, notes=(*notes, *more), reading=reading)
+    train, train_notes, unreadable_train = read_parquet(train_files, "train", len(CLASSES), options)
+    test, test_notes, unreadable_test = read_parquet(test_files, "test", len(CLASSES), options)
+    reading = Reading(unreadable=(*unreadable_train, *unreadable_test))
+    return Raw(CLASSES, train, test, flips=True, shrinks=True, notes=(*train_notes, *test_notes), reading=reading)
 
 
 def _from_batches(folder: Path, options: Options) -> Raw:
     return Raw(CLASSES, *read_batches(folder, options.size), flips=True, shrinks=True)
 
 
-def _where_to_put_it(looked: list[Path]) -> str:
-    places = " or ".join(f"{format_name(folder)}{_state(folder)}" for folder in looked)
+def _where_to_put_it(searched: list[Path]) -> str:
+    places = " or ".join(f"{format_name(folder)}{_state(folder)}" for folder in searched)
     return (
         f"no CIFAR-10 in {places}: looked for train*.parquet with test*.parquet (columns img, label) and for "
         f"{BATCHES}/; put either there, or name its folder with --data"
@@ -63,13 +63,15 @@ def _where_to_put_it(looked: list[Path]) -> str:
 
 
 def _state(folder: Path) -> str:
-    return "" if isdir(folder) else " (a file, not a folder)" if exists(folder) else " (which does not exist)"
+    if isdir(folder):
+        return ""
+    return " (a file, not a folder)" if exists(folder) else " (which does not exist)"
 
 
-def _download(folder: Path, looked: list[Path]) -> Path:
+def _download(folder: Path, searched: list[Path]) -> Path:
     from torchvision.datasets import CIFAR10
 
-    missing = _where_to_put_it(looked)
+    missing = _where_to_put_it(searched)
     try:
         with contextlib.redirect_stdout(sys.stderr):  # standard output is for results
             CIFAR10(str(folder), download=True)

@@ -11,7 +11,7 @@ from pipelines.data.names import format_name, format_names
 from pipelines.data.raw import File, Options, Reading, Split, fill
 from tracking.errors import InputError
 
-ROWS = 1000  # read at a time
+ROWS_PER_BATCH = 1000  # read at a time
 SIDE = 32
 
 
@@ -22,13 +22,13 @@ def read_parquet(
     labels = torch.tensor([label for file in files for label in _labels(file, classes)], dtype=torch.long)
     sources = [f"{part}/{row:05d}" for row in range(len(labels))]
     left_out = set(options.recorded_reading.unreadable) if options.recorded_reading else set()
-    given = [row for row, source in enumerate(sources) if source not in left_out]
+    kept_rows = [row for row, source in enumerate(sources) if source not in left_out]
     contents = (content for row, content in enumerate(_contents(files)) if sources[row] not in left_out)
     side = options.size or SIDE
-    decoded = fill(contents, len(given), (side, side), "RGB", options.recorded_reading or Reading(), options)
-    used = [given[row] for row in decoded.rows]
-    unreadable = tuple(sources[row] for row in sorted(set(range(len(sources))) - set(used)))
-    split = Split(decoded.images, labels[used], tuple(sources[row] for row in used))
+    decoded = fill(contents, len(kept_rows), (side, side), "RGB", options.recorded_reading or Reading(), options)
+    readable_rows = [kept_rows[row] for row in decoded.rows]
+    unreadable = tuple(sources[row] for row in sorted(set(range(len(sources))) - set(readable_rows)))
+    split = Split(decoded.images, labels[readable_rows], tuple(sources[row] for row in readable_rows))
     return split, tuple(f"{part}: {note}" for note in decoded.notes), unreadable
 
 
@@ -66,14 +66,14 @@ def _check_columns(file: Path, schema: Any) -> None:
         wrong = "column label of integers"
     else:
         return
-    there = format_names(f"{field.name} ({field.type})" for field in schema)
-    raise InputError(f"{format_name(file)} has no {wrong}; it has {there}; rename or convert its columns")
+    columns = format_names(f"{field.name} ({field.type})" for field in schema)
+    raise InputError(f"{format_name(file)} has no {wrong}; it has {columns}; rename or convert its columns")
 
 
 def _contents(files: list[Path]) -> Iterator[File]:
     for file in files:
         with _opened(file) as opened:
-            batches = opened.iter_batches(ROWS, columns=["img"])
+            batches = opened.iter_batches(ROWS_PER_BATCH, columns=["img"])
             contents = (content for batch in batches for content in batch.column("img").field("bytes").to_pylist())
             for row, content in enumerate(contents):
                 yield f"in row {row} of {file}", content or b""

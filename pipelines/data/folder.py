@@ -28,30 +28,33 @@ def load_folder(path: str | None, home_data: Path, options: Options) -> Raw:
     try:
         folders = {part: _class_folders(root / part) for part in PARTS}
         classes = _classes(root, folders)
-        found = {part: list(_files(root / part, classes, folders[part])) for part in PARTS}
+        files = {part: list(_files(root / part, classes, folders[part])) for part in PARTS}
     except OSError as error:
         raise _not_listed(error) from None
-    files = {part: [(file, label) for file, label in found[part] if _is_image(file)] for part in PARTS}
-    _check_classes(root, classes, files)
-    notes = (*_unused(root, found), *_nested(root, classes, files), *find_look_alikes(classes))
-    return _decoded(root, classes, files, options, notes)
+    images = {part: [(file, label) for file, label in files[part] if _is_image(file)] for part in PARTS}
+    _check_classes(root, classes, images)
+    notes = (*_unused(root, files), *_nested(root, classes, images), *find_look_alikes(classes))
+    return _decode_splits(root, classes, images, options, notes)
 
 
-def _decoded(
+def _decode_splits(
     root: Path, classes: tuple[str, ...], files: dict[str, list[tuple[Path, int]]], options: Options, notes: tuple
 ) -> Raw:
     """Both splits, decoded together, so that they get one shape and one range of levels."""
     paths, labels = zip(*files["train"], *files["test"], strict=True)
     sources = [path.relative_to(root).as_posix() for path in paths]
     left_out = set(options.recorded_reading.unreadable) if options.recorded_reading else set()
-    given = [row for row, source in enumerate(sources) if source not in left_out]
-    decoded = decode([(str(paths[row]), paths[row]) for row in given], options)
-    used = [given[row] for row in decoded.rows]
-    everything = Split(decoded.images, torch.tensor(labels)[used], tuple(sources[row] for row in used))
-    border = sum(row < len(files["train"]) for row in used)
-    # a test split of its own, so that the whole can go once training images are drawn from it
-    train, test = everything.part(0, border), everything.rows(np.arange(border, len(used)))
-    unreadable = tuple(sources[row] for row in sorted(set(range(len(sources))) - set(used)))
+    kept_rows = [row for row, source in enumerate(sources) if source not in left_out]
+    decoded = decode([(str(paths[row]), paths[row]) for row in kept_rows], options)
+    readable_rows = [kept_rows[row] for row in decoded.rows]
+    readable_sources = tuple(sources[row] for row in readable_rows)
+    images = Split(decoded.images, torch.tensor(labels)[readable_rows], readable_sources)
+
+    train_count = sum(row < len(files["train"]) for row in readable_rows)
+    train = images.part(0, train_count)
+    # a copy, so that memory of all images is freed once training images are drawn from them
+    test = images.rows(np.arange(train_count, len(readable_rows)))
+    unreadable = tuple(sources[row] for row in sorted(set(range(len(sources))) - set(readable_rows)))
     reading = replace(decoded.reading, unreadable=unreadable)
     return Raw(classes, train, test, flips=True, shrinks=False, notes=(*notes, *decoded.notes), reading=reading)
 
@@ -59,10 +62,12 @@ def _decoded(
 def images_below(folder: Path) -> tuple[list[Path], list[Path]]:
     """Image files of all nested folders, in an order that only names decide, and the other files."""
     try:
-        found = list(_walk(folder, set()))
+        files = list(_walk(folder, set()))
     except OSError as error:
         raise _not_listed(error) from None
-    return [file for file in found if _is_image(file)], [file for file in found if not _is_image(file)]
+    images = [file for file in files if _is_image(file)]
+    others = [file for file in files if not _is_image(file)]
+    return images, others
 
 
 def _not_listed(error: OSError) -> InputError:
@@ -75,8 +80,8 @@ def _check_root(root: Path) -> None:
         raise InputError(f"{format_name(root)} {what}; --data takes the folder with train/CLASS/ and test/CLASS/ in it")
     for part in PARTS:
         if not (root / part).is_dir():
-            there = format_names(_visible(root)) or "nothing"
-            raise InputError(f"{format_name(root)} has no folder {part}/ (it has: {there}); "
+            listed = format_names(_visible(root)) or "nothing"
+            raise InputError(f"{format_name(root)} has no folder {part}/ (it has: {listed}); "
                              "needed are train/CLASS/*.png and test/CLASS/*.png")  # fmt: skip
 
 
@@ -135,23 +140,25 @@ def _is_image(file: Path) -> bool:
 
 
 def _check_classes(root: Path, classes: tuple[str, ...], files: dict[str, list[tuple[Path, int]]]) -> None:
-    known = {label for _, label in files["train"]}
-    if empty := [name for label, name in enumerate(classes) if label not in known]:
+    labels = {label for _, label in files["train"]}
+    if empty := [name for label, name in enumerate(classes) if label not in labels]:
         raise InputError(f"{format_name(root / 'train')} has no images of class {format_names(empty)} "
                          f"({', '.join(ENDINGS)}); add some or remove the folder")  # fmt: skip
     if not files["test"]:
         raise InputError(f"{format_name(root / 'test')} has no images in class folders; add some")
 
 
-def _unused(root: Path, found: dict[str, list[tuple[Path, int]]]) -> list[str]:
-    """Notes on what lies in the folder but is not used, lest it be missed."""
-    other = [file for part in PARTS for file, _ in found[part] if not _is_image(file)]
+def _unused(root: Path, files: dict[str, list[tuple[Path, int]]]) -> list[str]:
+    """Notes on what is in the folder but is not used, so that nobody takes it for used."""
+    ignored = [file for part in PARTS for file, _ in files[part] if not _is_image(file)]
     for part in PARTS:
-        other += [root / part / name for name in _visible(root / part) if not (root / part / name).is_dir()]
-    names = [file.relative_to(root).as_posix() for file in other]
-    notes = [f"{len(names)} files ignored, no images in class folders: {format_names(names)}"] if names else []
-    extra = [name for name in _visible(root) if name not in PARTS and (root / name).is_dir()]
-    return notes + ([f"folders beside train/ and test/ not used: {format_names(extra)}"] if extra else [])
+        ignored += [root / part / name for name in _visible(root / part) if not (root / part / name).is_dir()]
+    notes = []
+    if names := [file.relative_to(root).as_posix() for file in ignored]:
+        notes.append(f"{len(names)} files ignored, no images in class folders: {format_names(names)}")
+    if folders := [name for name in _visible(root) if name not in PARTS and (root / name).is_dir()]:
+        notes.append(f"folders beside train/ and test/ not used: {format_names(folders)}")
+    return notes
 
 
 def _nested(root: Path, classes: tuple[str, ...], files: dict[str, list[tuple[Path, int]]]) -> list[str]:
@@ -159,10 +166,10 @@ def _nested(root: Path, classes: tuple[str, ...], files: dict[str, list[tuple[Pa
     counts: Counter[str] = Counter()
     for part in PARTS:
         for file, label in files[part]:
-            part_, own, *inner = file.relative_to(root).parts[:-1]
-            for depth, name in enumerate(inner, 1):
+            _, class_folder, *nested_folders = file.relative_to(root).parts[:-1]
+            for depth, name in enumerate(nested_folders, 1):
                 if normalise_name(name) in classes and normalise_name(name) != classes[label]:
-                    counts["/".join((part_, own, *inner[:depth]))] += 1
+                    counts["/".join((part, class_folder, *nested_folders[:depth]))] += 1
     if not counts:
         return []
     return [f"{counts.total()} images lie in folders named after another class, and count as the class of the outer "
