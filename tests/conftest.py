@@ -22,6 +22,9 @@ from tracking.home import Home, find_home
 
 LONGEST = ("planted", "crash", "training", "cli", "server", "stopping", "many", "shared_home")
 torch.set_num_threads(1)  # tests run side by side
+for sent in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(sent) is signal.SIG_IGN:  # by nohup or a background job; the commands under test must heed them
+        signal.signal(sent, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -29,7 +29,7 @@ from pipelines.models.predictions import Predictions
 from tracking.home import Home
 from tracking.ingesting import link
 from tracking.runs import new_record
-from tracking.tables import SCHEMA, view_definitions
+from tracking.tables import SCHEMA, add_macros, view_definitions
 
 SCROLLING = 0.4  # seconds until the page has come to rest
 SET = "const set = (id, value) => { const e = document.getElementById(id); e.value = value; e.oninput({target: e}); };"
@@ -74,6 +74,7 @@ def make(path: Path, instances: int, epochs: int, classes: int) -> Path:
     """The page of a run that is made up."""
     random, connection = np.random.default_rng(0), duckdb.connect()
     connection.execute(SCHEMA)
+    add_macros(connection)
     labels = random.integers(0, classes, instances).astype(np.int32)
     known = {"instance_id": np.arange(instances, dtype=np.int32), "label": labels}
     insert(connection, "instances", known | {"split": ["test"] * instances, "source": ["noise"] * instances})

@@ -109,7 +109,7 @@ FILES = [
     (("flow", "latest", "--export", "{tmp}/x.json", "--data", "{tmp}"), "takes no --data"),
     *[(("import-flow", value), "") for value in ("{tmp}/no", "{tmp}", "/dev/null", LONG)],
     *[
-        (("import-flow", f"{{tmp}}/{name}"), "needed is")
+        (("import-flow", f"{{tmp}}/{name}"), "the format is")
         for name in ("half.json", "list.json", "empty.json", "zero.json")
     ],
     (("import-flow", "{tmp}/latin.json"), "not UTF-8"),

@@ -81,7 +81,7 @@ def test_table_shows_every_kind_of_value() -> None:
     assert lines[2].split("  ")[0] == " 1"  # numbers stand at the right
     assert "0.1235" in lines[2]
     assert "a b" in lines[2]
-    assert lines[3].count("é") == answers.WIDEST - 1
+    assert lines[3].count("é") == answers.MAX_CELL_WIDTH - 1
     assert answers.table(["n"], []).endswith("(no rows)")
     assert json.loads(answers.as_json(["v"], [(float("inf"),)])) == [{"v": None}]
 

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,9 +32,20 @@ cli._dispatch = lambda _: signal.raise_signal(signal.{name})
 sys.exit(cli.main())"""
 
 
-def begun(home: Home, *command: str) -> subprocess.Popen:
-    arguments = [sys.executable, "-m", "pipelines.cli", *command, "--home", str(home.path)]
-    return subprocess.Popen(arguments, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+@pytest.fixture
+def begun() -> Iterator[Callable[..., subprocess.Popen]]:
+    """Starts commands as processes, none of which outlives the test."""
+    processes = []
+
+    def begin(home: Home, *command: str) -> subprocess.Popen:
+        arguments = [sys.executable, "-m", "pipelines.cli", *command, "--home", str(home.path)]
+        process = subprocess.Popen(arguments, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        processes.append(process)
+        return process
+
+    yield begin
+    for process in processes:
+        process.kill()
 
 
 def ended(process: subprocess.Popen) -> tuple[int, list[str]]:
@@ -60,7 +71,7 @@ def test_a_signal_ends_a_command_with_a_line(name: str) -> None:
 
 
 @pytest.mark.parametrize("pause", [1.0, 2.0])
-def test_ctrl_c_amid_the_imports(home: Home, pause: float) -> None:
+def test_ctrl_c_amid_the_imports(begun, home: Home, pause: float) -> None:
     process = begun(home, *TRAIN)
     time.sleep(pause)
     process.send_signal(signal.SIGINT)
@@ -68,7 +79,7 @@ def test_ctrl_c_amid_the_imports(home: Home, pause: float) -> None:
     assert (code, lines[-1]) == (130, "study: stopped")
 
 
-def test_ctrl_c_once_and_twice_amid_a_training(home: Home) -> None:
+def test_ctrl_c_once_and_twice_amid_a_training(begun, home: Home) -> None:
     for number, signals in enumerate([(signal.SIGTERM,), (signal.SIGINT, signal.SIGINT)], start=1):
         process = begun(home, *TRAIN)
         while len(list(home.artifacts.glob("*/artifacts/commits/epoch_0000.json"))) < number:
@@ -81,7 +92,7 @@ def test_ctrl_c_once_and_twice_amid_a_training(home: Home) -> None:
         assert [record.status for record in read_records(home)] == ["KILLED"] * number
 
 
-def test_ctrl_c_amid_a_query(study: Home) -> None:
+def test_ctrl_c_amid_a_query(begun, study: Home) -> None:
     process = begun(study, "sql", ENDLESS)
     time.sleep(3)
     process.send_signal(signal.SIGINT)
@@ -105,7 +116,7 @@ def silent_server() -> Iterator[str]:
         yield f"http://anna:s3cr3t@127.0.0.1:{server.getsockname()[1]}"
 
 
-def test_a_silent_server_is_told_of_and_given_up(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_server_is_told_of_and_given_up(begun, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     home.artifacts.mkdir()
     with silent_server() as address:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
@@ -185,7 +196,7 @@ def test_what_a_kill_leaves_is_swept_and_what_lives_is_kept(home: Home, tmp_path
     assert left(home) == [foreign]
 
 
-def test_a_kill_amid_a_commit_leaves_nothing_behind_the_next_write(home: Home) -> None:
+def test_a_kill_amid_a_commit_leaves_nothing_behind_the_next_write(begun, home: Home) -> None:
     process = begun(home, *TRAIN)
     try:
         wait_for(home.path / staging.FOLDER, "*/epoch_0001.safetensors", process)
