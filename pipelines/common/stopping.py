@@ -23,6 +23,9 @@ def listen() -> None:
 def finish() -> None:
     """The command is done: from now on the first signal ends the process, which only tidies up."""
     _asked.append(0)
+    # CPython remembers an interrupt that left code made from text, such as a dataclass's, even if it was caught since,
+    # and `python -m` then ends by the signal instead of by the exit code. Running such code again makes it forget.
+    exec("pass")
 
 
 def was_asked() -> bool:

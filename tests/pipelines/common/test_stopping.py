@@ -25,6 +25,11 @@ from tracking.index import ingest
 
 TRAIN = ("train", "--size", "8", "--epochs", "500", "--threads", "1")
 ENDLESS = "select count(*) from range(1000000000) a, range(1000000000) b where a.range + b.range = 1"
+INTERRUPTED = """
+import sys
+from pipelines import cli
+cli._dispatch = lambda _: exec("raise KeyboardInterrupt")
+sys.exit(cli.main())"""
 HURRIED = """
 import signal, sys
 from pipelines import cli
@@ -68,6 +73,15 @@ def test_a_signal_ends_a_command_with_a_line(name: str) -> None:
     process = subprocess.Popen([sys.executable, "-c", HURRIED.format(name=name)], cwd=ROOT, text=True,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
     assert ended(process) == (130, ["study: stopped"])
+
+
+def test_an_interrupt_amid_code_made_from_text_ends_with_the_exit_code(tmp_path: Path) -> None:
+    """As amid the making of a dataclass; `python -m` would end by the signal."""
+    (tmp_path / "interrupted.py").write_text(INTERRUPTED)
+    command = [sys.executable, "-m", "interrupted"]
+    paths = os.pathsep.join((str(ROOT), str(tmp_path)))
+    done = subprocess.run(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "study: stopped\n")
 
 
 @pytest.mark.parametrize("pause", [1.0, 2.0])
