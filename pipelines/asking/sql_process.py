@@ -67,7 +67,7 @@ def _end_with_parent() -> None:
 
 
 def _limit_memory(gigabytes: int) -> None:
-    """Take no more than that from now on, whoever allocates it: DuckDB, its answer in Python, or the text of it."""
+    """Limit the memory taken from now on, whatever allocates it: DuckDB, its answer in Python, or the answer's text."""
     try:
         import resource
     except ImportError:  # as on Windows, where DuckDB's own memory limit is the only one

@@ -38,7 +38,7 @@ def written() -> Iterator[None]:
 
 
 def shown(result: str) -> str:
-    """A result as a terminal may show it; programs get it as it is, as they go on with a path."""
+    """A result as a terminal may show it; programs get it unchanged, as they may use it as a path."""
     return "\n".join(map(printable, result.split("\n"))) if sys.stdout.isatty() else result
 
 

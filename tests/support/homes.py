@@ -83,9 +83,14 @@ PREDICTED = """
     from predictions where run_id = ? order by epoch, split, instance_id"""
 
 
-def predictions(home: Home, run_id: str) -> list[tuple]:
+def rows(home: Home, sql: str, *values: object) -> list[tuple]:
+    """What a home answers to SQL."""
     with connect(home) as connection:
-        return connection.execute(PREDICTED, [run_id]).fetchall()
+        return connection.execute(sql, values).fetchall()
+
+
+def predictions(home: Home, run_id: str) -> list[tuple]:
+    return rows(home, PREDICTED, run_id)
 
 
 def answer(home: Home, name: str, **values: str) -> list[dict]:

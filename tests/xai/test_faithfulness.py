@@ -11,6 +11,8 @@ import torch
 from scipy import ndimage, stats
 from torch import Tensor, nn
 
+from support import networks
+from support.networks import images
 from xai import METHODS, REFERENCES, MethodInputs, NotApplicable
 from xai.faithfulness.curves import insertion_and_deletion
 from xai.faithfulness.filters import blur
@@ -34,19 +36,10 @@ def random(seed: int = 0) -> torch.Generator:
 
 
 def awkward(seed: int = 0) -> nn.Module:
-    """Two input channels, biases, batch norm with statistics, dropout, a flatten head; confident enough to differ."""
-    torch.manual_seed(seed)
-    model = nn.Sequential(
-        nn.Conv2d(2, 3, 3, padding=1), nn.BatchNorm2d(3), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.5),
-        nn.Flatten(), nn.Linear(3 * 3 * 2, 4),
-    )  # fmt: skip
-    model(torch.rand(64, 2, 6, 5))
+    """The awkward network, confident enough to differ."""
+    model = networks.awkward(seed)
     model[6].weight.data *= 5
     return model
-
-
-def images(count: int = 5) -> tuple[Tensor, Tensor]:
-    return torch.rand(count, 2, 6, 5, generator=random(1)), torch.arange(count) % 4
 
 
 def maps(count: int = 5) -> Tensor:

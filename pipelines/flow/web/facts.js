@@ -155,7 +155,7 @@ function confusion(rows, place, size) {
   return { counts, totals };
 }
 
-// confused_pairs: of every two classes a < b how many images were taken for the other, either way, at an epoch.
+// confused_pairs: of every two classes a < b how many images were misclassified as the other, either way, at an epoch.
 function mistakenPairs(e) {
   const pairs = new Map();
   for (let i = 0; i < N; i++) {

@@ -16,7 +16,7 @@ from pipelines.comparing.strips import draw_strip, read_strips
 from pipelines.explaining.explain import explain
 from pipelines.resume import resume
 from pipelines.training.train import train
-from support.homes import TINY, fresh
+from support.homes import TINY, fresh, rows
 from tracking import mlflow_client, models, runs
 from tracking.catalogue import resolve
 from tracking.errors import InputError
@@ -26,11 +26,6 @@ from xai.references import REFERENCES
 
 METHODS = ("integrated_gradients", "occlusion", "saliency")
 COMPARE = CompareSettings(randomization_count=3)
-
-
-def rows(home: Home, sql: str, *values) -> list[tuple]:
-    with connect(home) as connection:
-        return connection.execute(sql, values).fetchall()
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from pipelines.explaining.concepts.labels import label_concept
 from pipelines.explaining.concepts.words import colour_name, describe, place
 from pipelines.explaining.explain import explain
 from pipelines.training.train import train
-from support.homes import TINY, fresh
+from support.homes import TINY, fresh, rows
 from tracking import mlflow_client, runs
 from tracking.catalogue import resolve
 from tracking.errors import InputError
@@ -25,11 +25,6 @@ from tracking.reading import _open_files, connect
 
 QUESTIONS = ("concepts_by_class", "class_concepts", "concepts_by_epoch")
 ICE = ExplainSettings(method=("ice",), concepts=3, count=80, layer="network.features.2")
-
-
-def rows(home: Home, sql: str, *values) -> list[tuple]:
-    with connect(home) as connection:
-        return connection.execute(sql, values).fetchall()
 
 
 @pytest.fixture(scope="module")

@@ -19,18 +19,12 @@ from pipelines.models.predictions import prepare_images
 from pipelines.resume import resume
 from pipelines.training.train import train
 from queries.classes import find_classes
-from support.homes import TINY
+from support.homes import TINY, rows
 from tracking import commits, mlflow_client, runs
 from tracking.catalogue import RunRecord, resolve
 from tracking.errors import InputError
 from tracking.home import Home
-from tracking.reading import connect
 from xai import METHODS, MethodInputs
-
-
-def rows(home: Home, sql: str, *values) -> list[tuple]:
-    with connect(home) as connection:
-        return connection.execute(sql, values).fetchall()
 
 
 @pytest.fixture(scope="module")

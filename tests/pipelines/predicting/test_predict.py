@@ -20,7 +20,7 @@ from pipelines.predicting import predict as predicting
 from pipelines.predicting.predict import compute_logits_from, predict
 from pipelines.training import train as training
 from support.commands import study_command
-from support.homes import TINY, fresh
+from support.homes import TINY, fresh, rows
 from tracking import commits, index, runs
 from tracking.catalogue import resolve
 from tracking.errors import InputError
@@ -65,11 +65,6 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(predicting, "load_model", counted)
     return files
-
-
-def rows(home: Home, sql: str, *values) -> list[tuple]:
-    with connect(home) as connection:
-        return connection.execute(sql, values).fetchall()
 
 
 def predictions(home: Home, name: str) -> list[tuple]:
