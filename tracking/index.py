@@ -164,6 +164,11 @@ def is_complete(connection: duckdb.DuckDBPyConnection, home: Home) -> bool:
     return set(ingested) == committed
 
 
+def may_write_index(home: Home) -> bool:
+    """Whether file permissions let this process change an existing index; another program may hold it all the same."""
+    return os.access(home.path, os.W_OK) and os.access(home.database, os.W_OK)
+
+
 def no_study(home: Home) -> str:
     return f"no study in {home.path}; `study train` makes one, --home names another study home"
 

@@ -50,6 +50,15 @@ create or replace macro wilson_low(p, n) as
 create or replace macro wilson_high(p, n) as
     case when n > 0 then least(wilson_centre(p, n) + wilson_half(p, n), 1) end;
 
+-- Explainer runs of a training run. Comparing runs also hold maps, of references such as random ones, which explain
+-- nothing: `semi join explainer_runs(training_run) using (run_id)` leaves them out.
+create or replace macro explainer_runs(training_run) as table
+    select run_id
+    from runs
+    where
+        source_run_id = training_run
+        and kind = 'explain';
+
 -- Of several explainer runs' maps of an image by one method at one epoch, the one that counts: the run started last,
 -- then the higher run ID; of one run's maps of several classes, that of the lowest. Rows of table attributions or of
 -- view maps. References of comparing runs are methods of their own, such as random, so they displace no other map.

@@ -11,7 +11,7 @@ from tracking.catalogue import deleted_experiments, read_records
 from tracking.commits import Commit, readable_commits
 from tracking.errors import InputError
 from tracking.home import Home
-from tracking.index import checked_files, ingest, is_complete, no_study
+from tracking.index import checked_files, ingest, is_complete, may_write_index, no_study
 from tracking.ingesting import TableFile, find_misfit, find_suspects, insert, metric_rows, run_row, table_faults
 from tracking.tables import (
     SCHEMA,
@@ -65,7 +65,8 @@ def _restrict(connection: duckdb.DuckDBPyConnection, home: Home, memory: int | N
 def _open_index(home: Home) -> duckdb.DuckDBPyConnection | None:
     """The index with all there is, brought up to date if needed; None if that is impossible now."""
     connection = _complete_index(home)
-    if connection and not holds_macros(connection):  # an earlier version's; other programs need them in the file
+    # an earlier version's index lacks macros, which other programs need in the file
+    if connection and not holds_macros(connection) and may_write_index(home):
         connection.close()
         ingest(home, wait=INGEST_WAIT)
         connection = _complete_index(home)
@@ -74,7 +75,7 @@ def _open_index(home: Home) -> duckdb.DuckDBPyConnection | None:
     if connection is None:
         return None
 
-    if not holds_macros(connection):  # the file cannot be written to now
+    if not holds_macros(connection):  # the file cannot be written now
         add_macros(connection, temporary=True)
     files, faults = checked_files(connection, home)
     for fault in faults:

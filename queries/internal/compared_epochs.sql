@@ -8,15 +8,14 @@
 --   target  class explained: predicted or label
 -- returns:
 --   epoch   epoch of the checkpoints explained
-select attributions.epoch
+select epoch
 from attributions
-join runs on runs.run_id = attributions.run_id
+semi join explainer_runs($run_id) using (run_id)
 where
-    attributions.source_run_id = $run_id
-    and attributions.split = $split
-    and attributions.target_kind = $target
-    and runs.kind = 'explain'
-group by attributions.epoch
+    source_run_id = $run_id
+    and split = $split
+    and target_kind = $target
+group by epoch
 order by
-    count(distinct attributions.method) desc,
-    attributions.epoch desc
+    count(distinct method) desc,
+    epoch desc

@@ -12,12 +12,10 @@
 --   run_id       explainer run that made the map
 --   instance_id  image, row number in its split
 select
-    newest.method,
-    newest.run_id,
-    newest.instance_id
-from newest_of('attributions', $run_id, $split, $target) as newest
-join runs using (run_id)
-where
-    newest.epoch = $epoch::integer
-    and runs.kind = 'explain'
+    method,
+    run_id,
+    instance_id
+from newest_of('attributions', $run_id, $split, $target)
+semi join explainer_runs($run_id) using (run_id)
+where epoch = $epoch::integer
 order by all

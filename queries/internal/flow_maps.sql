@@ -16,23 +16,22 @@
 --   width        pixels
 --   map          the map, row by row
 select
-    maps.split,
-    maps.instance_id,
-    maps.epoch,
-    maps.method,
-    maps.target,
-    maps.target_kind,
-    maps.height,
-    maps.width,
-    maps.map
+    split,
+    instance_id,
+    epoch,
+    method,
+    target,
+    target_kind,
+    height,
+    width,
+    map
 from maps
-join runs on runs.run_id = maps.run_id
+semi join explainer_runs($run_id) using (run_id)
 where
-    maps.source_run_id = $run_id
-    and runs.kind = 'explain'
-    and (maps.split = $split or maps.split like 'extra:%')
+    source_run_id = $run_id
+    and (split = $split or split like 'extra:%')
 order by
-    maps.split,
-    maps.instance_id,
-    maps.method,
-    maps.epoch
+    split,
+    instance_id,
+    method,
+    epoch

@@ -7,17 +7,16 @@
 --   limit        images at the most
 -- returns:
 --   instance_id  image, row number in its split
-select attributions.instance_id
+select instance_id
 from attributions
-join runs on runs.run_id = attributions.run_id
+semi join explainer_runs($run_id) using (run_id)
 where
-    attributions.source_run_id = $run_id
-    and attributions.split = $split
-    and attributions.target_kind = $target
-    and runs.kind = 'explain'
-group by attributions.instance_id
-having count(distinct attributions.epoch) > 1
+    source_run_id = $run_id
+    and split = $split
+    and target_kind = $target
+group by instance_id
+having count(distinct epoch) > 1
 order by
-    count(distinct attributions.epoch) desc,
-    attributions.instance_id
+    count(distinct epoch) desc,
+    instance_id
 limit $limit::integer

@@ -14,16 +14,14 @@
 --   width        pixels
 --   map          the map, row by row
 select
-    newest.method,
-    newest.epoch,
-    newest.height,
-    newest.width,
-    newest.map
-from newest_of('maps', $run_id, $split, $target) as newest
-join runs using (run_id)
-where
-    newest.instance_id = $instance_id::integer
-    and runs.kind = 'explain'
+    method,
+    epoch,
+    height,
+    width,
+    map
+from newest_of('maps', $run_id, $split, $target)
+semi join explainer_runs($run_id) using (run_id)
+where instance_id = $instance_id::integer
 order by
-    newest.method,
-    newest.epoch
+    method,
+    epoch

@@ -12,7 +12,7 @@ from scipy.stats import rankdata, spearmanr
 import queries
 from pipelines.asking.sql_process import rows_of
 from support import tables as data
-from support.homes import commit_epoch, start
+from support.homes import commit_epoch, drop_macros, start
 from support.places import ROOT
 from tracking import tables
 from tracking.home import Home
@@ -63,15 +63,6 @@ def test_macros_are_lower_case_and_their_parameters_hide_no_column() -> None:
 # --- where they are
 
 
-def without_macros(home: Home) -> None:
-    """The index as an earlier version left it."""
-    kinds = "select function_name, replace(function_type, 'table_macro', 'macro table') from duckdb_functions()"
-    with duckdb.connect(str(home.database)) as connection:
-        for name, kind in answer(connection, f"{kinds} where not internal"):
-            connection.execute(f"drop {kind} {name}")
-        assert not holds_macros(connection)
-
-
 ASKED = "select count(*) from labelled_predictions('{}', 'test')"
 
 
@@ -92,7 +83,7 @@ def test_another_program_that_opens_the_index_has_them(remembered: tuple[Home, s
 
 def test_an_index_of_an_earlier_version_gets_them_when_it_is_read(remembered: tuple[Home, str], caplog) -> None:
     home, sql = remembered
-    without_macros(home)
+    drop_macros(home)
     with connect(home) as connection:
         assert rows_of(connection, sql)[1] == [(5,)]
     with duckdb.connect(str(home.database), read_only=True) as connection:
@@ -115,7 +106,7 @@ def test_macros_of_another_version_are_replaced(remembered: tuple[Home, str], mo
 
 def test_an_index_that_another_program_reads_has_them_for_the_question_alone(remembered: tuple[Home, str]) -> None:
     home, sql = remembered
-    without_macros(home)
+    drop_macros(home)
     with duckdb.connect(str(home.database), read_only=True) as reader:
         with connect(home) as connection:
             assert answer(connection, sql) == [(5,)]
@@ -162,6 +153,14 @@ def test_wilson(tiny, right: int, n: int) -> None:
 
 def test_wilson_of_nothing_is_null(tiny) -> None:
     assert answer(tiny, "select wilson_low(null, 0), wilson_high(0.5, 0)") == [(None, None)]
+
+
+def test_explainer_runs(tiny) -> None:
+    data.add_run(tiny, "explaining", kind="explain", source="tiny")
+    data.add_run(tiny, "failed", kind="explain", source="tiny", status="FAILED")
+    data.add_run(tiny, "comparing", kind="compare", source="tiny")
+    data.add_run(tiny, "elsewhere", kind="explain", source="other")
+    assert answer(tiny, "from explainer_runs('tiny') order by all") == [("explaining",), ("failed",)]
 
 
 @pytest.mark.parametrize("table", ["maps", "attributions"])

@@ -14,6 +14,7 @@ from tracking.catalogue import RunRecord, resolve
 from tracking.files import sha256, write_table
 from tracking.home import Home, find_home
 from tracking.reading import connect
+from tracking.tables import holds_macros
 
 TINY = TrainSettings(size=8, epochs=3, batch=128, threads=1)
 
@@ -30,6 +31,15 @@ def up_to_date(home: Home) -> bool:
     if index := reading._complete_index(home):
         index.close()
     return index is not None
+
+
+def drop_macros(home: Home) -> None:
+    """Make the index as an earlier version left it."""
+    kinds = "select function_name, replace(function_type, 'table_macro', 'macro table') from duckdb_functions()"
+    with duckdb.connect(str(home.database)) as connection:
+        for name, kind in connection.execute(f"{kinds} where not internal").fetchall():
+            connection.execute(f"drop {kind} {name}")
+        assert not holds_macros(connection)
 
 
 def start(home: Home, name: str = "one") -> runs.Run:

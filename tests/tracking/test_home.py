@@ -19,8 +19,8 @@ from pipelines.rerun import rerun
 from pipelines.resume import resume
 from pipelines.training.train import train
 from support.commands import said
-from support.homes import TINY, commit_epoch, predictions, start, up_to_date
-from tracking import locks, mlflow_client, runs
+from support.homes import TINY, commit_epoch, drop_macros, predictions, start, up_to_date
+from tracking import locks, mlflow_client, reading, runs
 from tracking.catalogue import RunRecord, read_records, resolve
 from tracking.errors import InputError, RunError
 from tracking.home import FORMAT, Home, find_home
@@ -74,6 +74,25 @@ def test_a_read_only_home_answers(small_disk: Home, study: Home, trained: RunRec
             2,
             f"study: the study home {small_disk.path} is read-only; it answers questions, new runs need another --home",
         )
+    remount(small_disk, "rw")
+
+
+def test_a_read_only_home_with_an_index_without_macros_is_not_written_to_in_vain(
+    small_disk: Home, study: Home, trained: RunRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each question takes macros for itself alone."""
+    remount(small_disk, "size=100m")
+    shutil.copytree(study.artifacts, small_disk.artifacts)
+    assert ingest(small_disk)
+    drop_macros(small_disk)
+    remount(small_disk, "ro")
+    attempts: list[Home] = []
+    monkeypatch.setattr(reading, "ingest", lambda home, **_: attempts.append(home))
+    with connect(small_disk) as connection:
+        [(path,)] = connection.execute("select path from duckdb_databases() where database_name = 'study'").fetchall()
+        assert path == str(small_disk.database)
+        assert connection.execute(f"from class_names('{trained.run_id}')").fetchall()
+    assert attempts == []
     remount(small_disk, "rw")
 
 
