@@ -9,7 +9,7 @@ import numpy as np
 import queries
 from pipelines.common.settings import RerunSettings, TrainSettings
 from pipelines.common.terminal import say
-from pipelines.data.added import PREFIX
+from pipelines.data.added import EXTRA_PREFIX
 from pipelines.kinds import KINDS
 from pipelines.lifecycle.run_inputs import read_recorded_config, read_recorded_settings
 from pipelines.models.networks import MODELS
@@ -90,7 +90,7 @@ def _compare_tables(original: RunRecord, repeated: RunRecord, home: Home) -> dic
         run_ids = {"run_id": repeated.run_id, "other_run_id": original.run_id}
         rows = queries.run(connection, "run_difference", run_ids).dicts
     if original.kind == "train":  # images that were added later belong to `study predict`, not to the training
-        rows = [row for row in rows if not row["split"].startswith(PREFIX)]
+        rows = [row for row in rows if not row["split"].startswith(EXTRA_PREFIX)]
     return {
         table: TableDifference.combine(list(rows_of_table))
         for table, rows_of_table in groupby(rows, key=itemgetter("what"))

@@ -3,6 +3,7 @@
 import hashlib
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,8 +13,10 @@ from pipelines.data.names import format_name
 from pipelines.data.raw import Split
 from tracking.errors import InputError
 
-# the files are pickles, which could run anything: these exact ones are read, no others (md5 as published)
-KNOWN = {
+TRAIN_BATCHES = ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5")
+TEST_BATCH = "test_batch"
+# the files are pickles, which could run anything: exactly these are read, no others (md5 as published)
+PUBLISHED_MD5 = {
     "data_batch_1": "c99cafc152244af753f735de768cd75f",
     "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
     "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
@@ -24,31 +27,33 @@ KNOWN = {
 
 
 def read_batches(folder: Path, size: int | None) -> tuple[Split, Split]:
-    """Training and test images [N, 3, 32, 32]."""
-    train = [_batch(folder / name) for name in KNOWN if name != "test_batch"]
-    return _split("train", train, size), _split("test", [_batch(folder / "test_batch")], size)
+    """Training and test images [N, 3, 32, 32], or of another `size`. Raises InputError on any other file."""
+    train = _read_split(folder, "train", TRAIN_BATCHES, size)
+    test = _read_split(folder, "test", (TEST_BATCH,), size)
+    return train, test
 
 
-def _split(part: str, batches: list[tuple[np.ndarray, list[int]]], size: int | None) -> Split:
-    images = np.concatenate([data for data, _ in batches]).reshape(-1, 3, 32, 32)
+def _read_split(folder: Path, part: str, names: tuple[str, ...], size: int | None) -> Split:
+    batches = [_read_batch(folder / name) for name in names]
+    images = np.concatenate([batch[b"data"] for batch in batches]).reshape(-1, 3, 32, 32)
+    labels = np.concatenate([batch[b"labels"] for batch in batches]).astype(np.int64)
     if size not in (None, 32):
-        images = np.ascontiguousarray([_resized(image, size) for image in images])
-    labels = torch.tensor([label for _, labels in batches for label in labels])
-    return Split(torch.from_numpy(images), labels, tuple(f"{part}/{row:05d}" for row in range(len(labels))))
+        images = np.ascontiguousarray([_resize(image, size) for image in images])
+    sources = tuple(f"{part}/{row:05d}" for row in range(len(labels)))
+    return Split(torch.from_numpy(images), torch.from_numpy(labels), sources)
 
 
-def _resized(image: np.ndarray, size: int) -> np.ndarray:
-    """As files are resized, so that both layouts give the same pixels."""
-    shrunk = Image.fromarray(image.transpose(1, 2, 0)).resize((size, size), Image.Resampling.BILINEAR)
-    return np.asarray(shrunk).transpose(2, 0, 1)
+def _resize(image: np.ndarray, size: int) -> np.ndarray:
+    """An image [3, H, W] resized as image files are, so that both layouts give the same pixels."""
+    resized = Image.fromarray(image.transpose(1, 2, 0)).resize((size, size), Image.Resampling.BILINEAR)
+    return np.asarray(resized).transpose(2, 0, 1)
 
 
-def _batch(file: Path) -> tuple[np.ndarray, list[int]]:
+def _read_batch(file: Path) -> dict[bytes, Any]:
     advice = f"delete {format_name(file.parent)} to have it downloaded, or unpack the whole archive there"
     if not file.is_file():
         raise InputError(f"{format_name(file)} is missing; {advice}")
     content = file.read_bytes()
-    if hashlib.md5(content, usedforsecurity=False).hexdigest() != KNOWN[file.name]:
+    if hashlib.md5(content, usedforsecurity=False).hexdigest() != PUBLISHED_MD5[file.name]:
         raise InputError(f"{format_name(file)} is not CIFAR-10's own file (its md5 differs) and is not read; {advice}")
-    batch = pickle.loads(content, encoding="bytes")
-    return batch[b"data"], batch[b"labels"]
+    return pickle.loads(content, encoding="bytes")

@@ -1,11 +1,12 @@
-"""Data sets behind one interface: `load(name, ...)` gives classes and three splits of images.
+"""Data sets behind one interface: `load_dataset(name, ...)` gives classes and three splits of images.
 
-Each data set is one function in DATASETS that returns `Raw`; the validation split, the checks and the digest are the
-same for all.
+Each data set is a line in DATASETS, with a function that returns its classes and images as `RawDataset`; the validation
+split, the checks and the digest are the same for all.
 """
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,18 +19,27 @@ from pipelines.data.digits import load_digits
 from pipelines.data.folder import load_folder
 from pipelines.data.names import check_text, format_name, format_names
 from pipelines.data.planted import load_planted
-from pipelines.data.raw import Options, Raw, Reading, Split
+from pipelines.data.raw import LoadOptions, RawDataset, Reading, Split
 from pipelines.data.suspicions import find_suspicions
 from tracking.errors import InputError
 
-DATASETS = {
-    "digits": load_digits,
-    "cifar10": load_cifar10,
-    "folder": load_folder,
-    "planted": load_planted,
-}
 STATISTICS_BATCH = 256  # images counted together, which bounds the memory that copies take
-BUILT_IN = ("digits", "planted")
+
+
+@dataclass(frozen=True)
+class DatasetLoader:
+    """How a data set is loaded."""
+
+    load: Callable[[str | None, Path, LoadOptions], RawDataset]  # from --data, the home's data/ and options
+    takes_data: bool = True  # whether --data says where it is; otherwise it needs no folder
+
+
+DATASETS = {
+    "digits": DatasetLoader(load_digits, takes_data=False),
+    "cifar10": DatasetLoader(load_cifar10),
+    "folder": DatasetLoader(load_folder),
+    "planted": DatasetLoader(load_planted, takes_data=False),
+}
 
 
 @dataclass(frozen=True)
@@ -67,7 +77,7 @@ class Dataset:
         return mean.float(), variance.sqrt().clamp_min(1e-3).float()
 
 
-def load(
+def load_dataset(
     name: str,
     path: str | None,
     home_data: Path,
@@ -86,30 +96,41 @@ def load(
     """
     if name not in DATASETS:
         raise InputError(f"no data set {format_name(name)}; there are: {', '.join(DATASETS)}")
-    if path and name in BUILT_IN:
+    loader = DATASETS[name]
+    if path and not loader.takes_data:
         raise InputError(
             f"--dataset {name} needs no --data; for your own images: --dataset folder --data {format_name(path)}"
         )
-    raw = DATASETS[name](path, home_data, Options(size, skip_unreadable, recorded_reading))
-    _check(raw)
-    train, val = _split(raw.train, val_fraction, seed)
+    raw = loader.load(path, home_data, LoadOptions(size, skip_unreadable, recorded_reading))
+    _check_classes(raw)
+    train, val = _split_off_validation(raw.train, val_fraction, seed)
     splits = {"train": train, "val": val, "test": raw.test}
-    notes = [*raw.notes]
+
+    notes = list(raw.notes)
     if recorded_reading and recorded_reading.unreadable:
         sources = recorded_reading.unreadable
         notes.append(
             f"{len(sources)} images left out, which could not be read when the run was made: {format_names(sources)}"
         )
     test_counts = _count_by_class(raw.test, raw.classes)
-    untested = [name for name, count in test_counts.items() if count == 0]
-    if untested:
-        notes.append(f"no test image of class {format_names(untested)}")
+    untested_classes = [class_name for class_name, count in test_counts.items() if count == 0]
+    if untested_classes:
+        notes.append(f"no test image of class {format_names(untested_classes)}")
     notes += find_suspicions(raw)
-    digest = _digest(raw.classes, splits)
-    return Dataset(name, raw.classes, splits, raw.flips, raw.shrinks, tuple(notes), digest, raw.reading)
+
+    return Dataset(
+        name=name,
+        classes=raw.classes,
+        splits=splits,
+        flips=raw.flips,
+        shrinks=raw.shrinks,
+        notes=tuple(notes),
+        digest=_compute_digest(raw.classes, splits),
+        reading=raw.reading,
+    )
 
 
-def _check(raw: Raw) -> None:
+def _check_classes(raw: RawDataset) -> None:
     if len(raw.classes) < 2:
         raise InputError(
             f"a classifier needs two classes or more; the data has only {format_names(raw.classes) or 'none'}; "
@@ -118,13 +139,15 @@ def _check(raw: Raw) -> None:
     if len(raw.test.labels) == 0:
         raise InputError("the data has no test images; add some, because a study evaluates on them")
     counts = _count_by_class(raw.train, raw.classes)
-    for needed, problem in (
-        (1, "no training image"),
-        (2, "only one training image, which leaves none for validation"),
-    ):
-        lacking = [name for name, count in counts.items() if count < needed]
-        if lacking:
-            raise InputError(f"{problem}: class {format_names(lacking)}; add some or remove the class")
+    empty_classes = [name for name, count in counts.items() if count == 0]
+    if empty_classes:
+        raise InputError(f"no training image: class {format_names(empty_classes)}; add some or remove the class")
+    single_image_classes = [name for name, count in counts.items() if count == 1]
+    if single_image_classes:
+        raise InputError(
+            "only one training image, which leaves none for validation: class "
+            f"{format_names(single_image_classes)}; add some or remove the class"
+        )
     check_text((*raw.classes, *raw.train.sources, *raw.test.sources))
 
 
@@ -133,8 +156,8 @@ def _count_by_class(split: Split, classes: tuple[str, ...]) -> dict[str, int]:
     return dict(zip(classes, counts, strict=True))
 
 
-def _split(split: Split, val_fraction: float, seed: int) -> tuple[Split, Split]:
-    """Training and validation part; each class gives that fraction of its images, rounded, but at least one."""
+def _split_off_validation(split: Split, val_fraction: float, seed: int) -> tuple[Split, Split]:
+    """Training and validation part; each class gives `val_fraction` of its images, rounded, but at least one."""
     random = np.random.default_rng(seed)
     labels = split.labels.numpy()
     is_val = np.zeros(len(labels), dtype=bool)
@@ -145,7 +168,7 @@ def _split(split: Split, val_fraction: float, seed: int) -> tuple[Split, Split]:
     return split.rows(np.flatnonzero(~is_val)), split.rows(np.flatnonzero(is_val))
 
 
-def _digest(classes: tuple[str, ...], splits: dict[str, Split]) -> str:
+def _compute_digest(classes: tuple[str, ...], splits: dict[str, Split]) -> str:
     digest = hashlib.sha256(json.dumps(classes).encode())
     for name, split in splits.items():
         digest.update(f"{name} {tuple(split.images.shape)}".encode())

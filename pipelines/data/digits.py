@@ -1,4 +1,4 @@
-"""digits: the 1,797 real handwritten digits that scikit-learn brings along. Needs no network.
+"""digits: the 1,797 real handwritten digits that come with scikit-learn. Needs no network.
 
 E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits, UCI 1998 (its test part, 8x8 pixels, 17 levels).
 """
@@ -9,26 +9,25 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from pipelines.data.raw import Options, Raw, Split
+from pipelines.data.raw import LoadOptions, RawDataset, Split
 
 
-def load_digits(path: str | None, home_data: Path, options: Options) -> Raw:
-    """Grey images [N, 1, 32, 32], upsampled; every fourth image of a class is for testing."""
-    from sklearn.datasets import load_digits as bundled
+def load_digits(path: str | None, home_data: Path, options: LoadOptions) -> RawDataset:
+    """Grey images [N, 1, 32, 32], upsampled; every fourth image of each class is a test image."""
+    from sklearn import datasets
 
-    digits = bundled()
-    small = torch.from_numpy(digits.images).float()[:, None] / 16  # [N, 1, 8, 8]
+    digits = datasets.load_digits()
+    small_images = torch.from_numpy(digits.images).float()[:, None] / 16  # [N, 1, 8, 8]
     size = options.size or 32
-    images = functional.interpolate(small, (size, size), mode="bilinear").mul(255).round().byte()
+    images = functional.interpolate(small_images, (size, size), mode="bilinear").mul(255).round().byte()
     labels = torch.from_numpy(digits.target).long()
-    everything = Split(images, labels, tuple(f"digits/{row:04d}" for row in range(len(labels))))
-    for_test = _every_fourth(digits.target)
-    train, test = everything.rows(np.flatnonzero(~for_test)), everything.rows(np.flatnonzero(for_test))
-    return Raw(tuple("0123456789"), train, test, flips=False, shrinks=True)
+    sources = tuple(f"digits/{row:04d}" for row in range(len(labels)))
+    all_digits = Split(images, labels, sources)
 
-
-def _every_fourth(labels: np.ndarray) -> np.ndarray:
-    chosen = np.zeros(len(labels), dtype=bool)
-    for label in np.unique(labels):
-        chosen[np.flatnonzero(labels == label)[3::4]] = True
-    return chosen
+    is_test = np.zeros(len(labels), dtype=bool)
+    for label in range(10):
+        rows = np.flatnonzero(digits.target == label)
+        is_test[rows[3::4]] = True
+    train = all_digits.rows(np.flatnonzero(~is_test))
+    test = all_digits.rows(np.flatnonzero(is_test))
+    return RawDataset(tuple("0123456789"), train, test, flips=False, shrinks=True)

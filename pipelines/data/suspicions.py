@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 
 from pipelines.data.names import format_name, format_names
-from pipelines.data.raw import Raw, Split
+from pipelines.data.raw import RawDataset, Split
 
 IMBALANCE = 10  # ratio of the largest class to the smallest, in training images, that is worth a note
 FEW_IMAGES = 5  # training images of a class; with fewer, little can be learned about it
@@ -15,7 +15,7 @@ FEW_IMAGES = 5  # training images of a class; with fewer, little can be learned 
 Occurrence = tuple[str, int]  # source of an image, and its label
 
 
-def find_suspicions(raw: Raw) -> Iterator[str]:
+def find_suspicions(raw: RawDataset) -> Iterator[str]:
     """Notes on classes of very different sizes, and on pictures that occur more than once."""
     yield from _check_class_sizes(raw)
     train = _group_by_pixels(raw.train)
@@ -50,7 +50,7 @@ def find_suspicions(raw: Raw) -> Iterator[str]:
         yield f"pictures in more than one class: {len(contradictions):,}, for example {example}"
 
 
-def _check_class_sizes(raw: Raw) -> Iterator[str]:
+def _check_class_sizes(raw: RawDataset) -> Iterator[str]:
     counts = torch.bincount(raw.train.labels, minlength=len(raw.classes)).tolist()
     sizes = sorted(zip(counts, raw.classes, strict=True))
     smallest_count, smallest = sizes[0]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pipelines.common.settings import ExplainSettings, TrainSettings
 from pipelines.common.terminal import say
-from pipelines.data.added import PREFIX, read_extra_splits
+from pipelines.data.added import EXTRA_PREFIX, read_extra_splits
 from pipelines.data.datasets import Dataset
 from pipelines.lifecycle.run_inputs import checkpoint_file, load_data, read_recorded_settings
 from pipelines.lifecycle.selection import choose_epochs, choose_instances
@@ -126,7 +126,7 @@ def _read_trained_run(
         choose_epochs(",".join(map(str, needed)), stored)  # refuses epochs without a checkpoint
 
     data = load_data(trained, home, record)
-    if settings.split.startswith(PREFIX):
+    if settings.split.startswith(EXTRA_PREFIX):
         data = replace(data, splits=data.splits | read_extra_splits(home, record))
     _check_instances(instances, settings.split, len(data.splits[settings.split].labels))
     for target in settings.target:

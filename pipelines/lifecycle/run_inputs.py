@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from pipelines.common.settings import Checked, TrainSettings, recorded_name
 from pipelines.common.terminal import say
-from pipelines.data.datasets import Dataset, load
+from pipelines.data.datasets import Dataset, load_dataset
 from pipelines.data.raw import Reading
 from tracking import commits
 from tracking.catalogue import RunRecord
@@ -21,7 +21,7 @@ Settings = TypeVar("Settings", bound=Checked)
 def load_data(settings: TrainSettings, home: Home, run: RunRecord | None = None) -> Dataset:
     """The data of a training; that of `run` is read as it was then. Raises InputError if its digest has changed."""
     say(f"loading {settings.dataset}")
-    data = load(
+    data = load_dataset(
         settings.dataset,
         settings.data,
         home.data,

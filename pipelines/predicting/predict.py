@@ -16,7 +16,14 @@ from tqdm import tqdm
 
 from pipelines.common.settings import PredictSettings, TrainSettings
 from pipelines.common.terminal import say
-from pipelines.data.added import NAME, PREFIX, count_evaluated_additions, join_splits, read_additions, to_png
+from pipelines.data.added import (
+    EXTRA_PREFIX,
+    NAME_PATTERN,
+    count_evaluated_additions,
+    encode_png,
+    join_splits,
+    read_additions,
+)
 from pipelines.data.datasets import Dataset
 from pipelines.data.incoming import find_images, read_images
 from pipelines.data.names import format_name
@@ -54,7 +61,7 @@ class Evaluation:
 
     @property
     def split(self) -> str:
-        return PREFIX + self.name
+        return EXTRA_PREFIX + self.name
 
     def read_additions(self) -> list[Split]:
         return read_additions(self.run.home, self.run.run_id, self.name)
@@ -62,7 +69,7 @@ class Evaluation:
 
 def predict(settings: PredictSettings, home: Home) -> str:
     """Add the images that are new, evaluate every epoch where predictions are missing; returns the split's name."""
-    if not re.fullmatch(NAME, settings.name):
+    if not re.fullmatch(NAME_PATTERN, settings.name):
         raise InputError(
             f"--name is {format_name(settings.name)!r}; it takes 1 to 40 letters, digits, - and _, and must not end "
             "in _epoch"
@@ -185,7 +192,7 @@ def _commit_addition(evaluation: Evaluation, unit: str, first_id: int, images: S
     pixels = {
         "instance_id": ids,
         "sha256": _pixel_digests(images),
-        "png": [to_png(image) for image in images.images],
+        "png": [encode_png(image) for image in images.images],
     }
     _commit_tables(evaluation, unit, {"instances": instances, "pixels": pixels}, None)
 

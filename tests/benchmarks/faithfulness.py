@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipelines.data.datasets import load
+from pipelines.data.datasets import load_dataset
 from pipelines.models.networks import build_model
 from xai import METHODS, REFERENCES, MethodInputs
 from xai.faithfulness.curves import insertion_and_deletion
@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--path")
     flags = parser.parse_args()
     torch.set_num_threads(flags.threads)
-    data = load(flags.data, flags.path, Path("."), val_fraction=0.1, seed=0, size=None)
+    data = load_dataset(flags.data, flags.path, Path("."), val_fraction=0.1, seed=0, size=None)
     model = build_model("cnn", data, 0)
     fit(model, data.splits["train"], flags.epochs)
     images = data.splits["test"].images[: flags.count].float() / 255

@@ -18,7 +18,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from pipelines.common.settings import ExplainSettings, TrainSettings
-from pipelines.data.datasets import Dataset, load
+from pipelines.data.datasets import Dataset, load_dataset
 from pipelines.explaining.explain import explain
 from pipelines.lifecycle.run_inputs import checkpoint_file
 from pipelines.models.checkpoints import load_model
@@ -72,7 +72,7 @@ def pointing(seed: int, epochs: int, count: int, methods: list[str], threads: in
         home = find_home(folder)
         run_id = train(TrainSettings(dataset="planted", epochs=epochs, seed=seed, threads=threads), home)
         done = commits.read_epochs(home, run_id)
-        data = load("planted", None, Path("."), val_fraction=0.1, seed=seed, size=None)
+        data = load_dataset("planted", None, Path("."), val_fraction=0.1, seed=seed, size=None)
         model = build_model("cnn", data, seed)
         shares = {}
         for epoch in (0, epochs):

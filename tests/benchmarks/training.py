@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from pipelines.common.settings import TrainSettings
-from pipelines.data.datasets import Dataset, load
+from pipelines.data.datasets import Dataset, load_dataset
 from pipelines.models.networks import Normalise
 from pipelines.models.predictions import evaluate, prepare_images
 from pipelines.training.train import train
@@ -54,7 +54,7 @@ def recipe(data: str, epochs: int, home: Home) -> Curve:
 
 def baseline(path: str, until: float) -> Curve:
     """Adam 1e-3, batch 128, float32, no augmentation, no schedule, evaluated after each epoch."""
-    data = load("cifar10", path, Path("."), val_fraction=0.1, seed=0, size=None)
+    data = load_dataset("cifar10", path, Path("."), val_fraction=0.1, seed=0, size=None)
     model = baseline_model(data)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     curve: Curve = []

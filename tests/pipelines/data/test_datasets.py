@@ -20,19 +20,22 @@ from pyarrow import parquet
 
 from pipelines.data import cifar10_batches, jpeg, planted
 from pipelines.data.cifar10 import CLASSES
-from pipelines.data.datasets import BUILT_IN, load
+from pipelines.data.datasets import DATASETS, load_dataset
+from pipelines.data.decoding import decode_images
 from pipelines.data.pixels import read_picture
-from pipelines.data.raw import Options, Reading
-from pipelines.data.raw import decode as decode_files
+from pipelines.data.raw import LoadOptions, Reading
 from support.pictures import content, noise, table
 from support.places import DATA, ROOT
 from tracking.errors import InputError
 
 REAL = DATA / "cifar10"
+BUILT_IN = [name for name, loader in DATASETS.items() if not loader.takes_data]
 
 
 def data(name, path=None, *, home="nowhere", val_fraction=0.25, seed=0, size=None, **options):
-    return load(name, path and str(path), Path(home), val_fraction=val_fraction, seed=seed, size=size, **options)
+    return load_dataset(
+        name, path and str(path), Path(home), val_fraction=val_fraction, seed=seed, size=size, **options
+    )
 
 
 def complaint(*arguments, **settings):
@@ -46,7 +49,7 @@ def complaint(*arguments, **settings):
 
 def decode(files, size=None, **options):
     """Images and notes of files, from (name, content)."""
-    decoded = decode_files(files, Options(size, **options))
+    decoded = decode_images(files, [name for name, _ in files], LoadOptions(size, **options))
     return decoded.images, decoded.notes
 
 
@@ -131,11 +134,11 @@ def test_digest_is_the_same_in_another_process_place_and_time(folder, tmp_path):
     for file in (tmp_path / "moved").rglob("*.png"):
         os.utime(file, (0, 0))
     code = (
-        "from pathlib import Path; from pipelines.data.datasets import load; "
-        f"print(load('folder', {str(tmp_path / 'moved')!r}, Path('x'), val_fraction=0.25, seed=0, size=None).digest)"
+        "from pathlib import Path; from pipelines.data.datasets import load_dataset; "
+        f"moved = load_dataset('folder', {str(tmp_path / 'moved')!r}, Path('x'), "
+        "val_fraction=0.25, seed=0, size=None); print(moved.digest)"
     )
-    root = ROOT
-    other = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    other = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert other.stdout.strip() == data("folder", folder).digest
 
 
@@ -815,17 +818,17 @@ def batches(tmp_path, monkeypatch):
     """Ten images in each of the six pickles, their md5 declared known."""
     root = tmp_path / "pickled/cifar-10-batches-py"
     root.mkdir(parents=True)
-    for name in cifar10_batches.KNOWN:
+    for name in cifar10_batches.PUBLISHED_MD5:
         dumped = pickle.dumps({b"data": noise(10, 3072), b"labels": list(range(10))})
         (root / name).write_bytes(dumped)
-        monkeypatch.setitem(cifar10_batches.KNOWN, name, hashlib.md5(dumped).hexdigest())
+        monkeypatch.setitem(cifar10_batches.PUBLISHED_MD5, name, hashlib.md5(dumped).hexdigest())
     return root
 
 
 def test_batches(batches):
     got = data("cifar10", batches)
     assert [len(split.labels) for split in got.splits.values()] == [40, 10, 10]
-    stored = [pickle.loads((batches / name).read_bytes()) for name in cifar10_batches.KNOWN]
+    stored = [pickle.loads((batches / name).read_bytes()) for name in cifar10_batches.PUBLISHED_MD5]
     for split in got.splits.values():
         for image, label, source in zip(split.images, split.labels, split.sources, strict=True):
             part, row = source.split("/")
@@ -841,7 +844,7 @@ def test_both_layouts_of_the_same_pixels_have_one_digest(batches, tmp_path, size
     root = tmp_path / "parquet"
     root.mkdir()
     for part in ("data", "test"):
-        stored = [pickle.loads((batches / name).read_bytes()) for name in cifar10_batches.KNOWN if part in name]
+        stored = [pickle.loads((batches / name).read_bytes()) for name in cifar10_batches.PUBLISHED_MD5 if part in name]
         pixels = np.concatenate([batch[b"data"] for batch in stored]).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
         made = table(len(pixels), img=_img(*(content(np.ascontiguousarray(image)) for image in pixels)))
         parquet.write_table(made, root / f"{'train' if part == 'data' else 'test'}.parquet")
@@ -925,7 +928,7 @@ def small_planted(request):
         patch.setattr(planted, "COUNTS", {"train": 200, "test": 100})
         images = data("planted", size=request.param)
         again = data("planted", size=request.param)
-        patch.setattr(planted, "_stamp", lambda *arguments: None)
+        patch.setattr(planted, "add_pattern", lambda *arguments: None)
         return images, again, data("planted", size=request.param)
 
 
@@ -975,7 +978,7 @@ def test_planted_is_the_same_every_time_and_balanced(small_planted):
 
 
 def test_the_decoy_tells_nothing_about_the_class():
-    made = planted._split("train", 2000, 32)
+    made = planted.make_split("train", 2000, 32)
     bright = torch.stack([cut(image, box[1]).float().std() for image, box in zip(made.images, made.truth, strict=True)])
     middle = torch.stack([cut(image, box[1])[:, 3, 3].float().mean() for image, box in zip(made.images, made.truth,
                                                                                          strict=True)])  # fmt: skip
@@ -987,4 +990,4 @@ def test_the_decoy_tells_nothing_about_the_class():
 
 def test_planted_needs_room():
     assert "--size 16 or more" in complaint("planted", size=15)
-    assert planted._split("train", 8, 16).images.shape == (8, 3, 16, 16)
+    assert planted.make_split("train", 8, 16).images.shape == (8, 3, 16, 16)

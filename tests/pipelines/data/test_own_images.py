@@ -10,7 +10,7 @@ from PIL import Image
 from pipelines.common.settings import CompareSettings, ExplainSettings, RerunSettings, ResumeSettings, TrainSettings
 from pipelines.comparing.compare import compare
 from pipelines.data.added import read_extra_splits
-from pipelines.data.datasets import load
+from pipelines.data.datasets import load_dataset
 from pipelines.data.raw import Reading
 from pipelines.explaining.explain import explain
 from pipelines.lifecycle.run_inputs import load_data, read_recorded_config, read_recorded_settings
@@ -115,7 +115,7 @@ def test_a_run_that_recorded_no_range_is_read_as_it_was(
     del config["data"]
     monkeypatch.setattr("pipelines.lifecycle.run_inputs.read_recorded_config", lambda home, run: config)
     known = training.replace(read_recorded_settings(own, trained, TrainSettings), data=str(whole))
-    then = load("folder", str(whole), own.data, val_fraction=0.1, seed=0, size=None, recorded_reading=Reading())
+    then = load_dataset("folder", str(whole), own.data, val_fraction=0.1, seed=0, size=None, recorded_reading=Reading())
     found = load_data(known, own, training.replace(trained, data_digest=then.digest))
     assert found.digest == then.digest != trained.data_digest
     assert found.splits["test"].images.max() <= 16

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pipelines.common.settings import ExplainSettings, ResumeSettings
-from pipelines.data.datasets import load
+from pipelines.data.datasets import load_dataset
 from pipelines.explaining.explain import explain
 from pipelines.explaining.job import open_trained_run, target_class
 from pipelines.explaining.maps import attribution, heatmaps
@@ -38,7 +38,7 @@ def own(tmp_path_factory, empty_tracker) -> Home:
 
 
 def test_rows_are_those_of_the_method_on_the_checkpoint(study: Home, trained: RunRecord) -> None:
-    data = load("digits", None, study.data, val_fraction=0.1, seed=0, size=8)
+    data = load_dataset("digits", None, study.data, val_fraction=0.1, seed=0, size=8)
     model = build_model("cnn", data, seed=9)
     load_model(model, checkpoint_file(study, commits.read_epochs(study, trained.run_id)[3]))
     torch.set_num_threads(1)

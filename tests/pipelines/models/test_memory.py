@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from pipelines.common.settings import CompareSettings, ExplainSettings, ResolvedTraining, TrainSettings
-from pipelines.data.datasets import load
+from pipelines.data.datasets import load_dataset
 from pipelines.lifecycle.run_inputs import read_recorded_config, read_recorded_settings
 from pipelines.models import memory
 from pipelines.models.networks import build_model
@@ -28,7 +28,7 @@ from xai.method import MAX_PASS_SIZE, limit_pass_size, pass_size
 
 @pytest.fixture(scope="module")
 def digits():
-    return load("digits", None, None, val_fraction=0.1, seed=0, size=32)
+    return load_dataset("digits", None, None, val_fraction=0.1, seed=0, size=32)
 
 
 def passes(digits, **given) -> ResolvedTraining:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipelines.cli import main
-from pipelines.data.datasets import Dataset, load
+from pipelines.data.datasets import Dataset, load_dataset
 from pipelines.models.checkpoints import load_model, save_model
 from pipelines.models.networks import build_model
 from pipelines.models.predictions import prepare_images
@@ -209,7 +209,7 @@ def own(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    return load("digits", None, tmp_path_factory.mktemp("data"), val_fraction=0.1, seed=0, size=8)
+    return load_dataset("digits", None, tmp_path_factory.mktemp("data"), val_fraction=0.1, seed=0, size=8)
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -10,8 +10,8 @@ from PIL import Image
 
 import queries
 from pipelines.common.settings import ExplainSettings, PredictSettings
-from pipelines.data.added import from_png, read_extra_splits, to_png
-from pipelines.data.datasets import load
+from pipelines.data.added import decode_png, encode_png, read_extra_splits
+from pipelines.data.datasets import load_dataset
 from pipelines.explaining.explain import explain
 from pipelines.lifecycle.run_inputs import checkpoint_file
 from pipelines.models.checkpoints import load_model
@@ -96,7 +96,7 @@ def test_bit_by_bit_is_the_same_as_all_at_once(home: Home, own: Home, pictures, 
 
 
 def test_blocks_give_the_same_bits_from_wherever_they_start(own: Home) -> None:
-    data = load("digits", None, own.data, val_fraction=0.1, seed=0, size=8)
+    data = load_dataset("digits", None, own.data, val_fraction=0.1, seed=0, size=8)
     model, cpu = build_model("cnn", data, 0), torch.device("cpu")
     load_model(model, checkpoint_file(own, commits.read_epochs(own, resolve(own, "latest").run_id)[1]))
     images = data.splits["test"].images[:70]
@@ -259,4 +259,4 @@ def test_a_run_without_checkpoints_is_refused(home: Home, pictures, kind: str, m
 @pytest.mark.parametrize("channels", [1, 3])
 def test_png_keeps_every_pixel(channels: int) -> None:
     image = torch.randint(0, 256, (channels, 5, 9), dtype=torch.uint8)
-    assert torch.equal(from_png(to_png(image)), image)
+    assert torch.equal(decode_png(encode_png(image)), image)

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from pipelines.common.settings import ResumeSettings, TrainSettings
-from pipelines.data.datasets import load
+from pipelines.data.datasets import load_dataset
 from pipelines.lifecycle.run_inputs import checkpoint_file
 from pipelines.models.checkpoints import load_model
 from pipelines.models.image_sizes import plan_image_scales
@@ -36,7 +36,7 @@ from tracking.reading import connect
 
 
 def digits(home: Home):
-    return load("digits", None, home.data, val_fraction=0.1, seed=0, size=8)
+    return load_dataset("digits", None, home.data, val_fraction=0.1, seed=0, size=8)
 
 
 def test_epoch_zero_is_the_untrained_network(study: Home, trained: RunRecord) -> None:
@@ -302,7 +302,7 @@ def test_one_cycle_spans_all_epochs(home: Home) -> None:
 
 def test_growing_images_are_part_of_the_checkpoint(home: Home) -> None:
     run_id = training.train(training.replace(TINY, size=16, epochs=3, progressive_resizing="yes"), home)
-    data = load("digits", None, home.data, val_fraction=0.1, seed=0, size=16)
+    data = load_dataset("digits", None, home.data, val_fraction=0.1, seed=0, size=16)
     scales = []
     for commit in commits.read_epochs(home, run_id):
         model = build_model("cnn", data, 0)
