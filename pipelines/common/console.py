@@ -1,4 +1,4 @@
-"""Standard error as commands use it: whatever writes to it, no password appears."""
+"""Standard error as commands use it: whatever writes to it, passwords never appear."""
 
 import sys
 from collections.abc import Iterator
@@ -8,8 +8,8 @@ from typing import Any, TextIO
 from tracking.errors import redacted
 
 
-class _Redacting:
-    """A stream without the secrets of what is written to it: our lines, libraries' logs and warnings, tracebacks."""
+class _RedactingStream:
+    """A stream that drops secrets from what is written to it: our lines, libraries' logs and warnings, tracebacks."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -28,10 +28,10 @@ class _Redacting:
 
 @contextmanager
 def redacting() -> Iterator[None]:
-    """Let sys.stderr be such a stream for as long as the block lasts."""
-    plain = sys.stderr
-    sys.stderr = _Redacting(plain)
+    """Redact secrets from sys.stderr inside the block."""
+    original_stream = sys.stderr
+    sys.stderr = _RedactingStream(original_stream)
     try:
         yield
     finally:
-        sys.stderr = plain
+        sys.stderr = original_stream

@@ -9,7 +9,7 @@ from dataclasses import MISSING, Field, fields
 from functools import partial
 from typing import Any, NoReturn, get_args, get_origin
 
-from pipelines.common.settings import Checked, flag, flag_of
+from pipelines.common.settings import CheckedSettings, flag_name
 from pipelines.common.terminal import say
 from tracking.errors import InputError
 
@@ -21,14 +21,18 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**{"allow_abbrev": False} | options)
 
     def error(self, message: str) -> NoReturn:
-        words: list[str] = []
+        known_words: list[str] = []
         for action in self._actions:
             if action.help != argparse.SUPPRESS:  # of a flag's former name
-                words += action.option_strings
-            words += [choice for choice in action.choices or () if isinstance(choice, str)]
+                known_words += action.option_strings
+            known_words += [choice for choice in action.choices or () if isinstance(choice, str)]
+        hint = ""
         unknown = re.search(r"(?:unrecognized arguments: |invalid choice: ')([^\s']+)", message)
-        nearest = difflib.get_close_matches(unknown[1].split("=")[0], words, n=1) if unknown else []
-        hint = f"; did you mean {nearest[0]}?" if nearest else ""
+        if unknown:
+            word = unknown[1].split("=")[0]
+            nearest = difflib.get_close_matches(word, known_words, n=1)
+            if nearest:
+                hint = f"; did you mean {nearest[0]}?"
         raise InputError(f"{message}{hint} (`{self.prog} --help` lists what there is)")
 
 
@@ -46,59 +50,75 @@ class FormerFlag(argparse.Action):
         setattr(namespace, self.dest, values)
 
 
-def add_flags(parser: argparse.ArgumentParser, settings: type[Checked]) -> None:
-    """One flag, or positional argument, per field of a settings class."""
+def add_flags(parser: argparse.ArgumentParser, settings: type[CheckedSettings]) -> None:
+    """Add one flag, or positional argument, per field of a settings class."""
     for setting in fields(settings):
-        kind, many = _kind(setting.type)
-        if kind is bool:
-            parser.add_argument(flag(setting), action="store_true", help=setting.metadata["help"])
+        value_type, takes_several = _parse_annotation(setting.type)
+        if value_type is bool:
+            parser.add_argument(flag_name(setting.name), action="store_true", help=setting.metadata["help"])
             continue
-        parse = kind if kind is str else partial(_number, kind)
-        options: dict[str, Any] = {"type": parse, "help": _help(setting), "choices": setting.metadata["choices"]}
-        options |= {"nargs": "+"} if many else {}
+
+        options: dict[str, Any] = {
+            "type": value_type if value_type is str else partial(_parse_number, value_type),
+            "help": _format_help(setting),
+            "choices": setting.metadata["choices"],
+        }
+        if takes_several:
+            options["nargs"] = "+"
         if setting.metadata["positional"]:
-            optional = {"nargs": "?", "default": setting.default} if setting.default is not MISSING else {}
-            parser.add_argument(setting.name, **options | optional)
-        else:
-            options |= {"metavar": setting.name.upper()} if many else {}
-            parser.add_argument(flag(setting), default=setting.default, **options)
-        if former := setting.metadata["formerly"]:
-            hidden = options | {"help": argparse.SUPPRESS, "dest": setting.name, "default": argparse.SUPPRESS}
-            parser.add_argument(flag_of(former), action=FormerFlag, current=flag(setting), **hidden)
+            if setting.default is not MISSING:
+                options["nargs"] = "?"
+                options["default"] = setting.default
+            parser.add_argument(setting.name, **options)
+            continue
+
+        if takes_several:
+            options["metavar"] = setting.name.upper()
+        parser.add_argument(flag_name(setting.name), default=setting.default, **options)
+        former_name = setting.metadata["formerly"]
+        if former_name:
+            options |= {"help": argparse.SUPPRESS, "dest": setting.name, "default": argparse.SUPPRESS}
+            parser.add_argument(flag_name(former_name), action=FormerFlag, current=flag_name(setting.name), **options)
 
 
-def from_flags(settings: type[Checked], flags: argparse.Namespace) -> Checked:
-    """The settings a user gives; what is checked here alone may stand in the records of earlier versions."""
-    values = {setting.name: _decoded(setting, getattr(flags, setting.name)) for setting in fields(settings)}
+def from_flags(settings: type[CheckedSettings], flags: argparse.Namespace) -> CheckedSettings:
+    """The settings that parsed flags give.
+
+    Raises InputError on a flag that is empty, as from a script whose variable is not set, or that says the same twice.
+    This is checked here alone, as records of earlier versions may hold such values.
+    """
+    values: dict[str, Any] = {}
     for setting in fields(settings):
-        if not setting.metadata["positional"]:
-            _check_given(setting, values[setting.name])
-    return settings(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
-
-
-def _decoded(setting: Field, value: Any) -> Any:
-    if setting.metadata["path"]:
-        return value
-    named = setting.name if setting.metadata["positional"] else flag(setting)
-    if isinstance(value, list):
-        return [utf8(named, item) for item in value]
-    return utf8(named, value) if isinstance(value, str) else value
+        is_positional = setting.metadata["positional"]
+        name = setting.name if is_positional else flag_name(setting.name)
+        value = getattr(flags, setting.name)
+        items = value if isinstance(value, list) else [value]
+        if not setting.metadata["path"]:
+            items = [utf8(name, item) if isinstance(item, str) else item for item in items]
+        if not is_positional:
+            if any(isinstance(item, str) and not item.strip() for item in items):
+                raise InputError(f"{name} is empty; leave it out, or give a value: {setting.metadata['help']}")
+            repeated = [item for place, item in enumerate(items) if item in items[:place]]
+            if repeated:
+                raise InputError(f"{name} has {repeated[0]!r} more than once; give each once")
+        values[setting.name] = tuple(items) if isinstance(value, list) else items[0]
+    return settings(**values)
 
 
 def is_broken(text: str) -> bool:
-    """Whether a text from outside has bytes that were no text in the locale; they are lone surrogates in it."""
+    """Whether a text from outside holds bytes that are not text in this locale, which Python keeps as surrogates."""
     return any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def utf8(name: str, text: str) -> str:
-    """An argument as text, also where the locale is not UTF-8 and its bytes are. Raises InputError on other bytes."""
+    """An argument as text, also where its bytes are UTF-8 and the locale is not. Raises InputError on other bytes."""
     try:
         return os.fsencode(text).decode() if is_broken(text) else text
     except UnicodeError:
         raise InputError(f"{name} is {text!r}, and its bytes are not UTF-8; give it as UTF-8") from None
 
 
-def _kind(annotation: Any) -> tuple[type, bool]:
+def _parse_annotation(annotation: Any) -> tuple[type, bool]:
     """The plain type of a field, and whether it takes several values."""
     if get_origin(annotation) is tuple:
         return get_args(annotation)[0], True
@@ -107,28 +127,19 @@ def _kind(annotation: Any) -> tuple[type, bool]:
     return annotation, False
 
 
-def _help(setting: Field) -> str:
-    text = setting.metadata["help"].replace("%", "%%")
+def _format_help(setting: Field) -> str:
+    text = setting.metadata["help"].replace("%", "%%")  # argparse formats it
     if setting.default in (None, MISSING, ()):
         return text
     default = " ".join(setting.default) if isinstance(setting.default, tuple) else setting.default
     return f"{text} [{default}]"
 
 
-def _number(kind: type, text: str) -> float:
+def _parse_number(number_type: type, text: str) -> float:
     """The number a flag gives. By themselves int() and float() also take 1_0, spaces, and other scripts' digits."""
     try:
         if not re.fullmatch(r"[0-9a-zA-Z.+-]+", text):
             raise ValueError(text)
-        return kind(text)
+        return number_type(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"invalid {kind.__name__} value: {text!r}") from None
-
-
-def _check_given(setting: Field, value: Any) -> None:
-    """Raise InputError on a flag that says the same twice, or nothing, as from a script whose variable is not set."""
-    values = value if isinstance(value, list) else [value]
-    if any(isinstance(item, str) and not item.strip() for item in values):
-        raise InputError(f"{flag(setting)} is empty; leave it out, or give a value: {setting.metadata['help']}")
-    if repeated := [item for place, item in enumerate(values) if item in values[:place]]:
-        raise InputError(f"{flag(setting)} has {repeated[0]!r} more than once; give each once")
+        raise argparse.ArgumentTypeError(f"invalid {number_type.__name__} value: {text!r}") from None

@@ -23,7 +23,7 @@ def setting(
     path: bool = False,
     formerly: str | None = None,
 ) -> Any:
-    """A documented field of a settings class; `least`, `most` and `choices` are checked.
+    """A documented field of a settings class. Bounds are always checked, `choices` on the command line.
 
     A `path` may have any bytes; other texts, and paths that are recorded, are UTF-8. `formerly` is the field's name in
     earlier versions: still its key in records, and still accepted as a flag.
@@ -40,30 +40,46 @@ def setting(
     return field(default=default, metadata=metadata)
 
 
-def recorded_name(setting: Field) -> str:
+def recorded_name(setting_field: Field) -> str:
     """The key of a setting in config.json and among MLflow's params, which no later version changes."""
-    return setting.metadata["formerly"] or setting.name
+    return setting_field.metadata["formerly"] or setting_field.name
+
+
+def flag_name(setting_name: str) -> str:
+    """What a setting is called on the command line."""
+    return f"--{setting_name.replace('_', '-')}"
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckedSettings:
     """Base of all settings: values outside a field's bounds raise InputError."""
 
     def __post_init__(self) -> None:
-        for setting in fields(self):
-            value = getattr(self, setting.name)
+        for setting_field in fields(self):
+            least = setting_field.metadata["least"]
+            most = setting_field.metadata["most"]
+            value = getattr(self, setting_field.name)
             for item in value if isinstance(value, tuple) else (value,):
-                if item is not None:
-                    _check(setting, item)
+                if item is None:
+                    continue
+                # written so that NaN fails too
+                is_too_small = least is not None and not item >= least
+                is_too_large = most is not None and not item <= most
+                if is_too_small or is_too_large:
+                    bounds = f"{least} or more" if most is None else f"{least} to {most}"
+                    raise InputError(f"{flag_name(setting_field.name)} is {item}; it takes {bounds}")
 
     def params(self) -> dict[str, Any]:
         """Plain values by recorded name, for MLflow and config.json."""
-        values = {recorded_name(setting): getattr(self, setting.name) for setting in fields(self)}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        values = {}
+        for setting_field in fields(self):
+            value = getattr(self, setting_field.name)
+            values[recorded_name(setting_field)] = list(value) if isinstance(value, tuple) else value
+        return values
 
 
 @dataclass(frozen=True)
-class TrainSettings(Checked):
+class TrainSettings(CheckedSettings):
     """Train a classifier; every epoch's checkpoint and predictions are remembered. Prints the run ID."""
 
     dataset: str = setting("digits", "digits, cifar10, folder or planted")
@@ -132,7 +148,7 @@ class ResolvedTraining(ResolvedSettings):
 
 
 @dataclass(frozen=True)
-class ResumeSettings(Checked):
+class ResumeSettings(CheckedSettings):
     """Resume an interrupted run; the result is bit-identical to an uninterrupted one. Prints the run ID."""
 
     run: str = setting("latest", RUN, positional=True)
@@ -140,7 +156,7 @@ class ResumeSettings(Checked):
 
 
 @dataclass(frozen=True)
-class RerunSettings(Checked):
+class RerunSettings(CheckedSettings):
     """Repeat a run from its own record, as a new run. Prints its ID."""
 
     run: str = setting("latest", RUN, positional=True)
@@ -149,7 +165,7 @@ class RerunSettings(Checked):
 
 
 @dataclass(frozen=True)
-class ExplainSettings(Checked):
+class ExplainSettings(CheckedSettings):
     """Explain predictions of a training run's checkpoints. Prints the ID of one explainer run per method."""
 
     run: str = setting("latest", RUN, positional=True)
@@ -178,7 +194,7 @@ class ExplainSettings(Checked):
 
 
 @dataclass(frozen=True)
-class CompareSettings(Checked):
+class CompareSettings(CheckedSettings):
     """Compare the methods that explained a training run: faithfulness, agreement, drift. Prints the run ID."""
 
     run: str = setting("latest", RUN, positional=True)
@@ -196,7 +212,7 @@ class CompareSettings(Checked):
 
 
 @dataclass(frozen=True)
-class PredictSettings(Checked):
+class PredictSettings(CheckedSettings):
     """Evaluate every checkpoint of a training run on new images; only what is missing is computed. Prints the split."""
 
     run: str = setting(MISSING, RUN, positional=True)
@@ -212,7 +228,7 @@ class PredictSettings(Checked):
 
 
 @dataclass(frozen=True)
-class LabelSettings(Checked):
+class LabelSettings(CheckedSettings):
     """Name a concept; later runs that find the same direction adopt the name. Prints the concept's key."""
 
     run: str = setting(MISSING, "explainer run of method ice: ID, unique prefix, name, or latest", positional=True)
@@ -222,7 +238,7 @@ class LabelSettings(Checked):
 
 
 @dataclass(frozen=True)
-class FlowSettings(Checked):
+class FlowSettings(CheckedSettings):
     """Make the InstanceFlow page of a run: which image was classified as what, epoch by epoch. Prints its path."""
 
     run: str = setting("latest", RUN, positional=True)
@@ -232,7 +248,7 @@ class FlowSettings(Checked):
 
 
 @dataclass(frozen=True)
-class ReportSettings(Checked):
+class ReportSettings(CheckedSettings):
     """Make one page that answers the research questions from everything tracked for a run. Prints its path."""
 
     run: str = setting("latest", RUN, positional=True)
@@ -241,7 +257,7 @@ class ReportSettings(Checked):
 
 
 @dataclass(frozen=True)
-class ImportFlowSettings(Checked):
+class ImportFlowSettings(CheckedSettings):
     """Import a training log in InstanceFlow's JSON format as a run. Prints the run ID."""
 
     file: str = setting(MISSING, "the log, a JSON file", positional=True, path=True)
@@ -254,7 +270,7 @@ class RunSettings(TrainSettings):
 
 
 @dataclass(frozen=True)
-class SqlSettings(Checked):
+class SqlSettings(CheckedSettings):
     """Answer a SQL query over everything tracked; read-only."""
 
     query: str = setting(MISSING, 'the SQL, such as "from runs"', positional=True)
@@ -265,7 +281,7 @@ class SqlSettings(Checked):
 
 
 @dataclass(frozen=True)
-class PruneSettings(Checked):
+class PruneSettings(CheckedSettings):
     """Delete checkpoints of a training run to free space; predictions and maps stay. Prints the epochs kept."""
 
     run: str = setting(MISSING, "training run: ID, unique prefix of one, run name, or latest", positional=True)
@@ -276,29 +292,12 @@ class PruneSettings(Checked):
 
 
 @dataclass(frozen=True)
-class RebuildSettings(Checked):
+class RebuildSettings(CheckedSettings):
     """Rebuild study.duckdb from the runs' committed files."""
 
 
 @dataclass(frozen=True)
-class UiSettings(Checked):
+class UiSettings(CheckedSettings):
     """Serve the MLflow UI of this study home on this machine. Prints the address."""
 
     port: int = setting(5000, "port on 127.0.0.1", least=1024, most=65_535)
-
-
-def flag(setting: Field) -> str:
-    """What a setting is called on the command line."""
-    return flag_of(setting.name)
-
-
-def flag_of(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
-
-
-def _check(setting: Field, value: Any) -> None:
-    least, most = setting.metadata["least"], setting.metadata["most"]
-    # written so that NaN fails too
-    if (least is not None and not value >= least) or (most is not None and not value <= most):
-        bounds = f"{least} or more" if most is None else f"{least} to {most}"
-        raise InputError(f"{flag(setting)} is {value}; it takes {bounds}")

@@ -1,4 +1,4 @@
-"""Ctrl-C, a polite kill, a closed terminal: the first ends a command in order, the next at once."""
+"""Ctrl-C, kill, a closed terminal: the first such signal ends a command in order, the next ends it at once."""
 
 import os
 import signal
@@ -6,37 +6,37 @@ import sys
 from types import FrameType
 from typing import Any, NoReturn
 
-NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # the last is missing on Windows
-SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
+SIGNAL_NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # the last is missing on Windows
+SIGNALS = tuple(getattr(signal, name) for name in SIGNAL_NAMES if hasattr(signal, name))
 CODE = 130  # exit code of a stopped command
-_asked: list[int] = []  # signals that came
+_received_signals: list[int] = []
 
 
 def listen() -> None:
     """From now on the first signal raises KeyboardInterrupt, so that a run is marked, and the next ends the process."""
     sys.unraisablehook = _end_where_nothing_can_be_raised
     for number in SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves a closed terminal
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores a closed terminal
             signal.signal(number, _stop)
 
 
 def finish() -> None:
     """The command is done: from now on the first signal ends the process, which only tidies up."""
-    _asked.append(0)
-    # CPython remembers an interrupt that left code made from text, such as a dataclass's, even if it was caught since,
-    # and `python -m` then ends by the signal instead of by the exit code. Running such code again makes it forget.
+    _received_signals.append(0)  # as if the first had come already
+    # CPython remembers an interrupt that left code compiled from text, such as a dataclass's, even if it was caught
+    # later, and `python -m` then ends by the signal instead of by the exit code. Running such code again clears it.
     exec("pass")
 
 
 def was_asked() -> bool:
     """Whether a signal came; a library may have turned its KeyboardInterrupt into another error."""
-    return bool(_asked)
+    return bool(_received_signals)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    if _asked:
+    if _received_signals:
         _end()
-    _asked.append(number)
+    _received_signals.append(number)
     raise KeyboardInterrupt
 
 
@@ -47,8 +47,8 @@ def _end() -> NoReturn:
         os._exit(CODE)
 
 
-def _end_where_nothing_can_be_raised(fault: Any) -> None:
-    """As amid the collection of garbage, where Python would show a traceback and go on."""
-    if issubclass(fault.exc_type, KeyboardInterrupt):
+def _end_where_nothing_can_be_raised(unraisable: Any) -> None:
+    """For an interrupt in, say, garbage collection, where Python would print a traceback and carry on."""
+    if issubclass(unraisable.exc_type, KeyboardInterrupt):
         _end()
-    sys.__unraisablehook__(fault)
+    sys.__unraisablehook__(unraisable)

@@ -1,12 +1,12 @@
-"""Text for a terminal: notices beside a command's result, and which characters can only be read.
+"""Text for a terminal: notices beside a command's result, and text in printable characters only.
 
-All other characters could move the cursor, hide text or reverse its direction.
+Other characters could move the cursor, hide text or reverse its direction.
 """
 
 import json
 import sys
 
-# what tables are drawn with -> what replaces it where the output's encoding lacks it
+# characters that tables are drawn with, and what replaces them where the output's encoding lacks them
 PLAIN_EQUIVALENTS = {"─": "-", "…": "..."}
 
 
@@ -24,20 +24,23 @@ def printable(text: str, kept: str = "") -> str:
     """
     if text.isprintable():
         return text
-    return "".join(
-        character if character.isprintable() or character in kept else ascii(character)[1:-1] for character in text
-    )
+    escaped = ""
+    for character in text:
+        is_safe = character.isprintable() or character in kept
+        escaped += character if is_safe else ascii(character)[1:-1]
+    return escaped
 
 
 def printable_json(document: str) -> str:
     """The same JSON values, in printable characters and line ends that every encoding has."""
-    return "\n".join(_escape_json_line(line) for line in document.split("\n"))
-
-
-def _escape_json_line(line: str) -> str:
-    if line.isprintable() and PLAIN_EQUIVALENTS.keys().isdisjoint(line):
-        return line
-    return "".join(
-        character if character.isprintable() and character not in PLAIN_EQUIVALENTS else json.dumps(character)[1:-1]
-        for character in line
-    )
+    lines = []
+    for line in document.split("\n"):
+        if line.isprintable() and PLAIN_EQUIVALENTS.keys().isdisjoint(line):
+            lines.append(line)
+            continue
+        escaped = ""
+        for character in line:
+            is_safe = character.isprintable() and character not in PLAIN_EQUIVALENTS
+            escaped += character if is_safe else json.dumps(character)[1:-1]
+        lines.append(escaped)
+    return "\n".join(lines)

@@ -1,7 +1,7 @@
 """What a comparison found, as metrics, figures and one table in MLflow; from SQL alone."""
 
 import queries
-from pipelines.common.figures import pixels
+from pipelines.common.figures import render_figure
 from pipelines.comparing import figures, history
 from pipelines.comparing.comparison import Comparison
 from pipelines.comparing.strips import draw_strip, read_strips
@@ -82,7 +82,7 @@ def _log_figures(comparison: Comparison, run: runs.Run, rows: list[dict]) -> Non
     if len({row["epoch"] for row in concept_rows}) > 1:
         drawn["concepts"] = history.concepts(concept_rows, source_name)
     for name, figure in drawn.items():
-        runs.log_picture(run, pixels(figure), f"figures/{name}.png")
+        runs.log_picture(run, render_figure(figure), f"figures/{name}.png")
 
 
 def _log_strips(comparison: Comparison, run: runs.Run) -> None:
@@ -95,4 +95,4 @@ def _log_strips(comparison: Comparison, run: runs.Run) -> None:
         image = data.splits[split].rgb([strip.instance])[0]
         title = f"{split} #{strip.instance}, each map on its own scale; {comparison.source.record.name}"
         name = f"strip_{split.replace(':', '_')}_{strip.instance:05d}"
-        runs.log_picture(run, pixels(draw_strip(strip, image, data.classes, title)), f"figures/{name}.png")
+        runs.log_picture(run, render_figure(draw_strip(strip, image, data.classes, title)), f"figures/{name}.png")

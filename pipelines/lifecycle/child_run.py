@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pipelines.common.settings import Checked
+from pipelines.common.settings import CheckedSettings
 from pipelines.common.terminal import say
 from pipelines.lifecycle.start import commit_child_start
 from pipelines.models.user_errors import describe_model_error
@@ -19,7 +19,7 @@ def start_child(
     home: Home,
     kind: str,
     name: str,
-    settings: Checked,
+    settings: CheckedSettings,
     source: RunRecord,
     tags: dict[str, str],
     note: str,

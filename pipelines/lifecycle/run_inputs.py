@@ -4,7 +4,7 @@ from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipelines.common.settings import Checked, TrainSettings, recorded_name
+from pipelines.common.settings import CheckedSettings, TrainSettings, recorded_name
 from pipelines.common.terminal import say
 from pipelines.data.datasets import Dataset, load_dataset
 from pipelines.data.raw import Reading
@@ -15,7 +15,7 @@ from tracking.errors import InputError
 from tracking.files import read_json
 from tracking.home import Home
 
-Settings = TypeVar("Settings", bound=Checked)
+Settings = TypeVar("Settings", bound=CheckedSettings)
 
 
 def load_data(settings: TrainSettings, home: Home, run: RunRecord | None = None) -> Dataset:

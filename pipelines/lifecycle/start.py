@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from pipelines.common.settings import Checked
+from pipelines.common.settings import CheckedSettings
 from tracking import runs
 from tracking.environment import describe_environment
 from tracking.files import write_json, write_table
@@ -12,7 +12,7 @@ from tracking.files import write_json, write_table
 def commit_start(
     run: runs.Run,
     command: str,
-    settings: Checked,
+    settings: CheckedSettings,
     instances: dict[str, Any],
     classes: tuple[str, ...],
     inputs: dict[str, Any] | None = None,
@@ -35,7 +35,7 @@ def commit_start(
         runs.commit(run, "start", files, {}, None)
 
 
-def commit_child_start(run: runs.Run, settings: Checked, inputs: dict[str, Any] | None = None) -> None:
+def commit_child_start(run: runs.Run, settings: CheckedSettings, inputs: dict[str, Any] | None = None) -> None:
     """Commit unit `start` of a child run; `inputs` are what it read besides its settings."""
     config: dict[str, Any] = {
         "command": run.record.kind,

@@ -129,8 +129,8 @@ def _run_epochs(training: Training, committed: list[EpochCommit]) -> str:
                 f"epoch {epoch:>3}/{settings.epochs}  val {metrics['val_accuracy']:.2%}  "
                 f"test {metrics['test_accuracy']:.2%}  test loss {metrics['test_loss']:.3f}  {metrics['seconds']:.1f} s"
             )
-        curves = figures.learning_curves(committed, run.record.name)
-        runs.log_picture(run, figures.pixels(curves), "figures/learning_curves.png")
+        curves = figures.draw_learning_curves(committed, run.record.name)
+        runs.log_picture(run, figures.render_figure(curves), "figures/learning_curves.png")
     return run.run_id
 
 
@@ -164,8 +164,8 @@ def _commit_epoch(
     # the picture comes before the commit, so that no interruption leaves the epoch without it
     test = predictions[-1]
     title = f"test, epoch {epoch}: {test.accuracy:.1%} correct"
-    matrix = figures.confusion_matrix(test.label, test.logits.argmax(1), training.data.classes, title)
-    runs.log_image(run, figures.pixels(matrix), "confusion_test", epoch)
+    matrix = figures.draw_confusion_matrix(test.label, test.logits.argmax(1), training.data.classes, title)
+    runs.log_image(run, figures.render_figure(matrix), "confusion_test", epoch)
 
     parts = [part.to_columns(run.run_id, epoch) for part in predictions]
     table = {column: [value for part in parts for value in part[column]] for column in parts[0]}

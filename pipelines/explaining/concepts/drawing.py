@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipelines.common.figures import pixels, short
+from pipelines.common.figures import render_figure, short
 from pipelines.explaining.concepts import figures
 from pipelines.explaining.concepts.concept_set import ConceptSet
 from pipelines.explaining.concepts.names import Examples, NamedConcept
@@ -35,17 +35,17 @@ def draw_concepts(job: ConceptJob, run: runs.Run, epoch: int, concepts: ConceptS
             contribution=tcav.contribution[concept_id].numpy(),
             significant=tcav.significant[concept_id].numpy(),
         )
-        picture = pixels(figures.concept_card(card))
+        picture = render_figure(figures.concept_card(card))
         runs.log_picture(run, picture, f"{folder}_concept_{concept_id:02d}.png")
         runs.log_image(run, picture, f"concept/{concept_id:02d}", epoch)
 
     for measure in ("prevalence", "tcav_sign"):
         values = getattr(concepts.tcav, measure).numpy()
         figure = figures.matrix(values, row_names, classes, f"{measure}, {origin}")
-        runs.log_picture(run, pixels(figure), f"{folder}_{measure}.png")
+        runs.log_picture(run, render_figure(figure), f"{folder}_{measure}.png")
     if concepts.choice:
         figure = figures.count_curve(concepts.choice, f"number of concepts, {origin}")
-        runs.log_picture(run, pixels(figure), f"{folder}_number_of_concepts.png")
+        runs.log_picture(run, render_figure(figure), f"{folder}_number_of_concepts.png")
 
 
 def _panel(job: ConceptJob, epoch: int, concepts: ConceptSet, examples: Examples, concept_id: int) -> figures.Panel:

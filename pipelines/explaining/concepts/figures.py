@@ -9,7 +9,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from pipelines.common.figures import COLOURS, short
+from pipelines.common.figures import SPLIT_COLOURS, short
 from pipelines.explaining.maps.heatmaps import overlay
 from xai.concept_count import CountChoice
 
@@ -121,8 +121,8 @@ def count_curve(choice: CountChoice, title: str) -> Figure:
     fidelity = [trial.fidelity for trial in choice.trials]
     figure = Figure(figsize=(7, 4), layout="constrained")
     axis = figure.subplots()
-    axis.plot(counts, stability, "o-", ms=4, color=COLOURS["val"], label="stability: worst matched cosine")
-    axis.plot(counts, fidelity, "s-", ms=4, color=COLOURS["test"], label="held-out top-1 agreement")
+    axis.plot(counts, stability, "o-", ms=4, color=SPLIT_COLOURS["val"], label="stability: worst matched cosine")
+    axis.plot(counts, fidelity, "s-", ms=4, color=SPLIT_COLOURS["test"], label="held-out top-1 agreement")
     axis.axvline(choice.count, color="#444444", lw=0.9, ls="--", label=f"chosen: {choice.count}")
     axis.set(xlabel="number of concepts", ylim=(0, 1.03))
     axis.locator_params("x", integer=True)

@@ -8,7 +8,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 import queries
-from pipelines.common.figures import pixels
+from pipelines.common.figures import render_figure
 from pipelines.common.terminal import say
 from pipelines.explaining.job import Job, target_class
 from pipelines.explaining.maps import heatmaps
@@ -143,11 +143,11 @@ def _log_heatmaps(job: Job, run: runs.Run, by_kind: list[AttributionBatch], *, d
     title = f"{job.method}, epoch {first.epoch}"
     if draw_pages:
         for number, figure in enumerate(heatmaps.pages(explained, f"{title}, {job.source.record.name}"), start=1):
-            runs.log_picture(run, pixels(figure), f"heatmaps/epoch_{first.epoch:04d}_page_{number:02d}.png")
+            runs.log_picture(run, render_figure(figure), f"heatmaps/epoch_{first.epoch:04d}_page_{number:02d}.png")
     split = first.split.replace(":", "_")  # MLflow accepts no colon in a key
     for row in np.flatnonzero(np.isin(first.instances, job.curated())).tolist():
         figure = heatmaps.single(explained, row, title)
-        runs.log_image(run, pixels(figure), f"heatmap/{split}_{first.instances[row]:05d}", first.epoch)
+        runs.log_image(run, render_figure(figure), f"heatmap/{split}_{first.instances[row]:05d}", first.epoch)
 
 
 def _commit_epoch(job: Job, run: runs.Run, epoch: int, unit: str) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.common.figures import pixels
+from pipelines.common.figures import render_figure
 from pipelines.common.settings import CompareSettings, ExplainSettings, ResumeSettings
 from pipelines.comparing import comparison, measurements
 from pipelines.comparing.compare import compare
@@ -155,7 +155,7 @@ def test_strips_show_methods_of_several_epochs(home: Home) -> None:
         found = read_strips(connection, select_maps(connection, resolve(home, "latest").run_id, COMPARE))
     assert [one.instance for one in found] == [0, 1, 2, 3]
     assert [(set(one.maps), one.epochs) for one in found] == [({"saliency"}, [0, 2])] * 4
-    assert pixels(draw_strip(found[0], np.zeros((8, 8, 3)), ("a $" * 9,) * 10, "title")).std() > 0
+    assert render_figure(draw_strip(found[0], np.zeros((8, 8, 3)), ("a $" * 9,) * 10, "title")).std() > 0
 
 
 @pytest.mark.parametrize("stop_at", [1, 3])
