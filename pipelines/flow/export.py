@@ -15,19 +15,19 @@ from tracking.files import write_text
 from tracking.home import Home
 from tracking.reading import connect
 
-# an imported log keeps its own name
-NAME = "select if(kind = 'import', dataset, name) from runs where run_id = $run_id"
-LABELS = "select name from classes where run_id = $run_id order by class_id"
-EPOCHS = "select count(distinct epoch) from predictions where run_id = $run_id and split = $split"
+RUN_NAME = "select if(kind = 'import', dataset, name) from runs where run_id = $run_id"  # a log keeps its own name
+CLASS_NAMES = "select name from classes where run_id = $run_id order by class_id"
+EPOCH_COUNT = "select count(distinct epoch) from predictions where run_id = $run_id and split = $split"
+SPLITS = "select distinct split from predictions where run_id = $run_id order by split"
 
 
 def export(record: RunRecord, split: str, path: Path, home: Home) -> str:
-    """Write a run's predictions in a split to a new file; returns its path."""
+    """Write a run's predictions in a split to a new file; returns its path. Raises InputError if it cannot."""
     if os.path.exists(path):  # unlike Path.exists, for names of any length
         raise InputError(f"{str(path)!r} exists already and is not replaced; name another file or remove it")
     if not os.path.isdir(path.absolute().parent):
         raise InputError(
-            f"cannot write {str(path)!r}, as there is no folder {str(path.parent)!r}; make it, or name another"
+            f"cannot write {str(path)!r}: there is no folder {str(path.parent)!r}; make it or name another"
         )
     with connect(home) as connection:
         log = export_flow(connection, record.run_id, split)
@@ -38,36 +38,50 @@ def export(record: RunRecord, split: str, path: Path, home: Home) -> str:
 
 
 def export_flow(connection: DuckDBPyConnection, run_id: str, split: str) -> dict[str, Any]:
-    """The log of a run's predictions in a split; says which instances the format cannot hold, and leaves them out."""
-    run, place = {"run_id": run_id}, {"run_id": run_id, "split": split}
-    [(epochs,)] = connection.execute(EPOCHS, place).fetchall()
-    if not epochs:
-        raise InputError(_nothing_there(connection, run_id, split))
-    rows = queries.execute(connection, "export_instances", place).fetchall()
-    kept = [row for row in rows if row[2] is not None and row[4] == epochs]
-    _say_left_out(run_id, split, unlabelled=sum(row[2] is None for row in rows), rows=len(rows), kept=len(kept))
-    [(name,)] = connection.execute(NAME, run).fetchall()
-    instances = [row[0] for row in kept]
-    found = queries.execute(connection, "export_classifications", place | {"instances": instances}).fetchall()
+    """A run's predictions in a split as a log; notes which instances are left out, as the format cannot hold them.
+
+    The format has neither unknown labels nor missing predictions. Raises InputError if no instance is left.
+    """
+    run = {"run_id": run_id}
+    run_split = {"run_id": run_id, "split": split}
+    [(epoch_count,)] = connection.execute(EPOCH_COUNT, run_split).fetchall()
+    if not epoch_count:
+        splits = ", ".join(name for (name,) in connection.execute(SPLITS, run).fetchall())
+        raise InputError(f"run {run_id[:8]} has no predictions in split {split!r}; it has some in: {splits or 'none'}")
+
+    rows = queries.execute(connection, "export_instances", run_split).fetchall()
+    instances = []
+    instance_ids = []
+    unlabelled_count = 0
+    incomplete_count = 0
+    for instance_id, exported_id, actual, image, predicted_epochs in rows:
+        if actual is None:
+            unlabelled_count += 1
+        elif predicted_epochs < epoch_count:
+            incomplete_count += 1
+        else:
+            instance_ids.append(instance_id)
+            instances.append({"id": exported_id, "actual": actual, "image": image})
+
+    reasons = []
+    if unlabelled_count:
+        reasons.append(f"{unlabelled_count:,} without a known label")
+    if incomplete_count:
+        reasons.append(f"{incomplete_count:,} not predicted at every epoch")
+    if not instances:
+        raise InputError(
+            f"run {run_id[:8]} has no instance in {split} that InstanceFlow's format can hold: {', '.join(reasons)}"
+        )
+    if reasons:
+        say(f"left out of {len(rows):,} instances: {', '.join(reasons)}")
+
+    [(name,)] = connection.execute(RUN_NAME, run).fetchall()
+    class_names = [name for (name,) in connection.execute(CLASS_NAMES, run).fetchall()]
+    exported = run_split | {"instances": instance_ids}
+    epochs = queries.execute(connection, "export_classifications", exported).fetchall()
     return {
         "name": name,
-        "labels": [name for (name,) in connection.execute(LABELS, run).fetchall()],
-        "instances": [{"id": own_id, "actual": actual, "image": image} for _, own_id, actual, image, _ in kept],
-        "epochs": [{"id": str(epoch), "classifications": predicted} for epoch, predicted in found],
+        "labels": class_names,
+        "instances": instances,
+        "epochs": [{"id": str(epoch), "classifications": predicted} for epoch, predicted in epochs],
     }
-
-
-def _nothing_there(connection: DuckDBPyConnection, run_id: str, split: str) -> str:
-    sql = "select distinct split from predictions where run_id = $run_id order by split"
-    there = ", ".join(name for (name,) in connection.execute(sql, {"run_id": run_id}).fetchall())
-    return f"run {run_id[:8]} has no predictions in split {split!r}; it has some in: {there or 'none'}"
-
-
-def _say_left_out(run_id: str, split: str, *, unlabelled: int, rows: int, kept: int) -> None:
-    """InstanceFlow's format has neither unknown labels nor gaps."""
-    reasons = {"without a known label": unlabelled, "not predicted at every epoch": rows - kept - unlabelled}
-    counts = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items() if count)
-    if not kept:
-        raise InputError(f"run {run_id[:8]} has no instance in {split} that InstanceFlow's format can hold: {counts}")
-    if counts:
-        say(f"left out of {rows:,} instances: {counts}")

@@ -1,4 +1,4 @@
-"""The InstanceFlow page of a run: which instance was classified as what, epoch by epoch.
+"""The InstanceFlow page of a run: how every instance was classified, epoch by epoch.
 
 Pühringer, Hinterreiter, Streit 2020, arXiv 2007.11353.
 """
@@ -23,12 +23,10 @@ def flow(settings: FlowSettings, home: Home) -> str:
         if settings.data is not None:
             raise InputError("--export writes no pictures, so it takes no --data; leave one of them out")
         return export(run, settings.split, Path(settings.export), home)
+
+    file_name = "flow.html" if settings.split == "test" else f"flow_{settings.split.replace(':', '_')}.html"
     with connect(home) as connection, runs.staging_folder(home) as folder:
         record = read_record(connection, run, settings.split)
-        page = write_page(folder / _name(settings.split), record, connection, home, settings.data)
+        page = write_page(folder / file_name, record, connection, home, settings.data)
         say(f"{len(record.labels):,} instances, {len(record.epochs)} epochs, {page.stat().st_size / 1e6:.1f} MB")
         return str(runs.log_page(home, run, page))
-
-
-def _name(split: str) -> str:
-    return "flow.html" if split == "test" else f"flow_{split.replace(':', '_')}.html"

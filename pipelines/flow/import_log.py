@@ -24,31 +24,22 @@ def import_flow(settings: ImportFlowSettings, home: Home) -> str:
     path = Path(settings.file).absolute()
     log = read_log(path)
     runs.check_start(home, settings.name)
-    with runs.taking_name(home, settings.name, f"import-{printable(log.name)}") as name:
-        settings = replace(settings, file=str(path), name=name)
-        record = runs.new_record("import", name, settings.params(), dataset=log.name, data_digest=log.digest)
-        run = runs.start_run(home, record, {}, _note(log, path))
-        runs.log_record(run)
-    say(f"run {run.run_id} ({settings.name}): {len(log.epochs)} epochs of {len(log.ids)} instances")
-    if log.renumbered:
-        say(
-            f"  its epoch IDs are not ascending whole numbers; epochs are 0 to {len(log.epochs) - 1} in the log's order"
-        )
-    _commit_all(run, settings, log)
-    ingest(home, [run.run_id], wait=5)
-    return run.run_id
-
-
-def _note(log: Log, path: Path) -> str:
-    return (
+    note = (
         f"**{log.name}**, a training log imported from `{path.name}`: {len(log.labels)} classes, {len(log.ids):,} "
         f"instances, {len(log.epochs)} epochs. It has predicted classes only: no probabilities, no checkpoints."
     )
+    with runs.taking_name(home, settings.name, f"import-{printable(log.name)}") as name:
+        settings = replace(settings, file=str(path), name=name)
+        record = runs.new_record("import", name, settings.params(), dataset=log.name, data_digest=log.digest)
+        run = runs.start_run(home, record, {}, note)
+        runs.log_record(run)
+    say(f"run {run.run_id} ({name}): {len(log.epochs)} epochs of {len(log.ids)} instances")
+    if log.renumbered:
+        last = len(log.epochs) - 1
+        say(f"  its epoch IDs are not ascending whole numbers; epochs are numbered 0 to {last} in the log's order")
 
-
-def _commit_all(run: runs.Run, settings: ImportFlowSettings, log: Log) -> None:
     try:
-        commit_start(run, "import-flow", settings, _instances(run.run_id, log), log.labels)
+        commit_start(run, "import-flow", settings, _instance_columns(run.run_id, log), log.labels)
         for epoch in tqdm(log.epochs, desc="epochs", disable=None):
             _commit_epoch(run, log, epoch)
     except BaseException as error:
@@ -56,9 +47,11 @@ def _commit_all(run: runs.Run, settings: ImportFlowSettings, log: Log) -> None:
         say(f"run {run.run_id[:8]} is not complete; import the log again")
         raise
     runs.finish_run(run)
+    ingest(home, [run.run_id], wait=5)
+    return run.run_id
 
 
-def _instances(run_id: str, log: Log) -> dict:
+def _instance_columns(run_id: str, log: Log) -> dict:
     """Columns of table `instances`."""
     count = len(log.ids)
     return {
@@ -66,30 +59,29 @@ def _instances(run_id: str, log: Log) -> dict:
         "split": [SPLIT] * count,
         "instance_id": np.arange(count, dtype=np.int32),
         "label": log.actual,
-        "source": [image or own_id for image, own_id in zip(log.images, log.ids, strict=True)],
+        "source": [image or log_id for image, log_id in zip(log.images, log.ids, strict=True)],
         "name": log.ids,
     }
 
 
 def _commit_epoch(run: runs.Run, log: Log, epoch: FlowEpoch) -> None:
-    unit = f"epoch_{epoch.number:04d}"
-    accuracy = float((epoch.predicted == log.actual).mean())
-    with runs.staging_folder(run.home) as folder:
-        file = write_table(folder / f"{unit}.parquet", _predictions(run.run_id, log, epoch))
-        runs.commit(run, unit, {f"predictions/{unit}.parquet": file}, {"test_accuracy": accuracy}, epoch.number)
-
-
-def _predictions(run_id: str, log: Log, epoch: FlowEpoch) -> dict:
-    """Columns of table `predictions`; a log has no probabilities."""
     count = len(log.ids)
-    numbers = dict.fromkeys(("p_true", "p_predicted", "margin", "p_sq"), pa.nulls(count, pa.float32()))
-    return {
-        "run_id": [run_id] * count,
+    unknown = pa.nulls(count, pa.float32())  # a log has no probabilities
+    columns = {
+        "run_id": [run.run_id] * count,
         "epoch": np.full(count, epoch.number, np.int32),
         "split": [SPLIT] * count,
         "instance_id": np.arange(count, dtype=np.int32),
         "label": log.actual,
         "predicted": epoch.predicted,
-        **numbers,
+        "p_true": unknown,
+        "p_predicted": unknown,
+        "margin": unknown,
+        "p_sq": unknown,
         "probabilities": pa.nulls(count, pa.list_(pa.float32())),
     }
+    accuracy = float((epoch.predicted == log.actual).mean())
+    unit = f"epoch_{epoch.number:04d}"
+    with runs.staging_folder(run.home) as folder:
+        file = write_table(folder / f"{unit}.parquet", columns)
+        runs.commit(run, unit, {f"predictions/{unit}.parquet": file}, {"test_accuracy": accuracy}, epoch.number)

@@ -1,8 +1,9 @@
-"""Thumbnails and heatmaps for the page."""
+"""Thumbnails and heatmaps of the page."""
 
 import io
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from duckdb import DuckDBPyConnection
@@ -14,146 +15,181 @@ from pipelines.data.added import read_extra_splits
 from pipelines.data.linked import linked_image
 from pipelines.data.names import format_name, format_names
 from pipelines.data.pixels import read_picture
-from pipelines.flow.packing import Packed
+from pipelines.flow.packing import Payload
 from pipelines.flow.record import Record
 from pipelines.lifecycle.run_inputs import load_data, read_recorded_settings
 from tracking.errors import InputError
 from tracking.home import Home
 from xai import METHODS
 
-SIDES = (48, 32, 24, 16)  # pixels a thumbnail may have, the largest that fit are taken
-WIDEST = 16_383  # pixels a WebP picture may have
-MAP_SIDES = (64, 32, 16, 8)  # pixels of a heatmap's shorter side
-MOST_MAPS = 20_000
+THUMBNAIL_SIDES = (48, 32, 24, 16)  # pixels, largest first: the first that fits is used
+MAX_WEBP_SIDE = 16_383  # pixels, a limit of the format
+MAP_SIDES = (64, 32, 16, 8)  # pixels of a heatmap's shorter side, largest first
+MAX_MAPS = 20_000
 
 
-def add_thumbnails(packed: Packed, record: Record, home: Home, data: str | None) -> tuple[dict | None, list[str]]:
-    """One picture of all thumbnails, row by row; its layout, or None, and notes on what is not shown.
+class StoredMap(NamedTuple):
+    """A row of the query `flow_maps`."""
 
-    Raises InputError where they cannot be had from `data`.
+    split: str
+    instance_id: int
+    epoch: int
+    method: str
+    target: int
+    target_kind: str
+    height: int
+    width: int
+    values: list[float]  # row by row
+
+
+def add_thumbnails(payload: Payload, record: Record, home: Home, data: str | None) -> tuple[dict | None, list[str]]:
+    """Add one picture of all thumbnails, row by row. Returns its layout, or None, and notes on what is not shown.
+
+    Raises InputError if there are no images at `data`.
     """
     notes: list[str] = []
     try:
-        images = _linked(record, data, notes) if record.run.kind == "import" else _images(record, home, data)
+        if record.run.kind == "import":
+            images, notes = _read_linked_images(record, data)
+        else:
+            images = _read_images(record, home, data)
     except InputError as error:
         if data is not None:
             raise
         return None, [f"No thumbnails: {error}."]
-    across = int(np.ceil(np.sqrt(len(images))))
-    own = max(max(image.size) for image in images)
-    for side in sorted({min(own, side) for side in SIDES}, reverse=True):
-        if side * across <= WIDEST and packed.add_file("thumbnails", _sprite(images, side, across), "thumbnails"):
-            return {"side": side, "across": across}, notes
+
+    images_per_row = int(np.ceil(np.sqrt(len(images))))
+    longest_side = max(max(image.size) for image in images)
+    for side in sorted({min(longest_side, side) for side in THUMBNAIL_SIDES}, reverse=True):
+        if side * images_per_row > MAX_WEBP_SIDE:
+            continue
+        sprite = _draw_sprite(images, side, images_per_row)
+        if payload.add_file("thumbnails", sprite, "thumbnails"):
+            return {"side": side, "across": images_per_row}, notes
     return None, notes
 
 
-def _images(record: Record, home: Home, data: str | None) -> list[Image.Image]:
-    """The images of all instances, in their order. Raises InputError where they cannot be had."""
+def _read_images(record: Record, home: Home, data: str | None) -> list[Image.Image]:
+    """The images of all instances, in their order. Raises InputError if they cannot be read."""
     settings = read_recorded_settings(home, record.run, TrainSettings)
-    settings = settings if data is None else replace(settings, data=data)
-    found = load_data(settings, home, record.run).splits | read_extra_splits(home, record.run)
-    splits = [found[name] for name in (record.home, *record.splits[1:])]
-    return [
-        _picture(splits[split].images[instance].numpy())
-        for split, instance in zip(record.split, record.ids, strict=True)
-    ]
+    if data is not None:
+        settings = replace(settings, data=data)
+    split_by_name = load_data(settings, home, record.run).splits | read_extra_splits(home, record.run)
+    splits = [split_by_name[name] for name in (record.stored_split, *record.splits[1:])]
 
-
-def _linked(record: Record, data: str | None, notes: list[str]) -> list[Image.Image]:
-    """The images an imported log names, below the log's folder or folder `data`; blank ones for those it cannot have.
-
-    Raises InputError if there is none.
-    """
-    folder = Path(data or Path(record.run.params["file"]).parent)
-    images, missing = [], []
-    for source in record.sources:
-        image = _opened(linked_image(folder, source))
-        if image is None:
-            missing.append(source)
-        images.append(image or Image.new("RGB", (1, 1), "white"))
-    if len(missing) == len(images):
-        raise InputError(
-            f"no image {format_name(missing[0])} below {format_name(folder)}; name the log's folder of images with "
-            "--data"
-        )
-    if missing:
-        notes.append(
-            f"{len(missing)} of {len(images)} images have no thumbnail, as {format_name(folder)} has no such image in "
-            f"it: {format_names(missing)}."
-        )
+    images = []
+    for split_index, instance_id in zip(record.split_indices, record.instance_ids, strict=True):
+        pixels = splits[split_index].images[instance_id].numpy()  # [C, H, W], grey images with one channel
+        rgb = np.broadcast_to(pixels, (3, *pixels.shape[1:]))
+        images.append(Image.fromarray(rgb.transpose(1, 2, 0)))
     return images
 
 
-def _opened(file: Path | None) -> Image.Image | None:
-    """An image no larger than its thumbnail may be; None if it cannot be read."""
-    if file is None:
-        return None
-    try:
-        image = read_picture(str(file), file)
-    except InputError:
-        return None
-    return image if max(image.size) <= SIDES[0] else _shrunk(image, SIDES[0])
+def _read_linked_images(record: Record, data: str | None) -> tuple[list[Image.Image], list[str]]:
+    """The images an imported log names, below `data` or else the log's folder, and notes on those that are missing.
 
+    A missing image is blank. Raises InputError if all are missing.
+    """
+    folder = Path(data or Path(record.run.params["file"]).parent)
+    images: list[Image.Image] = []
+    missing_sources = []
+    for source in record.sources:
+        file = linked_image(folder, source)
+        try:
+            image = read_picture(str(file), file) if file else None
+        except InputError:
+            image = None
+        if image is None:
+            missing_sources.append(source)
+            image = Image.new("RGB", (1, 1), "white")
+        elif max(image.size) > THUMBNAIL_SIDES[0]:
+            image = _resize(image, THUMBNAIL_SIDES[0])  # thousands of large photographs do not fit in memory
+        images.append(image)
 
-def _picture(pixels: np.ndarray) -> Image.Image:
-    """An image from its pixels [C, H, W]."""
-    return Image.fromarray(np.broadcast_to(pixels, (3, *pixels.shape[1:])).transpose(1, 2, 0))
-
-
-def _sprite(images: list[Image.Image], side: int, across: int) -> bytes:
-    """All images, `across` in a row, as WebP; each keeps its proportions on a square of `side` pixels."""
-    whole = Image.new("RGB", (side * across, side * -(-len(images) // across)))
-    for place, image in enumerate(images):
-        fitting = image if max(image.size) == side else _shrunk(image, side)
-        left, top = (side - fitting.width) // 2, (side - fitting.height) // 2
-        whole.paste(fitting, (place % across * side + left, place // across * side + top))
-    content = io.BytesIO()
-    whole.save(content, "WEBP", quality=80, method=2)
-    return content.getvalue()
-
-
-def _shrunk(image: Image.Image, side: int) -> Image.Image:
-    share = side / max(image.size)
-    width, height = (max(1, round(share * length)) for length in image.size)
-    return image.resize((width, height), Image.Resampling.LANCZOS if share < 1 else Image.Resampling.NEAREST)
-
-
-def add_maps(packed: Packed, record: Record, connection: DuckDBPyConnection) -> dict:
-    """Heatmaps of the page's instances, each scaled by its own largest value; their rows and size."""
-    nothing = {"instances": [], "rows": [], "kinds": [], "height": 0, "width": 0}
-    given = {"run_id": record.run.run_id, "split": record.home}
-    [(count,)] = connection.execute(f"select count(*) from ({queries.internal_text('flow_maps')})", given).fetchall()
-    if count > MOST_MAPS:
-        packed.left_out |= {f"{count:,} heatmaps, of which a page holds {MOST_MAPS:,}"}
-    if not 0 < count <= MOST_MAPS:
-        return nothing
-    found = queries.execute(connection, "flow_maps", given).fetchall()
-    height, width = found[0][6:8]
-    for side in sorted({min(height, width, side) for side in MAP_SIDES}, reverse=True):
-        shape = (side * height // min(height, width), side * width // min(height, width))
-        values = np.stack(
-            [_scaled(np.array(row[8], np.float32).reshape(height, width), row[3], shape) for row in found]
+    if len(missing_sources) == len(images):
+        raise InputError(
+            f"no image {format_name(missing_sources[0])} below {format_name(folder)}; "
+            "name the log's folder of images with --data"
         )
-        if packed.add("maps", values, "heatmaps"):
-            return _described(record, found) | {"height": shape[0], "width": shape[1]}
-    return nothing
+    if not missing_sources:
+        return images, []
+    note = (
+        f"{len(missing_sources)} of {len(images)} images have no thumbnail, "
+        f"because {format_name(folder)} does not contain them: {format_names(missing_sources)}."
+    )
+    return images, [note]
 
 
-def _scaled(values: np.ndarray, method: str, shape: tuple[int, int]) -> np.ndarray:
-    """A map at the page's size as bytes: 0..255 from nothing to most, signed ones around 128."""
-    image = Image.fromarray(values)
-    small = np.asarray(image.resize(shape[::-1], Image.Resampling.BOX))
-    full = np.abs(small).max() or 1.0
-    signed = METHODS[method].signed
-    return np.round(128 + 127 * small / full if signed else 255 * small / full).astype(np.uint8)
+def _draw_sprite(images: list[Image.Image], side: int, images_per_row: int) -> bytes:
+    """All images as one WebP picture; each keeps its proportions within a square of `side` pixels."""
+    row_count = -(-len(images) // images_per_row)
+    sprite = Image.new("RGB", (side * images_per_row, side * row_count))
+    for index, image in enumerate(images):
+        thumbnail = image if max(image.size) == side else _resize(image, side)
+        row, column = divmod(index, images_per_row)
+        left = column * side + (side - thumbnail.width) // 2
+        top = row * side + (side - thumbnail.height) // 2
+        sprite.paste(thumbnail, (left, top))
+    buffer = io.BytesIO()
+    sprite.save(buffer, "WEBP", quality=80, method=2)
+    return buffer.getvalue()
 
 
-def _described(record: Record, found: list[tuple]) -> dict:
-    """What each map shows: its instance, and its epoch, class explained and kind."""
-    names = [record.splits[0] if row[0] == record.home else row[0] for row in found]
-    kinds = list(dict.fromkeys((method, kind) for _, _, _, method, _, kind, *_ in found))
+def _resize(image: Image.Image, longest_side: int) -> Image.Image:
+    factor = longest_side / max(image.size)
+    width = max(1, round(factor * image.width))
+    height = max(1, round(factor * image.height))
+    return image.resize((width, height), Image.Resampling.LANCZOS if factor < 1 else Image.Resampling.NEAREST)
+
+
+def add_maps(payload: Payload, record: Record, connection: DuckDBPyConnection) -> dict:
+    """Add the heatmaps of the page's instances, each scaled by its own largest value.
+
+    Returns their size and what each shows: its instance, epoch, class explained, and kind (method and target kind).
+    """
+    nothing = {"instances": [], "rows": [], "kinds": [], "height": 0, "width": 0}
+    parameters = {"run_id": record.run.run_id, "split": record.stored_split}
+    maps_sql = queries.internal_text("flow_maps")
+    [(map_count,)] = connection.execute(f"select count(*) from ({maps_sql})", parameters).fetchall()
+    if map_count > MAX_MAPS:
+        payload.left_out.add(f"{map_count:,} heatmaps (a page holds at most {MAX_MAPS:,})")
+    if not 0 < map_count <= MAX_MAPS:
+        return nothing
+
+    maps = [StoredMap(*row) for row in queries.execute(connection, "flow_maps", parameters).fetchall()]
+    shorter_side = min(maps[0].height, maps[0].width)
+    for side in sorted({min(shorter_side, side) for side in MAP_SIDES}, reverse=True):
+        height = side * maps[0].height // shorter_side
+        width = side * maps[0].width // shorter_side
+        scaled_maps = np.stack([_scale_map(stored, height, width) for stored in maps])
+        if payload.add_array("maps", scaled_maps, "heatmaps"):
+            break
+    else:
+        return nothing
+
+    # the page calls the first split by its own name, also where its instances are those of train
+    split_names = [record.splits[0] if stored.split == record.stored_split else stored.split for stored in maps]
+    instance_ids = np.array([stored.instance_id for stored in maps])
+    kinds = list(dict.fromkeys((stored.method, stored.target_kind) for stored in maps))
+    rows = []
+    for stored in maps:
+        rows.append((stored.epoch, stored.target, kinds.index((stored.method, stored.target_kind))))
+    described_kinds = []
+    for method, target_kind in kinds:
+        described_kinds.append({"method": method, "target_kind": target_kind, "signed": METHODS[method].signed})
     return {
-        "instances": record.places(np.array(names), np.array([row[1] for row in found])).tolist(),
-        "rows": [(epoch, target, kinds.index((method, kind))) for _, _, epoch, method, target, kind, *_ in found],
-        "kinds": [{"method": method, "target_kind": kind, "signed": METHODS[method].signed} for method, kind in kinds],
+        "instances": record.find_rows(np.array(split_names), instance_ids).tolist(),
+        "rows": rows,
+        "kinds": described_kinds,
+        "height": height,
+        "width": width,
     }
+
+
+def _scale_map(stored: StoredMap, height: int, width: int) -> np.ndarray:
+    """A map as bytes [height, width]: 0 to the largest value as 0..255; signed ones as 1..255, zero at 128."""
+    values = np.array(stored.values, np.float32).reshape(stored.height, stored.width)
+    resized = np.asarray(Image.fromarray(values).resize((width, height), Image.Resampling.BOX))
+    largest = np.abs(resized).max() or 1.0
+    levels = 128 + 127 * resized / largest if METHODS[stored.method].signed else 255 * resized / largest
+    return np.round(levels).astype(np.uint8)

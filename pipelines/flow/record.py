@@ -11,93 +11,97 @@ from tracking.errors import InputError
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Which N instances and E epochs there are; the split asked for first, images added later behind it."""
+class RecordAxes:
+    """The N instances and E epochs of a record: the split asked for first, images added later after it."""
 
     run: RunRecord
-    classes: tuple[str, ...]
-    epochs: tuple[int, ...]
-    splits: tuple[str, ...]  # as in predictions
-    split: np.ndarray  # [N], index into splits, ascending
-    ids: np.ndarray  # [N], ascending within a split
-    labels: np.ndarray  # [N], -1 when unknown
-    names: tuple[str, ...] | None  # [N], what an imported log calls them
-    sources: tuple[str, ...]  # [N], where the images lie in the data set
+    classes: tuple[str, ...]  # [K]
+    epochs: tuple[int, ...]  # [E], ascending
+    splits: tuple[str, ...]  # as table predictions names them
+    split_indices: np.ndarray  # [N], index into splits, ascending
+    instance_ids: np.ndarray  # [N], ascending within a split
+    labels: np.ndarray  # [N], class_id; -1 if unknown
+    names: tuple[str, ...] | None  # [N], what an imported log calls the instances
+    sources: tuple[str, ...]  # [N], where the images are in the data set
 
     @property
     def shape(self) -> tuple[int, int]:
+        """(N, E)."""
         return len(self.labels), len(self.epochs)
 
     @property
-    def home(self) -> str:
-        """The first split as table instances has it: what was seen in training are images of train."""
+    def stored_split(self) -> str:
+        """The first split as table instances names it: the instances of train_seen are those of train."""
         return "train" if self.splits[0] == "train_seen" else self.splits[0]
 
-    def places(self, splits: np.ndarray, ids: np.ndarray) -> np.ndarray:
-        """Row of each instance, by its split's name and its ID; -1 for one that is not there."""
-        starts = np.searchsorted(self.split, np.arange(len(self.splits) + 1))
-        found = np.full(len(ids), -1)
-        for number, name in enumerate(self.splits):
-            own, known = splits == name, self.ids[starts[number] : starts[number + 1]]
-            at = np.minimum(np.searchsorted(known, ids[own]), len(known) - 1)
-            found[own] = np.where(known[at] == ids[own], starts[number] + at, -1)
-        return found
+    def find_rows(self, splits: np.ndarray, instance_ids: np.ndarray) -> np.ndarray:
+        """Row of each instance, given the name of its split and its ID; -1 if the record does not have it."""
+        rows = np.full(len(instance_ids), -1)
+        bounds = np.searchsorted(self.split_indices, np.arange(len(self.splits) + 1))
+        for index, split in enumerate(self.splits):
+            start, end = bounds[index], bounds[index + 1]
+            split_ids = self.instance_ids[start:end]
+            in_split = splits == split
+            wanted_ids = instance_ids[in_split]
+            positions = np.minimum(np.searchsorted(split_ids, wanted_ids), len(split_ids) - 1)
+            rows[in_split] = np.where(split_ids[positions] == wanted_ids, start + positions, -1)
+        return rows
 
-    def steps(self, epochs: np.ndarray) -> np.ndarray:
-        """Column of each epoch; all must be there."""
+    def find_columns(self, epochs: np.ndarray) -> np.ndarray:
+        """Column of each epoch; the record must have all of them."""
         return np.searchsorted(self.epochs, epochs)
 
 
 @dataclass(frozen=True)
-class Record(Rows):
-    """What was predicted of them."""
+class Record(RecordAxes):
+    """What was predicted for every instance at every epoch."""
 
-    predicted: np.ndarray  # [N, E], -1 where there is no prediction
+    predicted: np.ndarray  # [N, E], class_id; -1 where there is no prediction
     p_true: np.ndarray  # [N, E], NaN where unknown
     margin: np.ndarray  # [N, E], NaN where unknown
 
 
 def read_record(connection: DuckDBPyConnection, run: RunRecord, split: str) -> Record:
-    """Raises InputError if the run has no predictions of the split."""
-    rows = _read_rows(connection, run, split)
-    given = {"run_id": run.run_id, "split": split, "epochs": list(rows.epochs)}
-    found = queries.execute(connection, "flow_predictions", given).fetchnumpy()
-    places = rows.places(found["split"], found["instance_id"])
-    at = places[places >= 0], rows.steps(found["epoch"][places >= 0])
-    values = [np.full(rows.shape, empty) for empty in (-1, np.nan, np.nan)]
-    for name, filled in zip(("predicted", "p_true", "margin"), values, strict=True):
-        filled[at] = np.ma.filled(found[name].astype(float), np.nan)[places >= 0]
-    return Record(**vars(rows), predicted=values[0].astype(int), p_true=values[1], margin=values[2])
+    """The predictions of a split and of images added later. Raises InputError if the run has none of the split."""
+    split_names = "select distinct split from predictions where run_id = $1 order by 1"
+    predicted_splits = _read_column(connection, split_names, run.run_id)
+    if split not in predicted_splits:
+        available = f"there are: {', '.join(predicted_splits)}" if predicted_splits else "it has none yet"
+        raise InputError(f"run {run.run_id[:8]} has no predictions of split {split!r}; {available}")
 
-
-def _read_rows(connection: DuckDBPyConnection, run: RunRecord, split: str) -> Rows:
-    _check_split(connection, run, split)
-    home = "train" if split == "train_seen" else split
-    found = queries.execute(connection, "flow_instances", {"run_id": run.run_id, "home": home}).fetchnumpy()
-    extra = sorted(set(found["split"]) - {home})
+    stored_split = "train" if split == "train_seen" else split
+    parameters = {"run_id": run.run_id, "home": stored_split}
+    instances = queries.execute(connection, "flow_instances", parameters).fetchnumpy()
+    added_splits = sorted(set(instances["split"]) - {stored_split})
+    index_by_split = {name: index for index, name in enumerate((stored_split, *added_splits))}
+    names_missing = np.ma.getmaskarray(np.ma.asarray(instances["name"]))
+    class_names = "select name from classes where run_id = $1 order by class_id"
     epochs = "select distinct epoch from predictions where run_id = $1 and split = $2 order by 1"
-    classes = "select name from classes where run_id = $1 order by class_id"
-    number = {name: at for at, name in enumerate((home, *extra))}
-    return Rows(
-        run, _column(connection, classes, run.run_id), _column(connection, epochs, run.run_id, split), (split, *extra),
-        np.array([number[name] for name in found["split"]]), found["instance_id"],
-        np.ma.filled(found["label"], -1), _names(found["name"]), tuple(found["source"]),
-    )  # fmt: skip
+    axes = RecordAxes(
+        run=run,
+        classes=_read_column(connection, class_names, run.run_id),
+        epochs=_read_column(connection, epochs, run.run_id, split),
+        splits=(split, *added_splits),
+        split_indices=np.array([index_by_split[name] for name in instances["split"]]),
+        instance_ids=instances["instance_id"],
+        labels=np.ma.filled(instances["label"], -1),
+        names=None if names_missing.any() else tuple(instances["name"]),
+        sources=tuple(instances["source"]),
+    )
+
+    page_cells = {"run_id": run.run_id, "split": split, "epochs": list(axes.epochs)}
+    predictions = queries.execute(connection, "flow_predictions", page_cells).fetchnumpy()
+    rows = axes.find_rows(predictions["split"], predictions["instance_id"])
+    in_record = rows >= 0
+    cells = rows[in_record], axes.find_columns(predictions["epoch"][in_record])
+    predicted = np.full(axes.shape, -1)
+    p_true = np.full(axes.shape, np.nan)
+    margin = np.full(axes.shape, np.nan)
+    predicted[cells] = predictions["predicted"][in_record]
+    p_true[cells] = np.ma.filled(predictions["p_true"].astype(float), np.nan)[in_record]
+    margin[cells] = np.ma.filled(predictions["margin"].astype(float), np.nan)[in_record]
+    return Record(**vars(axes), predicted=predicted, p_true=p_true, margin=margin)
 
 
-def _check_split(connection: DuckDBPyConnection, run: RunRecord, split: str) -> None:
-    there = _column(connection, "select distinct split from predictions where run_id = $1 order by 1", run.run_id)
-    if split not in there:
-        raise InputError(
-            f"run {run.run_id[:8]} has no predictions of split {split!r}; "
-            + (f"there are: {', '.join(there)}" if there else "it has none yet")
-        )
-
-
-def _column(connection: DuckDBPyConnection, sql: str, *values: str) -> tuple:
+def _read_column(connection: DuckDBPyConnection, sql: str, *values: str) -> tuple:
     return tuple(value for (value,) in connection.execute(sql, list(values)).fetchall())
-
-
-def _names(values: np.ndarray) -> tuple[str, ...] | None:
-    known = np.ma.getmaskarray(np.ma.asarray(values))
-    return None if known.any() else tuple(values)

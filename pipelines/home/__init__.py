@@ -1,1 +1,1 @@
-"""The study home's upkeep: its MLflow UI, and space."""
+"""Upkeep of the study home: its MLflow UI, its index and its disk space."""

@@ -1,4 +1,4 @@
-"""Space back: checkpoints that nobody needs are given up; what was learned from them stays."""
+"""Frees space: deletes checkpoints that nobody needs and keeps what was learned from them."""
 
 import os
 from pathlib import Path
@@ -17,56 +17,63 @@ def prune(settings: PruneSettings, home: Home) -> str:
     """Delete checkpoints of a finished training run; returns the epochs whose checkpoints are kept."""
     record = catalogue.resolve(home, settings.run, ("train",))
     if os.environ.get("MLFLOW_TRACKING_URI"):
-        raise InputError("checkpoints on a MLflow server are not pruned; unset MLFLOW_TRACKING_URI for a home's own")
+        raise InputError(
+            "checkpoints on an MLflow server cannot be pruned; unset MLFLOW_TRACKING_URI to prune those of a home"
+        )
     if record.status != "FINISHED":
         raise InputError(
             f"run {record.run_id[:8]} is {record.status}; `study resume` it first, or wait for it to finish"
         )
     if settings.dry:
-        return _prune(settings, home, record)
+        return _delete_checkpoints(settings, home, record)
+
     mlflow_client.connect(home)
     try:
         with locks.pruning(home, record.run_id):
-            return _prune(settings, home, record)
+            return _delete_checkpoints(settings, home, record)
     except locks.HeldError:
-        readers = [run for run in catalogue.read_records(home) if run.source_run_id == record.run_id]
-        reading = [f"run {run.run_id[:8]} ({run.name})" for run in readers if run.status == "RUNNING"]
-        if not reading:  # by a command that has no run of its own, or not yet
+        readers = []
+        for run in catalogue.read_records(home):
+            if run.source_run_id == record.run_id and run.status == "RUNNING":
+                readers.append(f"run {run.run_id[:8]} ({run.name})")
+        if not readers:  # by a command that has no run, or has not started it yet
             raise
         raise InputError(
-            f"the checkpoints of run {record.run_id[:8]} are being read by {', '.join(reading)}; "
+            f"the checkpoints of run {record.run_id[:8]} are being read by {', '.join(readers)}; "
             "wait for it to finish, then prune"
         ) from None
 
 
-def _prune(settings: PruneSettings, home: Home, record: catalogue.RunRecord) -> str:
+def _delete_checkpoints(settings: PruneSettings, home: Home, record: catalogue.RunRecord) -> str:
+    """Delete checkpoints, or with --dry only say how many; returns the epochs whose checkpoints are left."""
     stored = commits.stored_epochs(home, record.run_id)
-    kept = _kept(settings, stored)
-    gone = [commit for commit in stored if commit.epoch not in kept]
-    places = [_place(home, record.run_id, commit.epoch) for commit in gone]
-    size = sum(place.stat().st_size for place in places if place.exists())
-    what = f"{len(gone)} of {len(stored)} checkpoints, {size / 1e6:,.1f} MB"
-    say(f"would free {what}" if settings.dry else f"freeing {what}")
-    if not settings.dry:
-        _give_up(runs.open_run(home, record), gone)
-    return ",".join(str(commit.epoch) for commit in stored if commit.epoch in kept or settings.dry)
+    kept_epochs = _choose_kept_epochs(settings, stored)
+    pruned = [commit for commit in stored if commit.epoch not in kept_epochs]
+    files = [_checkpoint_file(home, record.run_id, commit.epoch) for commit in pruned]
+    size = sum(file.stat().st_size for file in files if file.exists())
+    amount = f"{len(pruned)} of {len(stored)} checkpoints, {size / 1e6:,.1f} MB"
+    if settings.dry:
+        say(f"would free {amount}")
+        return ",".join(str(commit.epoch) for commit in stored)
+
+    say(f"freeing {amount}")
+    if pruned:
+        run = runs.open_run(home, record)
+        unit = f"pruned_{pruned[0].epoch:04d}_{pruned[-1].epoch:04d}_{len(pruned)}"
+        with runs.staging_folder(home) as folder:
+            file = write_json(folder / f"{unit}.json", [commit.epoch for commit in pruned])
+            runs.commit(run, unit, {f"pruned/{unit}.json": file}, {}, None)
+    # every epoch ever pruned: an earlier command may have stopped after its commit, before it deleted the files
+    for epoch in commits.pruned_epochs(home, record.run_id):
+        _checkpoint_file(home, record.run_id, epoch).unlink(missing_ok=True)
+    return ",".join(str(commit.epoch) for commit in stored if commit.epoch in kept_epochs)
 
 
-def _kept(settings: PruneSettings, stored: list[EpochCommit]) -> set[int]:
-    best, last = (choose_epochs(which, stored)[0] for which in ("best", "last"))
-    return {commit.epoch for commit in stored if commit.epoch % settings.every == 0} | {best, last}
+def _choose_kept_epochs(settings: PruneSettings, stored: list[EpochCommit]) -> set[int]:
+    [best] = choose_epochs("best", stored)
+    [last] = choose_epochs("last", stored)
+    return {best, last} | {commit.epoch for commit in stored if commit.epoch % settings.every == 0}
 
 
-def _give_up(run: runs.Run, gone: list[EpochCommit]) -> None:
-    """Commit that the checkpoints are given up, then delete them; a stop between both is caught up next time."""
-    if gone:
-        unit = f"pruned_{gone[0].epoch:04d}_{gone[-1].epoch:04d}_{len(gone)}"
-        with runs.staging_folder(run.home) as folder:
-            listed = write_json(folder / f"{unit}.json", [commit.epoch for commit in gone])
-            runs.commit(run, unit, {f"pruned/{unit}.json": listed}, {}, None)
-    for epoch in commits.pruned_epochs(run.home, run.run_id):
-        _place(run.home, run.run_id, epoch).unlink(missing_ok=True)
-
-
-def _place(home: Home, run_id: str, epoch: int) -> Path:
+def _checkpoint_file(home: Home, run_id: str, epoch: int) -> Path:
     return home.run_folder(run_id) / f"checkpoints/epoch_{epoch:04d}.safetensors"

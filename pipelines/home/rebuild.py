@@ -1,4 +1,4 @@
-"""The index made again from the runs' files."""
+"""Rebuilds the index from the runs' files."""
 
 import os
 
@@ -8,9 +8,9 @@ from tracking.home import Home
 
 
 def rebuild(settings: RebuildSettings, home: Home) -> str:
-    """Make the index again, with a MLflow server's runs where one is in use; returns its path."""
+    """Rebuild the index, including the runs on an MLflow server if one is in use; returns its path."""
     if os.environ.get("MLFLOW_TRACKING_URI"):
-        from tracking.remote import fetch  # brings mlflow, which asking does without
+        from tracking.remote import fetch  # imports mlflow, which is slow and seldom needed here
 
         fetch(home)
     index.rebuild(home)

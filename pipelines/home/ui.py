@@ -14,9 +14,10 @@ HOST = "127.0.0.1"
 
 
 def serve(settings: UiSettings, home: Home) -> None:
-    """Print the address, then be the MLflow server until a signal comes, which raises KeyboardInterrupt."""
-    if there := server_address():
-        raise InputError(f"the runs are on the MLflow server {there}, which has these pages; open it in a browser")
+    """Print the address, then run the MLflow server in this process until a signal, which raises KeyboardInterrupt."""
+    server_url = server_address()
+    if server_url:
+        raise InputError(f"the runs are on the MLflow server {server_url}, which has these pages; open it in a browser")
     if not home.artifacts.is_dir():
         raise InputError(no_study(home))
     with socket.socket() as probe:
@@ -25,11 +26,11 @@ def serve(settings: UiSettings, home: Home) -> None:
             probe.bind((HOST, settings.port))
         except OSError:
             raise InputError(f"port {settings.port} is in use; choose another with --port") from None
-    print(address(home, settings.port), flush=True)
+    print(ui_url(home, settings.port), flush=True)
     server.serve(home, HOST, settings.port)
-    raise KeyboardInterrupt  # the server has taken the signal for its own
+    raise KeyboardInterrupt  # the server handled the signal itself
 
 
-def address(home: Home, port: int) -> str:
-    """The page to open: the study's runs in the machine learning view."""
+def ui_url(home: Home, port: int) -> str:
+    """URL of the page to open: the study's runs in MLflow's machine learning view."""
     return f"http://{HOST}:{port}/#/experiments/{experiment_id(home)}/runs?workflowType=machine_learning"

@@ -1,15 +1,12 @@
-"""HTML that cannot be broken by names: whatever enters a template is escaped unless it is `Html` already."""
+"""HTML that cannot be broken by names: whatever enters a template is escaped unless it is markup already."""
 
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from html import escape
 
+from markupsafe import Markup, escape
 
-class Html(str):
-    """Text that is HTML already."""
-
-
+Html = Markup  # text that is HTML already
 NOTHING = Html("")
 
 
@@ -17,16 +14,16 @@ def safe(value: object) -> Html:
     """Any value as HTML; control characters, which no page may hold, become spaces."""
     if isinstance(value, Html):
         return value
-    return Html(escape("".join(c if c.isprintable() or c in "\n\u00a0" else " " for c in str(value))))
+    return escape("".join(c if c.isprintable() or c in "\n\u00a0" else " " for c in str(value)))
 
 
 def html(template: str, *values: object, **named: object) -> Html:
     """The template with every value escaped."""
-    return Html(template.format(*map(safe, values), **{key: safe(value) for key, value in named.items()}))
+    return Html(template).format(*map(safe, values), **{key: safe(value) for key, value in named.items()})
 
 
 def joined(parts: Iterable[object], between: str = "") -> Html:
-    return Html(between.join(map(safe, parts)))
+    return Html(between).join(map(safe, parts))
 
 
 def command(text: str) -> Html:

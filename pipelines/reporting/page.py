@@ -37,7 +37,7 @@ def page(subject: Subject, sections: list[Section]) -> str:
     style = STYLE.read_text(encoding="utf-8") + rules()
     return html(
         PAGE,
-        policy=Html(policy_of(styles=(style,))),
+        policy=policy_of(styles=(style,)),
         title=f"Report on {subject.run.name}",
         style=Html(style),
         about=_about(subject),

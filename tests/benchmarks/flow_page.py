@@ -89,7 +89,7 @@ def make(path: Path, instances: int, epochs: int, classes: int) -> Path:
     connection.execute(f"create view maps as {view_definitions(Home(path.parent), {})['maps']}")
     run = replace(new_record("train", "made up", {}, dataset="noise"), run_id="run")
     noise = [Image.fromarray(random.integers(0, 256, (32, 32, 3), np.uint8)) for _ in range(instances)]
-    with patch.object(pictures, "_images", lambda *_: noise):
+    with patch.object(pictures, "_read_images", lambda *_: noise):
         return write_page(path, read_record(connection, run, "test"), connection, Home(path.parent), None)
 
 

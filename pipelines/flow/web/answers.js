@@ -1,34 +1,48 @@
-// What the page counts, as rows of the questions it names: for the browser's console and for tests.
+// What the page counts, as rows of the queries it names: for the browser's console and for tests.
 
-const classAt = row => derived.rank.order[row] ?? K;
-const truthOf = c => c === UNKNOWN ? null : c;
+const classOfRow = row => derived.rows.classes[row] ?? K;
+const labelOrNull = label => label === UNKNOWN ? null : label;
 
 const ANSWERS = {
   flow_links: () => {
-    const columns = flowColumns(), { links } = flows(derived.inFlow, columns, derived.rank, { flicker: state.flicker, stays: true, stride: strideOf() });
-    const epochAt = column => head.epochs[columns[column]];
-    return links.map(({ column, source, target, truth, n }) => ({
-      epoch: epochAt(column), next_epoch: epochAt(column + 1), source: classAt(source), target: classAt(target),
-      label: truthOf(truth), n,
+    const columns = flowColumns();
+    const options = { flicker: state.flicker, stays: true, stride: strideOf() };
+    const { links } = flows(derived.inFlow, columns, derived.rows, options);
+    return links.map(({ column, source, target, label, n }) => ({
+      epoch: head.epochs[columns[column]],
+      next_epoch: head.epochs[columns[column + 1]],
+      source: classOfRow(source),
+      target: classOfRow(target),
+      label: labelOrNull(label),
+      n,
     }));
   },
   flow_nodes: () => {
-    const found = new Map();
-    for (const i of derived.inFlow) for (const e of flowColumns()) {
-      if (at(i, e) === MISSING) continue;
-      const class_id = classAt(derived.rank.place[at(i, e)]);
-      const row = { epoch: head.epochs[e], class_id, label: truthOf(label[i]), type: KINDS[kindOf(i, e)] };
-      const key = Object.values(row).join();
-      if (found.has(key)) found.get(key).n++; else found.set(key, { ...row, n: 1 });
+    const rows = new Map();
+    for (const i of derived.inFlow) {
+      for (const e of flowColumns()) {
+        if (predictedAt(i, e) === MISSING) continue;
+        const classId = classOfRow(derived.rows.rowOf[predictedAt(i, e)]);
+        const row = { epoch: head.epochs[e], class_id: classId, label: labelOrNull(labels[i]), type: KINDS[kindOf(i, e)] };
+        const key = Object.values(row).join();
+        if (rows.has(key)) rows.get(key).n++;
+        else rows.set(key, { ...row, n: 1 });
+      }
     }
-    return [...found.values()];
+    return [...rows.values()];
   },
-  transition_outcomes: () => derived.outcomes.counts.slice(1).map((counts, e) => ({ epoch: head.epochs[e],
-    next_epoch: head.epochs[e + 1], ...Object.fromEntries(OUTCOMES.map((name, o) => [name, counts[o]])) })),
+  transition_outcomes: () => derived.outcomes.counts.slice(1).map((counts, e) => ({
+    epoch: head.epochs[e],
+    next_epoch: head.epochs[e + 1],
+    ...Object.fromEntries(OUTCOMES.map((name, outcome) => [name, counts[outcome]])),
+  })),
   instance_metrics: () => derived.listed.map(i => {
-    const value = name => Number.isFinite(derived.metrics[name][i]) ? derived.metrics[name][i] : null;
-    const numbers = Object.fromEntries(METRICS.map(name => [name, value(name)]));
-    return { instance_id: instanceId[i], visited: visitedBy(i, state.from, state.to), ...numbers };
+    const valueOf = name => Number.isFinite(derived.metrics[name][i]) ? derived.metrics[name][i] : null;
+    return {
+      instance_id: instanceIds[i],
+      visited: visitedClasses(i, state.from, state.to),
+      ...Object.fromEntries(METRICS.map(name => [name, valueOf(name)])),
+    };
   }),
 };
 globalThis.study = {

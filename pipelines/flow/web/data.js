@@ -1,53 +1,71 @@
-// What Python packed into the page: numbers over N instances and E epochs, instance by instance.
+// What Python packed into the page: arrays over N instances and E epochs, row by row, and K classes.
 
-const head = JSON.parse(document.getElementById("head").textContent);
-const N = head.instances, E = head.epochs.length, K = head.classes.length;
+const element = id => document.getElementById(id);
+
+const head = JSON.parse(element("head").textContent);
+const N = head.instances;
+const E = head.epochs.length;
+const K = head.classes.length;
 const MISSING = head.missing; // in place of a predicted class where there is no prediction
-const TYPES = { uint8: Uint8Array, uint16: Uint16Array, int16: Int16Array, int32: Int32Array };
+const UNKNOWN = -1; // label of an instance without one
+const ARRAY_TYPES = { uint8: Uint8Array, uint16: Uint16Array, int16: Int16Array, int32: Int32Array };
 
-function bytesOf(id) {
-  const element = document.getElementById(id);
-  if (!element) return null;
-  const text = atob(element.textContent);
+function decodeBytes(id) {
+  const source = element(id);
+  if (!source) return null;
+  const text = atob(source.textContent);
   const bytes = new Uint8Array(text.length);
-  for (let at = 0; at < text.length; at++) bytes[at] = text.charCodeAt(at);
+  for (let index = 0; index < text.length; index++) bytes[index] = text.charCodeAt(index);
   return bytes;
 }
 
-// A typed array, or null where the page was made without it.
+// A typed array, or null if the page was made without it.
 async function unpack(name) {
-  const bytes = bytesOf(`array-${name}`);
+  const bytes = decodeBytes(`array-${name}`);
   if (!bytes) return null;
-  const plain = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  const type = TYPES[document.getElementById(`array-${name}`).dataset.type];
-  return new type(await new Response(plain).arrayBuffer());
+  const unzipped = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const type = ARRAY_TYPES[element(`array-${name}`).dataset.type];
+  return new type(await new Response(unzipped).arrayBuffer());
 }
 
-const later = new Map(); // arrays that only some views need, unpacked when they do
+const unpackedArrays = new Map(); // by name; large arrays that only some views need are unpacked on first use
 function unpackOnce(name) {
-  if (!later.has(name)) later.set(name, unpack(name));
-  return later.get(name);
+  if (!unpackedArrays.has(name)) unpackedArrays.set(name, unpack(name));
+  return unpackedArrays.get(name);
 }
 
-const [predicted, label, instanceId, splitOf, pTrue, margin] = await Promise.all(
+// [N, E], [N], [N], [N], [N, E] in 1 / 65535, [N, E] in hundredths
+const [predicted, labels, instanceIds, splitIndices, pTrue, margins] = await Promise.all(
   ["predicted", "label", "instance_id", "split", "p_true", "margin"].map(unpack));
-const UNKNOWN = -1; // label of an instance without one
 
-const at = (i, e) => predicted[i * E + e];
-const isRight = (i, e) => at(i, e) === label[i];
-// What users call an instance: its number, after its split where there are several, or its name in an imported log.
-const nameOf = i => head.names ? head.names[i]
-  : (head.splits.length > 1 && splitOf[i] ? `${head.splits[splitOf[i]].replace("extra:", "")}/` : "") + instanceId[i];
-const classOf = c => c === UNKNOWN ? "unknown" : c === MISSING ? "none" : c === K ? "Other" : head.classes[c];
+const predictedAt = (i, e) => predicted[i * E + e];
+const isCorrect = (i, e) => predictedAt(i, e) === labels[i];
+
+// What users call an instance: its name in an imported log, or else its number, after its split unless that is the first.
+function nameOf(i) {
+  if (head.names) return head.names[i];
+  if (splitIndices[i] === 0) return `${instanceIds[i]}`;
+  const split = head.splits[splitIndices[i]].replace("extra:", "");
+  return `${split}/${instanceIds[i]}`;
+}
+
+function nameOfClass(c) {
+  if (c === UNKNOWN) return "unknown";
+  if (c === MISSING) return "none";
+  return c === K ? "Other" : head.classes[c];
+}
 
 let sprite = null; // all thumbnails in one picture
 async function loadSprite() {
-  const bytes = bytesOf("thumbnails");
+  const bytes = decodeBytes("thumbnails");
   if (bytes) sprite = await createImageBitmap(new Blob([bytes]));
 }
+
 function drawThumbnail(context, i, x, y, size) {
   if (!sprite) return;
   const { side, across } = head.thumbnails;
+  const left = (i % across) * side;
+  const top = Math.floor(i / across) * side;
   context.imageSmoothingEnabled = false;
-  context.drawImage(sprite, (i % across) * side, Math.floor(i / across) * side, side, side, x, y, size, size);
+  context.drawImage(sprite, left, top, side, side, x, y, size, size);
 }

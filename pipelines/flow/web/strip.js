@@ -1,101 +1,125 @@
-// Overview: accuracy and what each epoch fixed, broke and rerouted; brushing it chooses the epochs.
+// Overview: accuracy, and what each epoch fixes, breaks and reroutes; dragging over it chooses the epochs.
 
-const strip = document.getElementById("strip");
+const strip = element("strip");
 const STRIP = { height: 132, left: 46, right: 14, top: 14, bottom: 20 };
-let brush = null; // [first, last] while dragging
+const MOVES = [FIXED, BROKEN, REROUTED];
+let draggedRange = null; // [first, last] while dragging
 
 const stripX = (e, width) => STRIP.left + (E > 1 ? e / (E - 1) : 0.5) * (width - STRIP.left - STRIP.right);
-// Epoch at a place: the nearest, or, rounded up, the one that the bar there leads into.
-function stripEpoch(x, rounded = Math.round) {
-  const share = (x - STRIP.left) / (strip.clientWidth - STRIP.left - STRIP.right);
-  return Math.min(E - 1, Math.max(0, rounded(share * (E - 1))));
+
+// Epoch at x: the nearest one, or with Math.ceil the one that the bar at x leads into.
+function stripEpoch(x, roundEpoch = Math.round) {
+  const fraction = (x - STRIP.left) / (strip.clientWidth - STRIP.left - STRIP.right);
+  return Math.min(E - 1, Math.max(0, roundEpoch(fraction * (E - 1))));
 }
 
 function drawStrip() {
-  const h = derived.outcomes;
-  const { context, width, height } = prepare(strip, STRIP.height);
-  const base = height - STRIP.bottom, room = base - STRIP.top;
+  const { outcomes } = derived;
+  const { context, width, height } = prepareCanvas(strip, STRIP.height);
+  const base = height - STRIP.bottom;
+  const plotHeight = base - STRIP.top;
+  const maxMoves = tallestBar(outcomes);
   drawRange(context, width, base);
-  drawOutcomes(context, h, width, base, room);
-  drawAccuracy(context, h, width, base, room);
-  const step = Math.max(1, Math.ceil(E * 34 / (width - 60)));
-  for (let e = 0; e < E; e += step) {
+  drawOutcomes(context, outcomes, maxMoves, width, base, plotHeight);
+  drawAccuracy(context, outcomes, width, base, plotHeight);
+
+  const labelEvery = Math.max(1, Math.ceil(E * 34 / (width - 60)));
+  for (let e = 0; e < E; e += labelEvery) {
     writeFaint(context, String(head.epochs[e]), stripX(e, width), height - 8, { align: "center" });
   }
-  const mark = { align: "center", colour: css("--gold"), halo: true };
-  for (let e = 1; e < E; e++) if (head.turbulent[e]) write(context, "▲", stripX(e - 0.5, width), base - 5, mark);
+  const markStyle = { align: "center", colour: themeColour("--gold"), halo: true };
+  for (let e = 1; e < E; e++) {
+    if (head.turbulent[e]) write(context, "▲", stripX(e - 0.5, width), base - 5, markStyle);
+  }
+
   const chosen = `epochs ${head.epochs[state.from]} to ${head.epochs[state.to]} are chosen`;
-  strip.setAttribute("aria-label", `${aboutTransition(h, state.to)}; ${chosen}`);
-  legendOf(document.getElementById("strip-legend"), [css("--ink"), "accuracy (line, 0 to 100 %)"],
-    ...[FIXED, BROKEN, REROUTED].map(o => [swatch(o), `${SIGNS[o]} ${OUTCOMES[o]}`]),
-    ["", `bars: up to ${mostMoves(h).toLocaleString("en")} images an epoch`],
-    [css("--gold"), "▲ turbulent: more moves than before, and over 1.5 times the median"]);
+  strip.setAttribute("aria-label", `${describeTransition(outcomes, state.to)}; ${chosen}`);
+  fillLegend(element("strip-legend"),
+    [themeColour("--ink"), "accuracy (line, 0 to 100 %)"],
+    ...MOVES.map(outcome => [outcomeSwatch(outcome), `${SIGNS[outcome]} ${OUTCOMES[outcome]}`]),
+    ["", `bars: up to ${formatInteger(maxMoves)} images per epoch`],
+    [themeColour("--gold"), "▲ turbulent: more moves than in the epoch before, and over 1.5 times the median"]);
 }
 
-// The first transition, away from the untrained network, dwarfs all others: its bar is cut, its count written.
-const movesInto = (h, e) => h.counts[e][FIXED] + h.counts[e][BROKEN] + h.counts[e][REROUTED];
-const mostMoves = h => Math.max(1, ...h.counts.map((_, e) => e > 1 || E < 3 ? movesInto(h, e) : 0));
+const movesInto = ({ counts }, e) => MOVES.reduce((sum, outcome) => sum + counts[e][outcome], 0);
+
+// Moves of the tallest bar. The first transition, from the untrained network, dwarfs all others: its bar is cut off.
+function tallestBar(outcomes) {
+  let maxMoves = 1;
+  for (let e = E < 3 ? 0 : 2; e < E; e++) maxMoves = Math.max(maxMoves, movesInto(outcomes, e));
+  return maxMoves;
+}
 
 function drawRange(context, width, base) {
-  const [first, last] = brush ?? [state.from, state.to], pad = 4;
-  const a = stripX(first, width) - pad, b = stripX(last, width) + pad;
-  context.fillStyle = css("--panel");
-  context.fillRect(a, STRIP.top - 6, b - a, base - STRIP.top + 6);
-  context.strokeStyle = css("--gold");
+  const [first, last] = draggedRange ?? [state.from, state.to];
+  const padding = 4;
+  const left = stripX(first, width) - padding;
+  const right = stripX(last, width) + padding;
+  context.fillStyle = themeColour("--panel");
+  context.fillRect(left, STRIP.top - 6, right - left, base - STRIP.top + 6);
+  context.strokeStyle = themeColour("--gold");
   context.lineWidth = 2;
-  context.strokeRect(a, STRIP.top - 6, b - a, base - STRIP.top + 6);
+  context.strokeRect(left, STRIP.top - 6, right - left, base - STRIP.top + 6);
 }
 
-function drawOutcomes(context, h, width, base, room) {
-  const most = mostMoves(h), wide = Math.max(1, Math.min(26, (width - 60) / E * 0.7));
-  const fills = [FIXED, BROKEN, REROUTED].map(o => patternOf(context, o, colourOfOutcome(o)));
+function drawOutcomes(context, outcomes, maxMoves, width, base, plotHeight) {
+  const barWidth = Math.max(1, Math.min(26, (width - 60) / E * 0.7));
+  const fills = MOVES.map(outcome => patternOf(context, outcome, colourOfOutcome(outcome)));
   for (let e = 1; e < E; e++) {
+    const moves = movesInto(outcomes, e);
+    const x = stripX(e - 0.5, width);
     let y = base;
-    for (const o of [FIXED, BROKEN, REROUTED]) {
-      const tall = h.counts[e][o] / Math.max(most, movesInto(h, e)) * room;
-      context.fillStyle = fills[o];
-      context.fillRect(stripX(e - 0.5, width) - wide / 2, y - tall, wide, tall);
-      y -= tall;
-    }
-    const moves = movesInto(h, e).toLocaleString("en");
-    if (movesInto(h, e) > most) writeFaint(context, moves, stripX(e - 0.5, width), base - room - 7, { align: "center" });
+    MOVES.forEach((outcome, index) => {
+      const height = outcomes.counts[e][outcome] / Math.max(maxMoves, moves) * plotHeight;
+      context.fillStyle = fills[index];
+      context.fillRect(x - barWidth / 2, y - height, barWidth, height);
+      y -= height;
+    });
+    // a bar that is cut off has its count written on top
+    if (moves > maxMoves) writeFaint(context, formatInteger(moves), x, base - plotHeight - 7, { align: "center" });
   }
 }
 
-function drawAccuracy(context, h, width, base, room) {
-  for (const share of [0, 0.5, 1]) {
-    writeFaint(context, `${100 * share} %`, STRIP.left - 8, base - share * room, { align: "right" });
+function drawAccuracy(context, { correct, n }, width, base, plotHeight) {
+  for (const accuracy of [0, 0.5, 1]) {
+    writeFaint(context, `${100 * accuracy} %`, STRIP.left - 8, base - accuracy * plotHeight, { align: "right" });
   }
   context.beginPath();
-  for (let e = 0; e < E; e++) if (h.n[e]) context.lineTo(stripX(e, width), base - h.right[e] / h.n[e] * room);
-  for (const [colour, line] of [[css("--paper"), 4], [css("--ink"), 1.8]]) {
-    context.strokeStyle = colour; context.lineWidth = line; context.stroke();
-    if (E === 1 && h.n[0]) context.strokeRect(stripX(0, width) - 2, base - h.right[0] / h.n[0] * room - 2, 4, 4);
+  for (let e = 0; e < E; e++) {
+    if (n[e]) context.lineTo(stripX(e, width), base - correct[e] / n[e] * plotHeight);
+  }
+  for (const [colour, lineWidth] of [[themeColour("--paper"), 4], [themeColour("--ink"), 1.8]]) {
+    context.strokeStyle = colour;
+    context.lineWidth = lineWidth;
+    context.stroke();
+    // a single epoch makes no line
+    if (E === 1 && n[0]) context.strokeRect(stripX(0, width) - 2, base - correct[0] / n[0] * plotHeight - 2, 4, 4);
   }
 }
 
 strip.addEventListener("pointerdown", event => {
   strip.setPointerCapture(event.pointerId);
   const start = stripEpoch(event.offsetX);
-  brush = [start, start];
+  draggedRange = [start, start];
   strip.onpointermove = move => {
     const end = stripEpoch(move.offsetX);
-    brush = [Math.min(start, end), Math.max(start, end)];
+    draggedRange = [Math.min(start, end), Math.max(start, end)];
     drawStrip();
   };
 });
 strip.addEventListener("pointerup", () => {
   strip.onpointermove = null;
-  if (!brush) return;
-  const [from, to] = brush;
-  brush = null;
-  // a click alone moves the range there
-  if (from !== to) setRange(from, to); else moveRange(from - state.from);
+  if (!draggedRange) return;
+  const [from, to] = draggedRange;
+  draggedRange = null;
+  // a mere click moves the range there
+  if (from !== to) setRange(from, to);
+  else moveRange(from - state.from);
 });
-strip.addEventListener("pointercancel", () => { brush = strip.onpointermove = null; });
+strip.addEventListener("pointercancel", () => { draggedRange = strip.onpointermove = null; });
 strip.addEventListener("dblclick", () => setRange(0, E - 1));
 strip.addEventListener("mousemove", event => {
-  showTip(event, aboutTransition(derived.outcomes, stripEpoch(event.offsetX, Math.ceil)));
+  showTip(event, describeTransition(derived.outcomes, stripEpoch(event.offsetX, Math.ceil)));
 });
 strip.addEventListener("mouseleave", () => showTip(null, ""));
 strip.addEventListener("keydown", event => {
@@ -110,9 +134,11 @@ strip.addEventListener("keydown", event => {
 
 // A wide range gets a stride, so that columns stay legible; a narrow one shows every epoch.
 function setRange(from, to) {
-  change({ from, to, stride: Math.ceil((to - from + 1) / (2 * WIDEST)) });
+  change({ from, to, stride: Math.ceil((to - from + 1) / (2 * INITIAL_COLUMNS)) });
 }
+
 function moveRange(step) {
-  const long = state.to - state.from, from = Math.min(Math.max(0, state.from + step), E - 1 - long);
-  change({ from, to: from + long });
+  const length = state.to - state.from;
+  const from = Math.min(Math.max(0, state.from + step), E - 1 - length);
+  change({ from, to: from + length });
 }

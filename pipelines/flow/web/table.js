@@ -1,101 +1,122 @@
-// The table: one row an image, only those in sight are elements.
+// The table: a row per image; only those in sight are elements.
 
-const ROW = 32, table = document.getElementById("table"), body = document.getElementById("body");
-const number = (key, title, width, digits, help) => ({ key, title, width, help, digits, value: i => derived.metrics[key][i] });
+const ROW_HEIGHT = 32;
+const table = element("table");
+const tableBody = element("body");
+const metricColumn = (key, title, width, digits, help) =>
+  ({ key, title, width, help, digits, value: i => derived.metrics[key][i] });
+const UNAVAILABLE = { image: !head.thumbnails, confidence: !pTrue, p_true_std: !pTrue, aum: !margins };
 const COLUMNS = [
   { key: "id", title: "ID", width: 92, value: i => i, text: nameOf, help: "image, row number in its split" },
-  { key: "label", title: "Label", width: 92, value: i => label[i], text: i => classOf(label[i]), help: "true class" },
-  ...(head.thumbnails ? [{ key: "image", title: "", width: 34, help: "the image", draw: (context, i) => drawThumbnail(context, i, 1, 1, 30) }] : []),
+  { key: "label", title: "Label", width: 92, value: i => labels[i], text: i => nameOfClass(labels[i]), help: "true class" },
+  { key: "image", title: "", width: 34, help: "the image", draw: (context, i) => drawThumbnail(context, i, 1, 1, 30) },
   { key: "trinary", title: "Outcomes", width: 130, draw: drawTrinary,
-    value: i => label[i] === UNKNOWN ? NaN : derived.metrics.correct[i] / derived.metrics.n[i],
-    help: "trinary distribution over the epochs: right (full), a class not shown (grey), another class (striped)" },
-  { key: "strip", title: "Predictions", width: 176, draw: drawPredictions, value: i => at(i, state.to),
-    help: "predicted class at every epoch; a tick underneath where wrong; the chosen range framed; sorts by its last" },
+    value: i => labels[i] === UNKNOWN ? NaN : derived.metrics.correct[i] / derived.metrics.n[i],
+    help: "epochs of the range predicted correctly (full), as a class not shown (grey), as another class (striped)" },
+  { key: "strip", title: "Predictions", width: 176, draw: drawPredictions, value: i => predictedAt(i, state.to),
+    help: "predicted class at every epoch, with a tick underneath where incorrect and a frame around the range; "
+      + "sorts by the last epoch of the range" },
   { key: "visited", title: "Visited classes", width: 122, help: "classes predicted in the range",
-    text: i => visitedBy(i, state.from, state.to).map(classOf).join(", "),
+    text: i => visitedClasses(i, state.from, state.to).map(nameOfClass).join(", "),
     value: i => derived.metrics.n_classes_visited[i] },
-  number("n_classes_visited", "Variability", 112, 0,
-    "InstanceFlow's variability: number of different classes predicted in the range, right or wrong"),
-  number("frequency_raw", "Frequency", 112, 0, "changes of the prediction in the range"),
-  number("score_raw", "Score", 80, 0, "epochs of the range predicted wrong"),
-  number("forgetting", "Forgetting", 116, 0,
-    "changes from right to wrong in the range, by evaluation after each epoch (Toneva 2019 counts in training)"),
-  number("first_learned", "Learned", 96, 0, "first epoch of the range predicted right; empty if never"),
-  ...(pTrue ? [number("confidence", "Confidence", 118, 3, "mean softmax probability of the label over the range"),
-  number("p_true_std", "p(true) std", 118, 3, "its standard deviation over the range (population)")] : []),
-  ...(margin ? [number("aum", "Margin", 90, 2,
-    "mean over the range of logit of the label minus largest other logit (AUM, Pleiss 2020)")] : []),
-];
+  metricColumn("n_classes_visited", "Variability", 112, 0,
+    "InstanceFlow's variability: number of different classes predicted in the range, correct or not"),
+  metricColumn("frequency_raw", "Frequency", 112, 0, "changes of the prediction in the range"),
+  metricColumn("score_raw", "Score", 80, 0, "epochs of the range at which the image is misclassified"),
+  metricColumn("forgetting", "Forgetting", 116, 0,
+    "changes from correct to incorrect in the range, evaluated after each epoch (Toneva 2019 counts during training)"),
+  metricColumn("first_learned", "Learned", 96, 0, "first epoch of the range with a correct prediction; empty if none"),
+  metricColumn("confidence", "Confidence", 118, 3, "mean softmax probability of the label over the range"),
+  metricColumn("p_true_std", "p(true) std", 118, 3, "its standard deviation over the range (population)"),
+  metricColumn("aum", "Margin", 90, 2,
+    "mean over the range of the label's logit minus the largest other logit (AUM, Pleiss 2020)"),
+].filter(({ key }) => !UNAVAILABLE[key]);
 
 function drawTrinary(context, i, width) {
-  const m = derived.metrics, n = m.n[i];
-  if (!n || label[i] === UNKNOWN) return;
-  const wrong = patternOf(context, BROKEN, css("--wrong"));
-  const parts = [[m.correct[i], css("--right")], [m.other[i], css("--line")], [n - m.correct[i] - m.other[i], wrong]];
+  const { correct, other, n } = derived.metrics;
+  if (!n[i] || labels[i] === UNKNOWN) return;
+  const parts = [
+    [correct[i], themeColour("--correct")],
+    [other[i], themeColour("--line")],
+    [n[i] - correct[i] - other[i], patternOf(context, BROKEN, themeColour("--incorrect"))],
+  ];
   let x = 4;
-  for (const [count, fill] of parts) {
-    const wide = count / n * (width - 8);
+  for (const [epochs, fill] of parts) {
+    const partWidth = epochs / n[i] * (width - 8);
     context.fillStyle = fill;
-    context.fillRect(x, 9, wide, 14);
-    x += wide;
+    context.fillRect(x, 9, partWidth, 14);
+    x += partWidth;
   }
 }
 
 function drawPredictions(context, i, width) {
-  const wide = (width - 8) / E;
+  const epochWidth = (width - 8) / E;
   for (let e = 0; e < E; e++) {
-    if (at(i, e) === MISSING) continue;
-    context.fillStyle = colourOfClass(at(i, e));
-    context.fillRect(4 + e * wide, 6, wide + 0.3, 15);
-    if (label[i] === UNKNOWN || isRight(i, e)) continue;
-    context.fillStyle = css("--wrong");
-    context.fillRect(4 + e * wide, 23, wide + 0.3, 3);
+    if (predictedAt(i, e) === MISSING) continue;
+    context.fillStyle = colourOfClass(predictedAt(i, e));
+    context.fillRect(4 + e * epochWidth, 6, epochWidth + 0.3, 15);
+    if (labels[i] === UNKNOWN || isCorrect(i, e)) continue;
+    context.fillStyle = themeColour("--incorrect");
+    context.fillRect(4 + e * epochWidth, 23, epochWidth + 0.3, 3);
   }
-  context.strokeStyle = css("--ink");
+  context.strokeStyle = themeColour("--ink");
   context.lineWidth = 1;
-  context.strokeRect(4 + state.from * wide, 4.5, (state.to - state.from + 1) * wide, 18);
+  context.strokeRect(4 + state.from * epochWidth, 4.5, (state.to - state.from + 1) * epochWidth, 18);
 }
 
-const isFiltered = column => column.digits !== undefined || column.text !== undefined;
+const isNumeric = column => column.digits !== undefined;
+const isFilterable = column => isNumeric(column) || column.text !== undefined;
+const cellText = (column, i) => column.text ? column.text(i) : formatNumber(column.value(i), column.digits);
 
 // "3", ">=3", "<0.5" or "2..5" as a test of a number; null for anything else.
 function parseFilter(text, digits) {
-  const range = text.match(/^\s*(-?[\d.]+)\s*\.\.\s*(-?[\d.]+)\s*$/), one = text.match(/^\s*(>=|<=|>|<|=)?\s*(-?[\d.]+)\s*$/);
-  if (range) return v => v >= +range[1] && v <= +range[2];
-  if (!one) return null;
-  const bound = +one[2];
-  const tests = { ">=": v => v >= bound, "<=": v => v <= bound, ">": v => v > bound, "<": v => v < bound };
-  return tests[one[1]] ?? (v => Math.abs(v - bound) < 0.501 * 10 ** -digits);
+  const range = text.match(/^\s*(-?[\d.]+)\s*\.\.\s*(-?[\d.]+)\s*$/);
+  if (range) return value => value >= +range[1] && value <= +range[2];
+  const comparison = text.match(/^\s*(>=|<=|>|<|=)?\s*(-?[\d.]+)\s*$/);
+  if (!comparison) return null;
+  const bound = +comparison[2];
+  switch (comparison[1]) {
+    case ">=": return value => value >= bound;
+    case "<=": return value => value <= bound;
+    case ">": return value => value > bound;
+    case "<": return value => value < bound;
+    default: return value => Math.abs(value - bound) < 0.501 * 10 ** -digits; // equal as it is displayed
+  }
 }
 
-function testOf(column, text) {
-  const fits = column.digits === undefined ? null : parseFilter(text, column.digits);
-  if (fits) return i => fits(column.value(i));
-  const part = text.trim().toLowerCase(), words = i => (column.text?.(i) ?? round(column.value(i), column.digits)).toLowerCase();
-  return part.startsWith("=") ? i => words(i) === part.slice(1) : i => words(i).includes(part);
+// A filter as a test of an instance: of its number, or else whether its text contains or, after "=", equals the filter.
+function makeTest(column, filter) {
+  const test = isNumeric(column) ? parseFilter(filter, column.digits) : null;
+  if (test) return i => test(column.value(i));
+  const wanted = filter.trim().toLowerCase();
+  if (wanted.startsWith("=")) return i => cellText(column, i).toLowerCase() === wanted.slice(1);
+  return i => cellText(column, i).toLowerCase().includes(wanted);
 }
 
-function listRows() {
-  const filtered = COLUMNS.filter(({ key }) => state.filters[key]?.trim());
-  const tests = filtered.map(column => testOf(column, state.filters[column.key]));
-  const words = state.search.toLowerCase().split(/\s+/).filter(Boolean), chosen = new Set(state.selected);
-  const fits = i => (!state.selectedOnly || chosen.has(i)) && tests.every(test => test(i))
-    && words.every(word => nameOf(i).toLowerCase().includes(word) || classOf(label[i]).toLowerCase().includes(word));
-  return sorted(derived.rows.filter(fits));
+function listInstances() {
+  const tests = COLUMNS.filter(({ key }) => state.filters[key]?.trim())
+    .map(column => makeTest(column, state.filters[column.key]));
+  if (state.selectedOnly) tests.push(i => derived.selected.has(i));
+  for (const word of state.search.toLowerCase().split(/\s+/).filter(Boolean)) {
+    tests.push(i => nameOf(i).toLowerCase().includes(word) || nameOfClass(labels[i]).toLowerCase().includes(word));
+  }
+  return sortInstances(derived.inCell.filter(i => tests.every(test => test(i))));
 }
 
 // By the chosen column, empty values last, ties by the image's number.
-function sorted(rows) {
-  const column = COLUMNS.find(({ key }) => key === state.sort) ?? COLUMNS[0], sign = state.down ? -1 : 1;
+function sortInstances(instances) {
+  const column = COLUMNS.find(({ key }) => key === state.sort) ?? COLUMNS[0];
+  const sign = state.down ? -1 : 1;
   const values = new Float64Array(N);
-  for (const i of rows) values[i] = column.value(i);
-  return rows.sort((a, b) => (isNaN(values[a]) - isNaN(values[b])) || sign * (values[a] - values[b]) || a - b);
+  for (const i of instances) values[i] = column.value(i);
+  return instances.sort((a, b) => (isNaN(values[a]) - isNaN(values[b])) || sign * (values[a] - values[b]) || a - b);
 }
 
-let current = 0, anchor = 0; // rows of the table: the keyboard's, and where a range of selected ones starts
+let currentRow = 0; // where the keyboard is
+let anchorRow = 0; // where a range of selected rows starts
 
 function makeHead() {
-  document.getElementById("head-row").replaceChildren(...COLUMNS.map(column => {
+  element("head-row").replaceChildren(...COLUMNS.map(column => {
     const button = document.createElement("button");
     button.style.width = `${column.width}px`;
     button.dataset.key = column.key;
@@ -104,8 +125,8 @@ function makeHead() {
     if (column.value) button.onclick = () => sortBy(column);
     return button;
   }));
-  document.getElementById("filter-row").replaceChildren(...COLUMNS.map(column => {
-    const field = document.createElement(isFiltered(column) ? "input" : "span");
+  element("filter-row").replaceChildren(...COLUMNS.map(column => {
+    const field = document.createElement(isFilterable(column) ? "input" : "span");
     field.style.width = `${column.width}px`;
     if (field.tagName === "INPUT") {
       field.dataset.key = column.key;
@@ -117,64 +138,76 @@ function makeHead() {
   }));
 }
 
-// Numbers start with the largest, names with the first; a second click turns the order.
-function sortBy({ key, digits }) {
-  change({ sort: key, down: state.sort === key ? !state.down : digits !== undefined });
+// Numbers start with the largest, text with the first; a second click reverses the order.
+function sortBy(column) {
+  change({ sort: column.key, down: state.sort === column.key ? !state.down : isNumeric(column) });
 }
 
 function drawTable() {
-  const rows = derived.listed;
-  for (const button of document.getElementById("head-row").children) {
-    const column = COLUMNS.find(({ key }) => key === button.dataset.key), isSorted = state.sort === column.key;
-    button.textContent = column.title + (isSorted ? (state.down ? " ▾" : " ▴") : "");
-    button.setAttribute("aria-sort", isSorted ? (state.down ? "descending" : "ascending") : "none");
+  const rowCount = derived.listed.length;
+  for (const button of element("head-row").children) {
+    const column = COLUMNS.find(({ key }) => key === button.dataset.key);
+    const isSorted = state.sort === column.key;
+    const arrow = state.down ? " ▾" : " ▴";
+    const order = state.down ? "descending" : "ascending";
+    button.textContent = column.title + (isSorted ? arrow : "");
+    button.setAttribute("aria-sort", isSorted ? order : "none");
   }
   for (const field of document.querySelectorAll("#filter-row input")) {
     if (document.activeElement !== field) field.value = state.filters[field.dataset.key] ?? "";
   }
-  current = Math.min(current, Math.max(0, rows.length - 1));
-  body.style.height = `${rows.length * ROW}px`;
-  body.style.width = `${COLUMNS.reduce((sum, { width }) => sum + width, 0)}px`;
-  table.setAttribute("aria-rowcount", rows.length);
-  const chosen = state.selected.length ? `, ${count(state.selected)} selected` : "";
-  document.getElementById("listed").textContent = `${count(rows)} of ${N.toLocaleString("en")} listed${chosen}; `
+  currentRow = Math.min(currentRow, Math.max(0, rowCount - 1));
+  tableBody.style.height = `${rowCount * ROW_HEIGHT}px`;
+  tableBody.style.width = `${COLUMNS.reduce((sum, { width }) => sum + width, 0)}px`;
+  table.setAttribute("aria-rowcount", rowCount);
+  const selected = state.selected.length ? `, ${formatInteger(state.selected.length)} selected` : "";
+  element("listed").textContent = `${formatInteger(rowCount)} of ${formatInteger(N)} listed${selected}; `
     + `epochs ${head.epochs[state.from]} to ${head.epochs[state.to]}`;
   drawRows();
 }
 
 function drawRows() {
-  const first = Math.max(0, Math.floor((table.scrollTop - 60) / ROW) - 2);
-  const last = Math.min(derived.listed.length, first + Math.ceil(table.clientHeight / ROW) + 5);
+  const first = Math.max(0, Math.floor((table.scrollTop - 60) / ROW_HEIGHT) - 2);
+  const end = Math.min(derived.listed.length, first + Math.ceil(table.clientHeight / ROW_HEIGHT) + 5);
   const rows = [];
-  for (let k = first; k < last; k++) rows.push(makeRow(k, derived.listed[k]));
-  body.replaceChildren(...rows);
-  table.setAttribute("aria-activedescendant", `row-${current}`);
+  for (let index = first; index < end; index++) rows.push(makeRow(index, derived.listed[index]));
+  tableBody.replaceChildren(...rows);
+  table.setAttribute("aria-activedescendant", `row-${currentRow}`);
 }
 
-function makeRow(k, i) {
+function makeRow(index, i) {
   const row = document.createElement("div");
-  row.className = `row${derived.chosen.has(i) ? " selected" : ""}${k === current ? " current" : ""}`;
-  row.style.top = `${k * ROW}px`;
-  row.dataset.place = k;
-  row.id = `row-${k}`;
+  row.className = "row";
+  row.classList.toggle("selected", derived.selected.has(i));
+  row.classList.toggle("current", index === currentRow);
+  row.style.top = `${index * ROW_HEIGHT}px`;
+  row.dataset.index = index;
+  row.id = `row-${index}`;
   row.setAttribute("role", "row");
-  row.setAttribute("aria-rowindex", k + 1);
-  row.setAttribute("aria-selected", derived.chosen.has(i));
-  const cells = COLUMNS.filter(column => !column.draw || column === DRAWN[0]);
-  row.append(...cells.map(column => column.draw ? makePicture(i) : makeCell(column, i)));
+  row.setAttribute("aria-rowindex", index + 1);
+  row.setAttribute("aria-selected", derived.selected.has(i));
+  for (const column of COLUMNS) {
+    if (!column.draw) row.append(makeCell(column, i));
+    else if (column === DRAWN_COLUMNS[0]) row.append(makeCanvas(i));
+  }
   return row;
 }
 
-// The drawn columns stand beside each other and share a canvas.
-const DRAWN = COLUMNS.filter(column => column.draw);
-function makePicture(i) {
-  const canvas = document.createElement("canvas"), ratio = devicePixelRatio || 1;
-  const wide = DRAWN.reduce((sum, { width }) => sum + width, 0);
-  canvas.style.width = `${wide}px`;
-  canvas.width = wide * ratio; canvas.height = 31 * ratio;
+// The drawn columns are next to each other and share a canvas.
+const DRAWN_COLUMNS = COLUMNS.filter(column => column.draw);
+function makeCanvas(i) {
+  const canvas = document.createElement("canvas");
+  const ratio = devicePixelRatio || 1;
+  const width = DRAWN_COLUMNS.reduce((sum, column) => sum + column.width, 0);
+  canvas.style.width = `${width}px`;
+  canvas.width = width * ratio;
+  canvas.height = 31 * ratio;
   const context = canvas.getContext("2d");
   context.scale(ratio, ratio);
-  for (const column of DRAWN) { column.draw(context, i, column.width); context.translate(column.width, 0); }
+  for (const column of DRAWN_COLUMNS) {
+    column.draw(context, i, column.width);
+    context.translate(column.width, 0);
+  }
   return canvas;
 }
 
@@ -182,57 +215,70 @@ function makeCell(column, i) {
   const cell = document.createElement("span");
   cell.style.width = `${column.width}px`;
   cell.dataset.key = column.key;
-  cell.className = column.digits === undefined ? "" : "number";
-  cell.textContent = column.text ? column.text(i) : round(column.value(i), column.digits);
+  cell.className = isNumeric(column) ? "number" : "";
+  cell.textContent = cellText(column, i);
   cell.setAttribute("role", "gridcell");
   if (column.text) cell.title = cell.textContent;
   return cell;
 }
 
-const placeUnder = event => { const row = event.target.closest(".row"); return row ? +row.dataset.place : null; };
+function rowUnder(event) {
+  const row = event.target.closest(".row");
+  return row ? +row.dataset.index : null;
+}
 
-function selectRow(k, { range = false, add = false } = {}) {
-  const i = derived.listed[k];
-  current = k;
-  if (range) select(derived.listed.slice(Math.min(anchor, k), Math.max(anchor, k) + 1), add);
-  else {
-    anchor = k;
-    const toggled = derived.chosen.has(i) ? state.selected.filter(j => j !== i) : [...state.selected, i];
-    select(add ? toggled : [i], false);
+function selectRow(index, { range = false, add = false } = {}) {
+  const i = derived.listed[index];
+  currentRow = index;
+  if (range) {
+    select(derived.listed.slice(Math.min(anchorRow, index), Math.max(anchorRow, index) + 1), add);
+    return;
   }
+  anchorRow = index;
+  const toggled = derived.selected.has(i) ? state.selected.filter(other => other !== i) : [...state.selected, i];
+  select(add ? toggled : [i], false);
 }
 
 table.addEventListener("scroll", drawRows);
-body.addEventListener("click", event => {
-  const k = placeUnder(event);
-  if (k === null) return;
+tableBody.addEventListener("click", event => {
+  const index = rowUnder(event);
+  if (index === null) return;
   table.focus({ preventScroll: true });
-  selectRow(k, { range: event.shiftKey, add: event.ctrlKey || event.metaKey });
+  selectRow(index, { range: event.shiftKey, add: event.ctrlKey || event.metaKey });
 });
-body.addEventListener("dblclick", event => { const k = placeUnder(event); if (k !== null) openDetail(derived.listed[k]); });
-body.addEventListener("mousemove", event => {
-  const k = placeUnder(event);
-  if (k === null || k === body.over) return;
-  body.over = k;
-  drawTraces([derived.listed[k]]);
+tableBody.addEventListener("dblclick", event => {
+  const index = rowUnder(event);
+  if (index !== null) openDetail(derived.listed[index]);
 });
-body.addEventListener("mouseleave", () => { body.over = null; drawTraces(); });
+let hoveredRow = null;
+tableBody.addEventListener("mousemove", event => {
+  const index = rowUnder(event);
+  if (index === null || index === hoveredRow) return;
+  hoveredRow = index;
+  drawTraces([derived.listed[index]]);
+});
+tableBody.addEventListener("mouseleave", () => {
+  hoveredRow = null;
+  drawTraces();
+});
 table.addEventListener("keydown", event => {
   if (event.target !== table) return;
   const step = { ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10, Home: -Infinity, End: Infinity }[event.key];
-  if (step !== undefined) moveCurrent(step, event.shiftKey);
-  else if (event.key === " ") selectRow(current, { add: true });
-  else if (event.key === "Enter" && derived.listed.length) openDetail(derived.listed[current]);
-  else if (event.key === "Escape" && opened === null) select([], false);
+  if (step !== undefined) moveCurrentRow(step, event.shiftKey);
+  else if (event.key === " ") selectRow(currentRow, { add: true });
+  else if (event.key === "Enter" && derived.listed.length) openDetail(derived.listed[currentRow]);
+  else if (event.key === "Escape" && openInstance === null) select([], false);
   else if (event.key === "a" && (event.ctrlKey || event.metaKey)) select([...derived.listed], false);
   else return;
   event.preventDefault();
 });
 
-function moveCurrent(step, range) {
-  current = Math.min(Math.max(0, derived.listed.length - 1), Math.max(0, current + step));
-  const top = current * ROW, room = table.clientHeight - 54;
+function moveCurrentRow(step, range) {
+  currentRow = Math.min(Math.max(0, derived.listed.length - 1), Math.max(0, currentRow + step));
+  const top = currentRow * ROW_HEIGHT;
+  const visibleHeight = table.clientHeight - 54; // below the heading and the filters
   if (top < table.scrollTop) table.scrollTop = top;
-  if (top + ROW > table.scrollTop + room) table.scrollTop = top + ROW - room;
-  if (range) selectRow(current, { range }); else drawRows();
+  if (top + ROW_HEIGHT > table.scrollTop + visibleHeight) table.scrollTop = top + ROW_HEIGHT - visibleHeight;
+  if (range) selectRow(currentRow, { range });
+  else drawRows();
 }

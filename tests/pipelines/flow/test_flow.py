@@ -13,7 +13,7 @@ from pipelines.common.settings import FlowSettings, ImportFlowSettings
 from pipelines.flow import page
 from pipelines.flow.flow import flow
 from pipelines.flow.import_log import import_flow
-from pipelines.flow.packing import Packed, as_hundredths, as_shares
+from pipelines.flow.packing import Payload, quantize_fractions, quantize_hundredths
 from pipelines.flow.record import read_record
 from support.commands import study_command
 from support.homes import answer, fresh
@@ -99,7 +99,7 @@ def test_names_cannot_break_the_page(log: Home) -> None:
 
 
 def test_what_has_no_room_is_said(study: Home, tmp_path: Path, trained, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.flow.packing.LIMIT", 30_000)
+    monkeypatch.setattr("pipelines.flow.packing.MAX_CHARACTERS", 30_000)
     with connect(study) as connection:
         record = read_record(connection, trained, "test")
         made = page.write_page(tmp_path / "flow.html", record, connection, study, None)
@@ -114,22 +114,22 @@ def test_missing_predictions_are_said(study: Home, tmp_path: Path, trained) -> N
         record = read_record(connection, trained, "test")
         record.predicted[3, 1:] = -1
         made = page.write_page(tmp_path / "flow.html", record, connection, study, None)
-    assert "1 images of test have predictions at 1 to 1 of 4 epochs only." in head_of(made)["notes"]
+    assert "Images of test not predicted at every epoch: 1 (predicted at 1 of 4 epochs)." in head_of(made)["notes"]
 
 
-def test_numbers_are_packed_to_their_digits() -> None:
-    shares = np.array([0, 1, 0.5, np.nan, 1e-6])
-    assert np.abs(as_shares(shares, np.uint16)[:3] / 65535 - shares[:3]).max() < 1e-5
-    assert as_hundredths(np.array([-1.234, 900, np.nan])).tolist() == [-123, 32767, 0]
+def test_numbers_are_quantized_to_their_digits() -> None:
+    fractions = np.array([0, 1, 0.5, np.nan, 1e-6])
+    assert np.abs(quantize_fractions(fractions, np.uint16)[:3] / 65535 - fractions[:3]).max() < 1e-5
+    assert quantize_hundredths(np.array([-1.234, 900, np.nan])).tolist() == [-123, 32767, 0]
 
 
-def test_packed_takes_again_what_became_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.flow.packing.LIMIT", 400)
-    packed, random = Packed(), np.random.default_rng(0)
-    assert not packed.add("a", random.integers(0, 255, 1000).astype(np.uint8), "noise")
-    assert packed.left_out == {"noise"}
-    assert packed.add("a", np.zeros(1000, np.uint8), "noise")
-    assert not packed.left_out
+def test_a_smaller_version_is_added_where_the_larger_had_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.flow.packing.MAX_CHARACTERS", 400)
+    payload, random = Payload(), np.random.default_rng(0)
+    assert not payload.add_array("a", random.integers(0, 255, 1000).astype(np.uint8), "noise")
+    assert payload.left_out == {"noise"}
+    assert payload.add_array("a", np.zeros(1000, np.uint8), "noise")
+    assert not payload.left_out
 
 
 @pytest.mark.parametrize(
@@ -393,7 +393,7 @@ def test_ids_are_given_and_taken(browser, real_log: Home) -> None:
     field.clear()
     field.send_keys('["0325","0654","nobody"]\n')
     assert browser.execute_script("return study.selected") == ["0325", "0654"]
-    assert browser.find_element("id", "share-said").text == "2 selected; 1 of 3 IDs are not in this run"
+    assert browser.find_element("id", "share-status").text == "2 selected; 1 of 3 IDs are not in this run"
 
 
 @in_browser

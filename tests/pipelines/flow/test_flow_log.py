@@ -17,7 +17,7 @@ from pipelines.flow import import_log as flow_import
 from pipelines.flow import instanceflow_log
 from pipelines.flow.export import export, export_flow
 from pipelines.flow.import_log import import_flow
-from pipelines.flow.pictures import _linked
+from pipelines.flow.pictures import _read_linked_images
 from pipelines.flow.record import read_record
 from support.commands import said
 from support.homes import fresh
@@ -188,7 +188,7 @@ def test_epochs_are_numbered_by_their_ids_or_else_by_their_order(tmp_path: Path,
 def test_numbering_by_order_is_said(home: Home, tmp_path: Path, capsys) -> None:
     epochs = [{"id": "b", "classifications": [0] * 4}, {"id": "a", "classifications": [1] * 4}]
     record = take_over(home, save(tmp_path, TINY | {"epochs": epochs}))
-    assert "its epoch IDs are not ascending whole numbers; epochs are 0 to 1" in capsys.readouterr().err
+    assert "its epoch IDs are not ascending whole numbers; epochs are numbered 0 to 1" in capsys.readouterr().err
     assert [epoch["id"] for epoch in give_back(home, record)["epochs"]] == ["0", "1"]
 
 
@@ -418,12 +418,10 @@ def pictured(tmp_path: Path) -> Path:
 def test_only_pictures_below_the_logs_folder_are_shown(home: Home, pictured: Path) -> None:
     record = take_over(home, pictured)
     with connect(home) as connection:
-        found = read_record(connection, record, "test")
-    notes: list[str] = []
-    shown = [image.getpixel((0, 0)) for image in _linked(found, None, notes)]
-    assert shown == [(0, 255, 0)] * 3 + [(255, 255, 255)] * 14
-    [note] = notes
-    assert note.startswith("14 of 17 images have no thumbnail, as ")
+        predictions = read_record(connection, record, "test")
+    images, [note] = _read_linked_images(predictions, None)
+    assert [image.getpixel((0, 0)) for image in images] == [(0, 255, 0)] * 3 + [(255, 255, 255)] * 14
+    assert note.startswith(f"14 of 17 images have no thumbnail, because {pictured.parent} does not contain them: ")
     assert len(note.splitlines()) == 1
 
 

@@ -10,7 +10,7 @@ import pytest
 from pipelines.common.settings import FlowSettings, ImportFlowSettings
 from pipelines.flow.flow import flow
 from pipelines.flow.import_log import import_flow
-from pipelines.flow.page import FOLDER, SCRIPTS
+from pipelines.flow.page import SCRIPTS, WEB_FOLDER
 from support.homes import answer, fresh
 from support.places import ROOT
 from tracking.home import Home
@@ -53,7 +53,7 @@ def test_counts_of_the_scripts_equal_the_sql(request, tmp_path: Path, source: st
     expected = [[row[name] for name in OUTCOMES] for row in answer(home, "transition_outcomes")]
     assert values["outcomes"]["counts"][1:] == expected
     accuracies = [row["accuracy"] for row in answer(home, "accuracy_by_epoch") if row["split"] == "test"]
-    correct, counted = values["outcomes"]["right"], values["outcomes"]["n"]
+    correct, counted = values["outcomes"]["correct"], values["outcomes"]["n"]
     assert [k / n for k, n in zip(correct, counted, strict=True)] == pytest.approx(accuracies)
 
     rows = sorted(answer(home, "instance_metrics"), key=lambda row: row["instance_id"])
@@ -67,7 +67,7 @@ def test_counts_of_the_scripts_equal_the_sql(request, tmp_path: Path, source: st
 @pytest.mark.skipif(not ESLINT, reason="needs eslint on the PATH")
 def test_scripts_have_no_lint() -> None:
     """They are one module in the page, so they are linted as one."""
-    source = "".join((FOLDER / f"{name}.js").read_text() for name in SCRIPTS)
+    source = "".join((WEB_FOLDER / f"{name}.js").read_text() for name in SCRIPTS)
     config = Path(__file__).with_name("eslint.config.mjs")
     command = [ESLINT, "--config", str(config), "--stdin", "--stdin-filename", str(config.with_name("page.js"))]
     done = subprocess.run(command, input=source, capture_output=True, text=True, timeout=120)

@@ -147,7 +147,7 @@ def test_an_explainer_goes_on_without_what_it_has_explained(
     """Of what was pruned since it was stopped, it needs only the epochs that were still to come."""
     home, run_id = copy, trained.run_id
     early, late = (stopped_before(epoch, home, run_id) for epoch in (2, 3))
-    monkeypatch.setattr("pipelines.home.prune._kept", lambda *_: {0, 3})
+    monkeypatch.setattr("pipelines.home.prune._choose_kept_epochs", lambda *_: {0, 3})
     assert prune(PruneSettings(run_id), home) == "0,3"
     assert resume(ResumeSettings(late), home) == late
     with connect(home) as connection:

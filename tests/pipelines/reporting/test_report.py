@@ -133,7 +133,7 @@ def test_numbers_and_their_words() -> None:
 
 def test_every_value_is_escaped_but_html() -> None:
     assert html("<b>{}</b>{}", NASTY, html("<i>{}</i>", "&")) == (
-        "<b>&lt;img src=x onerror=alert(1)&gt; &amp; &quot;{0}&quot;</b><i>&amp;</i>"
+        "<b>&lt;img src=x onerror=alert(1)&gt; &amp; &#34;{0}&#34;</b><i>&amp;</i>"
     )
     assert safe("a\x00b\x1b") == "a b "
 
