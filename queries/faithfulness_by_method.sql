@@ -4,13 +4,16 @@
 -- higher for insertion, road_lerf_*, road_gap and points_at_glyph; lower for deletion, road_morf_*, points_at_decoy and
 -- the sanity checks randomized/*, randomized_signed/*, epoch_0 and epoch_0_signed, as a map that stays when the model
 -- forgets does not show the model (Adebayo 2018, arXiv 1810.03292). Other metrics describe and rank nothing.
--- Intervals are percentile bootstraps (Efron 1979): 1000 resamples of the images, drawn by a hash and so the same each
--- time, and the same for all methods and metrics on as many images. They cover the choice of images, not another
--- training run, and are not corrected for the number of methods and metrics looked at.
+-- low and high hold the mean in 95 % of studies: Student's t interval, or, where it is wider, that with one number more
+-- at the end of the metric's range, so that it holds for skewed numbers and for numbers most of which are equal, too.
+-- They cover the choice of images, not another training run.
+-- beats_random is decided by sign flips, as in faithfulness_differences, corrected for all rows here: with nothing
+-- better or worse than random, any row says otherwise in at most `level` of studies.
 --
 -- params:
 --   run_id          training run to look at
 --   compare_run     run ID of a comparison of it [null: the newest finished one, else the newest]
+--   level           probability of any false beats_random among all rows [0.05]
 -- returns:
 --   compare_run_id  run that compared the methods
 --   epoch           epoch of the checkpoint explained
@@ -20,80 +23,63 @@
 --   better          higher or lower; null for a metric that ranks nothing
 --   n               images that have the metric
 --   mean            mean over them
---   low             lower end of its 95 % interval; null with a single image
---   high            upper end of its 95 % interval; null with a single image
+--   low             lower end of its 95 % interval; null with less than 20 images
+--   high            upper end of its 95 % interval; null with less than 20 images
 --   random_mean     mean of random over the images that have the metric for both; null without any
---   beats_random    whether the 99 % interval of the paired difference to random lies wholly on the better side; null
---                   for random, for a metric that ranks nothing, and with less than two images in common
+--   p_adjusted      probability of such a paired difference to random by chance, corrected for all rows, 0..1; null where
+--                   beats_random has to be
+--   beats_random    whether the difference is on the better side and p_adjusted at most `level`; null for random, for a
+--                   metric that ranks nothing, and with too few images in common to reach the level
 with scores as (
+    select
+        *,
+        dense_rank() over (order by epoch, split, instance_id) - 1 as place
     from comparison_scores($run_id, $compare_run::varchar)
 ),
-means as (
+paired as (
     select
-        scores.run_id,
-        scores.epoch,
-        scores.split,
-        scores.method,
-        scores.metric,
-        count(*) as n,
-        avg(scores.value) as mean,
-        list(scores.value order by scores.instance_id) as measured,
-        count(random.value) as n_paired,
-        avg(random.value) as random_mean,
-        list(scores.value - random.value order by scores.instance_id) filter (random.value is not null) as gains
+        scores.*,
+        random.value as random_value,
+        scores.value - random.value as gain
     from scores
     left join (select * from scores where method = 'random') as random
         on random.method <> scores.method
-        and random.epoch = scores.epoch
-        and random.split = scores.split
-        and random.instance_id = scores.instance_id
+        and random.place = scores.place
         and random.metric = scores.metric
-    group by all
 ),
-lists as (
+means as materialized (
     select
+        row_number() over (order by epoch, split, metric, method) as hypothesis,
+        any_value(run_id) as run_id,
         epoch,
         split,
         method,
         metric,
-        'mean' as kind,
-        n,
-        measured as numbers
+        count(*) as n,
+        avg(value) as mean,
+        stddev_samp(value) as deviation,
+        list_min([least_value(metric), min(value)]) as least,
+        list_max([1, max(value)]) as most,
+        avg(random_value) as random_mean,
+        round(avg(gain), 12) as mean_gain,  -- as what is 0 may miss it by rounding
+        list(place order by place) filter (gain is not null) as places,
+        list(gain order by place) filter (gain is not null) as numbers
+    from paired
+    group by
+        epoch,
+        split,
+        method,
+        metric
+),
+gains as (
+    select
+        hypothesis,
+        places,
+        numbers
     from means
-    union all
-    select
-        epoch,
-        split,
-        method,
-        metric,
-        'gain' as kind,
-        n_paired as n,
-        gains as numbers
-    from means
-),
-resampled as (
-    select
-        lists.epoch,
-        lists.split,
-        lists.method,
-        lists.metric,
-        lists.kind,
-        list_inner_product(lists.numbers, resamples.times) / n as mean
-    from lists
-    join bootstrap_resamples((select list(distinct n) from lists)) as resamples using (n)
-),
-intervals as (  -- to 12 digits, as what is 0 may miss it by rounding
-    select
-        epoch,
-        split,
-        method,
-        metric,
-        round(quantile_cont(mean, 0.025) filter (kind = 'mean'), 12) as low,
-        round(quantile_cont(mean, 0.975) filter (kind = 'mean'), 12) as high,
-        round(quantile_cont(mean, 0.005) filter (kind = 'gain'), 12) as least_gain,
-        round(quantile_cont(mean, 0.995) filter (kind = 'gain'), 12) as most_gain
-    from resampled
-    group by all
+    where
+        better_direction(metric) is not null
+        and flips_can_reach(len(numbers), $level::double)
 )
 select
     means.run_id as compare_run_id,
@@ -104,15 +90,16 @@ select
     better_direction(means.metric) as better,
     means.n,
     means.mean,
-    intervals.low,
-    intervals.high,
+    mean_low(mean, deviation, n, least, 0.05) as low,
+    mean_high(mean, deviation, n, most, 0.05) as high,
     means.random_mean,
-    case better
-        when 'higher' then intervals.least_gain > 0
-        when 'lower' then intervals.most_gain < 0
+    tests.p_adjusted,
+    case
+        when tests.p_adjusted is not null
+            then tests.p_adjusted <= $level::double and (means.mean_gain > 0) = (better = 'higher')
     end as beats_random
 from means
-left join intervals using (epoch, split, method, metric)
+left join sign_flip_tests('gains') as tests using (hypothesis)
 order by
     means.epoch,
     means.split,

@@ -1,15 +1,19 @@
 -- Which methods differ in faithfulness by more than the choice of images explains?
 --
--- Every two methods of a comparison, metric by metric, on the images that have the metric for both. The interval is a
--- paired percentile bootstrap (Efron 1979) of the mean difference: 1000 resamples of the images, drawn by a hash and so
--- the same each time, and the same for all pairs and metrics on as many images. An interval that holds 0 does not say
--- that two methods are equally good. It covers the choice of images, not another training run, and is not corrected for
--- the number of pairs.
--- Which way a metric speaks for a method: see faithfulness_by_method.
+-- Every two methods of a comparison, metric by metric, on the images that have the metric for both. Where methods make
+-- no difference, an image's difference has either sign alike: the tests flip signs image by image, the same for all
+-- pairs and metrics, 2048 ways drawn by a hash and so the same each time, or all ways of up to 12 images. p_adjusted
+-- counts how often the largest of all rows' statistics reaches this one's (step-down max-T, Westfall and Young 1993):
+-- with no difference anywhere, any row differs in at most `level` of studies. Fewer than 6 images cannot reach 0.05,
+-- fewer than 8 not 0.01. Rows that do not differ are not shown to be equally good. Only the choice of images is
+-- covered, not another training run.
+-- low and high are of the pair alone, not corrected for the number of pairs; see faithfulness_by_method for how they
+-- are made. Which way a metric speaks for a method: see there too.
 --
 -- params:
 --   run_id          training run to look at
 --   compare_run     run ID of a comparison of it [null: the newest finished one, else the newest]
+--   level           probability of any false difference among all rows, and of an interval that misses [0.05]
 -- returns:
 --   compare_run_id  run that compared the methods
 --   metric          what was measured
@@ -17,64 +21,86 @@
 --   method_b        the other one
 --   n               images that have the metric for both
 --   difference      mean of method_a minus mean of method_b over them
---   low             lower end of its 99 % interval; null with a single image
---   high            upper end of its 99 % interval
---   differs         whether the interval leaves out 0; null without one
+--   low             lower end of its interval, which misses it with probability `level`; null with less than 20 images
+--   high            upper end of its interval
+--   p_value         probability of such a difference by chance, of this pair alone, 0..1
+--   p_adjusted      the same, corrected for all rows
+--   differs         whether p_adjusted is at most `level`; null with too few images to reach it
 --   better_method   the better one of the two; null unless they differ and the metric says which way is better
 with scores as (
+    select
+        *,
+        dense_rank() over (order by epoch, split, instance_id) - 1 as place
     from comparison_scores($run_id, $compare_run::varchar)
 ),
-pairs as (
+grid as (  -- every method of a metric with every image of it
     select
+        images.metric,
+        images.place,
+        methods.method
+    from (select distinct metric, place from scores) as images
+    join (select distinct metric, method from scores) as methods using (metric)
+),
+vectors as (
+    select
+        any_value(scores.run_id) as run_id,
+        metric,
+        method,
+        list(grid.place order by grid.place) as places,
+        list(scores.value order by grid.place) as numbers,
+        list_min([least_value(metric), min(scores.value)]) as least,
+        list_max([1, max(scores.value)]) as most
+    from grid
+    left join scores using (metric, place, method)
+    group by
+        metric,
+        method
+),
+pairs as materialized (
+    select
+        row_number() over (order by metric, a.method, b.method) as hypothesis,
         a.run_id,
         metric,
         a.method as method_a,
         b.method as method_b,
-        count(*) as n,
-        avg(a.value - b.value) as difference,
-        list(a.value - b.value order by epoch, split, instance_id) as differences
-    from scores as a
-    join scores as b using (epoch, split, instance_id, metric)
-    where a.method < b.method
-    group by all
+        a.places,
+        [pair[1] - pair[2] for pair in list_zip(a.numbers, b.numbers)] as numbers,
+        a.least - b.most as least,
+        a.most - b.least as most
+    from vectors as a
+    join vectors as b using (metric)
+    where
+        a.method < b.method
+        and list_count([pair[1] - pair[2] for pair in list_zip(a.numbers, b.numbers)]) > 0
 ),
-resampled as (
+measured as (
     select
-        pairs.metric,
-        pairs.method_a,
-        pairs.method_b,
-        list_inner_product(pairs.differences, resamples.times) / n as difference
+        * exclude (places, numbers),
+        list_count(numbers) as n,
+        round(list_avg(numbers), 12) as difference,  -- as what is 0 may miss it by rounding
+        list_stddev_samp(numbers) as deviation
     from pairs
-    join bootstrap_resamples((select list(distinct n) from pairs)) as resamples using (n)
-),
-intervals as (  -- to 12 digits, as what is 0 may miss it by rounding
-    select
-        metric,
-        method_a,
-        method_b,
-        round(quantile_cont(difference, 0.005), 12) as low,
-        round(quantile_cont(difference, 0.995), 12) as high
-    from resampled
-    group by all
 )
 select
-    pairs.run_id as compare_run_id,
-    pairs.metric,
-    pairs.method_a,
-    pairs.method_b,
-    pairs.n,
-    pairs.difference,
-    intervals.low,
-    intervals.high,
-    low > 0 or high < 0 as differs,
+    measured.run_id as compare_run_id,
+    measured.metric,
+    measured.method_a,
+    measured.method_b,
+    measured.n,
+    measured.difference,
+    mean_low(difference, deviation, n, least, $level::double) as low,
+    mean_high(difference, deviation, n, most, $level::double) as high,
+    tests.p_value,
+    tests.p_adjusted,
+    case when flips_can_reach(n, $level::double) then tests.p_adjusted <= $level::double end as differs,
     case
-        when differs is not true or better_direction(pairs.metric) is null then null
-        when (low > 0) = (better_direction(pairs.metric) = 'higher') then pairs.method_a
-        else pairs.method_b
+        when differs is not true or better_direction(measured.metric) is null then null
+        when (difference > 0) = (better_direction(measured.metric) = 'higher') then measured.method_a
+        else measured.method_b
     end as better_method
-from pairs
-left join intervals using (metric, method_a, method_b)
+from measured
+join sign_flip_tests('pairs') as tests using (hypothesis)
 order by
-    pairs.metric,
-    pairs.method_a,
-    pairs.method_b
+    measured.metric,
+    measured.method_a,
+    measured.method_b

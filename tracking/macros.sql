@@ -59,6 +59,114 @@ create or replace macro explainer_runs(training_run) as table
         source_run_id = training_run
         and kind = 'explain';
 
+-- Quantile of the standard normal distribution, to 1e-9 relative (Acklam's rational approximations).
+create or replace macro normal_quantile(p) as
+    list_transform(
+        [{q: p - 0.5, r: (p - 0.5) ** 2, tail: sqrt(-2 * ln(least(p, 1 - p)))}],
+        lambda x: case
+            when p between 0.02425 and 0.97575
+                then x.q
+                    * (((((-39.69683028665376 * x.r + 220.9460984245205) * x.r - 275.9285104469687) * x.r
+                        + 138.357751867269) * x.r - 30.66479806614716) * x.r + 2.506628277459239)
+                    / (((((-54.47609879822406 * x.r + 161.5858368580409) * x.r - 155.6989798598866) * x.r
+                        + 66.80131188771972) * x.r - 13.28068155288572) * x.r + 1)
+            else sign(x.q)
+                * -(((((-0.007784894002430293 * x.tail - 0.3223964580411365) * x.tail - 2.400758277161838) * x.tail
+                    - 2.549732539343734) * x.tail + 4.374664141464968) * x.tail + 2.938163982698783)
+                / ((((0.007784695709041462 * x.tail + 0.3224671290700398) * x.tail + 2.445134137142996) * x.tail
+                    + 3.754408661907416) * x.tail + 1)
+        end
+    )[1];
+
+-- What a t variable with df degrees of freedom exceeds in absolute value with probability p, for df from 1 on, to 1e-5
+-- relative; exact for df 1 and 2 (Hill 1970, Algorithm 396).
+create or replace macro t_two_sided(p, df) as
+    list_transform(
+        list_transform(
+            list_transform(
+                [{a: 1 / (df - 0.5), b: 48 * (df - 0.5) ** 2}],
+                lambda x: {
+                    a: x.a,
+                    b: x.b,
+                    c: ((20700 * x.a / x.b - 98) * x.a - 16) * x.a + 96.36
+                }
+            ),
+            lambda x: {
+                a: x.a,
+                b: x.b,
+                c: x.c,
+                d: ((94.5 / (x.b + x.c) - 3) / x.b + 1) * sqrt(x.a * pi() / 2) * df,
+                z: normal_quantile(p / 2)
+            }
+        ),
+        lambda x: case
+            when df = 1 then 1 / tan(p * pi() / 2)
+            when df = 2 then sqrt(2 / (p * (2 - p)) - 2)
+            else sqrt(df * list_transform(
+                [{
+                    y: (x.d * p) ** (2 / df),
+                    c: (((0.05 * x.d * x.z - 5) * x.z - 7) * x.z - 2) * x.z + x.b + x.c
+                        + if(df < 5, 0.3 * (df - 4.5) * (x.z + 0.6), 0)
+                }],
+                lambda w: case
+                    when w.y > 0.05 + x.a
+                        then exp(
+                            x.a * (
+                                (((((0.4 * x.z ** 2 + 6.3) * x.z ** 2 + 36) * x.z ** 2 + 94.5) / w.c - x.z ** 2 - 3)
+                                    / x.b + 1) * x.z
+                            ) ** 2
+                        ) - 1
+                    else (
+                        (1 / (((df + 6) / (df * w.y) - 0.089 * x.d - 0.822) * (df + 2) * 3) + 0.5 / (df + 4)) * w.y - 1
+                    ) * (df + 1) / (df + 2) + 1 / w.y
+                end
+            )[1])
+        end
+    )[1];
+
+-- Quantile of Student's t distribution with df degrees of freedom, from 1 on, to 1e-5 relative.
+create or replace macro t_quantile(p, df) as
+    case when p = 0.5 then 0 else sign(p - 0.5) * t_two_sided(2 * least(p, 1 - p), df) end;
+
+-- Images from which on the interval of a mean is shown. Of numbers in a known range it holds its level from 2 on, so
+-- this is for ranges that are not known: skewed numbers (lognormal, exponential) need about as many.
+create or replace macro images_for_interval() as 20;
+
+-- Half of an interval of a mean: of n numbers with a mean and a sample standard deviation, and one number more at an end
+-- of their range, which stands for what n numbers may not have shown: where all are equal, their deviation says nothing.
+create or replace macro half_with_end(average, deviation, n, range_end, level) as
+    t_quantile(1 - level / 2, n - 1)
+        * sqrt(((n - 1) * deviation ** 2 + (range_end - average) ** 2 * n / (n + 1)) / (n * (n + 1)));
+
+-- Lower end of the interval of a mean that misses it with a probability of at most level: that of Student's t, or that
+-- with one number more at the lower end of the range, whichever is lower, and no lower than the range; null for fewer
+-- than images_for_interval(). Level is held for any distribution within the range, also for numbers most of which are
+-- equal, where Student's t alone fails.
+create or replace macro mean_low(average, deviation, n, range_low, level) as
+    case
+        when n >= images_for_interval()
+            then greatest(
+                range_low,
+                least(
+                    average - t_quantile(1 - level / 2, n - 1) * deviation / sqrt(n),
+                    average + (range_low - average) / (n + 1) - half_with_end(average, deviation, n, range_low, level)
+                )
+            )
+    end;
+
+-- Its upper end.
+create or replace macro mean_high(average, deviation, n, range_high, level) as
+    case
+        when n >= images_for_interval()
+            then least(
+                range_high,
+                greatest(
+                    average + t_quantile(1 - level / 2, n - 1) * deviation / sqrt(n),
+                    average + (range_high - average) / (n + 1) + half_with_end(average, deviation, n, range_high, level)
+                )
+            )
+    end;
+
 -- Of several explainer runs' maps of an image by one method at one epoch, the one that counts: the run started last,
 -- then the higher run ID; of one run's maps of several classes, that of the lowest. Rows of table attributions or of
 -- view maps. References of comparing runs are methods of their own, such as random, so they displace no other map.
@@ -214,49 +322,124 @@ create or replace macro better_direction(metric_name) as
         when starts_with(metric_name, 'randomized_signed/') then 'lower'
     end;
 
--- 1000 resamples with replacement (Efron 1979) of n places for every n of a list: how often each place is drawn, in
--- their order. Drawn by a hash, so always the same; an n of 1 has none.
-create or replace macro bootstrap_resamples(sizes) as table
-    with places as (
-        select
-            sizes_wanted.n,
-            places.place,
-            resamples.resample
-        from (select distinct unnest(sizes) as n) as sizes_wanted
-        cross join range(sizes_wanted.n) as places(place)
-        cross join range(1000) as resamples(resample)
-        where sizes_wanted.n > 1
+-- The least value that a metric of a comparison can have: fractions and probabilities lie in 0..1, their differences and
+-- rank correlations in -1..1. The largest is 1.
+create or replace macro least_value(metric_name) as
+    case
+        when
+            metric_name in ('road_gap', 'epoch_0', 'epoch_0_signed')
+            or starts_with(metric_name, 'randomized/')
+            or starts_with(metric_name, 'randomized_signed/')
+            then -1
+        else 0
+    end;
+
+-- Random signs for permutation tests: for every list of places, in its order, 2048 lists of 1 and -1, all of 1 for flip 0.
+-- A place has the same sign in all lists of a flip. Of up to 12 places all ways there are to flip signs, without their
+-- mirror images; else drawn by a hash, so always the same.
+create or replace macro sign_flips(lists_of_places) as table
+    with sets as (
+        select distinct unnest(lists_of_places) as places
     ),
-    draws as (
-        select
-            n,
-            resample,
-            hash(place * 1000 + resample) % n as place,  -- of one number: of two, it only reorders if n is a power of 2
-            1 as times
-        from places
-        union all
-        select
-            n,
-            resample,
-            place,
-            0 as times  -- places that are never drawn
-        from places
+    extent as (
+        select max(list_max(places)) + 1 as n
+        from sets
     ),
-    counts as (
+    flips as (
         select
-            n,
-            resample,
-            place,
-            sum(times)::double as times
-        from draws
-        group by all
+            flip,
+            n
+        from extent
+        cross join range(2048) as flips(flip)
+        where flip < 2 ** (n - 1)
     )
     select
-        n,
-        resample,
-        list(times order by place) as times
-    from counts
-    group by all;
+        flip,
+        places,
+        list_transform(
+            places,
+            lambda place: case
+                when flip = 0 then 1.0::double
+                when n <= 12 then 1 - 2 * ((flip >> place) & 1)
+                else 1 - 2 * (hash(place * 2048 + flip) & 1)::double
+            end
+        ) as signs
+    from flips
+    cross join sets;
+
+-- Whether as many images can tell a difference from 0 at the level: of 2^n ways to flip their signs two are the extremes.
+create or replace macro flips_can_reach(n, level) as
+    2 ** (1 - n) <= level;
+
+-- Which of several paired differences are not 0 on average: p-values of permutation tests by sign flips (Fisher 1935),
+-- which need no distribution, as what makes no difference has either sign alike; p_adjusted holds the level for all
+-- together (step-down max-T, Westfall and Young 1993: each with the largest statistic of those not yet told from 0).
+-- Rows of a table or CTE: hypothesis, places (of its images, for the signs), numbers (its difference there, null where
+-- it has none).
+create or replace macro sign_flip_tests(differences) as table
+    with tested as materialized (
+        select
+            hypothesis,
+            hash(places) as images,
+            places,
+            [coalesce(number, 0) for number in numbers] as numbers
+        from query_table(differences)
+    ),
+    flips as materialized (
+        select
+            flip,
+            hash(places) as images,
+            signs
+        from sign_flips((select list(distinct places) from tested))
+    ),
+    statistics as (  -- to 9 digits, as what is equal may differ by rounding
+        select
+            tested.hypothesis,
+            flips.flip,
+            round(
+                coalesce(
+                    abs(list_inner_product(tested.numbers, flips.signs))
+                        / nullif(sqrt(list_inner_product(tested.numbers, tested.numbers)), 0),
+                    0
+                ),
+                9
+            ) as statistic
+        from tested
+        join flips using (images)
+    ),
+    observed as (
+        select
+            hypothesis,
+            statistic as seen,
+            row_number() over (order by statistic desc, hypothesis) as place_in_order
+        from statistics
+        where flip = 0
+    ),
+    compared as (
+        select
+            hypothesis,
+            place_in_order,
+            statistic >= seen as reaches,
+            max(statistic) over (partition by flip order by place_in_order desc) >= seen as is_reached
+        from statistics
+        join observed using (hypothesis)
+    ),
+    counted as (
+        select
+            hypothesis,
+            place_in_order,
+            avg(reaches::integer) as p_value,
+            avg(is_reached::integer) as p_in_order
+        from compared
+        group by
+            hypothesis,
+            place_in_order
+    )
+    select
+        hypothesis,
+        p_value,
+        max(p_in_order) over (order by place_in_order) as p_adjusted
+    from counted;
 
 -- Concepts of a training run at one epoch, by default the last with concepts; concept is the user's name, else the
 -- description.

@@ -1,13 +1,14 @@
 """Question (a): which parts of an image decide its class?"""
 
 from pipelines.reporting.agreement import agreement
+from pipelines.reporting.criteria import VERDICTS
 from pipelines.reporting.evidence import Said, answers, details, said
 from pipelines.reporting.examples import ExplainedImages, choose, read_explained
 from pipelines.reporting.html import NOTHING, Html, html, joined
 from pipelines.reporting.maps import for_and_against, maps_of
 from pipelines.reporting.missing import hint, missing
 from pipelines.reporting.regions import names, regions
-from pipelines.reporting.subject import Section, Subject, newest_comparison
+from pipelines.reporting.subject import Section, Subject, ask_faithfulness, newest_comparison
 from pipelines.reporting.trust import trust
 from pipelines.reporting.words import few, plural
 from xai import METHODS
@@ -106,8 +107,10 @@ def _trust(subject: Subject) -> tuple[list[Said], Html]:
             f"study compare {subject.run.run_id} --split {subject.split}",
         )
     sentences, table = trust(
-        subject.ask("faithfulness_by_method", compare_run=comparison.run_id),
-        subject.ask("faithfulness_differences", compare_run=comparison.run_id),
+        ask_faithfulness(subject, comparison),
+        subject.ask(
+            "faithfulness_differences", compare_run=comparison.run_id, level=VERDICTS["method_differences"].level
+        ),
     )
     if comparison.status == "FINISHED":
         return sentences, table

@@ -6,7 +6,7 @@ from pipelines.reporting.evidence import Answer, Said, said
 from pipelines.reporting.found_concepts import find_concepts
 from pipelines.reporting.html import Html, html, joined
 from pipelines.reporting.regions import names
-from pipelines.reporting.subject import Section, Subject, newest_comparison
+from pipelines.reporting.subject import Section, Subject, ask_faithfulness, newest_comparison
 from pipelines.reporting.techniques import QUESTIONS, TECHNIQUES
 from pipelines.reporting.trust import EVERYTHING, RANKING, means
 from pipelines.reporting.words import few, of, percent, series, value
@@ -41,7 +41,7 @@ def _of_maps(subject: Subject) -> dict[str, list[Said]]:
     if epoch is None:
         return {}
     made, comparison = subject.ask("explained"), newest_comparison(subject)
-    compared = subject.ask("faithfulness_by_method", compare_run=comparison.run_id) if comparison else None
+    compared = ask_faithfulness(subject, comparison) if comparison else None
     rows = made.where(split=subject.split, epoch=epoch, target_kind="predicted")
     rows = sorted(rows, key=lambda row: row["n"])  # of several runs of a method the one with most images counts
     return {
@@ -84,7 +84,7 @@ def _compared(found: Answer, method: str) -> list[Said]:
 def _of_comparison(subject: Subject) -> dict[str, list[Said]]:
     if (comparison := newest_comparison(subject)) is None:
         return {}
-    compared = subject.ask("faithfulness_by_method", compare_run=comparison.run_id)
+    compared = ask_faithfulness(subject, comparison)
     return {"compare": said(size_sentence(compared.rows), compared)}
 
 

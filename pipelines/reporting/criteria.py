@@ -1,15 +1,45 @@
-"""Thresholds of what the report says, in one place, each with where it comes from.
+"""What the report's verdicts control, and thresholds of what it says, in one place, each with where it comes from.
 
-Those that say "convention" or "by eye" rest on nothing else. None of them controls an error rate by itself.
+Thresholds that say "convention" or "by eye" rest on nothing else; only VERDICTS controls an error rate.
 """
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Sentences and marks of one kind that say that something differs.
+
+    Where nothing does, any of them says so with a probability of at most `level`, however many of them there are.
+    """
+
+    family: str
+    level: float
+    test: str
+
+
+# A report on a study in which nothing differs states any false difference with a probability of at most the sum, 0.05.
+VERDICTS = {
+    "beats_random": Verdict("methods", 0.004, "sign flips, step-down max-T over methods and metrics"),
+    "method_differences": Verdict("methods", 0.004, "sign flips, step-down max-T over pairs of methods and metrics"),
+    "settling": Verdict("methods", 0.002, "exact sign test of each method, Holm"),
+    "places": Verdict("places", 0.006, "intervals of mean differences, Bonferroni over methods, places and references"),
+    "agreement": Verdict("places", 0.004, "intervals of mean differences, Bonferroni over pairs of methods"),
+    "class_accuracy": Verdict("classes", 0.004, "Fisher's exact test of each class against the others, Holm"),
+    "mixed_up_pairs": Verdict("classes", 0.002, "exact binomial tests: first pair or second, one way or the other"),
+    "epochs": Verdict("classes", 0.002, "exact sign tests on the images that changed, Bonferroni over epochs"),
+    "class_concepts": Verdict("classes", 0.002, "rank correlations with permutation p-values, Holm"),
+    "confidence": Verdict("calibration", 0.0025, "exact binomial test of the whole split"),
+    "confidence_bins": Verdict("calibration", 0.0025, "exact binomial test of each bin, Holm"),
+    "concepts": Verdict("concepts", 0.01, "see tcav_scores"),
+    "shortcuts": Verdict("shortcuts", 0.005, "see shortcuts"),
+}
 
 # how many there must be, before anything is said
 NARROW_INTERVALS = 500  # images; a 95 % interval of a fraction is then at most 9 percentage points wide
 IMAGES_FOR_CLASS = 20  # of a class: with all 20 right, its 95 % interval (Wilson) still reaches down to 84 %
 FEW_IMAGES = 100  # under which the report says that they are few; an interval may be 19 points wide
-IMAGES_FOR_CONTRAST = (
-    10  # correct and misclassified each, to compare maps of both; under that a bootstrap is too narrow
-)
+IMAGES_FOR_CONTRAST = 20  # correct and misclassified each, to compare maps of both: images_for_interval of macros.sql
 MISTAKES_FOR_PAIRS = 10  # for pairs of classes to be worth a word; by eye
 CLASSES_FOR_CORRELATION = 6  # under which no rank correlation but 1 or -1 reaches the level (of 5: p = .083 at .9)
 IMAGES_FOR_CALIBRATION = 1000  # under which the expected calibration error is noticeably biased upwards; by eye

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from pipelines.common.settings import ReportSettings, TrainSettings
 from pipelines.lifecycle.run_inputs import read_recorded_settings
-from pipelines.reporting.criteria import NARROW_INTERVALS
+from pipelines.reporting.criteria import NARROW_INTERVALS, VERDICTS
 from pipelines.reporting.evidence import Answer, Evidence, Said
 from pipelines.reporting.html import NOTHING, Html
 from pipelines.reporting.pictures import Pictures, read_pictures
@@ -94,3 +94,8 @@ def newest_comparison(subject: Subject) -> RunRecord | None:
     found = subject.evidence.connection.execute(sql, [subject.run.run_id, subject.split]).fetchall()
     own = [record for record in catalogue.read_records(subject.home) if (record.run_id,) in found]  # oldest first
     return max(own, key=lambda record: (record.status == "FINISHED", record.started_at), default=None)
+
+
+def ask_faithfulness(subject: Subject, comparison: RunRecord) -> Answer:
+    """The answer of faithfulness_by_method at the report's level."""
+    return subject.ask("faithfulness_by_method", compare_run=comparison.run_id, level=VERDICTS["beats_random"].level)

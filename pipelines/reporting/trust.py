@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable
 
-from pipelines.reporting.criteria import LIKE_RANDOM_WEIGHTS
+from pipelines.reporting.criteria import LIKE_RANDOM_WEIGHTS, VERDICTS
 from pipelines.reporting.evidence import Answer, Said, said
 from pipelines.reporting.html import Cell, Html, html, table
 from pipelines.reporting.pointing import pointing_sentence
 from pipelines.reporting.regions import REFERENCES, names
 from pipelines.reporting.techniques import called
-from pipelines.reporting.words import NONE, series, sized, value, value_between
+from pipelines.reporting.words import NONE, percent, series, sized, value, value_between
 from xai import METHODS
 
 RANKING = {"insertion": "insertion", "deletion": "deletion", "road_gap": "ROAD"}  # metrics that judge a method
@@ -157,8 +157,10 @@ def _table(found: Answer) -> Html:
         "Faithfulness at epoch {}, {}, mean and 95 % interval. ✓ beats random maps, ✗ not shown to. Insertion and "
         "ROAD: higher is better; deletion: lower. Last columns: rank correlation with maps of random weights, of "
         "magnitudes and with signs, and with those of the untrained network; low is better. "
-        "Methods are told apart by paired 99 % intervals, not corrected for how many are compared.{}",
-        first["epoch"], sized(max(row["n"] for row in found.rows)), found.mark,
+        "With nothing to tell apart, any false ✓ comes in at most {} of studies, any false difference between two "
+        "methods in at most {}.{}",
+        first["epoch"], sized(max(row["n"] for row in found.rows)), percent(VERDICTS["beats_random"].level),
+        percent(VERDICTS["method_differences"].level), found.mark,
     )  # fmt: skip
     return table(caption, ("method", *columns.values()), lines)
 

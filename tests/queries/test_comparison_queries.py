@@ -4,12 +4,12 @@ import itertools
 
 import numpy as np
 import pytest
-from scipy.stats import spearmanr
+from scipy.stats import spearmanr, t, ttest_1samp
 
+import queries
 from support import tables as data
 from support.answers import records, wilson
 
-RESAMPLES = 1000
 random = np.random.default_rng
 
 
@@ -31,37 +31,38 @@ def only(rows, **wanted):
 # --- faithfulness
 
 
-def resampled(connection, values):
-    """Means of the resamples that the queries draw, [1000]."""
-    sql = "select hash(place * 1000 + resample) % $n as place from range($n) p(place), range(1000) r(resample)"
-    places = connection.execute(sql + " order by resample", {"n": len(values)}).fetchnumpy()["place"]
-    return np.asarray(values)[places.reshape(RESAMPLES, -1).astype(int)].mean(1)
+def interval(values, least=0.0, most=1.0, level=0.05):
+    """Student's t interval, or with one number more at an end of the range where that is wider."""
+    values, n = np.asarray(values), len(values)
+    least, most = min(least, values.min()), max(most, values.max())
+    quantile = t.ppf(1 - level / 2, n - 1)
+
+    def span(numbers):
+        return numbers.mean() + np.array([-1, 1]) * quantile * numbers.std(ddof=1) / np.sqrt(len(numbers))
+
+    low = min(span(values)[0], span(np.append(values, least))[0])
+    high = max(span(values)[1], span(np.append(values, most))[1])
+    return max(low, least), min(high, most)
 
 
-@pytest.mark.parametrize("n", [2, 3, 64, 100])
-def test_intervals_are_percentiles_of_resampled_means(compared, n):
-    values = random(n).normal(size=n)
+@pytest.mark.parametrize("n", [1, 2, 19, 20, 64])
+@pytest.mark.parametrize(("metric", "least"), [("insertion", 0), ("road_gap", -1)])
+def test_intervals_count_on_what_was_not_seen(compared, n, metric, least):
+    for method, values in (("shap", random(n).beta(1, 4, n)), ("edge", np.full(n, 0.25)), ("ice", np.arange(n) % 2)):
+        data.add_scores(compared, "compared", method, metric, values)
+        row = only(records(compared, "faithfulness_by_method"), method=method)
+        assert (row["compare_run_id"], row["epoch"], row["split"], row["n"]) == ("compared", 4, "test", n)
+        assert row["mean"] == pytest.approx(values.mean())
+        wanted = (None, None) if n < 20 else pytest.approx(interval(values, least), rel=1e-5)
+        assert (row["low"], row["high"]) == wanted
+        assert (row["random_mean"], row["beats_random"], row["p_adjusted"]) == (None, None, None)
+
+
+def test_intervals_of_numbers_beyond_the_range_reach_as_far_as_they(compared):
+    values = random(0).normal(size=30)
     data.add_scores(compared, "compared", "shap", "insertion", values)
     [row] = records(compared, "faithfulness_by_method")
-    assert (row["compare_run_id"], row["epoch"], row["split"], row["n"]) == ("compared", 4, "test", n)
-    assert row["mean"] == pytest.approx(values.mean())
-    drawn = np.percentile(resampled(compared, values), [2.5, 97.5])
-    assert (row["low"], row["high"]) == pytest.approx(drawn, abs=1e-9)
-    assert (row["random_mean"], row["beats_random"]) == (None, None)
-
-
-@pytest.mark.parametrize("n", [2, 5, 64, 128, 300])
-def test_resamples_are_as_good_as_random_ones(compared, n):
-    values = random(n).normal(size=n)
-    data.add_scores(compared, "compared", "shap", "insertion", values)
-    [row] = records(compared, "faithfulness_by_method")
-    means = random(0).choice(values, (10_000, n)).mean(1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    assert (row["low"], row["high"]) == pytest.approx((low, high), abs=0.3 * means.std())
-    drawn = resampled(compared, values)
-    assert drawn.mean() == pytest.approx(values.mean(), abs=0.15 * means.std())
-    assert drawn.std() == pytest.approx(means.std(), rel=0.1)
-    assert n < 5 or len(np.unique(drawn.round(9))) > 100
+    assert (row["low"], row["high"]) == pytest.approx(interval(values), rel=1e-5)
 
 
 DIRECTIONS = {
@@ -92,7 +93,7 @@ def test_a_paired_difference_decides_whether_random_is_beaten(compared, shift):
         assert pair["better_method"] == {True: "shap", False: "random", None: None}[won]
 
 
-def test_an_interval_around_0_beats_nothing(compared):
+def test_what_has_either_sign_alike_beats_nothing(compared):
     values = random(0).normal(size=30)
     data.add_scores(compared, "compared", "random", "insertion", values)
     data.add_scores(compared, "compared", "shap", "insertion", values[::-1])
@@ -100,40 +101,84 @@ def test_an_interval_around_0_beats_nothing(compared):
     rows = records(compared, "faithfulness_by_method")
     assert [only(rows, method=method)["beats_random"] for method in ("shap", "twin")] == [False, False]
     same = only(records(compared, "faithfulness_differences"), method_a="random", method_b="twin")
-    figures = ("difference", "low", "high", "differs", "better_method")
-    assert [same[key] for key in figures] == [0, 0, 0, False, None]
+    figures = ("difference", "p_value", "p_adjusted", "differs", "better_method")
+    assert [same[key] for key in figures] == [0, 1, 1, False, None]
 
 
 def test_differences_on_the_images_both_have(compared):
-    values = {method: random(key).normal(size=50) for key, method in enumerate(("edge", "random", "shap"))}
+    values = {method: random(key).random(size=60) for key, method in enumerate(("edge", "random", "shap"))}
     data.add_scores(compared, "compared", "edge", "randomized/fc", values["edge"])
-    data.add_scores(compared, "compared", "random", "randomized/fc", dict(enumerate(values["random"][:20])))
-    data.add_scores(compared, "compared", "shap", "randomized/fc", {k: values["shap"][k] for k in range(10, 50)})
-    rows = records(compared, "faithfulness_differences")
-    shared = {("edge", "random"): range(20), ("edge", "shap"): range(10, 50), ("random", "shap"): range(10, 20)}
+    data.add_scores(compared, "compared", "random", "randomized/fc", dict(enumerate(values["random"][:40])))
+    data.add_scores(compared, "compared", "shap", "randomized/fc", {k: values["shap"][k] for k in range(10, 60)})
+    rows = records(compared, "faithfulness_differences", level="0.02")
+    shared = {("edge", "random"): range(40), ("edge", "shap"): range(10, 60), ("random", "shap"): range(10, 40)}
     assert [(row["method_a"], row["method_b"]) for row in rows] == list(shared)
     for row, images in zip(rows, shared.values(), strict=True):
         difference = (values[row["method_a"]] - values[row["method_b"]])[list(images)]
         assert row["n"] == len(images)
         assert row["difference"] == pytest.approx(difference.mean())
-        ends = np.percentile(resampled(compared, difference), [0.5, 99.5])
-        assert (row["low"], row["high"]) == pytest.approx(ends, abs=1e-9)
-        assert row["differs"] == (ends[0] > 0 or ends[1] < 0)
+        # the ends of the range are -1 and 1 for each method, so -2 and 2 for the difference
+        assert (row["low"], row["high"]) == pytest.approx(interval(difference, -2, 2, 0.02), rel=1e-5)
+        assert row["p_value"] == pytest.approx(ttest_1samp(difference, 0).pvalue, abs=0.05)
+        assert row["p_adjusted"] >= row["p_value"]
     shap = only(records(compared, "faithfulness_by_method"), method="shap")
-    assert shap["n"] == 40
-    assert shap["random_mean"] == pytest.approx(values["random"][10:20].mean())
+    assert shap["n"] == 50
+    assert shap["random_mean"] == pytest.approx(values["random"][10:40].mean())
 
 
-def test_a_single_image_has_no_interval(compared):
-    data.add_scores(compared, "compared", "random", "insertion", {0: 0.25, 1: 0.5})
-    data.add_scores(compared, "compared", "shap", "insertion", {1: 0.75})
-    data.add_scores(compared, "compared", "edge", "insertion", {2: 1.0})
-    shap = only(records(compared, "faithfulness_by_method"), method="shap")
-    figures = ("n", "mean", "low", "high", "random_mean", "beats_random")
-    assert [shap[key] for key in figures] == [1, 0.75, None, None, 0.5, None]
-    [pair] = records(compared, "faithfulness_differences")  # edge shares no image with the others
-    figures = ("method_b", "n", "difference", "low", "high", "differs", "better_method")
-    assert [pair[key] for key in figures] == ["shap", 1, -0.25, None, None, None, None]
+def test_few_images_give_exact_p_values_corrected_step_by_step(compared):
+    """All 2^9 ways to flip the signs of ten images, as the mirror images say the same."""
+    values = {"edge": random(1).random(10), "random": random(2).random(10), "shap": random(3).random(10)}
+    values["shap"] += 0.5
+    for method, own in values.items():
+        data.add_scores(compared, "compared", method, "insertion", own)
+    pairs = list(itertools.combinations(values, 2))
+    differences = np.stack([values[a] - values[b] for a, b in pairs])
+    flips = np.array(list(itertools.product([1, -1], repeat=10)))
+    statistics = abs(differences @ flips.T) / np.sqrt((differences**2).sum(1, keepdims=True))  # [pairs, flips]
+    reached = statistics >= statistics[:, :1] - 1e-9
+    order = np.argsort(-statistics[:, 0])
+    steps = [(statistics[order[k:]].max(0) >= statistics[order[k], 0] - 1e-9).mean() for k in range(len(pairs))]
+    adjusted = np.maximum.accumulate(steps)[np.argsort(order)]
+    rows = records(compared, "faithfulness_differences", level=str(max(adjusted[1:])))
+    assert [(row["method_a"], row["method_b"]) for row in rows] == pairs
+    assert [row["p_value"] for row in rows] == pytest.approx(reached.mean(1))
+    assert [row["p_adjusted"] for row in rows] == pytest.approx(adjusted)
+    assert [row["differs"] for row in rows] == [False, True, True]
+    assert [row["better_method"] for row in rows] == [None, "shap", "shap"]
+
+
+def test_too_few_images_have_no_verdict(compared):
+    for n, metric in ((1, "deletion"), (5, "insertion"), (6, "road_gap")):
+        data.add_scores(compared, "compared", "random", metric, [0.5] * n)
+        data.add_scores(compared, "compared", "shap", metric, [0.75] * n)
+    expected = {"deletion": None, "insertion": None, "road_gap": True}
+    for name, column in (("faithfulness_by_method", "beats_random"), ("faithfulness_differences", "differs")):
+        rows = records(compared, name)
+        assert {row["metric"]: row[column] for row in rows if row.get("method") != "random"} == expected
+    alone = only(records(compared, "faithfulness_differences"), metric="deletion")
+    figures = ("n", "difference", "low", "high", "p_value", "differs", "better_method")
+    assert [alone[key] for key in figures] == [1, -0.25, None, None, 1, None, None]
+    assert {row["beats_random"] for row in records(compared, "faithfulness_by_method", level="0.01")} == {None}
+
+
+def test_equal_methods_are_told_apart_seldom_and_unequal_ones_often():
+    """In every other study one method is better than four others and random; else any difference is a false one."""
+    studies, n, methods = 24, 12, [*"abcde", "random"]
+    false, found = {"beats_random": 0, "differs": 0}, 0
+    for seed in range(studies):
+        connection, draw = data.empty(), random(seed)
+        difficulty = draw.normal(size=n)  # of an image, for all methods
+        for method in methods:
+            values = 0.5 + 0.1 * difficulty + draw.exponential(0.1, n)
+            data.add_scores(connection, "c", method, "insertion", values + 0.5 * (method == "a" and seed % 2))
+        for name, column in (("faithfulness_by_method", "beats_random"), ("faithfulness_differences", "differs")):
+            claimed = [row for row in queries.run(connection, name, {"run_id": "tiny"}).dicts if row[column]]
+            unequal = [row for row in claimed if "a" in row.values()]
+            false[column] += len(claimed) > (len(unequal) if seed % 2 else 0)
+            found += bool(unequal) and seed % 2
+    assert max(false.values()) <= 5  # 1.2 on average, more than 5 in 0.1 % of cases
+    assert found == studies  # both questions find it in each of the studies that have one
 
 
 @pytest.mark.parametrize("name", ["faithfulness_by_method", "faithfulness_differences"])

@@ -7,7 +7,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pytest
-from scipy.stats import rankdata, spearmanr
+from scipy.stats import norm, rankdata, spearmanr, t
 
 import queries
 from pipelines.asking.sql_process import rows_of
@@ -249,15 +249,85 @@ def test_better_direction(tiny) -> None:
     assert found == metrics
 
 
-def test_bootstrap_resamples(tiny) -> None:
-    sql = "select n, resample, times from bootstrap_resamples([5, 1, 5, 32]) order by n, resample"
-    found = answer(tiny, sql)
-    assert [(n, resample) for n, resample, _ in found] == [(n, resample) for n in (5, 32) for resample in range(1000)]
-    assert all(len(times) == n == sum(times) for n, _, times in found)
-    drawn = np.mean([times for n, _, times in found if n == 5], axis=0)  # each place once per resample, on average
-    assert np.abs(drawn - 1).max() < 4 * math.sqrt(0.8 / 1000)
-    assert len({tuple(times) for n, _, times in found if n == 32}) > 990
-    assert answer(tiny, sql) == found
+def test_least_value(tiny) -> None:
+    metrics = {"insertion": 0, "road_morf_30": 0, "road_gap": -1, "randomized/conv": -1, "epoch_0_signed": -1}
+    assert {metric: answer(tiny, f"select least_value('{metric}')")[0][0] for metric in metrics} == metrics
+
+
+@pytest.mark.parametrize("p", [1e-8, 0.001, 0.0243, 0.3, 0.5, 0.9, 0.97575, 1 - 1e-6])
+def test_normal_quantile(tiny, p: float) -> None:
+    assert answer(tiny, f"select normal_quantile({p}::double)")[0][0] == pytest.approx(norm.ppf(p), rel=1e-8, abs=1e-9)
+
+
+@pytest.mark.parametrize("df", [1, 2, 3, 4, 5, 7.5, 19, 31, 499, 10**6])
+def test_t_quantile(tiny, df: float) -> None:
+    for p in (1e-6, 0.005, 0.025, 0.2, 0.5, 0.6, 0.975, 0.9995):
+        [(found, beyond)] = answer(
+            tiny, f"select t_quantile({p}::double, {df}), t_two_sided({2 * min(p, 1 - p)}::double, {df})"
+        )
+        assert found == pytest.approx(t.ppf(p, df), rel=1e-5, abs=1e-12)
+        assert p == 0.5 or beyond == pytest.approx(abs(found))
+
+
+DRAWS = {
+    "normal": (lambda draw, shape: draw.normal(0.5, 0.1, shape), 0.5),
+    "skewed": (lambda draw, shape: draw.beta(0.2, 2, shape), 1 / 11),
+    "two values": (lambda draw, shape: draw.binomial(1, 0.05, shape), 0.05),
+    "mostly equal": (lambda draw, shape: np.where(draw.random(shape) < 0.95, 0.3, draw.random(shape)), 0.31),
+}
+
+
+@pytest.mark.parametrize("level", [0.05, 0.01])
+@pytest.mark.parametrize("kind", DRAWS)
+def test_mean_low_and_mean_high_hold_their_level(tiny, kind: str, level: float) -> None:
+    draw, mean = DRAWS[kind]
+    [(n,)] = answer(tiny, "select images_for_interval()")
+    for count in (n, 5 * n):
+        values = draw(np.random.default_rng(count), (3000, count))
+        given = {"average": values.mean(1).tolist(), "deviation": values.std(1, ddof=1).tolist()}
+        sql = f"""
+            select mean_low(average, deviation, {count}, 0, {level}) > {mean}
+                or mean_high(average, deviation, {count}, 1, {level}) < {mean}
+            from (select unnest($average) as average, unnest($deviation) as deviation)"""
+        missed = np.mean([bool(row[0]) for row in tiny.execute(sql, given).fetchall()])
+        assert missed < level + 3 * math.sqrt(level * (1 - level) / 3000)
+
+
+def test_the_interval_of_equal_numbers_is_not_a_point(tiny) -> None:
+    """Were 3.7 / n of all numbers elsewhere, n equal ones would still come in 2.5 % of draws."""
+    ends = "mean_low(1.0, 0.0, {0}, 0, 0.05), mean_high(1.0, 0.0, {0}, 1, 0.05)"
+    sql = f"select {ends}, half_with_end(1, 0, {{0}}, 0, 0.05)"
+    [(low, high, half)] = answer(tiny, sql.format(100))
+    assert low == pytest.approx(1 - (1 + t.ppf(0.975, 99)) / 101, rel=1e-3)
+    assert (high, half) == (1, pytest.approx(t.ppf(0.975, 99) / 101, rel=1e-3))
+    assert answer(tiny, sql.format(19))[0][:2] == (None, None)
+
+
+def test_sign_flips(tiny) -> None:
+    found = answer(tiny, "select flip, signs from sign_flips([[0, 3], [0, 1, 2, 3]]) where len(places) = 4 order by 1")
+    assert len({tuple(signs) for _, signs in found}) == len(found) == 8  # each way once, without mirror images
+    both = dict(answer(tiny, "select flip, signs from sign_flips([[0, 3], [0, 1, 2, 3]]) where len(places) = 2"))
+    assert all(both[flip] == [signs[0], signs[3]] for flip, signs in found)
+    for n in (13, 32, 100):
+        sql = f"select signs from sign_flips([range({n})]) order by flip"
+        drawn = np.array([signs for (signs,) in answer(tiny, sql)])
+        assert drawn.shape == (2048, n)
+        assert (drawn[0] == 1).all()
+        assert set(np.unique(drawn)) == {-1, 1}
+        assert abs(drawn.sum(1).var() / n - 1) < 4 * math.sqrt(2 / 2048)  # signs of different images are unrelated
+        assert drawn.tolist() == [signs for (signs,) in answer(tiny, sql)]
+
+
+def test_sign_flip_tests(tiny) -> None:
+    """Of what is 0, of one image, and of differences that speak with one voice; exact tests in the queries' tests."""
+    sql = """
+        with made as (
+            select * from (values (1, range(8), [0, 0, 0, 0, 0, 0, 0, 0]), (2, range(8), [1, 2, 3, 1, 2, 3, 1, 2]),
+                (3, range(8), [null, null, 5, null, null, null, null, null])) as made(hypothesis, places, numbers)
+        )
+        select hypothesis, p_value, p_adjusted, flips_can_reach(8, 0.01), flips_can_reach(7, 0.01)
+        from sign_flip_tests('made') order by 1"""
+    assert answer(tiny, sql) == [(1, 1, 1, True, False), (2, 2 / 256, 2 / 256, True, False), (3, 1, 1, True, False)]
 
 
 def add_concepts(connection: duckdb.DuckDBPyConnection) -> None:
