@@ -1,7 +1,7 @@
 """Images added to a training run after it began: its splits extra:NAME, read back from what is committed.
 
-An addition is a unit extra_NAME_0001, its number counting on, with rows of table `instances` and the images as PNG.
-Its predictions are units extra_NAME_0001_epoch_0003, whose number is that of the last addition they cover.
+Each addition is committed as extra_NAME_0001, 0002 and so on, with rows of table `instances` and the images as PNG.
+Its predictions are committed as extra_NAME_0001_epoch_0003, with the number of the last addition that they cover.
 """
 
 import io
@@ -15,12 +15,12 @@ from torch import Tensor
 from pipelines.data.raw import Split
 from tracking import commits
 from tracking.catalogue import RunRecord
-from tracking.commits import Commit
 from tracking.files import read_table
 from tracking.home import Home
 
 EXTRA_PREFIX = "extra:"
-NAME_PATTERN = r"[A-Za-z0-9_-]{1,40}(?<!_epoch)"  # else an addition could be called like another split's predictions
+# not ending in _epoch, as an addition's unit could then have the name of another split's predictions
+NAME_PATTERN = r"[A-Za-z0-9_-]{1,40}(?<!_epoch)"
 ADDITION_UNIT = re.compile(rf"extra_(?P<name>{NAME_PATTERN})_(?P<number>\d+)")
 EVALUATION_UNIT = re.compile(rf"extra_(?P<name>{NAME_PATTERN})_(?P<number>\d+)_epoch_\d+")
 
@@ -40,8 +40,13 @@ def read_additions(home: Home, run_id: str, name: str) -> list[Split]:
     additions: dict[int, Split] = {}
     for commit in commits.read_commits(home, run_id):
         addition = ADDITION_UNIT.fullmatch(commit.unit)
-        if addition and addition["name"] == name:
-            additions[int(addition["number"])] = _read_addition(home, commit)
+        if not addition or addition["name"] != name:
+            continue
+        instances = read_table(commits.committed_file(home, commit, f"instances/{commit.unit}.parquet"))
+        pixels = read_table(commits.committed_file(home, commit, f"pixels/{commit.unit}.parquet"))
+        images = torch.stack([decode_png(png) for png in pixels["png"]])
+        labels = torch.tensor([-1 if label is None else label for label in instances["label"]])
+        additions[int(addition["number"])] = Split(images, labels, tuple(instances["source"]))
     return [additions[number] for number in sorted(additions)]
 
 
@@ -77,11 +82,3 @@ def decode_png(content: bytes) -> Tensor:
     """The image [C, H, W], uint8, that `encode_png` was given."""
     pixels = np.array(Image.open(io.BytesIO(content), formats=("PNG",)))
     return torch.from_numpy(np.atleast_3d(pixels)).permute(2, 0, 1)
-
-
-def _read_addition(home: Home, commit: Commit) -> Split:
-    instances = read_table(commits.committed_file(home, commit, f"instances/{commit.unit}.parquet"))
-    pixels = read_table(commits.committed_file(home, commit, f"pixels/{commit.unit}.parquet"))
-    images = torch.stack([decode_png(png) for png in pixels["png"]])
-    labels = torch.tensor([-1 if label is None else label for label in instances["label"]])
-    return Split(images, labels, tuple(instances["source"]))

@@ -53,20 +53,17 @@ def _read_folder(folder: Path, options: LoadOptions) -> RawDataset | None:
     for name in PARQUET_FOLDERS:
         train_files = sorted((folder / name).glob("train*.parquet"))
         test_files = sorted((folder / name).glob("test*.parquet"))
-        if train_files and test_files:
-            return _from_parquet(train_files, test_files, options)
+        if not train_files or not test_files:
+            continue
+        train, train_notes, unreadable_train = read_parquet(train_files, "train", len(CLASSES), options)
+        test, test_notes, unreadable_test = read_parquet(test_files, "test", len(CLASSES), options)
+        notes = (*train_notes, *test_notes)
+        reading = Reading(unreadable=(*unreadable_train, *unreadable_test))
+        return RawDataset(CLASSES, train, test, flips=True, shrinks=True, notes=notes, reading=reading)
     for batches in (folder, folder / BATCHES_FOLDER):
         if (batches / "test_batch").is_file():
             return _from_batches(batches, options)
     return None
-
-
-def _from_parquet(train_files: list[Path], test_files: list[Path], options: LoadOptions) -> RawDataset:
-    train, train_notes, unreadable_train = read_parquet(train_files, "train", len(CLASSES), options)
-    test, test_notes, unreadable_test = read_parquet(test_files, "test", len(CLASSES), options)
-    reading = Reading(unreadable=(*unreadable_train, *unreadable_test))
-    notes = (*train_notes, *test_notes)
-    return RawDataset(CLASSES, train, test, flips=True, shrinks=True, notes=notes, reading=reading)
 
 
 def _from_batches(folder: Path, options: LoadOptions) -> RawDataset:

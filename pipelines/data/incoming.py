@@ -36,7 +36,7 @@ def find_images(paths: tuple[str, ...]) -> list[Path]:
 
 
 def read_images(files: list[Path], data: Dataset, skip_unreadable: bool) -> Split:
-    """The images in the shape of a run's data, and read as these; the label is -1 where a file's folder is no class.
+    """The images, read and shaped as those of a run's data; the label is -1 where a file's folder is not a class.
 
     Raises InputError naming those that cannot be read, unless they are to be skipped.
     """
@@ -46,11 +46,10 @@ def read_images(files: list[Path], data: Dataset, skip_unreadable: bool) -> Spli
     decoded = decode_to_shape(named_files, sources, data.image_shape, data.reading, options)
     for note in decoded.notes:
         say(f"  {note}")
-    labels = torch.tensor([_label_by_folder(file, data.classes) for file in files])
-    return Split(decoded.images, labels[decoded.rows], decoded.sources)
 
-
-def _label_by_folder(file: Path, classes: tuple[str, ...]) -> int:
-    folder = os.path.basename(os.path.dirname(os.path.abspath(file)))
-    name = normalise_name(folder)
-    return classes.index(name) if name in classes else -1
+    labels = []
+    for file in files:
+        folder = os.path.basename(os.path.dirname(os.path.abspath(file)))
+        name = normalise_name(folder)
+        labels.append(data.classes.index(name) if name in data.classes else -1)
+    return Split(decoded.images, torch.tensor(labels)[decoded.rows], decoded.sources)

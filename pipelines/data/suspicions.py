@@ -1,4 +1,4 @@
-"""What looks wrong with a data set although it can be used: said when it is loaded, and recorded."""
+"""What looks wrong with a data set although it can be used: reported when it is loaded, and recorded."""
 
 import hashlib
 from collections import defaultdict
@@ -21,20 +21,25 @@ def find_suspicions(raw: RawDataset) -> Iterator[str]:
     train = _group_by_pixels(raw.train)
     test = _group_by_pixels(raw.test)
 
-    leaks = []
-    for digest, occurrences in test.items():
+    leaks: list[tuple[Occurrence, Occurrence]] = []
+    for digest in test:
         if digest in train:
-            leaks += [(train[digest][0], occurrence) for occurrence in occurrences]
+            leaks += [(train[digest][0], test_occurrence) for test_occurrence in test[digest]]
     if leaks:
         yield (
             f"{len(leaks):,} of {len(raw.test.labels):,} test images are also training images, pixel by pixel, so test "
-            f"accuracy is too high: {_example(leaks)}"
+            f"accuracy is too high: {_give_example(leaks)}"
         )
 
-    for name, split, by_pixels in (("training", raw.train, train), ("test", raw.test, test)):
-        repeats = [(first, other) for first, *others in by_pixels.values() for other in others]
+    for name, pictures, image_count in (
+        ("training", train, len(raw.train.labels)),
+        ("test", test, len(raw.test.labels)),
+    ):
+        repeats: list[tuple[Occurrence, Occurrence]] = []
+        for first, *others in pictures.values():
+            repeats += [(first, other) for other in others]
         if repeats:
-            yield f"{len(repeats):,} of {len(split.labels):,} {name} images repeat another: {_example(repeats)}"
+            yield f"{len(repeats):,} of {image_count:,} {name} images repeat another: {_give_example(repeats)}"
 
     contradictions = []
     for digest in dict.fromkeys([*train, *test]):
@@ -44,9 +49,10 @@ def find_suspicions(raw: RawDataset) -> Iterator[str]:
             contradictions.append(occurrences)
     if contradictions:
         source_by_label = {label: source for source, label in reversed(contradictions[0])}
-        example = ", ".join(
-            f"{format_name(source)} as {format_name(raw.classes[label])}" for label, source in source_by_label.items()
-        )
+        described = []
+        for label, source in source_by_label.items():
+            described.append(f"{format_name(source)} as {format_name(raw.classes[label])}")
+        example = ", ".join(described)
         yield f"pictures in more than one class: {len(contradictions):,}, for example {example}"
 
 
@@ -75,7 +81,8 @@ def _group_by_pixels(split: Split) -> dict[bytes, list[Occurrence]]:
     return occurrences
 
 
-def _example(pairs: list[tuple[Occurrence, Occurrence]]) -> str:
-    (first, _), (other, _) = pairs[0]
-    more = ", for example" if len(pairs) > 1 else ""
-    return f"{format_name(other)} is {format_name(first)}{more}"
+def _give_example(pairs: list[tuple[Occurrence, Occurrence]]) -> str:
+    """The first of the pairs that show the same picture, by their sources."""
+    (first_source, _), (other_source, _) = pairs[0]
+    suffix = ", for example" if len(pairs) > 1 else ""
+    return f"{format_name(other_source)} is {format_name(first_source)}{suffix}"
