@@ -46,8 +46,9 @@ def export_flow(connection: DuckDBPyConnection, run_id: str, split: str) -> dict
     run_split = {"run_id": run_id, "split": split}
     [(epoch_count,)] = connection.execute(EPOCH_COUNT, run_split).fetchall()
     if not epoch_count:
-        splits = ", ".join(name for (name,) in connection.execute(SPLITS, run).fetchall())
-        raise InputError(f"run {run_id[:8]} has no predictions in split {split!r}; it has some in: {splits or 'none'}")
+        split_names = [name for (name,) in connection.execute(SPLITS, run).fetchall()]
+        available = ", ".join(split_names) or "none"
+        raise InputError(f"run {run_id[:8]} has no predictions in split {split!r}; it has some in: {available}")
 
     rows = queries.execute(connection, "export_instances", run_split).fetchall()
     instances = []

@@ -131,7 +131,8 @@ def _epoch_numbers(epoch_ids: tuple[str, ...]) -> list[int] | None:
     if not all(re.fullmatch("[0-9]{1,9}", epoch_id) for epoch_id in epoch_ids):
         return None
     numbers = [int(epoch_id) for epoch_id in epoch_ids]
-    return numbers if all(before < after for before, after in pairwise(numbers)) else None
+    is_ascending = all(before < after for before, after in pairwise(numbers))
+    return numbers if is_ascending else None
 
 
 def _predicted(epoch: dict, where: str, ids: tuple[str, ...], labels: tuple[str, ...]) -> np.ndarray:
@@ -146,16 +147,17 @@ def _predicted(epoch: dict, where: str, ids: tuple[str, ...], labels: tuple[str,
 def _class_ids(values: list, labels: tuple[str, ...], where: Callable[[int], str]) -> np.ndarray:
     """Positions in `labels`, checked; `where` names the value at an index."""
     count = len(labels)
-    if set(map(type, values)) == {int} and min(values) >= 0 and max(values) < count:
-        return np.array(values, np.int32)
-    index = next(index for index, value in enumerate(values) if type(value) is not int or not 0 <= value < count)
-    raise InputError(
-        f"{where(index)} is {_quote(values[index])}; with {count} labels it takes a whole number from 0 to {count - 1}"
-    )
+    # a quick check of all values; only if it fails are they checked one by one, to name the first wrong one
+    if set(map(type, values)) != {int} or min(values) < 0 or max(values) >= count:
+        for index, value in enumerate(values):
+            if type(value) is not int or not 0 <= value < count:
+                expected = f"with {count} labels it must be a whole number from 0 to {count - 1}"
+                raise InputError(f"{where(index)} is {_quote(value)}; {expected}")
+    return np.array(values, np.int32)
 
 
 def _get_list(holder: Any, key: str, where: str) -> list:
-    """A list that is not empty."""
+    """A non-empty list."""
     value = _get(holder, key, where)
     if not isinstance(value, list):
         raise InputError(f'"{key}" of {where} is {_quote(value)}, not a list; {FORMAT}')
@@ -173,12 +175,17 @@ def _get(holder: Any, key: str, where: str) -> Any:
 
 
 def _unique_ids(holders: list, kind: str) -> tuple[str, ...]:
-    ids = [_get(holder, "id", f"{kind}[{index}]") for index, holder in enumerate(holders)]
-    return _unique_texts(ids, kind, [f'"id" of {kind}[{index}]' for index in range(len(ids))])
+    ids = []
+    places = []
+    for index, holder in enumerate(holders):
+        place = f"{kind}[{index}]"
+        ids.append(_get(holder, "id", place))
+        places.append(f'"id" of {place}')
+    return _unique_texts(ids, kind, places)
 
 
 def _unique_texts(values: list, kind: str, places: list[str]) -> tuple[str, ...]:
-    """Names, each unique; whole numbers count as names."""
+    """The values as names; whole numbers count as names. Raises InputError on a duplicate."""
     texts = []
     index_by_text: dict[str, int] = {}
     for value, place in zip(values, places, strict=True):
@@ -194,7 +201,7 @@ def _unique_texts(values: list, kind: str, places: list[str]) -> tuple[str, ...]
 
 def _check_text(value: Any, where: str) -> str:
     if not isinstance(value, str) or not value:
-        raise InputError(f"{where} is {_quote(value)}; it takes a text that is not empty")
+        raise InputError(f"{where} is {_quote(value)}; it must be a non-empty string")
     try:
         value.encode()
     except UnicodeEncodeError:

@@ -47,8 +47,8 @@ def write_page(path: Path, record: Record, connection: DuckDBPyConnection, home:
 
     style = (WEB_FOLDER / "page.css").read_text(encoding="utf-8")
     scripts = "\n".join((WEB_FOLDER / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS)
-    template = Markup((WEB_FOLDER / "page.html").read_text(encoding="utf-8"))
-    page = template.format(
+    template = (WEB_FOLDER / "page.html").read_text(encoding="utf-8")
+    page = Markup(template).format(
         policy=policy_of(styles=(style,), scripts=(scripts,)),
         title=f"InstanceFlow of {record.run.name}",
         style=Markup(style),
@@ -64,7 +64,8 @@ def write_page(path: Path, record: Record, connection: DuckDBPyConnection, home:
 def _add_predictions(payload: Payload, record: Record) -> None:
     missing = _missing_code(record)
     class_ids = np.where(record.predicted < 0, missing, record.predicted)
-    payload.add_array("predicted", class_ids.astype(np.uint8 if missing == 255 else np.uint16))
+    dtype = np.uint8 if missing == 255 else np.uint16
+    payload.add_array("predicted", class_ids.astype(dtype))
     payload.add_array("label", record.labels.astype(np.int16))
     payload.add_array("instance_id", record.instance_ids.astype(np.int32))
     payload.add_array("split", record.split_indices.astype(np.uint8))
@@ -86,9 +87,11 @@ def _add_probabilities(payload: Payload, record: Record, connection: DuckDBPyCon
         return None
     rows = record.find_rows(table["split"].to_numpy(), table["instance_id"].to_numpy())
     columns = record.find_columns(table["epoch"].to_numpy())
-    probabilities = table["probabilities"].combine_chunks().flatten().to_numpy().reshape(-1, len(record.classes))
+    class_count = len(record.classes)
+    lists = table["probabilities"].combine_chunks()
+    probabilities = lists.flatten().to_numpy().reshape(-1, class_count)
     for steps in PROBABILITY_STEPS:
-        values = np.zeros((*record.shape, len(record.classes)), np.uint8)
+        values = np.zeros((*record.shape, class_count), np.uint8)
         values[rows, columns] = np.round(probabilities * steps)
         if payload.add_array("probabilities", values, "probabilities of all classes but the label"):
             return steps
@@ -97,18 +100,22 @@ def _add_probabilities(payload: Payload, record: Record, connection: DuckDBPyCon
 
 def _describe_run(record: Record, connection: DuckDBPyConnection) -> dict:
     run = record.run
-    about = f"run {run.run_id[:8]} ({run.name}), {run.dataset}, {', '.join(record.splits)}: "
-    about += f"{len(record.labels):,} images, {len(record.epochs)} epochs"
+    instance_count, epoch_count = record.shape
+    splits = ", ".join(record.splits)
+    about = (
+        f"run {run.run_id[:8]} ({run.name}), {run.dataset}, {splits}: {instance_count:,} images, {epoch_count} epochs"
+    )
     if run.kind == "train":
         about += ", epoch 0 is the untrained network"
     shown_queries = {}
     for name in SHOWN_QUERIES:
-        shown_queries[name] = {"sql": queries.text(name), "params": list(queries.header(name).params)}
+        parameters = queries.header(name).params
+        shown_queries[name] = {"sql": queries.text(name), "params": list(parameters)}
     return {
         "run_id": run.run_id,
         "kind": run.kind,
         "about": about,
-        "instances": len(record.labels),
+        "instances": instance_count,
         "epochs": record.epochs,
         "classes": record.classes,
         "splits": record.splits,

@@ -139,7 +139,8 @@ def _resize(image: Image.Image, longest_side: int) -> Image.Image:
     factor = longest_side / max(image.size)
     width = max(1, round(factor * image.width))
     height = max(1, round(factor * image.height))
-    return image.resize((width, height), Image.Resampling.LANCZOS if factor < 1 else Image.Resampling.NEAREST)
+    resampling = Image.Resampling.LANCZOS if factor < 1 else Image.Resampling.NEAREST
+    return image.resize((width, height), resampling)
 
 
 def add_maps(payload: Payload, record: Record, connection: DuckDBPyConnection) -> dict:
@@ -191,5 +192,6 @@ def _scale_map(stored: StoredMap, height: int, width: int) -> np.ndarray:
     values = np.array(stored.values, np.float32).reshape(stored.height, stored.width)
     resized = np.asarray(Image.fromarray(values).resize((width, height), Image.Resampling.BOX))
     largest = np.abs(resized).max() or 1.0
-    levels = 128 + 127 * resized / largest if METHODS[stored.method].signed else 255 * resized / largest
+    zero, span = (128, 127) if METHODS[stored.method].signed else (0, 255)
+    levels = zero + span * resized / largest
     return np.round(levels).astype(np.uint8)

@@ -43,7 +43,8 @@ class RecordAxes:
             split_ids = self.instance_ids[start:end]
             in_split = splits == split
             wanted_ids = instance_ids[in_split]
-            positions = np.minimum(np.searchsorted(split_ids, wanted_ids), len(split_ids) - 1)
+            positions = np.searchsorted(split_ids, wanted_ids)
+            positions = np.minimum(positions, len(split_ids) - 1)
             rows[in_split] = np.where(split_ids[positions] == wanted_ids, start + positions, -1)
         return rows
 
@@ -95,11 +96,15 @@ def read_record(connection: DuckDBPyConnection, run: RunRecord, split: str) -> R
     in_record = rows >= 0
     cells = rows[in_record], axes.find_columns(predictions["epoch"][in_record])
     predicted = np.full(axes.shape, -1)
-    p_true = np.full(axes.shape, np.nan)
-    margin = np.full(axes.shape, np.nan)
     predicted[cells] = predictions["predicted"][in_record]
-    p_true[cells] = np.ma.filled(predictions["p_true"].astype(float), np.nan)[in_record]
-    margin[cells] = np.ma.filled(predictions["margin"].astype(float), np.nan)[in_record]
+
+    known_p_true = np.ma.filled(predictions["p_true"].astype(float), np.nan)
+    p_true = np.full(axes.shape, np.nan)
+    p_true[cells] = known_p_true[in_record]
+
+    known_margin = np.ma.filled(predictions["margin"].astype(float), np.nan)
+    margin = np.full(axes.shape, np.nan)
+    margin[cells] = known_margin[in_record]
     return Record(**vars(axes), predicted=predicted, p_true=p_true, margin=margin)
 
 

@@ -23,7 +23,8 @@ const ANSWERS = {
       for (const e of flowColumns()) {
         if (predictedAt(i, e) === MISSING) continue;
         const classId = classOfRow(derived.rows.rowOf[predictedAt(i, e)]);
-        const row = { epoch: head.epochs[e], class_id: classId, label: labelOrNull(labels[i]), type: KINDS[kindOf(i, e)] };
+        const type = KINDS[kindOf(i, e)];
+        const row = { epoch: head.epochs[e], class_id: classId, label: labelOrNull(labels[i]), type };
         const key = Object.values(row).join();
         if (rows.has(key)) rows.get(key).n++;
         else rows.set(key, { ...row, n: 1 });

@@ -41,7 +41,7 @@ const [predicted, labels, instanceIds, splitIndices, pTrue, margins] = await Pro
 const predictedAt = (i, e) => predicted[i * E + e];
 const isCorrect = (i, e) => predictedAt(i, e) === labels[i];
 
-// What users call an instance: its name in an imported log, or else its number, after its split unless that is the first.
+// What users call an instance: its name in an imported log; else its number, after its split unless that is the first.
 function nameOf(i) {
   if (head.names) return head.names[i];
   if (splitIndices[i] === 0) return `${instanceIds[i]}`;

@@ -72,7 +72,7 @@ function outcomeOfLink(link, rows) {
 
 const columnX = (box, column) => box.x + box.left + column * box.step;
 const rowY = (box, row) => box.y + FLOW.top + row * box.rowHeight;
-const colourOfRow = (rows, row) => row < rows.classes.length ? colourOfClass(rows.classes[row]) : themeColour("--faint");
+const colourOfRow = (rows, row) => colourOfClass(rows.classes[row] ?? K);
 
 function drawFrame(context, box, rows) {
   rows.names.forEach((name, row) => {
@@ -154,11 +154,12 @@ function drawLink(context, box, rows, link, thickness) {
   const left = columnX(box, link.column) + box.nodeWidth;
   const right = columnX(box, link.column + 1);
   const middle = (left + right) / 2;
+  const { sourceY, targetY } = link;
   const path = new Path2D();
-  path.moveTo(left, link.sourceY);
-  path.bezierCurveTo(middle, link.sourceY, middle, link.targetY, right, link.targetY);
-  path.lineTo(right, link.targetY + thickness);
-  path.bezierCurveTo(middle, link.targetY + thickness, middle, link.sourceY + thickness, left, link.sourceY + thickness);
+  path.moveTo(left, sourceY);
+  path.bezierCurveTo(middle, sourceY, middle, targetY, right, targetY);
+  path.lineTo(right, targetY + thickness);
+  path.bezierCurveTo(middle, targetY + thickness, middle, sourceY + thickness, left, sourceY + thickness);
   path.closePath();
   const colour = state.colour === "outcome" ? colourOfOutcome(link.outcome) : colourOfClass(link.label);
   context.globalAlpha = thickness > 2 ? 0.72 : 1;
@@ -167,7 +168,7 @@ function drawLink(context, box, rows, link, thickness) {
   context.globalAlpha = 1;
   if (thickness > 9 && right - left > 46) {
     const text = `${SIGNS[link.outcome] ?? ""}${link.n}`;
-    const y = link.sourceY + thickness / 2 + (link.targetY - link.sourceY) * 0.03;
+    const y = sourceY + thickness / 2 + (targetY - sourceY) * 0.03;
     write(context, text, left + 4, y, { halo: true });
   }
   const text = () => describeLink(link, rows.names, box.columns);
@@ -190,7 +191,8 @@ function drawRest(context, box, rows, rest, scaleOfLinks) {
     path.rect(left + 2, y, right - left - 4, Math.max(thickness, 0.5));
     context.fillStyle = themeColour("--line");
     context.fill(path);
-    writeFaint(context, `rest ${n}`, (left + right) / 2, y + thickness + 9, { align: "center", maxWidth: right - left });
+    const style = { align: "center", maxWidth: right - left };
+    writeFaint(context, `rest ${n}`, (left + right) / 2, y + thickness + 9, style);
     const pairs = new Set(links.map(link => `${link.source} ${link.target}`)).size;
     const scaleNote = scale < scaleOfLinks ? "\n(the bands of the rest have a scale of their own)" : "";
     const text = () => `${n} more moves in ${links.length} links between ${pairs} pairs of classes${scaleNote}`;

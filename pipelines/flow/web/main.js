@@ -85,7 +85,9 @@ function showControls() {
     if (document.activeElement !== element(name)) element(name).value = state[name];
   }
   for (const [name, id] of Object.entries(SWITCHES)) element(id).checked = state[name];
-  for (const input of element("classes").querySelectorAll("input")) input.checked = state.classes.includes(+input.value);
+  for (const input of element("classes").querySelectorAll("input")) {
+    input.checked = state.classes.includes(+input.value);
+  }
   element("clear-selection").style.visibility = state.selected.length ? "" : "hidden"; // nothing moves under a click
   if (element("share").hidden) return;
   element("hash").value = `#${toHash(state)}`;
@@ -119,8 +121,8 @@ function writeAbout() {
   element("about").textContent = head.about;
   const notes = [...head.notes];
   if (K > INITIAL_CLASSES) {
-    notes.push(`Of ${K} classes, the ${INITIAL_CLASSES} with the most misclassifications are shown at first; all others `
-      + "form Other. Images without a label are shown only with all classes.");
+    notes.push(`Of ${K} classes, the ${INITIAL_CLASSES} with the most misclassifications are shown at first; `
+      + "all others form Other. Images without a label are shown only with all classes.");
   }
   element("notes").textContent = notes.join(" ");
   element("notes").hidden = !notes.length;
@@ -128,11 +130,13 @@ function writeAbout() {
 
 // What each view depends on: it is redrawn if that has changed, but not while it is out of sight.
 const FLOW_SETTINGS = ["view", "colour", "stride", "top", "flicker", "stays", "focus", "opacity", "order"];
+const flowSettings = () => FLOW_SETTINGS.map(name => state[name]);
+const tableSettings = () => [state.sort, state.down, state.selected];
 const VIEWS = [
   { draw: drawStrip, place: element("overview"), key: () => [...memberState(), state.from, state.to] },
-  { draw: drawFlow, place: element("flow-section"), key: () => [...flowState(), ...FLOW_SETTINGS.map(name => state[name])] },
+  { draw: drawFlow, place: element("flow-section"), key: () => [...flowState(), ...flowSettings()] },
   { draw: drawTraces, place: element("flow-section"), key: () => state.selected },
-  { draw: drawTable, place: element("table-section"), key: () => [...listState(), state.sort, state.down, state.selected] },
+  { draw: drawTable, place: element("table-section"), key: () => [...listState(), ...tableSettings()] },
   { draw: drawConfusion, place: element("confusion-section"), key: () => [...memberState(), state.cell] },
 ];
 const surroundings = () => [innerWidth, document.documentElement.dataset.theme, sprite !== null];

@@ -12,7 +12,8 @@ function setTheme(theme) {
   themeColours = {};
 }
 
-const FEW_COLOURS = ["#4e79a7", "#f28e2b", "#e15759", "#3fa7a0", "#59a14f", "#c9a400", "#b07aa1", "#e77f95", "#9c755f", "#7f8c8d"];
+const FEW_COLOURS = ["#4e79a7", "#f28e2b", "#e15759", "#3fa7a0", "#59a14f",
+  "#c9a400", "#b07aa1", "#e77f95", "#9c755f", "#7f8c8d"];
 function colourOfClass(c) {
   if (c === UNKNOWN || c === K) return themeColour("--faint");
   if (K <= FEW_COLOURS.length) return FEW_COLOURS[c];
@@ -66,10 +67,13 @@ function prepareCanvas(canvas, height, width = canvas.parentElement.clientWidth)
   return { context, width, height };
 }
 
-function write(context, text, x, y, { align = "left", colour = themeColour("--ink"), maxWidth = Infinity, halo = false } = {}) {
+function write(context, text, x, y, options = {}) {
+  const { align = "left", colour = themeColour("--ink"), maxWidth = Infinity, halo = false } = options;
   context.textAlign = align;
   let shortened = text;
-  while (shortened.length > 1 && context.measureText(shortened).width > maxWidth) shortened = `${shortened.slice(0, -2)}…`;
+  while (shortened.length > 1 && context.measureText(shortened).width > maxWidth) {
+    shortened = `${shortened.slice(0, -2)}…`;
+  }
   if (halo) { // a pale background keeps text legible on links
     const width = context.measureText(shortened).width;
     const left = x - { left: 0, center: width / 2, right: width }[align];

@@ -57,7 +57,8 @@ function fromHash(hash) {
 }
 
 function sanitize(state) {
-  const clamp = (value, min, max, otherwise) => Number.isInteger(value) ? Math.min(Math.max(value, min), max) : otherwise;
+  const clamp = (value, min, max, otherwise) =>
+    Number.isInteger(value) ? Math.min(Math.max(value, min), max) : otherwise;
   state.to = clamp(state.to, 0, E - 1, E - 1);
   state.from = clamp(state.from, 0, state.to, 0);
   state.stride = clamp(state.stride, 1, Math.max(1, E - 1), 1);

@@ -8,7 +8,8 @@ const metricColumn = (key, title, width, digits, help) =>
 const UNAVAILABLE = { image: !head.thumbnails, confidence: !pTrue, p_true_std: !pTrue, aum: !margins };
 const COLUMNS = [
   { key: "id", title: "ID", width: 92, value: i => i, text: nameOf, help: "image, row number in its split" },
-  { key: "label", title: "Label", width: 92, value: i => labels[i], text: i => nameOfClass(labels[i]), help: "true class" },
+  { key: "label", title: "Label", width: 92, help: "true class",
+    value: i => labels[i], text: i => nameOfClass(labels[i]) },
   { key: "image", title: "", width: 34, help: "the image", draw: (context, i) => drawThumbnail(context, i, 1, 1, 30) },
   { key: "trinary", title: "Outcomes", width: 130, draw: drawTrinary,
     value: i => labels[i] === UNKNOWN ? NaN : derived.metrics.correct[i] / derived.metrics.n[i],

@@ -6,7 +6,8 @@ const epochName = e => `epoch ${head.epochs[e]}`;
 function describeLink(link, rowNames, columns) {
   const outcome = link.outcome === undefined ? "" : `\n${OUTCOMES[link.outcome]}`;
   const epochs = `${epochName(columns[link.column])} to ${head.epochs[columns[link.column + 1]]}`;
-  return `${link.n} ${nameOfClass(link.label)}(s) from ${rowNames[link.source]} to ${rowNames[link.target]}${outcome}\n${epochs}`;
+  const move = `from ${rowNames[link.source]} to ${rowNames[link.target]}`;
+  return `${link.n} ${nameOfClass(link.label)}(s) ${move}${outcome}\n${epochs}`;
 }
 
 function describeNode(node, rowName, e, members) {
@@ -14,7 +15,8 @@ function describeNode(node, rowName, e, members) {
   for (const i of members) counts[kindOf(i, e)]++;
   const kinds = KINDS.map((kind, k) => `${counts[k]} ${kind}`).join(", ");
   const labelled = members.filter(i => labels[i] !== UNKNOWN).length;
-  return `${node.n} predicted ${rowName} at ${epochName(e)}\n${kinds}\n${node.correct} of ${labelled} labelled images correct`;
+  return `${node.n} predicted ${rowName} at ${epochName(e)}\n${kinds}\n`
+    + `${node.correct} of ${labelled} labelled images correct`;
 }
 
 function describeInstance(i, e) {
@@ -26,7 +28,8 @@ function describeTransition({ counts, correct, n }, e) {
   const accuracy = n[e] ? `, accuracy ${formatPercent(correct[e] / n[e])}` : "";
   if (e === 0) return `${epochName(0)}${accuracy}`;
   const moves = [FIXED, BROKEN, REROUTED].map(outcome => `${OUTCOMES[outcome]} ${counts[e][outcome]}`).join(", ");
-  const turbulent = head.turbulent[e] ? `\nturbulent: ${head.turbulent[e].toFixed(1)} times the median number of moves` : "";
+  const ratio = head.turbulent[e];
+  const turbulent = ratio ? `\nturbulent: ${ratio.toFixed(1)} times the median number of moves` : "";
   return `${epochName(e - 1)} to ${head.epochs[e]}${accuracy}\n${moves}${turbulent}`;
 }
 

@@ -228,7 +228,7 @@ WRONG = {
     "epochs are an object": (changed(epochs={}), '"epochs" of the log is an object, not a list'),
     "one label": (changed(labels=["cat"]), "at least 2"),
     "equal labels": (changed(labels=["a", "b", "a"]), 'labels[0] and labels[2] are both called "a"'),
-    "empty label": (changed(labels_1=""), 'labels[1] is ""; it takes a text'),
+    "empty label": (changed(labels_1=""), 'labels[1] is ""; it must be a non-empty string'),
     "label true": (changed(labels_1=True), "labels[1] is true"),
     "half a character": (changed(labels_1="\ud800"), "not valid Unicode"),
     "name is a number": (changed(name=5), '"name" is 5'),
@@ -242,7 +242,7 @@ WRONG = {
     "image is a list": (changed(instances_0_image=[]), '"image" of instances[0] is a list'),
     "actual too large": (
         changed(instances_1_actual=3),
-        '"actual" of instance "\\u65e5\\u672c" is 3; with 3 labels it takes a whole number from 0 to 2',
+        '"actual" of instance "\\u65e5\\u672c" is 3; with 3 labels it must be a whole number from 0 to 2',
     ),
     "actual negative": (changed(instances_2_actual=-1), '"actual" of instance "0" is -1'),
     "actual true": (changed(instances_2_actual=True), '"actual" of instance "0" is true'),
