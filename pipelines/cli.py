@@ -7,8 +7,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import nullcontext, redirect_stdout
 
-from pipelines.common import settings as known
-from pipelines.common import stopping
+from pipelines.common import settings, stopping
 from pipelines.common.console import redacting
 from pipelines.common.flags import Parser, add_flags, from_flags, is_broken
 from pipelines.common.streams import prepare_streams, shown, written
@@ -19,125 +18,138 @@ from tracking.home import check_alone, find_home
 
 # command: (settings, module:function); modules are imported when used, so that asking starts quickly
 COMMANDS = {
-    "run": (known.RunSettings, "pipelines.study:run"),
-    "train": (known.TrainSettings, "pipelines.training.train:train"),
-    "resume": (known.ResumeSettings, "pipelines.resume:resume"),
-    "rerun": (known.RerunSettings, "pipelines.rerun:rerun"),
-    "explain": (known.ExplainSettings, "pipelines.explaining.explain:explain"),
-    "compare": (known.CompareSettings, "pipelines.comparing.compare:compare"),
-    "predict": (known.PredictSettings, "pipelines.predicting.predict:predict"),
-    "label-concept": (known.LabelSettings, "pipelines.explaining.concepts.labels:label_concept"),
-    "flow": (known.FlowSettings, "pipelines.flow.flow:flow"),
-    "report": (known.ReportSettings, "pipelines.reporting.report:report"),
-    "import-flow": (known.ImportFlowSettings, "pipelines.flow.import_log:import_flow"),
+    "run": (settings.RunSettings, "pipelines.study:run"),
+    "train": (settings.TrainSettings, "pipelines.training.train:train"),
+    "resume": (settings.ResumeSettings, "pipelines.resume:resume"),
+    "rerun": (settings.RerunSettings, "pipelines.rerun:rerun"),
+    "explain": (settings.ExplainSettings, "pipelines.explaining.explain:explain"),
+    "compare": (settings.CompareSettings, "pipelines.comparing.compare:compare"),
+    "predict": (settings.PredictSettings, "pipelines.predicting.predict:predict"),
+    "label-concept": (settings.LabelSettings, "pipelines.explaining.concepts.labels:label_concept"),
+    "flow": (settings.FlowSettings, "pipelines.flow.flow:flow"),
+    "report": (settings.ReportSettings, "pipelines.reporting.report:report"),
+    "import-flow": (settings.ImportFlowSettings, "pipelines.flow.import_log:import_flow"),
     "ask": (None, "pipelines.asking.ask:ask"),
-    "sql": (known.SqlSettings, "pipelines.asking.sql:sql"),
-    "prune": (known.PruneSettings, "pipelines.home.prune:prune"),
-    "rebuild": (known.RebuildSettings, "pipelines.home.rebuild:rebuild"),
-    "ui": (known.UiSettings, "pipelines.home.ui:serve"),
+    "sql": (settings.SqlSettings, "pipelines.asking.sql:sql"),
+    "prune": (settings.PruneSettings, "pipelines.home.prune:prune"),
+    "rebuild": (settings.RebuildSettings, "pipelines.home.rebuild:rebuild"),
+    "ui": (settings.UiSettings, "pipelines.home.ui:serve"),
 }
 READERS = ("ask", "sql", "ui")  # commands that start no run
-LONGEST = 2000  # characters of a message
-ASK = """Answer one question of the catalogue; without a question, list the catalogue."""
+MAX_MESSAGE_LENGTH = 2000  # characters
+ASK_HELP = "Answer one question of the catalogue; without a question, list the catalogue."
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; the exit code: 0, 1 when a run failed, 2 for wrong input, 130 when stopped.
+    """Run one command; returns the exit code: 0, 1 if a run failed, 2 for wrong input, 130 if stopped.
 
-    Without arguments it is the process's command, to which signals belong, and whose faults show no password.
+    Without arguments, it runs the command line of this process: it also handles signals, and prints tracebacks
+    without passwords.
     """
     if arguments is not None:
         prepare_streams()
         with redacting():
-            return _completed(arguments)
+            return _run_command(arguments)
     stopping.listen()
     try:
         prepare_streams()
         with redacting():
-            code = _traced(sys.argv[1:])
-    except KeyboardInterrupt:  # amid the words on an error
+            code = _run_with_traceback(sys.argv[1:])
+    except KeyboardInterrupt:  # while an error was being reported
         code = stopping.CODE
     stopping.finish()
     return code
 
 
-def _traced(arguments: list[str]) -> int:
+def _run_with_traceback(arguments: list[str]) -> int:
     try:
-        return _completed(arguments)
+        return _run_command(arguments)
     except Exception:
-        traceback.print_exc()  # here, as the interpreter would print passwords too
+        traceback.print_exc()  # here, as the interpreter's own would show passwords
         return 1
 
 
-def _completed(arguments: list[str]) -> int:
+def _run_command(arguments: list[str]) -> int:
     try:
         with written():
             _dispatch(arguments)
-    except BaseException as error:  # an own model may raise SystemExit
-        return _told(error)
+    except BaseException as error:  # a user's model may raise SystemExit
+        return _report_error(error)
     return 0
 
 
-def _told(error: BaseException) -> int:
-    """Exit code of a command that ended with an error, of which one line tells."""
+def _report_error(error: BaseException) -> int:
+    """Print the error that ended a command in one line; returns the exit code. Raises errors of our own making."""
     if isinstance(error, BrokenPipeError):  # the reader of our output has seen enough
         return 0
-    if isinstance(error, KeyboardInterrupt) or stopping.was_asked():  # a library may have made another error of it
+    if isinstance(error, KeyboardInterrupt) or stopping.was_asked():  # libraries may turn it into another error
         print("study: stopped", file=sys.stderr)
         return stopping.CODE
-    known = isinstance(error, InputError | RunError)
-    reason = str(error) if known else describe_model_error(error) or from_outside(error)
+    if isinstance(error, InputError | RunError):
+        reason: str | None = str(error)
+    else:
+        reason = describe_model_error(error) or from_outside(error)
     if reason is None:
         raise error
-    print(f"study: {_line(reason)}", file=sys.stderr)
+    print(f"study: {_single_line(reason)}", file=sys.stderr)
     return 2 if isinstance(error, InputError) else 1
 
 
-def _line(message: str) -> str:
-    """A message as one line that a terminal only shows, cut in the middle where input of the user makes it long."""
+def _single_line(message: str) -> str:
+    """A message as one printable line, with its middle cut out if the user's input makes it too long."""
     line = printable(" ".join(message.split()))
-    return line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
+    if len(line) <= MAX_MESSAGE_LENGTH:
+        return line
+    half = MAX_MESSAGE_LENGTH // 2
+    return f"{line[:half]} ... {line[-half:]}"
 
 
 def _dispatch(arguments: list[str]) -> None:
     parser = make_parser()
     flags, rest = parser.parse_known_args(arguments)
-    settings, target = COMMANDS[flags.command]
+    settings_class, target = COMMANDS[flags.command]
     if rest and flags.command != "ask":
         flags.parser.error(f"unrecognized arguments: {' '.join(rest)}")
     module, function = target.split(":")
-    step = getattr(importlib.import_module(module), function)
+    run_step = getattr(importlib.import_module(module), function)
     if flags.command not in READERS:
         check_alone()
     home = find_home(flags.home)
     if is_broken(str(home.path)):
         raise InputError(f"the study home {home.path} is no UTF-8 path in this locale; choose another with --home")
-    # a model's code may print, which is no result
+
+    # what a user's model prints is no result
     with nullcontext() if flags.command in READERS else redirect_stdout(sys.stderr):
-        result = step(flags, rest, home) if settings is None else step(from_flags(settings, flags), home)
+        if settings_class is None:
+            result = run_step(flags, rest, home)
+        else:
+            result = run_step(from_flags(settings_class, flags), home)
+
     if isinstance(result, Iterator):
         sys.stdout.writelines(result)
-        return
-    for line in [result] if isinstance(result, str) else result or []:
-        print(shown(line))
+    elif isinstance(result, str):
+        print(shown(result))
+    else:
+        for line in result or []:
+            print(shown(line))
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser of all commands, each with its settings' flags."""
     parser = Parser(prog="study", description="Explains image classifiers from their tracked history.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
-    for name, (settings, _) in COMMANDS.items():
-        text = str(settings.__doc__) if settings else ASK
-        # `study ask QUESTION --help` is about the question
+    for name, (settings_class, _) in COMMANDS.items():
+        text = str(settings_class.__doc__) if settings_class else ASK_HELP
         summary = text.split(". ")[0].split("; ")[0].removesuffix(".")
-        command = commands.add_parser(name, help=summary, description=text, add_help=settings is not None)
+        has_help = settings_class is not None  # `study ask QUESTION --help` is about the question
+        command = commands.add_parser(name, help=summary, description=text, add_help=has_help)
         command.set_defaults(parser=command)
         command.add_argument("--home", help="study home [STUDY_HOME, else ./study]")
-        if settings:
-            add_flags(command, settings)
+        if settings_class:
+            add_flags(command, settings_class)
         else:
             command.add_argument("question", nargs="?", help="name in the catalogue")
-            command.add_argument("--format", choices=known.FORMATS, default="table")
+            command.add_argument("--format", choices=settings.FORMATS, default="table")
     return parser
 
 

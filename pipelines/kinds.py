@@ -1,4 +1,4 @@
-"""The kinds of runs, and how each is resumed and repeated."""
+"""The kinds of run, and how each is resumed and repeated."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,19 +10,19 @@ from pipelines.training import train
 from tracking.catalogue import RunRecord
 from tracking.home import Home
 
-Again = Callable[[RunRecord, Home, str | None], str]  # record, home, where the data is now -> run ID
+RunFromRecord = Callable[[RunRecord, Home, str | None], str]  # record, home, where the data is now -> run ID
 
 
 @dataclass(frozen=True)
 class Kind:
     """An entry of the registry."""
 
-    repeat: Again  # as a new run, from the old one's record
-    resume: Again | None = None  # None if it is done in one go
-    has_numbers: bool = True  # that two runs can be compared by
+    repeat: RunFromRecord  # as a new run, from the record of the old one
+    resume: RunFromRecord | None = None  # None if it is a single step
+    has_numbers: bool = True  # by which two runs can be compared
 
 
-# by the name that table `runs` has for it; an imported log is neither resumed nor repeated
+# by column `kind` of table `runs`; an imported log is neither resumed nor repeated
 KINDS = {
     "train": Kind(train.rerun, train.resume),
     "explain": Kind(explain.rerun, explain.resume),

@@ -1,8 +1,8 @@
-"""What the command `study` starts: it finds this program's own packages, whatever else is on the path.
+"""The entry point of the command `study`: it finds this program's own packages, whatever else is on the path.
 
 A user's PYTHONPATH comes before installed packages, and folders named `pipelines`, `queries` or `tracking` are common.
-So this file is installed under a name of its own, `xai_study_launch`, and imports our packages from where they lie.
-Little is imported before a signal is expected, as until then Ctrl-C would show a traceback.
+So this file is installed under a unique name, `xai_study_launch`, and imports our packages from their own folder.
+Little is imported before signals are handled, because until then Ctrl-C would show a traceback.
 """
 
 import os
@@ -28,7 +28,7 @@ class OwnPackages:
         return PathFinder.find_spec(name, [str(self.folder)]) if name in PACKAGES else None
 
 
-def own_folder(installed: Path) -> Path:
+def find_packages(installed: Path) -> Path:
     """The folder of our packages: where this file is `installed`, or the checkout of an editable installation."""
     if (installed / "pipelines" / "launch.py").is_file():
         return installed
@@ -38,14 +38,15 @@ def own_folder(installed: Path) -> Path:
     from urllib.request import url2pathname
 
     [distribution] = distributions(name="xai-study", path=[str(installed)])
-    return Path(url2pathname(urlsplit(loads(distribution.read_text("direct_url.json") or "{}")["url"]).path))
+    direct_url = loads(distribution.read_text("direct_url.json") or "{}")
+    return Path(url2pathname(urlsplit(direct_url["url"]).path))
 
 
 def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGINT)):  # Windows lacks SIGHUP
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves a closed terminal
-            signal.signal(number, _end)  # until the command listens, it has made nothing
-    sys.meta_path.insert(0, OwnPackages(own_folder(Path(__file__).resolve().parent)))
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores a closed terminal
+            signal.signal(number, _end)  # until the command handles signals, there is nothing to clean up
+    sys.meta_path.insert(0, OwnPackages(find_packages(Path(__file__).resolve().parent)))
     from pipelines.cli import main as run
 
     return run()

@@ -1,8 +1,6 @@
 """Repeats a run from its own record, and checks whether the result is identical."""
 
 from dataclasses import dataclass
-from itertools import groupby
-from operator import itemgetter
 
 import numpy as np
 
@@ -42,10 +40,10 @@ class TableDifference:
         )
 
     def describe(self, table: str) -> str:
-        """What differs; empty if nothing does."""
+        """How the rows of `table` differ; empty if they do not."""
         differences = []
         if self.different:
-            # maps of different sizes differ by no number
+            # maps of different sizes have no numeric difference
             by = f" by at most {self.max_difference:.2g}" if self.max_difference else ""
             differences.append(f"{self.different:,} of {self.row_count:,} rows of {table}{by}")
         if self.unmatched:
@@ -63,12 +61,12 @@ def rerun(settings: RerunSettings, home: Home) -> str:
 
 
 def check(original: RunRecord, repeated: RunRecord, home: Home) -> None:
-    """Say that every number of two runs is identical; else raise RunError with how far off, and a likely cause."""
+    """Say that all numbers of two runs are identical; else raise RunError with the differences and a likely cause."""
     if not KINDS[original.kind].has_numbers:
         say(f"a {original.kind} is made from what is tracked now, so there is nothing to check")
         return
     differences = _compare_tables(original, repeated, home)
-    if not differences:  # else two empty runs would be called identical
+    if not differences:  # two empty runs must not be called identical
         raise RunError(
             f"run {repeated.run_id[:8]} and {original.run_id[:8]} have nothing to compare: no prediction, map, concept "
             "or score"
@@ -84,24 +82,28 @@ def check(original: RunRecord, repeated: RunRecord, home: Home) -> None:
 
 
 def _compare_tables(original: RunRecord, repeated: RunRecord, home: Home) -> dict[str, TableDifference]:
-    """By table, over all epochs, splits and methods."""
+    """The differences by table, over all epochs, splits and methods."""
     ingest(home, [original.run_id, repeated.run_id], wait=5)
     with connect(home) as connection:
         run_ids = {"run_id": repeated.run_id, "other_run_id": original.run_id}
         rows = queries.run(connection, "run_difference", run_ids).dicts
-    if original.kind == "train":  # images that were added later belong to `study predict`, not to the training
-        rows = [row for row in rows if not row["split"].startswith(EXTRA_PREFIX)]
-    return {
-        table: TableDifference.combine(list(rows_of_table))
-        for table, rows_of_table in groupby(rows, key=itemgetter("what"))
-    }
+    rows_by_table: dict[str, list[dict]] = {}
+    for row in rows:
+        # images that were added later belong to `study predict`, not to the training
+        if original.kind == "train" and row["split"].startswith(EXTRA_PREFIX):
+            continue
+        rows_by_table.setdefault(row["what"], []).append(row)
+    return {table: TableDifference.combine(table_rows) for table, table_rows in rows_by_table.items()}
 
 
 def _likely_cause(home: Home, original: RunRecord, repeated: RunRecord) -> str:
     """How the two runs' machines, versions and code differ, if they do."""
-    before = _conditions(home, original)
-    now = _conditions(home, repeated)
-    changes = [f"{name} {before[name]} then, {now.get(name)} now" for name in before if before[name] != now.get(name)]
+    conditions_now = _read_conditions(home, repeated)
+    changes = []
+    for name, then in _read_conditions(home, original).items():
+        now = conditions_now.get(name)
+        if then != now:
+            changes.append(f"{name} {then} then, {now} now")
     if changes:
         return f"the cause may be: {'; '.join(changes)}"
     model = read_recorded_settings(home, _training_run(home, original), TrainSettings).model
@@ -109,8 +111,8 @@ def _likely_cause(home: Home, original: RunRecord, repeated: RunRecord) -> str:
     return f"both ran on the same processor, versions and threads{unseeded}"
 
 
-def _conditions(home: Home, record: RunRecord) -> dict[str, object]:
-    """Everything in the record that may change the last digits of a number."""
+def _read_conditions(home: Home, record: RunRecord) -> dict[str, object]:
+    """Everything on record that may change the last digits of a number."""
     start = commits.commits_by_unit(home, record.run_id)["start"]
     environment = read_json(commits.committed_file(home, start, "environment.json"))
     training_run = _training_run(home, record)

@@ -1,4 +1,4 @@
-"""The whole study in one go, and a summary of what to look at next."""
+"""The whole study in one command, and a summary with what to look at next."""
 
 import queries
 from pipelines.common.settings import CompareSettings, ExplainSettings, FlowSettings, ReportSettings, RunSettings
@@ -13,62 +13,71 @@ from tracking.home import Home, find_home
 from tracking.reading import connect
 from xai import CONCEPT_METHODS, METHODS
 
-EVERY_EPOCH = ("saliency", "grad_cam")  # cheap methods, which explain every epoch
+EVERY_EPOCH_METHODS = ("saliency", "grad_cam")  # cheap ones, which explain every epoch
 MAP_COUNT = 32  # test instances with a map from every method
-CONCEPT_COUNT = 300  # test instances, or as many as there are, on which concepts are judged
+CONCEPT_COUNT = 300  # test instances, or all if there are fewer, on which concepts are scored
 RANDOMIZATION_COUNT = 8  # instances of the randomization test, which costs as much as explaining five times
 
 
 def run(settings: RunSettings, home: Home) -> str:
     """Train, explain with every method, compare the methods, make both pages, and summarise."""
-    trained = train(settings, home)
-    explained = _explain(trained, settings.epochs, home)
-    compared = compare(CompareSettings(run=trained, randomization_count=RANDOMIZATION_COUNT), home)
-    flow_page = flow(FlowSettings(run=trained, data=settings.data), home)
-    report_page = report(ReportSettings(run=trained, data=settings.data), home)  # last, as it links to the others
-    return _summary(home, trained, [*explained, compared], [report_page, flow_page])
+    run_id = train(settings, home)
+    explainer_runs = _explain(run_id, settings.epochs, home)
+    comparison = compare(CompareSettings(run=run_id, randomization_count=RANDOMIZATION_COUNT), home)
+    flow_page = flow(FlowSettings(run=run_id, data=settings.data), home)
+    report_page = report(ReportSettings(run=run_id, data=settings.data), home)  # last, as it links to the others
+    return _summarise(home, run_id, [*explainer_runs, comparison], report_page, flow_page)
 
 
-def _explain(trained: str, epochs: int, home: Home) -> list[str]:
+def _explain(run_id: str, epochs: int, home: Home) -> list[str]:
     """Run IDs of all explainer runs; methods that are not applicable to the model are named and left out."""
     with connect(home) as connection:
         sql = "select count(*) from instances where run_id = ? and split = 'test'"
-        [(test_images,)] = connection.execute(sql, [trained]).fetchall()
+        [(test_count,)] = connection.execute(sql, [run_id]).fetchall()
+    other_methods = tuple(method for method in METHODS if method not in EVERY_EPOCH_METHODS)
     jobs = (
-        (EVERY_EPOCH, "all", MAP_COUNT),
-        (tuple(method for method in METHODS if method not in EVERY_EPOCH), "last", MAP_COUNT),
+        (EVERY_EPOCH_METHODS, "all", MAP_COUNT),
+        (other_methods, "last", MAP_COUNT),
         (tuple(CONCEPT_METHODS), f"1,{epochs}", CONCEPT_COUNT),
     )
-    explained = []
+    explainer_runs = []
     for methods, chosen_epochs, count in jobs:
-        settings = ExplainSettings(run=trained, method=methods, epochs=chosen_epochs, count=min(count, test_images))
-        explained += explain(settings, home, leave_out=True)
-    return explained
+        settings = ExplainSettings(run=run_id, method=methods, epochs=chosen_epochs, count=min(count, test_count))
+        explainer_runs += explain(settings, home, leave_out=True)
+    return explainer_runs
 
 
-def _summary(home: Home, trained: str, others: list[str], pages: list[str]) -> str:
-    """Runs, accuracies, confused classes, and commands to go on with: a line each."""
+def _summarise(home: Home, training_run: str, other_runs: list[str], report_page: str, flow_page: str) -> str:
+    """One line per run, accuracy, pair of confused classes, and command to run next."""
     with connect(home) as connection:
-        accuracies = queries.run(connection, "accuracy_by_epoch", {"run_id": trained})
-        pairs = queries.run(connection, "confused_pairs", {"run_id": trained, "limit": "3"})
-        hard_classes = queries.run(connection, "hard_classes", {"run_id": trained}).dicts
-        classes = connection.execute("select name from classes where run_id = ? order by class_id", [trained])
+        accuracies = queries.run(connection, "accuracy_by_epoch", {"run_id": training_run}).dicts
+        pairs = queries.run(connection, "confused_pairs", {"run_id": training_run, "limit": "3"}).dicts
+        hard_classes = queries.run(connection, "hard_classes", {"run_id": training_run}).dicts
+        classes = connection.execute("select name from classes where run_id = ? order by class_id", [training_run])
         class_names = [name for (name,) in classes.fetchall()]
         runs = connection.execute("select run_id, kind, name from runs").fetchall()
     kinds_and_names = {run_id: (kind, name) for run_id, kind, name in runs}
 
     lines = []
-    for run_id in (trained, *others):
+    for run_id in (training_run, *other_runs):
         kind, name = kinds_and_names[run_id]
         lines.append((f"{kind} run", f"{run_id}  ({name})"))
-    lines.append(("accuracy", _accuracy(accuracies)))
+
+    last = {row["split"]: row["accuracy"] for row in accuracies}  # epochs ascend
+    accuracy = f"test {last['test']:.2%}, val {last['val']:.2%}, train as seen {last['train_seen']:.2%}"
+    lines.append(("accuracy", accuracy))
     for caution in (uneven_sentence(hard_classes, images_of("test")), few_sentence(hard_classes, class_names)):
         if caution:
             lines.append(("", caution.replace(SPACE, " ")))
-    lines += [("confused", line) for line in _confused(pairs)]
+
+    if not pairs:
+        lines.append(("confused", "nothing: no test image is misclassified"))
+    for row in pairs:
+        a, b = row["name_a"], row["name_b"]
+        counts = f"{row['a_as_b']} {a} as {b}, {row['b_as_a']} {b} as {a}"
+        lines.append(("confused", f"{a} and {b}: {row['n']} test images ({counts})"))
 
     flag = "" if home == find_home() else f" --home {home.path}"
-    report_page, flow_page = pages
     lines += [
         ("", ""),
         ("read", report_page),
@@ -79,18 +88,3 @@ def _summary(home: Home, trained: str, others: list[str], pages: list[str]) -> s
         ("", f'study explain latest --epochs all --where "predicted <> label"{flag}'),
     ]
     return "\n".join(f"{name:13}{text}".rstrip() for name, text in lines)
-
-
-def _accuracy(answer: queries.Answer) -> str:
-    last = {row["split"]: row["accuracy"] for row in answer.dicts}  # epochs ascend
-    return f"test {last['test']:.2%}, val {last['val']:.2%}, train as seen {last['train_seen']:.2%}"
-
-
-def _confused(answer: queries.Answer) -> list[str]:
-    if not answer.rows:
-        return ["nothing: no test image is misclassified"]
-    return [
-        f"{row['name_a']} and {row['name_b']}: {row['n']} test images "
-        f"({row['a_as_b']} {row['name_a']} as {row['name_b']}, {row['b_as_a']} {row['name_b']} as {row['name_a']})"
-        for row in answer.dicts
-    ]

@@ -1,6 +1,6 @@
-"""The catalogue: reading a query's header, checking the values it is given, and running it.
+"""The catalogue: reads a query's header, checks the values of its parameters, and runs it.
 
-`run` fills in defaults and turns class names into class ids; a file on its own takes ids alone.
+`run` fills in defaults and turns class names into class IDs; the SQL of a file takes only IDs.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count, takewhile
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,14 +20,16 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 FOLDER = Path(__file__).parent
-INTERNAL = FOLDER / "internal"  # what the program asks for itself; no part of the catalogue
+INTERNAL = FOLDER / "internal"  # queries of the program itself, not part of the catalogue
 NAMES: tuple[str, ...] = tuple(sorted(path.stem for path in FOLDER.glob("*.sql")))
-LARGEST = 2**31 - 1  # what an SQL integer holds
+MAX_INTEGER = 2**31 - 1  # of SQL's type integer
 Value = str | int | float | None  # of a parameter; None is SQL's null
 
 
 @dataclass(frozen=True)
 class Param:
+    """A parameter, as its line in the header describes it."""
+
     doc: str
     default: str | None  # None is SQL's null
     required: bool
@@ -35,6 +37,8 @@ class Param:
 
 @dataclass(frozen=True)
 class Header:
+    """The header comment of a query; the documentation of `params` and of the columns in `returns` by name."""
+
     question: str
     notes: str
     params: dict[str, Param]
@@ -43,23 +47,30 @@ class Header:
 
 @dataclass(frozen=True)
 class Answer:
+    """The rows that answer a question."""
+
     columns: list[str]
     rows: list[tuple]
 
     @property
     def dicts(self) -> list[dict]:
-        """The rows by column name; a name that comes again is numbered."""
+        """The rows as dicts by column name; repeated names are numbered."""
         names = unique_names(self.columns)
         return [dict(zip(names, row, strict=True)) for row in self.rows]
 
 
 def unique_names(columns: Sequence[str]) -> list[str]:
-    """Column names without repetition: name, name_2, ... Case does not tell names apart, as it does not in SQL."""
-    taken, seen, names = {column.casefold() for column in columns}, set(), []
+    """Column names with repeated ones numbered: name, name_2, ... Names are case-insensitive, as in SQL."""
+    taken = {column.casefold() for column in columns}
+    seen = set()
+    names = []
     for column in columns:
         name = column
         if column.casefold() in seen:
-            name = next(name for n in count(2) if (name := f"{column}_{n}").casefold() not in taken)
+            number = 2
+            while f"{column}_{number}".casefold() in taken:
+                number += 1
+            name = f"{column}_{number}"
             taken.add(name.casefold())
         seen.add(column.casefold())
         names.append(name)
@@ -80,102 +91,109 @@ def internal_text(name: str) -> str:
 
 
 def header(name: str) -> Header:
-    """What a query's header comment says: its question, notes, parameters and columns."""
+    """The header of a query: its question, notes, parameters and columns."""
     return parse_header(text(name))
 
 
 def parse_header(sql: str) -> Header:
-    """The same of SQL."""
+    """The header at the top of a query's SQL: the question, notes, then `params:` if there are any, and `returns:`."""
     comment = takewhile(lambda line: line.startswith("--"), sql.splitlines())
     lines = [line[2:].removeprefix(" ").rstrip() for line in comment]
-    prose, params, returns = _split_sections(lines)
-    question, _, notes = "\n".join(prose).strip().partition("\n\n")
+    returns_at = lines.index("returns:")
+    params_at = lines.index("params:") if "params:" in lines else returns_at
+    prose = "\n".join(lines[:params_at]).strip()
+    question, _, notes = prose.partition("\n\n")
+    params = _parse_entries(lines[params_at + 1 : returns_at])
     return Header(
         question=question.replace("\n", " "),
         notes=notes.strip(),
-        params={key: _param(doc) for key, doc in _items(params).items()},
-        returns=_items(returns),
+        params={name: _parse_param(doc) for name, doc in params.items()},
+        returns=_parse_entries(lines[returns_at + 1 :]),
     )
 
 
-def _split_sections(lines: list[str]) -> tuple[list[str], list[str], list[str]]:
-    """The lines before `params:`, those after it, and those after `returns:`."""
-    end = lines.index("returns:")
-    start = lines.index("params:") if "params:" in lines else end
-    return lines[:start], lines[start + 1 : end], lines[end + 1 :]
-
-
-def _items(lines: list[str]) -> dict[str, str]:
-    """`  name   doc` lines as a dict; a line indented further goes on with the doc above it."""
-    found: dict[str, str] = {}
+def _parse_entries(lines: list[str]) -> dict[str, str]:
+    """`  name   doc` lines as a dict; a line that is indented further continues the doc above it."""
+    docs: dict[str, str] = {}
     for line in lines:
-        if entry := re.fullmatch(r" {2}(\w+) +(.+)", line):
-            key, found[entry[1]] = entry.groups()
+        entry = re.fullmatch(r" {2}(\w+) +(.+)", line)
+        if entry:
+            name, doc = entry.groups()
+            docs[name] = doc
         else:
-            found[key] += " " + line.strip()
-    return found
+            docs[name] += " " + line.strip()
+    return docs
 
 
-def _param(doc: str) -> Param:
+def _parse_param(doc: str) -> Param:
     """A parameter from its line: `[test]` at the end is its default, `[null: meaning]` is null."""
     bracket = re.search(r"\[(.+)\]$", doc)
     if not bracket:
         return Param(doc, default=None, required=True)
-    value = bracket[1]
-    return Param(doc, default=None if re.match(r"null\b", value) else value, required=False)
+    default = bracket[1]
+    if re.match(r"null\b", default):
+        return Param(doc, default=None, required=False)
+    return Param(doc, default, required=False)
 
 
 def run(connection: DuckDBPyConnection, name: str, values: Mapping[str, Value]) -> Answer:
-    """Answer a query; a value of None means: not given, take the default."""
-    settings = _fill(name, values)
-    for key in set(re.findall(r"\$(\w+)::integer", text(name))):
-        settings[key] = _whole_number(key, settings[key])
-    for key in set(re.findall(r"\$(\w+)::double", text(name))):
-        settings[key] = _number(key, settings[key])
-    if settings.get("classes") is not None:
-        settings["classes"] = _class_ids(connection, settings["run_id"], str(settings["classes"]))
-    result = connection.execute(text(name), settings)
+    """Answer a query; a value of None stands for the parameter's default. Raises ValueError on wrong values."""
+    sql = text(name)
+    parameters = _complete_values(name, values)
+    for key in set(re.findall(r"\$(\w+)::integer", sql)):
+        parameters[key] = _to_integer(key, parameters[key])
+    for key in set(re.findall(r"\$(\w+)::double", sql)):
+        parameters[key] = _to_float(key, parameters[key])
+    if parameters.get("classes") is not None:
+        parameters["classes"] = _find_class_ids(connection, parameters["run_id"], str(parameters["classes"]))
+    result = connection.execute(sql, parameters)
     return Answer([column for column, *_ in result.description], result.fetchall())
 
 
 def execute(connection: DuckDBPyConnection, name: str, values: Mapping[str, object]) -> DuckDBPyConnection:
-    """Run an internal query, which takes exactly the values it names; returns the connection, to fetch its rows."""
+    """Run an internal query with exactly the parameters it names; returns the connection, to fetch its rows."""
     return connection.execute(internal_text(name), values)
 
 
-def _fill(name: str, values: Mapping[str, Value]) -> dict[str, Value]:
-    """A value for every parameter of the query."""
+def _complete_values(name: str, values: Mapping[str, Value]) -> dict[str, Value]:
+    """A value for every parameter of the query: its own, or the default."""
     params = header(name).params
-    given = {key: value for key, value in values.items() if value is not None}
-    if unknown := sorted(set(values) - set(params)):
+    unknown = sorted(set(values) - set(params))
+    if unknown:
         raise ValueError(f"{name} has no parameter {unknown[0]!r}; it takes: {', '.join(params) or 'none'}")
-    if missing := [key for key in params if params[key].required and key not in given]:
-        raise ValueError(f"{name} needs {missing[0]}: {params[missing[0]].doc}")
-    return {key: given.get(key, params[key].default) for key in params}
+    completed: dict[str, Value] = {}
+    for key, param in params.items():
+        value = values.get(key)
+        if value is None and param.required:
+            raise ValueError(f"{name} needs {key}: {param.doc}")
+        completed[key] = param.default if value is None else value
+    return completed
 
 
-def _whole_number(key: str, value: Value) -> int | None:
-    """The value of an integer parameter; all of them count epochs, rows or images."""
+def _to_integer(key: str, value: Value) -> int | None:
+    """The value of an integer parameter, all of which are epochs or counts of rows or images."""
     if value is None:
         return None
-    if not re.fullmatch(r"\d+", str(value).strip(), re.ASCII) or int(value) > LARGEST:
-        raise ValueError(f"{key} must be a whole number from 0 to {LARGEST}, not {value!r}")
+    if not re.fullmatch(r"\d+", str(value).strip(), re.ASCII) or int(value) > MAX_INTEGER:
+        raise ValueError(f"{key} must be a whole number from 0 to {MAX_INTEGER}, not {value!r}")
     return int(value)
 
 
-def _number(key: str, value: Value) -> float | None:
-    """The value of a parameter that is a similarity or a share."""
+def _to_float(key: str, value: Value) -> float | None:
+    """The value of a parameter that is a similarity or a fraction."""
+    if value is None:
+        return None
     try:
-        found = None if value is None else float(value)
+        number = float(value)
     except ValueError:
-        found = math.nan
-    if found is not None and not math.isfinite(found):
+        number = math.nan
+    if not math.isfinite(number):
         raise ValueError(f"{key} must be a number such as 0.8, not {value!r}")
-    return found
+    return number
 
 
-def _class_ids(connection: DuckDBPyConnection, run_id: Value, wanted: str) -> str:
-    """A comma list of class names or ids as a comma list of ids."""
+def _find_class_ids(connection: DuckDBPyConnection, run_id: Value, wanted: str) -> str:
+    """A comma-separated list of class names or IDs as one of IDs."""
     sql = "select class_id, name from classes where run_id = ? order by class_id"
     names = dict(connection.execute(sql, [run_id]).fetchall())
     if not names:

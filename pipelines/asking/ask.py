@@ -1,4 +1,4 @@
-"""Asking the catalogue of queries. Imports neither torch nor mlflow, so answers come quickly."""
+"""Answers questions of the catalogue. Imports neither torch nor mlflow, so answers come quickly."""
 
 import argparse
 
@@ -11,37 +11,40 @@ from tracking.errors import InputError
 from tracking.home import Home
 from tracking.reading import connect
 
-# parameters that mean a run, and the kinds of run they take
-RUNS = {"run_id": TRAINED, "other_run_id": TRAINED, "compare_run": ("compare",)}
-COMPARED = (*TRAINED, "explain", "compare")  # kinds that two runs to compare may have
+# parameters that refer to a run, and the kinds of run they accept
+RUN_KINDS = {"run_id": TRAINED, "other_run_id": TRAINED, "compare_run": ("compare",)}
+COMPARABLE_KINDS = (*TRAINED, "explain", "compare")  # of which two runs can be compared
 
 
 def ask(flags: argparse.Namespace, rest: list[str], home: Home) -> str:
-    """Answer the question `flags.question`, its parameters as flags in `rest`; or list the catalogue."""
-    form = FORMATS[flags.format]
+    """Answer the question `flags.question`, whose parameters are flags in `rest`; without one, list the catalogue."""
+    format_answer = FORMATS[flags.format]
     if flags.question is None:
         if rest in (["-h"], ["--help"]):
             return flags.parser.format_help()
         if rest:
             raise InputError(f"no question given, but {' '.join(rest)}; `study ask` lists the questions")
-        return form(["query", "question"], [(name, queries.header(name).question) for name in queries.NAMES])
+        return format_answer(["query", "question"], [(name, queries.header(name).question) for name in queries.NAMES])
+
     try:
         header = queries.header(flags.question)
-        values = _parameters(flags.question, header, rest)
-        values |= _run_ids(values, home)
+        values = _parse_parameters(flags.question, header, rest)
+        values |= _resolve_runs(values, home)
         with connect(home) as connection:
             answer = queries.run(connection, flags.question, values)
             check_parameters(connection, values)
     except ValueError as error:
         raise InputError(str(error)) from None
-    return form(answer.columns, answer.rows)
+    return format_answer(answer.columns, answer.rows)
 
 
-def _parameters(question: str, header: queries.Header, rest: list[str]) -> dict[str, str | None]:
-    """A query's own parameters from flags; `latest` where a run is needed and none is given."""
-    layout = argparse.RawDescriptionHelpFormatter
+def _parse_parameters(question: str, header: queries.Header, rest: list[str]) -> dict[str, str | None]:
+    """The values of a query's parameters; `latest` where a run is needed and none is given."""
     parser = Parser(
-        prog=f"study ask {question}", description=header.question, epilog=header.notes, formatter_class=layout
+        prog=f"study ask {question}",
+        description=header.question,
+        epilog=header.notes,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     for name, param in header.params.items():
         parser.add_argument(f"--{name.replace('_', '-')}", dest=name, help=param.doc.replace("%", "%%"))
@@ -52,17 +55,24 @@ def _parameters(question: str, header: queries.Header, rest: list[str]) -> dict[
     return values
 
 
-def _run_ids(values: dict[str, str | None], home: Home) -> dict[str, str]:
-    """The IDs of the runs that parameters mean. Raises InputError where two runs to compare are of different kinds."""
-    compares_two = "other_run_id" in values
+def _resolve_runs(values: dict[str, str | None], home: Home) -> dict[str, str]:
+    """The IDs of the runs that parameters refer to. Raises InputError if two runs to compare are of different kinds."""
+    compares_runs = "other_run_id" in values
     records = {}
     for name, reference in values.items():
-        if name in RUNS and reference is not None:
-            # `latest` is the newest training also where two runs are compared
-            any_kind = compares_two and RUNS[name] == TRAINED and reference != "latest"
-            records[name] = resolve(home, reference, COMPARED if any_kind else RUNS[name])
-    one, other = records.get("run_id"), records.get("other_run_id")
-    if one and other and one.kind != other.kind:
-        kinds = f"run {one.run_id[:8]} is of kind {one.kind}, run {other.run_id[:8]} of kind {other.kind}"
-        raise InputError(f"{kinds}; give two of one kind")
+        if name not in RUN_KINDS or reference is None:
+            continue
+        kinds = RUN_KINDS[name]
+        # `latest` is the newest training even where runs are compared
+        if compares_runs and kinds == TRAINED and reference != "latest":
+            kinds = COMPARABLE_KINDS
+        records[name] = resolve(home, reference, kinds)
+
+    run = records.get("run_id")
+    other_run = records.get("other_run_id")
+    if run and other_run and run.kind != other_run.kind:
+        raise InputError(
+            f"run {run.run_id[:8]} is of kind {run.kind}, run {other_run.run_id[:8]} of kind {other_run.kind}; give "
+            "two of one kind"
+        )
     return {name: record.run_id for name, record in records.items()}

@@ -1,6 +1,7 @@
-"""Free SQL. It runs in a process of its own, which ends at its limits of time and memory whatever the query does.
+"""Free SQL. It runs in a separate process, which ends at its time and memory limits whatever the query does.
 
-That process is new, not forked: DuckDB's threads would not survive a fork, and Windows has none. It ends with this one.
+That process is spawned, not forked: DuckDB's threads would not survive a fork, and Windows has none. It ends with this
+one.
 """
 
 from __future__ import annotations
@@ -17,39 +18,37 @@ from typing import IO, TYPE_CHECKING, cast
 
 from tracking.errors import InputError, RunError
 
-if TYPE_CHECKING:  # the process does without
+if TYPE_CHECKING:  # not needed by the process, which imports this module too
     from pipelines.common.settings import SqlSettings
     from tracking.home import Home
 
-START = "import sys; sys.path[:] = sys.argv[1:]; from pipelines.asking.sql_process import main; main()"
+BOOTSTRAP = "import sys; sys.path[:] = sys.argv[1:]; from pipelines.asking.sql_process import main; main()"
 OWN_FOLDER = str(Path(__file__).parents[2])
-ANSWERED, NO_MEMORY = 0, 77  # exit codes of the process
-OUT_OF_MEMORY = (NO_MEMORY, -6, -9)  # C++ aborts where an allocation must not fail; Linux kills where memory is out
-PIECE_SIZE = 1 << 16  # characters of an answer at a time
+# exit codes of the process
+ANSWERED = 0
+NO_MEMORY = 77
+OUT_OF_MEMORY_CODES = (NO_MEMORY, -6, -9)  # C++ aborts if an allocation must not fail; Linux kills when memory runs out
+PIECE_SIZE = 1 << 16  # characters read at a time
 
 
 def sql(settings: SqlSettings, home: Home) -> Iterator[str]:
-    """The answer to any SQL that only reads, in pieces of text. Raises InputError at a limit or on a wrong query."""
-    # in a session of its own, so that Ctrl-C reaches this process alone, which then ends that one
-    request = {"home": str(home.path), "query": settings.query, "memory": settings.memory, "form": settings.format}
-    command = [
-        sys.executable,
-        "-P",
-        "-c",
-        START,
-        OWN_FOLDER,
-        *sys.path,
-    ]  # ours first, as users may have such names
+    """The answer to any read-only SQL, in pieces of text. Raises InputError at a limit or on a wrong query."""
+    request = {"home": str(home.path), "query": settings.query, "memory": settings.memory, "format": settings.format}
+    # our folder first, as users' packages may have the same names
+    command = [sys.executable, "-P", "-c", BOOTSTRAP, OWN_FOLDER, *sys.path]
+    # in its own session, so that Ctrl-C reaches this process alone, which then ends that one
     with Popen(command, stdin=PIPE, stdout=PIPE, start_new_session=True) as process:
         try:
-            requests, replies = cast("tuple[IO[bytes], IO[bytes]]", (process.stdin, process.stdout))  # which PIPE opens
+            requests = cast("IO[bytes]", process.stdin)
+            replies = cast("IO[bytes]", process.stdout)
             requests.write(json.dumps(request).encode() + b"\n")
             requests.flush()
-            _await_reply(process, replies, settings)  # it has opened the tables
+            _await_reply(process, replies, settings)  # the tables are open
             with _time_limit(settings, process):
-                _await_reply(process, replies, settings)  # it has the answer
+                _await_reply(process, replies, settings)  # the answer is ready
             answer = io.TextIOWrapper(replies, encoding="utf-8", newline="\n")
-            yield from iter(lambda: answer.read(PIECE_SIZE), "")
+            while piece := answer.read(PIECE_SIZE):
+                yield piece
             if process.wait() != ANSWERED:
                 raise RunError("the answer was cut short, as its process was stopped; ask again")
         finally:
@@ -57,23 +56,24 @@ def sql(settings: SqlSettings, home: Home) -> Iterator[str]:
 
 
 def _await_reply(process: Popen[bytes], replies: IO[bytes], settings: SqlSettings) -> None:
-    """Wait for the process's next step; raises InputError or RunError with what it says instead, or why it ended."""
-    if line := replies.readline():
+    """Wait for the process's next step. Raises InputError or RunError with the error it sends, or if it has ended."""
+    line = replies.readline()
+    if line:
         reply = json.loads(line)
-        if "wrong" in reply:
-            raise InputError(reply["wrong"])
-        if "failed" in reply:
-            raise RunError(reply["failed"])
+        if "input_error" in reply:
+            raise InputError(reply["input_error"])
+        if "run_error" in reply:
+            raise RunError(reply["run_error"])
         return
     code = process.wait()
-    if code in OUT_OF_MEMORY:
+    if code in OUT_OF_MEMORY_CODES:
         raise InputError(f"stopped at {settings.memory} GB; narrow it, or allow more: --memory")
     raise RunError(f"DuckDB did not survive the query (its process ended with code {code}); simplify it")
 
 
 @contextmanager
 def _time_limit(settings: SqlSettings, process: Popen[bytes]) -> Iterator[None]:
-    """Kill the process if what is inside takes longer than --seconds."""
+    """Kill the process if the block takes longer than --seconds."""
     expired = threading.Event()
 
     def stop() -> None:

@@ -1,4 +1,4 @@
-"""The process in which `study sql` asks. Its settings come by standard input; when that is closed, it ends."""
+"""The process that runs the query of `study sql`. Its request comes on standard input; when that closes, it ends."""
 
 import json
 import os
@@ -6,7 +6,6 @@ import re
 import sys
 import threading
 import time
-from itertools import accumulate
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,118 +17,131 @@ from tracking.errors import InputError, from_outside
 from tracking.home import Home
 from tracking.reading import connect
 
-BEFORE = r"(?:\s|;|--[^\n]*(?:\n|$)|/\*.*?\*/)*"  # what may stand before a statement
-WORD = re.compile(rf"{BEFORE}(\w*)", re.DOTALL)
-EXPLAIN = re.compile(rf"{BEFORE}explain\b\s*(analyze\b|\([^)]*\))?", re.IGNORECASE | re.DOTALL)
-READS = ("SELECT", "MULTI")  # kinds of statement; MULTI is pivot
-CALLS = ("CALL", "PRAGMA")  # they read where they are written as such; import and checkpoint become calls too
-DEEPEST = 500  # brackets in one another; DuckDB evaluates 1000
-STATUS = Path("/proc/self/status")
-LOOKED = 0.05  # seconds from one look at the memory taken to the next
+PREAMBLE = r"(?:\s|;|--[^\n]*(?:\n|$)|/\*.*?\*/)*"  # what may stand before a statement
+FIRST_WORD = re.compile(rf"{PREAMBLE}(\w*)", re.DOTALL)
+EXPLAIN = re.compile(rf"{PREAMBLE}explain\b\s*(analyze\b|\([^)]*\))?", re.IGNORECASE | re.DOTALL)
+READ_KINDS = ("SELECT", "MULTI")  # kinds of statement that read; MULTI is pivot
+CALL_KINDS = ("CALL", "PRAGMA")  # read-only if written as such; DuckDB turns import and checkpoint into calls too
+MAX_NESTING = 500  # levels of brackets; DuckDB evaluates 1000
+STATUS_FILE = Path("/proc/self/status")
+MEMORY_POLL_INTERVAL = 0.05  # seconds
 
 
 def main() -> NoReturn:
-    """Say `{}` once the tables are open, and once there is an answer, then give it; or say what is wrong."""
-    asked = json.loads(sys.stdin.buffer.readline())
+    """Send `{}` once the tables are open and again once the answer is ready, then the answer; or send an error."""
+    request = json.loads(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        _answer(**asked)
+        _answer(request)
     except (MemoryError, duckdb.OutOfMemoryException):
         os._exit(NO_MEMORY)
     except InputError as error:
-        _say({"wrong": str(error)})
+        _send({"input_error": str(error)})
     except Exception as error:
-        if (reason := from_outside(error)) is None:
+        reason = from_outside(error)
+        if reason is None:
             raise
-        _say({"failed": reason})
-    os._exit(ANSWERED)  # without the time that closing takes
+        _send({"run_error": reason})
+    os._exit(ANSWERED)  # saves the time that closing takes
 
 
-def _answer(home: str, query: str, memory: int, form: str) -> None:
-    connection = connect(Home(Path(home)), memory)
-    _say({})
-    _limit_memory(memory)
-    columns, rows = rows_of(connection, query)
-    text = f"{FORMATS[form](columns, rows)}\n".encode()
-    _say({})
+def _answer(request: dict[str, Any]) -> None:
+    connection = connect(Home(Path(request["home"])), request["memory"])
+    _send({})
+    _limit_memory(request["memory"])
+    columns, rows = fetch_rows(connection, request["query"])
+    format_answer = FORMATS[request["format"]]
+    text = f"{format_answer(columns, rows)}\n".encode()
+    _send({})
     sys.stdout.buffer.write(text)
     sys.stdout.buffer.flush()
 
 
-def _say(message: dict[str, str]) -> None:
+def _send(message: dict[str, str]) -> None:
     sys.stdout.buffer.write(json.dumps(message).encode() + b"\n")
     sys.stdout.buffer.flush()
 
 
 def _end_with_parent() -> None:
-    os.read(0, 1)  # nothing comes any more; it returns when the parent is gone
+    os.read(0, 1)  # nothing more is sent, so it returns when the parent is gone
     os._exit(1)
 
 
 def _limit_memory(gigabytes: int) -> None:
-    """Limit the memory taken from now on, whatever allocates it: DuckDB, its answer in Python, or the answer's text."""
+    """Limit the memory used from now on, whatever allocates it: DuckDB, the rows in Python, or the answer's text."""
     try:
         import resource
     except ImportError:  # as on Windows, where DuckDB's own memory limit is the only one
         return
-    threading.Thread(target=_watch_memory, args=(_peak() + gigabytes * 1e9,), daemon=True).start()
-    if STATUS.exists():  # Linux, where this limit counts all that a process can write to
-        taken = 1024 * int(re.findall(r"VmData:\s*(\d+)", STATUS.read_text())[0])
-        _, most = resource.getrlimit(resource.RLIMIT_DATA)
-        limit = taken + gigabytes * 10**9
-        limit = limit if most == resource.RLIM_INFINITY else min(limit, most)
+    max_bytes = _peak_memory() + gigabytes * 10**9
+    threading.Thread(target=_watch_memory, args=(max_bytes,), daemon=True).start()
+    if STATUS_FILE.exists():  # Linux, where this limit counts all writable memory of a process
+        [kilobytes] = re.findall(r"VmData:\s*(\d+)", STATUS_FILE.read_text())
+        limit = 1024 * int(kilobytes) + gigabytes * 10**9
+        _, hard_limit = resource.getrlimit(resource.RLIMIT_DATA)
+        if hard_limit != resource.RLIM_INFINITY:
+            limit = min(limit, hard_limit)
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
-def _watch_memory(most: float) -> None:
-    while _peak() <= most:
-        time.sleep(LOOKED)
+def _watch_memory(max_bytes: int) -> None:
+    while _peak_memory() <= max_bytes:
+        time.sleep(MEMORY_POLL_INTERVAL)
     os._exit(NO_MEMORY)
 
 
-def _peak() -> int:
-    """The most memory that this process has taken, in bytes."""
+def _peak_memory() -> int:
+    """The most memory that this process has used so far, in bytes."""
     import resource
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def rows_of(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Columns and rows. Raises InputError on a query that is wrong, or does more than read."""
-    _check_depth(query)
+def fetch_rows(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Columns and rows. Raises InputError if the query is wrong or does more than read."""
+    _check_nesting(query)
     try:
         statements = connection.extract_statements(query)
         if len(statements) != 1:
             raise InputError(f"give one SQL statement, not {len(statements)}")
         _check_reads(connection, statements[0])
-        connection.execute("begin transaction read only")  # what reads by its kind may write inside
+        connection.execute("begin transaction read only")  # even a select may call what writes
         result = connection.execute(statements[0])
-        return [column for column, *_ in result.description or []], result.fetchall()
+        columns = [column for column, *_ in result.description or []]
+        return columns, result.fetchall()
     except duckdb.OutOfMemoryException:
         raise
     except duckdb.Error as error:
-        raise InputError(_explained(error)) from None
+        raise InputError(_describe_error(error)) from None
     except (ValueError, OverflowError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"a value of the answer does not fit ({error}); make it a text: value::varchar") from None
+        raise InputError(f"a value of the answer does not fit ({error}); convert it to text: value::varchar") from None
 
 
-def _check_depth(query: str) -> None:
-    """Raise InputError on brackets in brackets so deep that DuckDB's parser would not come back."""
-    depths = accumulate({"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}.get(character, 0) for character in query)
-    if max(depths, default=0) > DEEPEST:
-        raise InputError(f"the SQL has over {DEEPEST} brackets in one another; simplify it")
+def _check_nesting(query: str) -> None:
+    """Raise InputError on brackets nested so deeply that DuckDB's parser would not return."""
+    depth = 0
+    for character in query:
+        if character in "([{":
+            depth += 1
+        elif character in ")]}":
+            depth -= 1
+        if depth > MAX_NESTING:
+            raise InputError(f"the SQL nests over {MAX_NESTING} brackets; simplify it")
 
 
 def _check_reads(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement) -> None:
-    """Raise InputError on a statement that does more than read, as `copy` could to the runs' own files."""
-    kind, word = _kind(statement), _first_word(statement)
-    if kind == "EXPLAIN":  # with `analyze` it does what it explains
+    """Raise InputError if a statement does more than read, as `copy` could overwrite the runs' own files."""
+    kind = _kind(statement)
+    if kind == "EXPLAIN":  # with `analyze` it executes what it explains
         inner = EXPLAIN.sub("", statement.query, count=1)
         statement = connection.extract_statements(inner)[0]
-        kind, word = _kind(statement), _first_word(statement)
-    if kind not in READS and not (kind in CALLS and word.upper() == kind):
+        kind = _kind(statement)
+    word = _first_word(statement)
+    is_written_call = kind in CALL_KINDS and word.upper() == kind
+    if kind not in READ_KINDS and not is_written_call:
         raise InputError(
             f"`study sql` is read-only and takes no {word.lower()} statement; ask with select, from, with, describe, "
             "summarize, show, pivot, pragma, call or explain"
@@ -137,20 +149,20 @@ def _check_reads(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statem
 
 
 def _first_word(statement: duckdb.Statement) -> str:
-    """The word a statement begins with; empty where it begins with a sign."""
-    return next(WORD.finditer(statement.query))[1]
+    """The word a statement begins with; empty if it begins with punctuation."""
+    return next(FIRST_WORD.finditer(statement.query))[1]
 
 
 def _kind(statement: duckdb.Statement) -> str | None:
-    """The kind of a statement; None for one that DuckDB has and its Python module has no name for."""
+    """The kind of a statement; None if DuckDB's Python module has no name for it."""
     try:
         return statement.type.name
     except ValueError:
         return None
 
 
-def _explained(error: duckdb.Error) -> str:
-    """DuckDB's message up to the place in the query, and what there is to ask for."""
+def _describe_error(error: duckdb.Error) -> str:
+    """DuckDB's message without the excerpt of the query, and how to list the tables."""
     message = str(error).split("\n\nLINE")[0]
     if isinstance(error, duckdb.CatalogException):
         message += '; `study sql "show tables"` lists the tables'

@@ -76,13 +76,13 @@ def test_csv_and_json_hold_the_same(study: Home, capsys) -> None:
 
 def test_table_shows_every_kind_of_value() -> None:
     rows = [(1, 0.123456, None, "a\tb\n", [1, 2]), (20, float("nan"), "x", "é" * 200, [])]
-    lines = answers.table(["n", "value", "missing", "text", "list"], rows).splitlines()
+    lines = answers.as_table(["n", "value", "missing", "text", "list"], rows).splitlines()
     assert len(lines) == 4
     assert lines[2].split("  ")[0] == " 1"  # numbers stand at the right
     assert "0.1235" in lines[2]
     assert "a b" in lines[2]
     assert lines[3].count("é") == answers.MAX_CELL_WIDTH - 1
-    assert answers.table(["n"], []).endswith("(no rows)")
+    assert answers.as_table(["n"], []).endswith("(no rows)")
     assert json.loads(answers.as_json(["v"], [(float("inf"),)])) == [{"v": None}]
 
 
@@ -104,7 +104,7 @@ def test_no_column_of_the_same_name_is_lost(columns: list[str], names: list[str]
     assert queries.unique_names(columns) == names
     assert json.loads(answers.as_json(columns, rows)) == queries.Answer(columns, rows).dicts == known
     assert next(csv.reader(io.StringIO(answers.as_csv(columns, rows)))) == columns
-    assert answers.table(columns, rows).splitlines()[0].split() == [name for name in columns if name]
+    assert answers.as_table(columns, rows).splitlines()[0].split() == [name for name in columns if name]
 
 
 UNSEEN = "\x1b\x9b\x7f\r\u200b\u200f\u202e\u2028\u2066\ufeff\U000e0041"
@@ -122,7 +122,7 @@ def test_what_a_reader_cannot_see_is_escaped_in_cells_and_heads() -> None:
     [head, row] = csv.reader(io.StringIO(answers.as_csv(columns, rows)))
     assert head[0] == row[0] == f"e\u0301\n\t{ascii(UNSEEN)[1:-1]}x"
     assert json.loads(answers.as_json(columns, rows)) == [{text: text, "list": [text], "struct": {text: text}}]
-    assert len(answers.table(columns, rows).splitlines()) == 3
+    assert len(answers.as_table(columns, rows).splitlines()) == 3
 
 
 def test_spreadsheets_compute_no_text_where_that_is_asked_for() -> None:

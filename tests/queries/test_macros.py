@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import norm, rankdata, spearmanr, t
 
 import queries
-from pipelines.asking.sql_process import rows_of
+from pipelines.asking.sql_process import fetch_rows
 from support import tables as data
 from support.homes import commit_epoch, drop_macros, start
 from support.places import ROOT
@@ -85,7 +85,7 @@ def test_an_index_of_an_earlier_version_gets_them_when_it_is_read(remembered: tu
     home, sql = remembered
     drop_macros(home)
     with connect(home) as connection:
-        assert rows_of(connection, sql)[1] == [(5,)]
+        assert fetch_rows(connection, sql)[1] == [(5,)]
     with duckdb.connect(str(home.database), read_only=True) as connection:
         assert holds_macros(connection)
     assert caplog.messages == []

@@ -242,7 +242,7 @@ def test_a_null_default_is_null_and_optional():
 
 
 def test_a_long_doc_goes_on_in_the_next_line():
-    assert catalogue._items(["  run_id  run", "          to look at"]) == {"run_id": "run to look at"}
+    assert catalogue._parse_entries(["  run_id  run", "          to look at"]) == {"run_id": "run to look at"}
 
 
 def test_a_query_that_does_not_exist():
@@ -316,7 +316,7 @@ def test_a_class_name_wins_over_an_id(wanted: str, ids: list[int]) -> None:
     connection = data.empty()
     data.add_classes(connection, "tiny", list(CLASSES.values()))
     assert find_classes(wanted, CLASSES) == ids
-    assert catalogue._class_ids(connection, "tiny", wanted) == ",".join(map(str, ids))
+    assert catalogue._find_class_ids(connection, "tiny", wanted) == ",".join(map(str, ids))
 
 
 @pytest.mark.parametrize("wanted", ["", ",", "1,", "c", "8", "-1", "1.0", "\u0661", "A", "a;b", "9" * 5000])
@@ -326,7 +326,7 @@ def test_classes_that_are_none_are_named(wanted: str) -> None:
 
 
 def test_what_a_number_means_is_said_where_it_is_a_name_and_an_id(caplog) -> None:
-    classes._tell.cache_clear()
+    classes._warn_once.cache_clear()
     assert [find_class(wanted, CLASSES) for wanted in ("1", "1", "2", "0", "10", "a", "7")] == [0, 0, 2, 0, 1, 4, 7]
     assert caplog.messages == ["class 1 is the class of that name (ID 0), not ID 1 (10)"]
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import false_discovery_control, spearmanr
 
-from pipelines.asking.formats import as_csv, as_json, as_spreadsheet, table
+from pipelines.asking.formats import as_csv, as_json, as_spreadsheet, as_table
 from pipelines.common.terminal import printable, printable_json
 from pipelines.lifecycle.selection import parse_numbers, sample_instances
 from queries import unique_names
@@ -98,7 +98,7 @@ def test_spreadsheets_compute_no_text(rows: list[tuple]) -> None:
 @given(rows)
 def test_json_and_tables_take_every_row(rows: list[tuple]) -> None:
     assert [list(row.values()) for row in json.loads(as_json(["one", "two"], rows))] == [list(row) for row in rows]
-    lines = table(["one", "two"], rows).split("\n")
+    lines = as_table(["one", "two"], rows).split("\n")
     assert all(line.isprintable() for line in lines)
 
 

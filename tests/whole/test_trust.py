@@ -17,7 +17,7 @@ import duckdb
 import pytest
 
 from pipelines import cli
-from pipelines.asking.sql_process import rows_of
+from pipelines.asking.sql_process import fetch_rows
 from pipelines.data.datasets import load_dataset
 from pipelines.models.checkpoints import load_model
 from pipelines.models.networks import build_model
@@ -358,14 +358,14 @@ def test_only_what_reads_is_run(study: Home, files: bool) -> None:
         reading._restrict(connection, study, None)
         for query, word in STATEMENTS.items():
             with pytest.raises(InputError, match=rf"read-only and takes no {word} statement"):
-                rows_of(connection, query)
+                fetch_rows(connection, query)
         for query in WRITING:
             with pytest.raises(InputError):
-                rows_of(connection, query)
+                fetch_rows(connection, query)
             with suppress(duckdb.Error):  # it may not have begun a transaction
                 connection.rollback()
         for query in READING:
-            columns, rows = rows_of(connection, query)
+            columns, rows = fetch_rows(connection, query)
             assert columns
             assert rows
             connection.rollback()
