@@ -2,7 +2,8 @@
 --
 -- Images without a known label are counted as unlabelled and enter neither n nor the means.
 -- train_seen is measured during the epoch, on augmented images with dropout on, so it lags behind and is lower.
--- low and high are the Wilson 95 % interval of the accuracy, as in hard_classes: the choice of images, not of the run.
+-- low and high are the Wilson 95 % interval of the accuracy, as in hard_classes: it covers the choice of images, not
+-- another training run.
 --
 -- params:
 --   run_id       training run to look at

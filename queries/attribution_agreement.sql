@@ -1,11 +1,13 @@
 -- Do the explanation methods agree on what matters in an image?
 --
--- Every two methods on the images of which both have a map for the same class, pixel by pixel; of several explainer
--- runs the newest map counts. Methods that agree need not be right, and a mean says little about a single image.
+-- Every two methods are compared pixel by pixel on the images for which both have a map of the same class; if several
+-- explainer runs made one, the newest counts. Methods that agree may both be wrong, and a mean says little about a
+-- single image.
 -- spearman compares absolute values, spearman_signed the values as they are; equal pixels share their mean rank.
 -- top10_overlap is the intersection over union of the tenth of the pixels with the largest absolute values; pixels
--- tied at its edge share the places left. Two random maps have 0.05. sign_agreement looks at the pixels in both tenths.
--- Maps whose absolute values are all equal rank nothing and are left out.
+-- tied at its edge share the remaining places. Two random maps have 0.05. sign_agreement covers the pixels in both
+-- tenths.
+-- Maps whose absolute values are all equal have no ranks and are left out.
 -- subset: all images, those predicted correctly or wrongly at the epoch, and those of each label.
 --
 -- params:

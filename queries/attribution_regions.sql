@@ -2,10 +2,10 @@
 --
 -- Fractions of the absolute values of map8, the map averaged to 8x8: in the middle 4x4 cells, in the 28 cells of the
 -- border, and with a positive sign. A uniform map has 16/64 = 0.25 in the centre and 28/64 = 0.4375 at the border.
--- Objects in the middle draw maps there, so the centre says nothing about faithfulness. Of several explainer runs the
--- newest map counts; maps that are zero everywhere are left out.
--- object is metric share_object of the newest finished comparison, else the newest, if it looked at this epoch; chance
--- gives what method random has.
+-- Objects in the middle attract maps there, so the centre says nothing about faithfulness. If several explainer runs
+-- made a map, the newest counts; maps that are zero everywhere are left out.
+-- object is metric share_object of the newest finished comparison, else of the newest, if that compared this epoch; its
+-- chance level is the value of method random.
 -- Intervals are mean -+ 1.96 standard errors, null with a single image.
 --
 -- params:
@@ -24,7 +24,7 @@
 --   border       mean fraction in the outer ring of cells, 0..1
 --   border_low   lower end of its 95 % interval
 --   border_high  upper end of it
---   positive     mean fraction that speaks for the class, 0..1
+--   positive     mean fraction that supports the class, 0..1
 --   object       mean fraction on the object-like region of the image, 0..1; null without a comparison
 --   object_low   lower end of its 95 % interval
 --   object_high  upper end of it

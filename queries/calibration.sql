@@ -2,8 +2,8 @@
 --
 -- Reliability diagram and expected calibration error (Guo 2017, arXiv 1706.04599): the images fall into bins of equal
 -- width by the softmax probability of the predicted class, bin b of B holding ((b - 1) / B, b / B], and
--- ece = sum of n / N |accuracy - confidence| over the bins. It depends on the number of bins and lies above 0 by chance
--- even if confidence is right. Empty bins are left out, and images without a known label or without probabilities.
+-- ece = sum of n / N |accuracy - confidence| over the bins. It depends on the number of bins, and chance keeps it above
+-- 0 even for a calibrated model. Empty bins and images without a known label or without probabilities are left out.
 -- accuracy_low and accuracy_high are the Wilson 95 % interval, as in hard_classes.
 --
 -- params:
@@ -13,8 +13,8 @@
 --   bins             bins of the confidence, 0..1 [15]
 -- returns:
 --   bin              number of the bin, from 1
---   confidence_from  its lower end, outside of it
---   confidence_to    its upper end, inside
+--   confidence_from  its lower end, exclusive
+--   confidence_to    its upper end, inclusive
 --   n                images in it
 --   confidence       mean softmax probability of the predicted class, 0..1
 --   accuracy         fraction predicted correctly, 0..1

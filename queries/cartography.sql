@@ -3,8 +3,8 @@
 -- Data set map (Swayamdipta 2020, arXiv 2009.10795) over the epochs counted: confidence and p_true_std are mean and
 -- population standard deviation of p_true, correctness the fraction of epochs predicted correctly. The paper measures
 -- its training set while training: that is split train_seen; val and test map images never trained on.
--- region, a fixed rule: ambiguous = p_true_std in the upper third of the split (percent_rank >= 2/3); the others are
--- easy if confidence >= 0.5, else hard. The paper picks thirds that overlap. A single epoch has no ambiguous images.
+-- region follows a fixed rule: ambiguous = p_true_std in the upper third of the split (percent_rank >= 2/3); others are
+-- easy if confidence >= 0.5, else hard. The paper's thirds overlap. With a single epoch, no image is ambiguous.
 -- el2n (Paul 2021, arXiv 2107.07075): mean length of probabilities - one-hot label, sqrt(p_sq - 2 p_true + 1), over the
 -- early epochs; the paper averages it over ten runs or more.
 -- Epoch 0, the untrained network, is left out by default. Images without a known label are left out.

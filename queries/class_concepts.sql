@@ -1,9 +1,9 @@
 -- Which concepts does each class have, and how good is the model at it?
 --
 -- From the newest run that found concepts, at its last epoch. A class's own concept is the one with the highest
--- selectivity: how much more often it is there than in the other classes; at a tie the lower id.
--- A class may show its own concept seldom, and share it with others: see prevalence and shared_by.
--- Recall and concepts stand side by side, one row per class; few classes show no more than a coincidence.
+-- selectivity: how much more often it is present than in the other classes; at a tie the lower id.
+-- A class may rarely show its own concept, and share it with others: see prevalence and shared_by.
+-- Recall and concepts stand side by side, one row per class; with few classes, a pattern may be a coincidence.
 -- Classes of which no image was scored are left out.
 --
 -- params:
@@ -20,10 +20,10 @@
 --   own_concept_name    the user's name for it, else its description
 --   prevalence          fraction of the class's images scored that show it, 0..1
 --   selectivity         prevalence minus its mean prevalence in the other classes, -1..1; null with a single class
---   shared_by           classes in which its prevalence is at least half of that, this class included, so 1 is its own
---                       alone; null if prevalence is 0
+--   shared_by           classes in which its prevalence is at least half of that, this class included, so 1 means that
+--                       no other class shares it; null if prevalence is 0
 --   tcav_sign           fraction of the class's images whose logit rises along the concept's direction, 0..1
---   contribution        mean part of the logit the concept carries, in logits
+--   contribution        mean part of the logit that the concept carries, in logits
 --   significant         whether tcav_sign differs from random directions
 with latest as (
     select

@@ -1,6 +1,6 @@
 -- How do precision, recall and F1 of each class develop?
 --
--- A quotient whose denominator is 0 is given as 0, ConfusionFlow's convention: precision of a class never predicted,
+-- A ratio whose denominator is 0 is given as 0, ConfusionFlow's convention: precision of a class never predicted,
 -- recall of a class without images, F1 if both are 0. support and n_predicted show which case it is.
 -- recall_low and recall_high are the Wilson 95 % interval of the recall, as in hard_classes.
 -- Images without a known label are left out.

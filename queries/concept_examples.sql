@@ -1,9 +1,9 @@
--- Which images show each concept most?
+-- Which images show each concept most strongly?
 --
 -- params:
 --   run_id            training run to look at
 --   epoch             epoch to look at [null: the last with concepts]
---   limit             images of each concept [5]
+--   limit             images per concept [5]
 -- returns:
 --   explainer_run_id  run that found the concept
 --   epoch             epoch of the checkpoint explained

@@ -1,6 +1,6 @@
 -- Which classes does each concept serve, and how?
 --
--- Four measures that answer four questions: how often it is there (prevalence), how often more of it would raise the
+-- Four measures that answer four questions: how often it is present (prevalence), how often more of it would raise the
 -- logit (tcav_sign), by how much (tcav_magnitude), and how much of the logit it carries (contribution).
 -- Classes of which no image was scored are left out.
 --
@@ -18,7 +18,7 @@
 --   prevalence        fraction of the class's held-out images that show the concept, 0..1
 --   tcav_sign         fraction of them whose logit rises along the concept's direction, 0..1
 --   tcav_magnitude    mean derivative of the logit along it
---   contribution      mean part of the logit the concept carries, in logits
+--   contribution      mean part of the logit that the concept carries, in logits
 --   p_value           of tcav_sign against random directions, Holm corrected, 0..1
 --   significant       whether p_value is under 0.05
 select

@@ -1,11 +1,11 @@
 -- When did the model acquire the concepts that it has at the end?
 --
--- Each concept of the last epoch with concepts, and the most similar one of every such epoch in the same layer; of
--- several runs at an epoch the newest counts. Concepts are found anew at each epoch: a low cosine says that nothing
--- like it was found, and two concepts may have the same match. Directions have no negative parts, so even unrelated
--- ones have a cosine above 0.
--- top_class is the class that shows the concept most often at the last epoch; the lower one at a tie. What is said of
--- it is null at epochs of which none of its images was scored.
+-- Each concept of the last epoch with concepts, and the most similar concept in the same layer at every such epoch; if
+-- several runs found concepts at an epoch, the newest counts. Concepts are found anew at each epoch: a low cosine means
+-- that nothing like it was found, and two concepts may have the same match. Directions have no negative components, so
+-- even unrelated ones have a cosine above 0.
+-- top_class is the class that shows the concept most often at the last epoch; the lower one at a tie. Its columns are
+-- null at epochs at which none of its images was scored.
 --
 -- params:
 --   run_id              training run to look at

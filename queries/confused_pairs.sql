@@ -1,6 +1,6 @@
 -- Which two classes does the model confuse most?
 --
--- A pair is unordered; a_as_b and b_as_a tell its two directions. Images without a known label are left out.
+-- A pair is unordered; a_as_b and b_as_a are its two directions. Images without a known label are left out.
 --
 -- params:
 --   run_id   training run to look at

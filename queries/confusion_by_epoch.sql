@@ -1,4 +1,4 @@
--- Which classes does the model confuse with which at an epoch?
+-- Which classes does the model confuse with each other at an epoch?
 --
 -- The confusion matrix as a list: a pair that is not listed has no images. Images without a known label are left out.
 --

@@ -1,4 +1,4 @@
--- Which explanations of a training run are there, and what do they say overall?
+-- Which explanations of a training run exist, and what do they say overall?
 --
 -- params:
 --   run_id            training run to look at
@@ -14,7 +14,7 @@
 --   mean_abs_delta    mean absolute completeness gap, in logits; null for methods without a baseline
 --   n_wide_gaps       maps whose gap is over 1 % of the score's rise over the baseline; null without a baseline
 --   n_zero            maps that are zero everywhere
---   share_against     fraction of the maps' magnitude (8x8) that speaks against the class, 0..1; null if all are zero
+--   share_against     fraction of the maps' magnitude (8x8) that counts against the class, 0..1; null if all are zero
 with chosen as (
     select
         run_id,

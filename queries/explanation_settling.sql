@@ -1,18 +1,18 @@
 -- Does an image's explanation settle before or after its prediction?
 --
 -- Similarity is Spearman's rank correlation of the absolute values of map8, the map averaged to 8x8, between epochs of
--- the same image; cells of equal value share their mean rank. Of several explainer runs the newest map counts. Only
--- images that a method explained at two epochs or more are looked at, each up to its own last one.
--- An explanation is settled at an epoch if from it on to the last one its similarity with the last map is at least
--- `settled`; a prediction, if from it on it is as at the last one, at the epochs explained. At the last epoch both are.
--- With target_kind predicted the class explained changes with the prediction, and the map may change for that alone.
--- Where the last map is the same everywhere, nothing can be said of its explanation.
+-- the same image; cells of equal value share their mean rank. If several explainer runs made a map, the
+-- newest counts. Only images that a method explained at two epochs or more are considered, each up to its last one.
+-- An explanation is settled at an epoch if from then to the last epoch its similarity with the last map is at least
+-- `settled`; a prediction, if from then on it is the last one, at the epochs explained. At the last epoch both are.
+-- With target_kind predicted, the class explained changes with the prediction, which alone may change the map.
+-- If the last map is uniform, nothing can be said about its explanation.
 --
 -- params:
 --   run_id             training run to look at
 --   split              split to look at [test]
 --   target_kind        class explained: predicted, label or class [predicted]
---   settled            similarity from which on two maps count as the same, -1..1 [0.8]
+--   settled            similarity from which two maps count as the same, -1..1 [0.8]
 --   method             one method [null: all]
 -- returns:
 --   method             explanation method, or a reference: random or edge

@@ -1,9 +1,9 @@
 -- How faithful is each method to the model, and does it beat random maps?
 --
--- Means of a comparison's metrics over the images that have them. better says which way a metric speaks for a method:
+-- Means of a comparison's metrics over the images that have them. better says which values of a metric are better:
 -- higher for insertion, road_lerf_*, road_gap and points_at_glyph; lower for deletion, road_morf_*, points_at_decoy and
--- the sanity checks randomized/*, randomized_signed/*, epoch_0 and epoch_0_signed, as a map that stays when the model
--- forgets does not show the model (Adebayo 2018, arXiv 1810.03292). Other metrics describe and rank nothing.
+-- the sanity checks randomized/*, randomized_signed/*, epoch_0 and epoch_0_signed, as a map that stays when the weights
+-- are lost does not show the model (Adebayo 2018, arXiv 1810.03292). Other metrics are descriptive.
 -- low and high hold the mean in 95 % of studies: Student's t interval, or, where it is wider, that with one number more
 -- at the end of the metric's range, so that it holds for skewed numbers and for numbers most of which are equal, too.
 -- They cover the choice of images, not another training run.
@@ -20,7 +20,7 @@
 --   split           split of the images
 --   method          explanation method, or a reference: random or edge
 --   metric          what was measured
---   better          higher or lower; null for a metric that ranks nothing
+--   better          higher or lower; null for a descriptive metric
 --   n               images that have the metric
 --   mean            mean over them
 --   low             lower end of its 95 % interval; null with less than 20 images
@@ -29,7 +29,7 @@
 --   p_adjusted      probability of such a paired difference to random by chance, corrected for all rows, 0..1; null where
 --                   beats_random has to be
 --   beats_random    whether the difference is on the better side and p_adjusted at most `level`; null for random, for a
---                   metric that ranks nothing, and with too few images in common to reach the level
+--                   descriptive metric, and with too few images in common to reach the level
 with scores as (
     select
         *,

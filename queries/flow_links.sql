@@ -1,10 +1,10 @@
--- How many images go from which predicted class to which, from one epoch to the next?
+-- How many images go from one predicted class to another, or stay, from each epoch to the next?
 --
 -- InstanceFlow's links, one for each (epoch, source, target, true class); images that stay are a link from a class to
--- itself. The next epoch is the next one logged; both ends lie in the range. With a stride only every so-manieth logged
--- epoch of the range counts, from its first on: what goes and comes back in between is not seen.
--- Given classes, only images of these true classes are counted, and predictions outside them fold to Other, whose id is
--- the number of classes. Images without a known label are counted (label null) only if no classes are given.
+-- itself. The next epoch is the next one logged; both ends lie in the range. With a stride of k, only every k-th logged
+-- epoch of the range counts, starting with its first: images that leave and come back in between are not seen.
+-- If classes are given, only images of these true classes are counted, and predictions outside them become Other, whose
+-- id is the number of classes. Images without a known label are counted (label null) only if no classes are given.
 --
 -- params:
 --   run_id       training run to look at

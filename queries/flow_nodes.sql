@@ -2,11 +2,11 @@
 --
 -- InstanceFlow's nodes. type compares an image's prediction with those at its logged epochs before and after:
 -- in = it differs from the one before, out = from the one after, inout = from both, stable = from neither.
--- Neighbours come from the full run, so a range does not change types. They are the classes themselves: a move between
--- two classes that both fold to Other is still a move.
--- Given classes, only images of these true classes are counted, and predictions outside them fold to Other, whose id is
--- the number of classes. Images without a known label are counted (label null) only if no classes are given.
--- With a stride only every so-manieth logged epoch of the range is shown, from its first on.
+-- Neighbouring epochs come from the full run, so a range does not change types. A move between two classes that both
+-- become Other is still a move.
+-- If classes are given, only images of these true classes are counted, and predictions outside them become Other, whose
+-- id is the number of classes. Images without a known label are counted (label null) only if no classes are given.
+-- With a stride of k, only every k-th logged epoch of the range is shown, starting with its first.
 --
 -- params:
 --   run_id      training run to look at

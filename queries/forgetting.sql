@@ -2,9 +2,9 @@
 --
 -- Forgetting event (Toneva 2019, arXiv 1812.05159): a change from right to wrong between consecutive logged epochs.
 -- Toneva counts while training, each time an image passes in a mini-batch: split train_seen is that measurement, one
--- presentation an epoch, augmented and with dropout on. val and test are snapshots after each epoch, of images never
--- trained on: they show which knowledge wavers, not which training images can be dropped.
--- An image never predicted correctly cannot be forgotten: null and a flag, where Toneva ranks it above all.
+-- presentation per epoch, augmented and with dropout on. val and test are snapshots after each epoch, of images never
+-- trained on: they show which predictions are unstable, not which training images can be dropped.
+-- An image never predicted correctly cannot be forgotten: it has null and a flag, whereas Toneva ranks it highest.
 -- Epoch 0 is left out by default: the untrained network only guesses. Images without a known label are left out.
 --
 -- params:

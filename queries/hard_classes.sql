@@ -1,11 +1,11 @@
--- Which classes does the model find hardest, and what does it take them for?
+-- Which classes does the model find hardest, and what does it confuse them with?
 --
 -- low and high are the Wilson 95 % interval of the accuracy, centre +- half with z = 1.96:
 -- centre = (p + z^2/2n) / (1 + z^2/n), half = z sqrt(p (1 - p)/n + z^2/4n^2) / (1 + z^2/n).
--- Where two intervals overlap, the order of the classes may be chance. Of a class with few images (n) little can be
--- said: with 2 of 2 right, low is 0.34, with 20 of 20 it is 0.84. Classes without images of the split are left out.
--- Accuracy on the whole is that of the largest classes; balanced accuracy is the mean of this one over the classes.
--- forgetting_rate looks at epochs 1 to the one asked for; at epoch 0 it is null.
+-- If two intervals overlap, the order of the classes may be due to chance. Little can be said about a class with few
+-- images (n): with 2 of 2 correct, low is 0.34, with 20 of 20 it is 0.84. Classes without images of the split are left
+-- out. Overall accuracy is dominated by the largest classes; balanced accuracy is the mean of accuracy over classes.
+-- forgetting_rate covers epochs 1 to the one asked for; at epoch 0 it is null.
 -- Images without a known label are left out. Hardest first.
 --
 -- params:

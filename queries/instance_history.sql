@@ -2,7 +2,7 @@
 --
 -- event compares with the logged epoch before: kept (right, still right), fixed (wrong, now right), broken (right, now
 -- wrong), rerouted (wrong as another class), stuck (wrong as the same class), first (no epoch before). Without a known
--- label only first is said.
+-- label, event is first or null.
 --
 -- params:
 --   run_id          training run to look at

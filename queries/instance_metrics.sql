@@ -1,11 +1,11 @@
--- How did each image fare: how often wrong, how restless, how surely known?
+-- How did each image fare: how often wrong, how unstable, how confident?
 --
--- InstanceFlow's table and more, all over the epochs of the range alone; consecutive means consecutive logged epochs.
+-- InstanceFlow's table and more, over the epochs of the range only; consecutive means consecutive logged epochs.
 -- Epoch 0, the untrained network, is part of the range unless from_epoch is 1.
 -- InstanceFlow: score = score_raw / n and frequency = frequency_raw / (n - 1), here not rounded; its "variability" is
 -- n_classes_visited. p_true_std is the (population) deviation that data set maps call variability.
 -- aum: area under the margin (Pleiss 2020, arXiv 2001.10528), the mean of logit(label) - largest other logit.
--- Without a known label all that speaks of right and wrong is null. Most often wrong first.
+-- Without a known label, all columns about right and wrong are null. Most often wrong first.
 --
 -- params:
 --   run_id             training run to look at
@@ -29,11 +29,11 @@
 --   forgetting         changes from right to wrong
 --   learning           changes from wrong to right
 --   first_learned      first epoch predicted correctly; null if never
---   stable_since       epoch since which it is predicted correctly without a break; null if wrong at the end
+--   stable_since       epoch since which it is always predicted correctly; null if wrong at the end
 --   last_flip          last epoch at which the prediction changed; null if never
 --   confidence         mean softmax probability of the label, 0..1
 --   p_true_std         its standard deviation over the epochs, 0..0.5; null with a single one
---   aum                mean margin in logits; negative speaks against the label
+--   aum                mean margin in logits; a negative one is evidence against the label
 with chosen as not materialized (  -- read twice, which is quicker than kept
     select
         instance_id,

@@ -1,6 +1,6 @@
 -- Which images should someone look at, and why?
 --
--- At most `limit` images for each of five reasons, the most telling first; an image may have several. Images without a
+-- At most `limit` images for each of five reasons, the most striking first; an image may have several. Images without a
 -- known label are left out.
 -- suspect_label: kind mislabelled of label_suspects, so from the middle epoch on it was misclassified as one other
 -- class in at least 75 % of the epochs, with a mean margin below 0; highest score first.
@@ -9,17 +9,17 @@
 -- forgotten: right at some epoch from 1 on, as in forgetting, but wrong at the last one; most often lost first.
 -- ambiguous: region ambiguous of cartography, the upper third by standard deviation of p_true from epoch 1 on; greatest
 -- first.
--- A hard image with a right label looks the same: the list says where to look, not what is wrong.
+-- A hard image with a correct label looks the same: the list says where to look, not what is wrong.
 --
 -- params:
 --   run_id          training run to look at
 --   split           split to look at [test]
---   limit           images of each reason [20]
+--   limit           images per reason [20]
 -- returns:
 --   split           split of the image
 --   instance_id     image, row number in its split
 --   reason          suspect_label, forgotten, never_right, ambiguous or confident_wrong
---   detail          what speaks for the reason
+--   detail          the evidence for the reason
 --   label_name      true class as the data set has it
 --   predicted_name  class predicted at the last epoch
 --   source          where the image lies in the data set

@@ -1,13 +1,13 @@
 -- Which images are probably mislabelled or ambiguous, and what may they be instead?
 --
--- Over the late epochs three signs speak against a label, each 0..1: little confidence in it (1 - mean p_true), a
+-- Over the late epochs, three signs count against a label, each 0..1: little confidence in it (1 - mean p_true), a
 -- negative area under the margin (1 / (1 + e^aum); Pleiss 2020, arXiv 2001.10528), and being misclassified as one other
--- class again and again (suggested_share). score is their mean; signs a run has not logged are left out.
+-- class again and again (suggested_share). score is their mean; signs that a run has not logged are left out.
 -- kind: mislabelled if suggested_share >= 0.75 and aum < 0, else ambiguous: a rule of thumb to sort by, not a verdict.
--- A hard image with a right label looks the same: look at it before changing anything.
+-- A hard image with a correct label looks the same: look at it before changing anything.
 -- Meaningful for val, test and extra images, which the model has not trained on (out of sample). Not for train_seen:
--- there late epochs have learned wrong labels by heart, so a low score clears nobody.
--- Listed are images misclassified as another class at least once; those without a known label are left out.
+-- by the late epochs the model has memorised wrong labels, so a low score does not clear an image.
+-- Only images misclassified at least once are listed; those without a known label are left out.
 --
 -- params:
 --   run_id           training run to look at

@@ -6,7 +6,7 @@
 --
 -- params:
 --   run_id        training run to look at
---   limit         image ids listed in a row [20]
+--   limit         image ids listed per row [20]
 -- returns:
 --   split         split of the missing predictions
 --   epoch         0 is the untrained network

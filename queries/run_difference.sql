@@ -1,19 +1,19 @@
 -- What came out differently in two runs, and by how much?
 --
--- Compares every prediction, map, concept, concept score, TCAV score and attribution score of two runs of one kind. Two
--- runs made alike have n_different 0, only_here 0 and only_other 0 in every row.
--- Images are matched by instances.source, as the seed of a training draws which images are in train and val; of several
--- with one source in a split the k-th goes with the k-th. Where a run has no instances of a split, instance_id counts.
--- Both runs must be about the same data: see runs.data_digest.
+-- Compares every prediction, map, concept, concept score, TCAV score and attribution score of two runs of one kind.
+-- Identical runs have n_different 0, only_here 0 and only_other 0 in every row.
+-- Images are matched by instances.source, as the seed of a training draws which images are in train and val; if several
+-- images of a split have the same source, the k-th is matched with the k-th. If a run has no instances of a split,
+-- instance_id is used. Both runs must use the same data: see runs.data_digest.
 -- Predictions differ in the class or in a probability: of every class; in train_seen of the predicted and the true one;
 -- in an imported log there are none. Maps of one image are matched by method, target_kind and target, so one of another
--- class has no partner; maps of other sizes differ. NaN equals NaN.
+-- class has no partner; maps of different sizes differ. NaN equals NaN.
 --
 -- params:
 --   run_id          run to look at
 --   other_run_id    run of the same kind to compare it with
 --   split           one split [null: all, and what has none]
---   limit           image ids listed in a row [20]
+--   limit           image ids listed per row [20]
 -- returns:
 --   what            predictions, maps, concepts, concept_scores, tcav_scores or attribution_scores
 --   epoch           0 is the untrained network
@@ -21,13 +21,13 @@
 --   method          explanation method or a reference; null but for maps and attribution_scores
 --   n               rows in both runs
 --   n_different     rows of n in which any number differs at all
---   max_difference  largest absolute difference of a number over n, leaving out maps of two sizes; NaN if a number is
---                   NaN in one run only; null without numbers to compare
+--   max_difference  largest absolute difference of a number over n, leaving out maps of different sizes; NaN if a
+--                   number is NaN in one run only; null without numbers to compare
 --   n_other_class   images of n predicted as different classes; null but for predictions
---   accuracy        fraction of the labelled images of n that run_id has right, 0..1; null but for predictions
+--   accuracy        fraction of the labelled images of n that run_id predicts correctly, 0..1; null but for predictions
 --   other_accuracy  the same of other_run_id
---   only_here       rows of run_id alone
---   only_other      rows of other_run_id alone
+--   only_here       rows only in run_id
+--   only_other      rows only in other_run_id
 --   instance_ids    the first images, as run_id numbers them, of predictions of another class or of maps or scores that
 --                   differ, as many as limit says; empty for concepts and tcav_scores
 with written as not materialized (  -- part tells apart the rows of an image or epoch

@@ -1,4 +1,4 @@
--- Which runs are there?
+-- Which runs exist?
 --
 -- Newest first.
 --
@@ -13,7 +13,7 @@
 --   seed           seed of the run
 --   git_commit     commit of the program that made it
 --   started_at     UTC
---   finished_at    UTC; null while it is going on
+--   finished_at    UTC; null while it is running
 with progress as (
     select
         run_id,

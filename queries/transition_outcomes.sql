@@ -1,4 +1,4 @@
--- What does each further epoch repair, break or leave as it was?
+-- What does each further epoch fix, break or leave unchanged?
 --
 -- Every labelled image falls into one of five outcomes between two consecutive logged epochs, so fixed + broken +
 -- rerouted + kept + stuck = n. Images without a known label have no outcome; they are counted as unlabelled.

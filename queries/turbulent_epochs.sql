@@ -1,7 +1,7 @@
 -- At which epochs do predictions change most, and does it help?
 --
--- A move is a prediction that differs from the one at the logged epoch before, right or wrong. ratio sets it against
--- the median transition of the run, which the first, always large transitions hardly touch.
+-- A move is a prediction that differs from the one at the logged epoch before, right or wrong. ratio compares it
+-- with the median transition of the run, which the first transitions, always large, hardly affect.
 -- Images without a known label count as moves, but are neither fixed nor broken.
 --
 -- params:
@@ -14,7 +14,7 @@
 --   n           images
 --   moves       images whose prediction changes
 --   share       moves / n, 0..1
---   ratio       share / median share of all transitions; above 1 is livelier than usual; null if the median is 0
+--   ratio       share / median share of all transitions; above 1: more moves than usual; null if the median is 0
 --   fixed       moves from wrong to right
 --   broken      moves from right to wrong
 --   net         fixed minus broken

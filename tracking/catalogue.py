@@ -1,4 +1,4 @@
-"""Which runs a study home holds, and which one a user's RUN means. Reads their run.json files only, so it is quick."""
+"""Which runs a study home holds, and which one a user's RUN refers to. Fast, as it reads only their run.json files."""
 
 import logging
 import os
@@ -59,9 +59,9 @@ def utc_now() -> str:
 
 
 def read_records(home: Home) -> list[RunRecord]:
-    """All runs of the home that are not deleted in MLflow, oldest first, by the names they have there now.
+    """All runs of the home that are not deleted in MLflow, oldest first, with their current names there.
 
-    A run that says RUNNING though its writer is gone is KILLED.
+    A run recorded as RUNNING whose writer is gone is KILLED.
     """
     entries = read_entries(home)
     deleted = _deleted_runs(home, entries)
@@ -79,7 +79,7 @@ def read_records(home: Home) -> list[RunRecord]:
 
 
 def _record_files(home: Home) -> list[tuple[str, Path]]:
-    """Run IDs and their run.json files, those of deleted runs too.
+    """Run IDs and their run.json files, also those of deleted runs.
 
     A run whose files this user may not read is named and left out. Raises InputError if no run may be read.
     """
@@ -96,7 +96,7 @@ def _record_files(home: Home) -> list[tuple[str, Path]]:
             committed_units(home, run_id)
             file.open().close()
             files.append((run_id, file))
-        except (FileNotFoundError, NotADirectoryError):  # not begun yet, or no run
+        except (FileNotFoundError, NotADirectoryError):  # not started yet, or not a run
             continue
         except OSError as error:
             _warn_unreadable(run_id, f"{error.filename} cannot be read ({error.strerror})")
@@ -159,8 +159,8 @@ def read_record(file: Path, run_id: str) -> RunRecord:
 def resolve(home: Home, reference: str, kinds: tuple[str, ...] = TRAINED) -> RunRecord:
     """The run that `reference` means: a run ID, a unique prefix of one, a run name, or `latest`.
 
-    A whole ID wins over a name, and a name over a prefix of fewer than 8 characters; `latest` is the newest run of
-    `kinds`. Raises InputError if no run matches, several do, or the one that does is of another kind.
+    A full ID takes precedence over a name, and a name over a prefix of fewer than 8 characters; `latest` is the newest
+    run of `kinds`. Raises InputError if no run matches, several do, or the match is of another kind.
     """
     all_records = read_records(home)
     if reference == "latest":
@@ -230,7 +230,7 @@ def _explain_deleted(home: Home, reference: str, all_records: list[RunRecord]) -
 
 
 def free_name(home: Home, wanted: str | None, default: str) -> str:
-    """`wanted` if no run has that name and no run ID begins with it, else an InputError.
+    """`wanted` if no run has that name and no run ID begins with it; otherwise raises InputError.
 
     Without `wanted`, `default`, with a number if taken. Whoever uses the name must hold `locks.taking_a_name`.
     """

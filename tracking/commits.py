@@ -173,9 +173,8 @@ def find_fault(home: Home, run_id: str, file: CommittedFile) -> str | None:
 
 
 def file_stamp(path: Path) -> tuple[int, int]:
-    """Size in bytes and time of the last change in ns, by which a file may be seen to have changed.
-
-    Unlike the time of modification, nobody can set the time of change. (-1, -1) if there is no file.
+    """Size in bytes and time of the last change in ns, which reveal that a file has changed. Unlike its modification
+    time, a file's change time cannot be set. (-1, -1) if there is no file.
     """
     try:
         status = path.stat()

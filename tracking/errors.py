@@ -10,7 +10,7 @@ from urllib.parse import unquote
 STORES = ("mlflow", "sqlalchemy", "sqlite3", "duckdb", "_duckdb", "pyarrow")
 # names of environment variables that hold secrets
 SECRET_NAME = re.compile(r"(PASSWORD|PASSWD|TOKEN|SECRET|_KEY|CONNECTION_STRING)$")
-SHORTEST_SECRET = 4  # characters of a secret that is replaced wherever it stands; a shorter one would hide other words
+SHORTEST_SECRET = 4  # characters of a secret that is replaced wherever it appears; a shorter one would hide other words
 HIDDEN = "***"
 ADDRESS = re.compile(r"[\w+.-]+://([^/].*)@")  # with an account, also if its password holds / or @ itself
 ACCOUNT = re.compile(r"(?<=://)[^\s/?#'\"]*@")  # user:password@ of an address

@@ -1,4 +1,4 @@
-"""study.duckdb: an index of all committed files. It can be deleted; `rebuild` makes it again.
+"""study.duckdb: an index of all committed files. It can be deleted; `rebuild` restores it.
 
 DuckDB lets either one process write or many read, so the index is opened, filled and closed at once. An index that is
 missing, damaged or of another version is built elsewhere and put in place in one step. Writers take turns by a lock.
@@ -68,7 +68,7 @@ def ingest(home: Home, run_ids: list[str] | None = None, wait: float = 0.5) -> b
     except HeldError:
         return False
     except (duckdb.Error, OSError, MemoryError, InputError) as error:
-        if os.access(home.path, os.W_OK):  # in a home that is read-only this is no news
+        if os.access(home.path, os.W_OK):  # expected in a read-only home
             _report_once(home, type(error), from_outside(error) or str(error))
         return False
 
@@ -105,7 +105,7 @@ def _update(connection: duckdb.DuckDBPyConnection, home: Home, run_ids: list[str
 
 
 def _store_views(connection: duckdb.DuckDBPyConnection, home: Home) -> None:
-    """Views by pattern show other programs what is committed later, but where there are faulty files they read them."""
+    """Views by pattern show other programs later commits too, but would include faulty files, if there are any."""
     files, faults = checked_files(connection, home)
     definitions = view_definitions(home, files) if faults else stored_view_definitions(home, deleted_runs(home))
     for name, select in definitions.items():
@@ -140,9 +140,9 @@ def _forget_runs(connection: duckdb.DuckDBPyConnection, run_ids: set[str]) -> No
 
 
 def rebuild(home: Home) -> int:
-    """Make study.duckdb again from the committed files; returns the number of runs in it.
+    """Rebuild study.duckdb from the committed files; returns the number of runs in it.
 
-    Whoever reads the old one goes on reading it. Raises InputError if another program has it open for writing.
+    Programs that are reading the old one can continue. Raises InputError if another program has it open for writing.
     """
     if not home.artifacts.is_dir():
         raise InputError(no_study(home))
@@ -152,7 +152,7 @@ def rebuild(home: Home) -> int:
 
 
 def is_complete(connection: duckdb.DuckDBPyConnection, home: Home) -> bool:
-    """Whether an index holds every committed unit of today's files, and every run by its current status and name."""
+    """Whether an index holds every committed unit, and every run with its current status and name."""
     current = {record.run_id: (record.status, record.name) for record in read_records(home)}
     if not _is_current(connection) or _changed_runs(connection, home, current):
         return False
@@ -165,7 +165,7 @@ def is_complete(connection: duckdb.DuckDBPyConnection, home: Home) -> bool:
 
 
 def may_write_index(home: Home) -> bool:
-    """Whether file permissions let this process change an existing index; another program may hold it all the same."""
+    """Whether file permissions let this process change an existing index; another program may still hold it."""
     return os.access(home.path, os.W_OK) and os.access(home.database, os.W_OK)
 
 
@@ -212,8 +212,8 @@ def _build(home: Home, run_ids: list[str] | None = None) -> None:
             with duckdb.connect(str(new), config=STORAGE) as connection:
                 connection.execute(f"begin; {SCHEMA}; {INGESTED}; commit")
                 _update(connection, home, run_ids)
-                connection.execute("checkpoint")  # closing does it too, but does not say if the disk is full
-            _remove_logs(home.database)  # the new index would take them for its own
+                connection.execute("checkpoint")  # closing does it too, but without an error if the disk is full
+            _remove_logs(home.database)  # the new index would use them as its own
             os.replace(new, home.database)
     finally:
         _remove_database(new)

@@ -200,7 +200,7 @@ def _add_rows(connection: duckdb.DuckDBPyConnection, commit: Commit, table: str,
         _add_predictions(connection, commit, rows)
     else:
         connection.execute(f"insert into {table} by name {rows}")
-    for select in other_selects:  # views read these where they lie, so a fault must be found now
+    for select in other_selects:  # views read these in place, so a fault must be found now
         connection.execute(READ_EVERY_VALUE.format(rows=select))
     if table == "concept_labels":
         latest = LATEST_LABELS.format(labels="concept_labels")
@@ -219,7 +219,7 @@ def _add_predictions(connection: duckdb.DuckDBPyConnection, commit: Commit, rows
 
 
 def link(connection: duckdb.DuckDBPyConnection, run_id: str) -> None:
-    """Compute the derived columns of all of a run's predictions again."""
+    """Recompute the derived columns of all predictions of a run."""
     rows = "select rowid as row, * exclude (previous_epoch, previous) from predictions where run_id = $run_id"
     connection.execute(
         f"""

@@ -1,6 +1,6 @@
 """Who is writing a run, reading its checkpoints, writing the index or choosing a run's name at this moment.
 
-Each of them locks a file, and the kernel takes the lock back however the process ends. So a run never has two writers,
+Each of them locks a file, and the kernel releases the lock however the process ends. So a run never has two writers,
 and a run that says RUNNING but is locked by nobody was killed.
 """
 
@@ -56,7 +56,7 @@ def held(home: Home, run_id: str, name: str = "lock") -> Iterator[None]:
 
 @contextmanager
 def taking_a_name(home: Home) -> Iterator[None]:
-    """Nobody else starts a run of the home during the block. Raises HeldError if somebody takes very long to."""
+    """Nobody else starts a run of the home during the block. Raises HeldError if another process takes too long."""
     path = home.path / "names.lock"
     with _acquire(path, "a run is being started by", "wait for it, or stop it first", NAMING_WAIT):
         yield
@@ -138,7 +138,7 @@ def _read_holder(file: TextIO) -> str:
     try:
         file.seek(0)
         return file.read().strip() or "another process"
-    except PermissionError:  # Windows lets nobody read what another process has locked
+    except PermissionError:  # on Windows, nobody can read what another process has locked
         return "another process"
 
 
@@ -146,7 +146,7 @@ def _is_free(path: Path, *, default: bool) -> bool:
     """Whether nobody holds the lock; `default` where that cannot be known."""
     try:
         with path.open() as file:
-            return lock_file(file.fileno(), shared=True)  # shared, so that two who probe are not in each other's way
+            return lock_file(file.fileno(), shared=True)  # shared, so that two probes do not block each other
     except FileNotFoundError:  # written from another home, or by a version without locks
         return default
     except InputError:  # no locks, or no shared ones

@@ -1,6 +1,6 @@
 -- Rules that several questions share, as macros over the tables of schema.sql: each has one definition and one test.
 -- study.duckdb holds them too, so that SQL copied from a question or a page runs in any DuckDB shell that opens it.
--- A parameter would hide a column of its name, so none has the name of a column; null means: not given.
+-- A parameter would hide a column of its name, so none has the name of a column; null stands for the default.
 
 -- Class names of a training run, to be joined by class_id.
 create or replace macro class_names(training_run) as table
@@ -19,7 +19,7 @@ create or replace macro labelled_predictions(training_run, of_split) as table
         and split = of_split
         and label is not null;
 
--- Every image's way from one logged epoch to its next one, also where its class stays.
+-- Each image's move from one logged epoch to its next, even if its class stays the same.
 create or replace macro moves(training_run, of_split) as table
     select
         instance_id,
@@ -34,7 +34,7 @@ create or replace macro moves(training_run, of_split) as table
         and split = of_split
         and previous_epoch is not null;
 
--- Wilson's 95 % interval of a share p of n (Wilson 1927), null if n is 0: centre -+ half with z = 1.96,
+-- Wilson's 95 % interval of a fraction p of n (Wilson 1927), null if n is 0: centre -+ half with z = 1.96,
 -- centre = (p + z^2/2n) / (1 + z^2/n), half = z sqrt(p (1 - p)/n + z^2/4n^2) / (1 + z^2/n).
 create or replace macro wilson_centre(p, n) as
     (p + 1.96 ** 2 / (2 * n)) / (1 + 1.96 ** 2 / n);
@@ -42,7 +42,7 @@ create or replace macro wilson_centre(p, n) as
 create or replace macro wilson_half(p, n) as
     1.96 * sqrt(p * (1 - p) / n + 1.96 ** 2 / (4 * n ** 2)) / (1 + 1.96 ** 2 / n);
 
--- Its lower end, to 12 digits, as at p = 0 centre and half are equal but for the last bits.
+-- Its lower end, to 12 digits, because at p = 0 centre and half only differ in their last bits.
 create or replace macro wilson_low(p, n) as
     case when n > 0 then round(greatest(wilson_centre(p, n) - wilson_half(p, n), 0), 12) end;
 
@@ -189,8 +189,8 @@ create or replace macro newest_of(maps_or_attributions, training_run, of_split, 
             made.target
     ) = 1;
 
--- Ranks of a list's numbers around 0, as a list; equal numbers share their mean rank. A number's place is told by where
--- it is first met in ascending and in descending order.
+-- Ranks of a list's numbers around 0, as a list; equal numbers share their mean rank. A number's rank follows from its
+-- first position in ascending and in descending order.
 create or replace macro centred_ranks(numbers) as
     list_transform(
         [{up: list_sort(numbers), down: list_reverse_sort(numbers)}],
@@ -200,7 +200,7 @@ create or replace macro centred_ranks(numbers) as
         )
     )[1];
 
--- Spearman's correlation of two lists by their centred ranks, -1..1; null if one has all its numbers equal.
+-- Spearman's correlation of two lists, from their centred ranks, -1..1; null if all numbers of a list are equal.
 create or replace macro rank_correlation(ranks, other_ranks) as
     list_inner_product(ranks, other_ranks)
         / nullif(
@@ -208,10 +208,10 @@ create or replace macro rank_correlation(ranks, other_ranks) as
             0
         );
 
--- Maps of each image that a method explained at two epochs or more, beside the one before and the last, as similarities
--- of the 8x8 maps' absolute values; and whether the explanation and the prediction are settled: from the epoch on to
--- the last one the similarity with the last map is at least `settled_from`, and the class predicted is the last one.
--- Of an explanation that is null where the last map is the same everywhere.
+-- For each image that a method explained at two epochs or more: the similarity of each map with the one before and with
+-- the last, by the absolute values of the 8x8 maps; and whether the explanation and the prediction are settled: from
+-- this epoch to the last, the similarity with the last map is at least `settled_from`, and the predicted class is the
+-- last one. For an explanation, null if the last map is uniform.
 create or replace macro explanation_histories(training_run, of_split, of_target_kind, settled_from) as table
     with ranked as (
         select
@@ -265,7 +265,7 @@ create or replace macro explanation_histories(training_run, of_split, of_target_
         select
             *,
             rank_correlation(ranks, previous_ranks) as to_previous,
-            round(rank_correlation(ranks, last_ranks), 12) as to_last  -- a map may miss itself by rounding
+            round(rank_correlation(ranks, last_ranks), 12) as to_last  -- rounding may make a map differ from itself
         from histories
     )
     select
@@ -291,7 +291,7 @@ create or replace macro explanation_histories(training_run, of_split, of_target_
         rows between current row and unbounded following
     );
 
--- Scores of one comparison of a training run: of the one wanted, else of the newest finished one, else of the newest.
+-- Scores of one comparison of a training run: the one wanted, otherwise the newest finished one, otherwise the newest.
 create or replace macro comparison_scores(training_run, wanted_run) as table
     with comparison as (
         select attribution_scores.run_id
@@ -311,7 +311,7 @@ create or replace macro comparison_scores(training_run, wanted_run) as table
     join comparison using (run_id)
     where attribution_scores.source_run_id = training_run;
 
--- Which way a metric of a comparison speaks for a method: higher or lower; null for one that ranks nothing.
+-- Which values of a comparison's metric are better: higher or lower; null for a descriptive metric.
 create or replace macro better_direction(metric_name) as
     case
         when metric_name in ('insertion', 'road_gap', 'points_at_glyph') then 'higher'
@@ -441,8 +441,8 @@ create or replace macro sign_flip_tests(differences) as table
         max(p_in_order) over (order by place_in_order) as p_adjusted
     from counted;
 
--- Concepts of a training run at one epoch, by default the last with concepts; concept is the user's name, else the
--- description.
+-- Concepts of a training run at one epoch, by default the last with concepts; concept is the user's name for it,
+-- otherwise its description.
 create or replace macro concepts_of_epoch(training_run, of_epoch) as table
     select
         *,
@@ -452,7 +452,7 @@ create or replace macro concepts_of_epoch(training_run, of_epoch) as table
         source_run_id = training_run
         and epoch = coalesce(of_epoch, (select max(epoch) from concepts where source_run_id = training_run));
 
--- Classes of which an explainer run scored images, for each of its epochs.
+-- Classes whose images an explainer run scored, for each of its epochs.
 create or replace macro scored_classes(training_run) as table
     select distinct
         concept_scores.run_id,
@@ -494,8 +494,8 @@ create or replace macro learning_counts(training_run, of_split, first_epoch, fin
 -- Data set map (Swayamdipta 2020) of a split's labelled images over a range of epochs: mean and population standard
 -- deviation of the label's probability, fraction of epochs predicted correctly, and el2n (Paul 2021) over the epochs up
 -- to the early one. region is ambiguous in the upper third by deviation, else easy from confidence 0.5 on, else hard;
--- null without probabilities. Deviations have the 7 digits that a probability has, as the last ones depend on the order
--- of a sum, and are compared by 6.
+-- null without probabilities. Deviations are rounded to the 7 digits of a probability, because further ones depend on
+-- the order of a sum, and compared by 6.
 create or replace macro data_map(training_run, of_split, first_epoch, final_epoch, early_epoch) as table
     with chosen as (
         select
@@ -536,10 +536,10 @@ create or replace macro data_map(training_run, of_split, first_epoch, final_epoc
         end as region
     from ranked;
 
--- What speaks against the labels of a split's images in the late epochs, from the one given on, else from the middle
--- one of the logged epochs: little confidence, a negative area under the margin (Pleiss 2020), and being misclassified
--- as one other class again and again; at a tie for the surer, then the lower one. score is the mean of the signs that a
--- run has logged, 0..1. Images that are never misclassified have no row.
+-- Evidence against the labels of a split's images in the late epochs, from the given one or else from the middle one of
+-- the logged epochs: little confidence, a negative area under the margin (Pleiss 2020), and being misclassified as one
+-- other class again and again (at a tie the surer, then the lower one). score is the mean of the signs that a run has
+-- logged, 0..1. Images that are never misclassified have no row.
 create or replace macro label_doubts(training_run, of_split, late_epoch) as table
     with chosen as (
         select

@@ -22,7 +22,7 @@ from mlflow.entities import Experiment
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
-for name in ("mlflow", "alembic"):  # which tables they create is no news to a user
+for name in ("mlflow", "alembic"):  # users need not know which tables they create
     logging.getLogger(name).setLevel(logging.WARNING)
 patience.set_limits(mlflow_internals.DATABASE_LOGGER)
 mlflow_internals.limit_database_tries(patience.DATABASE_TRIES)

@@ -51,7 +51,7 @@ ENTRIES = """
 
 @dataclass(frozen=True)
 class Entry:
-    """What MLflow says of a run."""
+    """What MLflow says about a run."""
 
     name: str | None
     deleted: bool  # by itself, or with its experiment
@@ -61,13 +61,13 @@ class Entry:
 
 
 def read_entries(home: Home) -> dict[str, Entry]:
-    """What MLflow says of the runs in the home's database, by run ID; nothing if there is no database.
+    """What MLflow says about the runs in the home's database, by run ID; nothing if there is no database.
 
     Raises InputError on a file that is not MLflow's database.
     """
     if not home.mlflow_db.exists():
         return {}
-    with suppress(InputError, sqlite3.Error):  # a home that is read-only, or being written, answers all the same
+    with suppress(InputError, sqlite3.Error):  # a home that is read-only or being written must still answer
         follow_move(home, wait=0)
     try:
         rows = _select(home.mlflow_db, ENTRIES)
@@ -91,9 +91,10 @@ def schema_revision(home: Home) -> str:
 
 
 def follow_move(home: Home, wait: float = WRITER_WAIT) -> None:
-    """Let every path into the folder that the home was moved or copied from point into the home's own artifacts.
+    """Make every path into the folder that the home was moved or copied from point into the home's own artifacts.
 
-    Other paths, as of other experiments, stay. Raises InputError while a run is being written by the other path.
+    Other paths, such as those of other experiments, stay. Raises InputError while a run is being written by its old
+    path.
     """
     other_folders = _other_folders(home, _select(home.mlflow_db, FOLDERS, min(wait, READER_WAIT)))
     if not other_folders:
@@ -139,7 +140,7 @@ def take_experiment(home: Home, experiment_id: str) -> bool:
 
 
 def is_own_folder(home: Home, location: str) -> bool:
-    """Whether a path or URI in MLflow's database means the home's folder of artifacts, maybe by another path."""
+    """Whether a path or URI in MLflow's database means the home's folder of artifacts, possibly by another path."""
     with suppress(OSError):
         return location == home.artifacts.as_uri() or home.artifacts.samefile(_path(location))
     return False
@@ -151,7 +152,7 @@ def _path(location: str) -> str:
 
 
 def _replace_prefix(connection: sqlite3.Connection, before: str, now: str) -> None:
-    """Let every location in `before`, or that folder itself, lie in `now`."""
+    """Move every location in `before`, or that folder itself, to `now`."""
     tables = {name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")}
     for table, column, condition in LOCATIONS:
         if table in tables:  # earlier versions of MLflow lack some
@@ -174,7 +175,7 @@ def _select(database: Path, sql: str, wait: float = READER_WAIT) -> list[tuple]:
         if "locked" not in str(error):
             raise
     with _opened(database, "mode=ro&immutable=1", READER_WAIT) as connection:
-        return connection.execute(sql).fetchall()  # a writer that hangs keeps nobody from asking
+        return connection.execute(sql).fetchall()  # a writer that hangs must not block questions
 
 
 @contextmanager

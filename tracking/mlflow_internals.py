@@ -1,4 +1,4 @@
-"""Everything that relies on how MLflow works inside: what it reads on import, and parts that are not public.
+"""Everything that relies on MLflow's internals: what it reads on import, and parts that are not public.
 
 Whoever imports MLflow imports this module first. tests/tracking/test_mlflow_internals.py says what a new MLflow moved.
 """
@@ -42,7 +42,7 @@ DATABASE_LOGGER = database_utils.__name__  # reports each failed attempt to open
 
 
 def limit_database_tries(count: int) -> None:
-    """Let MLflow give up a database after so many failed attempts; by itself it tries for two minutes."""
+    """Make MLflow give up on a database after this many failed attempts; by default it tries for two minutes."""
     database_utils.MAX_RETRY_COUNT = count
 
 

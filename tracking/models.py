@@ -1,4 +1,4 @@
-"""A light LoggedModel per epoch: the hook in MLflow on which explainer runs hang their metrics."""
+"""A light LoggedModel per epoch, to which explainer runs attach their metrics in MLflow."""
 
 from tracking import mlflow_internals  # noqa: F401  first, as MLflow reads its settings when it is imported
 from tracking.commits import EpochCommit
@@ -9,7 +9,7 @@ from mlflow.entities import LoggedModelInput, LoggedModelOutput, LoggedModelStat
 
 
 def log_epoch_model(run: Run, commit: EpochCommit) -> str:
-    """LoggedModel of a committed epoch with the epoch's metrics; one that is only partly there is completed."""
+    """LoggedModel of a committed epoch with the epoch's metrics; an incomplete one is completed."""
     model_id = find_epoch_model(run, run.run_id, commit.epoch) or _create(run, commit)
     run.client.finalize_logged_model(model_id, LoggedModelStatus.READY)
 

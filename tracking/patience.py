@@ -13,9 +13,9 @@ from tracking.errors import redacted
 TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"  # seconds
 RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 BACKOFF = "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR"
-LONG = {TIMEOUT: "30", RETRIES: "2", BACKOFF: "1"}  # amid a run
-SHORT = {TIMEOUT: "5", RETRIES: "2"}  # at first: is there a server at all?
-SHORTEST = {TIMEOUT: "3", RETRIES: "0"}  # where the command is of use without the server
+LONG = {TIMEOUT: "30", RETRIES: "2", BACKOFF: "1"}  # during a run
+SHORT = {TIMEOUT: "5", RETRIES: "2"}  # at the start: is there a server at all?
+SHORTEST = {TIMEOUT: "3", RETRIES: "0"}  # if the command is useful without the server
 DATABASE_TRIES = 6  # about six seconds, as MLflow doubles its pauses, from a tenth of a second on
 REQUEST_LOGGER = "urllib3.connectionpool"  # reports each request that is tried again
 _is_ours: dict[str, bool] = {}  # whether a variable has our value rather than the user's

@@ -1,4 +1,4 @@
-"""Connections that answer SQL at any time, also while trainings run or another program holds the index."""
+"""Connections that answer SQL at any time, even while trainings run or another program holds the index."""
 
 import logging
 import threading
@@ -30,9 +30,9 @@ ONE_AT_A_TIME = threading.Lock()  # threads of one process share the settings of
 
 
 def connect(home: Home, memory: int | None = None) -> duckdb.DuckDBPyConnection:
-    """A connection for questions: every committed row in UTC, nothing else, no way to write or to read other files.
+    """A connection for questions: every committed row, times in UTC, and no access to anything else.
 
-    `memory` limits what a question may take, in GB; the default is four fifths of the machine's. Tables come from the
+    `memory` limits the memory of a question, in GB; the default is four fifths of the machine's. Tables come from the
     index or, while that is locked, from views over the committed files. Files that are not what was committed are named
     and left out.
     """

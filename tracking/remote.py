@@ -24,7 +24,7 @@ def fetch(home: Home) -> int:
     """Bring the home's copy of every run up to date with the server; returns the number of files fetched.
 
     A file already here with the committed sha256 is not fetched again; one that arrives with another is dropped. A run
-    whose own files are not right is named and left out.
+    whose own files are not sound is named and left out.
     """
     runs = connect(home).search_runs([experiment_id(home)], "tags.`study.kind` != ''", ViewType.ALL)
     return sum(_fetch_run(home, run) for run in runs)
@@ -42,7 +42,7 @@ def _fetch_run(home: Home, run: Run) -> int:
         count = _fetch_files(home, run_id)
         _rename(home, run_id, run.info.run_name)
         return count
-    except MlflowException:  # it has not got as far as its first file
+    except MlflowException:  # it has not reached its first file
         return 0
     except InputError as error:
         logging.getLogger(__name__).warning(f"run {run_id[:8]} is not fetched: {error}")

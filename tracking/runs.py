@@ -57,7 +57,7 @@ def experiment_id(home: Home) -> str:
 
 
 def _end_abandoned_runs(home: Home, client: MlflowClient, experiment: str) -> None:
-    """Set runs whose writer ended without a word to KILLED in MLflow too."""
+    """Set runs whose writer was killed to KILLED in MLflow too."""
     records_by_id = {record.run_id: record for record in read_records(home)}
     for running in client.search_runs([experiment], "attributes.status = 'RUNNING' and tags.`study.kind` != ''"):
         run_id = running.info.run_id
@@ -110,7 +110,7 @@ def _user() -> str:
 
 
 def check_start(home: Home, wanted: str | None) -> None:
-    """Raise InputError if no run could be started in the home under the name wanted. Makes nothing."""
+    """Raise InputError if no run could be started in the home under the requested name. Makes nothing."""
     check_writable(home)
     free_name(home, wanted, "")
 
@@ -186,7 +186,7 @@ def finish_run(run: Run, status: str = "FINISHED") -> None:
 
 
 def give_up(run: Run, status: str) -> None:
-    """End a run that cannot continue, as far as disk and server allow; the rest is made up for later."""
+    """End a run that cannot continue, as far as disk and server allow; the rest is done later."""
     with suppress(Exception), patience.limits(patience.SHORTEST):
         finish_run(run, status)
     locks.release(run.home, run.run_id)

@@ -8,7 +8,7 @@ from tracking.home import Home
 from tracking.mlflow_client import tracking_uri
 from tracking.mlflow_internals import server_application
 
-HOST_NAMES = ("127.0.0.1", "localhost")  # by which a browser may call this machine; a foreign page would use its own
+HOST_NAMES = ("127.0.0.1", "localhost")  # by which a browser may address this machine; a foreign page would use its own
 Application = Callable[[dict, Callable, Callable], Awaitable[None]]  # ASGI
 
 
@@ -34,7 +34,7 @@ def serve(home: Home, host: str, port: int) -> None:
 
 
 def own_pages_only(application: Application, origins: list[str]) -> Application:
-    """The application, closed to pages of other origins. MLflow itself lets in those of any port of this machine."""
+    """The application, closed to pages of other origins. MLflow itself accepts those of any port of this machine."""
     allowed = {None, *(origin.encode() for origin in origins)}  # None: no page of another site asks
 
     async def answer(scope: dict, receive: Callable, send: Callable) -> None:

@@ -30,7 +30,7 @@ MAP_COLUMNS = {
     "instance_id": "integer", "target": "integer", "target_kind": "varchar", "height": "integer", "width": "integer",
     "map": "float[]",
 }  # fmt: skip
-# of each type of ours, the Parquet types whose values fit unless they are out of range; INT32 also holds nulls alone
+# for each of our types, the Parquet types whose values fit unless out of range; columns of nulls only are INT32
 PARQUET_TYPES = {
     "INTEGER": ("INT32", "INT64"),
     "FLOAT": ("FLOAT", "DOUBLE", "INT32"),
@@ -62,7 +62,7 @@ def read_columns(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, s
 
 @cache
 def required_columns() -> dict[str, list[str]]:
-    """Of every table the columns that are never null."""
+    """The columns of every table that are never null."""
     sql = """
         select table_name, list(column_name order by column_index) from duckdb_columns()
         where not internal and not is_nullable
@@ -130,7 +130,7 @@ def _fits(data_type: str, *, never_null: bool) -> str:
         value = f"try_cast({extreme} as double)" if element == "FLOAT" else extreme
         conditions.append(f"({value} is null or try_cast({value} as {element}) is not null)")
     conditions.append("path_in_schema like '%, list, %'" if is_list else "path_in_schema = name")
-    if length or not is_list:  # a list of any length says nothing of the number of rows
+    if length or not is_list:  # a list of any length says nothing about the number of rows
         conditions.append(f"num_values = row_group_num_rows * {length or 1}")
     if never_null:
         conditions.append("coalesce(stats_null_count = 0, false)")
@@ -157,7 +157,7 @@ def select_rows(home: Home, table: str, *patterns: str) -> str:
     """Select a table's rows, in its types, from Parquet files; without the derived columns.
 
     A column that earlier files lack is null. A row belongs to the run in whose folder it lies, whatever it says itself;
-    names of folders, as in `epoch=3`, say nothing.
+    folder names such as `epoch=3` have no effect.
     """
     derived = DERIVED_COLUMNS.get(table, ())
     types = {column: data_type for column, data_type in columns()[table].items() if column not in derived}

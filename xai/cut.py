@@ -1,4 +1,4 @@
-"""A model cut in two at a layer: the body up to that layer, and the head that makes logits of its output."""
+"""A model cut in two at a layer: the body up to that layer, and the head that computes logits from its output."""
 
 from dataclasses import dataclass
 
@@ -80,7 +80,7 @@ def choose_layer(model: nn.Module, images: Tensor, name: str | None = None, *, n
         return _check_layer(model, Layer(name, bool(layers[name].channels_last)), images)
 
     names = spatial_layers(layers)
-    # rather not a layer whose positions are repeats made by pooling to a fixed size
+    # prefer layers whose positions are not repeats made by pooling to a fixed size
     names = [layer for layer in names if layers[layer].grows] or names
     names = [layer for layer in names if not _is_inside_pooled_block(model, layers, layer)] or names
     _check_last(layers, names)

@@ -57,7 +57,7 @@ METHOD = Method(
     attribute,
     signed=True,
     takes_samples=True,
-    summary="the same from 200 training images as baselines",
+    summary="the same, with 200 training images as baselines",
     cited="Erion 2021",
     card=Card(
         name="Expected gradients",

@@ -38,7 +38,7 @@ METHOD = Method(
     attribute,
     signed=False,
     looks_at_a_layer=True,
-    summary="where the last feature maps that speak for the class are strong",
+    summary="where the last feature maps that support the class are strong",
     cited="Selvaraju 2017",
     card=Card(
         name="Grad-CAM",

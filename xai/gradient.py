@@ -104,7 +104,7 @@ def split_into_passes(rows: Tensor) -> tuple[Tensor, ...]:
 
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients of parameters inside; afterwards everything is as it was."""
+    """Evaluation mode without parameter gradients during the block; afterwards everything is restored."""
     modes = [(module, module.training) for module in model.modules()]
     requirements = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     model.eval()

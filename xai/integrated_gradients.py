@@ -69,7 +69,7 @@ METHOD = Method(
     attribute,
     signed=True,
     takes_samples=True,
-    summary="signed shares of the score's rise from the mean colour to the image",
+    summary="signed contributions to the score's rise from the mean colour to the image",
     cited="Sundararajan 2017",
     card=Card(
         name="Integrated gradients",

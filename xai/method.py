@@ -47,7 +47,7 @@ class MethodInputs:
     ids: Tensor | None = None  # [N] instance IDs, which seed all randomness; default 0..N-1
     seed: int = 0
     background: Tensor | None = None  # [B, C, H, W] images to draw baselines from; default: one grey image
-    samples: int | None = None  # passes per image, for methods that sample; default by method
+    samples: int | None = None  # passes per image, for sampling-based methods; default: by method
     layer: Layer | str | None = None  # for layer-based methods; a name is checked again; default: see choose_layer
 
     def generator(self, row: int) -> torch.Generator:

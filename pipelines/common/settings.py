@@ -124,7 +124,7 @@ class TrainSettings(CheckedSettings):
     seed: int = setting(0, "random seed; all randomness derives from it", least=0, most=2**32 - 1)
     precision: str = setting("auto", "auto: bfloat16 if the processor supports it, else float32",
                              choices=("auto", "float32", "bfloat16"))  # fmt: skip
-    device: str = setting("auto", "auto: a GPU if there is one; or a torch device such as cpu or cuda:1")
+    device: str = setting("auto", "auto: a GPU if there is one, else the CPU; or a torch device such as cpu or cuda:1")
     threads: int = setting(0, "CPU threads; 0: one per core", least=0, most=1024)
     memory: float | None = setting(None, MEMORY, least=0.01, most=100_000)
     evaluation_batch: int | None = setting(
@@ -135,14 +135,14 @@ class TrainSettings(CheckedSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedSettings(TrainSettings):
-    """The same with every `auto`, and every default that depends on the data or the machine, resolved."""
+    """Training settings with every `auto`, and every default that depends on the data or the machine, resolved."""
 
     lr: float = setting(MISSING, "peak learning rate", least=1e-8, most=100)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedTraining(ResolvedSettings):
-    """The same with the sizes of passes: what a run is trained with, and records."""
+    """Resolved settings with the sizes of passes as well: what a run is trained with, and records."""
 
     batch: int = setting(MISSING, "images per step", least=2, most=65_536)
 
@@ -171,7 +171,7 @@ class ExplainSettings(CheckedSettings):
     run: str = setting("latest", RUN, positional=True)
     method: tuple[str, ...] = setting(("saliency",), "explanation methods")
     epochs: str = setting("last", "last, best (highest val accuracy), all, or a list such as 0,5,10")
-    split: str = setting("test", "train, val, test or extra:NAME; for train, --where sees train_seen")
+    split: str = setting("test", "train, val, test or extra:NAME; for train, --where reads train_seen")
     instances: str | None = setting(None, "instance IDs, such as 0,7,42")
     count: int | None = setting(
         None,
@@ -184,7 +184,7 @@ class ExplainSettings(CheckedSettings):
     )
     samples: int | None = setting(None, "forward passes per image, for sampling-based methods; default: by method",
                                   least=2, most=1_000_000)  # fmt: skip
-    concepts: int | None = setting(None, "number of concepts, for ice; default: chosen by the data",
+    concepts: int | None = setting(None, "number of concepts, for ice; default: chosen from the data",
                                    least=1, most=1000)  # fmt: skip
     layer: str | None = setting(None, "layer, for layer-based methods; default: the last layer with spatial output")
     seed: int = setting(0, SEED, least=0, most=2**32 - 1)
@@ -222,7 +222,7 @@ class PredictSettings(CheckedSettings):
     )  # fmt: skip
     name: str = setting("new", "name of these images: their split is extra:NAME")
     skip_unreadable: bool = setting(False, "leave out images that cannot be read; otherwise they are errors")
-    device: str | None = setting(None, "torch device such as cpu or cuda:1; default: the training's, if it is here")
+    device: str | None = setting(None, "torch device such as cpu or cuda:1; default: the training's, if available")
     data: str | None = setting(None, DATA)
     memory: float | None = setting(None, MEMORY, least=0.01, most=100_000)
 

@@ -1,1 +1,1 @@
-"""How far maps say what the model does. N images, H x W = P pixels, S shares."""
+"""How faithfully maps show what the model does. N images, H x W = P pixels, F fractions of them."""

@@ -20,9 +20,9 @@ def insertion_and_deletion(
 ) -> tuple[Tensor, Tensor]:
     """Areas under the target's softmax probability, [N] each in 0..1.
 
-    By `order` [N, P] the pixels come into the blurred image (insertion) or are blurred away (deletion), in equal
-    steps of at least one pixel. Both ends of the curve count; the area is by the trapezoid rule over the fraction of
-    pixels. An image takes 2 * steps inputs. MAX_PASS_SIZE inputs or those of one image, whichever is more, are in
+    In the order `order` [N, P], pixels are inserted into the blurred image (insertion) or blurred away (deletion), in
+    equal steps of at least one pixel. Both ends of the curve count; the area is by the trapezoid rule over the fraction
+    of pixels. An image takes 2 * steps inputs. MAX_PASS_SIZE inputs or those of one image, whichever is more, are in
     memory at a time: 77 MB for images of 3 x 224 x 224.
     """
     pixels = order.shape[1]

@@ -32,7 +32,8 @@ def cascade_stages(model: nn.Module, images: Tensor) -> tuple[Stage, ...]:
     """At most four: the output layer first, everything last, the others evenly in between.
 
     A normalisation belongs to the layer before it. A layer used several times counts where it is used last. Modules
-    without parameters, such as one that normalises images, stay as they are. Raises NotApplicable if all are such.
+    without parameters, such as one that normalises images, stay as they are. Raises NotApplicable if there are no
+    others.
     """
     groups = _group_layers(model, images)
     if not groups:

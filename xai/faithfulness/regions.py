@@ -20,7 +20,7 @@ SMOOTHING_DEVIATION = 1 / 24  # standard deviation as a fraction of the longer s
 MIN_VARIANCE = 1e-3  # of a border's colours; a standard deviation of 8 in 255
 MIN_PART = 0.01  # parts smaller than this fraction of the image are dropped
 # Standard deviations by which the region must be further from the border's colours than the rest: noise reaches 0.25,
-# and the tenth of CIFAR-10's images that stays below 0.7 is mostly divided wrongly
+# and the tenth of CIFAR-10's images that stays below 0.7 is mostly segmented wrongly
 MIN_CONTRAST = 0.7
 
 
