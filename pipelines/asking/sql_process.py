@@ -129,7 +129,7 @@ def _check_nesting(query: str) -> None:
         elif character in ")]}":
             depth -= 1
         if depth > MAX_NESTING:
-            raise InputError(f"the SQL nests over {MAX_NESTING} brackets; simplify it")
+            raise InputError(f"the SQL has over {MAX_NESTING} brackets nested in each other; simplify it")
 
 
 def _check_reads(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement) -> None:
