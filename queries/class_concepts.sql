@@ -18,6 +18,7 @@
 --   concepts_per_image  mean number of concepts present in them
 --   own_concept_id      concept with the highest selectivity
 --   own_concept_name    the user's name for it, else its description
+--   stability           how alike other images bring it back, a mean cosine: from 0.9 on it is stable; null if unknown
 --   prevalence          fraction of the class's images scored that show it, 0..1
 --   selectivity         prevalence minus its mean prevalence in the other classes, -1..1; null with a single class
 --   shared_by           classes in which its prevalence is at least half of that, this class included, so 1 means that
@@ -111,6 +112,7 @@ select
     own.concepts_per_image,
     own.concept_id as own_concept_id,
     coalesce(concepts.label, concepts.description) as own_concept_name,
+    concepts.stability,
     own.prevalence,
     own.selectivity,
     case when own.prevalence > 0 then sharing.shared_by end as shared_by,

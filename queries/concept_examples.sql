@@ -9,6 +9,7 @@
 --   epoch             epoch of the checkpoint explained
 --   concept_id        concept of that run and epoch
 --   concept           the user's name for it, else its description
+--   stability         how alike other images bring it back, a mean cosine: from 0.9 on it is stable; null if unknown
 --   place             1 for the image with the highest score
 --   split             split of the image
 --   instance_id       image
@@ -22,6 +23,7 @@ with ranked as (
         chosen.epoch,
         chosen.concept_id,
         chosen.concept,
+        chosen.stability,
         concept_scores.split,
         concept_scores.instance_id,
         concept_scores.score,
@@ -46,6 +48,7 @@ select
     ranked.epoch,
     ranked.concept_id,
     ranked.concept,
+    ranked.stability,
     ranked.place,
     ranked.split,
     ranked.instance_id,

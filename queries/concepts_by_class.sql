@@ -13,6 +13,7 @@
 --   layer             layer the concept is a direction of
 --   concept_id        concept of that run and epoch
 --   concept           the user's name for it, else its description
+--   stability         how alike other images bring it back, a mean cosine: from 0.9 on it is stable; null if unknown
 --   class_id          class
 --   class_name        its name
 --   prevalence        fraction of the class's held-out images that show the concept, 0..1
@@ -27,6 +28,7 @@ select
     chosen.layer,
     chosen.concept_id,
     chosen.concept,
+    chosen.stability,
     tcav_scores.class_id,
     coalesce(names.name, tcav_scores.class_id::varchar) as class_name,
     tcav_scores.prevalence,

@@ -13,6 +13,7 @@
 --   explainer_run_id    run that found the concepts of this epoch
 --   concept_id          concept of the last epoch
 --   concept_name        the user's name for it, else its description
+--   stability           how alike other images bring it back, a mean cosine: from 0.9 on it is stable; null if unknown
 --   epoch               epoch of the checkpoint explained
 --   matched_concept_id  most similar concept of this epoch; the lower one at a tie
 --   cosine              cosine of the two directions, 0..1
@@ -28,6 +29,7 @@ with found as (
         concepts.layer,
         concepts.concept_id,
         concepts.vector,
+        concepts.stability,
         coalesce(concepts.label, concepts.description) as concept_name,
         runs.started_at
     from concepts
@@ -75,6 +77,7 @@ concepts_at_end as (
         found.epoch,
         found.concept_id,
         found.concept_name,
+        found.stability,
         found.vector
     from found
     join last using (run_id, epoch, layer)
@@ -83,6 +86,7 @@ matches as (
     select
         concepts_at_end.concept_id,
         concepts_at_end.concept_name,
+        concepts_at_end.stability,
         candidates.run_id,
         candidates.epoch,
         candidates.concept_id as matched_concept_id,
@@ -131,6 +135,7 @@ select
     matches.run_id as explainer_run_id,
     matches.concept_id,
     matches.concept_name,
+    matches.stability,
     matches.epoch,
     matches.matched_concept_id,
     matches.cosine,

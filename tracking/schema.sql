@@ -89,6 +89,7 @@ create table concepts (
     concept_key varchar not null,  -- hash of the direction
     vector real[] not null,  -- unit direction in the layer's channels, non-negative
     threshold real not null,  -- score from which the concept counts as present (Otsu's split of the fitting set)
+    stability real,  -- mean cosine with its like in fits to other images, at most 1; stable from 0.9; null: unknown
     label varchar,  -- the user's name for it, the latest one given; null if there is none
     description varchar not null  -- plain description made from the data
 );

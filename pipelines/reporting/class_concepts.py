@@ -3,9 +3,11 @@
 from scipy.stats import spearmanr
 
 from pipelines.common.figures import short
+from pipelines.reporting.concepts import GREY
 from pipelines.reporting.criteria import CLASSES_FOR_CORRELATION, CLEAR_CORRELATION, SIGNIFICANCE_LEVEL
 from pipelines.reporting.evidence import Answer, Said, said
-from pipelines.reporting.html import Html, html, table
+from pipelines.reporting.found_concepts import is_stable
+from pipelines.reporting.html import Cell, Html, html, table
 from pipelines.reporting.words import NONE, percent, plural, value
 
 CLASSES = 12  # rows of the table at the most
@@ -15,7 +17,7 @@ DESCRIBED = "; see #"  # in every description made from the data
 def class_concepts(found: Answer) -> tuple[list[Said], Html]:
     """Sentences and a table; rows of class_concepts."""
     sentences = [
-        *said(own_sentence(found.rows), found),
+        *said(own_sentence([row for row in found.rows if is_stable(row)]), found),
         *said(basic_sentence(found.rows), found, answer=True),
     ]
     return sentences, _table(found)
@@ -88,17 +90,19 @@ def _table(found: Answer) -> Html:
     lines = [
         (
             short(row["class_name"], 28), row["n"], percent(row["recall"]), value(row["concepts_per_image"], 1),
-            concept_name(row), *(_own(row) if concept_name(row) != "none" else (NONE,) * 4),
+            Cell(concept_name(row), kind="" if is_stable(row) else "unstable"),
+            *(_own(row) if concept_name(row) != "none" else (NONE,) * 4),
         )
         for row in rows[:CLASSES]
     ]  # fmt: skip
-    shown = f", the {CLASSES} with the lowest accuracy of {len(rows)}" if len(rows) > CLASSES else ""
+    shown = f" Shown are the {CLASSES} with the lowest accuracy of {len(rows)}." if len(rows) > CLASSES else ""
     heads = (
         "class", "images", "accuracy", "concepts an image", "its own concept", "there in", "points more than elsewhere",
         "classes that share it", "logits it carries",
     )  # fmt: skip
-    caption = html("Each class's own concept: the one its images show more often than other images by most{}{}", shown,
-                   found.mark)  # fmt: skip
+    grey = "" if all(map(is_stable, rows)) else GREY
+    caption = html("Each class's own concept: the one its images show more often than other images by most.{}{}{}",
+                   shown, grey, found.mark)  # fmt: skip
     return table(caption, heads, lines)
 
 

@@ -1,8 +1,9 @@
 """Question (b): when concepts came about, if several epochs were looked at."""
 
-from pipelines.reporting.concepts import titled
+from pipelines.reporting.concepts import GREY, titled
 from pipelines.reporting.criteria import SAME_CONCEPT
 from pipelines.reporting.evidence import Said, said
+from pipelines.reporting.found_concepts import is_stable
 from pipelines.reporting.html import Cell, Html, html, table
 from pipelines.reporting.missing import missing
 from pipelines.reporting.numbered import shade
@@ -21,15 +22,17 @@ def concept_history(subject: Subject) -> tuple[list[Said], Html]:
                            subject.explain("ice", more=f" --epochs all{subject.some}"))  # fmt: skip
     known = {(row["concept_id"], row["epoch"]): row for row in found.rows}
     names = {row["concept_id"]: row["concept_name"] or "" for row in found.rows}
+    unstable = {row["concept_id"] for row in found.rows if not is_stable(row)}
     shown = epochs[-EPOCHS:]
     lines = [
-        [titled(concept, name), *(_cell(known.get((concept, epoch))) for epoch in shown)]
+        [titled(concept, name, concept in unstable), *(_cell(known.get((concept, epoch))) for epoch in shown)]
         for concept, name in sorted(names.items())[:CONCEPTS]
     ]
     caption = html("By epoch: how alike each concept is to its nearest there (cosine), and in how many of all images "
-                   "that one is{}", found.mark)  # fmt: skip
+                   "that one is.{}{}", GREY if unstable else "", found.mark)  # fmt: skip
     history = html("<h3>When concepts appear</h3>{}", table(caption, ("concept", *shown), lines, "matrix"))
-    return said(appearance_sentence(found.rows), found, answer=True), history
+    stable = [row for row in found.rows if row["concept_id"] not in unstable]
+    return (said(appearance_sentence(stable), found, answer=True) if stable else []), history
 
 
 def _cell(row: dict | None) -> Cell:

@@ -16,13 +16,15 @@ from pipelines.reporting.words import value
 
 CARDS = 12  # concepts with a picture
 IMAGES = (0.092, 0.54)  # part of a card's height that holds its images, above bars that the report draws as tables
+GREY = " Grey: concepts that other images do not lead to."
 SHADES = 128  # colours of a picture: photographs stay recognisable, and small
 
 
 def cards(found: FoundConcepts) -> Html:
     """A card for each of the first concepts: description, classes, the images that show it most and least."""
-    made = [_card(found, concept, name) for concept, name in sorted(found.names.items())[:CARDS]]
-    left = f" The first {CARDS} of {len(found.names)}, those with most energy." if len(found.names) > CARDS else ""
+    order = sorted(found.names.items(), key=lambda item: (item[0] in found.unstable, item[0]))  # stable ones first
+    made = [_card(found, concept, name) for concept, name in order[:CARDS]]
+    left = f" {CARDS} of {len(found.names)}, stable ones with most energy first." if len(order) > CARDS else ""
     names = hint("To give a concept a name of your own:", f'study label-concept {found.run_id} 0 "a name"')
     intro = html("<h3>What the concepts look like</h3><p>Images that show each concept most, and least, each with the "
                  "map of the concept beside it (one scale for each concept) and its score.{}{}</p>",
@@ -30,9 +32,10 @@ def cards(found: FoundConcepts) -> Html:
     return joined([intro, *made, names])
 
 
-def titled(concept: int, name: str) -> Html:
-    """A concept's number and the beginning of its name."""
-    return html("<b>{}</b> {}", concept, short(name.split(";")[0], 44))
+def titled(concept: int, name: str, unstable: bool) -> Html:
+    """A concept's number and the beginning of its name, grey if it is not stable."""
+    title = html("<b>{}</b> {}", concept, short(name.split(";")[0], 44))
+    return html('<span class="unstable">{}</span>', title) if unstable else title
 
 
 def _card(found: FoundConcepts, concept: int, name: str) -> Html:
@@ -45,9 +48,12 @@ def _card(found: FoundConcepts, concept: int, name: str) -> Html:
     shown = [
         f"#{row['instance_id']} ({short(row['label_name'], 20)})" for row in found.examples.where(concept_id=concept)
     ]
+    unstable = concept in found.unstable
     return html(
-        '<div class="card"><h4>Concept {}: {}</h4><p>{} Strongest in {}.</p>{}</div>\n',
-        concept, name.split("; see")[0], adds, ", ".join(shown), _picture(found.card(concept), concept),
+        '<div class="card{}"><h4>Concept {}: {}</h4><p>{}{} Strongest in {}.</p>{}</div>\n',
+        " unstable" if unstable else "", concept, name.split("; see")[0],
+        "Not stable: other images do not lead to it. " if unstable else "", adds, ", ".join(shown),
+        _picture(found.card(concept), concept),
     )  # fmt: skip
 
 

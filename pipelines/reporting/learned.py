@@ -3,7 +3,7 @@
 from pipelines.common.figures import short
 from pipelines.reporting.class_concepts import class_concepts
 from pipelines.reporting.concept_history import concept_history
-from pipelines.reporting.concepts import cards, titled
+from pipelines.reporting.concepts import GREY, cards, titled
 from pipelines.reporting.criteria import ANSWERS_KEPT, CONCEPT_IN_CLASS
 from pipelines.reporting.evidence import answers, details, said
 from pipelines.reporting.found_concepts import FoundConcepts, find_concepts
@@ -11,7 +11,7 @@ from pipelines.reporting.html import Cell, Html, html, joined, table
 from pipelines.reporting.missing import hint
 from pipelines.reporting.numbered import shade
 from pipelines.reporting.subject import Section, Subject
-from pipelines.reporting.words import listed, number, percent, plural, series
+from pipelines.reporting.words import between, listed, number, percent, plural, series
 
 TITLE, TOPIC = "Which patterns has the model learned?", "What it has learned."
 CLASSES, CONCEPTS = 12, 20  # columns and rows of a table at the most
@@ -25,13 +25,13 @@ def learned(subject: Subject) -> Section:
     own, own_table = class_concepts(found.own)
     over_time, history = concept_history(subject)
     head = [
-        *said(concepts_sentence(found.by_class.rows), found.by_class, key=True),
+        *said(concepts_sentence(found.by_class.rows, found.unstable), found.by_class, key=True),
         *said(scored_sentence(list(found.classes.values()), len(subject.classes)), found.own, answer=True),
-        *said(fidelity_sentence(found.fidelity), found.measured, key=True),
+        *said(fidelity_sentence(found.kept.first()), found.kept, key=True),
         *answers(own),
         *answers(over_time),
     ]
-    tested = said(tcav_sentence(found.by_class.rows, found.fidelity), found.by_class, found.measured)
+    tested = said(tcav_sentence(found.stable_rows, found.fidelity), found.by_class, found.measured)
     matrix = html("<h3>Concepts and classes</h3>{}{}", details(tested), _matrix(found))
     body = joined([matrix, details(own), own_table, cards(found), history])
     return Section("learned", TITLE, head, body, TOPIC)
@@ -47,8 +47,8 @@ def _nothing(subject: Subject) -> Section:
     )
 
 
-def concepts_sentence(rows: list[dict]) -> str:
-    """How many concepts there are, in which layer, and for how many classes each; rows of concepts_by_class."""
+def concepts_sentence(rows: list[dict], unstable: set[int]) -> str:
+    """How many concepts there are, in which layer, and for how many classes the stable ones; of concepts_by_class."""
     prevalence: dict[int, list[float]] = {}
     for row in rows:
         prevalence.setdefault(row["concept_id"], []).append(row["prevalence"])
@@ -56,10 +56,16 @@ def concepts_sentence(rows: list[dict]) -> str:
         f"In layer {rows[0]['layer']} of epoch {rows[0]['epoch']} the activations are made of "
         f"{plural(len(prevalence), 'concept')}"
     )
+    if unstable:
+        stable = len(prevalence) - len(unstable)
+        made += f", of which {stable or 'none'} {'is' if stable == 1 else 'are'} stable: other images lead to them too"
+    if len(unstable) == len(prevalence):
+        return f"{made}. What they show is not repeatable, so nothing is said of whom they serve."
     if len({row["class_id"] for row in rows}) == 1:
         return f"{made}; on images of a single class nothing can be said about whom they serve."
-    single = sum(sum(share >= max(own) / 2 for share in own) == 1 for own in prevalence.values() if max(own) > 0)
-    everywhere = sum(min(own) >= 0.5 for own in prevalence.values())
+    shares = [own for concept, own in prevalence.items() if concept not in unstable]
+    single = sum(sum(share >= max(own) / 2 for share in own) == 1 for own in shares if max(own) > 0)
+    everywhere = sum(min(own) >= 0.5 for own in shares)
     serve, are = ("serves" if single < 2 else "serve"), ("is" if everywhere < 2 else "are")
     return (
         f"{made}; {single or 'none'} of them {serve} a single class (no other shows it half as often), "
@@ -74,19 +80,18 @@ def scored_sentence(names: list[str], classes: int) -> str | None:
     return f"Only images of {len(names)} of {classes} classes were looked at: {listed(names)}."
 
 
-def fidelity_sentence(fidelity: dict[str, float]) -> str | None:
-    """How far the concepts stand for the model; metrics of the ice run."""
-    kept = fidelity.get("nmf_agreement")
+def fidelity_sentence(kept: dict | None) -> str | None:
+    """How far the concepts stand for the model, on images that no choice saw; None where it was not measured."""
     if kept is None:
         return None
-    if kept >= ANSWERS_KEPT:
-        return (
-            f"Seeing nothing but these concepts the model keeps its answer on {percent(kept)} of the held-out images."
-        )
+    n = kept["n"]
+    share = f"{percent(kept['answers_kept'], n)} of {plural(n, 'held-out image')}"
+    known = f"95 % interval {between(kept['low'], kept['high'], n)}"
+    if kept["answers_kept"] >= ANSWERS_KEPT:
+        return f"Seeing nothing but these concepts, the model keeps its answer on {share} ({known})."
     return (
         f"They are not the whole of what it has learned: seeing nothing else, the model keeps its answer on only "
-        f"{percent(kept)} of the held-out images (aim: {percent(ANSWERS_KEPT)}), so what they leave out may matter "
-        "as much."
+        f"{share} ({known}; aim: {percent(ANSWERS_KEPT)}), so what they leave out may matter as much."
     )
 
 
@@ -123,14 +128,14 @@ def _matrix(found: FoundConcepts) -> Html:
     cells = {(row["concept_id"], row["class_id"]): row for row in found.by_class.rows}
     shown = most_uneven(found.by_class.rows)
     lines = [
-        [titled(concept, name), *(_cell(cells[concept, one]) for one in shown)]
+        [titled(concept, name, concept in found.unstable), *(_cell(cells[concept, one]) for one in shown)]
         for concept, name in sorted(found.names.items())[:CONCEPTS]
     ]
     left = f" Shown are {len(shown)} of {len(found.classes)} classes, those with the strongest concepts."
     caption = html(
         "Prevalence in percent: share of a class's held-out images that show the concept. ▲ ▼: more of the concept "
-        "raises or lowers the class's logit beyond chance (TCAV).{}{}",
-        left if len(shown) < len(found.classes) else "", found.by_class.mark,
+        "raises or lowers the class's logit beyond chance (TCAV).{}{}{}",
+        GREY if found.unstable else "", left if len(shown) < len(found.classes) else "", found.by_class.mark,
     )  # fmt: skip
     heads = ("concept", *(short(found.classes[one], 18) for one in shown))
     return table(caption, heads, lines, "matrix")

@@ -6,7 +6,12 @@ from pipelines.common.figures import short
 from pipelines.reporting import figures
 from pipelines.reporting.accuracy import few_sentence, images_of, named
 from pipelines.reporting.attention import explained_epoch
-from pipelines.reporting.criteria import CONCEPT_STANDS_FOR_CLASS, IMAGES_FOR_CLASS, MISTAKES_FOR_PAIRS
+from pipelines.reporting.criteria import (
+    CONCEPT_STANDS_FOR_CLASS,
+    IMAGES_FOR_CLASS,
+    MISTAKES_FOR_PAIRS,
+    SMALLEST_CONTRIBUTION,
+)
 from pipelines.reporting.dynamics import dynamics
 from pipelines.reporting.evidence import Answer, Said, answers, said
 from pipelines.reporting.found_concepts import find_concepts
@@ -14,7 +19,7 @@ from pipelines.reporting.html import NOTHING, Html, html, joined, table
 from pipelines.reporting.regions import contrast_sentence
 from pipelines.reporting.subject import Section, Subject
 from pipelines.reporting.suspects import suspects
-from pipelines.reporting.words import NONE, capital, number, of, percent, plural
+from pipelines.reporting.words import NONE, capital, number, of, percent, plural, value
 
 TITLE = "Where does the model struggle, and why?"
 PAIRS = 10  # confused pairs shown
@@ -95,25 +100,31 @@ def _shared(subject: Subject, pairs: list[dict]) -> list[Said]:
     """What the concepts say of the pair mixed up most."""
     if not pairs or mistakes(pairs[0]) < MISTAKES_FOR_PAIRS or (found := find_concepts(subject)) is None:
         return []
-    return said(shared_sentence(pairs[0], found.by_class.rows), found.by_class, answer=True)
+    return said(shared_sentence(pairs[0], found.stable_rows), found.by_class, answer=True)
 
 
 def shared_sentence(pair: dict, rows: list[dict]) -> str | None:
-    """Whether a concept stands for both classes of a pair and few others; rows of concepts_by_class."""
+    """Whether a concept stands for both classes of a pair, and few others, and raises both; of concepts_by_class."""
     shown: dict[int, dict[int, float]] = {}
+    adds: dict[tuple[int, int], float] = {}
     for row in rows:
         shown.setdefault(row["concept_id"], {})[row["class_id"]] = row["prevalence"]
+        adds[row["concept_id"], row["class_id"]] = row["contribution"]
     ends = pair["class_a"], pair["class_b"]
-    if not all(end in next(iter(shown.values())) for end in ends):
+    if not shown or not all(end in next(iter(shown.values())) for end in ends):
         return None
     a, b = short(pair["name_a"], 28), short(pair["name_b"], 28)
     for concept, by_class in shown.items():
         least = min(by_class[end] for end in ends)
         others = [share for number, share in by_class.items() if number not in ends]
-        if least >= CONCEPT_STANDS_FOR_CLASS and max(others, default=0) < least / 2:
+        raises = all(adds[concept, end] >= SMALLEST_CONTRIBUTION for end in ends)
+        if raises and least >= CONCEPT_STANDS_FOR_CLASS and max(others, default=0) < least / 2:
             shares = f"{percent(by_class[ends[0]])} and {percent(by_class[ends[1]])} of their images show it"
-            return f"The classes {a} and {b} share concept {concept} ({shares}), which cannot tell them apart."
-    return f"No concept is in half of the images of both {a} and {b} and seldom elsewhere."
+            logits = f"it adds {value(adds[concept, ends[0]])} and {value(adds[concept, ends[1]])} to their logits"
+            return (
+                f"The classes {a} and {b} share concept {concept} ({shares}; {logits}), which cannot tell them apart."
+            )
+    return f"No stable concept that raises both is in half of the images of {a} and {b} and seldom elsewhere."
 
 
 def _hard(found: Answer, images: str) -> Html:

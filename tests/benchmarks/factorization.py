@@ -1,6 +1,6 @@
-"""Is the factorization as good as scikit-learn's and sooner done, and is the number of concepts the planted one?
+"""Is the factorization as good as scikit-learn's and sooner done, and does stability tell planted concepts from others?
 
-    python tests/benchmarks/factorization.py [--data FOLDER_OF_CIFAR10] [--parts solver counts bootstraps]
+    python tests/benchmarks/factorization.py [--data FOLDER_OF_CIFAR10] [--parts solver stability]
 
 With --data the solver is also measured on a CNN's activations. Seconds are processor seconds of one thread, so they
 hold on a busy machine too. Takes about 25 minutes on one core.
@@ -20,14 +20,15 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from pipelines.data.datasets import load_dataset
-from xai.concept_count import choose_count, matched_cosines
+from xai.concept_count import STABLE, measure_stability
 from xai.nmf import Factors, factorize
 
 ROWS = 64_000
 CHANNELS = (64, 128, 256)
 COUNTS = (10, 20)
-CHOSEN_FROM, TRIED = 12_000, range(2, 17)  # rows that a count is chosen on, and counts tried
-SETTINGS, BOOTSTRAPS = 40, 10  # the first four settings are bootstrapped
+PLANTED_ROWS = 12_000
+SETTINGS = 40
+PLANTED, SPURIOUS = 0.9, 0.8  # cosine with a planted direction, at least and at most; between them it is neither
 
 
 @dataclass(frozen=True)
@@ -80,17 +81,15 @@ def settings(count: int) -> list[Planted]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", help="folder of CIFAR-10, for a CNN's activations")
-    parser.add_argument("--parts", nargs="+", default=["solver", "counts", "bootstraps"])
+    parser.add_argument("--parts", nargs="+", default=["solver", "stability"])
     flags = parser.parse_args()
     torch.set_num_threads(1)
     threadpool_limits(1)  # of the libraries behind numpy, whose waiting threads would count as the peer's seconds
     warnings.filterwarnings("ignore", module="sklearn")  # that it has not converged in its 200 iterations
     if "solver" in flags.parts:
         solver(flags.data)
-    if "counts" in flags.parts:
-        counts()
-    if "bootstraps" in flags.parts:
-        bootstraps()
+    if "stability" in flags.parts:
+        stability()
 
 
 def solver(data: str | None) -> None:
@@ -141,31 +140,35 @@ def cnn_activations(path: str, channels: int) -> Tensor:
     return maps.permute(0, 2, 3, 1).flatten(0, 2).contiguous()
 
 
-def counts() -> None:
-    """The chosen count beside the planted one, and how near the directions come."""
-    differences, means = [], []
+def stability() -> None:
+    """Stability of planted and of spurious concepts, of factorizations with too few, right and too many of them."""
+    found: list[tuple[str, Tensor, Tensor]] = []  # size, cosines with the planted directions, stability
+    print(f"{'planted':>8} {'fitted':>7} {'near a planted one':>19} {'stable':>7} {'stable of the near':>19}")
     for planted in settings(SETTINGS):
-        activations, directions = planted.make(CHOSEN_FROM)
-        choice = choose_count(activations, TRIED)
-        cosines = matched_cosines(directions, factorize(activations, planted.concepts).directions)
-        differences.append(choice.count - planted.concepts)
-        means.append(cosines.mean().item())
-        near = f"cosine to planted: mean {means[-1]:.3f}, least {cosines.min():.3f}"
-        print(f"{planted}\n    chose {choice.count:>2} for {planted.concepts:>2} ({choice.reason}); {near}", flush=True)
-    share = [sum(abs(value) <= off for value in differences) for off in (0, 1)]
-    print(f"exact {share[0]}/{SETTINGS}, at most one off {share[1]}/{SETTINGS}; differences {differences}")
-    print(f"mean cosine to the planted directions .9 or more: {sum(value >= 0.9 for value in means)}/{SETTINGS}")
+        activations, directions = planted.make(PLANTED_ROWS)
+        k = planted.concepts
+        for count, size in ((k - 1, "too few"), (k, "right"), (k + 3, "too many"), (2 * k, "twice as many")):
+            if not 2 <= count <= planted.channels:
+                continue
+            fitted = factorize(activations, count).directions
+            near = (fitted @ directions.T).amax(1)
+            steady = measure_stability(activations[:, None], fitted)
+            found.append((size, near, steady))
+            stable, planted_again = steady >= STABLE, near >= PLANTED
+            print(f"{k:>8} {count:>7} {planted_again.sum():>19} {stable.sum():>7} {(stable & planted_again).sum():>19}",
+                  flush=True)  # fmt: skip
+    for size in ("right", "too many", "twice as many", "all"):
+        parts = [(near, steady) for own, near, steady in found if size in (own, "all")]
+        report(size, *(torch.cat(values) for values in zip(*parts, strict=True)))
 
 
-def bootstraps() -> None:
-    """Counts chosen on rows drawn with replacement."""
-    for planted in settings(4):
-        activations, _ = planted.make(CHOSEN_FROM)
-        chosen = []
-        for seed in range(BOOTSTRAPS):
-            rows = torch.randint(len(activations), (len(activations),), generator=torch.Generator().manual_seed(seed))
-            chosen.append(choose_count(activations[rows], TRIED, seed=seed).count)
-        print(f"planted {planted.concepts:>2}: {chosen}", flush=True)
+def report(size: str, near: Tensor, steady: Tensor) -> None:
+    """How well stability tells planted directions from spurious ones."""
+    planted, spurious = steady[near >= PLANTED], steady[near < SPURIOUS]
+    higher = (planted[:, None] > spurious).double() + (planted[:, None] == spurious).double() / 2
+    print(f"{size}: {len(planted)} planted, {len(spurious)} spurious; AUROC {higher.mean():.3f}; stable: "
+          f"{(planted >= STABLE).double().mean():.1%} of planted, {(spurious >= STABLE).double().mean():.1%} of "
+          "spurious ones", flush=True)  # fmt: skip
 
 
 def error(activations: Tensor, factors: Factors) -> float:

@@ -1,7 +1,5 @@
 """Factorization and the number of concepts: what is found of planted concepts, and how it compares."""
 
-import math
-
 import pytest
 import torch
 from scipy.optimize import nnls
@@ -9,7 +7,7 @@ from sklearn.datasets import load_digits
 from sklearn.decomposition import NMF
 from torch import Tensor
 
-from xai.concept_count import choose_count, matched_cosines, stability
+from xai.concept_count import STABLE, choose_count, match, measure_stability
 from xai.method import NotApplicable
 from xai.nmf import Factors, draw_directions, factorize, project, run_hals
 
@@ -168,59 +166,66 @@ def test_refuses_what_has_no_factorization(activations: Tensor, count: int, mess
 
 
 @pytest.mark.parametrize(("count", "seed"), [(3, 0), (5, 1), (6, 2)])
-def test_chooses_the_planted_count(count: int, seed: int) -> None:
-    activations, _ = planted(count, rows=400, noise=0.1, seed=seed)
-    choice = choose_count(activations, [count + 2, count + 1, count, count - 1, count])
-    assert (choice.count, choice.reason) == (count, "largest_stable")
-    assert [trial.count for trial in choice.trials] == [count - 1, count, count + 1, count + 2]
-    assert all(math.isnan(trial.fidelity) for trial in choice.trials)
-    assert choice.trials[1].stability > 0.95
+def test_planted_concepts_are_stable_and_those_of_noise_are_not(count: int, seed: int) -> None:
+    activations, directions = planted(count, rows=400, noise=0.1, seed=seed)
+    found = factorize(activations, count, seed).directions
+    assert measure_stability(activations[:, None], found, seed).min() > 0.98
+    too_many = factorize(activations, count + 2, seed).directions
+    stability = measure_stability(activations[:, None], too_many, seed)
+    is_planted = (too_many @ directions.T).amax(1) > 0.9
+    assert is_planted.sum() == count
+    assert stability[~is_planted].max() < min(STABLE, stability[is_planted].min())
+
+
+def test_a_direction_that_no_image_leads_to_is_unstable() -> None:
+    activations, directions = planted(3, rows=400)
+    foreign = torch.zeros(1, directions.shape[1])
+    foreign[0, -1] = 1
+    stability = measure_stability(activations.view(100, 4, -1), torch.cat([directions, foreign]))
+    assert stability[:3].min() > STABLE > stability[3]
 
 
 def test_the_seed_alone_decides_stability() -> None:
-    activations, _ = planted(3, noise=0.3)
+    activations, directions = planted(3, noise=0.3)
     state = torch.get_rng_state()
-    assert stability(activations, 4, seed=1) == stability(activations, 4, seed=1) != stability(activations, 4, seed=2)
+    first, again, other = (measure_stability(activations[:, None], directions, seed) for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@pytest.mark.parametrize(
-    ("target", "stable", "expected"),
-    [
-        (0.35, (3, 4, 5), (4, "target_met")),
-        (0.2, (3, 4, 5), (3, "target_met")),
-        (0.9, (3, 4), (4, "fidelity_target_missed")),
-        (0.45, (3, 4), (4, "fidelity_target_missed")),  # 5 would meet it, but is not stable
-        (0.35, (), (5, "none_stable")),
-    ],
-)
-def test_the_smallest_stable_count_that_meets_the_target(
-    monkeypatch: pytest.MonkeyPatch, target: float, stable: tuple[int, ...], expected: tuple[int, str]
-) -> None:
-    stabilities = {count: 0.9 if count in stable else count / 10 for count in (3, 4, 5)}
-    monkeypatch.setattr("xai.concept_count.stability", lambda activations, count, seed: stabilities[count])
-    choice = choose_count(digits(), (3, 4, 5), lambda factors: len(factors.directions) / 10, target)
-    assert (choice.count, choice.reason) == expected
-    assert [trial.fidelity for trial in choice.trials] == [0.3, 0.4, 0.5]
+@pytest.mark.parametrize("images", [1, 2, 3])
+def test_few_images_tell_nothing_of_stability(images: int) -> None:
+    activations, directions = planted(3, rows=6)
+    assert measure_stability(activations[: 2 * images].view(images, 2, -1), directions).isnan().all()
 
 
-@pytest.mark.parametrize(("counts", "message"), [((), "no counts"), ((0, 2), "not 0"), ((2, 30), "not 30")])
-def test_refuses_counts_that_cannot_be(counts: tuple[int, ...], message: str) -> None:
-    with pytest.raises(NotApplicable, match=message):
-        choose_count(digits(), counts)
+@pytest.mark.parametrize("smallest", [*range(1, 16), 40])
+def test_the_smallest_count_that_reaches_it_in_few_trials(smallest: int) -> None:
+    counts = (*range(1, 11), 12, 15, 20, 25, 30, 40)
+    choice = choose_count(counts, lambda count: float(count >= smallest), 1)
+    assert (choice.count, choice.reached) == (min(count for count in counts if count >= smallest), True)
+    assert len(choice.trials) <= 8
+    assert all(trial.fidelity == (trial.count >= smallest) for trial in choice.trials)
+
+
+def test_the_best_count_where_none_reaches_it() -> None:
+    choice = choose_count((2, 3, 4, 5), lambda count: {2: 0.3, 3: 0.6, 5: 0.6}[count], 0.9)
+    assert (choice.count, choice.reached) == (3, False)
+    assert [trial.count for trial in choice.trials] == [2, 3, 5]
+
+
+def test_refuses_to_choose_from_no_counts() -> None:
+    with pytest.raises(NotApplicable, match="no counts"):
+        choose_count((), lambda count: 1.0, 0.9)
 
 
 def test_matching_undoes_a_permutation() -> None:
     _, directions = planted(6)
     order = torch.tensor([3, 0, 5, 1, 2, 4])
-    assert torch.allclose(matched_cosines(directions, directions[order]), torch.ones(6))
-    changed = directions.clone()
-    changed[2] = torch.eye(20)[19]
-    cosines = matched_cosines(directions, changed[order])
-    assert cosines[2] == pytest.approx(float(directions[2, 19]))
-    assert torch.allclose(cosines[[0, 1, 3, 4, 5]], torch.ones(5))
+    assert torch.equal(order[match(directions, directions[order])], torch.arange(6))
 
 
 def test_matching_seeks_the_greatest_sum() -> None:
-    one, other = torch.tensor([[1.0, 0.0], [0.8, 0.6]]), torch.tensor([[0.8, 0.6], [0.6, 0.8]])
-    assert torch.allclose(matched_cosines(one, other), torch.tensor([0.8, 0.96]))  # greedy: 0.6 and 1
+    one, other = torch.tensor([[1.0, 0.0], [0.8, 0.6]]), torch.tensor([[0.6, 0.8], [0.8, 0.6]])
+    assert match(one, other).tolist() == [1, 0]  # greedily the second would take the same one: 0.6 and 1

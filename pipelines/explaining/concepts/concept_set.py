@@ -1,5 +1,6 @@
-"""Concepts fitted on training images, their number chosen on validation images, all figures from held-out images."""
+"""Concepts fitted on training images, and their number and all figures from images that are held out from that."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,15 +10,15 @@ from tqdm import tqdm
 
 from pipelines.explaining.job import ConceptJob
 from xai import ice
-from xai.concept_count import CountChoice, choose_count
+from xai.concept_count import STABLE, CountChoice, choose_count, measure_stability
 from xai.cut import JUDGED_IMAGES, Cut, check_cut, cut_model
-from xai.nmf import Factors, factorize, project
+from xai.nmf import factorize, project
 from xai.tcav import Tcav, score_concepts
 
 FITTING_IMAGES = 2000  # training images that the concepts are fitted on
 MAX_POSITIONS = 65_536  # of their layer outputs
-CHOICE_IMAGES = 500  # validation images by which the number of concepts is chosen
-COUNTS = (2, 3, 4, 5, 6, 8, 10, 12, 15, 20)
+HELD_OUT_IMAGES = 1000  # of the explained split: half choose the number of concepts, the other half judge them
+COUNTS = (*range(2, 11), 12, 15, 20, 25, 30, 40)
 TARGET_AGREEMENT = 0.9  # fraction of images that must keep their top class
 
 
@@ -26,65 +27,108 @@ class ConceptSet:
     """Concepts of one epoch and what they do to N held-out images; k concepts, c channels."""
 
     directions: Tensor  # [k, c]
+    stability: Tensor  # [k], how alike each comes back from other images, at most 1; NaN for too few images
     thresholds: Tensor  # [k], of scores
     scores: Tensor  # [N, k]
     tcav: Tcav
     fidelity: dict[str, ice.Fidelity]  # by reducer
     choice: CountChoice | None  # None where the user set the number
+    answers_kept: float  # fraction of the judging images that keep their top class; NaN if there are none
+    judging_images: int  # that neither the fit nor the choice of the number saw
 
     @property
     def present(self) -> Tensor:
         """Whether a concept is present in an image, [N, k]."""
         return self.scores >= self.thresholds
 
+    @property
+    def stable(self) -> Tensor:
+        """Whether a concept comes back from other images, [k]; false where that is unknown."""
+        return self.stability >= STABLE
+
 
 def find_concepts(job: ConceptJob, instances: np.ndarray) -> ConceptSet:
-    """Fit concepts on training images, choose their number on validation images, and score held-out `instances`."""
+    """Fit concepts on training images, choose their number on images of the explained split, score `instances`."""
     model = job.source.model
     seed = job.settings.seed
     parts = cut_model(model, job.layer)
     check_cut(model, parts, job.source.background[:JUDGED_IMAGES])
 
     generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(job.source.data.splits["train"].labels), generator=generator)
-    fitting_features = ice.extract_features(model, parts, job.images(order[:FITTING_IMAGES].numpy(), "train"))
+    fitting_images, choosing_images, judging_images = _draw_images(job, generator)
+    fitting_features = ice.extract_features(model, parts, job.images(fitting_images, "train"))
     rows = ice.flatten_positions(fitting_features)
     rows = rows[torch.randperm(len(rows), generator=generator)[:MAX_POSITIONS]]
 
     if job.settings.concepts is None:
-        choice = _choose_count(job, parts, rows)
-        count = choice.count
+        choice, directions = _choose_count(job, parts, rows, choosing_images)
     else:
         choice = None
-        count = job.settings.concepts
-    directions = factorize(rows, count, seed).directions
+        directions = factorize(rows, job.settings.concepts, seed).directions
+    answers_kept = math.nan
+    if len(judging_images):
+        features = ice.extract_features(model, parts, job.images(judging_images))
+        logits = ice.head_logits(model, parts, features)
+        answers_kept = _keep_answers(job, parts, features, logits, directions)
+    stability = measure_stability(fitting_features.flatten(2).mT, directions, seed)
     thresholds = ice.otsu_thresholds(ice.concept_maps(fitting_features, directions).mean((2, 3)))
-    return _score_held_out(job, parts, rows, directions, thresholds, choice, instances)
+    scores, tcav, fidelity = _score_held_out(job, parts, rows, directions, thresholds, instances)
+    return ConceptSet(
+        directions, stability, thresholds, scores, tcav, fidelity, choice, answers_kept, len(judging_images)
+    )
 
 
-def _choose_count(job: ConceptJob, parts: Cut, rows: Tensor) -> CountChoice:
-    """The number of concepts, by their stability and by the predictions that they keep on validation images."""
-    model = job.source.model
-    image_count = min(CHOICE_IMAGES, len(job.source.data.splits["val"].labels))
-    features = ice.extract_features(model, parts, job.images(np.arange(image_count), "val"))
-    logits = ice.head_logits(model, parts, features)
-    counts = [count for count in COUNTS if count <= min(rows.shape)]
-    with tqdm(total=len(counts), desc="number of concepts", leave=False, disable=None) as progress:
+def _draw_images(job: ConceptJob, generator: torch.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Images to fit concepts on, of the training set, and to choose their number and judge them on, of the split."""
+    splits = job.source.data.splits
+    order = torch.randperm(len(splits["train"].labels), generator=generator)
+    fitting = order[:FITTING_IMAGES]
+    if job.settings.split == "train":
+        fitting = fitting[: -(-len(order) // 2)]
+        held_out = order[len(fitting) :]
+    else:
+        held_out = torch.randperm(len(splits[job.settings.split].labels), generator=generator)
+    choosing, judging = held_out[:HELD_OUT_IMAGES].tensor_split(2)
+    return fitting.numpy(), choosing.numpy(), judging.numpy()
 
-        def agreement(factors: Factors) -> float:
+
+def _choose_count(job: ConceptJob, parts: Cut, rows: Tensor, choosing_images: np.ndarray) -> tuple[CountChoice, Tensor]:
+    """The number of concepts, by the predictions that they keep on the choosing images, and their directions."""
+    features = ice.extract_features(job.source.model, parts, job.images(choosing_images))
+    logits = ice.head_logits(job.source.model, parts, features)
+    directions: dict[int, Tensor] = {}
+    with tqdm(desc="number of concepts", leave=False, disable=None) as progress:
+
+        def keep_answers(count: int) -> float:
             progress.update()
-            reconstructed_rows = project(ice.flatten_positions(features), factors.directions) @ factors.directions
-            reconstructed_features = ice.unflatten_positions(reconstructed_rows, features)
-            return ice.fidelity(logits, ice.head_logits(model, parts, reconstructed_features)).agreement
+            directions[count] = factorize(rows, count, job.settings.seed).directions
+            return _keep_answers(job, parts, features, logits, directions[count])
 
-        return choose_count(rows, counts, agreement, TARGET_AGREEMENT, job.settings.seed)
+        counts = [count for count in COUNTS if count <= min(rows.shape)]
+        choice = choose_count(counts, keep_answers, required_agreement(len(choosing_images)))
+    return choice, directions[choice.count]
+
+
+def required_agreement(images: int) -> float:
+    """Agreement on this many images from which on a count is chosen: the target and a standard error of it.
+
+    A count that only just meets the target on them would miss it on every other image set in half of all cases.
+    """
+    return min(1, TARGET_AGREEMENT + math.sqrt(TARGET_AGREEMENT * (1 - TARGET_AGREEMENT) / max(images, 1)))
+
+
+def _keep_answers(job: ConceptJob, parts: Cut, features: Tensor, logits: Tensor, directions: Tensor) -> float:
+    """Fraction of images with these features whose top class stays when the head sees the concepts alone."""
+    kept = ice.reconstructed_logits(
+        job.source.model, parts, features, lambda others: project(others, directions) @ directions
+    )
+    return ice.fidelity(logits, kept).agreement
 
 
 def _score_held_out(
-    job: ConceptJob, parts: Cut, rows: Tensor, directions: Tensor, thresholds: Tensor, choice: CountChoice | None,
-    instances: np.ndarray,
-) -> ConceptSet:  # fmt: skip
-    """Scores, sensitivities and reconstructions of the held-out images, batch by batch."""
+    job: ConceptJob, parts: Cut, rows: Tensor, directions: Tensor, thresholds: Tensor, instances: np.ndarray
+) -> tuple[Tensor, Tcav, dict[str, ice.Fidelity]]:
+    """Scores [N, k], sensitivities and reconstructions of the held-out images, batch by batch."""
     model = job.source.model
     seed = job.settings.seed
     labels = job.source.data.splits[job.settings.split].labels[instances]
@@ -113,4 +157,4 @@ def _score_held_out(
     fidelity = {
         name: ice.fidelity(logits, logits_kept) for name, logits_kept in zip(ice.REDUCERS, reconstructed, strict=True)
     }
-    return ConceptSet(directions, thresholds, scores, tcav, fidelity, choice)
+    return scores, tcav, fidelity

@@ -1,5 +1,6 @@
 """ICE with TCAV: finds, describes, draws and commits the concepts of an epoch."""
 
+import math
 from dataclasses import asdict
 
 from pipelines.common.terminal import say
@@ -21,6 +22,8 @@ NOTE = (
     "What each concept looks like and which classes it serves: `concept_cards/`; tables concepts, concept_scores and "
     "tcav_scores. Name one with `study label-concept`."
 )
+
+REASONS = {True: "smallest_that_reaches_target", False: "target_not_reached"}
 
 
 def probe(job: ConceptJob) -> None:
@@ -82,9 +85,12 @@ def _metrics(concepts: ConceptSet) -> dict[str, float]:
     tcav = concepts.tcav
     metrics = {
         "concepts": float(len(concepts.directions)),
+        "stable_concepts": float(concepts.stable.sum()),
         "significant_share": tcav.significant[:, tcav.has_images].float().mean().item(),
         "degenerate_classes": float(tcav.degenerate.sum()),
     }
+    if concepts.judging_images:
+        metrics |= {"answers_kept": concepts.answers_kept, "judging_images": float(concepts.judging_images)}
     for reducer, fidelity in concepts.fidelity.items():
         for measure, value in asdict(fidelity).items():
             metrics[f"{reducer}_{measure}"] = value
@@ -96,9 +102,12 @@ def _choice_record(concepts: ConceptSet) -> dict:
     choice = concepts.choice
     return {
         "concepts": len(concepts.directions),
-        "reason": choice.reason if choice else "set by --concepts",
+        "reason": "set by --concepts" if choice is None else REASONS[choice.reached],
         "trials": [asdict(trial) for trial in choice.trials] if choice else [],
         "target": TARGET_AGREEMENT,
+        "answers_kept": None if math.isnan(concepts.answers_kept) else concepts.answers_kept,
+        "judging_images": concepts.judging_images,
+        "stability": [None if math.isnan(value) else value for value in concepts.stability.tolist()],
         "stable_from": STABLE,
         "null": concepts.tcav.null,
         "threshold": "Otsu's split of the fitting images' scores",
@@ -106,10 +115,13 @@ def _choice_record(concepts: ConceptSet) -> dict:
 
 
 def _report(job: ConceptJob, epoch: int, concepts: ConceptSet) -> None:
-    reason = concepts.choice.reason.replace("_", " ") if concepts.choice else "as set"
-    agreement = concepts.fidelity["nmf"].agreement
-    say(f"ice, epoch {epoch}: {len(concepts.directions)} concepts ({reason}) in {job.layer.name}; given these alone, "
-        f"the model keeps its prediction on {agreement:.0%} of the held-out images")  # fmt: skip
+    say(f"ice, epoch {epoch}: {len(concepts.directions)} concepts in {job.layer.name}; other images lead to "
+        f"{int(concepts.stable.sum())} of them too")  # fmt: skip
+    if concepts.judging_images:
+        verdict = "met" if concepts.answers_kept >= TARGET_AGREEMENT else "missed"
+        say(f"ice, epoch {epoch}: given these alone, the model keeps its prediction on {concepts.answers_kept:.1%} of "
+            f"{concepts.judging_images} images of {job.settings.split} that did not choose them "
+            f"(target of {TARGET_AGREEMENT:.0%} {verdict})")  # fmt: skip
     if degenerate_classes := int(concepts.tcav.degenerate.sum()):
         say(f"ice, epoch {epoch}: the model is linear behind this layer for {degenerate_classes} classes, so their "
             "tcav_sign is always 0 or 1; an earlier --layer tells more")  # fmt: skip

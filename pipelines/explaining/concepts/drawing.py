@@ -4,8 +4,9 @@ import numpy as np
 
 from pipelines.common.figures import render_figure, short
 from pipelines.explaining.concepts import figures
-from pipelines.explaining.concepts.concept_set import ConceptSet
+from pipelines.explaining.concepts.concept_set import TARGET_AGREEMENT, ConceptSet
 from pipelines.explaining.concepts.names import Examples, NamedConcept
+from pipelines.explaining.concepts.words import describe_stability
 from pipelines.explaining.job import ConceptJob
 from tracking import runs
 
@@ -22,10 +23,11 @@ def draw_concepts(job: ConceptJob, run: runs.Run, epoch: int, concepts: ConceptS
     for concept_id, concept in enumerate(named):
         title = f"concept {concept_id}: {concept.label}" if concept.label else f"concept {concept_id}"
         row_names.append(f"{title}: {concept.description.split(';')[0]}")
+        stability = concepts.stability[concept_id].item()
         tcav = concepts.tcav
         card = figures.Card(
             title=f"{title}    {origin}",
-            description=concept.description,
+            description=f"{concept.description}; {describe_stability(stability)}",
             full_colour=float(concept.highest.maps.max()) or 1.0,
             highest=_panel(job, epoch, concepts, concept.highest, concept_id),
             lowest=_panel(job, epoch, concepts, concept.lowest, concept_id),
@@ -41,10 +43,10 @@ def draw_concepts(job: ConceptJob, run: runs.Run, epoch: int, concepts: ConceptS
 
     for measure in ("prevalence", "tcav_sign"):
         values = getattr(concepts.tcav, measure).numpy()
-        figure = figures.matrix(values, row_names, classes, f"{measure}, {origin}")
+        figure = figures.matrix(values, row_names, classes, concepts.stable.numpy(), f"{measure}, {origin}")
         runs.log_picture(run, render_figure(figure), f"{folder}_{measure}.png")
     if concepts.choice:
-        figure = figures.count_curve(concepts.choice, f"number of concepts, {origin}")
+        figure = figures.count_curve(concepts.choice, TARGET_AGREEMENT, f"number of concepts, {origin}")
         runs.log_picture(run, render_figure(figure), f"{folder}_number_of_concepts.png")
 
 

@@ -14,6 +14,7 @@ from pipelines.explaining.maps.heatmaps import overlay
 from xai.concept_count import CountChoice
 
 SIGNIFICANT_COLOUR, INSIGNIFICANT_COLOUR = "#1b7fb8", "#b9c4cc"
+UNSTABLE_COLOUR = "#8a949b"
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,8 @@ def _draw_bars(axis: Axes, classes: tuple[str, ...], values: np.ndarray, colour:
         axis.spines[side].set_visible(False)
 
 
-def matrix(values: np.ndarray, concepts: list[str], classes: tuple[str, ...], title: str) -> Figure:
-    """A value per concept (rows) and class (columns), in 0..1, or NaN."""
+def matrix(values: np.ndarray, concepts: list[str], classes: tuple[str, ...], stable: np.ndarray, title: str) -> Figure:
+    """A value per concept (rows) and class (columns), in 0..1, or NaN; names of unstable concepts are grey."""
     width = 0.45 * len(classes) + 5.2
     height = 0.32 * len(concepts) + 2.0
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -103,6 +104,8 @@ def matrix(values: np.ndarray, concepts: list[str], classes: tuple[str, ...], ti
     image = axis.imshow(values, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     axis.set_xticks(range(len(classes)), [short(name) for name in classes], rotation=90, parse_math=False)
     axis.set_yticks(range(len(concepts)), [short(name, 56) for name in concepts], fontsize=8, parse_math=False)
+    for name, is_stable in zip(axis.get_yticklabels(), stable, strict=True):
+        name.set_color("black" if is_stable else UNSTABLE_COLOUR)
     if values.size <= 600:
         for row, column in np.ndindex(*values.shape):
             value = values[row, column]
@@ -114,15 +117,14 @@ def matrix(values: np.ndarray, concepts: list[str], classes: tuple[str, ...], ti
     return figure
 
 
-def count_curve(choice: CountChoice, title: str) -> Figure:
-    """Stability across samples and held-out agreement by number of concepts, with the chosen number marked."""
+def count_curve(choice: CountChoice, target: float, title: str) -> Figure:
+    """Answers kept by number of concepts, on the images that choose it, with the target and the chosen number."""
     counts = [trial.count for trial in choice.trials]
-    stability = [trial.stability for trial in choice.trials]
-    fidelity = [trial.fidelity for trial in choice.trials]
+    kept = [trial.fidelity for trial in choice.trials]
     figure = Figure(figsize=(7, 4), layout="constrained")
     axis = figure.subplots()
-    axis.plot(counts, stability, "o-", ms=4, color=SPLIT_COLOURS["val"], label="stability: worst matched cosine")
-    axis.plot(counts, fidelity, "s-", ms=4, color=SPLIT_COLOURS["test"], label="held-out top-1 agreement")
+    axis.plot(counts, kept, "s-", ms=4, color=SPLIT_COLOURS["test"], label="answers kept on held-out images")
+    axis.axhline(target, color="#888888", lw=0.9, label=f"target: {target:.0%}")
     axis.axvline(choice.count, color="#444444", lw=0.9, ls="--", label=f"chosen: {choice.count}")
     axis.set(xlabel="number of concepts", ylim=(0, 1.03))
     axis.locator_params("x", integer=True)

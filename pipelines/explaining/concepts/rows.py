@@ -1,5 +1,7 @@
 """Columns of the tables concepts, concept_scores and tcav_scores."""
 
+import math
+
 import numpy as np
 
 from pipelines.explaining.concepts.concept_set import ConceptSet
@@ -20,6 +22,7 @@ def concept_columns(
         "concept_key": [concept.key for concept in named],
         "vector": concepts.directions.numpy(),
         "threshold": concepts.thresholds.numpy(),
+        "stability": np.array([None if math.isnan(value) else value for value in concepts.stability.tolist()], object),
         "label": np.array([concept.label for concept in named], dtype=object),
         "description": [concept.description for concept in named],
     }

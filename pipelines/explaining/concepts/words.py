@@ -1,9 +1,12 @@
 """A plain description of a concept, made from the images that show it most."""
 
 import colorsys
+import math
 
 import torch
 from torch import Tensor
+
+from xai.concept_count import STABLE
 
 # largest hue in degrees
 HUES = ((15, "red"), (45, "orange"), (70, "yellow"), (165, "green"), (200, "cyan"), (260, "blue"), (330, "purple"))
@@ -26,6 +29,14 @@ def describe(classes: list[tuple[str, float]], images: Tensor, maps: Tensor, ins
     served = " and ".join(f"{name} ({prevalence:.0%})" for name, prevalence in classes) or "no class in particular"
     size = (maps >= maps.amax((1, 2), keepdim=True) / 2).float().mean().item()
     return f"{served}; {colour(images, maps)}; {place(maps)}, {size:.0%} of the image; see {', '.join(instances)}"
+
+
+def describe_stability(stability: float) -> str:
+    """Whether other images lead to the same concept."""
+    if math.isnan(stability):
+        return "stability unknown"
+    verdict = "stable, other images lead to it too" if stability >= STABLE else "other images do not lead to it"
+    return f"{verdict} (cosine {stability:.2f})"
 
 
 def colour(images: Tensor, maps: Tensor) -> str:

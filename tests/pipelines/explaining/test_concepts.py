@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 
 import queries
 from pipelines.common.settings import ExplainSettings, LabelSettings
+from pipelines.explaining.concepts.concept_set import _draw_images, required_agreement
 from pipelines.explaining.concepts.labels import label_concept
 from pipelines.explaining.concepts.words import colour_name, describe, place
 from pipelines.explaining.explain import explain
@@ -22,6 +24,7 @@ from tracking.errors import InputError
 from tracking.home import Home, find_home
 from tracking.index import rebuild
 from tracking.reading import _open_files, connect
+from xai.concept_count import STABLE
 
 QUESTIONS = ("concepts_by_class", "class_concepts", "concepts_by_epoch")
 ICE = ExplainSettings(method=("ice",), concepts=3, count=80, layer="network.features.2")
@@ -38,6 +41,10 @@ def home(tmp_path_factory, empty_tracker) -> Home:
 
 def explained(home: Home) -> str:
     return resolve(home, "ice-digits-cnn-0", ("explain",)).run_id
+
+
+def count_test_images(home: Home) -> int:
+    return rows(home, "select count(*) from instances where split = 'test'")[0][0]
 
 
 def test_tables_hold_together(home: Home) -> None:
@@ -129,6 +136,36 @@ def test_a_name_stays_with_its_direction(home: Home) -> None:
     assert tags["study.concept.2.1"] == "a loop"
 
 
+def test_stability_and_answers_kept_are_recorded(home: Home) -> None:
+    run_id = explained(home)
+    record = json.loads((home.run_folder(run_id) / "choice" / "ice_epoch_0002.json").read_text())
+    sql = "select stability from concepts where run_id = ? and epoch = 2 order by concept_id"
+    stability = [value for (value,) in rows(home, sql, run_id)]
+    assert stability == pytest.approx(record["stability"])
+    assert all(0 < value <= 1 + 1e-6 for value in stability)
+    sql = "select key, value from metrics where run_id = ? and epoch = 2"
+    metrics = dict(rows(home, sql, run_id))
+    assert metrics["stable_concepts"] == sum(value >= STABLE for value in record["stability"])
+    assert metrics["answers_kept"] == record["answers_kept"]
+    assert metrics["judging_images"] == record["judging_images"] == count_test_images(home) // 2
+
+
+@pytest.mark.parametrize(("split", "sizes"), [("test", (50, 500, 500)), ("extra", (50, 2, 1)), ("train", (25, 13, 12))])
+def test_images_that_fit_choose_and_judge_are_apart(split: str, sizes: tuple[int, int, int]) -> None:
+    """Also of an explained split that is harder than the validation images, only its own images decide."""
+    counts = {"train": 50, "test": 1400, "extra": 3, "val": 7}
+    splits = {name: SimpleNamespace(labels=range(count)) for name, count in counts.items()}
+    job = SimpleNamespace(
+        source=SimpleNamespace(data=SimpleNamespace(splits=splits)), settings=SimpleNamespace(split=split)
+    )
+    fitting, choosing, judging = _draw_images(job, torch.Generator().manual_seed(0))
+    assert (len(fitting), len(choosing), len(judging)) == sizes
+    assert not set(choosing) & set(judging)
+    assert max(choosing.max(), judging.max()) < counts[split]
+    if split == "train":
+        assert not set(fitting) & {*choosing, *judging}
+
+
 def test_names_are_read_from_files_while_the_index_is_locked(home: Home) -> None:
     expected = rows(home, "select run_id, epoch, concept_id, label from concepts order by all")
     assert any(label for *_, label in expected)
@@ -168,9 +205,12 @@ def test_the_number_of_concepts_is_chosen_and_the_whole_curve_kept(home: Home, m
     [run_id] = explain(replace(ICE, concepts=None), home)
     record = json.loads((home.run_folder(run_id) / "choice" / "ice_epoch_0002.json").read_text())
     (count,) = rows(home, "select count(*) from concepts where run_id = ?", run_id)[0]
+    kept = {trial["count"]: trial["fidelity"] for trial in record["trials"]}
     assert record["concepts"] == count
-    assert record["reason"] in ("target_met", "fidelity_target_missed", "none_stable")
-    assert [trial["count"] for trial in record["trials"]] == [2, 3, 5]
+    assert (record["reason"] == "smallest_that_reaches_target") == (
+        kept[count] >= required_agreement(-(-count_test_images(home) // 2))
+    )
+    assert set(kept) <= {2, 3, 5}
     assert (home.run_folder(run_id) / "concept_cards" / "epoch_0002_number_of_concepts.png").exists()
 
 

@@ -30,7 +30,7 @@ from pipelines.reporting.class_concepts import basic_sentence
 from pipelines.reporting.concept_history import appearance_sentence
 from pipelines.reporting.dynamics import forgetting_sentence, last_step_sentence
 from pipelines.reporting.html import html, safe
-from pipelines.reporting.learned import fidelity_sentence, tcav_sentence
+from pipelines.reporting.learned import concepts_sentence, fidelity_sentence, tcav_sentence
 from pipelines.reporting.pointing import pointing_sentence
 from pipelines.reporting.regions import contrast_sentence, edge_sentence, lead_sentence, region_sentence
 from pipelines.reporting.report import report
@@ -377,6 +377,22 @@ def test_concepts_are_old_only_without_a_break() -> None:
     )
 
 
+def test_unstable_concepts_are_counted_but_not_spoken_of() -> None:
+    rows = [{"concept_id": concept, "class_id": label, "prevalence": share, "layer": "body", "epoch": 3}
+            for concept, shares in {0: (0.9, 0.1), 1: (0.1, 0.8), 2: (0.7, 0.6)}.items()
+            for label, share in enumerate(shares)]  # fmt: skip
+    assert concepts_sentence(rows, set()) == (
+        "In layer body of epoch 3 the activations are made of 3 concepts; 2 of them serve a single class (no other "
+        "shows it half as often), 1 is in half or more of every class's images."
+    )
+    assert concepts_sentence(rows, {1}) == (
+        "In layer body of epoch 3 the activations are made of 3 concepts, of which 2 are stable: other images lead to "
+        "them too; 1 of them serves a single class (no other shows it half as often), 1 is in half or more of every "
+        "class's images."
+    )
+    assert concepts_sentence(rows, {0, 1, 2}).endswith("so nothing is said of whom they serve.")
+
+
 def test_relations_over_classes_need_strength_and_classes() -> None:
     rows = [{"recall": i / 10, "concepts_per_image": i, "selectivity": (3 * i) % 10 / 10} for i in range(10)]
     assert "Classes with higher accuracy have more concepts an image" in basic_sentence(rows)
@@ -387,8 +403,12 @@ def test_relations_over_classes_need_strength_and_classes() -> None:
 
 
 def test_concepts_that_lose_the_answer_are_called_out() -> None:
-    assert "only 58.0" in fidelity_sentence({"nmf_agreement": 0.58})
-    assert "only" not in fidelity_sentence({"nmf_agreement": 0.97})
+    kept = {"answers_kept": 0.58, "n": 500, "low": 0.536, "high": 0.623}
+    assert "only 58.0\u00a0% of 500 held-out images (95 % interval 53.6 to 62.3\u00a0%; aim: 90" in fidelity_sentence(
+        kept
+    )
+    assert "only" not in fidelity_sentence(kept | {"answers_kept": 0.97})
+    assert fidelity_sentence(None) is None
     cell = {
         "concept_id": 0,
         "class_id": 0,
@@ -499,9 +519,10 @@ def test_a_split_without_labels_is_refused(home: Home) -> None:
         report(ReportSettings(split="extra:x"), home)
 
 
-def shared(prevalence: dict[tuple[int, int], float]) -> str | None:
+def shared(prevalence: dict[tuple[int, int], float], adds: float = 0.5) -> str | None:
     """The sentence on classes 0 and 1 for a prevalence by concept and class."""
-    rows = [{"concept_id": c, "class_id": k, "prevalence": share} for (c, k), share in prevalence.items()]
+    rows = [{"concept_id": c, "class_id": k, "prevalence": share, "contribution": adds}
+            for (c, k), share in prevalence.items()]  # fmt: skip
     return shared_sentence({"class_a": 0, "class_b": 1, "name_a": "cat", "name_b": "dog"}, rows)
 
 
@@ -509,7 +530,10 @@ def test_a_shared_concept_explains_a_mixed_up_pair() -> None:
     both = {(0, 0): 0.1, (0, 1): 0.9, (0, 2): 0.0, (1, 0): 0.6, (1, 1): 0.8, (1, 2): 0.2}
     assert shared(both).startswith("The classes cat and dog share concept 1 (60.0\u00a0% and 80.0\u00a0%")
     everywhere = both | {(1, 2): 0.5}
-    assert shared(everywhere) == "No concept is in half of the images of both cat and dog and seldom elsewhere."
+    no_concept = "No stable concept that raises both is in half of the images of cat and dog and seldom elsewhere."
+    assert shared(everywhere) == no_concept
+    assert shared(both, adds=-0.02) == no_concept
+    assert shared({}) is None  # no concept is stable
     assert shared({(0, 0): 1.0, (0, 2): 0.0}) is None  # no image of dog was scored
 
 
