@@ -2,8 +2,8 @@
 --
 -- At most `limit` images for each of five reasons, the most striking first; an image may have several. Images without a
 -- known label are left out.
--- suspect_label: kind mislabelled of label_suspects, so from the middle epoch on it was misclassified as one other
--- class in at least 75 % of the epochs, with a mean margin below 0; highest score first.
+-- suspect_label: kind mislabelled of label_suspects, so its label is estimated to be wrong with a probability of 0.5 or
+-- more; least supported first, as there.
 -- confident_wrong: wrong at the last epoch with a probability of 0.9 or more; surest first.
 -- never_right: never_learned of forgetting, wrong at every epoch from 1 on; least mean probability of the label first.
 -- forgotten: right at some epoch from 1 on, as in forgetting, but wrong at the last one; most often lost first.
@@ -42,11 +42,13 @@ reasons as (
     select
         instance_id,
         'suspect_label' as reason,
-        score as weight,
-        format('taken for {} in {} of {} late epochs', coalesce(names.name, suggested::varchar), times, n)
-            || coalesce(format('; mean probability of its label {:.2f}', confidence), '') as detail
-    from label_doubts($run_id, $split, null) as doubts
-    left join class_names($run_id) as names on names.class_id = doubts.suggested
+        -aum as weight,
+        format(
+            'label wrong with probability {:.2f}; taken for {} in {} of {} epochs; mean probability of its label {:.2f}',
+            p_wrong, coalesce(names.name, suggested::varchar), times, n, confidence
+        ) as detail
+    from label_errors($run_id, $split, null, null) as errors
+    left join class_names($run_id) as names on names.class_id = errors.suggested
     where kind = 'mislabelled'
     union all
     select

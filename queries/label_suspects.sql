@@ -1,47 +1,71 @@
--- Which images are probably mislabelled or ambiguous, and what may they be instead?
+-- Which labels are probably wrong, how probably, and what may the images be instead?
 --
--- Over the late epochs, three signs count against a label, each 0..1: little confidence in it (1 - mean p_true), a
--- negative area under the margin (1 / (1 + e^aum); Pleiss 2020, arXiv 2001.10528), and being misclassified as one other
--- class again and again (suggested_share). score is their mean; signs that a run has not logged are left out.
--- kind: mislabelled if suggested_share >= 0.75 and aum < 0, else ambiguous: a rule of thumb to sort by, not a verdict.
--- A hard image with a correct label looks the same: look at it before changing anything.
--- Meaningful for val, test and extra images, which the model has not trained on (out of sample). Not for train_seen:
--- by the late epochs the model has memorised wrong labels, so a low score does not clear an image.
--- Only images misclassified at least once are listed; those without a known label are left out.
+-- Every labelled image has a row; the least supported label comes first. The order is by aum, the area under the margin
+-- (Pleiss 2020, arXiv 2001.10528): the mean over the epochs of logit(label) - largest other logit. score is the same in
+-- 0..1, 1 / (1 + e^aum); without margins it is the fraction of epochs misclassified.
+-- p_wrong estimates how probably the label is wrong, expected_precision what fraction of the rows down to this one is
+-- wrong. A label that the model contradicts where it is surest is probably wrong, as its own mistakes die out there;
+-- where the model is often mistaken, a contradicted label is probably right. This assumes that labels are wrong at one
+-- rate whatever the image; macro label_errors has the model. Labels of images that the model finds ambiguous are wrong
+-- more often than stated if mistakes of the labelling go to such images, as people's do: read p_wrong as a lower
+-- estimate. Both are null with under 100 images, without probabilities, or if the model is equally sure of all images.
+-- kind: mislabelled if p_wrong >= 0.5, so rather wrong than right, and if at 95 % over 0.2 % of the labels are wrong;
+-- else disputed if aum < 0, so rather a mistake of the model; else supported; null without p_wrong.
+-- Of val, test and extra images the late epochs count; of train and train_seen, on which the model was trained, all from
+-- 1 on for score and the first half of them for p_wrong, before it learns wrong labels by heart.
+-- Images without a known label are left out.
 --
 -- params:
---   run_id           training run to look at
---   split            split to look at [test]
---   from_epoch       first late epoch [null: the middle one of the logged epochs]
---   limit            rows shown [20]
+--   run_id              training run to look at
+--   split               split to look at, train_seen too [test]
+--   from_epoch          first epoch [null: the middle one of the logged epochs; of images trained on, 1]
+--   to_epoch            last epoch [null: the last]
+--   limit               rows shown [20]
 -- returns:
---   instance_id      image, row number in its split
---   label            true class as the data set has it
---   label_name       its name
---   suggested        class it was misclassified as most often; at a tie the surer, then the lower one
---   suggested_name   its name
---   suggested_share  fraction of the late epochs predicted so, 0..1
---   confidence       mean softmax probability of the label over the late epochs, 0..1
---   aum              mean margin over the late epochs, in logits
---   score            0..1, higher is more suspicious
---   kind             mislabelled or ambiguous
---   out_of_sample    whether the model never trained on the split, so that the score can be trusted
+--   instance_id         image, row number in its split
+--   label               true class as the data set has it
+--   label_name          its name
+--   suggested           class it was misclassified as most often; at a tie the surer, then the lower one; null if never
+--   suggested_name      its name
+--   suggested_share     fraction of the epochs predicted so, 0..1
+--   confidence          mean softmax probability of the label, 0..1
+--   aum                 mean margin, in logits; negative speaks against the label
+--   score               0..1, higher is more suspicious
+--   kind                mislabelled, disputed or supported
+--   out_of_sample       whether the model never trained on the split
+--   p_wrong             estimated probability that the label is wrong, 0..1
+--   p_wrong_low         lower end of its 95 % credible interval, 0..1
+--   p_wrong_high        upper end of its 95 % credible interval, 0..1
+--   expected_precision  mean p_wrong of this and all rows before it, 0..1
+with ranked as (
+    select
+        *,
+        row_number() over (
+            order by
+                round(aum, 6) nulls last,  -- equal ones may differ in the last digits
+                round(score, 6) desc,
+                instance_id
+        ) as place
+    from label_errors($run_id, $split, $from_epoch::integer, $to_epoch::integer)
+)
 select
-    doubts.instance_id,
-    doubts.label,
+    ranked.instance_id,
+    ranked.label,
     truth.name as label_name,
-    doubts.suggested,
+    ranked.suggested,
     guess.name as suggested_name,
-    doubts.suggested_share,
-    doubts.confidence,
-    doubts.aum,
-    doubts.score,
-    doubts.kind,
-    $split not in ('train', 'train_seen') as out_of_sample
-from label_doubts($run_id, $split, $from_epoch::integer) as doubts
-left join class_names($run_id) as truth on truth.class_id = doubts.label
-left join class_names($run_id) as guess on guess.class_id = doubts.suggested
-order by
-    round(doubts.score, 6) desc,  -- equal scores may differ in the last digits
-    doubts.instance_id
+    ranked.suggested_share,
+    ranked.confidence,
+    ranked.aum,
+    ranked.score,
+    ranked.kind,
+    not trained_on($split) as out_of_sample,
+    ranked.p_wrong,
+    ranked.p_wrong_low,
+    ranked.p_wrong_high,
+    round(avg(ranked.p_wrong) over (order by ranked.place), 6) as expected_precision
+from ranked
+left join class_names($run_id) as truth on truth.class_id = ranked.label
+left join class_names($run_id) as guess on guess.class_id = ranked.suggested
+order by ranked.place
 limit $limit::integer

@@ -536,12 +536,19 @@ create or replace macro data_map(training_run, of_split, first_epoch, final_epoc
         end as region
     from ranked;
 
--- Evidence against the labels of a split's images in the late epochs, from the given one or else from the middle one of
--- the logged epochs: little confidence, a negative area under the margin (Pleiss 2020), and being misclassified as one
--- other class again and again (at a tie the surer, then the lower one). score is the mean of the signs that a run has
--- logged, 0..1. Images that are never misclassified have no row.
-create or replace macro label_doubts(training_run, of_split, late_epoch) as table
-    with chosen as (
+-- Whether the model was trained on the images of a split.
+create or replace macro trained_on(of_split) as
+    of_split in ('train', 'train_seen');
+
+-- What the predictions say of the label of each of a split's labelled images over a range of epochs, least in favour
+-- first by aum, the area under the margin (Pleiss 2020); score is the same in 0..1, 1 / (1 + e^aum), and without margins
+-- the fraction of epochs misclassified. By default the range is the late half of the logged epochs, from the middle one
+-- on; of images trained on, all from 1 on. suggested is the class the image was misclassified as most often, at a tie
+-- the surer, then the lower one; null if it never was. The last two are for label_errors: disputed says whether the
+-- margin is negative, and certainty is the mean log odds of the predicted class. Of images trained on they end at the
+-- middle epoch, as later the model is less sure of images whose wrong label it has learned.
+create or replace macro label_doubts(training_run, of_split, first_epoch, final_epoch) as table
+    with labelled as (
         select
             instance_id,
             epoch,
@@ -552,10 +559,19 @@ create or replace macro label_doubts(training_run, of_split, late_epoch) as tabl
             margin
         from labelled_predictions(training_run, of_split)
     ),
-    late as (
-        select *
-        from chosen
-        where epoch >= coalesce(late_epoch, (select quantile_disc(epoch, 0.5) from (select distinct epoch from chosen)))
+    middle as (
+        select quantile_disc(epoch, 0.5) as middle_epoch
+        from (select distinct epoch from labelled)
+    ),
+    chosen as (
+        select
+            labelled.*,
+            final_epoch is not null or not trained_on(of_split) or epoch <= middle_epoch as unlearned
+        from labelled
+        cross join middle
+        where
+            epoch >= coalesce(first_epoch, if(trained_on(of_split), 1, middle_epoch))
+            and epoch <= coalesce(final_epoch, epoch)
     ),
     measured as (
         select
@@ -563,8 +579,11 @@ create or replace macro label_doubts(training_run, of_split, late_epoch) as tabl
             any_value(label) as label,
             count(*) as n,
             avg(p_true) as confidence,
-            avg(margin) as aum
-        from late
+            avg(margin) as aum,
+            if(aum is null, avg((predicted <> label)::integer), 1 / (1 + exp(least(aum, 700)))) as score,
+            avg(margin) filter (unlearned) < 0 as disputed,
+            avg(ln(p_predicted / greatest(1 - p_predicted, 1e-6))) filter (unlearned) as certainty
+        from chosen
         group by instance_id
     ),
     others as (
@@ -572,7 +591,7 @@ create or replace macro label_doubts(training_run, of_split, late_epoch) as tabl
             instance_id,
             predicted as suggested,
             count(*) as times
-        from late
+        from chosen
         where predicted <> label
         group by
             instance_id,
@@ -588,9 +607,140 @@ create or replace macro label_doubts(training_run, of_split, late_epoch) as tabl
     select
         measured.*,
         others.suggested,
-        others.times,
-        others.times / measured.n as suggested_share,
-        list_avg([1 - confidence, 1 / (1 + exp(aum)), suggested_share]) as score,  -- leaves nulls out
-        case when suggested_share >= 0.75 and coalesce(aum < 0, true) then 'mislabelled' else 'ambiguous' end as kind
+        coalesce(others.times, 0) as times,
+        coalesce(others.times, 0) / n as suggested_share
     from measured
-    join others using (instance_id);
+    left join others using (instance_id);
+
+-- label_doubts with p_wrong, the probability that the label is wrong, and its 95 % credible interval. The model of it:
+-- labels are wrong at one rate whatever the image, to any other class. The classifier is mistaken less often the surer
+-- it is, by a logistic curve in the standardised certainty that may flatten, in the end never; so where it is surest,
+-- contradicted labels are wrong ones, and elsewhere most are its own mistakes. Rate and curve have a posterior on a grid,
+-- from the fraction of labels disputed in each of 30 bins of images of like certainty. It counts as of 2000 images at
+-- most, as no such curve is exact (coarsened posterior, Miller 2019, arXiv 1506.06101). Its prior is even over the grid,
+-- which is finest near a rate of 0. Null with under 100 images, without probabilities, or if the classifier is equally
+-- sure of all images.
+-- kind is mislabelled from a p_wrong of 0.5 on, if at 95 % over 0.2 % of the labels are wrong, as the only contradicted
+-- label among sure ones may be a mistake too; else disputed or supported by the sign of aum; null without p_wrong.
+create or replace macro label_errors(training_run, of_split, first_epoch, final_epoch) as table
+    with doubts as materialized (
+        from label_doubts(training_run, of_split, first_epoch, final_epoch)
+    ),
+    binned as materialized (
+        select
+            *,
+            (certainty - avg(certainty) over ()) / nullif(round(stddev_pop(certainty) over (), 6), 0) as z,
+            ntile(30) over (
+                order by
+                    round(certainty, 6),
+                    instance_id
+            ) as bin
+        from doubts
+    ),
+    bins as materialized (
+        select
+            bin,
+            count(*) as n,
+            count(*) filter (disputed) as n_disputed,
+            avg(z) as z
+        from binned
+        group by bin
+        having (select count(*) >= 100 and bool_and(z is not null) from binned)
+    ),
+    known as (
+        select
+            count(*) as n_images,
+            greatest(count(distinct label) - 1, 1) as n_others
+        from binned
+    ),
+    grid as (
+        select
+            rates.rate,
+            range / 2 as intercept,
+            slopes.slope,
+            flattenings.flattening
+        from range(-2, 17)
+        cross join (
+            select unnest([
+                0, 0.001, 0.002, 0.004, 0.007, 0.012, 0.02, 0.03, 0.045, 0.065, 0.09, 0.12, 0.16, 0.2, 0.25, 0.3, 0.36,
+                0.42, 0.48
+            ]) as rate
+        ) as rates
+        cross join (select unnest([0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2, 2.5, 3, 4, 5]) as slope) as slopes
+        cross join (select unnest([0, 0.3, 1]) as flattening) as flattenings
+    ),
+    expected as materialized (
+        select
+            grid.*,
+            bins.*,
+            1 / (1 + exp(intercept + slope * z / (1 + flattening * greatest(z, 0)))) as mistaken,
+            rate * (1 - mistaken / n_others) as wrong_and_disputed,
+            rate * mistaken / n_others as wrong_and_not,
+            least(greatest(wrong_and_disputed + (1 - rate) * mistaken, 1e-9), 1 - 1e-9) as p_disputed
+        from grid
+        cross join bins
+        cross join known
+    ),
+    likelihoods as (
+        select
+            rate,
+            intercept,
+            slope,
+            flattening,
+            sum(n_disputed * ln(p_disputed) + (n - n_disputed) * ln(1 - p_disputed)) as log_likelihood
+        from expected
+        group by all
+    ),
+    weights as (
+        select
+            * exclude (log_likelihood),
+            exp((log_likelihood - max(log_likelihood) over ()) * 2000 / (2000 + n_images)) as weight
+        from likelihoods
+        cross join known
+        qualify weight > 1e-6
+    ),
+    probabilities as (
+        select
+            expected.bin,
+            sides.disputed,
+            weights.weight,
+            if(sides.disputed, wrong_and_disputed / p_disputed, wrong_and_not / (1 - p_disputed)) as p
+        from weights
+        join expected using (rate, intercept, slope, flattening)
+        cross join (values (true), (false)) as sides(disputed)
+    ),
+    no_errors as (
+        select sum(weight) filter (rate <= 0.002) / sum(weight) as p_no_errors
+        from weights
+    ),
+    cumulated as (
+        select
+            *,
+            sum(weight) over (partition by bin, disputed order by p) / sum(weight) over (partition by bin, disputed)
+                as up_to
+        from probabilities
+    ),
+    estimates as (
+        select
+            bin,
+            disputed,
+            round(sum(weight * p) / sum(weight), 6) as p_wrong,  -- the last digits depend on the order of a sum
+            round(min(p) filter (up_to >= 0.025), 6) as p_wrong_low,
+            round(min(p) filter (up_to >= 0.975 - 1e-9), 6) as p_wrong_high
+        from cumulated
+        group by
+            bin,
+            disputed
+    )
+    select
+        binned.* exclude (z, bin),
+        estimates.p_wrong,
+        estimates.p_wrong_low,
+        estimates.p_wrong_high,
+        case
+            when p_wrong >= 0.5 and coalesce(p_no_errors, 0) < 0.05 then 'mislabelled'
+            when p_wrong is not null then if(aum < 0, 'disputed', 'supported')
+        end as kind
+    from binned
+    left join estimates using (bin, disputed)
+    cross join no_errors;

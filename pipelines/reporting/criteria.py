@@ -53,7 +53,6 @@ LIKE_RANDOM_WEIGHTS = (
 )
 # learned (after Adebayo 2018, arXiv 1810.03292, which gives no threshold); by eye
 UNEVEN_CLASSES = 5  # times as many images as the smallest class has, from which on classes are called uneven; by eye
-DOUBTFUL_LABEL = 0.05  # mean probability of a label under which it is very doubtful; by eye
 SAME_CONCEPT = 0.9  # cosine from which on two directions are the same concept, as where names are taken over
 CONCEPT_IN_CLASS = 0.1  # fraction of a class's images from which on it is said to show a concept; by eye
 CONCEPT_STANDS_FOR_CLASS = 0.5  # fraction of a class's images from which on a concept stands for it: most of them

@@ -13,7 +13,7 @@ from xai import METHODS
 TITLE = "What to do next"
 SHOWN = 9  # images of each reason on the page: three rows of three
 REASONS = {
-    "suspect_label": "Label doubtful",
+    "suspect_label": "Label probably wrong",
     "confident_wrong": "Wrong, and sure of it",
     "never_right": "Never right",
     "forgotten": "Learned and lost",

@@ -1,14 +1,15 @@
 """Question (c): images whose label is doubtful."""
 
+from statistics import fmean
+
 from pipelines.common.figures import short
 from pipelines.reporting.attention import explained_epoch
-from pipelines.reporting.criteria import DOUBTFUL_LABEL
 from pipelines.reporting.evidence import Answer, Said, said
 from pipelines.reporting.examples import ExplainedImages, read_explained
 from pipelines.reporting.html import NOTHING, Html, html, table
 from pipelines.reporting.maps import maps_of
 from pipelines.reporting.subject import Subject
-from pipelines.reporting.words import NONE, number, of, percent, plural, value
+from pipelines.reporting.words import NONE, between, number, of, percent, plural, value
 
 SHOWN = 8  # suspects shown
 
@@ -16,29 +17,35 @@ SHOWN = 8  # suspects shown
 def suspects(subject: Subject) -> tuple[list[Said], Html]:
     """Sentences, and the most suspicious images with their maps."""
     found = subject.ask("label_suspects", split=subject.split, limit=subject.n)
-    sentences = said(suspects_sentence(found.rows, subject.n), found, answer=True)
-    doubtful = [row for row in found.rows if row["kind"] == "mislabelled"][:SHOWN]
-    rows = doubtful or found.rows[: SHOWN // 2]
+    sentences = said(suspects_sentence(found.rows), found, answer=True)
+    wrong = [row for row in found.rows if row["kind"] == "mislabelled"][:SHOWN]
+    rows = wrong or [row for row in found.rows if row["score"] > 0.5][: SHOWN // 2]
     if not rows:
         return sentences, NOTHING
-    head = "Images whose label is doubtful" if doubtful else "Images that late epochs took for another class"
+    head = "Images whose label is probably wrong" if wrong else "Images whose label the model contradicts most"
     return sentences, html("<h3>{}</h3>{}{}", head, _table(subject, rows, found), _maps(subject, rows))
 
 
-def suspects_sentence(rows: list[dict], n: int) -> str:
-    """How many labels the late epochs contradict; rows of label_suspects."""
-    doubtful = [row for row in rows if row["kind"] == "mislabelled"]
-    if not doubtful:
-        return "No label is contradicted by three quarters of the late epochs."
-    sure = sum(row["confidence"] is not None and row["confidence"] < DOUBTFUL_LABEL for row in doubtful)
-    most = (
-        f"; to {number(sure)} of their labels the model gives under {percent(DOUBTFUL_LABEL, 1)} on average"
-        if sure
-        else ""
-    )
+def suspects_sentence(rows: list[dict]) -> str:
+    """How many labels are probably wrong, and what fraction of these really is; all rows of label_suspects."""
+    if not any(row["p_wrong"] is not None for row in rows):
+        return (
+            "How many labels are wrong cannot be estimated: that needs 100 labelled images or more, with probabilities."
+        )
+    disputed = sum(row["score"] > 0.5 for row in rows)
+    wrong = [row for row in rows if row["kind"] == "mislabelled"]
+    if not wrong:
+        contradicted = (
+            f"the model contradicts the labels of {of(disputed, len(rows))}, more probably by its own mistake"
+            if disputed
+            else "the model contradicts none"
+        )
+        return f"No label is estimated to be rather wrong than right; {contradicted}."
+    mean, low, high = (fmean(row[column] for row in wrong) for column in ("p_wrong", "p_wrong_low", "p_wrong_high"))
     return (
-        f"{of(len(doubtful), n)} are taken for one and the same other class by at least three quarters of late epochs"
-        f"{most}. Each is either mislabelled or hard with a right label: look before changing anything."
+        f"{of(len(wrong), len(rows))} {'is' if len(wrong) == 1 else 'are'} probably mislabelled: of these labels an "
+        f"estimated {percent(mean, len(wrong))} are wrong (95 % interval {between(low, high, len(wrong))}). The model "
+        f"contradicts {number(disputed)} labels in all."
     )
 
 
@@ -49,11 +56,11 @@ def _table(subject: Subject, rows: list[dict], found: Answer) -> Html:
             subject.pictures.thumbnail(subject.split, row["instance_id"], sources.get(row["instance_id"])),
             f"#{row['instance_id']}", short(row["label_name"], 28), short(row["suggested_name"], 28),
             percent(row["suggested_share"]), percent(row["confidence"]) if row["confidence"] is not None else NONE,
-            value(row["aum"]), value(row["score"]),
+            value(row["aum"]), percent(row["p_wrong"]) if row["p_wrong"] is not None else NONE,
         )
         for row in rows
     ]  # fmt: skip
-    heads = ("image", "ID", "label", "taken for", "share of late epochs", "confidence in the label", "margin", "score")
+    heads = ("image", "ID", "label", "taken for", "in late epochs", "confidence in the label", "margin", "label wrong")
     caption = html("The {} whose label the late epochs contradict most{}",
                    plural(len(rows), "image"), found.mark)  # fmt: skip
     return table(caption, heads, lines, names=4)

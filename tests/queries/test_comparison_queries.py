@@ -603,14 +603,7 @@ def reasons(connection, **values):
 
 
 def test_reasons_are_those_of_the_other_queries(compared):
-    rows = data.random_rows("twin", 4, 60)
-    draw = random(1)
-    for row in rows:
-        wrong = row["label"] is not None and row["predicted"] != row["label"]
-        row |= {"run_id": "tiny", "split": "val", "p_predicted": float(draw.uniform(0.5, 1))}
-        if row["instance_id"] % 5 == 0 and row["label"] == 0:
-            row |= {"predicted": 2, "margin": -1.0}
-        row["margin"] = None if row["label"] is None else -1.0 if wrong or row["predicted"] != row["label"] else 1.0
+    rows = data.noisy_rows("tiny", "val", 300, 0.2, seed=4)
     data.insert(compared, "predictions", rows)
     everything = {"split": "val", "limit": "1000"}
     found = reasons(compared, **everything)
@@ -630,7 +623,7 @@ def test_reasons_are_those_of_the_other_queries(compared):
     assert all(said in detail for said, detail in zip(times, details, strict=True))
     assert ids(found["ambiguous"]) == ids(row for row in mapped if row["region"] == "ambiguous") != []
     last = max(row["epoch"] for row in rows)
-    sure = [row for row in rows if row["epoch"] == last and row["p_predicted"] >= 0.9 and row["margin"] == -1]
+    sure = [row for row in rows if row["epoch"] == last and row["p_predicted"] >= 0.9 and row["margin"] < 0]
     assert ids(found["confident_wrong"]) == ids(sorted(sure, key=lambda row: -row["p_predicted"])) != []
     assert reasons(compared, split="val", limit="2") == {reason: found[reason][:2] for reason in found}
 
@@ -658,7 +651,6 @@ def test_an_imported_log_gives_reasons_without_probabilities(compared):
     compared.execute("update predictions set predicted = 1 where instance_id = 4")
     found = reasons(compared)
     assert {key: [(row["instance_id"], row["detail"]) for row in rows] for key, rows in found.items()} == {
-        "suspect_label": [(4, "taken for dog in 3 of 3 late epochs")],
         "never_right": [(4, "wrong at all 3 epochs")],
         "forgotten": [(3, "last right at epoch 3, lost once in all")],
     }

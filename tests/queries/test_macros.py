@@ -382,19 +382,82 @@ def test_data_map(tiny) -> None:
     assert el2n == pytest.approx(math.sqrt(0.5 - 1.2 + 1), abs=1e-6)
 
 
+def test_trained_on(tiny) -> None:
+    splits = ["train", "train_seen", "val", "test", "extra:train"]
+    found = [answer(tiny, f"select trained_on('{split}')") for split in splits]
+    assert found == [[(True,)], [(True,)], [(False,)], [(False,)], [(False,)]]
+
+
 def test_label_doubts(tiny) -> None:
-    sql = "select suggested, times, n, kind, score from label_doubts('tiny', 'test', {}) where instance_id = {}"
-    [(*found, score)] = answer(tiny, sql.format("null", 4))  # from epoch 1 on: bird, dog, dog, and a margin of -2
-    assert found == [1, 2, 3, "ambiguous"]
-    assert score == pytest.approx(np.mean([1 - 0.4 / 3, 1 / (1 + math.exp(-2)), 2 / 3]))
-    assert answer(tiny, sql.format(3, 4))[0][:4] == (1, 2, 2, "mislabelled")
-    assert answer(tiny, sql.format("null", 0)) == []  # never taken for another class
+    sql = """
+        select suggested, times, n, aum, score, disputed
+        from label_doubts('tiny', '{}', {}, {}) where instance_id = {}"""
+    [(*found, score, disputed)] = answer(tiny, sql.format("test", "null", "null", 4))  # from epoch 1 on
+    assert found == [1, 2, 3, -2]
+    assert (score, disputed) == (pytest.approx(1 / (1 + math.exp(-2))), True)
+    assert answer(tiny, sql.format("test", 3, "null", 4))[0][:3] == (1, 2, 2)
+    assert answer(tiny, sql.format("test", 0, 1, 4))[0][:3] == (2, 2, 2)
+    [never] = answer(tiny, sql.format("test", "null", "null", 0))  # never taken for another class, and yet it has a row
+    assert never == (None, 0, 3, 1, pytest.approx(1 / (1 + math.e)), False)
+    assert answer(tiny, sql.format("test", "null", "null", 5)) == []  # without a label
+
+
+def test_label_doubts_of_images_trained_on_begin_at_epoch_1(tiny) -> None:
+    """All their epochs count for the score; for label_errors those before wrong labels are learned by heart."""
+    margins = {0: -9, 1: -1, 2: -1, 3: 3, 4: 3}
+    for split in ("train_seen", "val"):
+        rows = [data.prediction("tiny", split, epoch, 0, 1, 1, 0.5) | {"margin": m} for epoch, m in margins.items()]
+        data.insert(tiny, "predictions", rows)
+    sql = "select n, aum, disputed from label_doubts('tiny', '{}', null, null)"
+    assert answer(tiny, sql.format("train_seen")) == [(4, 1, True)]
+    assert answer(tiny, sql.format("val")) == [(3, pytest.approx(5 / 3), False)]
+
+
+@pytest.mark.parametrize("split", ["test", "train_seen"])
+@pytest.mark.parametrize("rate", [0, 0.1, 0.3])
+def test_label_errors_are_as_many_as_expected(rate: float, split: str) -> None:
+    connection = data.empty()
+    images, wrong = 1500, round(1500 * rate)
+    data.insert(connection, "predictions", data.noisy_rows("noisy", split, images, rate, seed=3))
+    sql = "select instance_id, p_wrong, p_wrong_low, p_wrong_high, kind from label_errors('noisy', '{}', null, null)"
+    rows = answer(connection, sql.format(split))
+    assert len(rows) == images  # each labelled image has one
+    assert all(0 <= low <= high <= 1 and 0 <= p <= 1 for _, p, low, high, _ in rows)
+    claimed = [row for row in rows if row[4] == "mislabelled"]
+    assert all(row[1] >= 0.5 for row in claimed)
+    if not rate:
+        assert claimed == []
+        assert sum(row[1] for row in rows) < 0.01 * images
+        return
+    assert len(claimed) == sum(row[1] >= 0.5 for row in rows)
+    precision = np.mean([row[0] < wrong for row in claimed])
+    assert np.mean([row[2] for row in claimed]) <= precision <= np.mean([row[3] for row in claimed]) + 0.02
+    assert precision == pytest.approx(np.mean([row[1] for row in claimed]), abs=0.15)
+    assert len(claimed) > 0.5 * wrong
+    assert sum(row[1] for row in rows) == pytest.approx(wrong, rel=0.25)
+
+
+def test_label_errors_that_cannot_be_estimated_are_null() -> None:
+    connection = data.empty()
+    rows = data.noisy_rows("noisy", "test", 200, 0.2, seed=1)
+    sql = "select count(*), count(p_wrong), count(p_wrong_low), count(p_wrong_high), count(kind) from label_errors"
+
+    def counted(rows: list[dict]) -> tuple:
+        connection.execute("delete from predictions")
+        data.insert(connection, "predictions", rows)
+        return answer(connection, f"{sql}('noisy', 'test', null, null)")[0]
+
+    assert counted(rows) == (200, 200, 200, 200, 200)
+    assert counted([row for row in rows if row["instance_id"] < 99]) == (99, 0, 0, 0, 0)
+    assert counted([row for row in rows if row["instance_id"] < 100]) == (100,) * 5
+    assert counted([row | {"p_predicted": 0.7} for row in rows]) == (200, 0, 0, 0, 0)  # equally sure of all
+    imported = dict.fromkeys(("p_true", "p_predicted", "p_sq", "margin"))
+    assert counted([row | imported for row in rows]) == (200, 0, 0, 0, 0)
 
 
 def test_what_to_check_is_what_the_questions_say(tiny) -> None:
     """Reasons of instances_to_check are rows of the questions that define them, on random predictions."""
-    rows = data.random_rows("random", seed=5)
-    data.insert(tiny, "predictions", rows)
+    data.insert(tiny, "predictions", data.noisy_rows("random", "test", 300, 0.2, seed=5))
     data.link_all(tiny)
 
     def asked(name: str, **values: str) -> list[dict]:
@@ -404,8 +467,9 @@ def test_what_to_check_is_what_the_questions_say(tiny) -> None:
     for row in asked("instances_to_check"):
         reasons.setdefault(row["reason"], set()).add(row["instance_id"])
     suspects, learned, mapped = asked("label_suspects"), asked("forgetting"), asked("cartography")
+    assert reasons["suspect_label"] != set()
     assert reasons["suspect_label"] == {row["instance_id"] for row in suspects if row["kind"] == "mislabelled"}
     assert reasons["ambiguous"] == {row["instance_id"] for row in mapped if row["region"] == "ambiguous"}
     assert reasons.get("never_right", set()) == {row["instance_id"] for row in learned if row["never_learned"]}
     wrong_at_end = {row["instance_id"] for row in learned if row["n_right"] and not row["right_at_end"]}
-    assert reasons["forgotten"] == wrong_at_end
+    assert reasons.get("forgotten", set()) == wrong_at_end

@@ -558,18 +558,37 @@ def test_a_perfect_prediction_has_no_error_by_rounding():
 
 
 def test_label_suspects(tiny):
-    def score(confidence, aum, share):
-        return round(fmean([1 - confidence, 1 / (1 + math.exp(aum)), share]), 5)
+    def score(aum):
+        return round(1 / (1 + math.exp(aum)), 5)
 
+    unknown = (None, True, None, None, None, None)  # kind and probabilities: of so few images nothing can be said
     # late: the middle of the logged epochs 0, 1, 3, 4 and on, so 1, 3 and 4
     assert ask(tiny, "label_suspects") == [
-        (4, 3, "fish", 1, "dog", 0.66667, 0.13333, -2.0, score(0.4 / 3, -2, 2 / 3), "ambiguous", True),
-        (2, 1, "dog", 2, "bird", 0.66667, 0.33333, -0.33333, score(1 / 3, -1 / 3, 2 / 3), "ambiguous", True),
-        (1, 0, "cat", 1, "dog", 0.33333, 0.6, 0.33333, score(0.6, 1 / 3, 1 / 3), "ambiguous", True),
-        (3, 1, "dog", 2, "bird", 0.33333, 0.6, 0.33333, score(0.6, 1 / 3, 1 / 3), "ambiguous", True),
+        (4, 3, "fish", 1, "dog", 0.66667, 0.13333, -2.0, score(-2), *unknown),
+        (2, 1, "dog", 2, "bird", 0.66667, 0.33333, -0.33333, score(-1 / 3), *unknown),
+        (1, 0, "cat", 1, "dog", 0.33333, 0.6, 0.33333, score(1 / 3), *unknown),
+        (3, 1, "dog", 2, "bird", 0.33333, 0.6, 0.33333, score(1 / 3), *unknown),
+        (0, 0, "cat", None, None, 0.0, 0.9, 1.0, score(1), *unknown),
     ]
     first, *_ = records(tiny, "label_suspects", from_epoch="3")
-    assert (first["instance_id"], first["kind"], first["suggested_share"]) == (4, "mislabelled", 1)
+    assert (first["instance_id"], first["suggested_share"]) == (4, 1)
+    last = records(tiny, "label_suspects", from_epoch="0", to_epoch="1")[-1]
+    assert (last["instance_id"], last["aum"]) == (3, 1)
+
+
+def test_label_suspects_state_their_precision():
+    connection = data.empty()
+    data.insert(connection, "predictions", data.noisy_rows("tiny", "test", 1000, 0.1, seed=2))
+    rows = records(connection, "label_suspects", limit="1000")
+    assert [row["aum"] for row in rows] == sorted(row["aum"] for row in rows)
+    p_wrong = [row["p_wrong"] for row in rows]
+    for count in (1, 50, 1000):
+        assert rows[count - 1]["expected_precision"] == pytest.approx(fmean(p_wrong[:count]), abs=1e-6)
+    found = fmean(row["instance_id"] < 100 for row in rows[:100])  # the wrong ones are the first
+    assert rows[99]["expected_precision"] == pytest.approx(found, abs=0.15)
+    assert {row["kind"] for row in rows} == {"mislabelled", "disputed", "supported"}
+    shown = records(connection, "label_suspects", limit="50")
+    assert shown == rows[:50]
 
 
 def test_label_suspects_of_training_images_are_not_out_of_sample(tiny):
@@ -589,10 +608,16 @@ def test_a_suspect_is_suggested_the_surest_of_equally_frequent_classes():
 
 def test_label_suspects_without_probabilities_go_by_the_predictions():
     connection = data.empty()
-    rows = [data.prediction("tiny", "test", 1, 0, 1, 2, None) | {"margin": None}]
+    rows = [
+        data.prediction("tiny", "test", epoch, key, 1, 1 + (epoch <= key), None) | {"margin": None}
+        for key in range(3)
+        for epoch in (1, 2)
+    ]
     data.insert(connection, "predictions", rows)
-    [row] = records(connection, "label_suspects")
-    assert (row["score"], row["kind"]) == (1, "mislabelled")
+    found = [
+        (row["instance_id"], row["score"], row["kind"]) for row in records(connection, "label_suspects", from_epoch="1")
+    ]
+    assert found == [(2, 1, None), (1, 0.5, None), (0, 0, None)]
 
 
 def test_hard_classes(tiny):

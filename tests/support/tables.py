@@ -136,6 +136,39 @@ def random_rows(run_id: str, seed: int, images: int = 40) -> list[dict]:
     return rows
 
 
+def noisy_rows(run_id: str, split: str, images: int, rate: float, seed: int, epochs: int = 4) -> list[dict]:
+    """Predictions of 4 classes by a model whose mistakes grow rarer the surer it is; `rate` of the labels are wrong.
+
+    Labels of images 0, 1, ... are the wrong ones.
+    """
+    draw = np.random.default_rng(seed)
+    truth = draw.integers(0, 4, images)
+    label = np.where(np.arange(images) < round(rate * images), (truth + draw.integers(1, 4, images)) % 4, truth)
+    mistaken_for = (truth + draw.integers(1, 4, images)) % 4
+    ease, log_odds = draw.random(images), draw.normal(2, 1.5, images)
+    rows = []
+    for epoch in range(1, epochs + 1):
+        now = log_odds + draw.normal(0, 0.4, images)
+        predicted = np.where(ease < 1 / (1 + np.exp(0.5 + 1.5 * now)), mistaken_for, truth)
+        p_predicted = 0.3 + 0.7 / (1 + np.exp(-now))
+        p_true = np.where(predicted == label, p_predicted, (1 - p_predicted) / 3)
+        largest_other = np.where(predicted == label, (1 - p_predicted) / 3, p_predicted)
+        columns = {
+            "instance_id": range(images),
+            "label": label.tolist(),
+            "predicted": predicted.tolist(),
+            "p_true": p_true.tolist(),
+            "p_predicted": p_predicted.tolist(),
+            "margin": np.log(p_true / largest_other).tolist(),
+            "p_sq": (p_predicted**2 + (1 - p_predicted) ** 2 / 3).tolist(),
+        }
+        rows += [
+            {"run_id": run_id, "split": split, "epoch": epoch} | dict(zip(columns, values, strict=True))
+            for values in zip(*columns.values(), strict=True)
+        ]
+    return rows
+
+
 def flow_rows(path: Path, run_id: str) -> tuple[list[str], list[int], list[dict]]:
     """Class names, labels and predictions (probability 1 for the predicted class) of an InstanceFlow file."""
     log = json.loads(path.read_text())

@@ -1,0 +1,38 @@
+"""What the report says of labels: an estimate with its interval, nothing where there is none, and no false choice."""
+
+import pytest
+
+from pipelines.reporting.suspects import suspects_sentence
+
+
+def label(kind: str | None, p_wrong: float | None, score: float) -> dict:
+    ends = {"p_wrong_low": p_wrong and p_wrong - 0.1, "p_wrong_high": p_wrong and p_wrong + 0.05}
+    return {"kind": kind, "p_wrong": p_wrong, "score": score} | ends
+
+
+SUPPORTED, DISPUTED = label("supported", 0.0, 0.1), label("disputed", 0.2, 0.7)
+
+
+def flat(text: str) -> str:
+    return text.replace("\u00a0", " ")
+
+
+def test_probable_errors_come_with_the_precision_expected() -> None:
+    rows = [label("mislabelled", 0.9, 0.99), label("mislabelled", 0.7, 0.9), DISPUTED, *[SUPPORTED] * 97]
+    assert flat(suspects_sentence(rows)) == (
+        "2 of 100 images (2 %) are probably mislabelled: of these labels an estimated 80 % are wrong (95 % interval 70 "
+        "to 85 %). The model contradicts 3 labels in all."
+    )
+
+
+def test_a_disputed_label_is_not_called_wrong() -> None:
+    assert flat(suspects_sentence([DISPUTED, *[SUPPORTED] * 99])) == (
+        "No label is estimated to be rather wrong than right; the model contradicts the labels of 1 of 100 images "
+        "(1 %), more probably by its own mistake."
+    )
+    assert suspects_sentence([SUPPORTED] * 100).endswith("; the model contradicts none.")
+
+
+@pytest.mark.parametrize("rows", [[], [label(None, None, 0.9)] * 99])
+def test_without_an_estimate_nothing_is_said_of_labels(rows: list[dict]) -> None:
+    assert "cannot be estimated" in suspects_sentence(rows)
