@@ -59,6 +59,49 @@ create or replace macro explainer_runs(training_run) as table
         source_run_id = training_run
         and kind = 'explain';
 
+-- Logarithm of the number of ways to choose k of n.
+create or replace macro ln_choose(n, k) as
+    lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1);
+
+-- Probability of k of n hits, each of probability p, which may be 0 or 1.
+create or replace macro binomial(k, n, p) as
+    exp(
+        ln_choose(n, k)
+        + if(k > 0, k * ln(greatest(p::double, 1e-300)), 0)
+        + if(k < n, (n - k) * ln(greatest(1 - p::double, 1e-300)), 0)
+    );
+
+-- Two-sided p-value of k hits of n where each has probability p: twice the smaller tail (Clopper and Pearson 1934). Also
+-- valid, and then too large, where hits have different probabilities with mean p (Hoeffding 1956).
+create or replace macro binomial_two_sided(k, n, p) as
+    least(
+        1,
+        2 * list_sum([binomial(hits, n, p) for hits in range(k, n + 1)]),
+        2 * list_sum([binomial(hits, n, p) for hits in range(0, k + 1)])
+    );
+
+-- Two-sided p-value of k marked ones among as many drawn without return from a total of which some are marked, twice the
+-- smaller tail: Fisher's exact test of two shares.
+create or replace macro hypergeometric_two_sided(k, drawn, marked, total) as
+    list_transform(
+        [{
+            low: greatest(0, drawn + marked - total)::bigint,
+            high: least(drawn, marked)::bigint,
+            ways: ln_choose(total, drawn)
+        }],
+        lambda x: least(
+            1,
+            2 * list_sum([
+                exp(ln_choose(marked, hits) + ln_choose(total - marked, drawn - hits) - x.ways)
+                for hits in range(k::bigint, x.high + 1)
+            ]),
+            2 * list_sum([
+                exp(ln_choose(marked, hits) + ln_choose(total - marked, drawn - hits) - x.ways)
+                for hits in range(x.low, k::bigint + 1)
+            ])
+        )
+    )[1];
+
 -- Quantile of the standard normal distribution, to 1e-9 relative (Acklam's rational approximations).
 create or replace macro normal_quantile(p) as
     list_transform(

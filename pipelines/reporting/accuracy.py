@@ -2,16 +2,27 @@
 
 from collections.abc import Sequence
 
+from scipy.stats import binomtest
+
 from pipelines.common.figures import short
 from pipelines.reporting import figures
-from pipelines.reporting.criteria import IMAGES_FOR_CLASS, UNEVEN_CLASSES
-from pipelines.reporting.evidence import Said, said
+from pipelines.reporting.criteria import IMAGES_FOR_CLASS, UNEVEN_CLASSES, VERDICTS
+from pipelines.reporting.evidence import Answer, Said, said
 from pipelines.reporting.html import Html, figure, html, table
 from pipelines.reporting.subject import Subject
 from pipelines.reporting.words import between, capital, listed, number, percent, plural, series, sized
 
 CLASSES = 12  # rows of a table by class at the most
 AUGMENTED = " Training images are seen augmented and with dropout, during the epoch."
+CHANGED = """
+    select
+        count(*) filter (best.predicted = label and last.predicted <> label) as lost,
+        count(*) filter (best.predicted <> label and last.predicted = label) as gained
+    from labelled_predictions('{run_id}', '{split}') as best
+    join labelled_predictions('{run_id}', '{split}') as last using (instance_id, label)
+    where
+        best.epoch = {best}
+        and last.epoch = {last}"""
 SPLITS = {"train_seen": "training images as seen in training", "val": "validation images", "test": "test images"}
 
 
@@ -21,11 +32,16 @@ def accuracy(subject: Subject) -> tuple[list[Said], Html]:
     last = {row["split"]: row for row in found.rows if row["accuracy"] is not None and row["epoch"] == subject.epoch}
     hard = subject.ask("hard_classes", split=subject.split)
     own = [row for row in found.rows if row["split"] == subject.split and row["accuracy"] is not None]
+    best = max(own, key=lambda row: row["accuracy"])  # the first of several
+    changed = subject.evidence.sql(
+        CHANGED.format(run_id=subject.run.run_id, split=subject.split, best=best["epoch"], last=subject.epoch),
+        "Which images are right at one of two epochs alone?",
+    )
     sentences = [
         *said(accuracy_sentence(last[subject.split], subject.epoch, subject.split), found, key=True),
         *said(uneven_sentence(hard.rows, images_of(subject.split)), hard, key=True),
         *said(other_splits_sentence(last, subject.split), found),
-        *said(best_epoch_sentence(own), found),
+        *said(best_epoch_sentence(own, **changed.rows[0]), found, changed),
     ]
     curve = figure(figures.curves(found.rows), html("Accuracy after each epoch; bands are 95 % intervals "
                    "(Wilson).{}{}", AUGMENTED if "train_seen" in last else "", found.mark))  # fmt: skip
@@ -70,26 +86,31 @@ def other_splits_sentence(last: dict[str, dict], split: str) -> str | None:
     return f"It is right on {series(parts)}." if parts else None
 
 
-def best_epoch_sentence(rows: list[dict]) -> str | None:
-    """Whether an earlier epoch was better than the last; rows of one split, epochs ascending."""
+def best_epoch_sentence(rows: list[dict], lost: int, gained: int) -> str | None:
+    """Whether an earlier epoch was better than the last; rows of one split, epochs ascending.
+
+    From the best epoch to the last, `lost` images went from right to wrong and `gained` from wrong to right. As the
+    best is chosen of several, its p-value is multiplied by their number.
+    """
     last, best = rows[-1], max(rows, key=lambda row: row["accuracy"])
     if len(rows) < 2:
         return None
     if best["accuracy"] == last["accuracy"]:
         return "No earlier epoch is better."
     there = f"epoch {best['epoch']} reached {percent(best['accuracy'], best['n'])}"
-    if best["accuracy"] > last["high"]:
-        return f"{capital(there)}, which lies above the interval of the last: training on did harm."
-    return f"{capital(there)}, which lies within the interval of the last: no difference is shown."
+    since = f"since then {plural(lost, 'image was', 'images were')} lost and {number(gained)} gained"
+    if binomtest(lost, lost + gained).pvalue * (len(rows) - 1) <= VERDICTS["epochs"].level / 2:
+        return f"{capital(there)}; {since}, which is beyond chance: training on did harm."
+    return f"{capital(there)}; {since}: no difference is shown."
 
 
 def classes(subject: Subject) -> tuple[list[Said], Html]:
     """Sentences and a table of the classes, hardest first."""
-    hard = subject.ask("hard_classes", split=subject.split)
+    hard, apart = subject.ask("hard_classes", split=subject.split), ask_differences(subject)
     exact = subject.ask("class_metrics_by_epoch", split=subject.split)
     precision = {row["class_id"]: row for row in exact.where(epoch=subject.epoch)}
     sentences = [
-        *said(spread_sentence(hard.rows), hard, key=True),
+        *said(spread_sentence(hard.rows, apart.rows), hard, apart, key=True),
         *said(few_sentence(hard.rows, subject.classes), hard, key=True),
         *said(never_sentence(list(precision.values())), exact, key=True),
     ]
@@ -115,26 +136,33 @@ def _precision(row: dict | None) -> str:
     return percent(row["precision"], row["n_predicted"])
 
 
-def spread_sentence(rows: list[dict]) -> str | None:
-    """Whether classes differ beyond their intervals; rows of hard_classes, hardest first."""
+def ask_differences(subject: Subject) -> Answer:
+    """The answer of class_differences at the report's level."""
+    return subject.ask("class_differences", split=subject.split, level=VERDICTS["class_accuracy"].level)
+
+
+def spread_sentence(rows: list[dict], differences: list[dict]) -> str | None:
+    """Whether classes differ beyond chance; rows of hard_classes and class_differences, hardest first."""
     if len(rows) < 2 or max(row["n"] for row in rows) < IMAGES_FOR_CLASS:
         return None
-    hardest, easiest = rows[0], max(rows, key=lambda row: row["low"])
     if all(row["accuracy"] == 1 for row in rows):
         enough = f" of at least {IMAGES_FOR_CLASS} images" if any(row["n"] < IMAGES_FOR_CLASS for row in rows) else ""
         return f"No class{enough} has a single mistake."
-    lowest = min(rows, key=lambda row: row["high"])
-    if lowest["high"] >= easiest["low"]:
+    verdicts = {row["class_id"]: row["verdict"] for row in differences}
+    harder = [row for row in rows if verdicts[row["class_id"]] == "harder"][:1]
+    easier = [row for row in rows if verdicts[row["class_id"]] == "easier"][-1:]
+    if not harder and not easier:
         return (
-            f"No difference between classes is shown: all their intervals overlap (class {named(hardest)} is lowest, "
-            f"at {percent(hardest['accuracy'], hardest['n'])}, {sized(hardest['n'])})."
+            f"No difference between classes is shown (class {named(rows[0])} is lowest, at "
+            f"{percent(rows[0]['accuracy'], rows[0]['n'])}, {sized(rows[0]['n'])})."
         )
-    return (
-        f"Classes differ beyond their intervals: class {named(lowest)} is at "
-        f"{percent(lowest['accuracy'], lowest['n'])} ({between(lowest['low'], lowest['high'], lowest['n'])}), "
-        f"{named(easiest)} at {percent(easiest['accuracy'], easiest['n'])} "
-        f"({between(easiest['low'], easiest['high'], easiest['n'])})."
-    )
+    parts = [f"class {_placed(row)} is {word}" for word, own in (("harder", harder), ("easier", easier)) for row in own]
+    return f"Classes differ beyond chance: {series(parts)} than the others."
+
+
+def _placed(row: dict) -> str:
+    n = row["n"]
+    return f"{named(row)} ({percent(row['accuracy'], n)}, 95 % interval {between(row['low'], row['high'], n)})"
 
 
 def few_sentence(rows: list[dict], classes: Sequence[str], most: int = 4) -> str | None:

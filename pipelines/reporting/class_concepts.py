@@ -1,16 +1,18 @@
 """Question (b): each class's own concept, and whether well known classes differ in their concepts."""
 
-from scipy.stats import spearmanr
+import numpy as np
+from scipy.stats import rankdata, spearmanr
 
 from pipelines.common.figures import short
 from pipelines.reporting.concepts import GREY
-from pipelines.reporting.criteria import CLASSES_FOR_CORRELATION, CLEAR_CORRELATION, SIGNIFICANCE_LEVEL
+from pipelines.reporting.criteria import CLASSES_FOR_CORRELATION, CLEAR_CORRELATION, VERDICTS, holm
 from pipelines.reporting.evidence import Answer, Said, said
 from pipelines.reporting.found_concepts import is_stable
 from pipelines.reporting.html import Cell, Html, html, table
 from pipelines.reporting.words import NONE, percent, plural, value
 
 CLASSES = 12  # rows of the table at the most
+PERMUTATIONS = 9999  # of the classes, for p-values
 DESCRIBED = "; see #"  # in every description made from the data
 
 
@@ -56,12 +58,18 @@ def basic_sentence(rows: list[dict]) -> str | None:
         return f"{plural(n, 'class is', 'classes are')} too few to relate their accuracy to their concepts."
     if len({row["recall"] for row in known}) == 1:
         return "All classes are right equally often, so whether well known ones have other concepts cannot be told."
-    parts = [
-        relation(known, "concepts_per_image", "have more concepts an image", "have fewer concepts an image"),
-        relation(known, "selectivity", "have a more exclusive concept", "have a less exclusive concept"),
+    words = {
+        "concepts_per_image": ("have more concepts an image", "have fewer concepts an image"),
+        "selectivity": ("have a more exclusive concept", "have a less exclusive concept"),
+    }
+    found = {key: relation(known, key) for key in words}
+    tested = holm({key: chance for key, (_, chance) in found.items()})
+    clear = [
+        more if rho > 0 else less
+        for key, (more, less) in words.items()
+        if abs(rho := found[key][0] or 0) >= CLEAR_CORRELATION and tested[key] <= VERDICTS["class_concepts"].level
     ]
-    clear = [text for text, _ in parts if text]
-    numbers = " and ".join(value(rho) for _, rho in parts)
+    numbers = " and ".join(value(rho) for rho, _ in found.values())
     if not clear:
         return (
             "Between a class's accuracy and the number of its concepts an image, or how exclusive its own one is, "
@@ -73,15 +81,15 @@ def basic_sentence(rows: list[dict]) -> str | None:
     )
 
 
-def relation(rows: list[dict], key: str, more: str, less: str) -> tuple[str, float | None]:
-    """Words for a rank correlation with accuracy that is strong and beyond chance, and the correlation."""
-    accuracies, values = [row["recall"] for row in rows], [row[key] for row in rows]
+def relation(rows: list[dict], key: str) -> tuple[float | None, float]:
+    """Rank correlation with accuracy over the classes, and its p-value: how often shuffled classes reach it."""
+    accuracies, values = (rankdata([row[name] for row in rows]) for name in ("recall", key))
     if len(set(values)) == 1:
-        return "", None
-    found = spearmanr(accuracies, values)
-    if abs(found.statistic) < CLEAR_CORRELATION or found.pvalue > SIGNIFICANCE_LEVEL:
-        return "", float(found.statistic)
-    return more if found.statistic > 0 else less, float(found.statistic)
+        return None, 1.0
+    centred = values - values.mean()
+    shuffled = np.random.default_rng(0).permuted(np.tile(accuracies, (PERMUTATIONS, 1)), axis=1)
+    reached = np.abs(shuffled @ centred) >= abs(accuracies @ centred) - 1e-9
+    return float(spearmanr(accuracies, values).statistic), float((1 + reached.sum()) / (1 + PERMUTATIONS))
 
 
 def _table(found: Answer) -> Html:

@@ -3,6 +3,7 @@
 Thresholds that say "convention" or "by eye" rest on nothing else; only VERDICTS controls an error rate.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -42,10 +43,8 @@ FEW_IMAGES = 100  # under which the report says that they are few; an interval m
 IMAGES_FOR_CONTRAST = 20  # correct and misclassified each, to compare maps of both: images_for_interval of macros.sql
 MISTAKES_FOR_PAIRS = 10  # for pairs of classes to be worth a word; by eye
 CLASSES_FOR_CORRELATION = 6  # under which no rank correlation but 1 or -1 reaches the level (of 5: p = .083 at .9)
-IMAGES_FOR_CALIBRATION = 1000  # under which the expected calibration error is noticeably biased upwards; by eye
 
 # what counts
-SIGNIFICANCE_LEVEL = 0.05  # convention
 CLEAR_CORRELATION = 0.5  # rank correlation under which no relation is mentioned; convention (Cohen 1988: large)
 STRONG_AGREEMENT = 0.7  # rank correlation of two methods' maps from which on they tell much the same; by eye
 LIKE_RANDOM_WEIGHTS = (
@@ -58,3 +57,13 @@ CONCEPT_IN_CLASS = 0.1  # fraction of a class's images from which on it is said 
 CONCEPT_STANDS_FOR_CLASS = 0.5  # fraction of a class's images from which on a concept stands for it: most of them
 ANSWERS_KEPT = 0.9  # fraction of images whose answer the concepts should keep, the aim of ice
 SMALLEST_CONTRIBUTION = 0.005  # logits that count as a contribution: what two decimals show
+
+
+def holm(chances: Mapping[str, float]) -> dict[str, float]:
+    """P-values corrected for all of them (Holm 1979): what is left at a level holds it for all together."""
+    corrected: dict[str, float] = {}
+    largest = 0.0
+    for place, key in enumerate(sorted(chances, key=lambda key: chances[key])):
+        largest = max(largest, (len(chances) - place) * chances[key])
+        corrected[key] = min(largest, 1.0)
+    return corrected

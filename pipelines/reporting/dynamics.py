@@ -1,7 +1,10 @@
 """Question (c) over time: what each epoch fixes and breaks, what is forgotten, which images waver."""
 
+from scipy.stats import binomtest
+
 from pipelines.common.figures import short
 from pipelines.reporting import figures
+from pipelines.reporting.criteria import VERDICTS
 from pipelines.reporting.evidence import Answer, Said, details, said
 from pipelines.reporting.html import NOTHING, Html, figure, html, joined, table
 from pipelines.reporting.missing import missing
@@ -33,10 +36,11 @@ def last_step_sentence(row: dict) -> str:
     if not fixed and not broken and not row["rerouted"]:
         return "The last epoch changed nothing."
     gain = "a gain" if fixed > broken else "a loss" if fixed < broken else "no change"
-    unclear = abs(fixed - broken) <= 2 * (fixed + broken) ** 0.5 and fixed != broken
+    chance = binomtest(fixed, fixed + broken).pvalue if fixed + broken else 1
+    unclear = fixed != broken and chance > VERDICTS["epochs"].level / 2
     return (
         f"The last epoch fixed {plural(fixed, 'image')} and broke {number(broken)}: {gain} of {abs(fixed - broken)}"
-        f"{', no more than chance would make' if unclear else ''}."
+        f"{', no more than chance may make' if unclear else ''}."
     ).replace("no change of 0", "no change")
 
 

@@ -1,6 +1,8 @@
 """Question (c) over time: when explanations settle, before or after the predictions they explain."""
 
-from pipelines.reporting.criteria import LIKE_RANDOM_WEIGHTS
+from scipy.stats import binomtest
+
+from pipelines.reporting.criteria import LIKE_RANDOM_WEIGHTS, VERDICTS, holm
 from pipelines.reporting.evidence import Said, said
 from pipelines.reporting.html import NOTHING, Cell, Html, html, table
 from pipelines.reporting.missing import missing
@@ -64,8 +66,15 @@ def settling_sentence(rows: list[dict]) -> str | None:
             own[row["settles"]] += 1
     if not counts:
         return None
-    later = [method for method in METHODS if method in counts and leans(counts[method], "after", "before")]
-    sooner = [method for method in METHODS if method in counts and leans(counts[method], "before", "after")]
+    tested = holm(
+        {
+            method: binomtest(own["after"], own["after"] + own["before"]).pvalue if own["after"] + own["before"] else 1
+            for method, own in counts.items()
+        }
+    )
+    clear = [method for method in METHODS if method in counts and tested[method] <= VERDICTS["settling"].level]
+    later = [method for method in clear if counts[method]["after"] > counts[method]["before"]]
+    sooner = [method for method in clear if method not in later]
     if not later and not sooner:
         return "By no method explanations are shown to settle later or sooner than their predictions."
     parts = [
@@ -87,11 +96,6 @@ def untrained_sentence(rows: list[dict]) -> str | None:
         f"Maps of the untrained network already resemble the last ones on the 8x8 grid by {parts}: much of their "
         "coarse shape comes from the image, not from what was learned."
     )
-
-
-def leans(counts: dict[str, int], one: str, other: str) -> bool:
-    """Whether one outcome is more frequent than the other by two standard deviations of chance."""
-    return counts[one] - counts[other] > 2 * (counts[one] + counts[other]) ** 0.5
 
 
 def _counted(method: str, counts: dict[str, int], when: str) -> str:

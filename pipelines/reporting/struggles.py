@@ -2,15 +2,18 @@
 
 from collections.abc import Sequence
 
+from scipy.stats import binomtest
+
 from pipelines.common.figures import short
 from pipelines.reporting import figures
-from pipelines.reporting.accuracy import few_sentence, images_of, named
+from pipelines.reporting.accuracy import ask_differences, few_sentence, images_of, named
 from pipelines.reporting.attention import explained_epoch
 from pipelines.reporting.criteria import (
     CONCEPT_STANDS_FOR_CLASS,
     IMAGES_FOR_CLASS,
     MISTAKES_FOR_PAIRS,
     SMALLEST_CONTRIBUTION,
+    VERDICTS,
 )
 from pipelines.reporting.dynamics import dynamics
 from pipelines.reporting.evidence import Answer, Said, answers, said
@@ -28,12 +31,13 @@ PAIRS = 10  # confused pairs shown
 def struggles(subject: Subject) -> Section:
     """The section on hard classes, learning over the epochs, and doubtful labels."""
     hard, pairs = subject.ask("hard_classes", split=subject.split), subject.ask("confused_pairs", split=subject.split)
+    apart = ask_differences(subject)
     over_time, evidence = dynamics(subject)
     doubtful, images = suspects(subject)
     head = [
         *said(errors_sentence(hard.rows, subject.classes), hard, key=True),
-        *said(weak_sentence(hard.rows), hard, key=True),
-        *said(pair_sentence(pairs.rows), pairs, key=True),
+        *said(weak_sentence(hard.rows, apart.rows), hard, apart, key=True),
+        *said(pair_sentence(pairs.rows, {row["class_id"]: row["n"] for row in hard.rows}), pairs, key=True),
         *_shared(subject, pairs.rows), *answers(over_time), *_looking(subject), *answers(doubtful),
     ]  # fmt: skip
     body = joined([_hard(hard, images_of(subject.split)), _pairs(pairs), evidence, images])
@@ -51,27 +55,32 @@ def errors_sentence(rows: list[dict], classes: Sequence[str]) -> str:
     return f"At the last epoch {of(wrong, n)} are wrong."
 
 
-def weak_sentence(rows: list[dict]) -> str | None:
-    """Classes that lie below the whole model's accuracy with their whole interval."""
+def weak_sentence(rows: list[dict], differences: list[dict]) -> str | None:
+    """Classes that are harder than the others beyond chance; rows of hard_classes and class_differences."""
     n = sum(row["n"] for row in rows)
     whole = sum(row["accuracy"] * row["n"] for row in rows) / n
-    weak = [row for row in rows if row["high"] < whole]
+    verdicts = {row["class_id"]: row["verdict"] for row in differences}
+    weak = [row for row in rows if verdicts[row["class_id"]] == "harder"]
     if whole == 1 or len(rows) < 2:
         return None
     if not weak:
         small = any(row["n"] < IMAGES_FOR_CLASS for row in rows)
-        few = f", and those of classes with under {IMAGES_FOR_CLASS} images say little" if small else ""
-        return f"No class is shown to be harder than the mean of {percent(whole, n)}: all intervals reach it{few}."
+        few = f"; those with under {IMAGES_FOR_CLASS} images say little" if small else ""
+        return f"No class is shown to be harder than the mean of {percent(whole, n)}{few}."
     parts = [
         f"{named(row)} ({percent(row['accuracy'], row['n'])}, top mistake: {short(row['confused_with_name'], 28)})"
         for row in weak[:4]
     ]
     more = f" and {plural(len(weak) - 4, 'other')}" if len(weak) > 4 else ""
-    return f"Harder than the mean of {percent(whole, n)}, interval and all: {', '.join(parts)}{more}."
+    return f"Harder than the mean of {percent(whole, n)}, beyond chance: {', '.join(parts)}{more}."
 
 
-def pair_sentence(rows: list[dict]) -> str | None:
-    """The pair of classes mixed up most; rows of confused_pairs, most first."""
+def pair_sentence(rows: list[dict], images: dict[int, int]) -> str | None:
+    """The pair of classes mixed up most; rows of confused_pairs, most first, and the number of images of each class.
+
+    It is called the most only if it is beyond chance against the second, which guards its being chosen (Gutmann and
+    Maymin 1987).
+    """
     if not rows:
         return None
     first = rows[0]
@@ -79,8 +88,10 @@ def pair_sentence(rows: list[dict]) -> str | None:
     if wrong < MISTAKES_FOR_PAIRS:
         return f"{plural(wrong, 'mistake is', 'mistakes are')} too few to speak of pairs of classes."
     a, b = short(first["name_a"], 28), short(first["name_b"], 28)
-    most = "Most" if len(rows) == 1 or rows[1]["n"] < first["n"] else "Among the most"
-    return f"{most} mixed up are {a} and {b}, with {of(first['n'], wrong, 'mistakes')}: {lean(first, a, b)}."
+    second = rows[1]["n"] if len(rows) > 1 else 0
+    clear = binomtest(first["n"], first["n"] + second).pvalue <= VERDICTS["mixed_up_pairs"].level / 2
+    most = "Most mixed up" if clear else "Among the pairs mixed up most, which are not told apart,"
+    return f"{most} are {a} and {b}, with {of(first['n'], wrong, 'mistakes')}: {lean(first, a, b, images)}."
 
 
 def mistakes(row: dict) -> int:
@@ -88,12 +99,17 @@ def mistakes(row: dict) -> int:
     return round(row["n"] / row["share"])
 
 
-def lean(row: dict, a: str, b: str) -> str:
-    """How often a pair is mixed up either way; one is called more frequent beyond two standard deviations of chance."""
-    ways = sorted(((row["a_as_b"], f"{a} as {b}"), (row["b_as_a"], f"{b} as {a}")), reverse=True)
-    (often, one), (seldom, other) = ways
-    clear = often - seldom > 2 * row["n"] ** 0.5
-    return f"{one} {'more often ' if clear else ''}({often}) {'than' if clear else 'and'} {other} ({seldom})"
+def lean(row: dict, a: str, b: str, images: dict[int, int]) -> str:
+    """How often a pair is mixed up either way, and whether one comes more often, for the images of the two classes."""
+    n_a, n_b = images.get(row["class_a"], 0), images.get(row["class_b"], 0)
+    ways = [(row["a_as_b"], n_a, f"{a} as {b}"), (row["b_as_a"], n_b, f"{b} as {a}")]
+    ways.sort(key=lambda way: way[0] / max(way[1], 1), reverse=True)
+    chance = binomtest(row["a_as_b"], row["n"], n_a / (n_a + n_b)).pvalue
+    clear = chance <= VERDICTS["mixed_up_pairs"].level / 2
+    (one, one_count), (other, other_count) = (
+        (text, f"{count}" if n_a == n_b else f"{count} of {number(n)}") for count, n, text in ways
+    )
+    return f"{one} {'more often ' if clear else ''}({one_count}) {'than' if clear else 'and'} {other} ({other_count})"
 
 
 def _shared(subject: Subject, pairs: list[dict]) -> list[Said]:

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from scipy.stats import spearmanr, t, ttest_1samp
+from scipy.stats import binom, spearmanr, t, ttest_1samp
 
 import queries
 from support import tables as data
@@ -419,6 +419,34 @@ def test_calibration_error_is_what_numpy_computes(bins):
         assert row["accuracy"] == pytest.approx(right[inside].mean())
         interval = wilson(right[inside].sum(), inside.sum())
         assert (row["accuracy_low"], row["accuracy_high"]) == pytest.approx(interval, abs=1e-5)
+    chances = {k: binomtest_by_tails(right[place == k], p[place == k].mean()) for k in np.unique(place).tolist()}
+    corrected, order = 0, sorted(chances, key=lambda k: (chances[k], k))
+    for rank, k in enumerate(order):
+        corrected = min(1, max(corrected, (len(order) - rank) * chances[k]))
+        row = only(rows, bin=k)
+        assert row["p_adjusted"] == pytest.approx(corrected, rel=1e-6)
+        assert row["is_off"] == (corrected <= 0.05)
+    spread = [binom(sum(place == k), p[place == k].mean()).expect(lambda hits, k=k: abs(hits - sum(p[place == k])))
+              for k in np.unique(place)]  # fmt: skip
+    assert rows[0]["ece_by_chance"] == pytest.approx(sum(spread) / len(p), rel=1e-6)
+
+
+def binomtest_by_tails(right, p):
+    return min(1, 2 * binom.cdf(right.sum(), len(right), p), 2 * binom.sf(right.sum() - 1, len(right), p))
+
+
+def test_bins_of_a_right_confidence_are_seldom_off():
+    studies, false, draw = 40, 0, random(7)
+    connection = data.empty()
+    for _ in range(studies):
+        connection.execute("delete from predictions")
+        confidences = draw.beta(4, 1, 300)
+        add_confidences(connection, confidences, draw.random(300) < confidences)
+        false += any(row["is_off"] for row in queries.run(connection, "calibration", {"run_id": "tiny"}).dicts)
+    assert false <= 7  # 2 on average, more than 7 in 0.1 % of cases
+    connection.execute("delete from predictions")
+    add_confidences(connection, np.full(300, 0.9), draw.random(300) < 0.7)
+    assert [row["is_off"] for row in records(connection, "calibration")] == [True]
 
 
 def test_calibration_by_hand():

@@ -7,7 +7,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pytest
-from scipy.stats import norm, rankdata, spearmanr, t
+from scipy.stats import binom, hypergeom, norm, rankdata, spearmanr, t
 
 import queries
 from pipelines.asking.sql_process import fetch_rows
@@ -252,6 +252,28 @@ def test_better_direction(tiny) -> None:
 def test_least_value(tiny) -> None:
     metrics = {"insertion": 0, "road_morf_30": 0, "road_gap": -1, "randomized/conv": -1, "epoch_0_signed": -1}
     assert {metric: answer(tiny, f"select least_value('{metric}')")[0][0] for metric in metrics} == metrics
+
+
+@pytest.mark.parametrize(
+    ("k", "n", "p"),
+    [(0, 1, 0.5), (3, 10, 0.3), (10, 10, 1), (9, 10, 1), (0, 5, 0), (990, 1000, 0.999), (4810, 10_000, 0.5)],
+)
+def test_binomial(tiny, k: int, n: int, p: float) -> None:
+    sql = f"select binomial_two_sided({k}, {n}, {p}), binomial({k}, {n}, {p}), ln_choose({n}, {k})"
+    [(chance, exactly, ways)] = answer(tiny, sql)
+    assert chance == pytest.approx(min(1, 2 * binom.cdf(k, n, p), 2 * binom.sf(k - 1, n, p)), rel=1e-8, abs=1e-200)
+    assert exactly == pytest.approx(binom.pmf(k, n, p), rel=1e-8, abs=1e-200)
+    assert ways == pytest.approx(math.log(math.comb(n, k)), rel=1e-8, abs=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("k", "drawn", "marked", "total"),
+    [(0, 1, 0, 5), (3, 10, 20, 100), (10, 10, 10, 10), (0, 10, 3, 13), (150, 1000, 1300, 10_000)],
+)
+def test_hypergeometric_two_sided(tiny, k: int, drawn: int, marked: int, total: int) -> None:
+    [(chance,)] = answer(tiny, f"select hypergeometric_two_sided({k}, {drawn}, {marked}, {total})")
+    known = hypergeom(total, marked, drawn)
+    assert chance == pytest.approx(min(1, 2 * known.cdf(k), 2 * known.sf(k - 1)), rel=1e-8)
 
 
 @pytest.mark.parametrize("p", [1e-8, 0.001, 0.0243, 0.3, 0.5, 0.9, 0.97575, 1 - 1e-6])

@@ -9,6 +9,7 @@ from statistics import fmean, pstdev
 
 import numpy as np
 import pytest
+from scipy.stats import hypergeom
 
 import queries
 from queries import catalogue, classes
@@ -628,6 +629,55 @@ def test_hard_classes(tiny):
     ]
     assert [row[-1] for row in ask(tiny, "hard_classes", epoch="1")] == [0, 0, 0]
     assert [row[-1] for row in ask(tiny, "hard_classes", epoch="0")] == [None, None, None]
+
+
+def add_counts(connection, counts):
+    """Test images of each class at epoch 4: how many, and how many of them wrong."""
+    rows = [
+        data.prediction("tiny", "test", 4, 1000 * label + key, label, (label + (key < wrong)) % len(counts), 0.5)
+        for label, (n, wrong) in enumerate(counts)
+        for key in range(n)
+    ]
+    data.insert(connection, "predictions", rows)
+
+
+def test_class_differences_are_fisher_and_holm():
+    connection = data.empty()
+    counts = [(40, 20), (40, 6), (30, 3), (1, 0), (50, 4)]
+    add_counts(connection, counts)
+    rows = {row["class_id"]: row for row in records(connection, "class_differences", level="0.01")}
+    total, wrong = (sum(column) for column in zip(*counts, strict=True))
+    tails = [hypergeom(total, wrong, n) for n, _ in counts]
+    chances = [min(1, 2 * tail.cdf(k), 2 * tail.sf(k - 1)) for tail, (_, k) in zip(tails, counts, strict=True)]
+    order = np.argsort(chances)
+    corrected = np.maximum.accumulate([(5 - place) * chances[key] for place, key in enumerate(order)]).clip(max=1)
+    for key, p_adjusted in zip(order.tolist(), corrected, strict=True):
+        n, k = counts[key]
+        assert (rows[key]["n"], rows[key]["accuracy"]) == (n, pytest.approx(1 - k / n))
+        assert rows[key]["others_accuracy"] == pytest.approx(1 - (wrong - k) / (total - n))
+        assert rows[key]["p_value"] == pytest.approx(chances[key], abs=1e-9)
+        assert rows[key]["p_adjusted"] == pytest.approx(p_adjusted, abs=1e-9)
+    assert [rows[key]["verdict"] for key in range(5)] == ["harder", None, None, None, None]
+    assert [row["class_id"] for row in records(connection, "class_differences")] == [0, 1, 2, 4, 3]
+    assert records(connection, "class_differences", epoch="3") == []
+    connection.execute("delete from predictions where label > 0")
+    [alone] = records(connection, "class_differences")
+    assert (alone["others_accuracy"], alone["p_value"], alone["verdict"]) == (None, 1, None)
+
+
+@pytest.mark.parametrize(("classes", "n"), [(10, 100), (100, 20)])
+def test_equally_hard_classes_get_no_verdict_and_a_hard_one_does(classes, n):
+    connection, draw = data.empty(), np.random.default_rng(classes)
+    studies, false = 40, 0
+    for _ in range(studies):
+        connection.execute("delete from predictions")
+        add_counts(connection, [(n, wrong) for wrong in draw.binomial(n, 0.15, classes).tolist()])
+        false += any(row["verdict"] for row in queries.run(connection, "class_differences", {"run_id": "tiny"}).dicts)
+    assert false <= 7  # 2 on average, more than 7 in 0.1 % of cases
+    connection.execute("delete from predictions")
+    add_counts(connection, [(n, n // 2), *((n, n // 10) for _ in range(classes - 1))])
+    verdicts = {row["class_id"]: row["verdict"] for row in records(connection, "class_differences")}
+    assert {key for key, verdict in verdicts.items() if verdict == "harder"} == {0}
 
 
 def test_missing_predictions(tiny):

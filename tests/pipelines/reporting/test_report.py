@@ -25,9 +25,10 @@ from pipelines.reporting.accuracy import (
     uneven_sentence,
 )
 from pipelines.reporting.agreement import agreement_sentence
-from pipelines.reporting.calibration import calibration_sentence
+from pipelines.reporting.calibration import bins_sentence, calibration_sentence
 from pipelines.reporting.class_concepts import basic_sentence
 from pipelines.reporting.concept_history import appearance_sentence
+from pipelines.reporting.criteria import VERDICTS, holm
 from pipelines.reporting.dynamics import forgetting_sentence, last_step_sentence
 from pipelines.reporting.html import html, safe
 from pipelines.reporting.learned import concepts_sentence, fidelity_sentence, tcav_sentence
@@ -142,34 +143,51 @@ def row(**known) -> dict:
     return {"class_name": "cat", "n": 100, "confused_with_name": "dog", **known}
 
 
-def test_classes_differ_only_beyond_their_intervals() -> None:
-    apart = [row(accuracy=0.5, low=0.4, high=0.6), row(class_name="dog", accuracy=0.8, low=0.71, high=0.87)]
-    overlapping = [apart[0] | {"high": 0.75}, apart[1]]
-    assert "differ beyond their intervals: class cat is at 50" in spread_sentence(apart)
-    assert "No difference between classes is shown" in spread_sentence(overlapping)
-    assert spread_sentence([one | {"accuracy": 1} for one in apart]) == "No class has a single mistake."
-    assert "Harder than the mean" in weak_sentence(apart)
-    assert "No class is shown to be harder" in weak_sentence(overlapping)
-    assert spread_sentence(apart[:1]) is None
+def verdicts(*words: str | None) -> list[dict]:
+    """Rows of class_differences of classes 0, 1, ..."""
+    return [{"class_id": key, "verdict": word} for key, word in enumerate(words)]
+
+
+def test_classes_differ_only_beyond_chance() -> None:
+    """As the question says, whatever their intervals do: of many classes some do not overlap by chance."""
+    rows = [
+        row(class_id=0, accuracy=0.5, low=0.4, high=0.6),
+        row(class_id=1, class_name="dog", accuracy=0.8, low=0.71, high=0.87),
+    ]
+    assert flat(spread_sentence(rows, verdicts("harder", "easier"))) == (
+        "Classes differ beyond chance: class cat (50 %, 95 % interval 40 to 60 %) is harder and class dog (80 %, 95 % "
+        "interval 71 to 87 %) is easier than the others."
+    )
+    assert spread_sentence(rows, verdicts("harder", None)).endswith("is harder than the others.")
+    assert spread_sentence(rows, verdicts(None, "easier")).endswith("is easier than the others.")
+    assert "No difference between classes is shown" in spread_sentence(rows, verdicts(None, None))
+    assert spread_sentence([one | {"accuracy": 1} for one in rows], verdicts(None, None)) == (
+        "No class has a single mistake."
+    )
+    assert flat(weak_sentence(rows, verdicts("harder", "easier"))) == (
+        "Harder than the mean of 65.0 %, beyond chance: cat (50 %, top mistake: dog)."
+    )
+    assert "No class is shown to be harder" in weak_sentence(rows, verdicts(None, "easier"))
+    assert spread_sentence(rows[:1], verdicts(None)) is None
 
 
 def test_nothing_is_claimed_of_classes_with_few_images() -> None:
     """Neither that they are right, nor that nothing is wrong anywhere; those without an image are named too."""
-    sure = row(accuracy=1, n=60, low=0.94, high=1)
-    rare = row(class_name="rare", accuracy=1, n=2, low=0.342, high=1)
+    sure = row(class_id=0, accuracy=1, n=60, low=0.94, high=1)
+    rare = row(class_id=1, class_name="rare", accuracy=1, n=2, low=0.342, high=1)
     assert few_sentence([sure], ["cat"]) is None
     few = few_sentence([sure, rare], ["cat", "odd", "rare"])
     assert flat(few) == (
         "Too few images to say how hard they are: odd (no images) and rare (2 of 2 right, 95 % interval 34 to 100 %)."
     )
-    assert spread_sentence([sure, rare]) == "No class of at least 20 images has a single mistake."
-    assert spread_sentence([rare, rare]) is None
+    assert spread_sentence([sure, rare], verdicts(None, None)) == "No class of at least 20 images has a single mistake."
+    assert spread_sentence([rare, rare], []) is None
     assert errors_sentence([sure], ["cat"]) == "No mistake is seen: at the last epoch all 60 images are right."
     assert errors_sentence([sure, rare], ["cat", "odd", "rare"]) == (
         f"At the last epoch all 62 images are right. {few}"
     )
     wrong = [sure | {"accuracy": 0.9, "low": 0.8, "high": 0.95}, rare | {"accuracy": 0.5, "low": 0.09, "high": 0.91}]
-    assert weak_sentence(wrong).endswith("and those of classes with under 20 images say little.")
+    assert weak_sentence(wrong, verdicts(None, None)).endswith("; those with under 20 images say little.")
     many = few_sentence([rare | {"class_name": f"c{n}"} for n in range(7)], [])
     assert "c3" in many
     assert "c4" not in many
@@ -202,21 +220,30 @@ def test_the_summary_of_a_study_says_it_too(study: Home, trained, monkeypatch: p
     assert "\u00a0" not in summary
 
 
-def test_a_better_epoch_counts_only_outside_the_interval() -> None:
+def test_a_better_epoch_counts_only_beyond_chance() -> None:
+    """By the images that changed; ten earlier epochs, of which the best was chosen, need more than one."""
     last = {"epoch": 3, "n": 500, "accuracy": 0.8, "low": 0.76, "high": 0.83}
-    assert "no difference is shown" in best_epoch_sentence([last | {"epoch": 2, "accuracy": 0.82}, last])
-    assert "training on did harm" in best_epoch_sentence([last | {"epoch": 2, "accuracy": 0.84}, last])
-    assert best_epoch_sentence([last | {"epoch": 2, "accuracy": 0.7}, last]) == "No earlier epoch is better."
+    best = last | {"epoch": 2, "accuracy": 0.84}
+    assert flat(best_epoch_sentence([best, last], 24, 4)) == (
+        "Epoch 2 reached 84.0 %; since then 24 images were lost and 4 gained, which is beyond chance: training on did "
+        "harm."
+    )
+    assert "no difference is shown" in best_epoch_sentence([best, last], 120, 100)
+    assert "no difference is shown" in best_epoch_sentence([*[best] * 10, last], 24, 4)
+    assert best_epoch_sentence([last | {"epoch": 2, "accuracy": 0.7}, last], 0, 0) == "No earlier epoch is better."
     assert "right on all 360 test images" in accuracy_sentence(
         {"n": 360, "accuracy": 1, "low": 0.989, "high": 1}, 3, "test"
     )
 
 
-def test_confidence_is_judged_by_the_interval_of_the_accuracy() -> None:
-    rows = [{"n": 900, "confidence": 0.9, "accuracy": 0.8, "ece": 0.1}]
-    assert "over-confident" in calibration_sentence(rows, 0.77, 0.83)
-    assert "under-confident" in calibration_sentence([rows[0] | {"confidence": 0.7}], 0.77, 0.83)
-    assert "no over- or under-confidence is shown" in calibration_sentence([rows[0] | {"confidence": 0.81}], 0.77, 0.83)
+def test_confidence_is_judged_by_an_exact_test() -> None:
+    rows = [{"n": 900, "confidence": 0.9, "accuracy": 0.8, "ece": 0.1, "ece_by_chance": 0.01, "is_off": False}]
+    assert "over-confident" in calibration_sentence(rows)
+    assert "error is 10.0\u00a0%, where chance alone makes 1.0\u00a0%." in calibration_sentence(rows)
+    assert "under-confident" in calibration_sentence([rows[0] | {"confidence": 0.7}])
+    assert "no over- or under-confidence is shown" in calibration_sentence([rows[0] | {"confidence": 0.82}])
+    assert "In none of 1 bin the accuracy is shown to differ" in bins_sentence(rows)
+    assert "In 1 of 1 bin the accuracy differs" in bins_sentence([rows[0] | {"is_off": True}])
 
 
 def region(method: str, low: float, high: float, subset: str = "all", n: int = 60) -> dict:
@@ -342,11 +369,30 @@ def test_agreement_names_who_is_unrelated() -> None:
 
 def test_pairs_need_mistakes() -> None:
     pair = {"name_a": "cat", "name_b": "dog", "n": 50, "a_as_b": 40, "b_as_a": 10, "share": 0.5}
-    assert "with 50 of 100 mistakes (50" in pair_sentence([pair])
-    assert "cat as dog more often (40) than dog as cat (10)" in pair_sentence([pair])
-    assert "cat as dog (26) and dog as cat (24)" in pair_sentence([pair | {"a_as_b": 26, "b_as_a": 24}])
-    assert pair_sentence([pair | {"n": 1, "a_as_b": 1, "b_as_a": 0, "share": 1.0}]).startswith("1 mistake is too few")
-    assert pair_sentence([]) is None
+    pair |= {"class_a": 0, "class_b": 1}
+    images = {0: 100, 1: 100}
+    assert "with 50 of 100 mistakes (50" in (text := pair_sentence([pair], images))
+    assert text.startswith("Most mixed up are cat and dog")
+    assert text.endswith("cat as dog more often (40) than dog as cat (10).")
+    even = pair_sentence([pair | {"a_as_b": 26, "b_as_a": 24}], images)
+    assert even.endswith("cat as dog (26) and dog as cat (24).")
+    assert pair_sentence([pair | {"n": 1, "a_as_b": 1, "b_as_a": 0, "share": 1.0}], images).startswith(
+        "1 mistake is too few"
+    )
+    assert pair_sentence([], images) is None
+
+
+def test_a_pair_is_the_first_and_leans_only_beyond_chance() -> None:
+    pair = {"name_a": "cat", "name_b": "dog", "n": 50, "a_as_b": 40, "b_as_a": 10, "share": 0.5}
+    pair |= {"class_a": 0, "class_b": 1}
+    assert pair_sentence([pair, pair | {"n": 40}], {0: 100, 1: 100}).startswith("Among the pairs mixed up most, which")
+    assert pair_sentence([pair, pair | {"n": 10}], {0: 100, 1: 100}).startswith("Most mixed up are cat and dog")
+    # of four times as many cats as dogs a fifth is the same share
+    assert pair_sentence([pair], {0: 400, 1: 100}).endswith("cat as dog (40 of 400) and dog as cat (10 of 100).")
+    rare = pair | {"a_as_b": 20, "b_as_a": 30}
+    assert pair_sentence([rare], {0: 400, 1: 100}).endswith(
+        "dog as cat more often (30 of 100) than cat as dog (20 of 400)."
+    )
 
 
 def test_steps_and_forgetting_are_counted() -> None:
@@ -400,6 +446,17 @@ def test_relations_over_classes_need_strength_and_classes() -> None:
     flat = [one | {"concepts_per_image": one["selectivity"]} for one in rows]
     assert "no clear relation" in basic_sentence(flat)
     assert "too few" in basic_sentence(rows[:5])
+    assert "no clear relation" in basic_sentence(rows[:6])  # of 720 orders two are as clear: more than 0.2 %
+
+
+def test_p_values_are_corrected_step_by_step() -> None:
+    assert holm({"a": 0.03, "b": 0.01, "c": 0.9}) == pytest.approx({"b": 0.03, "a": 0.06, "c": 0.9})
+    assert holm({"a": 0.02, "b": 0.019, "c": 0.8}) == pytest.approx({"b": 0.057, "a": 0.057, "c": 0.8})
+    assert holm({}) == {}
+
+
+def test_the_verdicts_of_a_report_share_five_percent() -> None:
+    assert sum(verdict.level for verdict in VERDICTS.values()) == pytest.approx(0.05)
 
 
 def test_concepts_that_lose_the_answer_are_called_out() -> None:

@@ -1,0 +1,82 @@
+-- Which classes are harder or easier than the others, beyond chance?
+--
+-- Each class's number of wrong predictions is held against those of all other images by Fisher's exact test, two-sided,
+-- which holds for any number of images. p_adjusted is corrected for all classes (Holm 1979): where all classes are
+-- equally hard, any class has a verdict in at most `level` of studies, however many classes there are.
+-- No verdict does not say that a class is as hard as the others: of few images (n) little can be said.
+-- Images without a known label are left out, and classes without images of the split. Hardest first.
+--
+-- params:
+--   run_id           training run to look at
+--   split            split to look at [test]
+--   epoch            epoch to look at [null: the last]
+--   level            probability of any false verdict among all classes [0.05]
+-- returns:
+--   epoch            0 is the untrained network
+--   class_id         true class
+--   class_name       its name
+--   n                its images
+--   accuracy         fraction predicted correctly, 0..1
+--   others_accuracy  the same of all other images; null with a single class
+--   p_value          probability of such a difference by chance, of this class alone, 0..1
+--   p_adjusted       the same, corrected for all classes
+--   verdict          harder or easier than the others; null unless p_adjusted is at most `level`
+with chosen as (
+    select
+        epoch,
+        label,
+        predicted
+    from labelled_predictions($run_id, $split)
+),
+counted as (
+    select
+        epoch,
+        label,
+        count(*) as n,
+        count(*) filter (predicted <> label) as n_wrong
+    from chosen
+    where epoch = coalesce($epoch::integer, (select max(epoch) from chosen))
+    group by all
+),
+beside as (
+    select
+        *,
+        sum(n) over () as total,
+        sum(n_wrong) over () as total_wrong
+    from counted
+),
+tested as (
+    select
+        *,
+        1 - n_wrong / n as accuracy,
+        1 - (total_wrong - n_wrong) / nullif(total - n, 0) as others_accuracy,
+        hypergeometric_two_sided(n_wrong, n, total_wrong, total) as p_value
+    from beside
+),
+ordered as (
+    select
+        *,
+        (count(*) over () + 1 - row_number() over (order by p_value, label)) * p_value as p_in_order
+    from tested
+),
+corrected as (
+    select
+        *,
+        least(max(p_in_order) over (order by p_value, label), 1) as p_adjusted
+    from ordered
+)
+select
+    corrected.epoch,
+    corrected.label as class_id,
+    names.name as class_name,
+    corrected.n,
+    corrected.accuracy,
+    corrected.others_accuracy,
+    corrected.p_value,
+    corrected.p_adjusted,
+    case when p_adjusted <= $level::double then if(accuracy < others_accuracy, 'harder', 'easier') end as verdict
+from corrected
+left join class_names($run_id) as names on names.class_id = corrected.label
+order by
+    accuracy,
+    corrected.label
