@@ -25,7 +25,7 @@
 --                       no other class shares it; null if prevalence is 0
 --   tcav_sign           fraction of the class's images whose logit rises along the concept's direction, 0..1
 --   contribution        mean part of the logit that the concept carries, in logits
---   significant         whether tcav_sign differs from random directions
+--   significant         whether the concept raises or lowers the logit beyond chance; see concepts_by_class
 with latest as (
     select
         concepts.run_id,
@@ -71,12 +71,12 @@ scored as (
 ),
 cells as (
     select
-        tcav_scores.*,
+        effects.*,
         scored.n,
         scored.present / scored.n as concepts_per_image,
         sum(prevalence) over concept as total,
         count(*) over concept as classes
-    from tcav_scores
+    from concept_effects() as effects
     join latest using (run_id, epoch)
     join scored using (class_id)
     window concept as (partition by concept_id)

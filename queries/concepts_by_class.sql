@@ -2,6 +2,10 @@
 --
 -- Four measures that answer four questions: how often it is present (prevalence), how often more of it would raise the
 -- logit (tcav_sign), by how much (tcav_magnitude), and how much of the logit it carries (contribution).
+-- p_value tests alignment, the cosine of the concept's direction with the class's mean gradient, against sets of
+-- directions without meaning (single activations, single channels, factors of activations with shuffled channels) and
+-- against the choice of images. It is family-wise over all concepts and classes of the run and epoch: with nothing
+-- there, a run has any row under 0.05 in at most 5 % of cases. The sign of tcav_magnitude says which way.
 -- Classes of which no image was scored are left out.
 --
 -- params:
@@ -20,8 +24,9 @@
 --   tcav_sign         fraction of them whose logit rises along the concept's direction, 0..1
 --   tcav_magnitude    mean derivative of the logit along it
 --   contribution      mean part of the logit that the concept carries, in logits
---   p_value           of tcav_sign against random directions, Holm corrected, 0..1
---   significant       whether p_value is under 0.05
+--   alignment         cosine of the concept's direction with the class's mean gradient, -1..1; null in earlier runs
+--   p_value           of alignment, family-wise, 0..1; null in runs of a version that tested tcav_sign
+--   significant       whether p_value is under 0.05; null with it
 select
     chosen.run_id as explainer_run_id,
     chosen.epoch,
@@ -29,20 +34,21 @@ select
     chosen.concept_id,
     chosen.concept,
     chosen.stability,
-    tcav_scores.class_id,
-    coalesce(names.name, tcav_scores.class_id::varchar) as class_name,
-    tcav_scores.prevalence,
-    tcav_scores.tcav_sign,
-    tcav_scores.tcav_magnitude,
-    tcav_scores.contribution,
-    tcav_scores.p_value,
-    tcav_scores.significant
+    effects.class_id,
+    coalesce(names.name, effects.class_id::varchar) as class_name,
+    effects.prevalence,
+    effects.tcav_sign,
+    effects.tcav_magnitude,
+    effects.contribution,
+    effects.alignment,
+    effects.p_value,
+    effects.significant
 from concepts_of_epoch($run_id, $epoch::integer) as chosen
-join tcav_scores using (run_id, epoch, concept_id)
+join concept_effects() as effects using (run_id, epoch, concept_id)
 semi join scored_classes($run_id) using (run_id, epoch, class_id)
 left join class_names($run_id) as names using (class_id)
 order by
     chosen.run_id,
     chosen.concept_id,
-    tcav_scores.prevalence desc,
-    tcav_scores.class_id
+    effects.prevalence desc,
+    effects.class_id

@@ -21,7 +21,7 @@
 --   top_class_id        class that shows the concept most often at the last epoch
 --   top_class_name      its name
 --   tcav_sign           fraction of top_class's images whose logit rises along the match's direction, 0..1
---   significant         whether tcav_sign differs from random directions
+--   significant         whether the match raises or lowers the logit beyond chance; see concepts_by_class
 with found as (
     select
         concepts.run_id,
@@ -104,8 +104,8 @@ matches as (
     ) = 1
 ),
 cells as (
-    select tcav_scores.*
-    from tcav_scores
+    select effects.*
+    from concept_effects() as effects
     semi join scored_classes($run_id) using (run_id, epoch, class_id)
 ),
 tops as (

@@ -495,6 +495,15 @@ create or replace macro concepts_of_epoch(training_run, of_epoch) as table
         source_run_id = training_run
         and epoch = coalesce(of_epoch, (select max(epoch) from concepts where source_run_id = training_run));
 
+-- What concepts do to classes. p_value and significant are null in rows of an earlier version, whose test compared
+-- fractions of signs: these saturate, so it called weak effects strong.
+create or replace macro concept_effects() as table
+    select * replace (
+        case when alignment is not null then p_value end as p_value,
+        case when alignment is not null then significant end as significant
+    )
+    from tcav_scores;
+
 -- Classes whose images an explainer run scored, for each of its epochs.
 create or replace macro scored_classes(training_run) as table
     select distinct

@@ -124,6 +124,8 @@ create table tcav_scores (
     tcav_sign real not null,  -- fraction of the class's images with a positive directional derivative, 0..1
     tcav_magnitude real not null,  -- mean directional derivative of the logit, logits per unit of score
     contribution real not null,  -- mean part of the logit the concept carries, in logits
-    p_value real not null,  -- against the run's null distribution, Holm corrected, 0..1
-    significant boolean not null  -- whether p_value is under 0.05
+    p_value real not null,  -- of alignment against directions without meaning, family-wise over the run's rows, 0..1
+    significant boolean not null,  -- whether p_value is under 0.05
+    alignment real  -- cosine of the concept's direction with the class's mean gradient, -1..1; null in runs before it
+    -- was tested, whose p_value and significant are of a test of tcav_sign that saturates; see macro concept_effects
 );

@@ -1,19 +1,28 @@
-"""TCAV and its relatives: what a concept does to the classes, in four measures that answer four questions.
+"""TCAV and its relatives: what a concept does to the classes, in measures that answer different questions.
 
 Kim et al. 2018, arXiv 1711.11279, section 3.3, for the directional derivative; Zhang et al. 2021, arXiv 2006.15417, for
 concepts as directions. Property: before global average pooling and a linear layer the gradient is the same for every
 image, so tcav_sign is 0 or 1 and says nothing beyond the sign of a weight.
+
+A fraction of signs saturates: where most directions raise a logit, no concept can raise it more often than chance. So
+what is tested is the alignment, the cosine of a concept's direction with the class's mean gradient, against directions
+that know nothing of concepts: single activations, single channels, and the factors of activations whose channels were
+shuffled independently of each other. A concept that is no better than a lucky draw of any of them is not significant.
 """
 
 from dataclasses import dataclass
 
 import torch
+from scipy import stats
 from torch import Tensor
 
+from xai.nmf import draw_directions, run_hals
+
 SIGNIFICANCE_LEVEL = 0.05
-ROWS_PER_DIRECTION = 50  # activation rows that are averaged to one random direction
-DIRECTIONS_PER_CELL = 50  # random directions; Holm needs 20 per cell to get below the level at all
-DIRECTIONS_PER_CHUNK = 4096  # random directions in memory at a time
+NULL_SETS = 600  # of as many directions as there are concepts, per kind of null; p-values are at least 1 / 601
+NULL_FACTORIZATIONS = 10  # from whose factors the sets of the third kind are drawn
+NULL_ROWS = 2048  # activations per such factorization
+NULL_ITERATIONS, NULL_TOLERANCE = 40, 1e-3
 GRADIENT_TOLERANCE = 1e-4  # relative spread of a class's gradients below which they are the same for every image
 
 
@@ -25,11 +34,12 @@ class Tcav:
     tcav_sign: Tensor  # [k, K] fraction of the class's images whose logit rises along the direction
     tcav_magnitude: Tensor  # [k, K] mean derivative of the logit along the direction
     contribution: Tensor  # [k, K] mean part of the logit that the concept carries
-    p_values: Tensor  # [k, K] of tcav_sign against the null, two-sided, Holm corrected over all cells with images
+    alignment: Tensor  # [k, K] cosine of the direction with the class's mean gradient, -1..1; of the sign of magnitude
+    p_values: Tensor  # [k, K] of the alignment, two-sided, family-wise over all cells with images
     significant: Tensor  # [k, K] p < 0.05
     degenerate: Tensor  # [K] whether the class's gradients do not depend on the image
     images: Tensor  # [K] number per class
-    null: str  # what tcav_sign is compared with
+    null: str  # what the alignment is compared with
 
     @property
     def has_images(self) -> Tensor:
@@ -50,10 +60,13 @@ def score_concepts(
     classes_with_images = images.nonzero().flatten().tolist()
     gradients_by_class = [gradients[labels == label] for label in classes_with_images]  # [n, c] each
     derivatives = [class_gradients @ directions.T for class_gradients in gradients_by_class]  # [n, k] each
-    tcav_sign = _class_means([(values > 0).float() for values in derivatives])
-    null_count = DIRECTIONS_PER_CELL * len(directions) * len(classes_with_images)
-    null = _random_tcav_signs(gradients_by_class, rows, null_count, seed)
-    p_values = correct_by_holm(_p_values(tcav_sign, null))
+    mean_gradients = _unit(torch.stack([class_gradients.mean(0) for class_gradients in gradients_by_class]))  # [K, c]
+    alignment = directions @ mean_gradients.T
+    generator = torch.Generator().manual_seed(seed)
+    p_values = correct_by_holm(_p_values_of_images(derivatives))
+    for draw in NULLS.values():
+        null_directions = draw(rows, len(directions), generator)  # [sets, k, c]
+        p_values = p_values.maximum(_p_values_of_null(alignment, null_directions @ mean_gradients.T))
 
     def for_all_classes(values: Tensor, missing: float = torch.nan) -> Tensor:
         """Values of the classes with images, on the last axis, among those of all K classes."""
@@ -62,15 +75,15 @@ def score_concepts(
 
     return Tcav(
         prevalence=for_all_classes(_class_means([present[labels == label].float() for label in classes_with_images])),
-        tcav_sign=for_all_classes(tcav_sign),
+        tcav_sign=for_all_classes(_class_means([(values > 0).float() for values in derivatives])),
         tcav_magnitude=for_all_classes(_class_means(derivatives)),
         contribution=for_all_classes(_class_means([contributions[labels == label] for label in classes_with_images])),
+        alignment=for_all_classes(alignment),
         p_values=for_all_classes(p_values),
         significant=for_all_classes(p_values < SIGNIFICANCE_LEVEL, False),
         degenerate=for_all_classes(torch.tensor([_are_constant(values) for values in gradients_by_class]), False),
         images=images,
-        null=f"tcav_sign of {null_count} directions, each the mean of {ROWS_PER_DIRECTION} random activations of the "
-        "layer",
+        null=f"{NULL_SETS} sets of {len(directions)} directions of each kind: {', '.join(NULLS)}",
     )
 
 
@@ -89,29 +102,85 @@ def _class_means(values_by_class: list[Tensor]) -> Tensor:
     return torch.stack([values.mean(0) for values in values_by_class], 1)
 
 
-def _random_tcav_signs(gradients_by_class: list[Tensor], rows: Tensor, count: int, seed: int) -> Tensor:
-    """tcav_sign of random directions, [count, K]."""
-    generator = torch.Generator().manual_seed(seed)
-    parts = []
-    for chunk in torch.arange(count).split(DIRECTIONS_PER_CHUNK):
-        drawn = torch.randint(len(rows), (len(chunk), ROWS_PER_DIRECTION), generator=generator)
-        # [d, c]; summed one row per direction at a time, which takes little memory
-        directions = sum((rows[column] for column in drawn.T), rows.new_zeros(())) / ROWS_PER_DIRECTION
-        signs = [(gradients @ directions.T > 0).float() for gradients in gradients_by_class]
-        parts.append(_class_means(signs))  # [d, K]
-    return torch.cat(parts)
+def _p_values_of_images(derivatives: list[Tensor]) -> Tensor:
+    """Whether the mean derivative of each class's images, [n, k] each, differs from 0 by a t-test: [k, K]."""
+    p_values = []
+    for values in derivatives:
+        count = len(values)
+        if count == 1:
+            p_values.append(values.new_ones(values.shape[1]))
+            continue
+        standard_errors = values.std(0) / count**0.5
+        statistics = (values.mean(0) / standard_errors).abs().nan_to_num(0, posinf=torch.inf)  # 0 / 0 is no effect
+        p_values.append(torch.from_numpy(2 * stats.t.sf(statistics.numpy(), count - 1)).to(values))
+    return torch.stack(p_values, 1)
 
 
-def _p_values(observed: Tensor, null: Tensor) -> Tensor:
-    """Fraction of the null [R, K] at least as far from its median as the observed [k, K], which counts itself: [k, K].
+def _p_values_of_null(observed: Tensor, null: Tensor) -> Tensor:
+    """Family-wise p-values of alignments [k, K] under sets of null alignments [sets, k, K], both tails.
 
-    Ties count against significance.
+    Each cell is judged by its own class's null, as classes differ in spread; then the smallest p-value of a set of
+    concepts is compared with those of the null's sets (min-p, Westfall and Young 1993). Ties count against
+    significance. A tail is that of the alignment's own sign: no concept is called one that lowers a logit because it
+    raises it less than chance does.
     """
-    median = null.median(0).values  # [K]
-    null_distances = (null - median).abs().sort(0).values.T.contiguous()  # [K, R], ascending
-    distances = (observed - median).abs().T.contiguous()  # [K, k]
-    nearer = torch.searchsorted(null_distances, distances - 1e-6)  # [K, k]
-    return ((null.shape[0] - nearer + 1) / (null.shape[0] + 1)).T
+    sets, count, classes = null.shape
+    ascending = null.flatten(0, 1).T.sort(1).values.contiguous()  # [K, sets k]
+    null_p_values = _tail_p_values(null.flatten(0, 1), ascending)  # [sets k, K]
+    least_p_values = null_p_values.reshape(sets, count * classes).amin(1).sort().values  # [sets]
+    at_most = torch.searchsorted(least_p_values, _tail_p_values(observed, ascending).contiguous(), right=True)
+    return (at_most + 1) / (sets + 1)
+
+
+def _tail_p_values(values: Tensor, ascending: Tensor) -> Tensor:
+    """Fraction of each class's null [K, m] at least as far out as its values [n, K], on the side of their sign."""
+    by_class = values.T.contiguous()  # [K, n]
+    null_count = ascending.shape[1]
+    as_high = null_count - torch.searchsorted(ascending, by_class)
+    as_low = torch.searchsorted(ascending, by_class, right=True)
+    return ((torch.where(by_class > 0, as_high, as_low) + 1) / (null_count + 1)).T
+
+
+def _single_activations(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Sets of activations that are not all zero, [sets, count, c]."""
+    active = rows[rows.amax(1) > 0]
+    return _unit(active[torch.randint(len(active), (NULL_SETS, count), generator=generator)])
+
+
+def _single_channels(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Sets of channels that are ever active, each at most once per set if there are enough: [sets, count, c]."""
+    active = (rows.amax(0) > 0).float()
+    is_repeated = count > active.sum()
+    channels = torch.multinomial(
+        active.expand(NULL_SETS, -1), count, replacement=bool(is_repeated), generator=generator
+    )
+    return torch.eye(rows.shape[1])[channels]
+
+
+def _factors_of_shuffled_channels(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Sets of factors of activations whose channels were shuffled one by one, so that none goes with another."""
+    pool = []
+    for _ in range(NULL_FACTORIZATIONS):
+        sample = rows[torch.randint(len(rows), (max(NULL_ROWS, 4 * count),), generator=generator)]
+        orders = torch.rand(sample.shape, generator=generator).argsort(0)
+        shuffled = sample.gather(0, orders)
+        starts = draw_directions(shuffled, 1, count, generator)
+        pool.append(run_hals(shuffled, starts, NULL_TOLERANCE, NULL_ITERATIONS).directions[0])
+    directions = torch.cat(pool)  # [factorizations count, c]
+    chosen = torch.rand(NULL_SETS, len(directions), generator=generator).argsort(1)[:, :count]
+    return directions[chosen]
+
+
+# what directions without meaning look like
+NULLS = {
+    "single activations": _single_activations,
+    "single channels": _single_channels,
+    "factors of activations with shuffled channels": _factors_of_shuffled_channels,
+}
+
+
+def _unit(rows: Tensor) -> Tensor:
+    return rows / rows.norm(dim=-1, keepdim=True).clamp_min(1e-30)
 
 
 def _are_constant(gradients: Tensor) -> bool:

@@ -41,7 +41,7 @@ def drift(rows: Rows, title: str) -> Figure:
 
 
 def concepts(rows: Rows, title: str) -> Figure:
-    """Each concept of the last epoch by its best match at earlier ones; filled dots: TCAV sign beyond chance."""
+    """Each concept of the last epoch by its best match at earlier ones; filled dots: an effect beyond chance."""
     figure = Figure(figsize=(13, 5), layout="constrained")
     axes = figure.subplots(1, len(CONCEPT_PANELS))
     for axis, (column, panel_title) in zip(axes, CONCEPT_PANELS.items(), strict=True):

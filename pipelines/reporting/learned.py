@@ -11,7 +11,7 @@ from pipelines.reporting.html import Cell, Html, html, joined, table
 from pipelines.reporting.missing import hint
 from pipelines.reporting.numbered import shade
 from pipelines.reporting.subject import Section, Subject
-from pipelines.reporting.words import between, listed, number, percent, plural, series
+from pipelines.reporting.words import between, listed, percent, plural, series
 
 TITLE, TOPIC = "Which patterns has the model learned?", "What it has learned."
 CLASSES, CONCEPTS = 12, 20  # columns and rows of a table at the most
@@ -31,7 +31,7 @@ def learned(subject: Subject) -> Section:
         *answers(own),
         *answers(over_time),
     ]
-    tested = said(tcav_sentence(found.stable_rows, found.fidelity), found.by_class, found.measured)
+    tested = said(tcav_sentence(found.stable_rows), found.by_class)
     matrix = html("<h3>Concepts and classes</h3>{}{}", details(tested), _matrix(found))
     body = joined([matrix, details(own), own_table, cards(found), history])
     return Section("learned", TITLE, head, body, TOPIC)
@@ -95,22 +95,23 @@ def fidelity_sentence(kept: dict | None) -> str | None:
     )
 
 
-def tcav_sentence(rows: list[dict], fidelity: dict[str, float]) -> str:
-    """What TCAV says beyond chance; rows of concepts_by_class and metrics of the ice run."""
-    significant = [row for row in rows if row["significant"]]
-    if int(fidelity.get("degenerate_classes", 0)) == len({row["class_id"] for row in rows}):
+def tcav_sentence(rows: list[dict]) -> str:
+    """Which concepts raise or lower which classes' logits beyond chance; rows of concepts_by_class."""
+    if all(row["p_value"] is None for row in rows):
         return (
-            "Behind this layer the model is linear, so TCAV is 0 or 1 by necessity and says no more than the sign of a "
-            "weight."
+            "Whether a concept raises a class's logit beyond chance is not said: an earlier version tested it in a way "
+            "that called weak effects strong. Explain again with ice to have it tested."
         )
+    significant = [row for row in rows if row["significant"]]
     if not significant:
         return (
-            f"TCAV: no effect of a concept on a class is beyond chance (0 of {number(len(rows))} pairs, Holm "
-            "corrected); an earlier layer may say more."
+            f"TCAV: no effect of a concept on a class is beyond chance (0 of {plural(len(rows), 'pair')}, family-wise "
+            "level 5 %); an earlier layer may say more."
         )
     there = [row for row in significant if row["prevalence"] >= CONCEPT_IN_CLASS]
     parts = [
-        f"concept {row['concept_id']} {'for' if row['tcav_sign'] > 0.5 else 'against'} {short(row['class_name'], 20)}"
+        f"concept {row['concept_id']} {'for' if row['tcav_magnitude'] > 0 else 'against'} "
+        f"{short(row['class_name'], 20)}"
         for row in sorted(there, key=lambda row: -abs(row["contribution"]))[:3]
     ]
     where = (
@@ -118,8 +119,8 @@ def tcav_sentence(rows: list[dict], fidelity: dict[str, float]) -> str:
     )
     return (
         f"TCAV: {len(significant)} of {plural(len(rows), 'pair')} of concept and class "
-        f"{'is' if len(significant) == 1 else 'are'} beyond chance (Holm corrected), {where} in a tenth or more of its "
-        f"images{f', first {series(parts)}' if parts else ''}."
+        f"{'is' if len(significant) == 1 else 'are'} beyond chance (family-wise level 5 %), {where} in a tenth or more "
+        f"of its images{f', first {series(parts)}' if parts else ''}."
     )
 
 
@@ -150,5 +151,5 @@ def most_uneven(rows: list[dict]) -> list[int]:
 
 
 def _cell(row: dict) -> Cell:
-    mark = (" ▲" if row["tcav_sign"] > 0.5 else " ▼") if row["significant"] else ""
+    mark = (" ▲" if row["tcav_magnitude"] > 0 else " ▼") if row["significant"] else ""
     return Cell(f"{100 * row['prevalence']:.0f}{mark}", kind=shade(row["prevalence"]))

@@ -556,7 +556,7 @@ def add_concepts(connection, explainer, epoch, vectors, prevalences, run_id="tin
         score = place | {"split": "test", "score": 1.0}
         rows = [score | {"instance_id": image, "present": image % 2 == key % 2} for image in range(5)]
         data.insert(connection, "concept_scores", rows)
-        cell = place | {"tcav_magnitude": 0.5, "contribution": 0.25 * key, "p_value": 0.03}
+        cell = place | {"tcav_magnitude": 0.5, "contribution": 0.25 * key, "p_value": 0.03, "alignment": 0.5}
         cell |= {"tcav_sign": epoch / 10, "significant": key == 0}
         rows = [cell | {"class_id": label, "prevalence": share} for label, share in enumerate(shares)]
         data.insert(connection, "tcav_scores", rows)

@@ -375,6 +375,16 @@ def test_scored_classes(tiny) -> None:
     assert found == [("ice", 1, 0), ("ice", 3, 3), ("ice", 3, None)]  # nobody knows what image 5 shows
 
 
+def test_concept_effects_are_none_of_an_earlier_version(tiny) -> None:
+    """Its test compared fractions of signs, which saturate, so what it found beyond chance need not be."""
+    cell = {"run_id": "ice", "epoch": 3, "concept_id": 0, "prevalence": 0.5, "tcav_sign": 1.0, "tcav_magnitude": 2.0}
+    cell |= {"contribution": 0.25, "p_value": 0.03, "significant": True}
+    data.insert(tiny, "tcav_scores", [cell | {"class_id": 0, "alignment": 0.5}])
+    data.insert(tiny, "tcav_scores", [cell | {"class_id": 1}])
+    found = answer(tiny, "select class_id, tcav_magnitude, significant from concept_effects() order by all")
+    assert found == [(0, 2.0, True), (1, 2.0, None)]
+
+
 def test_learning_counts(tiny) -> None:
     sql = """
         select n, n_right, lost, learned, first_right, last_right, last_lost, right_at_end

@@ -152,7 +152,13 @@ def add_concepts(connection, run_id, source_run_id):
         columns = ("instance_id", "score", "present")
         rows = [key | {"split": "test"} | dict(zip(columns, score, strict=True)) for score in scores]
         data.insert(connection, "concept_scores", rows)
-        measures = {"tcav_magnitude": -0.5, "contribution": 0.125, "p_value": 0.03, "significant": True}
+        measures = {
+            "tcav_magnitude": -0.5,
+            "contribution": 0.125,
+            "p_value": 0.03,
+            "significant": True,
+            "alignment": -0.5,
+        }
         cells = [measures | {"class_id": k, "prevalence": 0.25 * k, "tcav_sign": 1.0 - k} for k in (0, 1)]
         data.insert(connection, "tcav_scores", [key | cell for cell in cells])
 
@@ -1191,7 +1197,7 @@ def test_concepts_by_class():
     fill_every_table(connection, "tiny")
     found = ask(connection, "concepts_by_class")
     place = ("tiny explained", 4, "features")
-    measures = (-0.5, 0.125, 0.03, True)
+    measures = (-0.5, 0.125, -0.5, 0.03, True)
     assert found[:2] == [
         (*place, 0, "wheels", 1, data.CLASSES[1], 0.25, 0.0, *measures),
         (*place, 0, "wheels", 0, data.CLASSES[0], 0.0, 1.0, *measures),

@@ -12,7 +12,6 @@ from support.networks import Pooled, awkward, images
 from xai import NotApplicable, ice
 from xai.cut import cut_model, last_layer
 from xai.nmf import factorize
-from xai.tcav import Tcav, correct_by_holm, score_concepts
 
 
 def pooled() -> tuple[nn.Module, object, Tensor]:
@@ -156,101 +155,3 @@ def test_foreign_model_with_in_place_and_reused_relus(channels: int, classes: in
     weights = model.fc.weight[targets]  # pooled over four positions, whose gradients sum to the weight
     assert torch.allclose(gradients, weights, atol=1e-6)
     assert carried.shape == (6, 3)
-
-
-# --- TCAV
-
-
-def activations(channels: int) -> Tensor:
-    """Rows [500, channels], mostly zero as after a ReLU: the null of identical rows would be a point."""
-    generator = torch.Generator().manual_seed(5)
-    active = torch.rand(500, channels, generator=generator) < 0.1
-    return torch.rand(500, channels, generator=generator).square() * active
-
-
-def measured(gradients: Tensor, labels: Tensor, directions: Tensor, seed: int = 0) -> Tcav:
-    rows = activations(directions.shape[1])
-    scores = torch.rand(len(labels), len(directions), generator=torch.Generator().manual_seed(6))
-    return score_concepts(gradients, scores - 0.5, scores > 0.5, labels, int(labels.max()) + 1, directions, rows, seed)
-
-
-def test_measures_by_hand() -> None:
-    labels, directions = torch.tensor([0, 0, 0, 2]), torch.eye(2)
-    gradients = torch.tensor([[1.0, -1.0], [3.0, 2.0], [-1.0, 5.0], [0.0, 1.0]])
-    contributions = torch.tensor([[1.0, 0.0], [2.0, 0.0], [6.0, 3.0], [-1.0, -2.0]])
-    present = torch.tensor([[True, False], [True, False], [False, False], [False, True]])
-    found = score_concepts(gradients, contributions, present, labels, 3, directions, torch.rand(60, 2))
-    none = torch.nan  # of a class without images nothing is known
-    expected = {
-        "prevalence": [[2 / 3, none, 0], [0, none, 1]],
-        "tcav_sign": [[2 / 3, none, 0], [2 / 3, none, 1]],
-        "tcav_magnitude": [[1.0, none, 0], [2, none, 1]],
-        "contribution": [[3.0, none, -1], [1, none, -2]],
-    }
-    for name, values in expected.items():
-        assert torch.allclose(getattr(found, name), torch.tensor(values), equal_nan=True)
-    assert found.images.tolist() == [3, 0, 1]
-    assert found.p_values[:, 1].isnan().all()
-    assert not found.significant[:, 1].any()
-    assert not found.degenerate[1]
-
-
-def test_classes_without_images_are_no_test() -> None:
-    generator = torch.Generator().manual_seed(0)
-    gradients, labels, directions = torch.randn(60, 8, generator=generator), torch.arange(60) % 3, torch.eye(8)
-    rows, none = activations(8), torch.zeros(60, 8)
-    alone = score_concepts(gradients, none, none > 0, labels, 3, directions, rows)
-    among = score_concepts(gradients, none, none > 0, labels * 4, 10, directions, rows)  # classes 0, 4 and 8 of ten
-    assert torch.equal(among.p_values[:, [0, 4, 8]], alone.p_values)
-    assert among.null == alone.null
-    assert among.p_values.isnan().sum() == 8 * 7
-
-
-def test_a_direction_that_decides_is_significant_and_others_are_not() -> None:
-    generator = torch.Generator().manual_seed(0)
-    labels = torch.arange(200) % 2
-    gradients = torch.randn(200, 8, generator=generator)
-    gradients[:, 0] = torch.where(labels == 0, 1.0, -1.0) * (1 + torch.rand(200, generator=generator))
-    found = measured(gradients, labels, torch.eye(8))
-    assert found.tcav_sign[0].tolist() == [1, 0]
-    assert found.significant[0].all()
-    assert found.significant[1:].float().mean() <= 0.3
-    assert not found.degenerate.any()
-
-
-def test_directions_like_those_of_the_null_are_seldom_significant() -> None:
-    families = 0
-    for seed in range(40):
-        generator = torch.Generator().manual_seed(seed)
-        rows = activations(8)
-        drawn = torch.randint(500, (4, 50), generator=generator)
-        directions = unit(rows[drawn].mean(1))
-        found = measured(torch.randn(60, 8, generator=generator), torch.arange(60) % 3, directions, seed)
-        families += bool(found.significant.any())
-    assert families <= 5  # 2 are expected at a family-wise level of 5 %
-
-
-def test_a_linear_head_is_found_out() -> None:
-    model, parts, inputs = pooled()
-    found = ice.extract_features(model, parts, inputs)
-    directions, labels = torch.eye(6), torch.arange(40) % 4
-    gradients, _ = ice.concept_sensitivities(
-        model, parts, found, ice.concept_maps(found, directions), directions, labels
-    )
-    result = measured(gradients, labels, directions)
-    assert result.degenerate.all()
-    assert set(result.tcav_sign.unique().tolist()) <= {0, 1}
-
-
-def test_holm_by_hand() -> None:
-    found = correct_by_holm(torch.tensor([[0.01, 0.04], [0.03, 0.005]]))
-    assert torch.allclose(found, torch.tensor([[0.03, 0.06], [0.06, 0.02]]))
-    assert torch.equal(correct_by_holm(torch.tensor([0.9, 0.8])), torch.tensor([1.0, 1.0]))
-
-
-def test_same_seed_same_null() -> None:
-    gradients, labels = torch.randn(30, 4, generator=torch.Generator().manual_seed(0)), torch.arange(30) % 2
-    first, second, other = (measured(gradients, labels, torch.eye(4), seed) for seed in (0, 0, 1))
-    assert torch.equal(first.p_values, second.p_values)
-    assert not torch.equal(first.p_values, other.p_values)
-    assert "each the mean of 50 random activations" in first.null

@@ -59,7 +59,7 @@ def concept_card(card: Card) -> Figure:
     bars = [figure.add_subplot(grid[0, column]) for column in range(3)]
     colours = np.where(card.significant, SIGNIFICANT_COLOUR, INSIGNIFICANT_COLOUR)
     prevalence_title = "prevalence: fraction of the class's images that show it"
-    sign_title = "TCAV sign: fraction with a rising logit (dark: significant)"
+    sign_title = "TCAV sign: fraction with a rising logit (dark: beyond chance)"
     _draw_bars(bars[0], card.classes, card.prevalence, SIGNIFICANT_COLOUR, prevalence_title)
     _draw_bars(bars[1], card.classes, card.tcav_sign, colours, sign_title)
     _draw_bars(bars[2], card.classes, card.contribution, "#777777", "contribution to the class's logit")

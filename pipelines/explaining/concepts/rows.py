@@ -51,7 +51,7 @@ def tcav_columns(run_id: str, epoch: int, tcav: Tcav) -> dict:
         "concept_id": concept_ids.numpy().astype(np.int32),
         "class_id": class_ids.numpy().astype(np.int32),
     }
-    for measure in ("prevalence", "tcav_sign", "tcav_magnitude", "contribution"):
+    for measure in ("prevalence", "tcav_sign", "tcav_magnitude", "contribution", "alignment"):
         columns[measure] = getattr(tcav, measure)[concept_ids, class_ids].numpy()
     columns["p_value"] = tcav.p_values[concept_ids, class_ids].numpy()
     columns["significant"] = tcav.significant[concept_ids, class_ids].numpy()

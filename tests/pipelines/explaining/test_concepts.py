@@ -88,7 +88,7 @@ def test_figures_metrics_and_record(home: Home) -> None:
     assert {"epoch_0002_concept_02.png", "epoch_0002_prevalence.png", "epoch_0001_tcav_sign.png"} <= names
     record = json.loads((home.run_folder(run_id) / "choice" / "ice_epoch_0002.json").read_text())
     assert (record["concepts"], record["reason"]) == (3, "set by --concepts")
-    assert record["null"].startswith("tcav_sign of 1500 directions")
+    assert record["null"].startswith("600 sets of 3 directions of each kind: single activations")
     metrics = {key: value for key, epoch, value in rows(home, "select key, epoch, value from metrics where run_id = ?",
                                                         run_id) if epoch == 2}  # fmt: skip
     assert 0 <= metrics["nmf_agreement"] <= 1

@@ -470,14 +470,17 @@ def test_concepts_that_lose_the_answer_are_called_out() -> None:
         "concept_id": 0,
         "class_id": 0,
         "class_name": "cat",
+        "p_value": 0.2,
         "significant": False,
-        "tcav_sign": 1.0,
+        "tcav_magnitude": 1.0,
         "contribution": 1,
     }
-    assert "no effect of a concept on a class is beyond chance" in tcav_sentence([cell], {"degenerate_classes": 0})
-    assert "0 or 1 by necessity" in tcav_sentence([cell], {"degenerate_classes": 1})
-    assert "first concept 0 for cat" in tcav_sentence([cell | {"significant": True, "prevalence": 0.5}], {})
-    assert "none of them where" in tcav_sentence([cell | {"significant": True, "prevalence": 0.0}], {})
+    assert "no effect of a concept on a class is beyond chance" in tcav_sentence([cell])
+    significant = cell | {"p_value": 0.002, "significant": True}
+    assert "first concept 0 for cat" in tcav_sentence([significant | {"prevalence": 0.5}])
+    assert "against cat" in tcav_sentence([significant | {"prevalence": 0.5, "tcav_magnitude": -1.0}])
+    assert "none of them where" in tcav_sentence([significant | {"prevalence": 0.0}])
+    assert "Explain again with ice" in tcav_sentence([cell | {"p_value": None, "significant": None}])
 
 
 def test_every_technique_has_a_card() -> None:
