@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from matplotlib import colormaps
-from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap, Normalize
+from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
+from matplotlib.image import BboxImage
+from matplotlib.patches import Rectangle
+from matplotlib.transforms import Bbox, TransformedBbox
 
 from pipelines.common.figures import short
 from pipelines.data.raw import Split
@@ -20,6 +22,7 @@ MAX_PAGES = 6  # per epoch; the maps themselves are all kept
 FULL_COLOUR_PERCENTILE = 99.5  # of a map's magnitude
 TILE_SIDE = 160  # pixels of an image on a page, approximately
 GAP = 4  # pixels between an image and a map
+TILE_INCHES = 1.55  # of an image or a map, with the space beside it
 LETTER_WIDTH = 0.08  # inches, in a title
 CORRECT_COLOUR, INCORRECT_COLOUR = "#1a1a1a", "#b00020"
 
@@ -82,34 +85,25 @@ def _instances_across(explained: ExplainedImages) -> int:
 
 
 def _draw_page(explained: ExplainedImages, rows: list[int], title: str) -> Figure:
-    # all in inches
-    instance_width = 1.55 * (1 + explained.maps.shape[1])
+    # all in inches, and on the figure itself: axes would take longer than all that is drawn
+    instance_width = TILE_INCHES * (1 + explained.maps.shape[1])
     across = min(_instances_across(explained), len(rows))
     down = -(-len(rows) // across)
     width = max(instance_width * across + 0.2, 3.3, LETTER_WIDTH * len(title))
     height = 1.85 * down + 0.95
 
     figure = Figure(figsize=(width, height))
-    figure.text(0.1 / width, 1 - 0.22 / height, title, fontsize=9, va="center", parse_math=False)
+    _write(figure, 0.1, height - 0.22, title, fontsize=9, va="center")
     for position, row in enumerate(rows):
-        left = (0.1 + instance_width * (position % across)) / width
-        bottom = (0.6 + 1.85 * (down - 1 - position // across)) / height
-        axis = figure.add_axes((left, bottom, (instance_width - 0.1) / width, 1.5 / height))
-        _draw_instance(axis, explained, row)
-
-    normalize = Normalize(-1 if explained.signed else 0, 1)
-    bar_axis = figure.add_axes((0.2 / width, 0.3 / height, 1.9 / width, 0.09 / height))
-    mappable = ScalarMappable(normalize, _colour_map(explained.signed))
-    bar = figure.colorbar(mappable, cax=bar_axis, orientation="horizontal")
-    if explained.signed:
-        bar.set_ticks([-1, 0, 1], labels=["against", "0", "for"])
-    else:
-        bar.set_ticks([0, 1], labels=["0", "full"])
-    bar.ax.tick_params(labelsize=6, length=2, pad=1)
+        left = 0.1 + instance_width * (position % across)
+        bottom = 0.6 + 1.85 * (down - 1 - position // across)
+        _draw_instance(figure, Bbox.from_bounds(left, bottom, instance_width - 0.1, 1.5), explained, row)
+    _draw_scale(figure, Bbox.from_bounds(0.2, 0.3, 1.9, 0.09), explained.signed)
     return figure
 
 
-def _draw_instance(axis: Axes, explained: ExplainedImages, row: int) -> None:
+def _draw_instance(figure: Figure, space: Bbox, explained: ExplainedImages, row: int) -> None:
+    """Image and heatmaps, as large as they are in a space in inches, with the texts above and below."""
     image = explained.images[row]
     maps = explained.maps[row]
     full = full_colour_magnitude(maps)  # one for all targets, so that they can be compared
@@ -120,16 +114,39 @@ def _draw_instance(axis: Axes, explained: ExplainedImages, row: int) -> None:
     for values in maps:
         tiles += [gap, _enlarge(overlay(image, values, full, explained.signed), enlargement)]
     drawn = np.concatenate(tiles, axis=1)
-    axis.imshow(drawn, interpolation="antialiased")
-    axis.axis("off")
+    box = space.shrunk_to_aspect(drawn.shape[0] / drawn.shape[1]).anchored("C", space)
+    _place(figure, drawn, box)
 
     text, colour = explained.captions[row]
-    axis.text(0, 1.02, text, transform=axis.transAxes, fontsize=7, color=colour, va="bottom", parse_math=False)
-    step = (large_image.shape[1] + GAP) / drawn.shape[1]
+    above, below = box.y0 + 1.02 * box.height, box.y0 - 0.02 * box.height
+    _write(figure, box.x0, above, text, fontsize=7, color=colour, va="bottom")
+    step = (large_image.shape[1] + GAP) / drawn.shape[1] * box.width
     for number, name in enumerate(explained.explained[row], start=1):
-        axis.text(number * step, -0.02, name, transform=axis.transAxes, fontsize=6, va="top", parse_math=False)
+        _write(figure, box.x0 + number * step, below, name, fontsize=6, va="top")
     scale = f"full colour: {full:.2g}" if maps.any() else "zero everywhere"
-    axis.text(0, -0.02, scale, transform=axis.transAxes, fontsize=6, color="#555555", va="top")
+    _write(figure, box.x0, below, scale, fontsize=6, color="#555555", va="top")
+
+
+def _draw_scale(figure: Figure, box: Bbox, signed: bool) -> None:
+    """The colours from their least to their greatest value, and what these mean."""
+    _place(figure, _colour_map(signed)(np.linspace(0, 1, 256))[None, :, :3], box)
+    frame = Rectangle(box.min, box.width, box.height, fill=False, linewidth=0.8, transform=figure.dpi_scale_trans)
+    figure.add_artist(frame)
+    names = ("against", "0", "for") if signed else ("0", "full")
+    for x, name in zip(np.linspace(box.x0, box.x1, len(names)), names, strict=True):
+        _write(figure, x, box.y0 - 0.04, name, fontsize=6, ha="center", va="top")
+
+
+def _place(figure: Figure, image: np.ndarray, box: Bbox) -> None:
+    """Draw an image [H, W, 3] into a box in inches."""
+    placed = BboxImage(TransformedBbox(box, figure.dpi_scale_trans), interpolation="antialiased")
+    placed.set_data(image)
+    figure.add_artist(placed)
+
+
+def _write(figure: Figure, x: float, y: float, text: str, **style: Any) -> None:
+    """Write a text at a place in inches, with whatever $ it holds."""
+    figure.text(x, y, text, transform=figure.dpi_scale_trans, parse_math=False, **style)
 
 
 def _enlarge(image: np.ndarray, factor: int) -> np.ndarray:
