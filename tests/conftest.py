@@ -1,19 +1,22 @@
 """Fixtures: fresh study homes, and one tiny study trained for real that many tests look at."""
 
+import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
-from pipelines.common.settings import ExplainSettings
+from pipelines.common.settings import ExplainSettings, TrainSettings
 from pipelines.explaining.explain import explain
 from pipelines.training.train import train
-from support.homes import TINY, fresh
+from support.homes import TINY, copied, fresh
 from support.places import BROWSER, DRIVER, FLAGS, ROOT
 from support.servers import Served, free_port, wait_until_it_answers
 from tracking import mlflow_client
@@ -40,11 +43,36 @@ def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def empty_tracker(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def make_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """`make_once(name, make)`: the folder that `make` filled in whichever test process needed it first.
+
+    All processes share it, so they only read or copy it.
+    """
+    folders = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folders = folders.parent  # each process has a folder of its own in it
+
+    def make_or_find(name: str, make: Callable[[Path], object]) -> Path:
+        folder, is_whole = folders / f"once_{name}", folders / f"once_{name}_is_whole"
+        with FileLock(folders / f"once_{name}.lock"):
+            if not is_whole.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                make(folder)
+                is_whole.touch()
+        return folder
+
+    return make_or_find
+
+
+@pytest.fixture(scope="session")
+def empty_tracker(make_once: Callable) -> Path:
     """A MLflow database with tables and no runs: copying it saves the seconds of making one."""
-    home = find_home(str(tmp_path_factory.mktemp("template")))
-    mlflow_client.connect(home).search_experiments()
-    return home.mlflow_db
+
+    def make(folder: Path) -> None:
+        mlflow_client.connect(find_home(str(folder))).search_experiments()
+
+    return find_home(str(make_once("tracker", make))).mlflow_db
 
 
 @pytest.fixture
@@ -53,15 +81,29 @@ def home(tmp_path: Path, empty_tracker: Path) -> Home:
 
 
 @pytest.fixture(scope="session")
-def study(tmp_path_factory: pytest.TempPathFactory, empty_tracker: Path) -> Home:
+def trained_home(make_once: Callable, empty_tracker: Path) -> Callable[[Path, TrainSettings], Home]:
+    """`trained_home(folder, settings)`: a home in the folder with a run of these settings, trained once for all."""
+
+    def copy_trained(folder: Path, settings: TrainSettings) -> Home:
+        name = f"training_{sha256(repr(settings).encode()).hexdigest()[:12]}"
+        return copied(make_once(name, lambda place: train(settings, fresh(place, empty_tracker))), folder)
+
+    return copy_trained
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory: pytest.TempPathFactory, make_once: Callable, trained_home: Callable) -> Home:
     """A home with a training run of three epochs on small digits and a saliency run of epochs 0, 1 and 3.
 
     Shared by many tests, so they only look at it.
     """
-    home = fresh(tmp_path_factory.mktemp("shared"), empty_tracker)
-    trained = train(TINY, home)
-    explain(ExplainSettings(run=trained, epochs="0,1,3", where="instance_id < 20"), home)
-    return home
+
+    def make(folder: Path) -> None:
+        home = trained_home(folder, TINY)
+        run_id = resolve(home, "latest").run_id
+        explain(ExplainSettings(run=run_id, epochs="0,1,3", where="instance_id < 20"), home)
+
+    return copied(make_once("study", make), tmp_path_factory.mktemp("shared"))
 
 
 @pytest.fixture(scope="session")

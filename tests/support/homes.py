@@ -9,10 +9,11 @@ import duckdb
 
 import queries
 from pipelines.common.settings import TrainSettings
-from tracking import commits, reading, runs
+from tracking import commits, mlflow_client, reading, runs
 from tracking.catalogue import RunRecord, resolve
 from tracking.files import sha256, write_table
 from tracking.home import Home, find_home
+from tracking.index import ingest
 from tracking.reading import connect
 from tracking.tables import holds_macros
 
@@ -23,6 +24,15 @@ def fresh(folder: Path, empty_tracker: Path) -> Home:
     home = find_home(str(folder / "study"))
     home.path.mkdir()
     shutil.copy(empty_tracker, home.mlflow_db)
+    return home
+
+
+def copied(source: Path, folder: Path) -> Home:
+    """The home of a folder that `fresh` made, in another folder, with paths and index that are its own."""
+    home = find_home(str(folder / "study"))
+    shutil.copytree(source / "study", home.path)
+    mlflow_client.connect(home)
+    ingest(home)
     return home
 
 

@@ -7,13 +7,14 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from benchmarks import crash
 from pipelines import cli
-from support.homes import fresh
+from support.homes import TINY
 from tracking import index, mlflow_client, models, reading, runs
 from tracking.catalogue import RunRecord, read_records, resolve
 from tracking.home import Home, find_home
@@ -38,10 +39,9 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def killed(tmp_path_factory: pytest.TempPathFactory, empty_tracker: Path) -> Home:
+def killed(tmp_path_factory: pytest.TempPathFactory, trained_home) -> Home:
     """A home with a training run, explained by two methods, all without a stop; tests add runs that are stopped."""
-    home = fresh(tmp_path_factory.mktemp("crash"), empty_tracker)
-    assert completed(home, *TRAIN)[0] == 0
+    home = trained_home(tmp_path_factory.mktemp("crash"), replace(TINY, epochs=2))
     assert completed(home, "explain", read_records(home)[0].run_id, *EXPLAIN)[0] == 0
     return home
 

@@ -15,8 +15,7 @@ from pipelines.comparing.map_selection import select_maps
 from pipelines.comparing.strips import draw_strip, read_strips
 from pipelines.explaining.explain import explain
 from pipelines.resume import resume
-from pipelines.training.train import train
-from support.homes import TINY, fresh, rows
+from support.homes import TINY, rows
 from tracking import mlflow_client, models, runs
 from tracking.catalogue import resolve
 from tracking.errors import InputError
@@ -29,10 +28,9 @@ COMPARE = CompareSettings(randomization_count=3)
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory, empty_tracker) -> Home:
+def home(tmp_path_factory, trained_home) -> Home:
     """A home with a training run, maps of three methods that share the instances 2 to 7, and their comparison."""
-    home = fresh(tmp_path_factory.mktemp("compare"), empty_tracker)
-    train(replace(TINY, epochs=2), home)
+    home = trained_home(tmp_path_factory.mktemp("compare"), replace(TINY, epochs=2))
     explain(ExplainSettings(method=("saliency",), epochs="0,2", instances="0,1,2,3,4,5,6,7"), home)
     explain(ExplainSettings(method=("integrated_gradients",), samples=4, instances="2,3,4,5,6,7,8"), home)
     explain(ExplainSettings(method=("occlusion",), where="instance_id < 8 and instance_id <> 1"), home)
@@ -41,10 +39,9 @@ def home(tmp_path_factory, empty_tracker) -> Home:
 
 
 @pytest.fixture
-def own(tmp_path, empty_tracker) -> Home:
+def own(tmp_path, trained_home) -> Home:
     """A home with a training run and maps of saliency."""
-    home = fresh(tmp_path, empty_tracker)
-    train(replace(TINY, epochs=1), home)
+    home = trained_home(tmp_path, replace(TINY, epochs=1))
     explain(ExplainSettings(instances="0,1,2,3,4"), home)
     return home
 

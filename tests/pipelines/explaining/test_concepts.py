@@ -16,8 +16,7 @@ from pipelines.explaining.concepts.concept_set import _draw_images, required_agr
 from pipelines.explaining.concepts.labels import label_concept
 from pipelines.explaining.concepts.words import colour_name, describe, place
 from pipelines.explaining.explain import explain
-from pipelines.training.train import train
-from support.homes import TINY, fresh, rows
+from support.homes import TINY, rows
 from tracking import mlflow_client, runs
 from tracking.catalogue import resolve
 from tracking.errors import InputError
@@ -31,10 +30,9 @@ ICE = ExplainSettings(method=("ice",), concepts=3, count=80, layer="network.feat
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory, empty_tracker) -> Home:
+def home(tmp_path_factory, trained_home) -> Home:
     """A home with a training run and a concept run of its epochs 1 and 2."""
-    home = fresh(tmp_path_factory.mktemp("concepts"), empty_tracker)
-    train(replace(TINY, epochs=2), home)
+    home = trained_home(tmp_path_factory.mktemp("concepts"), replace(TINY, epochs=2))
     explain(replace(ICE, epochs="1,2"), home)
     return home
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from pipelines.common.figures import pixels
 from pipelines.common.settings import ExplainSettings, ResumeSettings
 from pipelines.data.datasets import load_dataset
 from pipelines.explaining.explain import explain
@@ -28,13 +29,9 @@ from xai import METHODS, MethodInputs
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory, empty_tracker) -> Home:
+def own(tmp_path_factory, trained_home) -> Home:
     """A home of this file's own, trained for two epochs, to add explainer runs to."""
-    from support.homes import fresh
-
-    home = fresh(tmp_path_factory.mktemp("explain"), empty_tracker)
-    train(replace(TINY, epochs=2), home)
-    return home
+    return trained_home(tmp_path_factory.mktemp("explain"), replace(TINY, epochs=2))
 
 
 def test_rows_are_those_of_the_method_on_the_checkpoint(study: Home, trained: RunRecord) -> None:
@@ -309,3 +306,18 @@ def test_pages_say_how_many_there_are() -> None:
     titles = [figure.texts[0].get_text() for figure in figures]
     assert titles[0].endswith("instances 1 to 16 of 120")
     assert len(figures) == heatmaps.MAX_PAGES
+
+
+def test_images_are_drawn_upright_and_unstretched() -> None:
+    image = np.zeros((1, 4, 4, 3))
+    image[0, 0, 0] = (1, 0, 0)
+    shown = heatmaps.ExplainedImages(np.arange(1), image, np.zeros((1, 1, 4, 4)), [("", "black")], [("",)], signed=True)
+    drawn = pixels(heatmaps.single(shown, 0, ""))
+    rows, columns = np.nonzero((drawn == (255, 0, 0)).all(2))
+    top, left, side = rows.min(), columns.min(), np.ptp(rows)
+    assert side > 20
+    assert abs(np.ptp(columns) - side) <= 1
+    assert len(rows) == (side + 1) * (np.ptp(columns) + 1)
+    middle = top + side // 2
+    assert drawn[middle, left + side + 5].tolist() == drawn[top + side + 5, left].tolist() == [0, 0, 0]
+    assert drawn[middle, left - 5].tolist() == drawn[top - 5, left].tolist() == [255, 255, 255]

@@ -15,7 +15,6 @@ from pipelines.home.prune import prune
 from pipelines.predicting import predict
 from pipelines.rerun import rerun
 from pipelines.resume import resume
-from pipelines.training.train import train
 from support.homes import TINY
 from tracking import commits, locks, runs
 from tracking.catalogue import RunRecord, resolve
@@ -36,8 +35,9 @@ def predictions(home: Home) -> list[tuple]:
         ).fetchall()
 
 
-def test_keeps_every_second_best_and_last_and_all_predictions(home: Home, capsys) -> None:
-    run_id = train(TINY, home)
+def test_keeps_every_second_best_and_last_and_all_predictions(tmp_path: Path, trained_home, capsys) -> None:
+    home = trained_home(tmp_path, TINY)
+    run_id = resolve(home, "latest").run_id
     best = max(commits.read_epochs(home, run_id), key=lambda commit: commit.metrics["val_accuracy"]).epoch
     before = predictions(home)
     assert prune(PruneSettings(run_id, every=2, dry=True), home) == "0,1,2,3"
@@ -56,8 +56,9 @@ def test_keeps_every_second_best_and_last_and_all_predictions(home: Home, capsys
     assert len(explained) == 1
 
 
-def test_what_is_gone_is_named(home: Home) -> None:
-    run_id = train(replace(TINY, epochs=2), home)
+def test_what_is_gone_is_named(tmp_path: Path, trained_home) -> None:
+    home = trained_home(tmp_path, replace(TINY, epochs=2))
+    run_id = resolve(home, "latest").run_id
     [made] = explain(ExplainSettings(epochs="1", count=2), home)
     prune(PruneSettings(run_id, every=2), home)
     if 1 in {commit.epoch for commit in commits.stored_epochs(home, run_id)}:
@@ -68,9 +69,9 @@ def test_what_is_gone_is_named(home: Home) -> None:
         rerun(RerunSettings(made), home)
 
 
-def test_a_stop_before_deleting_is_caught_up(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    run_id = train(replace(TINY, epochs=2), home)
-
+def test_a_stop_before_deleting_is_caught_up(tmp_path: Path, trained_home, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = trained_home(tmp_path, replace(TINY, epochs=2))
+    run_id = resolve(home, "latest").run_id
     unlink = Path.unlink
 
     def stop(path: Path, **known: bool) -> None:
@@ -161,8 +162,8 @@ def test_an_explainer_goes_on_without_what_it_has_explained(
     )
 
 
-def test_a_run_that_is_not_finished_is_left_alone(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    run_id = train(replace(TINY, epochs=1), home)
+def test_a_run_that_is_not_finished_is_left_alone(copy: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    home, run_id = copy, resolve(copy, "latest").run_id
     unfinished = replace(resolve(home, run_id), status="RUNNING")
     monkeypatch.setattr("pipelines.home.prune.catalogue.resolve", lambda *_: unfinished)
     with pytest.raises(InputError, match="is RUNNING; `study resume` it first"):

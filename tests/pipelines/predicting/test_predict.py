@@ -20,7 +20,7 @@ from pipelines.predicting import predict as predicting
 from pipelines.predicting.predict import compute_logits_from, predict
 from pipelines.training import train as training
 from support.commands import study_command
-from support.homes import TINY, fresh, rows
+from support.homes import TINY, rows
 from tracking import commits, index, runs
 from tracking.catalogue import resolve
 from tracking.errors import InputError
@@ -35,11 +35,9 @@ COLUMNS = """epoch, instance_id, label, predicted, p_true, p_predicted, margin, 
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory, empty_tracker: Path) -> Home:
+def own(tmp_path_factory: pytest.TempPathFactory, trained_home) -> Home:
     """A home of this file's own, trained for an epoch, to which images are added."""
-    home = fresh(tmp_path_factory.mktemp("predict"), empty_tracker)
-    training.train(ONE, home)
-    return home
+    return trained_home(tmp_path_factory.mktemp("predict"), ONE)
 
 
 @pytest.fixture
@@ -81,8 +79,8 @@ def content(home: Home) -> dict[Path, str]:
     return {path: sha256(path) for path in home.artifacts.rglob("*") if path.is_file()}
 
 
-def test_bit_by_bit_is_the_same_as_all_at_once(home: Home, own: Home, pictures, loaded) -> None:
-    training.train(ONE, home)
+def test_bit_by_bit_is_the_same_as_all_at_once(tmp_path: Path, trained_home, own: Home, pictures, loaded) -> None:
+    home = trained_home(tmp_path, ONE)
     for part in (pictures[:3], pictures[3:], pictures[2:4]):
         assert predict(PredictSettings("latest", tuple(part), name="all"), home) == "extra:all"
     predict(PredictSettings("latest", tuple(pictures), name="all"), own)

@@ -97,10 +97,12 @@ def test_mlflow_has_metrics_models_figures_and_children(study: Home, trained: Ru
     assert client.get_run(trained.run_id).inputs.dataset_inputs[0].dataset.name == "digits"
 
 
-def test_same_seed_same_bits_other_seed_other_bits(home: Home, study: Home, trained: RunRecord) -> None:
-    again = training.train(TINY, home)
-    assert predictions(home, again) == predictions(study, trained.run_id)
-    other = training.train(training.replace(TINY, seed=1, epochs=1), home)
+def test_same_seed_same_bits_other_seed_other_bits(home: Home, tmp_path: Path, trained_home) -> None:
+    once = training.replace(TINY, epochs=1)
+    first = trained_home(tmp_path / "first", once)
+    again = training.train(once, home)
+    assert predictions(home, again) == predictions(first, resolve(first, "latest").run_id)
+    other = training.train(training.replace(once, seed=1), home)
     assert predictions(home, other)[0] != predictions(home, again)[0]
 
 
@@ -194,9 +196,9 @@ def test_config_holds_every_setting_decided(study: Home, trained: RunRecord) -> 
     assert config["settings"]["flip"] == "no"
 
 
-def test_changed_checkpoint_is_refused(home: Home) -> None:
-    run_id = training.train(training.replace(TINY, epochs=1), home)
-    last = commits.read_epochs(home, run_id)[-1]
+def test_changed_checkpoint_is_refused(copy: Home, trained: RunRecord) -> None:
+    home = copy
+    last = commits.read_epochs(home, trained.run_id)[-1]
     file = checkpoint_file(home, last)
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
@@ -263,10 +265,11 @@ def test_the_mean_follows_the_weights_and_forgets_the_untrained_ones() -> None:
     assert torch.equal(mean.weight, model.weight)
 
 
-def test_the_model_kept_is_the_mean(home: Home, study: Home, trained: RunRecord) -> None:
-    plain = training.train(training.replace(TINY, ema_decay=0.0), home)
+def test_the_model_kept_is_the_mean(home: Home, tmp_path: Path, trained_home) -> None:
+    once = training.replace(TINY, epochs=1)
+    plain, averaged = training.train(training.replace(once, ema_decay=0.0), home), trained_home(tmp_path / "mean", once)
     weights = []
-    for place, run_id in ((home, plain), (study, trained.run_id)):
+    for place, run_id in ((home, plain), (averaged, resolve(averaged, "latest").run_id)):
         model = build_model("cnn", digits(home), 0)
         load_model(model, checkpoint_file(place, commits.read_epochs(place, run_id)[1]))
         weights.append(torch.cat([parameter.flatten() for parameter in model.parameters()]))
