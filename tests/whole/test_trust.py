@@ -382,14 +382,6 @@ def test_a_large_question_writes_nothing_beside_the_study(study: Home) -> None:
         assert connection.execute("select current_setting('temp_directory')").fetchall() == [("",)]
 
 
-def test_servers_listen_on_this_machine_alone(address: str) -> None:
-    """`study ui` as it runs: no other address takes connections on its port."""
-    port = int(address.split("#")[0].rstrip("/").rpartition(":")[2])
-    listening = [line.split()[1] for name in ("tcp", "tcp6") if (file := Path(f"/proc/net/{name}")).exists()
-                 for line in file.read_text().splitlines()[1:] if line.split()[3] == "0A"]  # fmt: skip
-    assert {entry for entry in listening if int(entry.rpartition(":")[2], 16) == port} == {f"0100007F:{port:04X}"}
-
-
 def test_committed_files_without_a_commit_do_not_count(own: Home, trained: RunRecord) -> None:
     shutil.copy(
         place_of(own, trained, "predictions/epoch_0003.parquet"),

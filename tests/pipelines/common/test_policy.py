@@ -98,13 +98,15 @@ def strict(pages: dict[str, Path]) -> Iterator[str]:
 
 
 def works(browser, name: str) -> None:
-    """The page is drawn, with its colours, and the browser has refused nothing."""
+    """The page is drawn, with its colours, answers to its user, and the browser has refused nothing."""
     deadline = time.monotonic() + 60
     ready = "return document.documentElement.dataset.ready === 'yes'" if name == "flow" else "return !!document.body"
     while not browser.execute_script(ready):
         assert time.monotonic() < deadline
         time.sleep(0.1)
     if name == "flow":
+        browser.execute_script("study.change({from: 1, to: 3, classes: [1, 2]})")
+        assert "epochs 1 to 3" in browser.find_element("id", "flow-range").text
         browser.execute_script("document.querySelector('#body [role=row], #body > *')?.dispatchEvent("
                                "new MouseEvent('dblclick', {bubbles: true}))")  # fmt: skip
         time.sleep(0.5)

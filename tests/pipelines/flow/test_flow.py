@@ -18,7 +18,6 @@ from pipelines.flow.record import read_record
 from support.commands import study_command
 from support.homes import answer, fresh
 from support.places import BROWSER, DATA, DRIVER
-from support.servers import open_page
 from tracking.catalogue import resolve
 from tracking.home import Home
 from tracking.reading import connect
@@ -406,22 +405,6 @@ def test_one_image_shows_its_maps(browser, made: Path) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.1)
     assert "saliency" in browser.find_element("id", "maps").text
-
-
-@in_browser
-def test_mlflow_shows_the_page_inside(address: str, browser, made: Path, trained) -> None:
-    open_page(browser, address, f"/runs/{trained.run_id}/artifacts/flow.html")
-    deadline = time.monotonic() + 30
-    while not (frames := browser.find_elements("tag name", "iframe")):
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    browser.switch_to.frame(frames[0])
-    while not browser.execute_script("return document.documentElement.dataset.ready"):
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    browser.execute_script("study.change({from: 1, to: 3, classes: [1, 2]})")
-    assert "epochs 1 to 3" in browser.find_element("id", "flow-range").text
-    browser.switch_to.default_content()
 
 
 @in_browser

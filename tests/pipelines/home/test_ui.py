@@ -3,6 +3,7 @@
 import signal
 import time
 from http.client import HTTPConnection
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -111,6 +112,14 @@ def test_only_its_own_address_is_served(address: str, method: str, host: str, or
     port = urlsplit(address).port
     ports = {"port": port, "other": port + 1}
     assert answered(address, host.format(**ports), origin and origin.format(**ports), method) == status
+
+
+def test_servers_listen_on_this_machine_alone(address: str) -> None:
+    """`study ui` as it runs: no other address takes connections on its port."""
+    port = urlsplit(address).port
+    listening = [line.split()[1] for name in ("tcp", "tcp6") if (file := Path(f"/proc/net/{name}")).exists()
+                 for line in file.read_text().splitlines()[1:] if line.split()[3] == "0A"]  # fmt: skip
+    assert {entry for entry in listening if int(entry.rpartition(":")[2], 16) == port} == {f"0100007F:{port:04X}"}
 
 
 def test_a_home_that_is_not_there_is_not_made(tmp_path, capsys) -> None:
