@@ -245,7 +245,7 @@ def test_home_that_cannot_be_made(tmp_path: Path, capsys) -> None:
 
 
 def test_the_whole_study_leaves_out_and_names_what_does_not_fit(home: Home, capsys, monkeypatch) -> None:
-    monkeypatch.setattr("pipelines.study.MAP_COUNT", 8)
+    monkeypatch.setattr("pipelines.study.MAP_COUNT", 4)
     monkeypatch.setattr("pipelines.study.RANDOMIZATION_COUNT", 2)
     model = ("--model", "support.networks:without_places", "--size", "8", "--epochs", "1", "--threads", "1")
     code, out, err = study_command(capsys, "run", *model, "--home", home.path)

@@ -21,7 +21,7 @@ from tracking.home import Home, find_home
 
 # as the program does, with less of it
 TRAIN = ("train", "--size", "8", "--epochs", "2", "--batch", "128", "--threads", "1")
-EXPLAIN = ("--method", "saliency", "smooth_grad", "--samples", "2", "--count", "12", "--epochs", "all")
+EXPLAIN = ("--method", "saliency", "smooth_grad", "--samples", "2", "--count", "4", "--epochs", "all")
 COMPARE = ("--randomization-count", "4")
 MAKE = "import sys; from tracking import runs, home; print(runs.experiment_id(home.find_home(sys.argv[1])))"
 

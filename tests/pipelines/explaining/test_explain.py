@@ -74,9 +74,11 @@ def test_same_image_key_at_every_epoch(study: Home) -> None:
 
 
 def test_where_chooses_by_the_epochs_own_predictions(own: Home) -> None:
-    [run_id] = explain(ExplainSettings(epochs="all", where="predicted <> label -- the wrong ones"), own)
+    [run_id] = explain(
+        ExplainSettings(epochs="all", where="predicted <> label and instance_id < 60 -- the wrong ones"), own
+    )
     sql = """select epoch, instance_id from predictions
-             where split = 'test' and predicted <> label order by all"""
+             where split = 'test' and predicted <> label and instance_id < 60 order by all"""
     wrong = rows(own, sql)
     assert rows(own, "select epoch, instance_id from attributions where run_id = ? order by all", run_id) == wrong
     assert len({epoch for epoch, _ in wrong}) == 3
@@ -138,10 +140,10 @@ def test_a_sample_is_part_of_every_larger_one_and_of_every_class() -> None:
 
 
 def test_train_instances(own: Home) -> None:
-    [run_id] = explain(ExplainSettings(split="train", where="p_true < 0.5 and instance_id < 300"), own)
+    [run_id] = explain(ExplainSettings(split="train", where="p_true < 0.5 and instance_id < 60"), own)
     sql = "select instance_id from predictions where split = 'train_seen' and epoch = 2 and p_true < 0.5"
     assert rows(own, "select instance_id from attributions where run_id = ? order by 1", run_id) == rows(
-        own, f"{sql} and instance_id < 300 order by 1"
+        own, f"{sql} and instance_id < 60 order by 1"
     )
 
 
