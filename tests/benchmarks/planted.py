@@ -58,7 +58,8 @@ def main() -> None:
     flags = parser.parse_args()
     print(f"{'method':<22}{'seed':>5}{'glyph':>8}{'decoy':>8}{'untrained':>11}  holds", flush=True)
     for seed in flags.seeds:
-        found = pointing(seed, flags.epochs, flags.count, flags.methods)
+        settings = TrainSettings(dataset="planted", epochs=flags.epochs, seed=seed)
+        found = pointing(settings, flags.count, flags.methods)
         for method, row in found.items():
             print(
                 f"{method:<22}{seed:>5}{row.glyph:>8.1%}{row.decoy:>8.1%}{row.untrained:>11.1%}  {row.holds}",
@@ -66,13 +67,14 @@ def main() -> None:
             )
 
 
-def pointing(seed: int, epochs: int, count: int, methods: list[str], threads: int = 0) -> dict[str, Pointing]:
+def pointing(settings: TrainSettings, count: int, methods: list[str]) -> dict[str, Pointing]:
     """Train one network and look where each method points."""
     with tempfile.TemporaryDirectory() as folder:
         home = find_home(folder)
-        run_id = train(TrainSettings(dataset="planted", epochs=epochs, seed=seed, threads=threads), home)
+        run_id = train(settings, home)
+        epochs, seed = settings.epochs, settings.seed
         done = commits.read_epochs(home, run_id)
-        data = load_dataset("planted", None, Path("."), val_fraction=0.1, seed=seed, size=None)
+        data = load_dataset("planted", None, Path("."), val_fraction=0.1, seed=seed, size=settings.size)
         model = build_model("cnn", data, seed)
         shares = {}
         for epoch in (0, epochs):
