@@ -40,7 +40,7 @@ from pipelines.reporting.struggles import errors_sentence, pair_sentence, shared
 from pipelines.reporting.techniques import TECHNIQUES
 from pipelines.reporting.trust import best_sentence, random_sentence, randomization_sentence
 from pipelines.reporting.words import between, listed, percent, plural, value
-from pipelines.study import _summary
+from pipelines.study import _summarise
 from pipelines.training.train import train
 from support.homes import TINY, fresh
 from tracking import commits, mlflow_client
@@ -210,11 +210,11 @@ def test_accuracy_of_uneven_classes_is_told_as_such() -> None:
 
 
 def test_the_summary_of_a_study_says_it_too(study: Home, trained, monkeypatch: pytest.MonkeyPatch) -> None:
-    summary = _summary(study, trained.run_id, [], ["report", "flow"])
+    summary = _summarise(study, trained.run_id, [], "report", "flow")
     assert "Too few" not in summary
     monkeypatch.setattr(accuracy, "IMAGES_FOR_CLASS", 1000)
     monkeypatch.setattr(accuracy, "UNEVEN_CLASSES", 1)
-    summary = _summary(study, trained.run_id, [], ["report", "flow"])
+    summary = _summarise(study, trained.run_id, [], "report", "flow")
     assert "\n             Too few images to say how hard they are: " in summary
     assert "\n             Classes differ in their number of test images, from " in summary
     assert "\u00a0" not in summary
