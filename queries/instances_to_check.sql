@@ -7,8 +7,8 @@
 -- confident_wrong: wrong at the last epoch with a probability of 0.9 or more; surest first.
 -- never_right: never_learned of forgetting, wrong at every epoch from 1 on; least mean probability of the label first.
 -- forgotten: right at some epoch from 1 on, as in forgetting, but wrong at the last one; most often lost first.
--- ambiguous: region ambiguous of cartography, the upper third by standard deviation of p_true from epoch 1 on; greatest
--- first.
+-- ambiguous: region ambiguous of cartography, from epoch 1 on as unsure as between two equally probable classes; most
+-- ambiguous first.
 -- A hard image with a correct label looks the same: the list says where to look, not what is wrong.
 --
 -- params:
@@ -74,8 +74,8 @@ reasons as (
     select
         instance_id,
         'ambiguous' as reason,
-        p_true_std as weight,
-        format('probability of its label {:.2f} on average, deviation {:.2f}', confidence, p_true_std) as detail
+        ambiguity as weight,
+        format('ambiguity {:.2f}; mean probability of its label {:.2f}', ambiguity, confidence) as detail
     from mapped
     where region = 'ambiguous'
     union all

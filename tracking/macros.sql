@@ -545,9 +545,10 @@ create or replace macro learning_counts(training_run, of_split, first_epoch, fin
 
 -- Data set map (Swayamdipta 2020) of a split's labelled images over a range of epochs: mean and population standard
 -- deviation of the label's probability, fraction of epochs predicted correctly, and el2n (Paul 2021) over the epochs up
--- to the early one. region is ambiguous in the upper third by deviation, else easy from confidence 0.5 on, else hard;
--- null without probabilities. Deviations are rounded to the 7 digits of a probability, because further ones depend on
--- the order of a sum, and compared by 6.
+-- to the early one. ambiguity is the mean of 1 - p_sq, how often two classes drawn by the probabilities differ, whatever
+-- the label. region is ambiguous from 0.5 on, that of an even choice between two classes, else easy from confidence 0.5
+-- on, else hard; null without probabilities. Means are rounded to the 7 digits of a probability, because further ones
+-- depend on the order of a sum, and compared by 6.
 create or replace macro data_map(training_run, of_split, first_epoch, final_epoch, early_epoch) as table
     with chosen as (
         select
@@ -555,8 +556,10 @@ create or replace macro data_map(training_run, of_split, first_epoch, final_epoc
             label,
             predicted = label as ok,
             p_true,
+            p_sq,
             -- a perfect prediction may fall below 0 by rounding
-            case when epoch <= early_epoch then sqrt(greatest(p_sq - 2 * p_true + 1, 0)) end as early_error
+            case when epoch <= early_epoch and p_sq is not null then sqrt(greatest(p_sq - 2 * p_true + 1, 0)) end
+                as early_error
         from labelled_predictions(training_run, of_split)
         where epoch between coalesce(first_epoch, epoch) and coalesce(final_epoch, epoch)
     ),
@@ -568,25 +571,20 @@ create or replace macro data_map(training_run, of_split, first_epoch, final_epoc
             avg(p_true) as confidence,
             case when count(p_true) > 1 then round(stddev_pop(p_true), 7) end as p_true_std,
             avg(ok::integer) as correctness,
-            round(avg(early_error), 7) as el2n
+            round(avg(early_error), 7) as el2n,
+            round(if(avg(p_sq) > 1, 0, 1 - avg(p_sq)), 7) as ambiguity  -- over 1 by rounding
         from chosen
         group by instance_id
-    ),
-    ranked as (
-        select
-            *,
-            percent_rank() over (order by round(p_true_std, 6) nulls first) as rank
-        from measured
     )
     select
-        * exclude (rank),
+        *,
         case
             when confidence is null then null
-            when rank >= 2 / 3 then 'ambiguous'
+            when round(ambiguity, 6) >= 0.5 then 'ambiguous'
             when confidence >= 0.5 then 'easy'
             else 'hard'
         end as region
-    from ranked;
+    from measured;
 
 -- Whether the model was trained on the images of a split.
 create or replace macro trained_on(of_split) as

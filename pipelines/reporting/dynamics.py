@@ -61,14 +61,16 @@ def forgetting_sentence(rows: list[dict]) -> str | None:
 
 
 def cartography_sentence(rows: list[dict]) -> str | None:
-    """How many images are easy, hard, or waver; rows of cartography."""
+    """How many images are ambiguous, hard, or right in some epochs only; rows of cartography."""
     known = [row for row in rows if row["region"] is not None]
     if not known:
         return None
+    ambiguous = sum(row["region"] == "ambiguous" for row in known)
     hard = sum(row["region"] == "hard" for row in known)
     unsure = sum(0.25 <= row["correctness"] <= 0.75 for row in known)
     return (
-        f"Over the epochs {of(hard, len(known))} are hard (the label's probability stays low), and "
+        f"Over the epochs {of(ambiguous, len(known))} are ambiguous to the model (as unsure as between two equally "
+        f"probable classes), and {of(hard, len(known))} are hard (it rather sees another class than the label). "
         f"{of(unsure, len(known))} are right in a quarter to three quarters of the epochs only."
     )
 

@@ -17,7 +17,7 @@ REASONS = {
     "confident_wrong": "Wrong, and sure of it",
     "never_right": "Never right",
     "forgotten": "Learned and lost",
-    "ambiguous": "Wavering",
+    "ambiguous": "Ambiguous to the model",
 }
 LOOK = "integrated_gradients shap"  # methods that explain instances one by one here
 
@@ -44,7 +44,7 @@ def _order(row: dict) -> tuple[int, str]:
 
 def check_sentence(by_reason: dict[str, list[dict]]) -> str:
     if not by_reason:
-        return "No image stands out: none is doubtful, forgotten, never right, wavering or wrong with confidence."
+        return "No image stands out: none is doubtful, forgotten, never right, ambiguous or wrong with confidence."
     images = len({row["instance_id"] for rows in by_reason.values() for row in rows})
     parts = [f"{REASONS.get(reason, reason).lower()} ({len(rows)})" for reason, rows in by_reason.items()]
     return (

@@ -658,18 +658,21 @@ def test_reasons_are_those_of_the_other_queries(compared):
 
 def test_reasons_by_hand(compared):
     compared.execute("update predictions set p_predicted = 0.97 where instance_id = 3 and epoch = 4")
+    compared.execute("update predictions set p_sq = 0.4 where instance_id = 3")
     found = reasons(compared)
     assert {key: [(row["instance_id"], row["detail"]) for row in rows] for key, rows in found.items()} == {
         "confident_wrong": [(3, "taken for bird with probability 0.97")],
         "never_right": [(4, "wrong at all 3 epochs; mean probability of its label 0.13")],
         "forgotten": [(3, "last right at epoch 3, lost once in all")],
         "ambiguous": [
-            (3, "probability of its label 0.60 on average, deviation 0.22"),
-            (1, "probability of its label 0.60 on average, deviation 0.16"),
+            (3, "ambiguity 0.60; mean probability of its label 0.60"),
+            (1, "ambiguity 0.50; mean probability of its label 0.60"),
+            (2, "ambiguity 0.50; mean probability of its label 0.33"),
+            (4, "ambiguity 0.50; mean probability of its label 0.13"),
         ],
     }
-    compared.execute("update predictions set p_true = null where instance_id = 0")
-    assert [row["instance_id"] for row in reasons(compared)["ambiguous"]] == [3, 1]
+    compared.execute("update predictions set p_true = null where instance_id = 1")
+    assert [row["instance_id"] for row in reasons(compared)["ambiguous"]] == [3, 2, 4]
     [row] = found["forgotten"]
     assert (row["split"], row["label_name"], row["predicted_name"], row["source"]) == ("test", "dog", "bird", "test/3")
 

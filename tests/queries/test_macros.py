@@ -397,21 +397,27 @@ def test_learning_counts(tiny) -> None:
 
 
 def test_data_map(tiny) -> None:
-    found = dict(answer(tiny, "select instance_id, region from data_map('tiny', 'test', 1, null, null)"))
-    std = [np.std(np.float32(p_true[1:])) for label, _, p_true in data.TINY if label is not None]
-    confidence = [np.mean(p_true[1:]) for label, _, p_true in data.TINY if label is not None]
-    place = [sum(other < one - 1e-6 for other in std) / (len(std) - 1) for one in std]
-    wanted = [
-        "ambiguous" if p >= 2 / 3 else "easy" if sure >= 0.5 else "hard"
-        for p, sure in zip(place, confidence, strict=True)
+    tiny.execute("update predictions set p_sq = 0.6 where instance_id = 4 and epoch > 0")
+    tiny.execute("update predictions set p_sq = 0.51 where instance_id = 3 and epoch = 1")
+    found = answer(
+        tiny, "select instance_id, region, ambiguity from data_map('tiny', 'test', 1, null, null) order by all"
+    )
+    assert found == [
+        (0, "easy", pytest.approx(0.18, abs=1e-6)),
+        (1, "ambiguous", 0.5),  # an even choice
+        (2, "ambiguous", 0.5),
+        (3, "easy", pytest.approx(1 - 1.51 / 3, abs=1e-6)),
+        (4, "hard", pytest.approx(0.4, abs=1e-6)),
     ]
-    assert found == dict(enumerate(wanted))
-    assert set(wanted) == {"ambiguous", "easy", "hard"}
-    [(std_found, el2n)] = answer(
+    [(deviation, el2n)] = answer(
         tiny, "select p_true_std, el2n from data_map('tiny', 'test', 1, null, 1) where instance_id = 1"
     )
-    assert std_found == pytest.approx(std[1], abs=1e-7)
+    assert deviation == pytest.approx(np.std(np.float32(data.TINY[1][2][1:])), abs=1e-7)
     assert el2n == pytest.approx(math.sqrt(0.5 - 1.2 + 1), abs=1e-6)
+    tiny.execute("update predictions set p_true = null, p_sq = null")
+    assert answer(tiny, "select distinct region, ambiguity from data_map('tiny', 'test', 1, null, null)") == [
+        (None, None)
+    ]
 
 
 def test_trained_on(tiny) -> None:

@@ -532,8 +532,10 @@ def test_forgetting_speaks_of_train_seen_too(tiny):
 
 
 def test_cartography(tiny):
+    for key, p_sq in {3: 0.4, 1: 0.45, 2: 0.6, 4: 0.7}.items():
+        tiny.execute(f"update predictions set p_sq = {p_sq} where instance_id = {key} and epoch > 1")
     rows = {row["instance_id"]: row for row in records(tiny, "cartography", early_epochs="1")}
-    assert list(rows) == [3, 1, 2, 4, 0]  # by p_true_std
+    assert list(rows) == [3, 1, 2, 4, 0]  # by ambiguity
     assert {key: row["region"] for key, row in rows.items()} == {
         3: "ambiguous",
         1: "ambiguous",
@@ -541,6 +543,7 @@ def test_cartography(tiny):
         4: "hard",
         0: "easy",
     }
+    assert rows[3]["ambiguity"] == pytest.approx(1 - (0.5 + 0.4 + 0.4) / 3, abs=1e-6)
     assert rows[3]["p_true_std"] == pytest.approx(math.sqrt(0.14 / 3))
     assert rows[3]["correctness"] == pytest.approx(2 / 3)
     assert rows[3]["threshold_closeness"] == pytest.approx(0.24)
@@ -549,12 +552,13 @@ def test_cartography(tiny):
     for key, square in early.items():
         assert rows[key]["el2n"] == pytest.approx(math.sqrt(square), abs=1e-5)
     rows = {row["instance_id"]: row for row in records(tiny, "cartography", early_epochs="3")}
-    assert rows[1]["el2n"] == pytest.approx(fmean([math.sqrt(0.3), math.sqrt(0.7)]), abs=1e-5)
+    assert rows[1]["el2n"] == pytest.approx(fmean([math.sqrt(0.3), math.sqrt(0.65)]), abs=1e-5)
 
 
-def test_a_single_epoch_has_no_ambiguous_images(tiny):
+def test_regions_of_a_single_epoch(tiny):
+    tiny.execute("update predictions set p_sq = 0.9 where instance_id in (1, 4)")
     regions = {row["instance_id"]: row["region"] for row in records(tiny, "cartography", from_epoch="4")}
-    assert regions == {0: "easy", 1: "easy", 2: "easy", 3: "hard", 4: "hard"}
+    assert regions == {0: "easy", 1: "easy", 2: "ambiguous", 3: "ambiguous", 4: "hard"}
 
 
 def test_a_perfect_prediction_has_no_error_by_rounding():
