@@ -8,6 +8,7 @@
 -- tied at its edge share the remaining places. Two random maps have 0.05. sign_agreement covers the pixels in both
 -- tenths.
 -- Maps whose absolute values are all equal have no ranks and are left out.
+-- agrees compares intervals that hold together with probability 1 - level, of all right and wrong rows.
 -- subset: all images, those predicted correctly or wrongly at the epoch, and those of each label.
 --
 -- params:
@@ -15,6 +16,7 @@
 --   epoch            epoch to look at [null: the last one explained by two methods or more]
 --   split            split to look at [test]
 --   target_kind      class explained: predicted, label or class [predicted]
+--   level            probability of any false agrees among all rows [0.05]
 -- returns:
 --   epoch            epoch of the checkpoint explained
 --   method_a         method or reference, the alphabetically first of the two
@@ -24,12 +26,14 @@
 --   class_name       its name
 --   n                images compared
 --   spearman         mean rank correlation of the absolute values, -1..1
---   spearman_low     lower end of its 95 % interval, mean - 1.96 standard errors; null with a single image
+--   spearman_low     lower end of its 95 % interval, made as in faithfulness_by_method; null with less than 20 images
 --   spearman_high    upper end of it
 --   spearman_signed  mean rank correlation of the values, -1..1
 --   top10_overlap    mean overlap of the tenths that matter most, 0..1
 --   sign_agreement   mean fraction of the pixels in both tenths that have the same sign, 0..1; null if one of the
 --                    methods has no negative value in any of its maps
+--   agrees           of subset wrong, whether spearman is higher or lower than where predictions are right; null if not
+--                    shown
 with found as (
     select
         run_id,
@@ -192,7 +196,7 @@ measured as (
         class_id,
         count(*) as n,
         avg(spearman) as spearman,
-        1.96 * stddev_samp(spearman) / sqrt(count(*)) as half,
+        stddev_samp(spearman) as deviation,
         avg(spearman_signed) as spearman_signed,
         avg(top10_overlap) as top10_overlap,
         avg(sign_agreement) as sign_agreement
@@ -201,26 +205,59 @@ measured as (
         subset = 'all'
         or label is not null
     group by all
+),
+shared as (  -- the level, over the intervals that are compared
+    select $level::double / count(*) as level
+    from measured
+    where
+        subset in ('right', 'wrong')
+        and n >= images_for_interval()
+),
+bounded as (
+    select
+        *,
+        mean_low(spearman, deviation, n, -1, level) as low,
+        mean_high(spearman, deviation, n, 1, level) as high
+    from measured
+    cross join shared
+),
+beside as (
+    select
+        *,
+        max(low) filter (subset = 'right') over pair as right_low,
+        max(high) filter (subset = 'right') over pair as right_high
+    from bounded
+    window pair as (
+        partition by
+            epoch,
+            method_a,
+            method_b
+    )
 )
 select
-    measured.epoch,
-    measured.method_a,
-    measured.method_b,
-    measured.subset,
-    measured.class_id,
-    coalesce(names.name, measured.class_id::varchar) as class_name,
-    measured.n,
-    measured.spearman,
-    measured.spearman - measured.half as spearman_low,
-    measured.spearman + measured.half as spearman_high,
-    measured.spearman_signed,
-    measured.top10_overlap,
-    measured.sign_agreement
-from measured
+    beside.epoch,
+    beside.method_a,
+    beside.method_b,
+    beside.subset,
+    beside.class_id,
+    coalesce(names.name, beside.class_id::varchar) as class_name,
+    beside.n,
+    beside.spearman,
+    mean_low(spearman, deviation, n, -1, 0.05) as spearman_low,
+    mean_high(spearman, deviation, n, 1, 0.05) as spearman_high,
+    beside.spearman_signed,
+    beside.top10_overlap,
+    beside.sign_agreement,
+    case
+        when beside.subset <> 'wrong' then null
+        when beside.low > beside.right_high then 'higher'
+        when beside.high < beside.right_low then 'lower'
+    end as agrees
+from beside
 left join class_names($run_id) as names using (class_id)
 order by
-    measured.epoch,
-    measured.method_a,
-    measured.method_b,
-    measured.class_id nulls first,
-    measured.subset
+    beside.epoch,
+    beside.method_a,
+    beside.method_b,
+    beside.class_id nulls first,
+    beside.subset

@@ -6,27 +6,29 @@
 -- made a map, the newest counts; maps that are zero everywhere are left out.
 -- object is metric share_object of the newest finished comparison, else of the newest, if that compared this epoch; its
 -- chance level is the value of method random.
--- Intervals are mean -+ 1.96 standard errors, null with a single image.
+-- An interval misses its mean with probability `level`, each for itself; see faithfulness_by_method for how they are
+-- made. Ends that are compared need a level divided by the number of intervals, so that none of them misses.
 --
 -- params:
 --   run_id       training run to look at
 --   epoch        epoch to look at [null: the last explained]
 --   split        split to look at [test]
 --   target_kind  class explained: predicted, label or class [predicted]
+--   level        probability that an interval misses its mean [0.05]
 -- returns:
 --   epoch        epoch of the checkpoint explained
 --   method       explanation method, or a reference: random or edge
 --   subset       all images, or those predicted correctly or wrongly at the epoch
 --   n            images counted
 --   centre       mean fraction in the middle 4x4 cells, 0..1
---   centre_low   lower end of its 95 % interval
+--   centre_low   lower end of its interval; null with less than 20 images
 --   centre_high  upper end of it
 --   border       mean fraction in the outer ring of cells, 0..1
---   border_low   lower end of its 95 % interval
+--   border_low   lower end of its interval
 --   border_high  upper end of it
 --   positive     mean fraction that supports the class, 0..1
 --   object       mean fraction on the object-like region of the image, 0..1; null without a comparison
---   object_low   lower end of its 95 % interval
+--   object_low   lower end of its interval
 --   object_high  upper end of it
 with found as (
     select
@@ -107,9 +109,10 @@ measured as (
         avg(border) as border,
         avg(positive) as positive,
         avg(object) as object,
-        1.96 * stddev_samp(centre) / sqrt(count(centre)) as centre_half,
-        1.96 * stddev_samp(border) / sqrt(count(border)) as border_half,
-        1.96 * stddev_samp(object) / sqrt(count(object)) as object_half
+        count(object) as n_object,
+        stddev_samp(centre) as centre_deviation,
+        stddev_samp(border) as border_deviation,
+        stddev_samp(object) as object_deviation
     from members
     group by all
 )
@@ -119,15 +122,15 @@ select
     subset,
     n,
     centre,
-    centre - centre_half as centre_low,
-    centre + centre_half as centre_high,
+    mean_low(centre, centre_deviation, n, 0, $level::double) as centre_low,
+    mean_high(centre, centre_deviation, n, 1, $level::double) as centre_high,
     border,
-    border - border_half as border_low,
-    border + border_half as border_high,
+    mean_low(border, border_deviation, n, 0, $level::double) as border_low,
+    mean_high(border, border_deviation, n, 1, $level::double) as border_high,
     positive,
     object,
-    object - object_half as object_low,
-    object + object_half as object_high
+    mean_low(object, object_deviation, n_object, 0, $level::double) as object_low,
+    mean_high(object, object_deviation, n_object, 1, $level::double) as object_high
 from measured
 order by
     method,

@@ -49,22 +49,21 @@ def pair(row: dict) -> str:
 
 
 def contrast_sentence(right: list[dict], wrong: list[dict]) -> str | None:
-    """Whether methods agree less where the model is wrong, beyond both intervals."""
-    others = {(row["method_a"], row["method_b"]): row for row in wrong if row["spearman_low"] is not None}
-    known = [row for row in right if row["spearman_low"] is not None]
-    matched = [(row, others[pair]) for row in known if (pair := (row["method_a"], row["method_b"])) in others]
-    if not matched or min(min(one["n"], two["n"]) for one, two in matched) < IMAGES_FOR_CONTRAST:
+    """Whether methods agree less where the model is wrong, as the question says."""
+    known = {(row["method_a"], row["method_b"]): row["n"] for row in right}
+    enough = {pair for pair, n in known.items() if n >= IMAGES_FOR_CONTRAST}
+    beside = [row for row in wrong if row["n"] >= IMAGES_FOR_CONTRAST and (row["method_a"], row["method_b"]) in enough]
+    if not beside:
         return None
-    less = sum(two["spearman_high"] < one["spearman_low"] for one, two in matched)
-    more = sum(two["spearman_low"] > one["spearman_high"] for one, two in matched)
-    n = f"{min(one['n'] for one, _ in matched)} right, {min(two['n'] for _, two in matched)} wrong"
+    less, more = (sum(row["agrees"] == word for row in beside) for word in ("lower", "higher"))
+    n = f"{min(known.values())} right, {min(row['n'] for row in beside)} wrong"
     if not less and not more:
         return (
             f"No pair of methods is shown to agree more or less where the model is wrong than where it is right ({n})."
         )
     return (
         f"Where the model is wrong, agreement is lower for {less or 'none'} and higher for {more or 'none'} of "
-        f"{plural(len(matched), 'pair')}, beyond both intervals ({n})."
+        f"{plural(len(beside), 'pair')}, beyond chance ({n})."
     )
 
 

@@ -7,7 +7,7 @@ from pipelines.reporting.examples import ExplainedImages, choose, read_explained
 from pipelines.reporting.html import NOTHING, Html, html, joined
 from pipelines.reporting.maps import for_and_against, maps_of
 from pipelines.reporting.missing import hint, missing
-from pipelines.reporting.regions import names, regions
+from pipelines.reporting.regions import ask_regions, names, regions
 from pipelines.reporting.subject import Section, Subject, ask_faithfulness, newest_comparison
 from pipelines.reporting.trust import trust
 from pipelines.reporting.words import few, plural
@@ -28,8 +28,10 @@ def attention(subject: Subject) -> Section:
     if epoch is None:
         return _nothing(subject)
     explained = read_explained(subject, epoch)
-    placed, where = regions(subject.ask("attribution_regions", epoch=epoch, split=subject.split))
-    agreed, matrix = agreement(subject.ask("attribution_agreement", epoch=epoch, split=subject.split))
+    placed, where = regions(*ask_regions(subject, epoch))
+    agreed, matrix = agreement(
+        subject.ask("attribution_agreement", epoch=epoch, split=subject.split, level=VERDICTS["agreement"].level)
+    )
     trusted, table = _trust(subject)
     body = joined([
         _examples(explained),

@@ -1,10 +1,11 @@
 """Question (a): how much of each map lies on which part of the image, and how much speaks against the class."""
 
 from pipelines.reporting import figures
-from pipelines.reporting.criteria import IMAGES_FOR_CONTRAST
+from pipelines.reporting.criteria import IMAGES_FOR_CONTRAST, VERDICTS
 from pipelines.reporting.evidence import Answer, Said, said
 from pipelines.reporting.html import Cell, Html, html, table
 from pipelines.reporting.missing import missing
+from pipelines.reporting.subject import Subject
 from pipelines.reporting.techniques import called
 from pipelines.reporting.words import NONE, between, capital, listed, percent, series
 from xai import METHODS
@@ -29,21 +30,36 @@ def names(methods: list[str]) -> str:
     return listed(list(map(called, methods)), len(METHODS))
 
 
-def regions(found: Answer) -> tuple[list[Said], Html]:
-    """Sentences and a table; rows of attribution_regions."""
+def ask_regions(subject: Subject, epoch: int) -> tuple[Answer, Answer]:
+    """Answers of attribution_regions: with 95 % intervals, and with such as all hold together at the report's level."""
+    found = subject.ask("attribution_regions", epoch=epoch, split=subject.split)
+    count = sum(row[f"{place}_low"] is not None for row in found.rows for place in PLACES)
+    level = VERDICTS["places"].level / max(count, 1)
+    return found, subject.ask("attribution_regions", epoch=epoch, split=subject.split, level=level)
+
+
+def regions(shown: Answer, found: Answer) -> tuple[list[Said], Html]:
+    """Sentences and a table; the two answers of `ask_regions`, the table has the first one's intervals."""
     rows = where(found.rows)
     if not rows:
         return [], missing("All maps are zero everywhere, so they lie nowhere.")
     chance = reference(found.rows)
+    random = _interval(found.rows, "random", "object")
     sentences = [
         *said(lead_sentence(rows, chance), found, key=True),
         *said(region_sentence(rows, "centre", EVEN["centre"], "an even map"), found),
         *said(edge_sentence(rows, found.rows), found, answer=True),
         *said(region_sentence(rows, "border", EVEN["border"], "an even map"), found),
-        *said(region_sentence(rows, "object", chance, "a random map") if chance else None, found),
+        *said(region_sentence(rows, "object", chance, "a random map", random) if chance and random else None, found),
         *said(against_sentence(rows), found),
     ]
-    return sentences, _table(rows, chance, found)
+    return sentences, _table(where(shown.rows), chance, shown)
+
+
+def _interval(rows: list[dict], method: str, place: str) -> tuple[float, float] | None:
+    """Ends of a reference's interval on a place; None without it, or with too few images."""
+    row = next((row for row in rows if (row["method"], row["subset"]) == (method, "all")), None)
+    return None if row is None or row[f"{place}_low"] is None else (row[f"{place}_low"], row[f"{place}_high"])
 
 
 def reference(rows: list[dict]) -> float | None:
@@ -66,13 +82,19 @@ def _spread(rows: list[dict], place: str) -> str:
     return ends[0] if least is most else " to ".join(ends)
 
 
-def region_sentence(rows: list[dict], place: str, even: float, like: str) -> str | None:
-    """Which methods put more of a map on a place than a map without knowledge would, and which less."""
+def region_sentence(
+    rows: list[dict], place: str, even: float, like: str, interval: tuple[float, float] | None = None
+) -> str | None:
+    """Which methods put more of a map on a place than a map without knowledge would, and which less.
+
+    `interval` is that of `even`, if it is an estimate.
+    """
+    low, high = interval or (even, even)
     known = [row for row in rows if row[f"{place}_low"] is not None]
     if not known:
         return None
-    more = [row["method"] for row in known if row[f"{place}_low"] > even]
-    less = [row["method"] for row in known if row[f"{place}_high"] < even]
+    more = [row["method"] for row in known if row[f"{place}_low"] > high]
+    less = [row["method"] for row in known if row[f"{place}_high"] < low]
     equal = [row["method"] for row in known if row["method"] not in (*more, *less)]
     than = f"{like} ({percent(even)}) on {PLACES[place]}"
     if not more and not less:
@@ -153,8 +175,8 @@ def _table(rows: list[dict], chance: float | None, found: Answer) -> Html:
         for row in (*rows, *beside)
     ]  # fmt: skip
     caption = html(
-        "Mean share of a map's magnitude on parts of the image, 95 % intervals. Dashed: an even map (centre {}, border "
-        "{}){}. Object-like: where the colour differs from the border's, a heuristic.{}",
+        "Mean share of a map's magnitude on parts of the image, each with a 95 % interval. Dashed: an even map (centre "
+        "{}, border {}){}. Object-like: where the colour differs from the border's, a heuristic.{}",
         percent(EVEN["centre"]), percent(EVEN["border"]),
         f"; on the object a random map, {percent(chance)}" if chance else "", found.mark,
     )  # fmt: skip

@@ -19,7 +19,7 @@ from pipelines.reporting.dynamics import dynamics
 from pipelines.reporting.evidence import Answer, Said, answers, said
 from pipelines.reporting.found_concepts import find_concepts
 from pipelines.reporting.html import NOTHING, Html, html, joined, table
-from pipelines.reporting.regions import contrast_sentence
+from pipelines.reporting.regions import ask_regions, contrast_sentence
 from pipelines.reporting.subject import Section, Subject
 from pipelines.reporting.suspects import suspects
 from pipelines.reporting.words import NONE, capital, number, of, percent, plural, value
@@ -195,5 +195,5 @@ def _looking(subject: Subject) -> list[Said]:
     """Whether wrong predictions look elsewhere than right ones."""
     if (epoch := explained_epoch(subject)) is None:
         return []
-    found = subject.ask("attribution_regions", epoch=epoch, split=subject.split)
+    _, found = ask_regions(subject, epoch)
     return said(contrast_sentence(found.rows), found, answer=True)

@@ -240,12 +240,30 @@ def test_agreement_is_what_scipy_computes(compared, shape, count, digits):
     assert (row["epoch"], row["method_a"], row["method_b"], row["n"]) == (4, "edge", "shap", count)
     assert (row["class_id"], row["class_name"]) == (None, None)
     assert [row[key] for key in MEASURES] == pytest.approx(np.nanmean(wanted, 0), abs=1e-9)
-    if count == 1:
-        assert (row["spearman_low"], row["spearman_high"]) == (None, None)
-    else:
-        half = 1.96 * wanted[:, 0].std(ddof=1) / np.sqrt(count)
-        ends = (row["spearman_low"], row["spearman_high"])
-        assert ends == pytest.approx((wanted[:, 0].mean() - half, wanted[:, 0].mean() + half), abs=1e-9)
+    assert (row["spearman_low"], row["spearman_high"], row["agrees"]) == (None, None, None)  # under 20 images
+
+
+def test_agreement_differs_only_beyond_intervals_that_hold_together(compared):
+    """Two pairs, so four intervals at a quarter of the level; 25 images predicted right, 25 wrong."""
+    draw = random(3)
+    rows = [data.prediction("many", "test", 4, key, key % 2, 0, 0.5) for key in range(50)]
+    data.add_run(compared, "many")
+    data.insert(compared, "predictions", rows)
+    noise = {"shap": 0.3, "ice": 2.0}
+    for key in range(50):
+        edge = draw.normal(size=(8, 8))
+        data.add_map(compared, "explained", edge, "many", method="edge", instance_id=key)
+        for method, amount in noise.items():  # shap agrees less where the prediction is wrong
+            values = edge + (amount + 0.5 * (method == "shap" and key % 2)) * draw.normal(size=(8, 8))
+            data.add_map(compared, "explained", values, "many", method=method, instance_id=key)
+    found = records(compared, "attribution_agreement", run_id="many")
+    found = [row for row in found if "edge" in (row["method_a"], row["method_b"])]
+    assert {row["n"] for row in found if row["subset"] in ("right", "wrong")} == {25}
+    agrees = {(row["method_b"], row["subset"]): row["agrees"] for row in found if row["subset"] != "class"}
+    assert agrees.pop(("shap", "wrong")) == "lower"
+    assert set(agrees.values()) == {None}
+    whole = only(found, method_b="shap", subset="all")
+    assert whole["spearman_low"] < whole["spearman"] < whole["spearman_high"]
 
 
 def test_overlap_and_signs_by_hand(compared):
@@ -361,17 +379,27 @@ def test_regions(compared):
         assert (row["epoch"], row["n"]) == (4, len(images))
         assert row["positive"] == pytest.approx((maps[:5].clip(0).sum((1, 2)) / size)[images].mean(), abs=1e-6)
         for key, share in shares.items():
-            share = share[images]
-            half = 1.96 * share.std(ddof=1) / np.sqrt(len(images))
-            found = [row[key], row[f"{key}_low"], row[f"{key}_high"]]
-            assert found == pytest.approx([share.mean(), share.mean() - half, share.mean() + half], abs=1e-6)
-    half = 1.96 * np.std([0.25, 0.5], ddof=1) / np.sqrt(2)
-    found = [only(rows, method="shap", subset="all")[key] for key in ("object", "object_low", "object_high")]
-    assert found == pytest.approx([0.375, 0.375 - half, 0.375 + half])
+            assert row[key] == pytest.approx(share[images].mean(), abs=1e-6)
+            assert (row[f"{key}_low"], row[f"{key}_high"]) == (None, None)
+    assert only(rows, method="shap", subset="all")["object"] == pytest.approx(0.375)
     assert only(rows, method="shap", subset="wrong")["object"] is None
     even = only(rows, method="edge", subset="all")
     assert [even[key] for key in ("n", "centre", "border", "positive", "object")] == [1, 0.25, 0.4375, 1, None]
     assert (even["centre_low"], even["border_high"]) == (None, None)
+
+
+def test_regions_have_intervals_from_twenty_images_on(compared):
+    maps = random(5).normal(size=(30, 8, 8)).astype(np.float32)
+    for key, values in enumerate(maps):
+        data.add_map(compared, "explained", values, method="shap", instance_id=key)
+    data.add_scores(compared, "compared", "shap", "share_object", random(6).random(19))
+    magnitudes = abs(maps).astype(float)
+    centre = magnitudes[:, 2:6, 2:6].sum((1, 2)) / magnitudes.sum((1, 2))
+    for level in (0.05, 0.001):
+        row = only(records(compared, "attribution_regions", level=str(level)), subset="all")
+        assert (row["centre_low"], row["centre_high"]) == pytest.approx(interval(centre, level=level), rel=1e-5)
+        assert row["border_low"] < row["border"] < row["border_high"]
+        assert (row["object_low"], row["object_high"]) == (None, None)  # of 19 images alone
 
 
 def test_regions_of_the_last_epoch_and_the_newest_map(compared):
