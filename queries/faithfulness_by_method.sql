@@ -1,9 +1,10 @@
 -- How faithful is each method to the model, and does it beat random maps?
 --
 -- Means of a comparison's metrics over the images that have them. better says which values of a metric are better:
--- higher for insertion, road_lerf_*, road_gap and points_at_glyph; lower for deletion, road_morf_*, points_at_decoy and
--- the sanity checks randomized/*, randomized_signed/*, epoch_0 and epoch_0_signed, as a map that stays when the weights
--- are lost does not show the model (Adebayo 2018, arXiv 1810.03292). Other metrics are descriptive.
+-- higher for insertion, road_lerf_*, road_gap, points_at_glyph and covers_all_parts; lower for deletion, road_morf_*,
+-- points_at_decoy and the sanity checks randomized/*, randomized_signed/*, epoch_0 and epoch_0_signed, as a map that
+-- stays when the weights are lost does not show the model (Adebayo 2018, arXiv 1810.03292). Other metrics are
+-- descriptive.
 -- low and high hold the mean in 95 % of studies: Student's t interval, or, where it is wider, that with one number more
 -- at the end of the metric's range, so that it holds for skewed numbers and for numbers most of which are equal, too.
 -- They cover the choice of images, not another training run.

@@ -357,7 +357,7 @@ create or replace macro comparison_scores(training_run, wanted_run) as table
 -- Which values of a comparison's metric are better: higher or lower; null for a descriptive metric.
 create or replace macro better_direction(metric_name) as
     case
-        when metric_name in ('insertion', 'road_gap', 'points_at_glyph') then 'higher'
+        when metric_name in ('insertion', 'road_gap', 'points_at_glyph', 'covers_all_parts') then 'higher'
         when starts_with(metric_name, 'road_lerf_') then 'higher'
         when metric_name in ('deletion', 'points_at_decoy', 'epoch_0', 'epoch_0_signed') then 'lower'
         when starts_with(metric_name, 'road_morf_') then 'lower'
@@ -794,3 +794,108 @@ create or replace macro label_errors(training_run, of_split, first_epoch, final_
     from binned
     left join estimates using (bin, disputed)
     cross join no_errors;
+
+-- Probability of k or more heads in n throws of a fair coin: the exact one-sided sign test, and McNemar's of pairs that
+-- differ (McNemar 1947).
+create or replace macro coin_tail(k, n) as
+    least(list_sum([binomial(heads, n, 0.5) for heads in range(k, n + 1)]), 1);
+
+-- Probability, if two groups of n and m have the same rate, that the first has hits or more of all_hits: Fisher's exact
+-- one-sided test; null if a group is empty.
+create or replace macro fisher_tail(hits, n, all_hits, m) as
+    case
+        when n > 0 and m > 0
+            then least(
+                list_sum([
+                    exp(ln_choose(n, first) + ln_choose(m, all_hits - first) - ln_choose(n + m, all_hits))
+                    for first in range(hits, least(n, all_hits) + 1)
+                ]),
+                1
+            )
+    end;
+
+-- How much worse a model is on a split than on validation images, at the split's last epoch: its accuracy (class_id is
+-- null), and recall and precision of every class, as counts. p_value is Fisher's, one-sided, corrected for all rows by
+-- Holm (1979).
+create or replace macro split_gaps(training_run, of_split) as table
+    with chosen as (
+        select
+            split,
+            label,
+            predicted,
+            (label = predicted)::integer as ok
+        from predictions
+        where
+            run_id = training_run
+            and split in ('val', of_split)
+            and label is not null
+            and epoch = (
+                select max(epoch)
+                from predictions
+                where
+                    run_id = training_run
+                    and split = of_split
+                    and label is not null
+            )
+    ),
+    counts as (
+        select
+            split,
+            null as class_id,
+            'accuracy' as metric,
+            sum(ok) as hits,
+            count(*) as n
+        from chosen
+        group by split
+        union all
+        select
+            split,
+            label as class_id,
+            'recall' as metric,
+            sum(ok) as hits,
+            count(*) as n
+        from chosen
+        group by
+            split,
+            label
+        union all
+        select
+            split,
+            predicted as class_id,
+            'precision' as metric,
+            sum(ok) as hits,
+            count(*) as n
+        from chosen
+        group by
+            split,
+            predicted
+    ),
+    pairs as (
+        select
+            here.class_id,
+            here.metric,
+            held_out.hits::bigint as val_hits,
+            held_out.n as val_n,
+            here.hits::bigint as hits,
+            here.n,
+            fisher_tail(held_out.hits::bigint, held_out.n, (held_out.hits + here.hits)::bigint, here.n) as p
+        from counts as here
+        join counts as held_out
+            on held_out.metric = here.metric
+            and held_out.class_id is not distinct from here.class_id
+            and held_out.split = 'val'
+        where
+            here.split = of_split
+            and of_split <> 'val'
+    ),
+    ranked as (
+        select
+            *,
+            row_number() over (order by p, metric, class_id) as place,
+            count(*) over () as tests
+        from pairs
+    )
+    select
+        * exclude (p, place, tests),
+        least(max((tests - place + 1) * p) over (order by place), 1) as p_value
+    from ranked;

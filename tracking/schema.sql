@@ -80,6 +80,34 @@ create table attribution_scores (
     value double not null  -- its value; range as the metric defines it
 );
 
+create table patch_trials (
+    run_id varchar not null,  -- comparing run
+    source_run_id varchar not null,  -- training run whose checkpoint is tried
+    epoch integer not null,  -- epoch of the checkpoint
+    class_id integer not null,  -- class whose patch is tried
+    trial varchar not null,  -- pasted, pasted_elsewhere, pasted_from_others, covered or covered_elsewhere
+    split varchar not null,  -- split of the image altered
+    instance_id integer not null,  -- image altered
+    donor_id integer not null,  -- training image whose pixels replace the patch
+    donor_class integer not null,  -- class_id of that image
+    patch_top integer not null,  -- the patch's first row, in eighths of the image's height, 0..7
+    patch_left integer not null,  -- its first column, in eighths of the image's width, 0..7
+    patch_side integer not null,  -- its side, in eighths of the image's height and width, 1..3
+    predicted_before integer not null,  -- class_id predicted of the image as it is
+    predicted_after integer not null  -- class_id predicted of the altered image
+);
+
+create table map_clusters (
+    run_id varchar not null,  -- comparing run
+    source_run_id varchar not null,  -- training run whose checkpoint is explained
+    epoch integer not null,  -- epoch of the checkpoint
+    method varchar not null,  -- explanation method
+    split varchar not null,  -- split of the instance
+    instance_id integer not null,  -- instance explained
+    class_id integer not null,  -- class_id predicted, among whose maps it was clustered
+    cluster integer not null  -- cluster within method and class, 0 has most members
+);
+
 create table concepts (
     run_id varchar not null,  -- explainer run
     source_run_id varchar not null,  -- training run whose checkpoint is explained

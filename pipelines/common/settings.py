@@ -82,7 +82,7 @@ class CheckedSettings:
 class TrainSettings(CheckedSettings):
     """Train a classifier; every epoch's checkpoint and predictions are remembered. Prints the run ID."""
 
-    dataset: str = setting("digits", "digits, cifar10, folder or planted")
+    dataset: str = setting("digits", "digits, cifar10, folder, planted, planted:pair or planted:shortcut")
     data: str | None = setting(None, "where the data set is; cifar10 is also looked for in the study home")
     size: int | None = setting(None, "image side length in pixels; default: the data set's", least=8, most=1024)
     skip_unreadable: bool = setting(
@@ -205,6 +205,10 @@ class CompareSettings(CheckedSettings):
     randomization_count: int = setting(
         32, "instances for the randomization test, explained again with randomized weights; 0: none",
         least=0, most=1_000_000, formerly="randomized",
+    )  # fmt: skip
+    shortcut_count: int = setting(
+        32, "images per class into which the patch that may decide the class is pasted, as a check for shortcuts; "
+        "0: none", least=0, most=10_000,
     )  # fmt: skip
     seed: int = setting(0, SEED, least=0, most=2**32 - 1)
     data: str | None = setting(None, DATA)

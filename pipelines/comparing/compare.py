@@ -9,6 +9,7 @@ from pipelines.comparing import summary
 from pipelines.comparing.comparison import Comparison, list_parts, open_comparison
 from pipelines.comparing.map_selection import ENOUGH_INSTANCES, MapSelection, select_maps
 from pipelines.comparing.measurements import measure_part
+from pipelines.comparing.shortcuts import try_patches
 from pipelines.lifecycle.child_run import run_guard, start_child
 from pipelines.lifecycle.run_inputs import read_recorded_config, read_recorded_settings
 from tracking import catalogue, runs
@@ -79,6 +80,7 @@ def _run_remaining(comparison: Comparison, run: runs.Run) -> str:
                 measure_part(comparison, run, part)
             except NotApplicable as error:
                 raise RunError(f"{part.method}: {error}; what came before is kept") from None
+        try_patches(comparison, run)
         summary.log(comparison, run)
     return run.run_id
 

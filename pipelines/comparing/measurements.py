@@ -16,11 +16,11 @@ from tracking.index import ingest
 from xai.faithfulness.measures import measure
 from xai.faithfulness.randomization import cascade_stages, randomization_similarity
 from xai.faithfulness.similarity import map_similarity
-from xai.pointing import point_inside
+from xai.pointing import fraction_inside, point_inside
 from xai.references import REFERENCES
 
 BATCH = 50  # instances between two steps of the progress bar
-TRUTH_BOXES = ("glyph", "decoy")  # of a planted image, in order
+COVERED = 0.5  # of an equal share: a part with less is left out; by eye
 
 
 def measure_part(comparison: Comparison, run: runs.Run, part: Part) -> None:
@@ -73,12 +73,22 @@ def _measure_faithfulness(
 
 
 def _measure_pointing(comparison: Comparison, part: Part, maps: Tensor) -> dict[str, Tensor]:
-    """Whether each map's maximum lies on the deciding pixels, where the dataset knows them."""
+    """Whether each map points at the deciding pixels, where the dataset knows them, and covers every part of them."""
     truth = comparison.source.data.splits[comparison.selection.split].truth
     if truth is None:
         return {}
-    boxes = truth[part.instances].to(maps.device)  # [N, 2, 4]
-    return {f"points_at_{name}": point_inside(maps, boxes[:, i]).float() for i, name in enumerate(TRUTH_BOXES)}
+    boxes = truth[part.instances].to(maps.device)  # [N, B, 4]
+    glyphs, decoy = boxes[:, :-1], boxes[:, -1]
+    points_at_glyph = torch.stack([point_inside(maps, glyph) for glyph in glyphs.unbind(1)]).any(0)
+    values = {"points_at_glyph": points_at_glyph.float(), "points_at_decoy": point_inside(maps, decoy).float()}
+    if glyphs.shape[1] == 1:
+        return values
+    shares = fraction_inside(maps, glyphs)  # [N, P]
+    for number, share in enumerate(shares.unbind(1), start=1):
+        values[f"share_part_{number}"] = share
+    covered = (shares >= COVERED * shares.mean(1, keepdim=True)).all(1) & (shares > 0).all(1)
+    values["covers_all_parts"] = torch.where(shares.isnan().any(1), torch.nan, covered.float())
+    return values
 
 
 def _measure_randomization(

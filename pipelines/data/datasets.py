@@ -18,7 +18,7 @@ from pipelines.data.cifar10 import load_cifar10
 from pipelines.data.digits import load_digits
 from pipelines.data.folder import load_folder
 from pipelines.data.names import check_text, format_name, format_names
-from pipelines.data.planted import load_planted
+from pipelines.data.planted import load_planted, load_planted_pair, load_planted_shortcut
 from pipelines.data.raw import LoadOptions, RawDataset, Reading, Split
 from pipelines.data.suspicions import find_suspicions
 from tracking.errors import InputError
@@ -39,6 +39,8 @@ DATASETS = {
     "cifar10": DatasetLoader(load_cifar10),
     "folder": DatasetLoader(load_folder),
     "planted": DatasetLoader(load_planted, takes_data=False),
+    "planted:pair": DatasetLoader(load_planted_pair, takes_data=False),
+    "planted:shortcut": DatasetLoader(load_planted_shortcut, takes_data=False),
 }
 
 

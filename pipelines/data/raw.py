@@ -16,7 +16,7 @@ class Split:
     images: Tensor  # [N, C, H, W], uint8
     labels: Tensor  # [N], int64
     sources: tuple[str, ...]  # where each image lies in the data set
-    truth: Tensor | None = None  # [N, 2, 4] boxes (top, left, height, width) of deciding glyph and decoy, planted only
+    truth: Tensor | None = None  # [N, B, 4] boxes (top, left, height, width) of what decides, then the decoy; planted
 
     def rgb(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """Images as figures take them, [N, H, W, 3] in 0..1, grey images included."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pytest
-from scipy.stats import binom, hypergeom, norm, rankdata, spearmanr, t
+from scipy.stats import binom, binomtest, fisher_exact, hypergeom, norm, rankdata, spearmanr, t
 
 import queries
 from pipelines.asking.sql_process import fetch_rows
@@ -511,3 +511,38 @@ def test_what_to_check_is_what_the_questions_say(tiny) -> None:
     assert reasons.get("never_right", set()) == {row["instance_id"] for row in learned if row["never_learned"]}
     wrong_at_end = {row["instance_id"] for row in learned if row["n_right"] and not row["right_at_end"]}
     assert reasons.get("forgotten", set()) == wrong_at_end
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 0), (0, 5), (5, 5), (7, 9), (600, 1100)])
+def test_coin_tail_is_the_binomial_test(tiny, hits: int, n: int) -> None:
+    expected = binomtest(hits, n, alternative="greater").pvalue if n else 1
+    assert answer(tiny, f"select coin_tail({hits}, {n})") == [(pytest.approx(expected, rel=1e-9),)]
+
+
+@pytest.mark.parametrize(
+    ("hits", "n", "others", "m"), [(9, 10, 3, 10), (0, 4, 2, 3), (500, 520, 8000, 9000), (3, 3, 0, 1)]
+)
+def test_fisher_tail_is_fishers_test(tiny, hits: int, n: int, others: int, m: int) -> None:
+    expected = fisher_exact([[hits, n - hits], [others, m - others]], alternative="greater").pvalue
+    assert answer(tiny, f"select fisher_tail({hits}, {n}, {hits + others}, {m})") == [(pytest.approx(expected),)]
+    assert answer(tiny, f"select fisher_tail(0, 0, {others}, {m})") == [(None,)]
+
+
+def test_split_gaps_counts_and_corrects(tiny) -> None:
+    held_out = [data.prediction("tiny", "val", 4, key, key % 2, key % 2, 0.9) for key in range(40)]
+    data.insert(tiny, "predictions", held_out)
+    rows = answer(tiny, "select class_id, metric, val_hits, val_n, hits, n, p_value from split_gaps('tiny', 'test')")
+    counts = {(class_id, metric): tuple(numbers) for class_id, metric, *numbers, _ in rows}
+    assert counts == {  # at epoch 4: cats 0 0, dogs 1 2, a fish taken for a dog
+        (None, "accuracy"): (40, 40, 3, 5),
+        (0, "recall"): (20, 20, 2, 2),
+        (1, "recall"): (20, 20, 1, 2),
+        (0, "precision"): (20, 20, 2, 2),
+        (1, "precision"): (20, 20, 1, 2),
+    }
+    p_values = {(class_id, metric): p_value for class_id, metric, *_, p_value in rows}
+    whole = fisher_exact([[40, 0], [3, 2]], alternative="greater").pvalue
+    assert p_values[None, "accuracy"] == pytest.approx(5 * whole)
+    assert p_values[1, "recall"] == pytest.approx(4 * fisher_exact([[20, 0], [1, 1]], alternative="greater").pvalue)
+    assert p_values[0, "recall"] == 1
+    assert answer(tiny, "from split_gaps('tiny', 'val')") == []

@@ -26,6 +26,14 @@ TINY = [
     (3, [2, 2, 1, 1], [0.0, 0.1, 0.2, 0.1]),
     (None, [0, 1, 1, 0], [None, None, None, None]),
 ]
+# Of patches of dogs: the trial, the split of the altered images, and what they are predicted as.
+TRIALS = [
+    ("pasted", "test", 1),
+    ("pasted_elsewhere", "test", 0),
+    ("pasted_from_others", "test", 0),
+    ("covered", "val", 0),
+    ("covered_elsewhere", "val", 1),
+]
 
 
 def empty() -> duckdb.DuckDBPyConnection:

@@ -108,6 +108,26 @@ def test_pointing_is_measured_where_the_truth_is_known(home: Home) -> None:
     }
 
 
+def test_a_part_that_is_left_out_is_seen_where_two_decide(home: Home) -> None:
+    with connect(home) as connection:
+        chosen = select_maps(connection, resolve(home, "latest").run_id, COMPARE)
+    with comparison.open_comparison(COMPARE, home, chosen) as opened:
+        data = opened.source.data
+    boxes = torch.tensor([[0, 0, 2, 2], [4, 4, 2, 2], [6, 0, 2, 2]])  # two parts and the decoy
+    split = replace(data.splits["test"], truth=boxes.expand(len(data.splits["test"].labels), 3, 4))
+    known = replace(opened, source=replace(opened.source, data=replace(data, splits=data.splits | {"test": split})))
+    maps = torch.zeros(3, 8, 8)
+    maps[0, 0, 0], maps[0, 5, 5], maps[0, 7, 7] = 2, -1, 1  # both parts, 2 to 1
+    maps[1, 4, 5], maps[1, 1, 1] = 8, 1  # a ninth is left out
+    found = measurements._measure_pointing(known, comparison.Part("some", "edge", np.array([1, 4, 5]), False), maps)
+    assert found["points_at_glyph"].tolist() == [1, 1, 0]
+    assert found["points_at_decoy"].tolist() == [0, 0, 0]
+    assert found["share_part_1"][:2].tolist() == pytest.approx([2 / 4, 1 / 9])
+    assert found["share_part_2"][:2].tolist() == pytest.approx([1 / 4, 8 / 9])
+    assert found["covers_all_parts"][:2].tolist() == [1, 0]
+    assert all(found[name][2].isnan() for name in ("share_part_1", "share_part_2", "covers_all_parts"))
+
+
 def test_the_newest_map_of_an_instance_counts(own: Home) -> None:
     explain(ExplainSettings(method=("saliency", "grad_cam"), instances="3,4,5"), own)
     old, new = (

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import itertools
 import os
 import pickle
 import shutil
@@ -920,6 +921,8 @@ def test_the_real_cifar10():
 
 # --- planted
 
+SINGLE_GLYPHS = {glyph: (glyph,) for glyph in planted.GLYPHS}
+
 
 @pytest.fixture(scope="module", params=[32, 45])
 def small_planted(request):
@@ -978,7 +981,7 @@ def test_planted_is_the_same_every_time_and_balanced(small_planted):
 
 
 def test_the_decoy_tells_nothing_about_the_class():
-    made = planted.make_split("train", 2000, 32)
+    made = planted.make_split("train", 2000, 32, SINGLE_GLYPHS)
     bright = torch.stack([cut(image, box[1]).float().std() for image, box in zip(made.images, made.truth, strict=True)])
     middle = torch.stack([cut(image, box[1])[:, 3, 3].float().mean() for image, box in zip(made.images, made.truth,
                                                                                          strict=True)])  # fmt: skip
@@ -990,4 +993,51 @@ def test_the_decoy_tells_nothing_about_the_class():
 
 def test_planted_needs_room():
     assert "--size 16 or more" in complaint("planted", size=15)
-    assert planted.make_split("train", 8, 16).images.shape == (8, 3, 16, 16)
+    assert planted.make_split("train", 8, 16, SINGLE_GLYPHS).images.shape == (8, 3, 16, 16)
+
+
+def test_planted_is_what_it_was():
+    """Of earlier versions too: figures in documents and users' runs rest on it."""
+    made = planted.make_split("train", 40, 32, SINGLE_GLYPHS)
+    digest = hashlib.sha256(made.images.numpy().tobytes() + made.truth.numpy().tobytes()).hexdigest()
+    assert digest == "0c7225adfcb509e790c06a9ef0ddb8da4f5e1a24a2fc6358efbe9eaaf0c0db57"
+
+
+def test_a_pair_decides_together(monkeypatch):
+    """Neither glyph alone tells the class, and each lies in its box."""
+    monkeypatch.setattr(planted, "COUNTS", {"train": 80, "test": 40})
+    made = data("planted:pair")
+    assert made.classes == ("cross and saltire", "cross and corner", "ring and saltire", "ring and corner")
+    split = made.splits["test"]
+    assert split.truth.shape == (40, 3, 4)
+    corners = split.truth[:, :, :2]
+    for one, other in itertools.combinations(range(3), 2):
+        assert (corners[:, one] - corners[:, other]).abs().amax(1).min() >= 9
+    with monkeypatch.context() as patch:
+        patch.setattr(planted, "add_pattern", lambda *arguments: None)
+        bare = data("planted:pair")
+    for change, label, boxes in zip(differences(made, bare, "test"), split.labels, split.truth, strict=True):
+        for glyph, box in zip(made.classes[label].split(" and "), boxes, strict=False):
+            mask = np.array([[c == "#" for c in row] for row in planted.GLYPHS[glyph]])
+            marks = np.asarray(cut(change, box).abs().amax(0) > 0)
+            assert not (marks & ~mask).any()
+            assert marks.sum() >= 0.9 * mask.sum()
+    assert "--size 25 or more" in complaint("planted:pair", size=24)
+
+
+def test_a_shortcut_is_planted_in_training_and_tells_nothing_in_testing(monkeypatch):
+    monkeypatch.setattr(planted, "COUNTS", {"train": 800, "test": 400})
+    plain, made = data("planted"), data("planted:shortcut")
+    tagged = {}
+    for name, split in made.splits.items():
+        change = (split.images.int() - plain.splits[name].images.int()).abs().amax(1) > 0
+        assert not change[:, 5:].any()
+        assert not change[:, :, :27].any()  # a tag of 3 x 3 pixels, 2 from the edges
+        tagged[name] = split.images[:, :, 2:5, 27:30].eq(torch.tensor([255, 0, 255])[:, None, None]).flatten(1).all(1)
+        assert torch.equal(change.flatten(1).any(1) & ~tagged[name], torch.zeros_like(tagged[name]))
+    for name in ("train", "val"):
+        fractions = [tagged[name][made.splits[name].labels == label].float().mean().item() for label in range(4)]
+        assert fractions == [0, pytest.approx(0.95, abs=0.06), 0, 0]
+    test = [tagged["test"][made.splits["test"].labels == label].float().mean().item() for label in range(4)]
+    assert test == pytest.approx([0.5] * 4, abs=0.15)
+    assert plain.digest != made.digest

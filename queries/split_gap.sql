@@ -1,0 +1,57 @@
+-- Is the model worse on a split than on validation images, and in which classes?
+--
+-- Validation images are split off the training images, so they share what is special about them. A gap beyond chance
+-- means that the split's images are of another kind: taken elsewhere, later, or without something that gives a class
+-- away in training. `study ask shortcuts` says whether a patch at one place does that.
+-- recall is the fraction of a class's images predicted correctly, precision that of the images predicted as the class.
+-- p_value is Fisher's exact test, one-sided, corrected by Holm for all rows of the answer, so that with no gap at all
+-- is_lower is true somewhere in at most the fraction `level` of studies. Intervals are Wilson's, at 95 %.
+-- At the last epoch with predictions of the split. Images without a known label are left out; of split val itself there
+-- is nothing to say. The whole model comes first, then the classes, lowest p_value first.
+--
+-- params:
+--   run_id      training run to look at
+--   split       split to look at [test]
+--   level       family-wise level of the marks [0.05]
+-- returns:
+--   class_id    class; null for the whole model
+--   class_name  its name; null for the whole model
+--   metric      accuracy, recall or precision
+--   n_val       validation images that it is a fraction of
+--   val         its value there, 0..1
+--   val_low     lower end of its interval
+--   val_high    upper end of its interval
+--   n           images of the split that it is a fraction of
+--   value       its value there, 0..1
+--   low         lower end of its interval
+--   high        upper end of its interval
+--   p_value     of a value as much lower as this by chance, corrected, 0..1
+--   is_lower    whether p_value is at most the level
+with measured as (
+    select
+        *,
+        val_hits / val_n as val,
+        hits / n as value
+    from split_gaps($run_id, $split)
+)
+select
+    class_id,
+    names.name as class_name,
+    metric,
+    val_n as n_val,
+    val,
+    wilson_low(val, val_n) as val_low,
+    wilson_high(val, val_n) as val_high,
+    n,
+    value,
+    wilson_low(value, n) as low,
+    wilson_high(value, n) as high,
+    p_value,
+    p_value <= $level::double as is_lower
+from measured
+left join class_names($run_id) as names using (class_id)
+order by
+    class_id is not null,
+    p_value,
+    class_id,
+    metric

@@ -1,0 +1,94 @@
+"""Questions on shortcuts: what is claimed, and above all what is not."""
+
+import duckdb
+import pytest
+
+from support import tables as data
+from support.answers import records
+
+SIZE = 16  # images that a patch is pasted into
+
+
+def study(
+    *, follows: int, elsewhere: int = 0, others: int = 0, rivals: int = 0, recall: int = 30, class_count: int = 3
+) -> duckdb.DuckDBPyConnection:
+    """A run of which `recall` of 30 dogs are right in test, all in val; a patch of dogs that so many images follow.
+
+    Of `others` and `rivals`, as many images take the patch of another class's image for dogs, and for that class.
+    """
+    connection = data.empty()
+    data.add_run(connection, "tiny")
+    data.add_run(connection, "compared", "2026-01-02", "compare", source="tiny")
+    data.add_classes(connection, "tiny", data.CLASSES[:class_count])
+    rows = [data.prediction("tiny", "val", 4, key, key % 2, key % 2, 0.9) for key in range(60)]
+    for key in range(60):
+        wrong = key % 2 == 1 and key // 2 >= recall
+        rows.append(data.prediction("tiny", "test", 4, key, key % 2, 0 if wrong else key % 2, 0.9))
+    data.insert(connection, "predictions", rows)
+    data.link_all(connection)
+
+    key = {"run_id": "compared", "source_run_id": "tiny", "epoch": 4, "class_id": 1, "split": "test"}
+    key |= {"patch_top": 0, "patch_left": 6, "patch_side": 2, "donor_id": 1, "predicted_before": 0}
+    other = class_count - 1 if class_count > 2 else 0
+    trials = []
+    for image in range(SIZE):
+        after_others = 1 if image < others else other if image >= SIZE - rivals else 0
+        for trial, after, donor_class in (
+            ("pasted", int(image < follows), 1),
+            ("pasted_elsewhere", int(image < elsewhere), 1),
+            ("pasted_from_others", after_others, other),
+        ):
+            row = {"trial": trial, "instance_id": image, "predicted_after": after, "donor_class": donor_class}
+            trials.append(key | row)
+    data.insert(connection, "patch_trials", trials)
+    return connection
+
+
+def verdict(**numbers: int) -> str | None:
+    [row] = [row for row in records(study(**numbers), "shortcuts") if row["class_name"] == "dog"]
+    return row["verdict"]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "expected"),
+    [
+        ({"follows": 16, "recall": 10}, "found"),
+        ({"follows": 16}, "suspected"),  # no gap between the splits
+        ({"follows": 9, "recall": 10}, "found"),
+        ({"follows": 4, "recall": 10}, None),  # too rarely
+        ({"follows": 7}, None),  # without a gap, more is needed
+        ({"follows": 16, "rivals": 16, "recall": 10}, None),  # where every class shows
+        ({"follows": 16, "others": 14, "recall": 10}, None),  # whatever is pasted there
+        ({"follows": 16, "elsewhere": 14, "recall": 10}, None),  # from wherever it is taken
+        ({"follows": 0, "recall": 10}, None),
+        ({"follows": 16, "class_count": 2}, None),  # no rivals, no suspicion
+        ({"follows": 16, "class_count": 2, "recall": 10}, "found"),
+    ],
+)
+def test_a_shortcut_is_claimed_only_on_all_the_evidence(numbers: dict, expected: str | None) -> None:
+    assert verdict(**numbers) == expected
+
+
+def test_figures_of_a_shortcut_are_counts_by_hand() -> None:
+    connection = study(follows=16, elsewhere=2, others=1, rivals=4, recall=10)
+    explained = {"run_id": "tiny", "epoch": 4, "instance_id": 1}  # a dog predicted as one
+    data.add_run(connection, "explained", "2026-01-03", "explain", source="tiny")
+    data.add_map(connection, "explained", [[0] * 7 + [-5]] + [[1] * 8] * 7, **explained)
+    data.add_map(connection, "explained", [[1] * 8] * 7 + [[2] * 8], **(explained | {"method": "shap"}))
+    data.add_map(connection, "explained", [[0] * 6 + [3, 1]] + [[1] * 8] * 7, **(explained | {"instance_id": 0}))
+    [row] = [row for row in records(connection, "shortcuts") if row["class_name"] == "dog"]
+    assert (row["val_recall"], row["recall"], row["val_precision"], row["precision"]) == (1, 10 / 30, 1, 1)
+    assert (row["n"], row["follows"], row["follows_elsewhere"], row["follows_others"]) == (16, 1, 2 / 16, 1 / 16)
+    assert row["rivals"] == 4 / 16
+    assert row["p_value"] == pytest.approx(0.5**12)  # against the rivals, who do best
+    assert (row["n_maps"], row["maps_inside"], row["others_inside"]) == (2, 0.5, 1)
+
+
+def test_the_gap_is_a_claim_of_its_own() -> None:
+    rows = records(study(follows=0, recall=10), "split_gap")
+    assert (rows[0]["metric"], rows[0]["class_name"], rows[0]["value"]) == ("accuracy", None, 40 / 60)
+    assert {(row["class_name"], row["metric"]) for row in rows if row["is_lower"]} == {
+        (None, "accuracy"), ("dog", "recall"), ("cat", "precision"),
+    }  # fmt: skip
+    assert all(row["val_low"] <= row["val"] <= row["val_high"] + 1e-9 for row in rows)
+    assert not any(row["is_lower"] for row in records(study(follows=0), "split_gap"))
