@@ -32,7 +32,7 @@ VERDICTS = {
     "class_concepts": Verdict("classes", 0.002, "rank correlations with permutation p-values, Holm"),
     "confidence": Verdict("calibration", 0.0025, "exact binomial test of the whole split"),
     "confidence_bins": Verdict("calibration", 0.0025, "exact binomial test of each bin, Holm"),
-    "concepts": Verdict("concepts", 0.01, "see tcav_scores"),
+    "concepts": Verdict("concepts", 0.01, "min-p over concepts and classes against directions without meaning"),
     "shortcuts": Verdict("shortcuts", 0.005, "see shortcuts"),
 }
 

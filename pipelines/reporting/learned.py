@@ -4,7 +4,7 @@ from pipelines.common.figures import short
 from pipelines.reporting.class_concepts import class_concepts
 from pipelines.reporting.concept_history import concept_history
 from pipelines.reporting.concepts import GREY, cards, titled
-from pipelines.reporting.criteria import ANSWERS_KEPT, CONCEPT_IN_CLASS
+from pipelines.reporting.criteria import ANSWERS_KEPT, CONCEPT_IN_CLASS, VERDICTS
 from pipelines.reporting.evidence import answers, details, said
 from pipelines.reporting.found_concepts import FoundConcepts, find_concepts
 from pipelines.reporting.html import Cell, Html, html, joined, table
@@ -102,13 +102,14 @@ def tcav_sentence(rows: list[dict]) -> str:
             "Whether a concept raises a class's logit beyond chance is not said: an earlier version tested it in a way "
             "that called weak effects strong. Explain again with ice to have it tested."
         )
-    significant = [row for row in rows if row["significant"]]
-    if not significant:
+    beyond_chance = [row for row in rows if is_beyond_chance(row)]
+    level = percent(VERDICTS["concepts"].level)
+    if not beyond_chance:
         return (
             f"TCAV: no effect of a concept on a class is beyond chance (0 of {plural(len(rows), 'pair')}, family-wise "
-            "level 5 %); an earlier layer may say more."
+            f"level {level}); an earlier layer may say more."
         )
-    there = [row for row in significant if row["prevalence"] >= CONCEPT_IN_CLASS]
+    there = [row for row in beyond_chance if row["prevalence"] >= CONCEPT_IN_CLASS]
     parts = [
         f"concept {row['concept_id']} {'for' if row['tcav_magnitude'] > 0 else 'against'} "
         f"{short(row['class_name'], 20)}"
@@ -118,10 +119,15 @@ def tcav_sentence(rows: list[dict]) -> str:
         f"{len(there)} where the class shows the concept" if there else "none of them where the class shows the concept"
     )
     return (
-        f"TCAV: {len(significant)} of {plural(len(rows), 'pair')} of concept and class "
-        f"{'is' if len(significant) == 1 else 'are'} beyond chance (family-wise level 5 %), {where} in a tenth or more "
-        f"of its images{f', first {series(parts)}' if parts else ''}."
+        f"TCAV: {len(beyond_chance)} of {plural(len(rows), 'pair')} of concept and class "
+        f"{'is' if len(beyond_chance) == 1 else 'are'} beyond chance (family-wise level {level}), {where} in a tenth "
+        f"or more of its images{f', first {series(parts)}' if parts else ''}."
     )
+
+
+def is_beyond_chance(row: dict) -> bool:
+    """Whether the concept's effect on the class's logit holds at the report's level; a row of concepts_by_class."""
+    return row["p_value"] is not None and row["p_value"] < VERDICTS["concepts"].level
 
 
 def _matrix(found: FoundConcepts) -> Html:
@@ -151,5 +157,5 @@ def most_uneven(rows: list[dict]) -> list[int]:
 
 
 def _cell(row: dict) -> Cell:
-    mark = (" ▲" if row["tcav_magnitude"] > 0 else " ▼") if row["significant"] else ""
+    mark = (" ▲" if row["tcav_magnitude"] > 0 else " ▼") if is_beyond_chance(row) else ""
     return Cell(f"{100 * row['prevalence']:.0f}{mark}", kind=shade(row["prevalence"]))

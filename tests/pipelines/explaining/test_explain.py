@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.common.figures import pixels
+from pipelines.common.figures import render_figure
 from pipelines.common.settings import ExplainSettings, ResumeSettings
 from pipelines.data.datasets import load_dataset
 from pipelines.explaining.explain import explain
@@ -314,7 +314,7 @@ def test_images_are_drawn_upright_and_unstretched() -> None:
     image = np.zeros((1, 4, 4, 3))
     image[0, 0, 0] = (1, 0, 0)
     shown = heatmaps.ExplainedImages(np.arange(1), image, np.zeros((1, 1, 4, 4)), [("", "black")], [("",)], signed=True)
-    drawn = pixels(heatmaps.single(shown, 0, ""))
+    drawn = render_figure(heatmaps.single(shown, 0, ""))
     rows, columns = np.nonzero((drawn == (255, 0, 0)).all(2))
     top, left, side = rows.min(), columns.min(), np.ptp(rows)
     assert side > 20
