@@ -16,9 +16,9 @@ from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
 from xai.cut import Cut, spatial_layers
-from xai.gradient import frozen, split_into_passes
+from xai.gradient import frozen, gradient_of, split_into_passes
 from xai.method import DEVELOPERS_AND_USERS, Card, ConceptMethod, NotApplicable
-from xai.nmf import factorize, project
+from xai.nmf import project
 from xai.spatial_axes import observe_layers
 
 Reconstruct = Callable[[Tensor], Tensor]  # rows [R, c] -> what a reducer keeps of them [R, c]
@@ -97,9 +97,9 @@ def fidelity(logits: Tensor, others: Tensor) -> Fidelity:
     return Fidelity(error.item(), agreement.item(), divergence.item())
 
 
-def reduce_by_nmf(rows: Tensor, count: int, seed: int) -> Reconstruct:
-    directions = factorize(rows, count, seed).directions
-    return lambda others: project(others, directions) @ directions
+def keep_concepts(directions: Tensor) -> Reconstruct:
+    """What concepts [k, c] keep: the best sum of them with no negative part."""
+    return lambda rows: project(rows, directions) @ directions
 
 
 def reduce_by_pca(rows: Tensor, count: int, seed: int) -> Reconstruct:
@@ -115,8 +115,7 @@ def reduce_by_kmeans(rows: Tensor, count: int, seed: int) -> Reconstruct:
     return lambda others: centres[torch.cdist(others, centres).argmin(1)]
 
 
-REDUCERS: dict[str, Callable[[Tensor, int, int], Reconstruct]] = {
-    "nmf": reduce_by_nmf,
+OTHER_REDUCERS: dict[str, Callable[[Tensor, int, int], Reconstruct]] = {
     "pca": reduce_by_pca,
     "kmeans": reduce_by_kmeans,
 }
@@ -132,6 +131,27 @@ def reconstructed_logits(model: nn.Module, parts: Cut, features: Tensor, reconst
     """Logits [N, K] from what a reducer keeps of the layer's output [N, c, h, w]."""
     rows = reconstruct(flatten_positions(features))
     return head_logits(model, parts, unflatten_positions(rows, features))
+
+
+def position_weights(model: nn.Module, parts: Cut, features: Tensor) -> Tensor:
+    """How much the model's decisions hang on each position, [N, h, w], 1 in the mean.
+
+    The norm, over the channels active there, of the gradient of each image's decision: the margin between its two
+    highest logits. Least squares would fit all positions alike, though a head that takes maxima reads few of them.
+    """
+    parts_of_weights = []
+    with frozen(model), torch.enable_grad():
+        for batch in split_into_passes(features):
+            inputs = batch.detach().clone().requires_grad_()
+            logits = parts.head(inputs)
+            highest = logits.topk(min(2, logits.shape[1]), dim=1).values
+            margins = highest[:, 0] - highest[:, 1:].sum(1)
+            gradient = gradient_of(margins.sum(), inputs)
+            # of a channel that is zero everywhere, a maximum is read at the first position, which says nothing
+            read = torch.zeros_like(batch) if gradient is None else gradient * (batch > 0)
+            parts_of_weights.append(read.norm(dim=1))
+    weights = torch.cat(parts_of_weights)
+    return weights / weights.mean() if weights.any() else torch.ones_like(weights)
 
 
 def concept_sensitivities(

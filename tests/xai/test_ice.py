@@ -61,20 +61,68 @@ def test_nothing_is_lost_when_every_channel_is_a_concept() -> None:
     found = ice.extract_features(model, parts, inputs)
     logits = ice.head_logits(model, parts, found)
     assert torch.allclose(logits, model(inputs), atol=1e-6)
-    for name, reducer in ice.REDUCERS.items():
-        if name != "kmeans":
-            kept = ice.fidelity(
-                logits, ice.reconstructed_logits(model, parts, found, reducer(ice.flatten_positions(found), 6, 0))
-            )
-            assert kept.ice_error < 0.05
-            assert kept.agreement == 1
+    rows = ice.flatten_positions(found)
+    for reconstruct in (
+        ice.keep_concepts(factorize(rows, 6).directions), ice.OTHER_REDUCERS["pca"](rows, 6, 0)
+    ):  # fmt: skip
+        kept = ice.fidelity(logits, ice.reconstructed_logits(model, parts, found, reconstruct))
+        assert kept.ice_error < 0.05
+        assert kept.agreement == 1
 
 
 def test_no_linear_reducer_reconstructs_better_than_pca() -> None:
     model, parts, inputs = pooled()
     rows = ice.flatten_positions(ice.extract_features(model, parts, inputs))
-    errors = {name: (reducer(rows, 2, 0)(rows) - rows).square().sum().item() for name, reducer in ice.REDUCERS.items()}
+    reducers = {name: reducer(rows, 2, 0) for name, reducer in ice.OTHER_REDUCERS.items()}
+    reducers["nmf"] = ice.keep_concepts(factorize(rows, 2).directions)
+    errors = {name: (reconstruct(rows) - rows).square().sum().item() for name, reconstruct in reducers.items()}
     assert min(errors, key=errors.get) == "pca"
+
+
+def test_positions_weigh_by_what_the_head_reads() -> None:
+    model, parts, inputs = pooled()
+    found = ice.extract_features(model, parts, inputs)
+    weights = ice.position_weights(model, parts, found)
+    first, second = model(inputs).topk(2).indices.T
+    gradients = (model.classify.weight[first] - model.classify.weight[second])[
+        :, :, None, None
+    ]  # a mean reads all alike
+    expected = (gradients * (found > 0)).norm(dim=1)
+    assert torch.allclose(weights, expected / expected.mean(), atol=1e-5)
+    body, classify = nn.Sequential(nn.Conv2d(2, 6, 1), nn.ReLU()), nn.Linear(6, 4)
+    model = nn.Sequential(body, nn.AdaptiveMaxPool2d(1), nn.Flatten(), classify).eval()
+    parts = cut_model(model, "0")
+    found = ice.extract_features(model, parts, inputs)
+    is_read = ((found == found.amax((2, 3), keepdim=True)) & (found > 0)).any(1)
+    weights = ice.position_weights(model, parts, found)
+    assert (weights > 0)[is_read].any()
+    assert not (weights > 0)[~is_read].any()
+    nn.init.zeros_(classify.weight)
+    assert torch.equal(ice.position_weights(model, parts, found), torch.ones(40, 6, 5))  # a constant model
+
+
+def test_weighted_positions_keep_more_of_the_answers_of_a_head_that_takes_maxima() -> None:
+    """Five strong patterns that never decide cover most positions; three weak ones, each at one position, decide."""
+    generator = torch.Generator().manual_seed(0)
+    patterns = torch.eye(8)
+    background = torch.randint(5, (300, 4, 4), generator=generator)
+    features = 3 * patterns[background]  # [N, h, w, c]
+    labels = torch.arange(300) % 3
+    features[torch.arange(300), labels, 3] = patterns[5 + labels]
+    features = features.permute(0, 3, 1, 2).contiguous()
+    classify = nn.Linear(8, 3)
+    with torch.no_grad():
+        classify.weight.copy_(patterns[5:])
+        classify.bias.zero_()
+    model = nn.Sequential(nn.Identity(), nn.AdaptiveMaxPool2d(1), nn.Flatten(), classify).eval()
+    parts = cut_model(model, "0")
+    logits = ice.head_logits(model, parts, features)
+    rows = ice.flatten_positions(features)
+    weights = ice.position_weights(model, parts, features).flatten()[:, None]
+    kept = [ice.fidelity(logits, ice.reconstructed_logits(model, parts, features, ice.keep_concepts(found))).agreement
+            for found in (factorize(rows, 3).directions, factorize(rows * weights, 3).directions)]  # fmt: skip
+    assert kept[0] < 0.6
+    assert kept[1] == 1
 
 
 def test_fidelity_by_hand() -> None:

@@ -12,7 +12,7 @@ from pipelines.explaining.job import ConceptJob
 from xai import ice
 from xai.concept_count import STABLE, CountChoice, choose_count, measure_stability
 from xai.cut import JUDGED_IMAGES, Cut, check_cut, cut_model
-from xai.nmf import factorize, project
+from xai.nmf import factorize
 from xai.tcav import Tcav, score_concepts
 
 FITTING_IMAGES = 2000  # training images that the concepts are fitted on
@@ -58,19 +58,23 @@ def find_concepts(job: ConceptJob, instances: np.ndarray) -> ConceptSet:
     fitting_images, choosing_images, judging_images = _draw_images(job, generator)
     fitting_features = ice.extract_features(model, parts, job.images(fitting_images, "train"))
     rows = ice.flatten_positions(fitting_features)
-    rows = rows[torch.randperm(len(rows), generator=generator)[:MAX_POSITIONS]]
+    sampled = torch.randperm(len(rows), generator=generator)[:MAX_POSITIONS]
+    rows = rows[sampled]
+    weights = ice.position_weights(model, parts, fitting_features)
+    weighted_rows = rows * weights.flatten()[sampled, None]
 
     if job.settings.concepts is None:
-        choice, directions = _choose_count(job, parts, rows, choosing_images)
+        choice, directions = _choose_count(job, parts, weighted_rows, choosing_images)
     else:
         choice = None
-        directions = factorize(rows, job.settings.concepts, seed).directions
+        directions = factorize(weighted_rows, job.settings.concepts, seed).directions
     answers_kept = math.nan
     if len(judging_images):
         features = ice.extract_features(model, parts, job.images(judging_images))
         logits = ice.head_logits(model, parts, features)
         answers_kept = _keep_answers(job, parts, features, logits, directions)
-    stability = measure_stability(fitting_features.flatten(2).mT, directions, seed)
+    weighted_features = fitting_features * weights[:, None]
+    stability = measure_stability(weighted_features.flatten(2).mT, directions, seed)
     thresholds = ice.otsu_thresholds(ice.concept_maps(fitting_features, directions).mean((2, 3)))
     scores, tcav, fidelity = _score_held_out(job, parts, rows, directions, thresholds, instances)
     return ConceptSet(
@@ -92,7 +96,9 @@ def _draw_images(job: ConceptJob, generator: torch.Generator) -> tuple[np.ndarra
     return fitting.numpy(), choosing.numpy(), judging.numpy()
 
 
-def _choose_count(job: ConceptJob, parts: Cut, rows: Tensor, choosing_images: np.ndarray) -> tuple[CountChoice, Tensor]:
+def _choose_count(
+    job: ConceptJob, parts: Cut, weighted_rows: Tensor, choosing_images: np.ndarray
+) -> tuple[CountChoice, Tensor]:
     """The number of concepts, by the predictions that they keep on the choosing images, and their directions."""
     features = ice.extract_features(job.source.model, parts, job.images(choosing_images))
     logits = ice.head_logits(job.source.model, parts, features)
@@ -101,10 +107,10 @@ def _choose_count(job: ConceptJob, parts: Cut, rows: Tensor, choosing_images: np
 
         def keep_answers(count: int) -> float:
             progress.update()
-            directions[count] = factorize(rows, count, job.settings.seed).directions
+            directions[count] = factorize(weighted_rows, count, job.settings.seed).directions
             return _keep_answers(job, parts, features, logits, directions[count])
 
-        counts = [count for count in COUNTS if count <= min(rows.shape)]
+        counts = [count for count in COUNTS if count <= min(weighted_rows.shape)]
         choice = choose_count(counts, keep_answers, required_agreement(len(choosing_images)))
     return choice, directions[choice.count]
 
@@ -119,9 +125,7 @@ def required_agreement(images: int) -> float:
 
 def _keep_answers(job: ConceptJob, parts: Cut, features: Tensor, logits: Tensor, directions: Tensor) -> float:
     """Fraction of images with these features whose top class stays when the head sees the concepts alone."""
-    kept = ice.reconstructed_logits(
-        job.source.model, parts, features, lambda others: project(others, directions) @ directions
-    )
+    kept = ice.reconstructed_logits(job.source.model, parts, features, ice.keep_concepts(directions))
     return ice.fidelity(logits, kept).agreement
 
 
@@ -132,7 +136,8 @@ def _score_held_out(
     model = job.source.model
     seed = job.settings.seed
     labels = job.source.data.splits[job.settings.split].labels[instances]
-    reducers = [fit(rows, len(directions), seed) for fit in ice.REDUCERS.values()]
+    others = {name: fit(rows, len(directions), seed) for name, fit in ice.OTHER_REDUCERS.items()}
+    reducers = {"nmf": ice.keep_concepts(directions)} | others
     batch_count = -(-len(instances) // job.settings.batch)
     batches = np.array_split(np.arange(len(instances)), batch_count)
     results = []
@@ -142,7 +147,7 @@ def _score_held_out(
         gradients, contributions = ice.concept_sensitivities(
             model, parts, features, maps, directions, labels[batch].to(features.device)
         )
-        reconstructed = [ice.reconstructed_logits(model, parts, features, reducer) for reducer in reducers]
+        reconstructed = [ice.reconstructed_logits(model, parts, features, reducer) for reducer in reducers.values()]
         logits = ice.head_logits(model, parts, features)
         result = (maps.mean((2, 3)), gradients, contributions, logits, *reconstructed)
         results.append([tensor.cpu() for tensor in result])
@@ -155,6 +160,6 @@ def _score_held_out(
     present = scores >= thresholds
     tcav = score_concepts(gradients, contributions, present, labels, class_count, directions, rows, seed)
     fidelity = {
-        name: ice.fidelity(logits, logits_kept) for name, logits_kept in zip(ice.REDUCERS, reconstructed, strict=True)
+        name: ice.fidelity(logits, logits_kept) for name, logits_kept in zip(reducers, reconstructed, strict=True)
     }
     return scores, tcav, fidelity
