@@ -3,6 +3,8 @@
 -- Each class's number of wrong predictions is held against those of all other images by Fisher's exact test, two-sided,
 -- which holds for any number of images. p_adjusted is corrected for all classes (Holm 1979): where all classes are
 -- equally hard, any class has a verdict in at most `level` of studies, however many classes there are.
+-- A model that tells no classes apart, such as one that always answers the same, has no verdicts: its accuracy in a
+-- class is how often it answers that class, whatever it sees.
 -- No verdict does not say that a class is as hard as the others: of few images (n) little can be said.
 -- Images without a known label are left out, and classes without images of the split. Hardest first.
 --
@@ -20,7 +22,9 @@
 --   others_accuracy  the same of all other images; null with a single class
 --   p_value          probability of such a difference by chance, of this class alone, 0..1
 --   p_adjusted       the same, corrected for all classes
---   verdict          harder or easier than the others; null unless p_adjusted is at most `level`
+--   tells_apart      whether predictions agree with the labels more often than with shuffled ones, at `level`; the same in
+--                    each row
+--   verdict          harder or easier than the others; null unless p_adjusted is at most `level` and tells_apart
 with chosen as (
     select
         epoch,
@@ -37,6 +41,30 @@ counted as (
     from chosen
     where epoch = coalesce($epoch::integer, (select max(epoch) from chosen))
     group by all
+),
+answered as (
+    select
+        predicted as label,
+        count(*) as n_answered
+    from chosen
+    where epoch = coalesce($epoch::integer, (select max(epoch) from chosen))
+    group by all
+),
+matched as (  -- n times the matches of shuffled labels, by class, and how they vary
+    select
+        sum(n)::double as total,
+        sum(n - n_wrong) as matches,
+        sum(n * coalesce(n_answered, 0))::double as expected,
+        sum((n * coalesce(n_answered, 0))::double ** 2) as squares,
+        sum(n * coalesce(n_answered, 0) * (total_n - n)::double * (total_n - coalesce(n_answered, 0))) as varying
+    from (select *, sum(n) over () as total_n from counted) as counts
+    left join answered using (label)
+),
+related as (  -- mean and variance of the number of matches over all permutations
+    select
+        matches - expected / total > normal_quantile(1 - $level::double)
+            * sqrt((varying + expected ** 2 - squares) / (total ** 2 * nullif(total - 1, 0))) as is_related
+    from matched
 ),
 beside as (
     select
@@ -74,8 +102,12 @@ select
     corrected.others_accuracy,
     corrected.p_value,
     corrected.p_adjusted,
-    case when p_adjusted <= $level::double then if(accuracy < others_accuracy, 'harder', 'easier') end as verdict
+    coalesce(related.is_related, false) as tells_apart,
+    case
+        when tells_apart and p_adjusted <= $level::double then if(accuracy < others_accuracy, 'harder', 'easier')
+    end as verdict
 from corrected
+cross join related
 left join class_names($run_id) as names on names.class_id = corrected.label
 order by
     accuracy,

@@ -177,8 +177,8 @@ create or replace macro images_for_interval() as 20;
 
 -- Half of an interval of a mean: of n numbers with a mean and a sample standard deviation, and one number more at an end
 -- of their range, which stands for what n numbers may not have shown: where all are equal, their deviation says nothing.
-create or replace macro half_with_end(average, deviation, n, range_end, level) as
-    t_quantile(1 - level / 2, n - 1)
+create or replace macro half_with_end(quantile_of_t, average, deviation, n, range_end) as
+    quantile_of_t
         * sqrt(((n - 1) * deviation ** 2 + (range_end - average) ** 2 * n / (n + 1)) / (n * (n + 1)));
 
 -- Lower end of the interval of a mean that misses it with a probability of at most level: that of Student's t, or that
@@ -186,29 +186,23 @@ create or replace macro half_with_end(average, deviation, n, range_end, level) a
 -- than images_for_interval(). Level is held for any distribution within the range, also for numbers most of which are
 -- equal, where Student's t alone fails.
 create or replace macro mean_low(average, deviation, n, range_low, level) as
-    case
-        when n >= images_for_interval()
-            then greatest(
-                range_low,
-                least(
-                    average - t_quantile(1 - level / 2, n - 1) * deviation / sqrt(n),
-                    average + (range_low - average) / (n + 1) - half_with_end(average, deviation, n, range_low, level)
+    list_transform(
+        [case when n >= images_for_interval() then t_quantile(1 - level / 2, n - 1) end],
+        lambda q: case
+            when q is not null
+                then greatest(
+                    range_low,
+                    least(
+                        average - q * deviation / sqrt(n),
+                        average + (range_low - average) / (n + 1) - half_with_end(q, average, deviation, n, range_low)
+                    )
                 )
-            )
-    end;
+        end
+    )[1];
 
 -- Its upper end.
 create or replace macro mean_high(average, deviation, n, range_high, level) as
-    case
-        when n >= images_for_interval()
-            then least(
-                range_high,
-                greatest(
-                    average + t_quantile(1 - level / 2, n - 1) * deviation / sqrt(n),
-                    average + (range_high - average) / (n + 1) + half_with_end(average, deviation, n, range_high, level)
-                )
-            )
-    end;
+    -mean_low(-average, deviation, n, -range_high, level);
 
 -- Of several explainer runs' maps of an image by one method at one epoch, the one that counts: the run started last,
 -- then the higher run ID; of one run's maps of several classes, that of the lowest. Rows of table attributions or of

@@ -148,6 +148,11 @@ def spread_sentence(rows: list[dict], differences: list[dict]) -> str | None:
     if all(row["accuracy"] == 1 for row in rows):
         enough = f" of at least {IMAGES_FOR_CLASS} images" if any(row["n"] < IMAGES_FOR_CLASS for row in rows) else ""
         return f"No class{enough} has a single mistake."
+    if not differences[0]["tells_apart"]:
+        return (
+            "The model is not shown to tell classes apart: its predictions agree with the labels no more often than "
+            "with shuffled ones."
+        )
     verdicts = {row["class_id"]: row["verdict"] for row in differences}
     harder = [row for row in rows if verdicts[row["class_id"]] == "harder"][:1]
     easier = [row for row in rows if verdicts[row["class_id"]] == "easier"][-1:]

@@ -37,7 +37,7 @@ def struggles(subject: Subject) -> Section:
     head = [
         *said(errors_sentence(hard.rows, subject.classes), hard, key=True),
         *said(weak_sentence(hard.rows, apart.rows), hard, apart, key=True),
-        *said(pair_sentence(pairs.rows, {row["class_id"]: row["n"] for row in hard.rows}), pairs, key=True),
+        *said(pair_sentence(pairs.rows, apart.rows), pairs, key=True),
         *_shared(subject, pairs.rows), *answers(over_time), *_looking(subject), *answers(doubtful),
     ]  # fmt: skip
     body = joined([_hard(hard, images_of(subject.split)), _pairs(pairs), evidence, images])
@@ -59,6 +59,8 @@ def weak_sentence(rows: list[dict], differences: list[dict]) -> str | None:
     """Classes that are harder than the others beyond chance; rows of hard_classes and class_differences."""
     n = sum(row["n"] for row in rows)
     whole = sum(row["accuracy"] * row["n"] for row in rows) / n
+    if not differences[0]["tells_apart"]:
+        return None
     verdicts = {row["class_id"]: row["verdict"] for row in differences}
     weak = [row for row in rows if verdicts[row["class_id"]] == "harder"]
     if whole == 1 or len(rows) < 2:
@@ -75,13 +77,13 @@ def weak_sentence(rows: list[dict], differences: list[dict]) -> str | None:
     return f"Harder than the mean of {percent(whole, n)}, beyond chance: {', '.join(parts)}{more}."
 
 
-def pair_sentence(rows: list[dict], images: dict[int, int]) -> str | None:
-    """The pair of classes mixed up most; rows of confused_pairs, most first, and the number of images of each class.
+def pair_sentence(rows: list[dict], classes: list[dict]) -> str | None:
+    """The pair of classes mixed up most; rows of confused_pairs, most first, and of class_differences.
 
     It is called the most only if it is beyond chance against the second, which guards its being chosen (Gutmann and
     Maymin 1987).
     """
-    if not rows:
+    if not rows or not classes[0]["tells_apart"]:
         return None
     first = rows[0]
     wrong = mistakes(first)
@@ -91,6 +93,7 @@ def pair_sentence(rows: list[dict], images: dict[int, int]) -> str | None:
     second = rows[1]["n"] if len(rows) > 1 else 0
     clear = binomtest(first["n"], first["n"] + second).pvalue <= VERDICTS["mixed_up_pairs"].level / 2
     most = "Most mixed up" if clear else "Among the pairs mixed up most, which are not told apart,"
+    images = {row["class_id"]: row["n"] for row in classes}
     return f"{most} are {a} and {b}, with {of(first['n'], wrong, 'mistakes')}: {lean(first, a, b, images)}."
 
 

@@ -318,10 +318,10 @@ def test_mean_low_and_mean_high_hold_their_level(tiny, kind: str, level: float) 
 def test_the_interval_of_equal_numbers_is_not_a_point(tiny) -> None:
     """Were 3.7 / n of all numbers elsewhere, n equal ones would still come in 2.5 % of draws."""
     ends = "mean_low(1.0, 0.0, {0}, 0, 0.05), mean_high(1.0, 0.0, {0}, 1, 0.05)"
-    sql = f"select {ends}, half_with_end(1, 0, {{0}}, 0, 0.05)"
+    sql = f"select {ends}, half_with_end(2.0, 1, 0, {{0}}, 0)"
     [(low, high, half)] = answer(tiny, sql.format(100))
     assert low == pytest.approx(1 - (1 + t.ppf(0.975, 99)) / 101, rel=1e-3)
-    assert (high, half) == (1, pytest.approx(t.ppf(0.975, 99) / 101, rel=1e-3))
+    assert (high, half) == (1, pytest.approx(2 / 101, rel=1e-3))
     assert answer(tiny, sql.format(19))[0][:2] == (None, None)
 
 

@@ -691,6 +691,40 @@ def test_class_differences_are_fisher_and_holm():
     assert (alone["others_accuracy"], alone["p_value"], alone["verdict"]) == (None, 1, None)
 
 
+@pytest.mark.parametrize(("kind", "tells_apart"), [("constant", False), ("guessing", False), ("half right", True)])
+def test_a_model_that_tells_nothing_apart_has_no_harder_classes(kind, tells_apart):
+    connection, draw = data.empty(), np.random.default_rng(4)
+    labels = np.arange(400) % 4
+    answers = {"constant": np.ones(400, int), "guessing": draw.choice(4, 400, p=[0.7, 0.1, 0.1, 0.1])}
+    answers["half right"] = np.where(np.arange(400) < 200, labels, answers["guessing"])
+    rows = [
+        data.prediction("tiny", "test", 4, key, int(label), int(answer), 0.5)
+        for key, (label, answer) in enumerate(zip(labels, answers[kind], strict=True))
+    ]
+    data.insert(connection, "predictions", rows)
+    found = records(connection, "class_differences")
+    assert {row["tells_apart"] for row in found} == {tells_apart}
+    assert min(row["p_adjusted"] for row in found) < 0.001  # class 0, or 1, is answered too often
+    assert any(row["verdict"] for row in found) == tells_apart
+
+
+def test_matches_of_shuffled_labels_vary_as_they_do():
+    """At a level of 0.2 a fifth of guessing models are taken to tell classes apart."""
+    connection, draw, studies = data.empty(), np.random.default_rng(5), 200
+    for study in range(studies):
+        labels, answers = draw.choice(3, 60, p=[0.6, 0.3, 0.1]), draw.choice(3, 60, p=[0.2, 0.3, 0.5])
+        rows = [
+            data.prediction(f"run {study}", "test", 0, key, int(label), int(answer), 0.5)
+            for key, (label, answer) in enumerate(zip(labels, answers, strict=True))
+        ]
+        data.insert(connection, "predictions", rows)
+    apart = [
+        queries.run(connection, "class_differences", {"run_id": f"run {study}", "level": "0.2"}).dicts[0]["tells_apart"]
+        for study in range(studies)
+    ]
+    assert sum(apart) == pytest.approx(40, abs=20)
+
+
 @pytest.mark.parametrize(("classes", "n"), [(10, 100), (100, 20)])
 def test_equally_hard_classes_get_no_verdict_and_a_hard_one_does(classes, n):
     connection, draw = data.empty(), np.random.default_rng(classes)

@@ -145,7 +145,7 @@ def row(**known) -> dict:
 
 def verdicts(*words: str | None) -> list[dict]:
     """Rows of class_differences of classes 0, 1, ..."""
-    return [{"class_id": key, "verdict": word} for key, word in enumerate(words)]
+    return [{"class_id": key, "verdict": word, "tells_apart": True} for key, word in enumerate(words)]
 
 
 def test_classes_differ_only_beyond_chance() -> None:
@@ -169,6 +169,9 @@ def test_classes_differ_only_beyond_chance() -> None:
     )
     assert "No class is shown to be harder" in weak_sentence(rows, verdicts(None, "easier"))
     assert spread_sentence(rows[:1], verdicts(None)) is None
+    blind = [one | {"tells_apart": False} for one in verdicts(None, None)]
+    assert spread_sentence(rows, blind).startswith("The model is not shown to tell classes apart")
+    assert weak_sentence(rows, blind) is None
 
 
 def test_nothing_is_claimed_of_classes_with_few_images() -> None:
@@ -367,10 +370,15 @@ def test_agreement_names_who_is_unrelated() -> None:
     assert agreement_sentence(rows[:1]).startswith("Maps of saliency and SHAP have a rank correlation of 0.05")
 
 
+def sized_classes(*sizes: int) -> list[dict]:
+    """Rows of class_differences of classes 0, 1, ..., told apart."""
+    return [{"class_id": key, "n": n, "tells_apart": True} for key, n in enumerate(sizes)]
+
+
 def test_pairs_need_mistakes() -> None:
     pair = {"name_a": "cat", "name_b": "dog", "n": 50, "a_as_b": 40, "b_as_a": 10, "share": 0.5}
     pair |= {"class_a": 0, "class_b": 1}
-    images = {0: 100, 1: 100}
+    images = sized_classes(100, 100)
     assert "with 50 of 100 mistakes (50" in (text := pair_sentence([pair], images))
     assert text.startswith("Most mixed up are cat and dog")
     assert text.endswith("cat as dog more often (40) than dog as cat (10).")
@@ -380,17 +388,20 @@ def test_pairs_need_mistakes() -> None:
         "1 mistake is too few"
     )
     assert pair_sentence([], images) is None
+    assert pair_sentence([pair], [one | {"tells_apart": False} for one in images]) is None
 
 
 def test_a_pair_is_the_first_and_leans_only_beyond_chance() -> None:
     pair = {"name_a": "cat", "name_b": "dog", "n": 50, "a_as_b": 40, "b_as_a": 10, "share": 0.5}
     pair |= {"class_a": 0, "class_b": 1}
-    assert pair_sentence([pair, pair | {"n": 40}], {0: 100, 1: 100}).startswith("Among the pairs mixed up most, which")
-    assert pair_sentence([pair, pair | {"n": 10}], {0: 100, 1: 100}).startswith("Most mixed up are cat and dog")
+    assert pair_sentence([pair, pair | {"n": 40}], sized_classes(100, 100)).startswith(
+        "Among the pairs mixed up most, which"
+    )
+    assert pair_sentence([pair, pair | {"n": 10}], sized_classes(100, 100)).startswith("Most mixed up are cat and dog")
     # of four times as many cats as dogs a fifth is the same share
-    assert pair_sentence([pair], {0: 400, 1: 100}).endswith("cat as dog (40 of 400) and dog as cat (10 of 100).")
+    assert pair_sentence([pair], sized_classes(400, 100)).endswith("cat as dog (40 of 400) and dog as cat (10 of 100).")
     rare = pair | {"a_as_b": 20, "b_as_a": 30}
-    assert pair_sentence([rare], {0: 400, 1: 100}).endswith(
+    assert pair_sentence([rare], sized_classes(400, 100)).endswith(
         "dog as cat more often (30 of 100) than cat as dog (20 of 400)."
     )
 

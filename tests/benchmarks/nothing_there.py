@@ -1,0 +1,261 @@
+"""How often does a report state a difference where there is none, and how often does it find one that is there?
+
+    python tests/benchmarks/nothing_there.py [--studies 1000] [--settings digits many_classes] [--seed 0]
+
+Each study is made of random numbers, straight into the tables: equally good methods whose maps lie anywhere, equally
+hard classes, a confidence that is right, epochs that are equally good, concepts that have nothing to do with accuracy.
+The report's questions are asked and its sentences are made as the report makes them, at its levels. `false` is the
+fraction of studies in which a sentence states a difference; the last row is any of them, at most the sum of the levels.
+`found` comes from studies with one difference of each kind. Not made here: what concepts do to classes (TCAV) and
+shortcuts, which have shares and programs of their own.
+"""
+
+import argparse
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+from tqdm import tqdm
+
+import queries
+from pipelines.reporting import accuracy, agreement, calibration, class_concepts, regions, settling, struggles
+from pipelines.reporting.criteria import VERDICTS
+from pipelines.reporting.dynamics import last_step_sentence
+from tracking.ingesting import link
+from tracking.tables import MAP_COLUMNS, add_macros
+from xai import METHODS
+
+SCHEMA = Path(__file__).parents[2] / "tracking" / "schema.sql"
+RUN, COMPARISON, LAST_EPOCH, CONCEPTS = "study", "comparison", 3, 6
+REFERENCES = ("random", "edge")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How much there is in a study."""
+
+    images: int  # test images
+    classes: int
+    explained: int  # of them
+    methods: int
+    different: bool = False  # whether there is something to find
+
+
+SETTINGS = {
+    "digits": Setting(images=360, classes=10, explained=30, methods=5),
+    "many_classes": Setting(images=2000, classes=100, explained=60, methods=3),
+    "large": Setting(images=2000, classes=10, explained=250, methods=7),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--studies", type=int, default=1000)
+    parser.add_argument("--settings", nargs="+", default=list(SETTINGS), choices=list(SETTINGS))
+    parser.add_argument("--seed", type=int, default=0)
+    flags = parser.parse_args()
+    connection = duckdb.connect(config={"threads": 1})
+    connection.execute(SCHEMA.read_text())
+    add_macros(connection)
+    connection.execute(f"create table maps ({', '.join(f'{name} {kind}' for name, kind in MAP_COLUMNS.items())})")
+    for name in flags.settings:
+        setting = SETTINGS[name]
+        state = partial(state_verdicts, connection)
+        false = [state(setting, (flags.seed, study)) for study in tqdm(range(flags.studies), disable=None)]
+        there = replace(setting, different=True)
+        found = [state(there, (flags.seed + 1, study)) for study in tqdm(range(flags.studies // 5 + 1), disable=None)]
+        print(f"\n{name}: {setting.images} images, {setting.classes} classes, {setting.explained} images explained by")
+        print(f"{setting.methods} methods; {len(false)} studies with nothing there, {len(found)} with differences\n")
+        print("| verdict | level | false | found |\n|---|---|---|---|")
+        for verdict in false[0]:
+            shares = [np.mean([study[verdict] for study in studies]) for studies in (false, found)]
+            print(f"| {verdict} | {100 * VERDICTS[verdict].level:g} % | {shares[0]:.1%} | {shares[1]:.0%} |")
+        total = sum(VERDICTS[verdict].level for verdict in false[0])
+        print(f"| any | {100 * total:g} % | {np.mean([any(study.values()) for study in false]):.1%} | |")
+
+
+def state_verdicts(connection: duckdb.DuckDBPyConnection, setting: Setting, seed: tuple[int, int]) -> dict[str, bool]:
+    """Which verdicts the report on a made study states."""
+    make_study(connection, setting, np.random.default_rng(seed))
+    settled = np.random.default_rng((*seed, 1)).choice(
+        ["before", "with", "after"], (setting.methods, setting.explained),
+        p=[0.1, 0.3, 0.6] if setting.different else [0.3, 0.4, 0.3],
+    )  # fmt: skip
+    methods = list(METHODS)[: setting.methods]
+    settles = [
+        {"method": method, "settles": str(when)} for method, row in zip(methods, settled, strict=True) for when in row
+    ]
+    texts = {name: " ".join(filter(None, parts)) for name, parts in make_sentences(connection, settles).items()}
+    return {name: any(words in text for words in STATED[name]) for name, text in texts.items()}
+
+
+# words of a sentence that state a difference
+STATED = {
+    "beats_random": ("True",),
+    "method_differences": ("True",),
+    "settling": ("Explanations settle",),
+    "places": ("More than", "Less than", "more: s", "more: S", "more: G", "differs beyond", "differ beyond"),
+    "agreement": ("agreement is lower",),
+    "class_accuracy": ("Classes differ", "Harder than"),
+    "mixed_up_pairs": ("Most mixed up", "more often"),
+    "epochs": ("did harm", "a gain of", "a loss of"),
+    "class_concepts": ("Classes with higher",),
+    "confidence": ("it is over", "it is under"),
+    "confidence_bins": ("beyond chance",),
+}
+
+
+def make_sentences(connection: duckdb.DuckDBPyConnection, settles: list[dict]) -> dict[str, list[str | None]]:
+    """The report's sentences by verdict, made as the report makes them; of marks whether there is any."""
+
+    def ask(name: str, verdict: str | None = None, **values: object) -> list[dict]:
+        given = {"run_id": RUN} | ({} if verdict is None else {"level": VERDICTS[verdict].level}) | values
+        return queries.run(connection, name, {key: str(value) for key, value in given.items()}).dicts
+
+    shown = ask("attribution_regions")
+    count = sum(row[f"{place}_low"] is not None for row in shown for place in regions.PLACES)
+    placed = ask("attribution_regions", level=VERDICTS["places"].level / max(count, 1))
+    rows, chance = regions.where(placed), regions.reference(placed)
+    random = next(row for row in placed if (row["method"], row["subset"]) == ("random", "all"))
+    agreed = ask("attribution_agreement", "agreement")
+
+    hard, apart = ask("hard_classes"), ask("class_differences", "class_accuracy")
+    epochs, bins = ask("accuracy_by_epoch"), ask("calibration", "confidence_bins")
+    best = max(epochs, key=lambda row: row["accuracy"])
+    changed = accuracy.CHANGED.format(run_id=RUN, split="test", best=best["epoch"], last=LAST_EPOCH)
+    step = last_step_sentence(ask("transition_outcomes")[-1])
+    return {
+        "beats_random": [str(any(row["beats_random"] for row in ask("faithfulness_by_method", "beats_random")))],
+        "method_differences": [
+            str(any(row["differs"] for row in ask("faithfulness_differences", "method_differences")))
+        ],
+        "settling": [settling.settling_sentence(settles)],
+        "places": [
+            *(regions.region_sentence(rows, place, even, "an even map") for place, even in regions.EVEN.items()),
+            regions.region_sentence(
+                rows, "object", chance, "a random map", (random["object_low"], random["object_high"])
+            ),
+            regions.edge_sentence(rows, placed),
+            regions.contrast_sentence(placed),
+        ],
+        "agreement": [agreement.contrast_sentence(agreement.pairs(agreed, "right"), agreement.pairs(agreed, "wrong"))],
+        "class_accuracy": [accuracy.spread_sentence(hard, apart), struggles.weak_sentence(hard, apart)],
+        "mixed_up_pairs": [struggles.pair_sentence(ask("confused_pairs"), apart)],
+        "epochs": [
+            accuracy.best_epoch_sentence(epochs, *connection.execute(changed).fetchone()),
+            None if "no more than chance" in step else step,
+        ],
+        "class_concepts": [class_concepts.basic_sentence(ask("class_concepts"))],
+        "confidence": [calibration.calibration_sentence(bins)],
+        "confidence_bins": [calibration.bins_sentence(bins)],
+    }
+
+
+def make_study(connection: duckdb.DuckDBPyConnection, setting: Setting, draw: np.random.Generator) -> None:
+    """Fills the tables with a study, in place of the one before."""
+    for (table,) in connection.execute("select table_name from duckdb_tables()").fetchall():
+        connection.execute(f"delete from {table}")
+    for run_id, kind in ((RUN, "train"), ("maps", "explain"), (COMPARISON, "compare"), ("ice", "explain")):
+        source = None if kind == "train" else RUN
+        connection.execute("insert into runs by name select ? as run_id, ? as kind, ? as source_run_id, '' as name, "
+                           "'FINISHED' as status, '{}' as params, timestamp '2026-01-01' as started_at",
+                           [run_id, kind, source])  # fmt: skip
+    labels = np.arange(setting.images) % setting.classes
+    add(connection, "classes", len(np.unique(labels)), run_id=RUN, class_id=np.arange(setting.classes),
+        name=[f"class {key}" for key in range(setting.classes)])  # fmt: skip
+    add(connection, "instances", setting.images, run_id=RUN, split="test", instance_id=np.arange(setting.images),
+        label=labels, source="")  # fmt: skip
+    right = add_predictions(connection, setting, labels, draw)
+    link(connection, RUN)
+    add_maps(connection, setting, right[: setting.explained], draw)
+    add_concepts(connection, setting, labels, draw)
+
+
+def add(connection: duckdb.DuckDBPyConnection, table: str, count: int, **columns: object) -> None:
+    """Rows from columns, or from values that all rows share."""
+    filled = {key: [value] * count if isinstance(value, str | int | float) else value for key, value in columns.items()}
+    rows = pa.table({key: list(value) for key, value in filled.items()})
+    connection.register("rows_to_add", rows)
+    connection.execute(f"insert into {table} by name select * from rows_to_add")
+    connection.unregister("rows_to_add")
+
+
+def add_predictions(
+    connection: duckdb.DuckDBPyConnection, setting: Setting, labels: np.ndarray, draw: np.random.Generator
+) -> np.ndarray:
+    """Of every epoch; returns which images are right at the last, [images].
+
+    With differences, class 0 is harder and mostly taken for class 1, the model over-confident, the last epoch worse.
+    """
+    confidence = 0.3 + 0.7 * draw.beta(4, 1, setting.images)
+    for epoch in range(LAST_EPOCH + 1):
+        chance = confidence.copy()
+        if setting.different:
+            chance *= np.where(labels == 0, 0.6, 0.97) * (0.95 if epoch == LAST_EPOCH else 1)
+        right = draw.random(setting.images) < chance
+        others = (labels + draw.integers(1, setting.classes, setting.images)) % setting.classes
+        if setting.different:
+            others = np.where((labels == 0) & (draw.random(setting.images) < 0.8), 1, others)
+        p_true = np.where(right, confidence, (1 - confidence) / (setting.classes - 1))
+        add(connection, "predictions", setting.images, run_id=RUN, epoch=epoch, split="test",
+            instance_id=np.arange(setting.images), label=labels, predicted=np.where(right, labels, others),
+            p_true=p_true.astype(np.float32), p_predicted=confidence.astype(np.float32),
+            margin=np.where(right, 1.0, -1.0), p_sq=confidence**2)  # fmt: skip
+    return right
+
+
+def add_maps(
+    connection: duckdb.DuckDBPyConnection, setting: Setting, right: np.ndarray, draw: np.random.Generator
+) -> None:
+    """Maps of 8x8 noise and scores that depend on the image alone; methods, random and edge are the same.
+
+    With differences, the first method has better scores and looks at the centre, most where the prediction is right,
+    and the first two agree, less where it is wrong.
+    """
+    n = setting.explained
+    methods = [*list(METHODS)[: setting.methods], *REFERENCES]
+    difficulty = draw.normal(0, 0.15, (4, n, 1))
+    scores = 0.5 + difficulty + 0.1 * (draw.exponential(1, (4, n, len(methods))) - 1)
+    maps = draw.normal(size=(len(methods), n, 8, 8))
+    if setting.different:
+        scores[:3, :, 0] += 0.08
+        maps[1] += 2 * np.where(right, 1, 0.3)[:, None, None] * maps[0]
+        maps[0, :, 2:6, 2:6] *= np.where(right, 2.0, 1.2)[:, None, None]
+    scores = scores.clip(0, 1)
+    scores[1] = np.round(scores[1])  # deletion has few values here
+    for place, method in enumerate(methods):
+        maker = COMPARISON if method in REFERENCES else "maps"
+        flat = maps[place].reshape(n, 64).astype(np.float32)
+        shared = {"run_id": maker, "source_run_id": RUN, "epoch": LAST_EPOCH, "method": method, "split": "test",
+                  "instance_id": np.arange(n), "target": 0, "target_kind": "predicted"}  # fmt: skip
+        add(connection, "attributions", n, **shared, score=1.0, map8=flat)
+        add(connection, "maps", n, **shared, height=8, width=8, map=flat)
+        for metric, values in zip(("insertion", "deletion", "road_gap", "share_object"), scores, strict=True):
+            add(connection, "attribution_scores", n, run_id=COMPARISON, source_run_id=RUN, epoch=LAST_EPOCH,
+                method=method, split="test", instance_id=np.arange(n), metric=metric,
+                value=values[:, place])  # fmt: skip
+
+
+def add_concepts(
+    connection: duckdb.DuckDBPyConnection, setting: Setting, labels: np.ndarray, draw: np.random.Generator
+) -> None:
+    """Concepts that any image shows alike, however well its class is known; there is no difference to find here."""
+    images = np.arange(min(setting.images, 10 * setting.classes))
+    place = {"run_id": "ice", "epoch": LAST_EPOCH}
+    for concept in range(CONCEPTS):
+        add(connection, "concepts", 1, **place, source_run_id=RUN, layer="layer", concept_id=concept, concept_key="key",
+            vector=[[1.0]], threshold=0.5, description=f"concept {concept}")  # fmt: skip
+        present = draw.random(len(images)) < 0.3
+        add(connection, "concept_scores", len(images), **place, split="test", instance_id=images, concept_id=concept,
+            score=present.astype(float), present=present)  # fmt: skip
+        prevalence = [float(present[labels[images] == key].mean()) for key in range(setting.classes)]
+        add(connection, "tcav_scores", setting.classes, **place, concept_id=concept,
+            class_id=np.arange(setting.classes), prevalence=prevalence, tcav_sign=0.5, tcav_magnitude=0.0,
+            contribution=0.0, p_value=1.0, significant=False)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
