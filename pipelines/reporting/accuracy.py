@@ -8,6 +8,7 @@ from pipelines.common.figures import short
 from pipelines.reporting import figures
 from pipelines.reporting.criteria import IMAGES_FOR_CLASS, UNEVEN_CLASSES, VERDICTS
 from pipelines.reporting.evidence import Answer, Said, said
+from pipelines.reporting.found_shortcuts import list_misleading
 from pipelines.reporting.html import Html, figure, html, table
 from pipelines.reporting.subject import Subject
 from pipelines.reporting.words import between, capital, listed, number, percent, plural, series, sized
@@ -109,8 +110,9 @@ def classes(subject: Subject) -> tuple[list[Said], Html]:
     hard, apart = subject.ask("hard_classes", split=subject.split), ask_differences(subject)
     exact = subject.ask("class_metrics_by_epoch", split=subject.split)
     precision = {row["class_id"]: row for row in exact.where(epoch=subject.epoch)}
+    spread = None if list_misleading(subject) else spread_sentence(hard.rows, apart.rows)  # recall alone would mislead
     sentences = [
-        *said(spread_sentence(hard.rows, apart.rows), hard, apart, key=True),
+        *said(spread, hard, apart, key=True),
         *said(few_sentence(hard.rows, subject.classes), hard, key=True),
         *said(never_sentence(list(precision.values())), exact, key=True),
     ]

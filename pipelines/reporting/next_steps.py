@@ -1,9 +1,11 @@
 """What to do next: images worth a look, and commands that look closer."""
 
+from dataclasses import replace
 from itertools import groupby
 
 from pipelines.common.figures import short
 from pipelines.reporting.evidence import Answer, said
+from pipelines.reporting.found_shortcuts import list_misleading
 from pipelines.reporting.html import Html, html, joined
 from pipelines.reporting.missing import hint
 from pipelines.reporting.subject import Section, Subject
@@ -23,8 +25,15 @@ LOOK = "integrated_gradients shap"  # methods that explain instances one by one 
 
 
 def to_check(subject: Subject) -> Answer:
-    """The images worth a look, with reasons."""
-    return subject.ask("instances_to_check", split=subject.split)
+    """The images worth a look, with reasons; where a shortcut decides, contradicted labels say nothing."""
+    found = subject.ask("instances_to_check", split=subject.split)
+    misleading = list_misleading(subject)
+    rows = [
+        row
+        for row in found.rows
+        if row["reason"] != "suspect_label" or misleading.isdisjoint((row["label_name"], row["predicted_name"]))
+    ]
+    return replace(found, rows=rows)
 
 
 def next_steps(subject: Subject) -> Section:

@@ -21,6 +21,7 @@ from pipelines.reporting.learned import learned
 from pipelines.reporting.model import data, model, training
 from pipelines.reporting.next_steps import next_steps, to_check
 from pipelines.reporting.page import page
+from pipelines.reporting.shortcuts import shortcuts
 from pipelines.reporting.struggles import struggles
 from pipelines.reporting.subject import Section, Subject, make_subject
 from tracking import catalogue, runs
@@ -64,8 +65,10 @@ def write_report(
 
 
 def sections(subject: Subject) -> list[Section]:
-    """All sections in their order, the queries used last."""
+    """All sections in their order: a shortcut first, if there is one, and the queries used last."""
+    leading = shortcuts(subject)
     made = [
+        *([leading] if leading else []),
         _model(subject),
         attention(subject),
         learned(subject),

@@ -18,6 +18,7 @@ from pipelines.reporting.criteria import (
 from pipelines.reporting.dynamics import dynamics
 from pipelines.reporting.evidence import Answer, Said, answers, said
 from pipelines.reporting.found_concepts import find_concepts
+from pipelines.reporting.found_shortcuts import list_misleading
 from pipelines.reporting.html import NOTHING, Html, html, joined, table
 from pipelines.reporting.regions import ask_regions, contrast_sentence
 from pipelines.reporting.subject import Section, Subject
@@ -32,11 +33,12 @@ def struggles(subject: Subject) -> Section:
     """The section on hard classes, learning over the epochs, and doubtful labels."""
     hard, pairs = subject.ask("hard_classes", split=subject.split), subject.ask("confused_pairs", split=subject.split)
     apart = ask_differences(subject)
+    weak = None if list_misleading(subject) else weak_sentence(hard.rows, apart.rows)  # recall alone would mislead
     over_time, evidence = dynamics(subject)
     doubtful, images = suspects(subject)
     head = [
         *said(errors_sentence(hard.rows, subject.classes), hard, key=True),
-        *said(weak_sentence(hard.rows, apart.rows), hard, apart, key=True),
+        *said(weak, hard, apart, key=True),
         *said(pair_sentence(pairs.rows, apart.rows), pairs, key=True),
         *_shared(subject, pairs.rows), *answers(over_time), *_looking(subject), *answers(doubtful),
     ]  # fmt: skip
@@ -118,6 +120,8 @@ def lean(row: dict, a: str, b: str, images: dict[int, int]) -> str:
 def _shared(subject: Subject, pairs: list[dict]) -> list[Said]:
     """What the concepts say of the pair mixed up most."""
     if not pairs or mistakes(pairs[0]) < MISTAKES_FOR_PAIRS or (found := find_concepts(subject)) is None:
+        return []
+    if list_misleading(subject) & {pairs[0]["name_a"], pairs[0]["name_b"]}:  # the shortcut is the cause
         return []
     return said(shared_sentence(pairs[0], found.stable_rows), found.by_class, answer=True)
 

@@ -6,10 +6,11 @@ from pipelines.common.figures import short
 from pipelines.reporting.attention import explained_epoch
 from pipelines.reporting.evidence import Answer, Said, said
 from pipelines.reporting.examples import ExplainedImages, read_explained
+from pipelines.reporting.found_shortcuts import list_misleading
 from pipelines.reporting.html import NOTHING, Html, html, table
 from pipelines.reporting.maps import maps_of
 from pipelines.reporting.subject import Subject
-from pipelines.reporting.words import NONE, between, number, of, percent, plural, value
+from pipelines.reporting.words import NONE, between, listed, number, of, percent, plural, value
 
 SHOWN = 8  # suspects shown
 
@@ -17,13 +18,28 @@ SHOWN = 8  # suspects shown
 def suspects(subject: Subject) -> tuple[list[Said], Html]:
     """Sentences, and the most suspicious images with their maps."""
     found = subject.ask("label_suspects", split=subject.split, limit=subject.n)
-    sentences = said(suspects_sentence(found.rows), found, answer=True)
-    wrong = [row for row in found.rows if row["kind"] == "mislabelled"][:SHOWN]
-    rows = wrong or [row for row in found.rows if row["score"] > 0.5][: SHOWN // 2]
+    misleading = list_misleading(subject)
+    known = [row for row in found.rows if misleading.isdisjoint((row["label_name"], row["suggested_name"]))]
+    sentences = [
+        *said(shortcut_sentence(sorted(misleading)), answer=True),
+        *said(suspects_sentence(known) if known else None, found, answer=True),
+    ]
+    wrong = [row for row in known if row["kind"] == "mislabelled"][:SHOWN]
+    rows = wrong or [row for row in known if row["score"] > 0.5][: SHOWN // 2]
     if not rows:
         return sentences, NOTHING
     head = "Images whose label is probably wrong" if wrong else "Images whose label the model contradicts most"
     return sentences, html("<h3>{}</h3>{}{}", head, _table(subject, rows, found), _maps(subject, rows))
+
+
+def shortcut_sentence(classes: list[str]) -> str | None:
+    """Of which images nothing is said, as a shortcut decides."""
+    if not classes:
+        return None
+    return (
+        f"Nothing is said of labels where the model predicts, or should predict, {listed(classes, 4)}: a shortcut "
+        "decides there."
+    )
 
 
 def suspects_sentence(rows: list[dict]) -> str:
