@@ -661,8 +661,8 @@ create or replace macro label_doubts(training_run, of_split, first_epoch, final_
 -- it is, by a logistic curve in the standardised certainty that may flatten, in the end never; so where it is surest,
 -- contradicted labels are wrong ones, and elsewhere most are its own mistakes. Rate and curve have a posterior on a grid,
 -- from the fraction of labels disputed in each of 30 bins of images of like certainty. It counts as of 2000 images at
--- most, as no such curve is exact (coarsened posterior, Miller 2019, arXiv 1506.06101). Its prior is even over the grid,
--- which is finest near a rate of 0. Null with under 100 images, without probabilities, or if the classifier is equally
+-- most, as no such curve is exact (coarsened posterior, Miller 2019, arXiv 1506.06101). Its prior is even over the rates,
+-- which are closest near 0, and favours curves that do not flatten. Null with under 100 images, without probabilities, or if the classifier is equally
 -- sure of all images.
 -- kind is mislabelled from a p_wrong of 0.5 on, if at 95 % over 0.2 % of the labels are wrong, as the only contradicted
 -- label among sure ones may be a mistake too; else disputed or supported by the sign of aum; null without p_wrong.
@@ -702,7 +702,8 @@ create or replace macro label_errors(training_run, of_split, first_epoch, final_
             rates.rate,
             range / 2 as intercept,
             slopes.slope,
-            flattenings.flattening
+            flattenings.flattening,
+            flattenings.prior
         from range(-2, 17)
         cross join (
             select unnest([
@@ -711,7 +712,7 @@ create or replace macro label_errors(training_run, of_split, first_epoch, final_
             ]) as rate
         ) as rates
         cross join (select unnest([0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2, 2.5, 3, 4, 5]) as slope) as slopes
-        cross join (select unnest([0, 0.3, 1]) as flattening) as flattenings
+        cross join (values (0, 1), (0.3, 0.3), (1, 0.1)) as flattenings(flattening, prior)
     ),
     expected as materialized (
         select
@@ -731,6 +732,7 @@ create or replace macro label_errors(training_run, of_split, first_epoch, final_
             intercept,
             slope,
             flattening,
+            prior,
             sum(n_disputed * ln(p_disputed) + (n - n_disputed) * ln(1 - p_disputed)) as log_likelihood
         from expected
         group by all
@@ -738,7 +740,7 @@ create or replace macro label_errors(training_run, of_split, first_epoch, final_
     weights as (
         select
             * exclude (log_likelihood),
-            exp((log_likelihood - max(log_likelihood) over ()) * 2000 / (2000 + n_images)) as weight
+            prior * exp((log_likelihood - max(log_likelihood) over ()) * 2000 / (2000 + n_images)) as weight
         from likelihoods
         cross join known
         qualify weight > 1e-6

@@ -152,7 +152,7 @@ def test_wilson(tiny, right: int, n: int) -> None:
 
 
 def test_wilson_of_nothing_is_null(tiny) -> None:
-    assert answer(tiny, "select wilson_low(null, 0), wilson_high(0.5, 0)") == [(None, None)]
+    assert answer(tiny, "select wilson_low(null, 0), wilson_high(0.5, 0)") == [(None,) * 3]
 
 
 def test_explainer_runs(tiny) -> None:
@@ -415,9 +415,8 @@ def test_data_map(tiny) -> None:
     assert deviation == pytest.approx(np.std(np.float32(data.TINY[1][2][1:])), abs=1e-7)
     assert el2n == pytest.approx(math.sqrt(0.5 - 1.2 + 1), abs=1e-6)
     tiny.execute("update predictions set p_true = null, p_sq = null")
-    assert answer(tiny, "select distinct region, ambiguity from data_map('tiny', 'test', 1, null, null)") == [
-        (None, None)
-    ]
+    sql = "select distinct region, ambiguity, el2n from data_map('tiny', 'test', 1, null, 3)"
+    assert answer(tiny, sql) == [(None, None, None)]
 
 
 def test_trained_on(tiny) -> None:

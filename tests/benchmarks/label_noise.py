@@ -1,0 +1,336 @@
+"""Which score finds wrong labels, are as many wrong as label_suspects expects, and what measures ambiguity?
+
+    python tests/benchmarks/label_noise.py [--dataset digits] [--size 8] [--seeds 0 1] [--epochs 10] [--kinds ...]
+    python tests/benchmarks/label_noise.py --dataset cifar10 --data FOLDER [--train 5000] [--test 3000] [--size 16]
+    python tests/benchmarks/label_noise.py --dataset cifar10 --data FOLDER --home HOME    a run there, clean labels
+
+Plants label noise of a kind and rate in the training and the test labels: symmetric (any other class), pairs (half of
+the classes, each into the next), similar (the class that a logistic regression on the pixels confuses the image with,
+rather of images it is unsure of). Scores every label in sample (train_seen), out of sample (noise in both) and out of
+sample by a model trained on clean labels. Prints average precision, AUROC and precision at k, k the number of wrong
+labels, beside cleanlab's scores if that is installed; then how many labels are wrong where label_suspects expects so
+many. Without noise it measures ambiguity: its rank correlation with the disagreement of an ensemble of logistic
+regressions on pixels, and how well blends of two images of the test split are told from others.
+"""
+
+import argparse
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import torch
+from scipy.stats import spearmanr
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.model_selection import cross_val_predict
+from torch.nn import functional
+
+import queries
+from pipelines.common.settings import TrainSettings
+from pipelines.data.datasets import Dataset, load_dataset
+from pipelines.data.raw import Split
+from pipelines.models.networks import build_model
+from pipelines.models.predictions import Predictions, evaluate
+from pipelines.training.epoch import train_epoch
+from pipelines.training.recipe import make_recipe, resolve_settings
+from tracking.home import find_home
+from tracking.reading import connect
+from tracking.tables import SCHEMA, add_macros
+
+KINDS = ("none", "symmetric:0.05", "symmetric:0.1", "symmetric:0.2", "symmetric:0.4",
+         "pairs:0.1", "pairs:0.2", "similar:0.05", "similar:0.1", "similar:0.2")  # fmt: skip
+PAIRED_MOST = 0.45  # of a class: from a half on, the other class would be the right one
+ENSEMBLE = 8  # logistic regressions
+BLENDED = 0.15  # of the test images, in the part on ambiguity
+GROUPS = (0, 0.1, 0.3, 0.5, 0.7, 0.9, 1)  # of p_wrong
+try:
+    from cleanlab.rank import get_label_quality_scores
+except ImportError:
+    get_label_quality_scores = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """Logits of the epochs 1.. for labels some of which are wrong."""
+
+    name: str
+    split: str
+    logits: np.ndarray  # [E, N, K]
+    given: np.ndarray  # [N]
+    truth: np.ndarray  # [N]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--dataset", default="digits")
+    parser.add_argument("--data")
+    parser.add_argument("--size", type=int)
+    parser.add_argument("--train", type=int, help="training images, default all")
+    parser.add_argument("--test", type=int, help="test images, default all")
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--kinds", nargs="+", default=KINDS, help="kind:rate")
+    parser.add_argument("--home", help="study home whose latest run was trained on clean labels")
+    parser.add_argument("--threads", type=int, default=1)
+    flags = parser.parse_args()
+    torch.set_num_threads(flags.threads)
+    whole = load_dataset(flags.dataset, flags.data, Path("."), val_fraction=0.1, seed=0, size=flags.size)
+    found: dict[tuple, list[dict]] = defaultdict(list)
+    for seed in flags.seeds:
+        data = choose_images(whole, flags.train, flags.test, seed)
+        for case in recorded_cases(data, flags, seed) if flags.home else trained_cases(data, flags, seed):
+            found[case.split, case.name].append(measure(case))
+            print(f"seed {seed}: {case.split}, {case.name}", flush=True)
+    print_scores(found)
+    print_estimates(found)
+    if not flags.home:
+        print_ambiguity(choose_images(whole, flags.train, flags.test, flags.seeds[0]), flags)
+
+
+def choose_images(data: Dataset, train: int | None, test: int | None, seed: int) -> Dataset:
+    """A random part of the training and test images."""
+    random = np.random.default_rng(seed)
+    splits = dict(data.splits)
+    for name, count in (("train", train), ("test", test)):
+        if count and count < len(splits[name].labels):
+            splits[name] = splits[name].rows(np.sort(random.choice(len(splits[name].labels), count, replace=False)))
+    return replace(data, splits=splits)
+
+
+def trained_cases(data: Dataset, flags: argparse.Namespace, seed: int) -> Iterator[Case]:
+    """A model trained on each kind of noise, and noise in the test labels of one trained without."""
+    labels = {name: data.splits[name].labels.numpy() for name in ("train", "test")}
+    beliefs = {name: other_beliefs(data.splits[name], seed) for name in labels}
+    clean_logits = None
+    for name in dict.fromkeys(("none", *flags.kinds)):
+        random = np.random.default_rng(seed)
+        given = {split: plant_noise(name, labels[split], beliefs[split], random) for split in labels}
+        noisy = {split: replace(data.splits[split], labels=torch.from_numpy(given[split])) for split in labels}
+        train_seen, test = train_logits(replace(data, splits=data.splits | noisy), flags, seed)
+        if name == "none":
+            clean_logits = test
+        else:
+            yield Case(name, "clean model, noisy test", clean_logits, given["test"], labels["test"])
+        yield Case(name, "train_seen", train_seen, given["train"], labels["train"])
+        yield Case(name, "test, noise in both", test, given["test"], labels["test"])
+
+
+def recorded_cases(data: Dataset, flags: argparse.Namespace, seed: int) -> Iterator[Case]:
+    """Noise in the test labels of a recorded run that was trained on clean ones."""
+    with connect(find_home(flags.home)) as connection:
+        [run_id] = connection.execute(
+            "select run_id from runs where kind = 'train' order by started_at desc"
+        ).fetchone()
+        rows = connection.execute(
+            "select probabilities from predictions where run_id = ? and split = 'test' and epoch > 0 "
+            "order by epoch, instance_id",
+            [run_id],
+        ).fetchall()
+    labels = data.splits["test"].labels.numpy()
+    probabilities = np.array([row for (row,) in rows]).reshape(-1, len(labels), len(data.classes))
+    beliefs = other_beliefs(data.splits["test"], seed)
+    for name in flags.kinds:
+        given = plant_noise(name, labels, beliefs, np.random.default_rng(seed))
+        yield Case(name, "recorded run, noisy test", np.log(probabilities + 1e-9), given, labels)
+
+
+def pixels(images: torch.Tensor) -> np.ndarray:
+    """Images [N, C, H, W] at 8x8 pixels, [N, 64 C] in 0..1."""
+    return functional.adaptive_avg_pool2d(images.float(), 8).flatten(1).numpy() / 255
+
+
+def other_beliefs(split: Split, seed: int) -> np.ndarray:
+    """Probabilities [N, K] by another kind of model, out of sample by cross-validation."""
+    model = LogisticRegression(max_iter=200, random_state=seed)
+    return cross_val_predict(model, pixels(split.images), split.labels.numpy(), cv=3, method="predict_proba")
+
+
+def plant_noise(name: str, labels: np.ndarray, beliefs: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Labels [N] with noise of a kind and rate, as kind:rate; none has none."""
+    kind, _, rate = name.partition(":")
+    count, classes = len(labels), beliefs.shape[1]
+    wrong = round(float(rate or 0) * count)
+    given = labels.copy()
+    if kind == "symmetric":
+        rows = random.choice(count, wrong, replace=False)
+        given[rows] = (labels[rows] + random.integers(1, classes, wrong)) % classes
+    elif kind == "pairs":
+        rows = np.flatnonzero(labels % 2 == 0)
+        rows = random.choice(rows, min(wrong, int(PAIRED_MOST * len(rows))), replace=False)
+        given[rows] = (labels[rows] + 1) % classes
+    elif kind == "similar":
+        others = beliefs.copy()
+        others[np.arange(count), labels] = 0
+        weights = others.max(1) + 1e-3
+        rows = random.choice(count, wrong, replace=False, p=weights / weights.sum())
+        given[rows] = others[rows].argmax(1)
+    return given
+
+
+def train_logits(data: Dataset, flags: argparse.Namespace, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The default training: logits [E, N, K] of train_seen and test."""
+    settings = TrainSettings(
+        dataset=data.name, data=flags.data, size=flags.size, epochs=flags.epochs, seed=seed, threads=flags.threads
+    )
+    model = build_model("cnn", data, seed)
+    recipe = make_recipe(resolve_settings(settings, data), data, model)
+    train_seen, test = [], []
+    for epoch in range(1, flags.epochs + 1):
+        train_seen.append(train_epoch(model, recipe, epoch).logits.numpy())
+        test.append(evaluate(recipe.averaged_model, data.splits["test"], "test", recipe.device).logits.numpy())
+    return np.stack(train_seen), np.stack(test)
+
+
+def measure(case: Case) -> dict:
+    """Quality of every score, and labels expected and found wrong by p_wrong."""
+    wrong = case.given != case.truth
+    rows = ask_suspects(case)
+    measures: dict = {"estimates": rows, "wrong": wrong}
+    if wrong.any():
+        values = scores(case, rows)
+        for name, score in values.items():
+            first = np.argsort(-score, kind="stable")[: wrong.sum()]
+            measures[name] = (average_precision_score(wrong, score), roc_auc_score(wrong, score), wrong[first].mean())
+    return measures
+
+
+def scores(case: Case, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Every score [N], higher where the label is less probable."""
+    late = slice(len(case.logits) // 2, None)
+    everything = slice(None)
+    found = {"label_suspects": rows["score"]}
+    for when, epochs in (("all", everything), ("late", late)):
+        logits = case.logits[epochs].astype(np.float64)
+        probabilities = softmax(logits)  # [e, N, K]
+        images = np.arange(len(case.given))
+        p_true = probabilities[:, images, case.given]
+        other = logits.copy()
+        other[:, images, case.given] = -np.inf
+        margin = logits[:, images, case.given] - other.max(2)
+        predicted = probabilities.argmax(2)
+        counts = (predicted[:, :, None] == np.arange(logits.shape[2])).mean(0)
+        counts[images, case.given] = 0
+        share = counts.max(1)
+        found |= {
+            f"1 - p_true, {when}": 1 - p_true.mean(0),
+            f"aum, {when}": -margin.mean(0),
+            f"el2n, {when}": np.sqrt(np.maximum((probabilities**2).sum(2) - 2 * p_true + 1, 0)).mean(0),
+            f"loss, {when}": -np.log(p_true + 1e-12).mean(0),
+            f"suggested_share, {when}": share,
+            f"former score, {when}": (1 - p_true.mean(0) + 1 / (1 + np.exp(margin.mean(0))) + share) / 3 * (share > 0),
+        }
+        if get_label_quality_scores:
+            for method in ("self_confidence", "normalized_margin", "confidence_weighted_entropy"):
+                quality = get_label_quality_scores(case.given, probabilities.mean(0), method=method)
+                found[f"cleanlab {method}, {when}"] = -quality
+    return found | {"1 - p_true, last epoch": 1 - p_true[-1]}
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    return torch.from_numpy(logits).softmax(-1).numpy()
+
+
+def ask_suspects(case: Case) -> dict[str, np.ndarray]:
+    """Columns of label_suspects, in the order of images."""
+    split = "train_seen" if case.split == "train_seen" else "test"
+    with connection_with(case.logits, case.given, split) as connection:
+        answer = queries.run(connection, "label_suspects", {"run_id": "run", "split": split, "limit": "1000000"})
+    rows = sorted(answer.dicts, key=lambda row: row["instance_id"])
+    return {key: np.array([row[key] for row in rows]) for key in ("score", "p_wrong", "kind")}
+
+
+def connection_with(logits: np.ndarray, labels: np.ndarray, split: str) -> duckdb.DuckDBPyConnection:
+    """A database with the predictions of one run, epochs from 1 on."""
+    connection = duckdb.connect(config={"threads": 1})
+    connection.execute(SCHEMA)
+    add_macros(connection)
+    ids, given = torch.arange(len(labels)), torch.from_numpy(labels)
+    for epoch, values in enumerate(logits, 1):
+        columns = Predictions(split, ids, given, torch.from_numpy(values).float()).to_columns("run", epoch)
+        rows = pa.table({key: pa.array(column) for key, column in columns.items() if key != "probabilities"})
+        connection.register("rows", rows)
+        connection.execute("insert into predictions by name select * from rows")
+    return connection
+
+
+def print_scores(found: dict[tuple, list[dict]]) -> None:
+    """Average precision, AUROC and precision at k of each score, means over the seeds."""
+    for (split, name), measured in found.items():
+        if name == "none":
+            continue
+        print(f"\n{split}, {name}\n{'':<46}{'AP':>7}{'AUROC':>7}{'at k':>7}")
+        for score in measured[0]:
+            if score not in ("estimates", "wrong"):
+                print(f"{score:<46}" + "".join(f"{value:>7.3f}" for value in np.mean([m[score] for m in measured], 0)))
+
+
+def print_estimates(found: dict[tuple, list[dict]]) -> None:
+    """Labels of kind mislabelled, and how many of them are wrong; then all labels, by p_wrong."""
+    print(f"\n{'':<44}{'wrong':>7}{'expected':>10}{'mislabelled':>13}{'stated':>8}{'true':>7}")
+    groups: dict[tuple[float, float], list[np.ndarray]] = defaultdict(list)
+    for (split, name), measured in found.items():
+        p = np.concatenate([m["estimates"]["p_wrong"] for m in measured])
+        if p.dtype == object:
+            continue  # too few images
+        kind = np.concatenate([m["estimates"]["kind"] for m in measured])
+        wrong = np.concatenate([m["wrong"] for m in measured])
+        claimed = kind == "mislabelled"
+        precision = f"{p[claimed].mean():>8.2f}{wrong[claimed].mean():>7.2f}" if claimed.any() else f"{'-':>8}{'-':>7}"
+        print(f"{split + ', ' + name:<44}{wrong.sum():>7}{p.sum():>10.0f}{claimed.sum():>13}{precision}")
+        for low, high in pairwise(GROUPS):
+            inside = (p >= low) & ((p < high) | (high == 1))
+            groups[low, high].append(np.stack([p[inside], wrong[inside]]))
+    print(f"\n{'p_wrong':<12}{'labels':>8}{'stated':>8}{'true':>7}")
+    for (low, high), parts in groups.items():
+        stated, true = np.concatenate(parts, 1)
+        if len(stated):
+            print(f"{low} to {high:<6}{len(stated):>8}{stated.mean():>8.3f}{true.mean():>7.3f}")
+
+
+def print_ambiguity(data: Dataset, flags: argparse.Namespace) -> None:
+    """Measures of ambiguity beside an ensemble's disagreement and beside planted blends of two test images."""
+    random = np.random.default_rng(flags.seeds[0])
+    test = data.splits["test"]
+    count = max(2, round(BLENDED * len(test.labels)))
+    first, second = (random.integers(0, len(test.labels), count) for _ in range(2))
+    weights = torch.from_numpy(random.uniform(0.4, 0.6, count)).view(-1, 1, 1, 1)
+    images = (weights * test.images[first] + (1 - weights) * test.images[second]).round().byte()
+    labels = torch.where(weights.flatten() > 0.5, test.labels[first], test.labels[second])
+    blends = test.labels[first] != test.labels[second]
+    mixed = Split(
+        torch.cat([test.images, images[blends]]), torch.cat([test.labels, labels[blends]]), (),
+    )  # fmt: skip
+    _, logits = train_logits(replace(data, splits=data.splits | {"test": mixed}), flags, flags.seeds[0])
+    train = data.splits["train"]
+    votes = []
+    for member in range(ENSEMBLE):
+        rows = np.random.default_rng(member).choice(len(train.labels), len(train.labels) // 3 + 1, replace=False)
+        model = LogisticRegression(max_iter=200).fit(pixels(train.images[rows]), train.labels[rows].numpy())
+        votes.append(model.predict(pixels(test.images))[:, None] == np.arange(len(data.classes)))
+    disagreement = 1 - (np.mean(votes, 0) ** 2).sum(1)  # [N]
+    labels = mixed.labels.numpy()
+    planted = np.arange(len(labels)) >= len(test.labels)
+    print(f"\n{'ambiguity':<24}{'ensemble':>9}{'blends':>8}   rank correlation, AUROC")
+    for when, epochs in (("all", slice(None)), ("late", slice(len(logits) // 2, None))):
+        p = softmax(logits[epochs].astype(np.float64))
+        p_true = p[:, np.arange(len(labels)), labels]
+        measures = {
+            "p_true_std": p_true.std(0),
+            "1 - confidence": 1 - p_true.mean(0),
+            "threshold_closeness": p_true.mean(0) * (1 - p_true.mean(0)),
+            "el2n": np.sqrt(np.maximum((p**2).sum(2) - 2 * p_true + 1, 0)).mean(0),
+            "entropy": -(p * np.log(p + 1e-12)).sum(2).mean(0),
+            "ambiguity": 1 - (p**2).sum(2).mean(0),
+        }
+        for name, values in measures.items():
+            together = spearmanr(values[: len(test.labels)], disagreement).statistic
+            print(f"{name + ', ' + when:<24}{together:>9.2f}{roc_auc_score(planted, values):>8.2f}")
+
+
+if __name__ == "__main__":
+    main()
