@@ -8,8 +8,8 @@
 -- low and high hold the mean in 95 % of studies: Student's t interval, or, where it is wider, that with one number more
 -- at the end of the metric's range, so that it holds for skewed numbers and for numbers most of which are equal, too.
 -- They cover the choice of images, not another training run.
--- beats_random is decided by sign flips, as in faithfulness_differences, corrected for all rows here: with nothing
--- better or worse than random, any row says otherwise in at most `level` of studies.
+-- beats_random is decided as in faithfulness_differences, by sign flips and by an interval of the gain, corrected for all
+-- rows here: with nothing better than random, any row says otherwise in at most `level` of studies.
 --
 -- params:
 --   run_id          training run to look at
@@ -29,8 +29,8 @@
 --   random_mean     mean of random over the images that have the metric for both; null without any
 --   p_adjusted      probability of such a paired difference to random by chance, corrected for all rows, 0..1; null where
 --                   beats_random has to be
---   beats_random    whether the difference is on the better side and p_adjusted at most `level`; null for random, for a
---                   descriptive metric, and with too few images in common to reach the level
+--   beats_random    whether p_adjusted is at most `level` and the corrected interval on the better side; null for random,
+--                   for a descriptive metric, and with less than 20 images in common
 with scores as (
     select
         *,
@@ -63,8 +63,11 @@ means as materialized (
         list_max([1, max(value)]) as most,
         avg(random_value) as random_mean,
         round(avg(gain), 12) as mean_gain,  -- as what is 0 may miss it by rounding
+        stddev_samp(gain) as gain_deviation,
+        least - list_max([1, max(random_value)]) as least_gain,
+        most - list_min([least_value(metric), min(random_value)]) as most_gain,
         list(place order by place) filter (gain is not null) as places,
-        list(gain order by place) filter (gain is not null) as numbers
+        list(round(gain, 12) order by place) filter (gain is not null) as numbers
     from paired
     group by
         epoch,
@@ -76,11 +79,14 @@ gains as (
     select
         hypothesis,
         places,
-        numbers
+        numbers,
+        $level::double / count(*) over () as level_of_each,
+        mean_low(mean_gain, gain_deviation, len(numbers), reach_low(numbers, least_gain), level_of_each) as low_gain,
+        mean_high(mean_gain, gain_deviation, len(numbers), reach_high(numbers, most_gain), level_of_each) as high_gain
     from means
     where
         better_direction(metric) is not null
-        and flips_can_reach(len(numbers), $level::double)
+        and len(numbers) >= images_for_interval()
 )
 select
     means.run_id as compare_run_id,
@@ -97,9 +103,10 @@ select
     tests.p_adjusted,
     case
         when tests.p_adjusted is not null
-            then tests.p_adjusted <= $level::double and (means.mean_gain > 0) = (better = 'higher')
+            then tests.p_adjusted <= $level::double and if(better = 'higher', low_gain > 0, high_gain < 0)
     end as beats_random
 from means
+left join gains using (hypothesis)
 left join sign_flip_tests('gains') as tests using (hypothesis)
 order by
     means.epoch,

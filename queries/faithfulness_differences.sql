@@ -4,9 +4,10 @@
 -- no difference, an image's difference has either sign alike: the tests flip signs image by image, the same for all
 -- pairs and metrics, 2048 ways drawn by a hash and so the same each time, or all ways of up to 12 images. p_adjusted
 -- counts how often the largest of all rows' statistics reaches this one's (step-down max-T, Westfall and Young 1993):
--- with no difference anywhere, any row differs in at most `level` of studies. Fewer than 6 images cannot reach 0.05,
--- fewer than 8 not 0.01. Rows that do not differ are not shown to be equally good. Only the choice of images is
--- covered, not another training run.
+-- with no difference anywhere, any row differs in at most `level` of studies. Where a small difference on most images may
+-- be undone by a few, signs are not alike even if the mean is 0, so a row differs only if its interval at `level` divided
+-- by the number of rows leaves out 0, too. Rows that do not differ are not shown to be equally good. Only the choice of
+-- images is covered, not another training run.
 -- low and high are of the pair alone, not corrected for the number of pairs; see faithfulness_by_method for how they
 -- are made. Which way a metric speaks for a method: see there too.
 --
@@ -25,7 +26,8 @@
 --   high            upper end of its interval
 --   p_value         probability of such a difference by chance, of this pair alone, 0..1
 --   p_adjusted      the same, corrected for all rows
---   differs         whether p_adjusted is at most `level`; null with too few images to reach it
+--   differs         whether p_adjusted is at most `level` and the corrected interval leaves out 0; null with less than 20
+--                   images
 --   better_method   the better one of the two; null unless they differ and the metric says which way is better
 with scores as (
     select
@@ -64,7 +66,7 @@ pairs as materialized (
         a.method as method_a,
         b.method as method_b,
         a.places,
-        [pair[1] - pair[2] for pair in list_zip(a.numbers, b.numbers)] as numbers,
+        [round(pair[1] - pair[2], 12) for pair in list_zip(a.numbers, b.numbers)] as numbers,
         a.least - b.most as least,
         a.most - b.least as most
     from vectors as a
@@ -75,10 +77,13 @@ pairs as materialized (
 ),
 measured as (
     select
-        * exclude (places, numbers),
+        * exclude (places, numbers, least, most),
+        reach_low(numbers, least) as least,
+        reach_high(numbers, most) as most,
         list_count(numbers) as n,
         round(list_avg(numbers), 12) as difference,  -- as what is 0 may miss it by rounding
-        list_stddev_samp(numbers) as deviation
+        list_stddev_samp(numbers) as deviation,
+        $level::double / count(*) over () as level_of_each
     from pairs
 )
 select
@@ -92,7 +97,14 @@ select
     mean_high(difference, deviation, n, most, $level::double) as high,
     tests.p_value,
     tests.p_adjusted,
-    case when flips_can_reach(n, $level::double) then tests.p_adjusted <= $level::double end as differs,
+    case
+        when n >= images_for_interval()
+            then tests.p_adjusted <= $level::double
+                and (
+                    mean_low(difference, deviation, n, least, level_of_each) > 0
+                    or mean_high(difference, deviation, n, most, level_of_each) < 0
+                )
+    end as differs,
     case
         when differs is not true or better_direction(measured.metric) is null then null
         when (difference > 0) = (better_direction(measured.metric) = 'higher') then measured.method_a

@@ -39,7 +39,7 @@ PROGRAMS: dict[str, tuple[str, dict[str, object]]] = {
     "flow_page": ("--instances 100 --epochs 3", {"SCROLLING": 0}),
     "label_noise": ("--size 8 --epochs 1 --train 150 --test 120 --kinds similar:0.2", {"ENSEMBLE": 2}),
     "many_at_once": ("--trainings 0 --explainers 0", {}),  # with trainings: test_many.py
-    "nothing_there": ("--studies 1 --settings digits", {}),
+    "nothing_there": ("--studies 1 --settings digits coverage", {}),
     "planted": ("--seeds 0 --epochs 1 --count 4 --methods saliency", {}),
     "tracking_cost": ("--dataset digits --size 8 --epochs 1", {}),
     "training": ("--data {cifar10} --epochs 1 --baseline-until 0", {}),

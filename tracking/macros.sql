@@ -181,10 +181,11 @@ create or replace macro half_with_end(quantile_of_t, average, deviation, n, rang
     quantile_of_t
         * sqrt(((n - 1) * deviation ** 2 + (range_end - average) ** 2 * n / (n + 1)) / (n * (n + 1)));
 
--- Lower end of the interval of a mean that misses it with a probability of at most level: that of Student's t, or that
--- with one number more at the lower end of the range, whichever is lower, and no lower than the range; null for fewer
--- than images_for_interval(). Level is held for any distribution within the range, also for numbers most of which are
--- equal, where Student's t alone fails.
+-- Lower end of the interval of a mean that misses it with a probability of at most level, the lowest of three, and no
+-- lower than the range; null for fewer than images_for_interval(). They are that of Student's t, that with one number
+-- more at the lower end of the range, and the mean if as many numbers lie there as n may have missed (of a share of
+-- 1 - (level / 2)^(1/n), n numbers show none with probability level / 2). Level is held for any distribution within the
+-- range, also for numbers most of which are equal, where Student's t alone fails.
 create or replace macro mean_low(average, deviation, n, range_low, level) as
     list_transform(
         [case when n >= images_for_interval() then t_quantile(1 - level / 2, n - 1) end],
@@ -194,6 +195,7 @@ create or replace macro mean_low(average, deviation, n, range_low, level) as
                     range_low,
                     least(
                         average - q * deviation / sqrt(n),
+                        average + (range_low - average) * (1 - (level / 2) ** (1 / n)),
                         average + (range_low - average) / (n + 1) - half_with_end(q, average, deviation, n, range_low)
                     )
                 )
@@ -203,6 +205,21 @@ create or replace macro mean_low(average, deviation, n, range_low, level) as
 -- Its upper end.
 create or replace macro mean_high(average, deviation, n, range_high, level) as
     -mean_low(-average, deviation, n, -range_high, level);
+
+-- How low numbers may lie that were not seen, within a range: as far below the lowest as the highest is above it, or at the
+-- end of the range if more than half of them are equal, as those say nothing of the others.
+create or replace macro reach_low(numbers, range_low) as
+    list_transform(
+        [{low: list_min(numbers), high: list_max(numbers), middle: list_median(numbers)}],
+        lambda x: case
+            when 2 * len(list_filter(numbers, lambda number: number = x.middle)) > list_count(numbers) then range_low
+            else greatest(range_low, 2 * x.low - x.high)
+        end
+    )[1];
+
+-- How high.
+create or replace macro reach_high(numbers, range_high) as
+    -reach_low([-number for number in numbers], -range_high);
 
 -- Of several explainer runs' maps of an image by one method at one epoch, the one that counts: the run started last,
 -- then the higher run ID; of one run's maps of several classes, that of the lowest. Rows of table attributions or of
@@ -403,10 +420,6 @@ create or replace macro sign_flips(lists_of_places) as table
         ) as signs
     from flips
     cross join sets;
-
--- Whether as many images can tell a difference from 0 at the level: of 2^n ways to flip their signs two are the extremes.
-create or replace macro flips_can_reach(n, level) as
-    2 ** (1 - n) <= level;
 
 -- Which of several paired differences are not 0 on average: p-values of permutation tests by sign flips (Fisher 1935),
 -- which need no distribution, as what makes no difference has either sign alike; p_adjusted holds the level for all

@@ -7,7 +7,7 @@ from pipelines.common.settings import CompareSettings
 from pipelines.common.terminal import say
 from pipelines.comparing import summary
 from pipelines.comparing.comparison import Comparison, list_parts, open_comparison
-from pipelines.comparing.map_selection import ENOUGH_INSTANCES, MapSelection, select_maps
+from pipelines.comparing.map_selection import ENOUGH_INSTANCES, INTERVAL_INSTANCES, MapSelection, select_maps
 from pipelines.comparing.measurements import measure_part
 from pipelines.comparing.shortcuts import try_patches
 from pipelines.lifecycle.child_run import run_guard, start_child
@@ -70,10 +70,8 @@ def _run_remaining(comparison: Comparison, run: runs.Run) -> str:
     say(f"compare: {', '.join(selection.methods)}, {_describe_scope(selection)}")
     count = len(selection.instances)
     if count < ENOUGH_INSTANCES:
-        say(
-            f"compare: n = {count}, so intervals are wide; more maps from `study explain` (up to {ENOUGH_INSTANCES}) "
-            "narrow them"
-        )
+        wide = "intervals are wide" if count >= INTERVAL_INSTANCES else "there are no intervals"
+        say(f"compare: n = {count}, so {wide}; more maps from `study explain` (up to {ENOUGH_INSTANCES}) help")
     with run_guard(run):
         for part in list_parts(comparison):
             try:

@@ -13,6 +13,7 @@ from tracking.errors import InputError
 from xai import METHODS
 
 ENOUGH_INSTANCES = 500  # below this, intervals are wide
+INTERVAL_INSTANCES = 20  # below this, none is shown: images_for_interval of macros.sql
 Makers = dict[str, dict[str, list[int]]]  # by method, then explainer run: instances whose map comes from that run
 
 

@@ -7,7 +7,7 @@ hard classes, a confidence that is right, epochs that are equally good, concepts
 The report's questions are asked and its sentences are made as the report makes them, at its levels. `false` is the
 fraction of studies in which a sentence states a difference; the last row is any of them, at most the sum of the levels.
 `found` comes from studies with one difference of each kind. Not made here: what concepts do to classes (TCAV) and
-shortcuts, which have shares and programs of their own.
+shortcuts, which have shares and programs of their own. --settings coverage measures intervals of means alone.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pyarrow as pa
+from scipy.stats import t
 from tqdm import tqdm
 
 import queries
@@ -54,7 +55,7 @@ SETTINGS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--studies", type=int, default=1000)
-    parser.add_argument("--settings", nargs="+", default=list(SETTINGS), choices=list(SETTINGS))
+    parser.add_argument("--settings", nargs="+", default=list(SETTINGS), choices=[*SETTINGS, "coverage"])
     parser.add_argument("--seed", type=int, default=0)
     flags = parser.parse_args()
     connection = duckdb.connect(config={"threads": 1})
@@ -62,6 +63,9 @@ def main() -> None:
     add_macros(connection)
     connection.execute(f"create table maps ({', '.join(f'{name} {kind}' for name, kind in MAP_COLUMNS.items())})")
     for name in flags.settings:
+        if name == "coverage":
+            print_coverage(connection, flags.studies, flags.seed)
+            continue
         setting = SETTINGS[name]
         state = partial(state_verdicts, connection)
         false = [state(setting, (flags.seed, study)) for study in tqdm(range(flags.studies), disable=None)]
@@ -90,6 +94,44 @@ def state_verdicts(connection: duckdb.DuckDBPyConnection, setting: Setting, seed
     ]
     texts = {name: " ".join(filter(None, parts)) for name, parts in make_sentences(connection, settles).items()}
     return {name: any(words in text for words in STATED[name]) for name, text in texts.items()}
+
+
+NUMBERS = {  # from 0 to 1, and their mean
+    "normal": (lambda draw, shape: draw.normal(0.5, 0.1, shape).clip(0, 1), 0.5),
+    "beta(0.2, 2)": (lambda draw, shape: draw.beta(0.2, 2, shape), 1 / 11),
+    "beta(0.5, 10)": (lambda draw, shape: draw.beta(0.5, 10, shape), 1 / 21),
+    "0 or 1, 2 % are 1": (lambda draw, shape: draw.binomial(1, 0.02, shape), 0.02),
+    "0 or 1, 10 % are 1": (lambda draw, shape: draw.binomial(1, 0.1, shape), 0.1),
+    "0 or 1, half are 1": (lambda draw, shape: draw.binomial(1, 0.5, shape), 0.5),
+    "80 % equal": (lambda draw, shape: np.where(draw.random(shape) < 0.8, 0.3, draw.random(shape)), 0.34),
+    "95 % equal": (lambda draw, shape: np.where(draw.random(shape) < 0.95, 0.9, draw.random(shape)), 0.88),
+}
+COUNTS = (20, 32, 50, 100, 500)
+
+
+def print_coverage(connection: duckdb.DuckDBPyConnection, draws: int, seed: int) -> None:
+    """How often 95 % and 99 % intervals hold the mean, and how wide they are beside Student's t."""
+    print(f"\n{draws} draws each: coverage of 95 % / 99 % intervals, width of the first beside that of Student's t\n")
+    print("| values | " + " | ".join(f"n = {count}" for count in COUNTS) + " |")
+    print("|---" * (len(COUNTS) + 1) + "|")
+    for name, (make, mean) in NUMBERS.items():
+        cells = []
+        for count in COUNTS:
+            values = make(np.random.default_rng((seed, count)), (draws, count))
+            average, deviation = values.mean(1), values.std(1, ddof=1)
+            ends = [
+                np.array(connection.execute(
+                    "select mean_low(m, s, $n, 0, $level::double), mean_high(m, s, $n, 1, $level::double) "
+                    "from (select unnest($m) as m, unnest($s) as s)",
+                    {"m": average.tolist(), "s": deviation.tolist(), "n": count, "level": level},
+                ).fetchall())
+                for level in (0.05, 0.01)
+            ]  # fmt: skip
+            held = [np.mean((low - 1e-12 <= mean) & (mean <= high + 1e-12)) for low, high in (both.T for both in ends)]
+            student = 2 * t.ppf(0.975, count - 1) * deviation.mean() / count**0.5
+            wide = np.mean(ends[0][:, 1] - ends[0][:, 0]) / student
+            cells.append(f"{held[0]:.1%} / {held[1]:.1%}, {wide:.2f}")
+        print(f"| {name} | {' | '.join(cells)} |")
 
 
 # words of a sentence that state a difference

@@ -315,14 +315,27 @@ def test_mean_low_and_mean_high_hold_their_level(tiny, kind: str, level: float) 
         assert missed < level + 3 * math.sqrt(level * (1 - level) / 3000)
 
 
-def test_the_interval_of_equal_numbers_is_not_a_point(tiny) -> None:
-    """Were 3.7 / n of all numbers elsewhere, n equal ones would still come in 2.5 % of draws."""
-    ends = "mean_low(1.0, 0.0, {0}, 0, 0.05), mean_high(1.0, 0.0, {0}, 1, 0.05)"
+@pytest.mark.parametrize("level", [0.05, 1e-5])
+def test_the_interval_of_equal_numbers_is_not_a_point(tiny, level: float) -> None:
+    """Of a share of 1 - (level / 2)^(1/n) of all, n numbers show none with probability level / 2."""
+    ends = f"mean_low(1.0, 0.0, {{0}}, 0, {level}), mean_high(1.0, 0.0, {{0}}, 1, {level})"
     sql = f"select {ends}, half_with_end(2.0, 1, 0, {{0}}, 0)"
     [(low, high, half)] = answer(tiny, sql.format(100))
-    assert low == pytest.approx(1 - (1 + t.ppf(0.975, 99)) / 101, rel=1e-3)
+    assert low == pytest.approx((level / 2) ** 0.01, rel=1e-6)
     assert (high, half) == (1, pytest.approx(2 / 101, rel=1e-3))
     assert answer(tiny, sql.format(19))[0][:2] == (None, None)
+
+
+def test_reach_low_and_reach_high(tiny) -> None:
+    sql = "select reach_low($1::double[], -1), reach_high($1::double[], 1)"
+    for numbers, reach in (
+        ([0.1, 0.2, 0.3], (-0.1, 0.5)),
+        ([-0.5, 0.1, 0.5], (-1, 1)),
+        ([0.1, 0.1, 0.3], (-1, 1)),  # more than half are equal
+        ([0.1, 0.1, 0.3, 0.3], (-0.1, 0.5)),
+        ([0.2], (-1, 1)),
+    ):
+        assert tiny.execute(sql, [numbers]).fetchone() == pytest.approx(reach)
 
 
 def test_sign_flips(tiny) -> None:
@@ -347,9 +360,8 @@ def test_sign_flip_tests(tiny) -> None:
             select * from (values (1, range(8), [0, 0, 0, 0, 0, 0, 0, 0]), (2, range(8), [1, 2, 3, 1, 2, 3, 1, 2]),
                 (3, range(8), [null, null, 5, null, null, null, null, null])) as made(hypothesis, places, numbers)
         )
-        select hypothesis, p_value, p_adjusted, flips_can_reach(8, 0.01), flips_can_reach(7, 0.01)
-        from sign_flip_tests('made') order by 1"""
-    assert answer(tiny, sql) == [(1, 1, 1, True, False), (2, 2 / 256, 2 / 256, True, False), (3, 1, 1, True, False)]
+        select hypothesis, p_value, p_adjusted from sign_flip_tests('made') order by 1"""
+    assert answer(tiny, sql) == [(1, 1, 1), (2, 2 / 256, 2 / 256), (3, 1, 1)]
 
 
 def add_concepts(connection: duckdb.DuckDBPyConnection) -> None:
