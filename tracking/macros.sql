@@ -678,7 +678,8 @@ create or replace macro label_doubts(training_run, of_split, first_epoch, final_
 -- which are closest near 0, and favours curves that do not flatten. Null with under 100 images, without probabilities, or if the classifier is equally
 -- sure of all images.
 -- kind is mislabelled from a p_wrong of 0.5 on, if at 95 % over 0.2 % of the labels are wrong, as the only contradicted
--- label among sure ones may be a mistake too; else disputed or supported by the sign of aum; null without p_wrong.
+-- label among sure ones may be a mistake too; else disputed or supported by the sign of aum, which does not say who is
+-- mistaken; null without p_wrong.
 create or replace macro label_errors(training_run, of_split, first_epoch, final_epoch) as table
     with doubts as materialized (
         from label_doubts(training_run, of_split, first_epoch, final_epoch)

@@ -52,11 +52,9 @@ def suspects_sentence(rows: list[dict]) -> str:
     wrong = [row for row in rows if row["kind"] == "mislabelled"]
     if not wrong:
         contradicted = (
-            f"the model contradicts the labels of {of(disputed, len(rows))}, more probably by its own mistake"
-            if disputed
-            else "the model contradicts none"
+            f"the labels of {of(disputed, len(rows))}, which may be its own mistakes" if disputed else "no label"
         )
-        return f"No label is estimated to be rather wrong than right; {contradicted}."
+        return f"No label is shown to be wrong. The model contradicts {contradicted}."
     mean, low, high = (fmean(row[column] for row in wrong) for column in ("p_wrong", "p_wrong_low", "p_wrong_high"))
     return (
         f"{of(len(wrong), len(rows))} {'is' if len(wrong) == 1 else 'are'} probably mislabelled: of these labels an "

@@ -27,10 +27,10 @@ def test_probable_errors_come_with_the_precision_expected() -> None:
 
 def test_a_disputed_label_is_not_called_wrong() -> None:
     assert flat(suspects_sentence([DISPUTED, *[SUPPORTED] * 99])) == (
-        "No label is estimated to be rather wrong than right; the model contradicts the labels of 1 of 100 images "
-        "(1 %), more probably by its own mistake."
+        "No label is shown to be wrong. The model contradicts the labels of 1 of 100 images (1 %), which may be its "
+        "own mistakes."
     )
-    assert suspects_sentence([SUPPORTED] * 100).endswith("; the model contradicts none.")
+    assert suspects_sentence([SUPPORTED] * 100) == "No label is shown to be wrong. The model contradicts no label."
 
 
 @pytest.mark.parametrize("rows", [[], [label(None, None, 0.9)] * 99])
