@@ -26,7 +26,7 @@ def test_readme_names_all(kind: str, names: list[str]) -> None:
 
 def test_help_names_all_data_sets() -> None:
     help_text = TrainSettings.__dataclass_fields__["dataset"].metadata["help"]
-    assert re.findall(r"\w+(?=,| or|$)", help_text) == list(DATASETS)
+    assert re.findall(r"[\w:]+(?=,| or|$)", help_text) == list(DATASETS)
 
 
 def test_readme_uses_only_commands_that_exist() -> None:
