@@ -120,7 +120,7 @@ def _report(job: ConceptJob, epoch: int, concepts: ConceptSet) -> None:
     if concepts.judging_images:
         verdict = "met" if concepts.answers_kept >= TARGET_AGREEMENT else "missed"
         say(f"ice, epoch {epoch}: given these alone, the model keeps its prediction on {concepts.answers_kept:.1%} of "
-            f"{concepts.judging_images} images of {job.settings.split} that did not choose them "
+            f"{concepts.judging_images} images of {job.settings.split} that had no part in finding them "
             f"(target of {TARGET_AGREEMENT:.0%} {verdict})")  # fmt: skip
     if degenerate_classes := int(concepts.tcav.degenerate.sum()):
         say(f"ice, epoch {epoch}: the model is linear behind this layer for {degenerate_classes} classes, so their "

@@ -6,9 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import duckdb
 import numpy as np
 import pytest
 import torch
+from pyarrow import parquet
 
 import queries
 from pipelines.common.settings import ExplainSettings, LabelSettings
@@ -23,6 +25,7 @@ from tracking.errors import InputError
 from tracking.home import Home, find_home
 from tracking.index import rebuild
 from tracking.reading import _open_files, connect
+from tracking.tables import exact_pattern, select_incomplete_files, select_rows
 from xai.concept_count import STABLE
 
 QUESTIONS = ("concepts_by_class", "class_concepts", "concepts_by_epoch")
@@ -146,6 +149,19 @@ def test_stability_and_answers_kept_are_recorded(home: Home) -> None:
     assert metrics["stable_concepts"] == sum(value >= STABLE for value in record["stability"])
     assert metrics["answers_kept"] == record["answers_kept"]
     assert metrics["judging_images"] == record["judging_images"] == count_test_images(home) // 2
+
+
+def test_concepts_of_earlier_versions_have_unknown_stability(home: Home, tmp_path: Path) -> None:
+    shutil.copytree(home.path, tmp_path / "copy")
+    copy, run_id = find_home(str(tmp_path / "copy")), explained(home)
+    file = copy.run_folder(run_id) / "concepts" / "ice_epoch_0002.parquet"
+    parquet.write_table(parquet.ParquetFile(file).read().drop_columns(["stability"]), file)
+    with duckdb.connect() as connection:
+        sql = f"select stability, threshold from ({select_rows(copy, 'concepts', exact_pattern(file))})"
+        found = connection.execute(sql).fetchall()
+        assert connection.execute(select_incomplete_files("concepts", exact_pattern(file))).fetchall() == []
+    assert [stability for stability, _ in found] == [None] * 3
+    assert all(threshold > 0 for _, threshold in found)
 
 
 @pytest.mark.parametrize(("split", "sizes"), [("test", (50, 500, 500)), ("extra", (50, 2, 1)), ("train", (25, 13, 12))])
