@@ -1,8 +1,8 @@
 -- Does a patch at one place decide a class, and does the model fail where it is missing or misleading?
 --
 -- For every class `study compare` finds the patch whose pixels, taken from training images of the class and pasted into
--- images of the split that are predicted otherwise, make the model predict the class; nothing is known of its place or
--- size beforehand. On other images it is tried how often the prediction follows, and beside it how often it follows a
+-- validation images that are predicted otherwise (of the split compared, where these are few), make the model predict
+-- the class; nothing is known of its place or size beforehand. On other images it is tried how often the prediction follows, and beside it how often it follows a
 -- patch of the same images from elsewhere, and one from the same place of images of other classes. rivals is how often
 -- a prediction follows such a patch to that other class: where it is as high, the place is where all classes show, such
 -- as an object that always lies there, and nothing is claimed. Covering is tried on validation images of the class that
@@ -66,7 +66,6 @@ comparison as (
     where
         patch_trials.source_run_id = $run_id
         and patch_trials.trial = 'pasted'
-        and patch_trials.split = $split
     order by
         runs.status = 'FINISHED' desc nulls last,
         runs.started_at desc nulls last,

@@ -97,17 +97,6 @@ create table patch_trials (
     predicted_after integer not null  -- class_id predicted of the altered image
 );
 
-create table map_clusters (
-    run_id varchar not null,  -- comparing run
-    source_run_id varchar not null,  -- training run whose checkpoint is explained
-    epoch integer not null,  -- epoch of the checkpoint
-    method varchar not null,  -- explanation method
-    split varchar not null,  -- split of the instance
-    instance_id integer not null,  -- instance explained
-    class_id integer not null,  -- class_id predicted, among whose maps it was clustered
-    cluster integer not null  -- cluster within method and class, 0 has most members
-);
-
 create table concepts (
     run_id varchar not null,  -- explainer run
     source_run_id varchar not null,  -- training run whose checkpoint is explained

@@ -1,7 +1,9 @@
 """Does a patch at one place decide a class? Tried on the model, class by class, and logged as table patch_trials.
 
-Patches come from training images, where a shortcut would have been learned, and go into images of the split compared.
-A class's place is chosen on other images than it is tried on, so that the exact tests of `study ask shortcuts` hold.
+Patches come from training images, where a shortcut would have been learned, and go into validation images, where the
+other classes lack it as they do in training; in a test set they may not. Where there are too few, images of the split
+compared are taken. A class's place is chosen on other images than it is tried on, so that the exact tests of
+`study ask shortcuts` hold.
 """
 
 from collections import defaultdict
@@ -25,7 +27,7 @@ from xai.shortcuts import Window, find_place, make_gain, predict_pasted, windows
 UNIT = "shortcuts"
 SCAN_COUNT = 16  # images on which a class's place is chosen
 DONOR_COUNT = 64  # training images of a class, of which those predicted correctly give patches
-POOL_FACTOR = 8  # images of the split that are predicted, per image that a class needs
+POOL_FACTOR = 8  # images that are predicted, per image that a class needs
 MAX_CLASSES = 50  # of more, those with most training images are tried
 
 
@@ -41,7 +43,7 @@ class Material:
     held_out: dict[int, np.ndarray]  # by class, validation images that are predicted correctly
 
     def make_gain(self, rows: np.ndarray, donors: np.ndarray) -> Callable[[Window], float]:
-        """A function of a window: the mean rise of the donors' classes, as it is pasted into images of the split."""
+        """A function of a window: the mean rise of the donors' classes, as it is pasted into images."""
         classes = self.source.data.splits["train"].labels[donors].to(self.source.device)
         return make_gain(self.source.model, self._prepare(self.split, rows), self._prepare("train", donors), classes)
 
@@ -111,7 +113,8 @@ def _collect_material(comparison: Comparison, random: np.random.Generator) -> Ma
             correct[label] = rows[predict(split, rows) == label]
         return {label: rows for label, rows in correct.items() if len(rows)}
 
-    split = comparison.selection.split
+    enough = len(splits["val"].labels) >= 2 * (SCAN_COUNT + count)
+    split = "val" if enough else comparison.selection.split
     rows = random.permutation(len(splits[split].labels))[: POOL_FACTOR * count]
     return Material(
         source=comparison.source,

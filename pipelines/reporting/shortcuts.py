@@ -28,7 +28,7 @@ def shortcuts(subject: Subject) -> Section | None:
     images = images_of(subject.split)
     sentences: list[Said] = []
     for row in claimed[:SENTENCES]:
-        sentences += said(patch_sentence(row, images), decided, key=True)
+        sentences += said(patch_sentence(row), decided, key=True)
         sentences += said(recall_sentence(row, images), decided, key=True)
     sentences += said(gap_sentence(lower, images), gap, key=True)
     for row in claimed[:SENTENCES]:
@@ -43,7 +43,7 @@ def shortcuts(subject: Subject) -> Section | None:
     return Section("shortcuts", title, sentences, joined([body, _gap_table(gap)]), topic)
 
 
-def patch_sentence(row: dict, images: str) -> str:
+def patch_sentence(row: dict) -> str:
     """Which patch decides a class, and how often predictions follow it; a row of shortcuts."""
     name, n = short(row["class_name"], NAME), row["n"]
     place = f"a patch at the {place_of(row)}, {SHARES[row['patch_side']]} of the image's side,"
@@ -53,7 +53,7 @@ def patch_sentence(row: dict, images: str) -> str:
         else f"A shortcut is suspected: {place} decides class {name}"
     )
     return (
-        f"{claim}. Pasted from training images of {name} into {number(n)} {images} predicted otherwise, it turns "
+        f"{claim}. Pasted from training images of {name} into {number(n)} images predicted otherwise, it turns "
         f"{percent(row['follows'], n)} of them into {name} (95 % interval "
         f"{between(row['follows_low'], row['follows_high'], n)}); patches of the same images from elsewhere do so in "
         f"{percent(row['follows_elsewhere'], n)}, patches of other classes from that place in "

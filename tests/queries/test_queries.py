@@ -177,7 +177,7 @@ def add_concepts(connection, run_id, source_run_id):
 
 TABLES = (
     "runs", "metrics", "classes", "instances", "predictions", "attributions", "maps", "attribution_scores", "concepts",
-    "concept_scores", "tcav_scores", "patch_trials", "map_clusters",
+    "concept_scores", "tcav_scores", "patch_trials",
 )  # fmt: skip
 
 
