@@ -92,3 +92,22 @@ def test_the_gap_is_a_claim_of_its_own() -> None:
     }  # fmt: skip
     assert all(row["val_low"] <= row["val"] <= row["val_high"] + 1e-9 for row in rows)
     assert not any(row["is_lower"] for row in records(study(follows=0), "split_gap"))
+
+
+def test_maps_lie_where_their_magnitude_is_place_by_place() -> None:
+    connection = study(follows=0)
+    data.add_run(connection, "explained", "2026-01-03", "explain", source="tiny")
+    place = {"run_id": "tiny", "epoch": 4}
+    dog, cat = [[0] * 6 + [-3, 1]] + [[0] * 8] * 7, [[0] * 8] * 7 + [[1] + [0] * 6 + [1]]
+    data.add_map(connection, "explained", dog, instance_id=1, **place)
+    data.add_map(connection, "explained", dog, instance_id=3, **place)
+    data.add_map(connection, "explained", cat, instance_id=0, **place)
+    data.add_map(connection, "compared", [[1] * 8] * 8, method="edge", instance_id=1, **place)
+    rows = [row for row in records(connection, "attribution_places") if row["class_name"] == "dog"]
+    first, second = rows[0], rows[1]
+    assert len(rows) == 64
+    assert (first["cell_row"], first["cell_column"], first["n"]) == (0, 6, 2)
+    assert (first["strongest"], first["fraction"], first["others"], first["edge"]) == (1, 0.75, 0, 1 / 64)
+    assert (second["cell_row"], second["cell_column"], second["strongest"], second["fraction"]) == (0, 7, 0, 0.25)
+    assert sum(row["fraction"] for row in rows) == pytest.approx(1)
+    assert len(records(connection, "attribution_places", limit="1")) == 2
