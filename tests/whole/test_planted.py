@@ -7,16 +7,15 @@ from pipelines.common.settings import TrainSettings
 from pipelines.data import planted
 
 METHODS = ["saliency", "integrated_gradients", "grad_cam", "ice"]
-# every image costs as much in small batches, which are more steps: so the network learns in a quarter of the epochs
-SETTINGS = TrainSettings(dataset="planted", size=24, epochs=2, batch=48, threads=1)
+# after two epochs it predicts as well, and the maps of grad_cam and ice point at the glyph less often than they should
+SETTINGS = TrainSettings(dataset="planted", epochs=8, threads=1)
 
 
 @pytest.fixture(scope="module")
 def found() -> dict[str, Pointing]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(planted, "COUNTS", planted.COUNTS | {"test": 200})
-        patch.setattr("pipelines.explaining.concepts.concept_set.COUNTS", (2, 3, 4, 5, 6))  # the glyphs are four
-        return pointing(SETTINGS, count=40, methods=METHODS)
+        patch.setattr(planted, "COUNTS", planted.COUNTS | {"test": 200})  # every epoch predicts all of them
+        return pointing(SETTINGS, count=80, methods=METHODS)
 
 
 @pytest.mark.parametrize("method", METHODS)
