@@ -78,7 +78,20 @@ def _compared(found: Answer, method: str) -> list[Said]:
         *said(f"Here it is not shown to beat random maps by {names(failed)}." if failed else None, found),
         *said(f"Here its magnitudes hardly depend on what was learned (rank correlation {value(alike)} with random "
               "weights)." if alike > LIKE_RANDOM_WEIGHTS else None, found),
+        *said(covering_sentence(own), found),
     ]  # fmt: skip
+
+
+def covering_sentence(rows: list[dict]) -> str | None:
+    """How many maps leave a part out where several decide together; a method's rows of faithfulness_by_method."""
+    covering = next((row for row in rows if row["metric"] == "covers_all_parts"), None)
+    if covering is None:
+        return None
+    n = covering["n"]
+    return (
+        f"Here several parts decide together, and {of(round((1 - covering['mean']) * n), n, 'maps')} leave one out: it "
+        "has less than half of an equal share."
+    )
 
 
 def _of_comparison(subject: Subject) -> dict[str, list[Said]]:

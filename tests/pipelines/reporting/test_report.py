@@ -26,6 +26,7 @@ from pipelines.reporting.accuracy import (
 )
 from pipelines.reporting.agreement import agreement_sentence
 from pipelines.reporting.calibration import bins_sentence, calibration_sentence
+from pipelines.reporting.cards import covering_sentence
 from pipelines.reporting.class_concepts import basic_sentence
 from pipelines.reporting.concept_history import appearance_sentence
 from pipelines.reporting.criteria import VERDICTS, holm
@@ -496,6 +497,15 @@ def test_concepts_that_lose_the_answer_are_called_out() -> None:
 
 def test_every_technique_has_a_card() -> None:
     assert {*METHODS, *CONCEPT_METHODS} <= set(TECHNIQUES)
+
+
+def test_a_card_says_how_often_a_part_is_left_out() -> None:
+    rows = [score("saliency", 0.6, "covers_all_parts", n=40), score("saliency", 0.9, "points_at_glyph", n=40)]
+    assert flat(covering_sentence(rows)) == (
+        "Here several parts decide together, and 16 of 40 maps (40 %) leave one out: it has less than half of an equal "
+        "share."
+    )
+    assert covering_sentence(rows[1:]) is None
 
 
 def test_without_explanations_it_says_what_makes_them(home: Home, bare: Path) -> None:
