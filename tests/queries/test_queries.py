@@ -159,6 +159,7 @@ def add_concepts(connection, run_id, source_run_id):
         key = {"run_id": run_id, "epoch": epoch, "concept_id": concept_id}
         row = key | {"source_run_id": source_run_id, "layer": "features", "concept_key": f"{epoch}{concept_id}"}
         row |= {"vector": [1.0, 0.0], "threshold": 0.5, "label": label, "description": f"round {epoch}"}
+        row |= {"stability": 0.75}
         data.insert(connection, "concepts", [row])
         scores = [(0, 0.25, False), (1, 1.5 + concept_id, True), (2, 0.75, True)]
         columns = ("instance_id", "score", "present")
@@ -1253,8 +1254,8 @@ def test_concepts_by_class():
     place = ("tiny explained", 4, "features")
     measures = (-0.5, 0.125, -0.5, 0.03, True)
     assert found[:2] == [
-        (*place, 0, "wheels", 1, data.CLASSES[1], 0.25, 0.0, *measures),
-        (*place, 0, "wheels", 0, data.CLASSES[0], 0.0, 1.0, *measures),
+        (*place, 0, "wheels", 0.75, 1, data.CLASSES[1], 0.25, 0.0, *measures),
+        (*place, 0, "wheels", 0.75, 0, data.CLASSES[0], 0.0, 1.0, *measures),
     ]
     assert [row[4] for row in found] == ["wheels", "wheels", "round 4", "round 4"]
     assert [row[1:5] for row in ask(connection, "concepts_by_class", epoch="2")] == [(2, "features", 0, "round 2")] * 2
@@ -1266,7 +1267,7 @@ def test_concept_examples():
     fill_every_table(connection, "tiny")
     label, name = data.TINY[1][0], data.CLASSES[data.TINY[1][0]]
     assert ask(connection, "concept_examples", limit="1") == [
-        ("tiny explained", 4, 0, "wheels", 1, "test", 1, 1.5, True, label, name),
-        ("tiny explained", 4, 1, "round 4", 1, "test", 1, 2.5, True, label, name),
+        ("tiny explained", 4, 0, "wheels", 0.75, 1, "test", 1, 1.5, True, label, name),
+        ("tiny explained", 4, 1, "round 4", 0.75, 1, "test", 1, 2.5, True, label, name),
     ]
-    assert [row[6] for row in ask(connection, "concept_examples")] == [1, 2, 0] * 2
+    assert [row[7] for row in ask(connection, "concept_examples")] == [1, 2, 0] * 2
