@@ -143,6 +143,5 @@ create table tcav_scores (
     contribution real not null,  -- mean part of the logit the concept carries, in logits
     p_value real not null,  -- of alignment against directions without meaning, family-wise over the run's rows, 0..1
     significant boolean not null,  -- whether p_value is under 0.05
-    alignment real  -- cosine of the concept's direction with the class's mean gradient, -1..1; null in runs before it
-    -- was tested, whose p_value and significant are of a test of tcav_sign that saturates; see macro concept_effects
+    alignment real  -- cosine of the direction with the class's mean gradient, -1..1; null in runs that tested tcav_sign
 );
