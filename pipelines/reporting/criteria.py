@@ -33,7 +33,7 @@ VERDICTS = {
     "confidence": Verdict("calibration", 0.0025, "exact binomial test of the whole split"),
     "confidence_bins": Verdict("calibration", 0.0025, "exact binomial test of each bin, Holm"),
     "concepts": Verdict("concepts", 0.01, "min-p over concepts and classes against directions without meaning"),
-    "shortcuts": Verdict("shortcuts", 0.005, "see shortcuts"),
+    "shortcuts": Verdict("shortcuts", 0.005, "Fisher (split_gap) and McNemar (shortcuts), Holm; half the level each"),
 }
 
 # how many there must be, before anything is said
