@@ -2,16 +2,18 @@
 --
 -- For every class `study compare` finds the patch whose pixels, taken from training images of the class and pasted into
 -- validation images that are predicted otherwise (of the split compared, where these are few), make the model predict
--- the class; nothing is known of its place or size beforehand. On other images it is tried how often the prediction follows, and beside it how often it follows a
--- patch of the same images from elsewhere, and one from the same place of images of other classes. rivals is how often
--- a prediction follows such a patch to that other class: where it is as high, the place is where all classes show, such
--- as an object that always lies there, and nothing is claimed. Covering is tried on validation images of the class that
--- are predicted correctly: a patch from images of other classes replaces theirs.
+-- the class; nothing is known of its place or size beforehand. On other images it is tried how often the prediction
+-- follows, and beside it how often it follows a patch of the same images from elsewhere, and one from the same place of
+-- images of other classes. rivals is how often a prediction follows such a patch to that other class: where it is as
+-- high, the place is where all classes show, such as an object that always lies there, and nothing is claimed. Covering
+-- is tried on validation images of the class that are predicted correctly: a patch from images of other classes replaces
+-- theirs.
 -- p_value is the largest of McNemar's exact tests against these controls, corrected by Holm for all classes of the
 -- answer; gap_p_value is the lower one of the class's recall and precision in split_gap. verdict is
 --   found      follows at least 30 points more often than each control, and recall or precision of the class is lower
 --              in the split than on validation images, both at the level: what decides the class in training misleads;
---   suspected  follows at least 50 points more often, at the level, but no such gap: the split may hold the patch too;
+--   suspected  follows at least 50 points more often, at the level, but no such gap: the split may hold the patch too,
+--              or the patch is a part of the object, as in digits, which are centred; no report claims it;
 --   null       nothing is claimed.
 -- With two classes there are no rivals, so none is suspected. maps_inside is the fraction of maps, of all methods and of
 -- images predicted as the class, whose strongest cell of the 8x8 map lies in the patch.

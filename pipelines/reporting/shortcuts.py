@@ -19,25 +19,27 @@ PLACES = (
 
 
 def shortcuts(subject: Subject) -> Section | None:
-    """The section; None if nothing is found, nothing suspected, and the splits do not differ."""
+    """The section; None if no shortcut is found and the splits do not differ.
+
+    One that is only suspected is not claimed: where objects always lie at one place, as centred digits do, a patch that
+    decides a class may be a part of the object.
+    """
     decided, gap = ask_shortcuts(subject), ask_gap(subject)
-    claimed = [row for row in decided.rows if row["verdict"]]
+    found = decided.where(verdict="found")
     lower = gap.where(is_lower=True)
-    if not claimed and not lower:
+    if not found and not lower:
         return None
     images = images_of(subject.split)
     sentences: list[Said] = []
-    for row in claimed[:SENTENCES]:
+    for row in found[:SENTENCES]:
         sentences += said(patch_sentence(row), decided, key=True)
         sentences += said(recall_sentence(row, images), decided, key=True)
     sentences += said(gap_sentence(lower, images), gap, key=True)
-    for row in claimed[:SENTENCES]:
+    for row in found[:SENTENCES]:
         sentences += said(covered_sentence(row), decided, answer=True)
         sentences += said(maps_sentence(row), decided, answer=True)
-    if claimed:
+    if found:
         title, topic, body = "A shortcut decides", "Shortcut.", _table(decided)
-        if not any(row["verdict"] == "found" for row in claimed):
-            title, topic = "A shortcut is suspected", "Suspected shortcut."
     else:
         title, topic, body = "The splits differ", "Gap between splits.", _not_found(subject, decided)
     return Section("shortcuts", title, sentences, joined([body, _gap_table(gap)]), topic)
@@ -47,16 +49,11 @@ def patch_sentence(row: dict) -> str:
     """Which patch decides a class, and how often predictions follow it; a row of shortcuts."""
     name, n = short(row["class_name"], NAME), row["n"]
     place = f"a patch at the {place_of(row)}, {SHARES[row['patch_side']]} of the image's side,"
-    claim = (
-        f"Class {name} is recognised by a shortcut: {place} decides"
-        if row["verdict"] == "found"
-        else f"A shortcut is suspected: {place} decides class {name}"
-    )
     return (
-        f"{claim}. Pasted from training images of {name} into {number(n)} images predicted otherwise, it turns "
-        f"{percent(row['follows'], n)} of them into {name} (95 % interval "
-        f"{between(row['follows_low'], row['follows_high'], n)}); patches of the same images from elsewhere do so in "
-        f"{percent(row['follows_elsewhere'], n)}, patches of other classes from that place in "
+        f"Class {name} is recognised by a shortcut: {place} decides. Pasted from training images of {name} into "
+        f"{number(n)} images predicted otherwise, it turns {percent(row['follows'], n)} of them into {name} (95 % "
+        f"interval {between(row['follows_low'], row['follows_high'], n)}); patches of the same images from elsewhere "
+        f"do so in {percent(row['follows_elsewhere'], n)}, patches of other classes from that place in "
         f"{percent(row['follows_others'], n)}."
     )
 
@@ -72,11 +69,6 @@ def recall_sentence(row: dict, images: str) -> str | None:
     if None in (row["val_recall"], row["recall"]):
         return None
     name = short(row["class_name"], NAME)
-    if row["verdict"] == "suspected":
-        return (
-            f"No lower recall or precision of {name} is shown on the {images} than on validation images, so these may "
-            "hold the same patch: images without it would tell."
-        )
     recall = f"{percent(row['recall'])} of the {images} of {name} are recognised (recall)"
     if row["precision"] is None:
         return f"{recall}; of the validation images {percent(row['val_recall'])}. None is predicted as {name}."
@@ -131,7 +123,7 @@ def maps_sentence(row: dict) -> str | None:
 def _table(decided: Answer) -> Html:
     rows = [
         (
-            short(row["class_name"], NAME), row["verdict"] or NONE, place_of(row), row["n"],
+            short(row["class_name"], NAME), "found" if row["verdict"] == "found" else NONE, place_of(row), row["n"],
             percent(row["follows"], row["n"]), percent(row["follows_elsewhere"], row["n"]),
             percent(row["follows_others"], row["n"]),
             percent(row["leaves"], row["n_covered"]) if row["n_covered"] else NONE,
