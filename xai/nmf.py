@@ -81,7 +81,7 @@ def nndsvd(sample: Tensor, count: int) -> Tensor:
     right_parts = torch.stack([right.clamp_min(0), (-right).clamp_min(0)])  # [2, c, k]: positive, negative
     left_parts = torch.stack([left.clamp_min(0), (-left).clamp_min(0)])  # [2, n, k]
     weights = left_parts.norm(dim=1) * right_parts.norm(dim=1)  # [2, k]
-    return _unit(torch.where(weights[0] >= weights[1], right_parts[0], right_parts[1]).T)
+    return unit_rows(torch.where(weights[0] >= weights[1], right_parts[0], right_parts[1]).T)
 
 
 def project(activations: Tensor, directions: Tensor, tolerance: float = 1e-6) -> Tensor:
@@ -133,7 +133,7 @@ def draw_directions(sample: Tensor, starts: int, count: int, generator: torch.Ge
     """Rows of the sample [n, c] as directions [R, k, c], drawn by energy, as rows near zero tell little."""
     energies = sample.square().sum(1).cpu() + 1e-30  # so that there are never fewer rows to draw than concepts
     rows = torch.multinomial(energies.expand(starts, -1), count, generator=generator)  # [R, k]
-    return _unit(sample[rows.to(sample.device)])
+    return unit_rows(sample[rows.to(sample.device)])
 
 
 def run_hals(activations: Tensor, directions: Tensor, tolerance: float, max_iterations: int = MAX_ITERATIONS) -> Fit:
@@ -202,7 +202,7 @@ def _revive(activations: Tensor, scores: Tensor, directions: Tensor, concept: in
     residual = (activations - scores.T @ directions).clamp_min(0)  # [N, c]
     worst = residual.square().sum(1).argmax()
     scores[concept] = 0
-    directions[concept] = _unit(residual[worst] if residual[worst].any() else activations[worst])
+    directions[concept] = unit_rows(residual[worst] if residual[worst].any() else activations[worst])
 
 
 def _where_start(condition: Tensor, values: Tensor, others: Tensor) -> Tensor:
@@ -210,5 +210,6 @@ def _where_start(condition: Tensor, values: Tensor, others: Tensor) -> Tensor:
     return torch.where(condition.view(-1, *[1] * (values.ndim - 1)), values, others)
 
 
-def _unit(rows: Tensor) -> Tensor:
+def unit_rows(rows: Tensor) -> Tensor:
+    """Rows [..., c] scaled to norm 1; rows of zeros stay so."""
     return rows / rows.norm(dim=-1, keepdim=True).clamp_min(1e-30)

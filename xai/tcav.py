@@ -16,7 +16,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from xai.nmf import draw_directions, run_hals
+from xai.nmf import draw_directions, run_hals, unit_rows
 
 SIGNIFICANCE_LEVEL = 0.05
 NULL_SETS = 600  # of as many directions as there are concepts, per kind of null; p-values are at least 1 / 601
@@ -60,7 +60,9 @@ def score_concepts(
     classes_with_images = images.nonzero().flatten().tolist()
     gradients_by_class = [gradients[labels == label] for label in classes_with_images]  # [n, c] each
     derivatives = [class_gradients @ directions.T for class_gradients in gradients_by_class]  # [n, k] each
-    mean_gradients = _unit(torch.stack([class_gradients.mean(0) for class_gradients in gradients_by_class]))  # [K, c]
+    mean_gradients = unit_rows(
+        torch.stack([class_gradients.mean(0) for class_gradients in gradients_by_class])
+    )  # [K, c]
     alignment = directions @ mean_gradients.T
     generator = torch.Generator().manual_seed(seed)
     p_values = correct_by_holm(_p_values_of_images(derivatives))
@@ -144,7 +146,7 @@ def _tail_p_values(values: Tensor, ascending: Tensor) -> Tensor:
 def _single_activations(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """Sets of activations that are not all zero, [sets, count, c]."""
     active = rows[rows.amax(1) > 0]
-    return _unit(active[torch.randint(len(active), (NULL_SETS, count), generator=generator)])
+    return unit_rows(active[torch.randint(len(active), (NULL_SETS, count), generator=generator)])
 
 
 def _single_channels(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
@@ -177,10 +179,6 @@ NULLS = {
     "single channels": _single_channels,
     "factors of activations with shuffled channels": _factors_of_shuffled_channels,
 }
-
-
-def _unit(rows: Tensor) -> Tensor:
-    return rows / rows.norm(dim=-1, keepdim=True).clamp_min(1e-30)
 
 
 def _are_constant(gradients: Tensor) -> bool:

@@ -6,6 +6,10 @@ Thresholds that say "convention" or "by eye" rest on nothing else; only VERDICTS
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
+
+from xai.tcav import correct_by_holm
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -61,9 +65,5 @@ SMALLEST_CONTRIBUTION = 0.005  # logits that count as a contribution: what two d
 
 def holm(chances: Mapping[str, float]) -> dict[str, float]:
     """P-values corrected for all of them (Holm 1979): what is left at a level holds it for all together."""
-    corrected: dict[str, float] = {}
-    largest = 0.0
-    for place, key in enumerate(sorted(chances, key=lambda key: chances[key])):
-        largest = max(largest, (len(chances) - place) * chances[key])
-        corrected[key] = min(largest, 1.0)
-    return corrected
+    corrected = correct_by_holm(torch.tensor(list(chances.values()), dtype=torch.double))
+    return dict(zip(chances, corrected.tolist(), strict=True))
