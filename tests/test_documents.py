@@ -11,17 +11,20 @@ from pipelines.data.datasets import DATASETS
 from support.places import ROOT
 from xai import CONCEPT_METHODS, METHODS
 
-README = (ROOT / "README.md").read_text()
+DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("[!.]*/**/README.md")), ROOT / "CONTRIBUTING.md"]
+TEXTS = {str(path.relative_to(ROOT)): path.read_text() for path in DOCUMENTS}
+LONGEST_README = 1_500  # words: what a stranger reads in six minutes
 
 
-@pytest.mark.parametrize(("kind", "names"), [
-    ("commands", [f"study {name}" for name in COMMANDS]),
-    ("questions", [f"`{name}`" for name in queries.NAMES]),
-    ("methods", [f"| `{one.name}` | {one.summary} | {one.cited} |" for one in (METHODS | CONCEPT_METHODS).values()]),
-    ("data sets", [f"`{name}`" for name in DATASETS]),
+@pytest.mark.parametrize(("document", "rows"), [
+    ("pipelines/README.md", [f"| `study {name}" for name in COMMANDS]),
+    ("queries/README.md", [f"`{name}`" for name in queries.NAMES]),
+    ("xai/README.md", [f"| `{x.name}` | {x.summary} | {x.cited} |" for x in (METHODS | CONCEPT_METHODS).values()]),
+    ("pipelines/data/README.md", [f"| `{name}` |" for name in DATASETS]),
 ])  # fmt: skip
-def test_readme_names_all(kind: str, names: list[str]) -> None:
-    assert [name for name in names if name not in README] == []
+def test_tables_name_all(document: str, rows: list[str]) -> None:
+    table = "\n".join(line for line in TEXTS[document].splitlines() if line.startswith("|"))
+    assert [row for row in rows if row not in table] == []
 
 
 def test_help_names_all_data_sets() -> None:
@@ -29,17 +32,38 @@ def test_help_names_all_data_sets() -> None:
     assert re.findall(r"[\w:]+(?=,| or|$)", help_text) == list(DATASETS)
 
 
-def test_readme_uses_only_commands_that_exist() -> None:
-    assert set(re.findall(r"(?:^|[`(])study ([\w-]+)", README, re.M)) <= set(COMMANDS)
+def test_readme_is_short() -> None:
+    assert len(TEXTS["README.md"].split()) <= LONGEST_README
 
 
-def test_readme_uses_only_flags_that_exist() -> None:
-    lines = [line for line in README.splitlines() if re.match(r"\s*(\w+=\$\()?study train", line)]
+@pytest.mark.parametrize("document", TEXTS)
+def test_only_commands_that_exist_are_named(document: str) -> None:
+    assert set(re.findall(r"(?:^|[`(])study ([a-z][\w-]*)", TEXTS[document], re.M)) <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("document", TEXTS)
+def test_only_questions_that_exist_are_named(document: str) -> None:
+    assert set(re.findall(r"study ask ([a-z_]+)", TEXTS[document])) <= set(queries.NAMES)
+
+
+@pytest.mark.parametrize("document", TEXTS)
+def test_only_flags_that_exist_are_named(document: str) -> None:
+    lines = [line for line in TEXTS[document].splitlines() if re.match(r"\s*(\w+=\$\()?study train", line)]
     flags = {flag for line in lines for flag in re.findall(r"--([a-z-]+)", line)}
     assert flags - {"home"} <= {name.replace("_", "-") for name in TrainSettings.__dataclass_fields__}
 
 
-def test_files_named_in_the_readme_exist() -> None:
-    places = re.findall(r"\]\((?!http)([^)#]+)\)", README)
-    assert len(places) >= 3
-    assert [place for place in places if not (ROOT / place).exists()] == []
+@pytest.mark.parametrize("document", TEXTS)
+def test_linked_files_exist(document: str) -> None:
+    places = re.findall(r"\]\((?!http)([^)#]+)", TEXTS[document])
+    assert [place for place in places if not (ROOT / document).parent.joinpath(place).exists()] == []
+
+
+@pytest.mark.parametrize("document", TEXTS)
+def test_linked_headings_exist(document: str) -> None:
+    for place, anchor in re.findall(r"\]\((?!http)([^)#]*)#([^)]+)\)", TEXTS[document]):
+        text = (ROOT / document).parent.joinpath(place).read_text() if place else TEXTS[document]
+        anchors = [
+            re.sub(r"[^\w\- ]", "", title).lower().replace(" ", "-") for title in re.findall(r"^#+ (.*)", text, re.M)
+        ]
+        assert anchor in anchors, f"{place}#{anchor}"
