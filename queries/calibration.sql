@@ -28,22 +28,14 @@
 --   ece_by_chance    its mean where confidence is right, 0..1; the same in each row
 --   p_adjusted       probability of an accuracy so far from the confidence by chance, corrected for all bins, 0..1
 --   is_off           whether p_adjusted is at most `level`
-with chosen as (
+with binned as (
     select
-        epoch,
+        greatest(ceil(p_predicted::double * $bins::integer), 1)::integer as bin,
         predicted = label as ok,
         p_predicted::double as p_predicted
-    from labelled_predictions($run_id, $split)
-),
-binned as (
-    select
-        greatest(ceil(p_predicted * $bins::integer), 1)::integer as bin,
-        ok,
-        p_predicted
-    from chosen
+    from labelled_predictions_at($run_id, $split, $epoch::integer)
     where
-        epoch = coalesce($epoch::integer, (select max(epoch) from chosen))
-        and p_predicted is not null
+        p_predicted is not null
         and $bins::integer > 0
 ),
 measured as (
@@ -63,12 +55,6 @@ tested as (
         if(above > n, 0, 2 * above * (1 - confidence) * binomial(above, n, confidence) / n) as gap_by_chance,
         binomial_two_sided(n_right, n, confidence) as p_value
     from measured
-),
-ordered as (
-    select
-        *,
-        (count(*) over () + 1 - row_number() over (order by p_value, bin)) * p_value as p_in_order
-    from tested
 )
 select
     bin,
@@ -81,7 +67,7 @@ select
     wilson_high(p, n) as accuracy_high,
     sum(n * abs(p - confidence)) over () / sum(n) over () as ece,
     sum(n * gap_by_chance) over () / sum(n) over () as ece_by_chance,
-    least(max(p_in_order) over (order by p_value, bin), 1) as p_adjusted,
+    p_adjusted,
     p_adjusted <= $level::double as is_off
-from ordered
+from corrected_by_holm('tested')
 order by bin

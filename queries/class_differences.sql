@@ -30,7 +30,7 @@ with chosen as (
         epoch,
         label,
         predicted
-    from labelled_predictions($run_id, $split)
+    from labelled_predictions_at($run_id, $split, $epoch::integer)
 ),
 counted as (
     select
@@ -39,7 +39,6 @@ counted as (
         count(*) as n,
         count(*) filter (predicted <> label) as n_wrong
     from chosen
-    where epoch = coalesce($epoch::integer, (select max(epoch) from chosen))
     group by all
 ),
 answered as (
@@ -47,7 +46,6 @@ answered as (
         predicted as label,
         count(*) as n_answered
     from chosen
-    where epoch = coalesce($epoch::integer, (select max(epoch) from chosen))
     group by all
 ),
 matched as (  -- n times the matches of shuffled labels, by class, and how they vary
@@ -80,18 +78,6 @@ tested as (
         1 - (total_wrong - n_wrong) / nullif(total - n, 0) as others_accuracy,
         hypergeometric_two_sided(n_wrong, n, total_wrong, total) as p_value
     from beside
-),
-ordered as (
-    select
-        *,
-        (count(*) over () + 1 - row_number() over (order by p_value, label)) * p_value as p_in_order
-    from tested
-),
-corrected as (
-    select
-        *,
-        least(max(p_in_order) over (order by p_value, label), 1) as p_adjusted
-    from ordered
 )
 select
     corrected.epoch,
@@ -106,7 +92,7 @@ select
     case
         when tells_apart and p_adjusted <= $level::double then if(accuracy < others_accuracy, 'harder', 'easier')
     end as verdict
-from corrected
+from corrected_by_holm('tested') as corrected
 cross join related
 left join class_names($run_id) as names on names.class_id = corrected.label
 order by

@@ -17,14 +17,7 @@
 --   a_as_b   images of a predicted as b
 --   b_as_a   images of b predicted as a
 --   share    n as a fraction of all wrong predictions of the epoch, 0..1
-with chosen as (
-    select
-        epoch,
-        label,
-        predicted
-    from labelled_predictions($run_id, $split)
-),
-pairs as (
+with pairs as (
     select
         epoch,
         least(label, predicted) as class_a,
@@ -32,10 +25,8 @@ pairs as (
         count(*) as n,
         count(*) filter (label < predicted) as a_as_b,
         count(*) filter (label > predicted) as b_as_a
-    from chosen
-    where
-        epoch = coalesce($epoch::integer, (select max(epoch) from chosen))
-        and label <> predicted
+    from labelled_predictions_at($run_id, $split, $epoch::integer)
+    where label <> predicted
     group by all
 )
 select

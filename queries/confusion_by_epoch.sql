@@ -14,21 +14,13 @@
 --   predicted_name  its name
 --   n               images of this true class predicted so
 --   share           n as a fraction of the images of the true class, 0..1
-with chosen as (
-    select
-        epoch,
-        label,
-        predicted
-    from labelled_predictions($run_id, $split)
-),
-cells as (
+with cells as (
     select
         epoch,
         label,
         predicted,
         count(*) as n
-    from chosen
-    where epoch = coalesce($epoch::integer, (select max(epoch) from chosen))
+    from labelled_predictions_at($run_id, $split, $epoch::integer)
     group by all
 )
 select

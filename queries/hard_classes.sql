@@ -25,22 +25,8 @@
 --   confused_with_name  its name
 --   confused_share      fraction of the class's wrong predictions that go there, 0..1
 --   forgetting_rate     fraction of the class's images that turned from right to wrong at least once, 0..1
-with chosen as (
-    select
-        epoch,
-        label,
-        predicted,
-        p_true
-    from labelled_predictions($run_id, $split)
-),
-asked as (
-    select coalesce($epoch::integer, max(epoch)) as epoch
-    from chosen
-),
-now as (
-    select chosen.*
-    from chosen
-    join asked using (epoch)
+with now as (
+    from labelled_predictions_at($run_id, $split, $epoch::integer)
 ),
 scores as (
     select
@@ -73,7 +59,7 @@ losses as (
     select
         label,
         avg((lost > 0)::integer) as forgetting_rate
-    from learning_counts($run_id, $split, 1, (select epoch from asked))
+    from learning_counts($run_id, $split, 1, (select max(epoch) from now))
     group by label
 )
 select

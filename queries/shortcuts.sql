@@ -112,23 +112,15 @@ pasted as (
                 when count(rival) > 0
                     then coin_tail(count(*) filter (here and not rival), count(*) filter (here <> rival))
             end
-        ) as p
+        ) as p_value
     from pairs
     group by class_id
 ),
-ranked as (
-    select
-        *,
-        follows - greatest(follows_elsewhere, follows_others, coalesce(rivals, 0)) as excess,
-        row_number() over (order by p, class_id) as place,
-        count(*) over () as tests
-    from pasted
-),
 corrected as (
     select
-        *,
-        least(max((tests - place + 1) * p) over (order by place), 1) as p_value
-    from ranked
+        * exclude (p_value) rename (p_adjusted as p_value),
+        follows - greatest(follows_elsewhere, follows_others, coalesce(rivals, 0)) as excess
+    from corrected_by_holm('pasted')
 ),
 covered as (
     select

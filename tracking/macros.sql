@@ -19,6 +19,12 @@ create or replace macro labelled_predictions(training_run, of_split) as table
         and split = of_split
         and label is not null;
 
+-- The same at one epoch, by default the split's last.
+create or replace macro labelled_predictions_at(training_run, of_split, of_epoch) as table
+    select *
+    from labelled_predictions(training_run, of_split)
+    where epoch = coalesce(of_epoch, (select max(epoch) from labelled_predictions(training_run, of_split)));
+
 -- Each image's move from one logged epoch to its next, even if its class stays the same.
 create or replace macro moves(training_run, of_split) as table
     select
@@ -58,6 +64,21 @@ create or replace macro explainer_runs(training_run) as table
     where
         source_run_id = training_run
         and kind = 'explain';
+
+-- P-values corrected for all rows of a table or CTE by Holm (1979): with nothing to find, any p_adjusted is at most a
+-- level with a probability of at most that level, whatever the p-values have to do with each other. The rows' column
+-- p_value is kept; where it is null, p_adjusted is null, and the row does not count.
+create or replace macro corrected_by_holm(p_values) as table
+    with multiplied as (
+        select
+            *,
+            p_value * count(p_value) over (order by p_value desc) as p_in_order  -- by how many are as high or higher
+        from query_table(p_values)
+    )
+    select
+        * exclude (p_in_order),
+        case when p_value is not null then least(max(p_in_order) over (order by p_value), 1) end as p_adjusted
+    from multiplied;
 
 -- Logarithm of the number of ways to choose k of n.
 create or replace macro ln_choose(n, k) as
@@ -888,7 +909,7 @@ create or replace macro split_gaps(training_run, of_split) as table
             held_out.n as val_n,
             here.hits::bigint as hits,
             here.n,
-            fisher_tail(held_out.hits::bigint, held_out.n, (held_out.hits + here.hits)::bigint, here.n) as p
+            fisher_tail(held_out.hits::bigint, held_out.n, (held_out.hits + here.hits)::bigint, here.n) as p_value
         from counts as here
         join counts as held_out
             on held_out.metric = here.metric
@@ -897,15 +918,6 @@ create or replace macro split_gaps(training_run, of_split) as table
         where
             here.split = of_split
             and of_split <> 'val'
-    ),
-    ranked as (
-        select
-            *,
-            row_number() over (order by p, metric, class_id) as place,
-            count(*) over () as tests
-        from pairs
     )
-    select
-        * exclude (p, place, tests),
-        least(max((tests - place + 1) * p) over (order by place), 1) as p_value
-    from ranked;
+    select * exclude (p_value) rename (p_adjusted as p_value)
+    from corrected_by_holm('pairs');

@@ -133,6 +133,13 @@ def test_labelled_predictions(tiny) -> None:
     assert answer(tiny, "select count(*) from labelled_predictions('tiny', 'val')") == [(0,)]
 
 
+def test_labelled_predictions_at(tiny) -> None:
+    sql = "select distinct epoch from labelled_predictions_at('tiny', 'test', {})"
+    assert answer(tiny, sql.format("null")) == [(4,)]
+    assert answer(tiny, sql.format(1)) == [(1,)]
+    assert answer(tiny, sql.format(9)) == []
+
+
 def test_moves(tiny) -> None:
     sql = "select epoch, next_epoch, predicted, next_predicted from moves('tiny', 'test') where instance_id = 2"
     assert sorted(answer(tiny, sql)) == [(0, 1, 0, 2), (1, 3, 2, 2), (3, 4, 2, 1)]
@@ -362,6 +369,21 @@ def test_sign_flip_tests(tiny) -> None:
         )
         select hypothesis, p_value, p_adjusted from sign_flip_tests('made') order by 1"""
     assert answer(tiny, sql) == [(1, 1, 1), (2, 2 / 256, 2 / 256), (3, 1, 1)]
+
+
+def test_corrected_by_holm(tiny) -> None:
+    """By hand, with ties and a null: the lowest times their number, then each at least the one before."""
+    sql = """
+        with made as (
+            select * from (values ('a', 1e-2), ('b', 4e-2), ('c', 1e-2), ('d', null), ('e', 3e-2), ('f', 9e-1))
+                as made(name, p_value)
+        )
+        select name, p_value, p_adjusted from corrected_by_holm('made') order by name"""
+    corrected = {"a": 0.05, "b": 0.09, "c": 0.05, "d": None, "e": 0.09, "f": 0.9}
+    assert {name: p and pytest.approx(p) for name, p in corrected.items()} == {
+        name: p_adjusted for name, _, p_adjusted in answer(tiny, sql)
+    }
+    assert answer(tiny, sql.replace("1e-2", "6e-1"))[0][2] == 1
 
 
 def add_concepts(connection: duckdb.DuckDBPyConnection) -> None:
