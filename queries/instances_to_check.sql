@@ -2,8 +2,7 @@
 --
 -- At most `limit` images for each of five reasons, the most striking first; an image may have several. Images without a
 -- known label are left out.
--- suspect_label: kind mislabelled of label_suspects, so its label is estimated to be wrong with a probability of 0.5 or
--- more; least supported first, as there.
+-- suspect_label: aum below 0 in label_suspects, so the model contradicts the label; least supported first, as there.
 -- confident_wrong: wrong at the last epoch with a probability of 0.9 or more; surest first.
 -- never_right: never_learned of forgetting, wrong at every epoch from 1 on; least mean probability of the label first.
 -- forgotten: right at some epoch from 1 on, as in forgetting, but wrong at the last one; most often lost first.
@@ -43,13 +42,12 @@ reasons as (
         instance_id,
         'suspect_label' as reason,
         -aum as weight,
-        format(
-            'label wrong with probability {:.2f}; taken for {} in {} of {} epochs; mean probability of its label {:.2f}',
-            p_wrong, coalesce(names.name, suggested::varchar), times, n, confidence
-        ) as detail
+        format('taken for {} in {} of {} epochs', coalesce(names.name, suggested::varchar), times, n)
+            || coalesce(format('; mean probability of its label {:.2f}', confidence), '')
+            || coalesce(format('; estimated to be wrong with probability {:.2f}', p_wrong), '') as detail
     from label_errors($run_id, $split, null, null) as errors
     left join class_names($run_id) as names on names.class_id = errors.suggested
-    where kind = 'mislabelled'
+    where aum < 0
     union all
     select
         instance_id,

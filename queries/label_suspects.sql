@@ -1,20 +1,22 @@
--- Which labels are probably wrong, how probably, and what may the images be instead?
+-- Which labels does the model contradict, how probably are they wrong, and what may the images be instead?
 --
 -- Every labelled image has a row; the least supported label comes first. The order is by aum, the area under the margin
 -- (Pleiss 2020, arXiv 2001.10528): the mean over the epochs of logit(label) - largest other logit. score is the same in
 -- 0..1, 1 / (1 + e^aum); without margins it is the fraction of epochs misclassified.
--- p_wrong estimates how probably the label is wrong, expected_precision what fraction of the rows down to this one is
--- wrong. A label that the model contradicts where it is surest is probably wrong, as its own mistakes die out there;
--- where the model is often mistaken, a contradicted label is probably right. This assumes that labels are wrong at one
--- rate whatever the image; macro label_errors has the model. Labels of images that the model finds ambiguous are wrong
--- more often than stated if mistakes of the labelling go to such images, as people's do: read p_wrong as a lower
--- estimate. Both are null with under 100 images, without probabilities, or if the model is equally sure of all images.
--- kind: mislabelled if p_wrong >= 0.5, so rather wrong than right, and if at 95 % over 0.2 % of the labels are wrong;
--- else disputed if aum < 0: it may be a mistake of the model; else supported; null without p_wrong.
--- Measured with planted noise, in sample and out of sample: of labels with a p_wrong of 0.5 or more, 75 % were stated to
--- be wrong and 89 % were; clean data had none of kind mislabelled. train_seen ranks wrong labels as well as test does
--- (average precision .92 to .998 on the digits), but for labels of a class that all go to one other (.62 to .87), which
--- the estimate misses too. tests/benchmarks/README.md has the tables.
+-- Labels and predictions alone cannot tell a wrong label from a mistake that the model is sure of, so nothing here says
+-- that a label is wrong. p_wrong is an estimate under an assumption: the surer the model is, the rarer its mistakes,
+-- down to a few percent at most; and labels are wrong at one rate whatever the image. Then a label contradicted where
+-- the model is surest is probably wrong; where it is often mistaken, a contradicted label is probably right. Macro
+-- label_errors has the model. expected_precision is what fraction of the rows down to this one would be wrong. A model
+-- that is sure and often mistaken all the same, as on images unlike those it was trained on, has right labels with a
+-- high p_wrong; labels of ambiguous images, where people err, are wrong more often than p_wrong says. To know, look at
+-- the images. Both are null with under 100 images, without probabilities, or if the model is equally sure of all images.
+-- kind: suspect if p_wrong >= 0.5, so rather wrong than right by the estimate, and if at 95 % over 0.2 % of the labels
+-- are wrong; else disputed if aum < 0; else supported; null without p_wrong.
+-- Measured: simulated studies with right labels have no suspects where at most 3 % of the surest answers are mistakes,
+-- and often where 8 % are. train_seen ranks planted wrong labels as well as test does (average precision .92 to .998 on
+-- the digits), but for labels of a class that all go to one other (.62 to .87), which the estimate misses too.
+-- tests/benchmarks/README.md has the tables.
 -- Of val, test and extra images the late epochs count; of train and train_seen, on which the model was trained, all from
 -- 1 on for score and the first half of them for p_wrong, before it learns wrong labels by heart.
 -- Images without a known label are left out.
@@ -35,7 +37,7 @@
 --   confidence          mean softmax probability of the label, 0..1
 --   aum                 mean margin, in logits; negative speaks against the label
 --   score               0..1, higher is more suspicious
---   kind                mislabelled, disputed or supported
+--   kind                suspect, disputed or supported
 --   out_of_sample       whether the model never trained on the split
 --   p_wrong             estimated probability that the label is wrong, 0..1
 --   p_wrong_low         lower end of its 95 % credible interval, 0..1

@@ -17,7 +17,7 @@ from tracking import mlflow_client
 from tracking.home import Home
 
 FOLDER = Path(__file__).parent / "benchmarks"
-# program: its flags, and constants of its module that say how much it does
+# program and perhaps a mode of it: its flags, and constants of its module that say how much it does
 PROGRAMS: dict[str, tuple[str, dict[str, object]]] = {
     "crash": ("--kills 1 --commands rebuild --home {home}", {"EARLY": 1}),  # of runs too: test_crash.py
     "concept_effects": (
@@ -38,6 +38,14 @@ PROGRAMS: dict[str, tuple[str, dict[str, object]]] = {
     "faithfulness": ("--count 2 --epochs 1 --threads 1", {}),
     "flow_page": ("--instances 100 --epochs 3", {"SCROLLING": 0}),
     "label_noise": ("--size 8 --epochs 1 --train 150 --test 120 --kinds similar:0.2", {"ENSEMBLE": 2}),
+    "label_noise, simulated": (
+        "--simulate 1",
+        {
+            "MISTAKES": {"half": lambda certainty: 0.5 + 0 * certainty},
+            "NOISE": ("unsure:0.3",),
+            "SIZES": (100,),
+        },
+    ),
     "many_at_once": ("--trainings 0 --explainers 0", {}),  # with trainings: test_many.py
     "nothing_there": ("--studies 1 --settings digits coverage", {}),
     "planted": ("--seeds 0 --epochs 1 --count 4 --methods saliency", {}),
@@ -67,19 +75,20 @@ def small(empty_tracker: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_program_is_run() -> None:
-    assert {file.stem for file in FOLDER.glob("*.py")} == PROGRAMS.keys() | MODULES
+    assert {file.stem for file in FOLDER.glob("*.py")} == {name.split(",")[0] for name in PROGRAMS} | MODULES
 
 
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_program_runs(name: str, cifar10: Path, copy: Home, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    flags, constants = PROGRAMS[name]
+    name = name.split(",")[0]
     for library in NEEDED.get(name, ()):
         pytest.importorskip(library, reason=f"{name}.py compares with {library}, which is not installed")
     if name == "flow_page" and not (BROWSER and DRIVER):
         pytest.skip("needs chromium and chromedriver on the PATH")
     monkeypatch.syspath_prepend(str(FOLDER))
     program = importlib.import_module(f"benchmarks.{name}")
-    flags, constants = PROGRAMS[name]
     for constant, value in constants.items():
         monkeypatch.setattr(program, constant, value)
     monkeypatch.setattr(

@@ -690,17 +690,19 @@ create or replace macro label_doubts(training_run, of_split, first_epoch, final_
     from measured
     left join others using (instance_id);
 
--- label_doubts with p_wrong, the probability that the label is wrong, and its 95 % credible interval. The model of it:
+-- label_doubts with p_wrong, the probability that the label is wrong, and its 95 % credible interval. Predictions and
+-- labels alone cannot tell a wrong label from a mistake that the classifier is sure of, so it rests on a model of both:
 -- labels are wrong at one rate whatever the image, to any other class. The classifier is mistaken less often the surer
--- it is, by a logistic curve in the standardised certainty that may flatten, in the end never; so where it is surest,
--- contradicted labels are wrong ones, and elsewhere most are its own mistakes. Rate and curve have a posterior on a grid,
--- from the fraction of labels disputed in each of 30 bins of images of like certainty. It counts as of 2000 images at
--- most, as no such curve is exact (coarsened posterior, Miller 2019, arXiv 1506.06101). Its prior is even over the rates,
--- which are closest near 0, and favours curves that do not flatten. Null with under 100 images, without probabilities, or if the classifier is equally
--- sure of all images.
--- kind is mislabelled from a p_wrong of 0.5 on, if at 95 % over 0.2 % of the labels are wrong, as the only contradicted
--- label among sure ones may be a mistake too; else disputed or supported by the sign of aum, which does not say who is
--- mistaken; null without p_wrong.
+-- it is, by a logistic curve in the standardised certainty that may flatten, and that may end at a fraction of mistakes
+-- left however sure it is. So contradicted labels where it is surest are wrong as far as they outnumber that fraction, and
+-- elsewhere most are its own mistakes. Rate and curve have a posterior on a grid, from the fraction of
+-- labels disputed in each of 30 bins of images of like certainty. It counts as of 2000 images at most, as no such curve
+-- is exact (coarsened posterior, Miller 2019, arXiv 1506.06101). Its prior is even over the rates, which are closest
+-- near 0, favours curves that do not flatten, and falls by e for every 4 % of mistakes left: of the labels of images
+-- that the classifier is surest of, a few percent contradicted may be its mistakes, 20 % hardly. Null with under 100
+-- images, without probabilities, or if the classifier is equally sure of all images.
+-- kind is suspect from a p_wrong of 0.5 on, if at 95 % over 0.2 % of the labels are wrong; else disputed or supported by
+-- the sign of aum, which does not say who is mistaken; null without p_wrong.
 create or replace macro label_errors(training_run, of_split, first_epoch, final_epoch) as table
     with doubts as materialized (
         from label_doubts(training_run, of_split, first_epoch, final_epoch)
@@ -735,25 +737,28 @@ create or replace macro label_errors(training_run, of_split, first_epoch, final_
     grid as (
         select
             rates.rate,
-            range / 2 as intercept,
+            range * 0.75 as intercept,
             slopes.slope,
             flattenings.flattening,
-            flattenings.prior
-        from range(-2, 17)
+            remainders.remainder,
+            flattenings.prior * exp(-remainders.remainder / 0.04) as prior
+        from range(-1, 11)
         cross join (
             select unnest([
                 0, 0.001, 0.002, 0.004, 0.007, 0.012, 0.02, 0.03, 0.045, 0.065, 0.09, 0.12, 0.16, 0.2, 0.25, 0.3, 0.36,
                 0.42, 0.48
             ]) as rate
         ) as rates
-        cross join (select unnest([0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2, 2.5, 3, 4, 5]) as slope) as slopes
-        cross join (values (0, 1), (0.3, 0.3), (1, 0.1)) as flattenings(flattening, prior)
+        cross join (select unnest([0.5, 0.75, 1, 1.5, 2, 3, 5]) as slope) as slopes
+        cross join (values (0, 1), (0.3, 0.5), (1, 0.25)) as flattenings(flattening, prior)
+        cross join (select unnest([0, 0.01, 0.03, 0.06, 0.12]) as remainder) as remainders
     ),
     expected as materialized (
         select
             grid.*,
             bins.*,
-            1 / (1 + exp(intercept + slope * z / (1 + flattening * greatest(z, 0)))) as mistaken,
+            remainder
+                + (1 - remainder) / (1 + exp(intercept + slope * z / (1 + flattening * greatest(z, 0)))) as mistaken,
             rate * (1 - mistaken / n_others) as wrong_and_disputed,
             rate * mistaken / n_others as wrong_and_not,
             least(greatest(wrong_and_disputed + (1 - rate) * mistaken, 1e-9), 1 - 1e-9) as p_disputed
@@ -767,6 +772,7 @@ create or replace macro label_errors(training_run, of_split, first_epoch, final_
             intercept,
             slope,
             flattening,
+            remainder,
             prior,
             sum(n_disputed * ln(p_disputed) + (n - n_disputed) * ln(1 - p_disputed)) as log_likelihood
         from expected
@@ -787,7 +793,7 @@ create or replace macro label_errors(training_run, of_split, first_epoch, final_
             weights.weight,
             if(sides.disputed, wrong_and_disputed / p_disputed, wrong_and_not / (1 - p_disputed)) as p
         from weights
-        join expected using (rate, intercept, slope, flattening)
+        join expected using (rate, intercept, slope, flattening, remainder)
         cross join (values (true), (false)) as sides(disputed)
     ),
     no_errors as (
@@ -819,7 +825,7 @@ create or replace macro label_errors(training_run, of_split, first_epoch, final_
         estimates.p_wrong_low,
         estimates.p_wrong_high,
         case
-            when p_wrong >= 0.5 and coalesce(p_no_errors, 0) < 0.05 then 'mislabelled'
+            when p_wrong >= 0.5 and coalesce(p_no_errors, 0) < 0.05 then 'suspect'
             when p_wrong is not null then if(aum < 0, 'disputed', 'supported')
         end as kind
     from binned

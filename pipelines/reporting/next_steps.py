@@ -15,7 +15,7 @@ from xai import METHODS
 TITLE = "What to do next"
 SHOWN = 9  # images of each reason on the page: three rows of three
 REASONS = {
-    "suspect_label": "Label probably wrong",
+    "suspect_label": "Label contradicted",
     "confident_wrong": "Wrong, and sure of it",
     "never_right": "Never right",
     "forgotten": "Learned and lost",

@@ -24,11 +24,11 @@ def suspects(subject: Subject) -> tuple[list[Said], Html]:
         *said(shortcut_sentence(sorted(misleading)), answer=True),
         *said(suspects_sentence(known) if known else None, found, answer=True),
     ]
-    wrong = [row for row in known if row["kind"] == "mislabelled"][:SHOWN]
+    wrong = [row for row in known if row["kind"] == "suspect"][:SHOWN]
     rows = wrong or [row for row in known if row["score"] > 0.5][: SHOWN // 2]
     if not rows:
         return sentences, NOTHING
-    head = "Images whose label is probably wrong" if wrong else "Images whose label the model contradicts most"
+    head = "Images whose label is suspect" if wrong else "Images whose label the model contradicts most"
     return sentences, html("<h3>{}</h3>{}{}", head, _table(subject, rows, found), _maps(subject, rows))
 
 
@@ -43,13 +43,13 @@ def shortcut_sentence(classes: list[str]) -> str | None:
 
 
 def suspects_sentence(rows: list[dict]) -> str:
-    """How many labels are probably wrong, and what fraction of these really is; all rows of label_suspects."""
+    """How many labels are suspect, and what fraction of these would be wrong; all rows of label_suspects."""
     if not any(row["p_wrong"] is not None for row in rows):
         return (
             "How many labels are wrong cannot be estimated: that needs 100 labelled images or more, with probabilities."
         )
     disputed = sum(row["score"] > 0.5 for row in rows)
-    wrong = [row for row in rows if row["kind"] == "mislabelled"]
+    wrong = [row for row in rows if row["kind"] == "suspect"]
     if not wrong:
         contradicted = (
             f"the labels of {of(disputed, len(rows))}, which may be its own mistakes" if disputed else "no label"
@@ -57,9 +57,10 @@ def suspects_sentence(rows: list[dict]) -> str:
         return f"No label is shown to be wrong. The model contradicts {contradicted}."
     mean, low, high = (fmean(row[column] for row in wrong) for column in ("p_wrong", "p_wrong_low", "p_wrong_high"))
     return (
-        f"{of(len(wrong), len(rows))} {'is' if len(wrong) == 1 else 'are'} probably mislabelled: of these labels an "
-        f"estimated {percent(mean, len(wrong))} are wrong (95 % interval {between(low, high, len(wrong))}). The model "
-        f"contradicts {number(disputed)} labels in all."
+        f"The labels of {of(len(wrong), len(rows))} are suspect: the model contradicts them. If at most a few percent "
+        f"of its surest answers are mistakes, an estimated {percent(mean, len(wrong))} of these labels are wrong (95 % "
+        f"interval {between(low, high, len(wrong))}); if more are, the labels may be right. The model contradicts "
+        f"{number(disputed)} labels in all."
     )
 
 

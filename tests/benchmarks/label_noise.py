@@ -3,6 +3,7 @@
     python tests/benchmarks/label_noise.py [--dataset digits] [--size 8] [--seeds 0 1] [--epochs 10] [--kinds ...]
     python tests/benchmarks/label_noise.py --dataset cifar10 --data FOLDER [--train 5000] [--test 3000] [--size 16]
     python tests/benchmarks/label_noise.py --dataset cifar10 --data FOLDER --home HOME    a run there, clean labels
+    python tests/benchmarks/label_noise.py --simulate 20    studies per row and size, of random numbers
 
 Plants label noise of a kind and rate in the training and the test labels: symmetric (any other class), pairs (half of
 the classes, each into the next), similar (the class that a logistic regression on the pixels confuses the image with,
@@ -11,13 +12,18 @@ sample by a model trained on clean labels. Prints average precision, AUROC and p
 labels, beside cleanlab's scores if that is installed; then how many labels are wrong where label_suspects expects so
 many. Without noise it measures ambiguity: its rank correlation with the disagreement of an ensemble of logistic
 regressions on pixels, and how well blends of two images of the test split are told from others.
+
+Simulated are classifiers whose mistakes die out with certainty in different ways, or never, and labels that are right,
+wrong whatever the image, or wrong where the classifier is unsure and rather as it is mistaken itself. It prints in what
+fraction of studies any label is suspect, and of the suspect ones the precision stated, the true one, and how often
+that lies in the interval stated.
 """
 
 import argparse
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 
 import duckdb
@@ -48,6 +54,20 @@ PAIRED_MOST = 0.45  # of a class: from a half on, the other class would be the r
 ENSEMBLE = 8  # logistic regressions
 BLENDED = 0.15  # of the test images, in the part on ambiguity
 GROUPS = (0, 0.1, 0.3, 0.5, 0.7, 0.9, 1)  # of p_wrong
+MISTAKES: dict[str, Callable[[np.ndarray], np.ndarray]] = {  # probability by certainty, the log odds stated
+    "calibrated": lambda certainty: 1 / (1 + np.exp(certainty)),
+    "log odds twice too high": lambda certainty: 1 / (1 + np.exp(certainty / 2)),
+    "as 1 / certainty^2": lambda certainty: np.minimum(0.75, 3 / (1 + certainty**2)),
+    "as 1 / certainty": lambda certainty: 0.6 / (1 + certainty),
+    "1 % never die out": lambda certainty: 0.01 + 0.99 / (1 + np.exp(certainty)),
+    "3 % never die out": lambda certainty: 0.03 + 0.97 / (1 + np.exp(certainty)),
+    "8 % never die out": lambda certainty: 0.08 + 0.92 / (1 + np.exp(certainty)),
+    "20 % never die out": lambda certainty: 0.2 + 0.8 / (1 + np.exp(certainty)),
+}
+NOISE = ("none:0", "any image:0.01", "any image:0.05", "any image:0.17", "unsure:0.05", "unsure:0.17")
+SIZES = (100, 300, 1000, 5000)  # images of a simulated study
+SIMULATED_CLASSES = 10
+SUSPECT_COLUMNS = ("score", "p_wrong", "p_wrong_low", "p_wrong_high", "kind")  # of label_suspects
 try:
     from cleanlab.rank import get_label_quality_scores
 except ImportError:
@@ -76,9 +96,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--kinds", nargs="+", default=KINDS, help="kind:rate")
     parser.add_argument("--home", help="study home whose latest run was trained on clean labels")
+    parser.add_argument("--simulate", type=int, metavar="STUDIES", help="only simulated studies, per row and size")
     parser.add_argument("--threads", type=int, default=1)
     flags = parser.parse_args()
     torch.set_num_threads(flags.threads)
+    if flags.simulate:
+        return print_simulated(flags.simulate, flags.seeds[0])
     whole = load_dataset(flags.dataset, flags.data, Path("."), val_fraction=0.1, seed=0, size=flags.size)
     found: dict[tuple, list[dict]] = defaultdict(list)
     for seed in flags.seeds:
@@ -238,24 +261,30 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 def ask_suspects(case: Case) -> dict[str, np.ndarray]:
     """Columns of label_suspects, in the order of images."""
     split = "train_seen" if case.split == "train_seen" else "test"
-    with connection_with(case.logits, case.given, split) as connection:
-        answer = queries.run(connection, "label_suspects", {"run_id": "run", "split": split, "limit": "1000000"})
-    rows = sorted(answer.dicts, key=lambda row: row["instance_id"])
-    return {key: np.array([row[key] for row in rows]) for key in ("score", "p_wrong", "kind")}
+    ids, given = torch.arange(len(case.given)), torch.from_numpy(case.given)
+    with empty_database() as connection:
+        for epoch, values in enumerate(case.logits, 1):
+            columns = Predictions(split, ids, given, torch.from_numpy(values).float()).to_columns("run", epoch)
+            insert_predictions(connection, {key: values for key, values in columns.items() if key != "probabilities"})
+        return read_suspects(connection, split)
 
 
-def connection_with(logits: np.ndarray, labels: np.ndarray, split: str) -> duckdb.DuckDBPyConnection:
-    """A database with the predictions of one run, epochs from 1 on."""
+def empty_database() -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(config={"threads": 1})
     connection.execute(SCHEMA)
     add_macros(connection)
-    ids, given = torch.arange(len(labels)), torch.from_numpy(labels)
-    for epoch, values in enumerate(logits, 1):
-        columns = Predictions(split, ids, given, torch.from_numpy(values).float()).to_columns("run", epoch)
-        rows = pa.table({key: pa.array(column) for key, column in columns.items() if key != "probabilities"})
-        connection.register("rows", rows)
-        connection.execute("insert into predictions by name select * from rows")
     return connection
+
+
+def insert_predictions(connection: duckdb.DuckDBPyConnection, columns: dict) -> None:
+    connection.register("rows", pa.table({key: pa.array(values) for key, values in columns.items()}))
+    connection.execute("insert into predictions by name select * from rows")
+
+
+def read_suspects(connection: duckdb.DuckDBPyConnection, split: str) -> dict[str, np.ndarray]:
+    answer = queries.run(connection, "label_suspects", {"run_id": "run", "split": split, "limit": "1000000"})
+    rows = sorted(answer.dicts, key=lambda row: row["instance_id"])
+    return {key: np.array([row[key] for row in rows]) for key in SUSPECT_COLUMNS}
 
 
 def print_scores(found: dict[tuple, list[dict]]) -> None:
@@ -270,8 +299,8 @@ def print_scores(found: dict[tuple, list[dict]]) -> None:
 
 
 def print_estimates(found: dict[tuple, list[dict]]) -> None:
-    """Labels of kind mislabelled, and how many of them are wrong; then all labels, by p_wrong."""
-    print(f"\n{'':<44}{'wrong':>7}{'expected':>10}{'mislabelled':>13}{'stated':>8}{'true':>7}")
+    """Labels of kind suspect, and how many of them are wrong; then all labels, by p_wrong."""
+    print(f"\n{'':<44}{'wrong':>7}{'expected':>10}{'suspect':>13}{'stated':>8}{'true':>7}")
     groups: dict[tuple[float, float], list[np.ndarray]] = defaultdict(list)
     for (split, name), measured in found.items():
         p = np.concatenate([m["estimates"]["p_wrong"] for m in measured])
@@ -279,7 +308,7 @@ def print_estimates(found: dict[tuple, list[dict]]) -> None:
             continue  # too few images
         kind = np.concatenate([m["estimates"]["kind"] for m in measured])
         wrong = np.concatenate([m["wrong"] for m in measured])
-        claimed = kind == "mislabelled"
+        claimed = kind == "suspect"
         precision = f"{p[claimed].mean():>8.2f}{wrong[claimed].mean():>7.2f}" if claimed.any() else f"{'-':>8}{'-':>7}"
         print(f"{split + ', ' + name:<44}{wrong.sum():>7}{p.sum():>10.0f}{claimed.sum():>13}{precision}")
         for low, high in pairwise(GROUPS):
@@ -290,6 +319,58 @@ def print_estimates(found: dict[tuple, list[dict]]) -> None:
         stated, true = np.concatenate(parts, 1)
         if len(stated):
             print(f"{low} to {high:<6}{len(stated):>8}{stated.mean():>8.3f}{true.mean():>7.3f}")
+
+
+def print_simulated(studies: int, seed: int) -> None:
+    """One row per way in which mistakes die out and kind of label noise."""
+    sizes = "".join(f"{f'n = {size}':>10}" for size in SIZES)
+    print(f"{'mistakes':<25}{'wrong labels':<17}{sizes}{'stated':>9}{'true':>7}{'inside':>8}")
+    with empty_database() as connection:
+        for mistakes, noise in product(MISTAKES, NOISE):
+            random = np.random.default_rng([seed, *f"{mistakes} {noise}".encode()])
+            any_suspect: list[float] = []
+            claims: list[tuple[float, float, bool]] = []  # of each study with suspects
+            for size in SIZES:
+                found = [simulate_study(connection, mistakes, noise, size, random) for _ in range(studies)]
+                with_suspects = [claim for claim in found if claim]
+                any_suspect.append(len(with_suspects) / studies)
+                claims += with_suspects
+            means = "".join(f"{value:>8.2f}" for value in np.mean(claims, 0)) if claims else ""
+            shares = "".join(f"{share:>10.2f}" for share in any_suspect)
+            print(f"{mistakes:<25}{noise:<17}{shares} {means}", flush=True)
+
+
+def simulate_study(
+    connection: duckdb.DuckDBPyConnection, mistakes: str, noise: str, size: int, random: np.random.Generator
+) -> tuple[float, float, bool] | None:
+    """Stated and true precision of the suspects, and whether the interval stated holds it; None without suspects."""
+    certainty = random.gamma(3, 2, size)
+    truth, other = random.integers(0, SIMULATED_CLASSES, size), random.integers(1, SIMULATED_CLASSES, size)
+    predicted = np.where(random.random(size) < MISTAKES[mistakes](certainty), truth + other, truth) % SIMULATED_CLASSES
+    where, rate = noise.split(":")
+    weights = np.ones(size) if where != "unsure" else 1 / (1 + np.exp(certainty - 4))
+    wrong = random.random(size) < float(rate) * weights / weights.mean()
+    to = random.integers(1, SIMULATED_CLASSES, size)
+    if where == "unsure":  # the class that the classifier sees, if it is mistaken, in half of the cases
+        to = np.where((predicted != truth) & (random.random(size) < 0.5), predicted - truth, to)
+    label = np.where(wrong, truth + to, truth) % SIMULATED_CLASSES
+    p_predicted = 1 / (1 + np.exp(-certainty))
+    contradicted = predicted != label
+    connection.execute("delete from predictions")
+    insert_predictions(connection, {
+        "run_id": ["run"] * size, "epoch": [1] * size, "split": ["test"] * size, "instance_id": np.arange(size),
+        "label": label, "predicted": predicted, "p_predicted": p_predicted,
+        "p_true": np.where(contradicted, (1 - p_predicted) / 2, p_predicted),
+        "margin": np.where(contradicted, -certainty - 1, certainty),
+        "p_sq": p_predicted**2,
+    })  # fmt: skip
+    rows = read_suspects(connection, "test")
+    suspect = rows["kind"] == "suspect"
+    if not suspect.any():
+        return None
+    stated, low, high = (rows[key][suspect].mean() for key in ("p_wrong", "p_wrong_low", "p_wrong_high"))
+    precision = wrong[suspect].mean()
+    return stated, precision, low <= precision <= high
 
 
 def print_ambiguity(data: Dataset, flags: argparse.Namespace) -> None:

@@ -685,7 +685,7 @@ def test_reasons_are_those_of_the_other_queries(compared):
     suspects = records(compared, "label_suspects", **everything)
     forgetting = records(compared, "forgetting", split="val")
     mapped = records(compared, "cartography", split="val")
-    assert ids(found["suspect_label"]) == ids(row for row in suspects if row["kind"] == "mislabelled") != []
+    assert ids(found["suspect_label"]) == ids(row for row in suspects if row["aum"] < 0) != []
     assert set(ids(found["never_right"])) == set(ids(row for row in forgetting if row["never_learned"])) != set()
     lost = [row for row in forgetting if not row["never_learned"] and not row["right_at_end"]]
     assert ids(found["forgotten"]) == ids(lost) != []
@@ -704,6 +704,10 @@ def test_reasons_by_hand(compared):
     compared.execute("update predictions set p_sq = 0.4 where instance_id = 3")
     found = reasons(compared)
     assert {key: [(row["instance_id"], row["detail"]) for row in rows] for key, rows in found.items()} == {
+        "suspect_label": [
+            (4, "taken for dog in 2 of 3 epochs; mean probability of its label 0.13"),
+            (2, "taken for bird in 2 of 3 epochs; mean probability of its label 0.33"),
+        ],
         "confident_wrong": [(3, "taken for bird with probability 0.97")],
         "never_right": [(4, "wrong at all 3 epochs; mean probability of its label 0.13")],
         "forgotten": [(3, "last right at epoch 3, lost once in all")],

@@ -486,7 +486,8 @@ def test_label_doubts_of_images_trained_on_begin_at_epoch_1(tiny) -> None:
 
 @pytest.mark.parametrize("split", ["test", "train_seen"])
 @pytest.mark.parametrize("rate", [0, 0.1, 0.3])
-def test_label_errors_are_as_many_as_expected(rate: float, split: str) -> None:
+def test_no_more_label_errors_are_expected_than_there_are(rate: float, split: str) -> None:
+    """The estimate is a low one, as some contradicted labels may be mistakes that never die out."""
     connection = data.empty()
     images, wrong = 1500, round(1500 * rate)
     data.insert(connection, "predictions", data.noisy_rows("noisy", split, images, rate, seed=3))
@@ -494,7 +495,7 @@ def test_label_errors_are_as_many_as_expected(rate: float, split: str) -> None:
     rows = answer(connection, sql.format(split))
     assert len(rows) == images  # each labelled image has one
     assert all(0 <= low <= high <= 1 and 0 <= p <= 1 for _, p, low, high, _ in rows)
-    claimed = [row for row in rows if row[4] == "mislabelled"]
+    claimed = [row for row in rows if row[4] == "suspect"]
     assert all(row[1] >= 0.5 for row in claimed)
     if not rate:
         assert claimed == []
@@ -502,10 +503,27 @@ def test_label_errors_are_as_many_as_expected(rate: float, split: str) -> None:
         return
     assert len(claimed) == sum(row[1] >= 0.5 for row in rows)
     precision = np.mean([row[0] < wrong for row in claimed])
-    assert np.mean([row[2] for row in claimed]) <= precision <= np.mean([row[3] for row in claimed]) + 0.02
-    assert precision == pytest.approx(np.mean([row[1] for row in claimed]), abs=0.15)
+    assert np.mean([row[2] for row in claimed]) <= precision <= np.mean([row[3] for row in claimed])
+    assert precision - 0.3 <= np.mean([row[1] for row in claimed]) <= precision
     assert len(claimed) > 0.5 * wrong
-    assert sum(row[1] for row in rows) == pytest.approx(wrong, rel=0.25)
+    assert 0.6 * wrong <= sum(row[1] for row in rows) <= wrong
+
+
+@pytest.mark.parametrize("size", [300, 3000])
+def test_a_model_that_is_mistaken_although_sure_makes_no_label_suspect(size: int) -> None:
+    """Mistakes that die out as slowly as 1 / certainty^2, and all labels right."""
+    draw = np.random.default_rng(size)
+    certainty = draw.gamma(3, 2, size)
+    mistaken = draw.random(size) < np.minimum(0.75, 3 / (1 + certainty**2))
+    rows = [
+        data.prediction("sure", "test", 1, number, 0, int(wrong), 0.5)
+        | {"p_predicted": 1 / (1 + math.exp(-log_odds)), "margin": -log_odds if wrong else log_odds}
+        for number, (log_odds, wrong) in enumerate(zip(certainty.tolist(), mistaken.tolist(), strict=True))
+    ]
+    connection = data.empty()
+    data.insert(connection, "predictions", rows)
+    found = answer(connection, "select kind, count(*) from label_errors('sure', 'test', null, null) group by kind")
+    assert dict(found) == {"disputed": mistaken.sum(), "supported": size - mistaken.sum()}
 
 
 def test_label_errors_that_cannot_be_estimated_are_null() -> None:
@@ -539,7 +557,7 @@ def test_what_to_check_is_what_the_questions_say(tiny) -> None:
         reasons.setdefault(row["reason"], set()).add(row["instance_id"])
     suspects, learned, mapped = asked("label_suspects"), asked("forgetting"), asked("cartography")
     assert reasons["suspect_label"] != set()
-    assert reasons["suspect_label"] == {row["instance_id"] for row in suspects if row["kind"] == "mislabelled"}
+    assert reasons["suspect_label"] == {row["instance_id"] for row in suspects if row["aum"] < 0}
     assert reasons["ambiguous"] == {row["instance_id"] for row in mapped if row["region"] == "ambiguous"}
     assert reasons.get("never_right", set()) == {row["instance_id"] for row in learned if row["never_learned"]}
     wrong_at_end = {row["instance_id"] for row in learned if row["n_right"] and not row["right_at_end"]}

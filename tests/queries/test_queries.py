@@ -613,8 +613,8 @@ def test_label_suspects_state_their_precision():
     for count in (1, 50, 1000):
         assert rows[count - 1]["expected_precision"] == pytest.approx(fmean(p_wrong[:count]), abs=1e-6)
     found = fmean(row["instance_id"] < 100 for row in rows[:100])  # the wrong ones are the first
-    assert rows[99]["expected_precision"] == pytest.approx(found, abs=0.15)
-    assert {row["kind"] for row in rows} == {"mislabelled", "disputed", "supported"}
+    assert found - 0.3 <= rows[99]["expected_precision"] <= found  # a low estimate
+    assert {row["kind"] for row in rows} == {"suspect", "disputed", "supported"}
     shown = records(connection, "label_suspects", limit="50")
     assert shown == rows[:50]
 

@@ -1,4 +1,4 @@
-"""What the report says of labels: an estimate with its interval, nothing where there is none, and no false choice."""
+"""What the report says of labels: that the model contradicts them, and what follows from that under an assumption."""
 
 import pytest
 
@@ -18,10 +18,11 @@ def flat(text: str) -> str:
 
 
 def test_probable_errors_come_with_the_precision_expected() -> None:
-    rows = [label("mislabelled", 0.9, 0.99), label("mislabelled", 0.7, 0.9), DISPUTED, *[SUPPORTED] * 97]
+    rows = [label("suspect", 0.9, 0.99), label("suspect", 0.7, 0.9), DISPUTED, *[SUPPORTED] * 97]
     assert flat(suspects_sentence(rows)) == (
-        "2 of 100 images (2 %) are probably mislabelled: of these labels an estimated 80 % are wrong (95 % interval 70 "
-        "to 85 %). The model contradicts 3 labels in all."
+        "The labels of 2 of 100 images (2 %) are suspect: the model contradicts them. If at most a few percent of its "
+        "surest answers are mistakes, an estimated 80 % of these labels are wrong (95 % interval 70 to 85 %); if more "
+        "are, the labels may be right. The model contradicts 3 labels in all."
     )
 
 
