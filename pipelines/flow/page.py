@@ -16,8 +16,8 @@ from tracking.home import Home
 
 WEB_FOLDER = Path(__file__).parent / "web"
 SCRIPTS = (
-    "data", "facts", "state", "paint", "words", "strip", "glyphs", "flow", "table", "confusion", "detail", "answers",
-    "main",
+    "data", "facts", "state", "paint", "words", "strip", "glyphs", "flow", "table", "confusion", "detail", "gallery",
+    "export", "answers", "main",
 )  # fmt: skip
 SHOWN_QUERIES = (
     "transition_outcomes", "turbulent_epochs", "flow_links", "flow_nodes", "instance_metrics", "confusion_by_epoch",

@@ -48,6 +48,8 @@ const ANSWERS = {
 };
 globalThis.study = {
   ...ANSWERS,
+  exportSvg,
+  exportCsv,
   change,
   get state() { return structuredClone(state); },
   get selected() { return state.selected.map(nameOf); },

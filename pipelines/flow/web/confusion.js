@@ -14,7 +14,7 @@ function drawConfusion() {
   shown.forEach((c, row) => { rowOf[c] = row; });
   const { counts, totals } = confusion(derived.members, rowOf, columns);
 
-  const cellWidth = (grid.parentElement.clientWidth - GRID.left - 8) / columns;
+  const cellWidth = (widthOf(grid) - GRID.left - 8) / columns;
   const cellHeight = Math.max(24, Math.min(44, cellWidth * 0.6));
   gridLayout = { cellWidth, cellHeight, rows, columns, counts, totals };
   const { context } = prepareCanvas(grid, GRID.top + rows * cellHeight + 4);
@@ -94,10 +94,11 @@ function cellAt(row, column) {
   return { label: state.classes[row], guess: gridColumns[column], counts: counts[row][column], totals: totals[row] };
 }
 
-function cellUnder({ offsetX, offsetY }) {
+function cellUnder(event) {
+  const [x, y] = placeOf(event);
   const { cellWidth, cellHeight, rows, columns } = gridLayout;
-  const column = Math.floor((offsetX - GRID.left) / cellWidth);
-  const row = Math.floor((offsetY - GRID.top) / cellHeight);
+  const column = Math.floor((x - GRID.left) / cellWidth);
+  const row = Math.floor((y - GRID.top) / cellHeight);
   if (column < 0 || column >= columns || row < 0 || row >= rows) return null;
   return cellAt(row, column);
 }

@@ -52,7 +52,7 @@ function describeDetail(i) {
 // Softmax probability of every class, or of the label alone if the page has no more.
 function drawProbabilities(i, probabilities) {
   const canvas = element("lines");
-  const { context, width, height } = prepareCanvas(canvas, 204, canvas.clientWidth);
+  const { context, width, height } = prepareCanvas(canvas, 204, canvas.clientWidth / unit());
   const left = 34, right = 92, top = 8;
   const base = height - 34;
   const plotWidth = width - left - right;
@@ -160,6 +160,15 @@ function drawMaps(i, values) {
   box.replaceChildren(...cells);
 }
 
+// For the images of the first one's split.
+function explainCommand(instances) {
+  if (!instances.length || head.kind === "import") return "";
+  const split = splitIndices[instances[0]];
+  const ids = instances.filter(i => splitIndices[i] === split).map(i => instanceIds[i]);
+  return `study explain ${head.run_id.slice(0, 8)} --method saliency integrated_gradients --epochs last `
+    + `--split ${head.splits[split]} --instances ${ids.join(",")}`;
+}
+
 function explainMissingMaps(box, i) {
   if (head.kind === "import") {
     box.textContent = "No heatmaps: an imported run has no checkpoints to explain.";
@@ -167,8 +176,7 @@ function explainMissingMaps(box, i) {
   }
   box.textContent = head.maps.instances.length ? "No heatmap of this image; make some:" : "No heatmaps yet; make some:";
   const command = document.createElement("code");
-  command.textContent = `study explain ${head.run_id.slice(0, 8)} --method saliency integrated_gradients --epochs all ` +
-    `--split ${head.splits[splitIndices[i]]} --instances ${instanceIds[i]}`;
+  command.textContent = explainCommand([i]);
   box.append(command);
 }
 

@@ -2,21 +2,28 @@
 
 const flowCanvas = element("flow");
 const tracesCanvas = element("traces");
-const FLOW = { right: 18, top: 26, rest: 46, row: 58 };
+const FLOW = { right: 18, top: 26, bottom: 24, row: 58 };
 const MAX_PANELS = 12;
 const PANELS_ACROSS = 3; // if there is one per true class
 const MAX_TRACED = 200; // images
 const MAX_HOVERED = 60; // images
-let hitTargets = []; // what the pointer can meet: {path, text, members, instance}, the topmost last
+let hitTargets = []; // what pointer and keys can meet: {path, text, members, column, at, isNode}, the topmost last
+
+// Links lie above nodes; on paper there is nothing to meet.
+function addTarget(target) {
+  if (isExporting()) return;
+  if (target.isNode) hitTargets.unshift(target);
+  else hitTargets.push(target);
+}
 
 function drawFlow() {
   const columns = flowColumns();
   const { rows } = derived;
   const panels = makePanels(rows);
   const across = Math.min(panels.length, PANELS_ACROSS);
-  const panelHeight = FLOW.top + rows.names.length * rowHeight() + FLOW.rest;
+  const panelHeight = FLOW.top + rows.names.length * rowHeight() + FLOW.bottom;
   const { context, width } = prepareCanvas(flowCanvas, panelHeight * Math.ceil(panels.length / across));
-  hitTargets = [];
+  if (!isExporting()) hitTargets = [];
   glyphCells = [];
   let hidden = 0;
   panels.forEach((panel, index) => {
@@ -117,26 +124,50 @@ function splitLinks(links) {
 function drawLinks(context, box, rows, flow) {
   const [drawn, rest] = splitLinks(flow.links);
   if (state.stays) drawn.push(...flow.links.filter(link => link.source === link.target));
-  const scale = linkScale(box, drawn);
-  stackLinks(drawn, box, scale);
+  const stubs = makeStubs(rest);
+  const scale = linkScale(box, drawn, stubs);
+  const filledTo = stackLinks(drawn, box, scale);
   for (const link of drawn.sort((a, b) => b.n - a.n)) drawLink(context, box, rows, link, link.n * scale);
-  drawRest(context, box, rows, rest, scale);
+  for (const stub of stubs) drawStub(context, box, rows, stub, stub.n * scale, filledTo);
+  countStubs(context, box, rows, drawn, rest);
 }
 
 // The two sides of nodes that a link joins.
 const sourceSide = link => `out ${link.column} ${link.source}`;
 const targetSide = link => `in ${link.column} ${link.target}`;
 
-// Pixels per image: the fullest side of a node fills its row.
-function linkScale(box, drawn) {
-  const sides = new Map();
-  for (const link of drawn) {
-    for (const side of [sourceSide(link), targetSide(link)]) sides.set(side, (sides.get(side) ?? 0) + link.n);
+// Moves that are not drawn one by one leave their node, and enter the next, as one stub per outcome.
+function makeStubs(rest) {
+  const stubs = new Map();
+  for (const link of rest) {
+    for (const isLeaving of [true, false]) {
+      const side = isLeaving ? sourceSide(link) : targetSide(link);
+      const key = `${side} ${link.outcome}`;
+      const row = isLeaving ? link.source : link.target;
+      if (!stubs.has(key)) {
+        stubs.set(key, { side, row, isLeaving, column: link.column, outcome: link.outcome, n: 0, links: [] });
+      }
+      stubs.get(key).n += link.n;
+      stubs.get(key).links.push(link);
+    }
   }
+  return [...stubs.values()].sort((a, b) => a.outcome - b.outcome);
+}
+
+// Units per image: the fullest side of a node fills its row.
+function linkScale(box, drawn, stubs) {
+  const sides = new Map();
+  const count = (side, n) => sides.set(side, (sides.get(side) ?? 0) + n);
+  for (const link of drawn) {
+    count(sourceSide(link), link.n);
+    count(targetSide(link), link.n);
+  }
+  for (const stub of stubs) count(stub.side, stub.n);
   return (box.rowHeight - 8) / Math.max(1, ...sides.values());
 }
 
-// InstanceFlow's order: links leave a node sorted by target and label, and enter it sorted by source and label.
+// InstanceFlow's order: links leave a node sorted by target and label, and enter it sorted by source and label. Returns how
+// far the sides of nodes are filled.
 function stackLinks(drawn, box, scale) {
   const filledTo = new Map(); // by side
   const stack = (side, row, height) => {
@@ -148,6 +179,7 @@ function stackLinks(drawn, box, scale) {
   for (const link of leaving) link.sourceY = stack(sourceSide(link), link.source, link.n * scale);
   const entering = [...drawn].sort((a, b) => a.source - b.source || a.label - b.label);
   for (const link of entering) link.targetY = stack(targetSide(link), link.target, link.n * scale);
+  return filledTo;
 }
 
 function drawLink(context, box, rows, link, thickness) {
@@ -155,7 +187,7 @@ function drawLink(context, box, rows, link, thickness) {
   const right = columnX(box, link.column + 1);
   const middle = (left + right) / 2;
   const { sourceY, targetY } = link;
-  const path = new Path2D();
+  const path = new TracedPath();
   path.moveTo(left, sourceY);
   path.bezierCurveTo(middle, sourceY, middle, targetY, right, targetY);
   path.lineTo(right, targetY + thickness);
@@ -172,31 +204,46 @@ function drawLink(context, box, rows, link, thickness) {
     write(context, text, left + 4, y, { halo: true });
   }
   const text = () => describeLink(link, rows.names, box.columns);
-  hitTargets.push({ path, text, members: () => membersOfLink(link, box, rows) });
+  const members = () => membersOfLink(link, box, rows);
+  addTarget({ path, text, members, column: link.column, at: [middle, (sourceY + targetY + thickness) / 2] });
 }
 
-function drawRest(context, box, rows, rest, scaleOfLinks) {
-  const linksByColumn = box.columns.map((_, column) => rest.filter(link => link.column === column));
-  const sums = linksByColumn.map(links => links.reduce((sum, link) => sum + link.n, 0));
-  const scale = Math.min(scaleOfLinks, (FLOW.rest - 26) / Math.max(1, ...sums));
-  const y = rowY(box, rows.names.length) + 8;
+// As high as its moves, like a link; its point shows where it goes on.
+function drawStub(context, box, rows, stub, thickness, filledTo) {
+  const y = filledTo.get(stub.side) ?? rowY(box, stub.row) + 4;
+  filledTo.set(stub.side, y + thickness);
+  const length = Math.min(26, box.step * 0.14);
+  const node = columnX(box, stub.isLeaving ? stub.column : stub.column + 1);
+  const [flat, point] = stub.isLeaving ? [node + box.nodeWidth, node + box.nodeWidth + length] : [node, node - length];
+  const neck = flat + (point - flat) * 0.6;
+  const path = new TracedPath();
+  path.moveTo(flat, y);
+  path.lineTo(neck, y);
+  path.lineTo(point, y + thickness / 2);
+  path.lineTo(neck, y + thickness);
+  path.lineTo(flat, y + thickness);
+  path.closePath();
+  const colour = state.colour === "outcome" ? colourOfOutcome(stub.outcome) : themeColour("--rerouted");
+  context.globalAlpha = 0.55;
+  context.fillStyle = thickness > 2.5 ? patternOf(context, stub.outcome, colour) : colour;
+  context.fill(path);
+  context.globalAlpha = 1;
+  const text = () => describeStub(stub, rows.names, box.columns);
+  const members = () => stub.links.flatMap(link => membersOfLink(link, box, rows));
+  addTarget({ path, text, members, column: stub.column, at: [(flat + point) / 2, y + thickness / 2] });
+}
+
+function countStubs(context, box, rows, drawn, rest) {
+  const y = rowY(box, rows.names.length) + 10;
+  const movesIn = (links, column) => links.reduce((sum, link) => sum + (link.column === column ? link.n : 0), 0);
   for (let column = 0; column + 1 < box.columns.length; column++) {
-    const n = sums[column];
-    if (!n) continue;
-    const links = linksByColumn[column];
+    const inStubs = movesIn(rest, column);
+    if (!inStubs) continue;
+    const moves = inStubs + movesIn(drawn.filter(link => link.source !== link.target), column);
     const left = columnX(box, column) + box.nodeWidth;
     const right = columnX(box, column + 1);
-    const thickness = n * scale;
-    const path = new Path2D();
-    path.rect(left + 2, y, right - left - 4, Math.max(thickness, 0.5));
-    context.fillStyle = themeColour("--line");
-    context.fill(path);
-    const style = { align: "center", maxWidth: right - left };
-    writeFaint(context, `rest ${n}`, (left + right) / 2, y + thickness + 9, style);
-    const pairs = new Set(links.map(link => `${link.source} ${link.target}`)).size;
-    const scaleNote = scale < scaleOfLinks ? "\n(the bands of the rest have a scale of their own)" : "";
-    const text = () => `${n} more moves in ${links.length} links between ${pairs} pairs of classes${scaleNote}`;
-    hitTargets.push({ path, text, members: () => links.flatMap(link => membersOfLink(link, box, rows)) });
+    const text = `${formatInteger(inStubs)} of ${formatInteger(moves)} as stubs`;
+    writeFaint(context, text, (left + right) / 2, y, { align: "center", maxWidth: right - left });
   }
 }
 
@@ -221,7 +268,7 @@ function drawNodes(context, box, rows, nodes) {
     const width = box.nodeWidth;
     const height = box.rowHeight - 6;
     const colour = colourOfRow(rows, row);
-    const path = new Path2D();
+    const path = new TracedPath();
     path.rect(x, y, width, height);
     if (state.view === "moves") {
       drawBar(context, node, x, y, box, height, colour);
@@ -239,7 +286,7 @@ function drawNodes(context, box, rows, nodes) {
     }
     const members = () => membersOfNode(box, rows, column, row);
     const text = () => describeNode(node, rows.names[row], box.columns[column], members());
-    hitTargets.unshift({ path, text, members });
+    addTarget({ path, text, members, column, at: [x + width / 2, y + height / 2], isNode: true });
   }));
   if (glyphGroups) drawGlyphs(context, glyphCells.filter(cell => cell.panel === box.panel), box.columns);
 }
@@ -305,9 +352,9 @@ function drawKinds(context, { longestBar, classes }, nodeCounts, x, y, width, he
 
 // The paths of selected images: green and solid where they arrive correct, red and dashed where incorrect.
 function drawTraces(hovered = []) {
-  const { context } = prepareCanvas(tracesCanvas, parseFloat(flowCanvas.style.height));
+  const { context } = prepareCanvas(tracesCanvas, parseFloat(flowCanvas.style.height) / unit());
   if (state.focus) return;
-  const box = makeBox(0, 0, flowCanvas.parentElement.clientWidth, flowColumns());
+  const box = makeBox(0, 0, widthOf(flowCanvas), flowColumns());
   const traced = [...new Set([...hovered, ...state.selected])].slice(0, MAX_TRACED);
   for (const i of traced) drawTrace(context, i, box, derived.rows, hovered.includes(i));
 }
@@ -375,28 +422,32 @@ function describeFlow(columns, hidden) {
     [themeColour("--correct"), `paths of selected images (at most ${MAX_TRACED}), correct`],
     [themeColour("--incorrect"), "dashed: incorrect"],
   ];
-  fillLegend(element("flow-legend"), ...links, ["", NODE_LEGENDS[state.view]], ...traces);
+  const notes = ["stubs with a point: smaller moves, to scale", NODE_LEGENDS[state.view]];
+  fillLegend(element("flow-legend"), ...links, ...notes.map(note => ["", note]), ...traces);
 }
 
-function targetUnder({ offsetX, offsetY }) {
-  const glyph = glyphUnder(offsetX, offsetY);
+function targetUnder(event) {
+  const [x, y] = placeOf(event);
+  const glyph = glyphUnder(x, y);
   if (glyph) {
     const [i, column] = glyph;
-    return { text: () => describeInstance(i, flowColumns()[column]), members: () => [i], instance: i };
+    return { text: () => describeInstance(i, flowColumns()[column]), members: () => [i], instance: i, column };
   }
   const context = flowCanvas.getContext("2d");
-  const ratio = devicePixelRatio || 1;
-  return hitTargets.findLast(({ path }) => context.isPointInPath(path, offsetX * ratio, offsetY * ratio));
+  const ratio = pixelsPerUnit();
+  return hitTargets.findLast(({ path }) => context.isPointInPath(path, x * ratio, y * ratio));
 }
 
 let hoveredTarget = null;
 flowCanvas.addEventListener("mousemove", event => {
   const target = targetUnder(event);
-  showTip(event, target?.text() ?? "", target?.instance ?? null);
-  if (target?.instance !== hoveredTarget?.instance || target?.path !== hoveredTarget?.path) {
-    hoveredTarget = target;
-    drawTraces(target ? target.members().slice(0, MAX_HOVERED) : []);
-  }
+  const isSame = target?.instance === hoveredTarget?.instance && target?.path === hoveredTarget?.path;
+  if (target && !isSame) target.found = target.members();
+  else if (target) target.found = hoveredTarget.found;
+  showTip(event, target?.text() ?? "", target?.found ?? []);
+  if (isSame) return;
+  hoveredTarget = target;
+  drawTraces(target ? target.found.slice(0, MAX_HOVERED) : []);
 });
 flowCanvas.addEventListener("mouseleave", () => {
   hoveredTarget = null;
@@ -405,15 +456,76 @@ flowCanvas.addEventListener("mouseleave", () => {
 });
 flowCanvas.addEventListener("click", event => {
   const members = targetUnder(event)?.members() ?? [];
-  select(members, event.shiftKey || event.ctrlKey || event.metaKey);
+  selectFirst(members, event.shiftKey || event.ctrlKey || event.metaKey);
 });
 flowCanvas.addEventListener("dblclick", event => {
   const target = targetUnder(event);
   if (target?.instance !== undefined) openDetail(target.instance);
 });
+
+// Left and right move between the columns of nodes and links, up and down within one, Enter selects.
+let flowCursor = null; // column, whether it is one of nodes, and place in it
 flowCanvas.addEventListener("keydown", event => {
-  if (event.key === "Escape" && openInstance === null) select([], false);
+  const step = { ArrowDown: [0, 1], ArrowUp: [0, -1], ArrowRight: [1, 0], ArrowLeft: [-1, 0] }[event.key];
+  if (step) moveFlowCursor(...step);
+  else if (event.key === "Enter" || event.key === " ") selectFirst(targetAtCursor()?.members() ?? [], event.shiftKey);
+  else if (event.key === "Escape" && openInstance === null) select([], false);
+  else return;
+  event.preventDefault();
+  showFlowCursor();
 });
+flowCanvas.addEventListener("focus", () => showFlowCursor());
+flowCanvas.addEventListener("blur", () => {
+  showTip(null, "");
+  drawTraces();
+});
+
+// Nodes and links in turn, from left to right: each column's targets from top to bottom.
+function targetColumns() {
+  const columns = [];
+  for (const target of hitTargets) {
+    const index = 2 * target.column + (target.isNode ? 0 : 1);
+    columns[index] ??= [];
+    columns[index].push(target);
+  }
+  return columns.filter(Boolean).map(targets => targets.sort((a, b) => a.at[1] - b.at[1] || a.at[0] - b.at[0]));
+}
+
+function moveFlowCursor(right, down) {
+  const columns = targetColumns();
+  if (!columns.length) return;
+  const clamp = (value, end) => Math.min(Math.max(0, value), end - 1);
+  if (!flowCursor) {
+    flowCursor = { column: 0, row: 0 };
+    return;
+  }
+  const column = clamp(flowCursor.column + right, columns.length);
+  flowCursor = { column, row: clamp(flowCursor.row + down, columns[column].length) };
+}
+
+const targetAtCursor = () => flowCursor && targetColumns()[flowCursor.column]?.[flowCursor.row];
+
+function showFlowCursor() {
+  const target = targetAtCursor();
+  if (!target || document.activeElement !== flowCanvas) return;
+  const members = target.members();
+  drawTraces(members.slice(0, MAX_HOVERED));
+  const context = tracesCanvas.getContext("2d");
+  context.strokeStyle = themeColour("--gold");
+  context.lineWidth = 2.5;
+  context.setLineDash([]);
+  context.stroke(target.path);
+  const place = flowCanvas.getBoundingClientRect();
+  const [x, y] = target.at;
+  showTip({ clientX: place.x + x * unit(), clientY: place.y + y * unit() }, target.text(), members);
+}
+
+// As select; the table lists them first.
+function selectFirst(instances, add) {
+  select(instances, add);
+  table.scrollTop = 0;
+  change({ first: state.selected });
+}
 
 function select(instances, add) {
   const selected = add ? [...state.selected, ...instances] : instances;

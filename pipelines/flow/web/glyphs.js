@@ -87,8 +87,9 @@ function drawGlyph(context, kind, x, y, size, colour, isFilled, alpha) {
 }
 
 // Hundreds of thousands of squares are drawn faster as pixels than as shapes.
-function startDots({ canvas: { width, height } }) {
-  return { width, height, ratio: devicePixelRatio || 1, pixels: new Uint32Array(width * height) };
+function startDots(context) {
+  const { width, height } = context.canvas;
+  return { width, height, ratio: context.getTransform().a, pixels: new Uint32Array(width * height) };
 }
 
 function putDot({ width, height, ratio, pixels }, x, y, size, colour, alpha) {

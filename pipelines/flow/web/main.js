@@ -1,12 +1,13 @@
 // Controls, presets, and the first drawing.
 
-const VALUES = ["split", "view", "colour", "which", "opacity", "order", "search"];
+const VALUES = ["split", "view", "colour", "which", "opacity", "order", "group", "search"];
 const COUNTS = ["stride", "top"];
 const SWITCHES = { flicker: "flicker", stays: "stays", focus: "focus", selectedOnly: "selected-only" };
 
 const WHOLE_RUN = { from: 0, to: E - 1, stride: Math.ceil(E / (2 * INITIAL_COLUMNS)) };
 const PRESETS = {
-  "last epochs": {},
+  "where most changes": {},
+  "last epochs": { from: Math.max(0, E - INITIAL_COLUMNS), to: E - 1 },
   "whole run": WHOLE_RUN,
   "most turbulent epochs": mostTurbulentEpochs(),
   "lasting moves (no flicker)": { ...WHOLE_RUN, flicker: true },
@@ -14,7 +15,7 @@ const PRESETS = {
   "often forgotten": { ...WHOLE_RUN, sort: "forgetting", down: true, filters: { forgetting: ">=2" }, which: "listed" },
   "most confused pair": { ...WHOLE_RUN, ...mostConfusedPair() },
   "unstable images": { ...WHOLE_RUN, view: "instances", which: "incorrect", opacity: "frequency", sort: "frequency_raw" },
-  "InstanceFlow's initial view": { stays: true, colour: "class", view: "bars", which: "incorrect", top: 60 },
+  "InstanceFlow's initial view": { from: Math.max(0, E - INITIAL_COLUMNS), to: E - 1, stays: true, colour: "class", view: "bars", which: "incorrect", top: 60 },
 };
 
 // Epochs around the most turbulent transition after the first.
@@ -30,21 +31,32 @@ function mostConfusedPair() {
   return pair ? { classes: [pair.a, pair.b] } : {};
 }
 
+const KEPT_BY_PRESETS = ["theme", "selected", "first"];
+function stateOfPreset(name) {
+  const kept = Object.fromEntries(KEPT_BY_PRESETS.map(key => [key, state[key]]));
+  return sanitize({ ...structuredClone(DEFAULTS), ...PRESETS[name], ...kept });
+}
+
+// The preset that the view is as it stands, or "".
+function activePreset() {
+  const now = JSON.stringify(state);
+  return Object.keys(PRESETS).find(name => JSON.stringify(stateOfPreset(name)) === now) ?? "";
+}
+
 function makeControls() {
   element("split").replaceChildren(new Option("all"), ...head.splits.map(name => new Option(name)));
   element("split").parentElement.hidden = head.splits.length < 2;
   element("opacity").replaceChildren(...Object.keys(OPACITIES).map(name => new Option(name)));
-  element("preset").replaceChildren(new Option("choose…", ""), ...Object.keys(PRESETS).map(name => new Option(name)));
+  element("preset").replaceChildren(new Option("a view of your own", ""), ...Object.keys(PRESETS).map(name => new Option(name)));
   element("preset").onchange = ({ target }) => {
-    if (target.value) change({ ...structuredClone(DEFAULTS), theme: state.theme, ...PRESETS[target.value] });
-    target.value = "";
+    if (target.value) change(stateOfPreset(target.value));
   };
   for (const name of VALUES) element(name).oninput = ({ target }) => change({ [name]: target.value });
   for (const name of COUNTS) element(name).oninput = ({ target }) => change({ [name]: parseInt(target.value, 10) });
   for (const [name, id] of Object.entries(SWITCHES)) {
     element(id).onchange = ({ target }) => change({ [name]: target.checked });
   }
-  element("clear-selection").onclick = () => change({ selected: [], selectedOnly: false });
+  element("clear-selection").onclick = () => change({ selected: [], first: [], selectedOnly: false });
   element("theme").onclick = () => {
     change({ theme: document.documentElement.dataset.theme === "dark" ? "light" : "dark" });
   };
@@ -85,6 +97,7 @@ function showControls() {
     if (document.activeElement !== element(name)) element(name).value = state[name];
   }
   for (const [name, id] of Object.entries(SWITCHES)) element(id).checked = state[name];
+  element("preset").value = activePreset();
   for (const input of element("classes").querySelectorAll("input")) {
     input.checked = state.classes.includes(+input.value);
   }
@@ -92,6 +105,7 @@ function showControls() {
   if (element("share").hidden) return;
   element("hash").value = `#${toHash(state)}`;
   element("ids").value = JSON.stringify(state.selected.map(nameOf));
+  element("explain-selected").value = explainCommand(state.selected);
 }
 
 // From a list of IDs, as this page or InstanceFlow writes it, or from the text of a whole view.
@@ -111,7 +125,7 @@ function importSelection({ target }) {
   }
   const instanceByName = new Map(Array.from({ length: N }, (_, i) => [nameOf(i), i]));
   const selected = ids.map(id => instanceByName.get(String(id))).filter(i => i !== undefined);
-  change({ selected });
+  change({ selected, first: selected });
   const missing = ids.length - selected.length;
   const missingNote = missing ? `; ${missing} of ${ids.length} IDs are not in this run` : "";
   status.textContent = `${state.selected.length} selected${missingNote}`;
@@ -131,11 +145,12 @@ function writeAbout() {
 // What each view depends on: it is redrawn if that has changed, but not while it is out of sight.
 const FLOW_SETTINGS = ["view", "colour", "stride", "top", "flicker", "stays", "focus", "opacity", "order"];
 const flowSettings = () => FLOW_SETTINGS.map(name => state[name]);
-const tableSettings = () => [state.sort, state.down, state.selected];
+const tableSettings = () => [...sortState(), state.selected];
 const VIEWS = [
   { draw: drawStrip, place: element("overview"), key: () => [...memberState(), state.from, state.to] },
   { draw: drawFlow, place: element("flow-section"), key: () => [...flowState(), ...flowSettings()] },
   { draw: drawTraces, place: element("flow-section"), key: () => state.selected },
+  { draw: drawGallery, place: element("flow-section"), key: () => [state.selected, state.to] },
   { draw: drawTable, place: element("table-section"), key: () => [...listState(), ...tableSettings()] },
   { draw: drawConfusion, place: element("confusion-section"), key: () => [...memberState(), state.cell] },
 ];
@@ -150,6 +165,7 @@ function drawIfChanged(view) {
 
 function drawAll() {
   setTheme(state.theme);
+  document.documentElement.style.setProperty("--unit", unit());
   showControls();
   VIEWS.forEach(drawIfChanged);
   writeQueries();

@@ -28,6 +28,7 @@ const colourOfOutcome = outcome => themeColour(OUTCOME_COLOURS[outcome] ?? "--fa
 const patterns = new Map();
 function patternOf(context, outcome, colour) {
   if (![BROKEN, STUCK, REROUTED].includes(outcome)) return colour;
+  if (context.outcomePattern) return context.outcomePattern(outcome, colour);
   const key = `${outcome} ${colour}`;
   if (!patterns.has(key)) patterns.set(key, makePattern(context, outcome, colour));
   return patterns.get(key);
@@ -53,20 +54,29 @@ function makePattern(context, outcome, colour) {
   return context.createPattern(tile, "repeat");
 }
 
-// Clear a canvas and make it `height` CSS pixels high and as wide as its parent, sharp on any screen.
-function prepareCanvas(canvas, height, width = canvas.parentElement.clientWidth) {
-  const ratio = devicePixelRatio || 1;
-  canvas.style.height = `${height}px`;
-  canvas.width = Math.round(width * ratio);
-  canvas.height = Math.round(height * ratio);
+// Views are drawn in units that are a CSS pixel on a laptop and grow with the screen, like the text around them.
+const unit = () => Math.min(1.4, Math.max(1, innerWidth / 1500));
+const pixelsPerUnit = () => (devicePixelRatio || 1) * unit();
+const widthOf = canvas => canvas.parentElement.clientWidth / unit();
+const placeOf = ({ offsetX, offsetY }) => [offsetX / unit(), offsetY / unit()];
+
+// Clear a canvas and make it `height` units high and as wide as its parent, sharp on any screen. While a view is exported,
+// its drawing goes elsewhere.
+function prepareCanvas(canvas, height, width = widthOf(canvas)) {
+  const recorder = recorderOf(canvas, width, height);
+  if (recorder) return { context: recorder, width, height };
+  canvas.style.height = `${height * unit()}px`;
+  canvas.width = Math.round(width * pixelsPerUnit());
+  canvas.height = Math.round(height * pixelsPerUnit());
   const context = canvas.getContext("2d");
-  context.setTransform(ratio, 0, 0, ratio, 0, 0);
-  context.font = '12px system-ui, "Segoe UI", "DejaVu Sans", sans-serif';
+  context.setTransform(pixelsPerUnit(), 0, 0, pixelsPerUnit(), 0, 0);
+  context.font = FONT;
   context.textBaseline = "middle";
   context.clearRect(0, 0, width, height);
   return { context, width, height };
 }
 
+const FONT = '12px system-ui, "Segoe UI", "DejaVu Sans", sans-serif';
 function write(context, text, x, y, options = {}) {
   const { align = "left", colour = themeColour("--ink"), maxWidth = Infinity, halo = false } = options;
   context.textAlign = align;
@@ -96,6 +106,7 @@ function outcomeSwatch(outcome) {
   const context = canvas.getContext("2d");
   context.fillStyle = patternOf(context, outcome, colourOfOutcome(outcome));
   context.fillRect(0, 0, 44, 24);
+  canvas.fillFor = other => patternOf(other, outcome, colourOfOutcome(outcome));
   return canvas;
 }
 
@@ -108,6 +119,7 @@ function colourSwatch(colour) {
 
 // Entries are [swatch, text], the swatch a canvas, a colour or empty.
 function fillLegend(legend, ...entries) {
+  legend.entries = entries;
   legend.replaceChildren(...entries.map(([swatch, text]) => {
     const item = document.createElement("span");
     if (swatch instanceof Node) item.append(swatch);
@@ -118,18 +130,26 @@ function fillLegend(legend, ...entries) {
 }
 
 const tip = element("tip");
-function showTip(event, text, i = null) {
+const MAX_TIP_IMAGES = 12;
+function showTip(event, text, instances = []) {
   tip.hidden = !text;
   if (!text) return;
   tip.textContent = text;
-  if (i !== null && sprite) {
-    const canvas = document.createElement("canvas");
-    canvas.width = canvas.height = 64;
-    drawThumbnail(canvas.getContext("2d"), i, 0, 0, 64);
-    tip.append(canvas);
+  if (sprite && instances.length) {
+    const images = document.createElement("div");
+    images.append(...instances.slice(0, MAX_TIP_IMAGES).map(makeThumbnail));
+    tip.append(images);
   }
-  tip.style.left = `${Math.min(event.clientX + 14, innerWidth - tip.offsetWidth - 4)}px`;
+  tip.style.left = `${Math.max(4, Math.min(event.clientX + 14, innerWidth - tip.offsetWidth - 4))}px`;
   tip.style.top = `${Math.min(event.clientY + 14, innerHeight - tip.offsetHeight - 4)}px`;
+}
+
+function makeThumbnail(i) {
+  const canvas = document.createElement("canvas");
+  canvas.width = canvas.height = 64;
+  canvas.className = "thumbnail";
+  drawThumbnail(canvas.getContext("2d"), i, 0, 0, 64);
+  return canvas;
 }
 
 const formatInteger = value => value.toLocaleString("en");

@@ -14,11 +14,28 @@ function initialClasses() {
   return ranked.slice(0, INITIAL_CLASSES).sort((a, b) => a - b);
 }
 
+// The epochs between which most predictions change, at most INITIAL_COLUMNS. From the untrained network nearly all change,
+// which hides the rest, so that transition is left out if there are others.
+function busiestRange() {
+  const { counts } = outcomesOverTime([...labels.keys()]);
+  const isUntrainedFirst = head.kind === "train" && head.epochs[0] === 0;
+  const first = isUntrainedFirst && E > 2 ? 1 : 0;
+  const length = Math.min(INITIAL_COLUMNS, E - first);
+  const movesInto = e => counts[e][FIXED] + counts[e][BROKEN] + counts[e][REROUTED];
+  let [busiest, most] = [first, -1];
+  for (let from = first; from + length <= E; from++) {
+    let moves = 0;
+    for (let e = from + 1; e < from + length; e++) moves += movesInto(e);
+    if (moves > most) [busiest, most] = [from, moves];
+  }
+  return { from: busiest, to: busiest + length - 1 };
+}
+
 const DEFAULTS = {
-  from: Math.max(0, E - INITIAL_COLUMNS), to: E - 1, stride: 1, classes: initialClasses(),
+  ...busiestRange(), stride: 1, classes: initialClasses(),
   view: "moves", colour: "outcome", top: 10,
   which: "all", flicker: false, stays: false, focus: false, opacity: "none", order: "given", search: "", filters: {},
-  sort: "score_raw", down: true, cell: null, selectedOnly: false, selected: [], theme: "", split: "all",
+  sort: "score_raw", down: true, then: [], group: "none", cell: null, selectedOnly: false, selected: [], first: [], theme: "", split: "all",
 };
 const NUMBERS = ["from", "to", "stride", "top"];
 const FLAGS = ["flicker", "stays", "focus", "down", "selectedOnly"];
@@ -28,6 +45,7 @@ const CHOICES = {
   which: ["all", "incorrect", "listed"],
   opacity: Object.keys(OPACITIES),
   order: ["given", "similar"],
+  group: ["none", "label", "predicted"],
   theme: ["", "light", "dark"],
   split: ["all", ...head.splits],
 };
@@ -71,6 +89,7 @@ function sanitize(state) {
   state.classes = indicesBelow(state.classes, K);
   if (!state.classes.length) state.classes = DEFAULTS.classes;
   state.selected = indicesBelow(state.selected, N);
+  state.first = indicesBelow(state.first, N);
 
   const isCell = Array.isArray(state.cell) && state.cell.length === 2 && state.cell.every(c => c >= 0 && c <= K);
   if (!isCell || !state.classes.includes(state.cell[0])) state.cell = null;
@@ -79,6 +98,9 @@ function sanitize(state) {
     && COLUMNS.some(column => column.key === key && isFilterable(column));
   state.filters = Object.fromEntries(Object.entries(state.filters ?? {}).filter(isFilter));
   if (!COLUMNS.some(({ key, value }) => key === state.sort && value)) state.sort = DEFAULTS.sort;
+  const isSortKey = entry => Array.isArray(entry) && entry[0] !== state.sort && typeof entry[1] === "boolean"
+    && COLUMNS.some(({ key, value }) => key === entry[0] && value);
+  state.then = Array.isArray(state.then) ? state.then.filter(isSortKey) : [];
   for (const [key, choices] of Object.entries(CHOICES)) {
     if (!choices.includes(state[key])) state[key] = DEFAULTS[key];
   }
@@ -99,13 +121,15 @@ function change(values) {
 const memberState = () => [state.classes, state.split];
 const rangeState = () => [...memberState(), state.from, state.to, state.cell];
 const listState = () => [...rangeState(), state.search, state.filters, state.selectedOnly && state.selected];
+const sortState = () => [state.sort, state.down, state.then, state.group, state.first, state.to];
 const flowState = () => [...rangeState(), state.which, state.which === "listed" && listState()];
 const DERIVED = {
   isShown: [() => state.classes, () => Uint8Array.from(head.classes, (_, c) => state.classes.includes(c))], // [K]
   metrics: [() => [state.classes, state.from, state.to], () => metrics(state.from, state.to, derived.isShown)],
   members: [memberState, () => findInstances(isMember)], // of the chosen classes and split
   inCell: [rangeState, () => state.cell ? derived.members.filter(i => isInCell(i, state.cell)) : derived.members],
-  listed: [() => [...listState(), state.sort, state.down], () => listInstances()], // in the table
+  listed: [() => [...listState(), ...sortState()], () => listInstances()], // in the table
+  tableRows: [() => [...listState(), ...sortState()], () => arrangeTable()], // with headings of groups
   inFlow: [flowState, findFlowInstances],
   rows: [() => [state.classes, state.order, state.to], arrangeRows], // of the flow
   selected: [() => state.selected, () => new Set(state.selected)],

@@ -1,7 +1,7 @@
 // Overview: accuracy, and what each epoch fixes, breaks and reroutes; dragging over it chooses the epochs.
 
 const strip = element("strip");
-const STRIP = { height: 132, left: 46, right: 14, top: 14, bottom: 20 };
+const STRIP = { height: 136, left: 46, right: 66, top: 18, bottom: 20 };
 const MOVES = [FIXED, BROKEN, REROUTED];
 let draggedRange = null; // [first, last] while dragging
 
@@ -9,7 +9,7 @@ const stripX = (e, width) => STRIP.left + (E > 1 ? e / (E - 1) : 0.5) * (width -
 
 // Epoch at x: the nearest one, or with Math.ceil the one that the bar at x leads into.
 function stripEpoch(x, roundEpoch = Math.round) {
-  const fraction = (x - STRIP.left) / (strip.clientWidth - STRIP.left - STRIP.right);
+  const fraction = (x / unit() - STRIP.left) / (widthOf(strip) - STRIP.left - STRIP.right);
   return Math.min(E - 1, Math.max(0, roundEpoch(fraction * (E - 1))));
 }
 
@@ -22,6 +22,7 @@ function drawStrip() {
   drawRange(context, width, base);
   drawOutcomes(context, outcomes, maxMoves, width, base, plotHeight);
   drawAccuracy(context, outcomes, width, base, plotHeight);
+  drawMovesAxis(context, maxMoves, width, base, plotHeight);
 
   const labelEvery = Math.max(1, Math.ceil(E * 34 / (width - 60)));
   for (let e = 0; e < E; e += labelEvery) {
@@ -35,9 +36,9 @@ function drawStrip() {
   const chosen = `epochs ${head.epochs[state.from]} to ${head.epochs[state.to]} are chosen`;
   strip.setAttribute("aria-label", `${describeTransition(outcomes, state.to)}; ${chosen}`);
   fillLegend(element("strip-legend"),
-    [themeColour("--ink"), "accuracy (line, 0 to 100 %)"],
+    [themeColour("--ink"), "accuracy (line, left axis)"],
     ...MOVES.map(outcome => [outcomeSwatch(outcome), `${SIGNS[outcome]} ${OUTCOMES[outcome]}`]),
-    ["", `bars: up to ${formatInteger(maxMoves)} images per epoch`],
+    ["", "bars: images whose prediction changes (right axis)"],
     [themeColour("--gold"), "▲ turbulent: more moves than in the epoch before, and over 1.5 times the median"]);
 }
 
@@ -75,8 +76,28 @@ function drawOutcomes(context, outcomes, maxMoves, width, base, plotHeight) {
       context.fillRect(x - barWidth / 2, y - height, barWidth, height);
       y -= height;
     });
-    // a bar that is cut off has its count written on top
-    if (moves > maxMoves) writeFaint(context, formatInteger(moves), x, base - plotHeight - 7, { align: "center" });
+    if (moves > maxMoves) drawBreak(context, moves, x, barWidth, base - plotHeight);
+  }
+}
+
+// A bar that is cut off has a gap across it, and its count on top.
+function drawBreak(context, moves, x, barWidth, top) {
+  const [left, right] = [x - barWidth / 2 - 3, x + barWidth / 2 + 3];
+  context.beginPath();
+  context.moveTo(left, top + 16);
+  context.lineTo(right, top + 10);
+  context.lineTo(right, top + 14);
+  context.lineTo(left, top + 20);
+  context.closePath();
+  context.fillStyle = themeColour("--panel");
+  context.fill();
+  write(context, formatInteger(moves), x, top - 8, { align: "center", colour: themeColour("--faint"), halo: true });
+}
+
+function drawMovesAxis(context, maxMoves, width, base, plotHeight) {
+  const x = width - STRIP.right + 12;
+  for (const moves of new Set([0, Math.round(maxMoves / 2), maxMoves])) {
+    writeFaint(context, formatInteger(moves), x, base - moves / maxMoves * plotHeight);
   }
 }
 

@@ -1,36 +1,44 @@
 // The table: a row per image; only those in sight are elements.
 
-const ROW_HEIGHT = 32;
+const ROW_HEIGHT = 32; // units
+const rowPixels = () => ROW_HEIGHT * unit();
 const table = element("table");
 const tableBody = element("body");
 const metricColumn = (key, title, width, digits, help) =>
   ({ key, title, width, help, digits, value: i => derived.metrics[key][i] });
-const UNAVAILABLE = { image: !head.thumbnails, confidence: !pTrue, p_true_std: !pTrue, aum: !margins };
+const UNAVAILABLE = {
+  image: !head.thumbnails, confidence: !pTrue, p_true_std: !pTrue, aum: !margins, maps: !head.maps.instances.length,
+};
+const mapCounts = new Uint16Array(N);
+for (const i of head.maps.instances) mapCounts[i]++;
+
 const COLUMNS = [
-  { key: "id", title: "ID", width: 92, value: i => i, text: nameOf, help: "image, row number in its split" },
+  { key: "id", title: "ID", width: 66, value: i => i, text: nameOf, help: "image, row number in its split" },
   { key: "label", title: "Label", width: 92, help: "true class",
     value: i => labels[i], text: i => nameOfClass(labels[i]) },
-  { key: "image", title: "", width: 34, help: "the image", draw: (context, i) => drawThumbnail(context, i, 1, 1, 30) },
-  { key: "trinary", title: "Outcomes", width: 130, draw: drawTrinary,
+  { key: "image", title: "Image", width: 56, help: "the image", draw: (context, i) => drawThumbnail(context, i, 6, 1, 30) },
+  { key: "trinary", title: "Outcomes", width: 96, draw: drawTrinary,
     value: i => labels[i] === UNKNOWN ? NaN : derived.metrics.correct[i] / derived.metrics.n[i],
     help: "epochs of the range predicted correctly (full), as a class not shown (grey), as another class (striped)" },
-  { key: "strip", title: "Predictions", width: 176, draw: drawPredictions, value: i => predictedAt(i, state.to),
+  { key: "strip", title: "Predictions", width: 150, draw: drawPredictions, value: i => predictedAt(i, state.to),
     help: "predicted class at every epoch, with a tick underneath where incorrect and a frame around the range; "
       + "sorts by the last epoch of the range" },
   { key: "visited", title: "Visited classes", width: 122, help: "classes predicted in the range",
     text: i => visitedClasses(i, state.from, state.to).map(nameOfClass).join(", "),
     value: i => derived.metrics.n_classes_visited[i] },
-  metricColumn("n_classes_visited", "Variability", 112, 0,
+  metricColumn("n_classes_visited", "Variability", 98, 0,
     "InstanceFlow's variability: number of different classes predicted in the range, correct or not"),
-  metricColumn("frequency_raw", "Frequency", 112, 0, "changes of the prediction in the range"),
-  metricColumn("score_raw", "Score", 80, 0, "epochs of the range at which the image is misclassified"),
-  metricColumn("forgetting", "Forgetting", 116, 0,
+  metricColumn("frequency_raw", "Frequency", 98, 0, "changes of the prediction in the range"),
+  metricColumn("score_raw", "Score", 72, 0, "epochs of the range at which the image is misclassified"),
+  metricColumn("forgetting", "Forgetting", 100, 0,
     "changes from correct to incorrect in the range, evaluated after each epoch (Toneva 2019 counts during training)"),
-  metricColumn("first_learned", "Learned", 96, 0, "first epoch of the range with a correct prediction; empty if none"),
-  metricColumn("confidence", "Confidence", 118, 3, "mean softmax probability of the label over the range"),
-  metricColumn("p_true_std", "p(true) std", 118, 3, "its standard deviation over the range (population)"),
-  metricColumn("aum", "Margin", 90, 2,
+  metricColumn("first_learned", "Learned", 84, 0, "first epoch of the range with a correct prediction; empty if none"),
+  metricColumn("confidence", "Confidence", 102, 3, "mean softmax probability of the label over the range"),
+  metricColumn("p_true_std", "p(true) std", 98, 3, "its standard deviation over the range (population)"),
+  metricColumn("aum", "Margin", 76, 2,
     "mean over the range of the label's logit minus the largest other logit (AUM, Pleiss 2020)"),
+  { key: "maps", title: "Maps", width: 66, digits: 0, help: "heatmaps of the image on this page; >0 lists those that have some",
+    value: i => mapCounts[i] },
 ].filter(({ key }) => !UNAVAILABLE[key]);
 
 function drawTrinary(context, i, width) {
@@ -104,76 +112,188 @@ function listInstances() {
   return sortInstances(derived.inCell.filter(i => tests.every(test => test(i))));
 }
 
-// By the chosen column, empty values last, ties by the image's number.
+// Those that were chosen in the flow first, then by group, then by the chosen columns, empty values last, ties by the
+// image's number.
 function sortInstances(instances) {
-  const column = COLUMNS.find(({ key }) => key === state.sort) ?? COLUMNS[0];
-  const sign = state.down ? -1 : 1;
-  const values = new Float64Array(N);
-  for (const i of instances) values[i] = column.value(i);
-  return instances.sort((a, b) => (isNaN(values[a]) - isNaN(values[b])) || sign * (values[a] - values[b]) || a - b);
+  const isFirst = new Uint8Array(N);
+  for (const i of state.first) isFirst[i] = 1;
+  const keys = [{ valueOf: i => -isFirst[i], sign: 1 }, { valueOf: groupOf, sign: 1 }];
+  for (const [key, down] of [[state.sort, state.down], ...state.then]) {
+    keys.push({ valueOf: COLUMNS.find(column => column.key === key).value, sign: down ? -1 : 1 });
+  }
+  for (const key of keys) {
+    key.values = new Float64Array(N);
+    for (const i of instances) key.values[i] = key.valueOf(i);
+  }
+  return instances.sort((a, b) => {
+    for (const { values, sign } of keys) {
+      const order = (isNaN(values[a]) - isNaN(values[b])) || sign * (values[a] - values[b]);
+      if (order) return order;
+    }
+    return a - b;
+  });
 }
+
+// What the table is grouped by, as a number; the same for all without grouping.
+const GROUPS = {
+  none: () => 0,
+  label: i => labels[i],
+  predicted: i => predictedAt(i, state.to),
+};
+const groupOf = i => GROUPS[state.group](i);
+
+// Rows of the table: images, and before each group a heading {group, instances}. Images chosen in the flow come before.
+function arrangeTable() {
+  if (state.group === "none") return derived.listed;
+  const isFirst = new Set(state.first);
+  const rows = [];
+  let heading = null;
+  for (const i of derived.listed) {
+    if (!isFirst.has(i) && heading?.group !== groupOf(i)) {
+      heading = { group: groupOf(i), instances: [] };
+      rows.push(heading);
+    }
+    heading?.instances.push(i);
+    rows.push(i);
+  }
+  return rows;
+}
+const isHeading = row => typeof row === "object";
+const instancesOf = rows => rows.filter(row => !isHeading(row));
 
 let currentRow = 0; // where the keyboard is
 let anchorRow = 0; // where a range of selected rows starts
 
 function makeHead() {
   element("head-row").replaceChildren(...COLUMNS.map(column => {
+    const cell = document.createElement("div");
+    cell.setAttribute("role", "columnheader");
     const button = document.createElement("button");
-    button.style.width = `${column.width}px`;
+    button.type = "button";
+    button.textContent = column.title;
     button.dataset.key = column.key;
-    button.title = column.help;
-    button.setAttribute("role", "columnheader");
-    if (column.value) button.onclick = () => sortBy(column);
-    return button;
+    button.title = `${column.help}; a click sorts, with Shift after the columns already chosen`;
+    if (column.value) button.onclick = event => sortBy(column, event.shiftKey);
+    cell.append(button);
+    return cell;
   }));
   element("filter-row").replaceChildren(...COLUMNS.map(column => {
-    const field = document.createElement(isFilterable(column) ? "input" : "span");
-    field.style.width = `${column.width}px`;
-    if (field.tagName === "INPUT") {
-      field.dataset.key = column.key;
-      field.setAttribute("aria-label", `filter ${column.title}`);
-      field.placeholder = "filter";
-      field.oninput = () => change({ filters: { ...state.filters, [column.key]: field.value } });
-    }
-    return field;
+    const cell = document.createElement("div");
+    cell.setAttribute("role", "gridcell");
+    if (!isFilterable(column)) return cell;
+    const field = document.createElement("input");
+    field.dataset.key = column.key;
+    field.setAttribute("aria-label", `filter ${column.title}`);
+    field.placeholder = "filter";
+    field.oninput = () => change({ filters: { ...state.filters, [column.key]: field.value } });
+    cell.append(field);
+    return cell;
   }));
+  element("histogram-row").replaceChildren(...COLUMNS.map(column => {
+    const canvas = document.createElement(isNumeric(column) ? "canvas" : "span");
+    canvas.dataset.key = column.key;
+    return canvas;
+  }));
+}
+
+// Distribution of a column's values: of all images of the chosen classes pale, of those listed in full colour.
+const HISTOGRAM = { bins: 24, height: 26 };
+function drawHistogram(canvas, column) {
+  const all = derived.members.map(column.value).filter(Number.isFinite);
+  let [low, high] = [Infinity, -Infinity];
+  for (const value of all) {
+    low = Math.min(low, value);
+    high = Math.max(high, value);
+  }
+  const binOf = value => high > low ? Math.min(HISTOGRAM.bins - 1, Math.floor((value - low) / (high - low) * HISTOGRAM.bins)) : 0;
+  const count = values => {
+    const counts = new Int32Array(HISTOGRAM.bins);
+    for (const value of values) counts[binOf(value)]++;
+    return counts;
+  };
+  const listed = derived.listed.map(column.value).filter(Number.isFinite);
+  const { context, width, height } = prepareCanvas(canvas, HISTOGRAM.height, column.width);
+  const layers = [[count(all), themeColour("--line")], [count(listed), themeColour("--fixed")]];
+  const tallest = Math.max(1, ...layers[0][0]);
+  const binWidth = (width - 12) / HISTOGRAM.bins;
+  for (const [counts, colour] of layers) {
+    context.fillStyle = colour;
+    counts.forEach((n, bin) => { // square root, so that rare values can be seen
+      const barHeight = Math.sqrt(n / tallest) * (height - 4);
+      context.fillRect(6 + bin * binWidth, height - 2 - barHeight, Math.max(1, binWidth - 1), barHeight);
+    });
+  }
+  const ends = all.length ? `${formatNumber(low, column.digits)} to ${formatNumber(high, column.digits)}` : "no values";
+  canvas.title = `${column.title}: ${ends}; blue: listed images, grey: all (height: square root of their number)`;
 }
 
 // Numbers start with the largest, text with the first; a second click reverses the order.
-function sortBy(column) {
-  change({ sort: column.key, down: state.sort === column.key ? !state.down : isNumeric(column) });
+function sortBy(column, isFurther) {
+  if (!isFurther || state.sort === column.key) {
+    change({ sort: column.key, down: state.sort === column.key ? !state.down : isNumeric(column), then: [] });
+    return;
+  }
+  const known = state.then.find(([key]) => key === column.key);
+  const others = state.then.filter(([key]) => key !== column.key);
+  change({ then: [...others, [column.key, known ? !known[1] : isNumeric(column)]] });
 }
 
 function drawTable() {
-  const rowCount = derived.listed.length;
-  for (const button of element("head-row").children) {
-    const column = COLUMNS.find(({ key }) => key === button.dataset.key);
-    const isSorted = state.sort === column.key;
-    const arrow = state.down ? " ▾" : " ▴";
-    const order = state.down ? "descending" : "ascending";
-    button.textContent = column.title + (isSorted ? arrow : "");
-    button.setAttribute("aria-sort", isSorted ? order : "none");
-  }
+  const rowCount = derived.tableRows.length;
+  const sortKeys = [[state.sort, state.down], ...state.then];
+  COLUMNS.forEach((column, index) => {
+    const cell = element("head-row").children[index];
+    const place = sortKeys.findIndex(([key]) => key === column.key);
+    const isDown = place >= 0 && sortKeys[place][1];
+    const number = place > 0 || (place === 0 && sortKeys.length > 1) ? String(place + 1) : "";
+    cell.firstChild.textContent = column.title + (place < 0 ? "" : ` ${isDown ? "▾" : "▴"}${number}`);
+    const order = isDown ? "descending" : "ascending";
+    cell.setAttribute("aria-sort", place < 0 ? "none" : order);
+    for (const row of ["head-row", "filter-row", "histogram-row"]) {
+      element(row).children[index].style.width = `${column.width * unit()}px`;
+    }
+    if (isNumeric(column)) drawHistogram(element("histogram-row").children[index], column);
+  });
   for (const field of document.querySelectorAll("#filter-row input")) {
     if (document.activeElement !== field) field.value = state.filters[field.dataset.key] ?? "";
   }
   currentRow = Math.min(currentRow, Math.max(0, rowCount - 1));
-  tableBody.style.height = `${rowCount * ROW_HEIGHT}px`;
-  tableBody.style.width = `${COLUMNS.reduce((sum, { width }) => sum + width, 0)}px`;
+  tableBody.style.height = `${rowCount * rowPixels()}px`;
+  tableBody.style.width = `${COLUMNS.reduce((sum, { width }) => sum + width, 0) * unit()}px`;
   table.setAttribute("aria-rowcount", rowCount);
   const selected = state.selected.length ? `, ${formatInteger(state.selected.length)} selected` : "";
-  element("listed").textContent = `${formatInteger(rowCount)} of ${formatInteger(N)} listed${selected}; `
+  element("listed").textContent = `${formatInteger(derived.listed.length)} of ${formatInteger(N)} listed${selected}; `
     + `epochs ${head.epochs[state.from]} to ${head.epochs[state.to]}`;
   drawRows();
 }
 
 function drawRows() {
-  const first = Math.max(0, Math.floor((table.scrollTop - 60) / ROW_HEIGHT) - 2);
-  const end = Math.min(derived.listed.length, first + Math.ceil(table.clientHeight / ROW_HEIGHT) + 5);
+  const first = Math.max(0, Math.floor((table.scrollTop - headHeight()) / rowPixels()) - 2);
+  const end = Math.min(derived.tableRows.length, first + Math.ceil(table.clientHeight / rowPixels()) + 5);
   const rows = [];
-  for (let index = first; index < end; index++) rows.push(makeRow(index, derived.listed[index]));
+  for (let index = first; index < end; index++) {
+    const row = derived.tableRows[index];
+    rows.push(isHeading(row) ? makeHeading(index, row) : makeRow(index, row));
+  }
   tableBody.replaceChildren(...rows);
   table.setAttribute("aria-activedescendant", `row-${currentRow}`);
+}
+
+const headHeight = () => element("table-head").offsetHeight;
+
+function makeHeading(index, { group, instances }) {
+  const row = document.createElement("div");
+  row.className = "row heading";
+  row.classList.toggle("current", index === currentRow);
+  row.style.top = `${index * rowPixels()}px`;
+  row.dataset.index = index;
+  row.id = `row-${index}`;
+  row.setAttribute("role", "row");
+  const cell = textElement("span", `${state.group === "label" ? "label" : "predicted"} ${nameOfClass(group)}: `
+    + `${formatInteger(instances.length)} images; a click selects them`);
+  cell.setAttribute("role", "gridcell");
+  row.append(cell);
+  return row;
 }
 
 function makeRow(index, i) {
@@ -181,7 +301,7 @@ function makeRow(index, i) {
   row.className = "row";
   row.classList.toggle("selected", derived.selected.has(i));
   row.classList.toggle("current", index === currentRow);
-  row.style.top = `${index * ROW_HEIGHT}px`;
+  row.style.top = `${index * rowPixels()}px`;
   row.dataset.index = index;
   row.id = `row-${index}`;
   row.setAttribute("role", "row");
@@ -198,9 +318,9 @@ function makeRow(index, i) {
 const DRAWN_COLUMNS = COLUMNS.filter(column => column.draw);
 function makeCanvas(i) {
   const canvas = document.createElement("canvas");
-  const ratio = devicePixelRatio || 1;
+  const ratio = pixelsPerUnit();
   const width = DRAWN_COLUMNS.reduce((sum, column) => sum + column.width, 0);
-  canvas.style.width = `${width}px`;
+  canvas.style.width = `${width * unit()}px`;
   canvas.width = width * ratio;
   canvas.height = 31 * ratio;
   const context = canvas.getContext("2d");
@@ -214,7 +334,7 @@ function makeCanvas(i) {
 
 function makeCell(column, i) {
   const cell = document.createElement("span");
-  cell.style.width = `${column.width}px`;
+  cell.style.width = `${column.width * unit()}px`;
   cell.dataset.key = column.key;
   cell.className = isNumeric(column) ? "number" : "";
   cell.textContent = cellText(column, i);
@@ -229,13 +349,18 @@ function rowUnder(event) {
 }
 
 function selectRow(index, { range = false, add = false } = {}) {
-  const i = derived.listed[index];
+  const i = derived.tableRows[index];
   currentRow = index;
   if (range) {
-    select(derived.listed.slice(Math.min(anchorRow, index), Math.max(anchorRow, index) + 1), add);
+    const rows = derived.tableRows.slice(Math.min(anchorRow, index), Math.max(anchorRow, index) + 1);
+    select(instancesOf(rows), add);
     return;
   }
   anchorRow = index;
+  if (isHeading(i)) {
+    select(i.instances, add);
+    return;
+  }
   const toggled = derived.selected.has(i) ? state.selected.filter(other => other !== i) : [...state.selected, i];
   select(add ? toggled : [i], false);
 }
@@ -249,14 +374,14 @@ tableBody.addEventListener("click", event => {
 });
 tableBody.addEventListener("dblclick", event => {
   const index = rowUnder(event);
-  if (index !== null) openDetail(derived.listed[index]);
+  if (index !== null && !isHeading(derived.tableRows[index])) openDetail(derived.tableRows[index]);
 });
 let hoveredRow = null;
 tableBody.addEventListener("mousemove", event => {
   const index = rowUnder(event);
   if (index === null || index === hoveredRow) return;
   hoveredRow = index;
-  drawTraces([derived.listed[index]]);
+  drawTraces(instancesOf([derived.tableRows[index]]));
 });
 tableBody.addEventListener("mouseleave", () => {
   hoveredRow = null;
@@ -267,7 +392,7 @@ table.addEventListener("keydown", event => {
   const step = { ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10, Home: -Infinity, End: Infinity }[event.key];
   if (step !== undefined) moveCurrentRow(step, event.shiftKey);
   else if (event.key === " ") selectRow(currentRow, { add: true });
-  else if (event.key === "Enter" && derived.listed.length) openDetail(derived.listed[currentRow]);
+  else if (event.key === "Enter" && !isHeading(derived.tableRows[currentRow] ?? {})) openDetail(derived.tableRows[currentRow]);
   else if (event.key === "Escape" && openInstance === null) select([], false);
   else if (event.key === "a" && (event.ctrlKey || event.metaKey)) select([...derived.listed], false);
   else return;
@@ -275,11 +400,12 @@ table.addEventListener("keydown", event => {
 });
 
 function moveCurrentRow(step, range) {
-  currentRow = Math.min(Math.max(0, derived.listed.length - 1), Math.max(0, currentRow + step));
-  const top = currentRow * ROW_HEIGHT;
-  const visibleHeight = table.clientHeight - 54; // below the heading and the filters
+  currentRow = Math.min(Math.max(0, derived.tableRows.length - 1), Math.max(0, currentRow + step));
+  const top = currentRow * rowPixels();
+  const bottom = top + rowPixels();
+  const visibleHeight = table.clientHeight - headHeight();
   if (top < table.scrollTop) table.scrollTop = top;
-  if (top + ROW_HEIGHT > table.scrollTop + visibleHeight) table.scrollTop = top + ROW_HEIGHT - visibleHeight;
+  if (bottom > table.scrollTop + visibleHeight) table.scrollTop = bottom - visibleHeight;
   if (range) selectRow(currentRow, { range });
   else drawRows();
 }

@@ -10,6 +10,13 @@ function describeLink(link, rowNames, columns) {
   return `${link.n} ${nameOfClass(link.label)}(s) ${move}${outcome}\n${epochs}`;
 }
 
+function describeStub(stub, rowNames, columns) {
+  const epochs = `${epochName(columns[stub.column])} to ${head.epochs[columns[stub.column + 1]]}`;
+  const name = rowNames[stub.row];
+  const ways = stub.isLeaving ? `from ${name} to other classes` : `from other classes to ${name}`;
+  return `${stub.n} ${OUTCOMES[stub.outcome]}, ${ways}\nin ${stub.links.length} moves too small to be drawn\n${epochs}`;
+}
+
 function describeNode(node, rowName, e, members) {
   const counts = KINDS.map(() => 0);
   for (const i of members) counts[kindOf(i, e)]++;

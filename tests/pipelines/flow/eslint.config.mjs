@@ -1,9 +1,9 @@
 // The page's scripts are one module: they are linted joined together, as the browser sees them.
 const GLOBALS = [
   "addEventListener", "atob", "Blob", "console", "createImageBitmap", "CSS", "DecompressionStream",
-  "devicePixelRatio", "document", "getComputedStyle", "history", "ImageData", "innerHeight", "innerWidth",
+  "devicePixelRatio", "document", "encodeURIComponent", "getComputedStyle", "history", "ImageData", "innerHeight", "Image", "innerWidth",
   "IntersectionObserver", "location", "matchMedia", "Node", "OffscreenCanvas", "Option", "Path2D", "Response",
-  "structuredClone", "URLSearchParams", "window",
+  "setTimeout", "structuredClone", "URL", "URLSearchParams", "window",
 ];
 
 export default [{

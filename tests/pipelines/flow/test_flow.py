@@ -1,10 +1,12 @@
 """The InstanceFlow page: what it holds, and what it counts and does in a real browser."""
 
+import csv
 import json
 import re
 import shlex
 import time
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -83,7 +85,7 @@ def test_what_was_seen_in_training_has_no_epoch_0(study: Home, trained) -> None:
 
 def test_page_fetches_nothing(made: Path) -> None:
     text = re.sub(r'<script type="text/plain".*?</script>', "", made.read_text(), flags=re.DOTALL)
-    assert not re.search(r"src=|<link|@import|fetch\(|https?://(?!arxiv)", text)
+    assert not re.search(r"src=|<link|@import|fetch\(|https?://(?!arxiv|www.w3.org/2000/svg)", text)
 
 
 def test_page_is_kept_with_the_run(study: Home, trained, made: Path) -> None:
@@ -252,7 +254,7 @@ def test_the_command_beside_a_view_means_its_classes(browser, tmp_path: Path, em
     import_flow(ImportFlowSettings(file=str(tmp_path / "log.json")), home)
     show(browser, page_of(home))
     for shown in ([0], [1], [2], [0, 2], [1, 2]):
-        browser.execute_script("study.change(arguments[0])", {"classes": shown})
+        browser.execute_script("study.change(arguments[0])", {"classes": shown, "from": 0})
         look_at(browser, "flow")
         line = browser.execute_script("return document.querySelector('[data-query=flow_nodes] code').textContent")
         capsys.readouterr()
@@ -355,6 +357,94 @@ def test_the_grid_answers_to_keys(browser, made: Path) -> None:
     assert grid.get_attribute("aria-label").startswith("1 predicted 2")
     grid.send_keys("\ue007")
     assert browser.execute_script("return study.state.cell") is None
+
+
+@in_browser
+def test_keys_reach_every_node_and_link(browser, real_log: Home) -> None:
+    """Each arrow key moves to another target, says what it is, and Enter selects as many images as it names."""
+    show(browser, page_of(real_log), "#from=0&to=5&top=5")
+    look_at(browser, "flow-section")
+    flow_canvas = browser.find_element("id", "flow")
+    browser.execute_script("arguments[0].focus()", flow_canvas)
+    told = []
+    for key in ("\ue014", "\ue014", "\ue015", "\ue014", "\ue014", "\ue015"):  # right, right, down, right, right, down
+        flow_canvas.send_keys(key, "\ue007")
+        text = browser.find_element("id", "tip").text
+        assert int(text.split()[0]) == len(browser.execute_script("return study.selected")), text
+        told.append(text)
+    assert len(set(told)) == len(told)
+    assert {"predicted", "fixed", "from"} <= {word.strip(",") for text in told for word in text.split()}
+
+
+@in_browser
+def test_selected_images_are_seen_at_once_and_listed_first(browser, study: Home, made: Path) -> None:
+    show(browser, made)
+    browser.execute_script("study.change({selected: [7, 3], first: [7, 3]})")
+    look_at(browser, "gallery")
+    assert len(browser.find_elements("css selector", "#gallery button")) == 2
+    look_at(browser, "table-section")
+    listed = [row["instance_id"] for row in said_by(browser, "instance_metrics")]
+    assert sorted(listed[:2]) == [3, 7]
+    assert len(listed) == len(set(listed))
+
+
+@in_browser
+def test_every_move_is_drawn_or_counted(browser, real_log: Home) -> None:
+    show(browser, page_of(real_log), "#from=2&to=4&top=3")
+    look_at(browser, "flow-section")
+    svg = ElementTree.fromstring(browser.execute_script("return study.exportSvg('flow')"))
+    texts = [element.text for element in svg.iter("{http://www.w3.org/2000/svg}text")]
+    counted = [re.fullmatch(r"([\d,]+) of ([\d,]+) as stubs", text) for text in texts]
+    moves = [int(match[2].replace(",", "")) for match in counted if match]
+    expected = [
+        row["fixed"] + row["broken"] + row["rerouted"]
+        for row in answer(real_log, "transition_outcomes")
+        if 2 <= row["epoch"] < 4
+    ]
+    assert moves == expected
+
+
+@in_browser
+@pytest.mark.parametrize("view", ["strip", "flow", "confusion"])
+@pytest.mark.parametrize("state", [{}, {"view": "bars"}, {"view": "instances"}, {"focus": True}])
+def test_views_are_exported_as_svg(browser, made: Path, view: str, state: dict) -> None:
+    show(browser, made)
+    browser.execute_script("study.change(arguments[0])", state)
+    svg = ElementTree.fromstring(browser.execute_script("return study.exportSvg(arguments[0])", view))
+    assert {"path", "text"} <= {element.tag.rpartition("}")[2] for element in svg.iter()}
+    assert "NaN" not in ElementTree.tostring(svg, encoding="unicode")
+
+
+@in_browser
+def test_what_is_listed_is_exported_as_csv(browser, study: Home, made: Path) -> None:
+    show(browser, made, "#from=0&to=3")
+    rows = list(csv.DictReader(browser.execute_script("return study.exportCsv()").splitlines()))
+    expected = {row["instance_id"]: row for row in answer(study, "instance_metrics")}
+    assert len(rows) == len(expected)
+    for row in rows:
+        assert int(row["score_raw"]) == expected[int(row["instance_id"])]["score_raw"]
+    with connect(study) as connection:
+        sql = "select distinct instance_id from attributions where split = 'test'"
+        explained = {instance_id for (instance_id,) in connection.execute(sql).fetchall()}
+    assert {int(row["instance_id"]) for row in rows if int(row["maps"])} == explained
+    browser.execute_script("study.change({selected: [5]})")
+    assert len(browser.execute_script("return study.exportCsv()").splitlines()) == 2
+
+
+@in_browser
+def test_groups_and_several_sort_keys(browser, real_log: Home) -> None:
+    show(browser, page_of(real_log), "#from=0&to=61")
+    look_at(browser, "table-section")
+    browser.execute_script(
+        "study.change({group: 'label', sort: 'score_raw', down: true, then: [['frequency_raw', false]]})"
+    )
+    listed = [row["instance_id"] for row in said_by(browser, "instance_metrics")]
+    rows = {row["instance_id"]: row for row in answer(real_log, "instance_metrics")}
+    keys = [(rows[i]["label"], -rows[i]["score_raw"], rows[i]["frequency_raw"], i) for i in listed]
+    assert keys == sorted(keys)
+    browser.find_element("css selector", ".row.heading").click()
+    selected = browser.execute_script("return study.selected")
+    assert len(selected) == sum(row["label"] == 0 for row in rows.values())
 
 
 @in_browser

@@ -1,0 +1,188 @@
+// Views as SVG or PNG, and what is listed as CSV.
+
+// A path that also remembers how SVG writes it.
+class TracedPath extends Path2D {
+  d = "";
+  moveTo(x, y) { super.moveTo(x, y); this.d += `M${digits(x)} ${digits(y)}`; }
+  lineTo(x, y) { super.lineTo(x, y); this.d += `${this.d ? "L" : "M"}${digits(x)} ${digits(y)}`; }
+  bezierCurveTo(...points) { super.bezierCurveTo(...points); this.d += `C${points.map(digits).join(" ")}`; }
+  closePath() { super.closePath(); this.d += "Z"; }
+  rect(x, y, width, height) {
+    super.rect(x, y, width, height);
+    this.d += `M${digits(x)} ${digits(y)}h${digits(width)}v${digits(height)}h${digits(-width)}Z`;
+  }
+}
+const digits = number => String(Math.round(number * 100) / 100);
+
+// Takes what the views draw, as a canvas's context does, and writes it as SVG.
+class SvgRecorder {
+  static DOTS_PER_UNIT = 3; // where a view paints dots instead of shapes
+  static measuring = new OffscreenCanvas(1, 1).getContext("2d");
+  fillStyle = "#000";
+  strokeStyle = "#000";
+  lineWidth = 1;
+  globalAlpha = 1;
+  textAlign = "left";
+  parts = [];
+  patterns = new Map();
+  dash = [];
+
+  constructor(width, height) {
+    const dots = SvgRecorder.DOTS_PER_UNIT;
+    this.canvas = { width: Math.round(width * dots), height: Math.round(height * dots) };
+    this.width = width;
+    this.height = height;
+  }
+
+  getTransform() { return { a: SvgRecorder.DOTS_PER_UNIT }; }
+  setLineDash(dash) { this.dash = dash; }
+  beginPath() { this.path = new TracedPath(); }
+  moveTo(x, y) { this.path.moveTo(x, y); }
+  lineTo(x, y) { this.path.lineTo(x, y); }
+  bezierCurveTo(...points) { this.path.bezierCurveTo(...points); }
+  closePath() { this.path.closePath(); }
+  measureText(text) {
+    SvgRecorder.measuring.font = FONT;
+    return SvgRecorder.measuring.measureText(text);
+  }
+
+  add(element, paint) {
+    const alpha = this.globalAlpha < 1 ? ` opacity="${digits(this.globalAlpha)}"` : "";
+    this.parts.push(`<${element} ${paint}${alpha}/>`);
+  }
+  strokePaint() {
+    const dash = this.dash.length ? ` stroke-dasharray="${this.dash.join(" ")}"` : "";
+    return `fill="none" stroke="${this.strokeStyle}" stroke-width="${digits(this.lineWidth)}"${dash}`;
+  }
+  fill(path = this.path) { this.add(`path d="${path.d}"`, `fill="${this.fillStyle}"`); }
+  stroke(path = this.path) { this.add(`path d="${path.d}"`, this.strokePaint()); }
+  fillRect(x, y, width, height) { this.add(rectangle(x, y, width, height), `fill="${this.fillStyle}"`); }
+  strokeRect(x, y, width, height) { this.add(rectangle(x, y, width, height), this.strokePaint()); }
+  arc(x, y, radius) { // always a whole circle here
+    for (const [start, end] of [[-1, 1], [1, -1]]) {
+      if (start < 0) this.path.d += `M${digits(x - radius)} ${digits(y)}`;
+      this.path.d += `A${digits(radius)} ${digits(radius)} 0 0 1 ${digits(x + end * radius)} ${digits(y)}`;
+    }
+  }
+  fillText(text, x, y) {
+    const anchor = { left: "start", center: "middle", right: "end" }[this.textAlign];
+    const escaped = text.replace(/[&<>]/g, sign => `&#${sign.charCodeAt(0)};`);
+    this.parts.push(`<text x="${digits(x)}" y="${digits(y + 4)}" text-anchor="${anchor}" fill="${this.fillStyle}">`
+      + `${escaped}</text>`);
+  }
+  drawImage(source, x, y, width, height) {
+    const copy = document.createElement("canvas");
+    copy.width = source.width;
+    copy.height = source.height;
+    copy.getContext("2d").drawImage(source, 0, 0);
+    this.add(`image x="${x}" y="${y}" width="${width}" height="${height}"`, `href="${copy.toDataURL()}"`);
+  }
+
+  // The fill of an outcome, as makePattern draws it.
+  outcomePattern(outcome, colour) {
+    const key = `${outcome} ${colour}`;
+    if (!this.patterns.has(key)) {
+      const marks = outcome === REROUTED
+        ? `<path d="M1 1h2v2h-2ZM4 4h2v2h-2Z" fill="${colour}"/>`
+        : `<path d="M-1 7L7 -1" stroke="${colour}" stroke-width="2"/>`;
+      const ground = `<rect width="6" height="6" fill="${colour}" opacity="${outcome === REROUTED ? 0.3 : 0.45}"/>`;
+      const id = `pattern-${this.patterns.size}`;
+      const pattern = `<pattern id="${id}" width="6" height="6" patternUnits="userSpaceOnUse">${ground}${marks}</pattern>`;
+      this.patterns.set(key, { id, pattern });
+    }
+    return `url(#${this.patterns.get(key).id})`;
+  }
+
+  toString() {
+    const [width, height] = [Math.ceil(this.width), Math.ceil(this.height)];
+    const definitions = [...this.patterns.values()].map(({ pattern }) => pattern).join("");
+    return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" `
+      + `font-family="system-ui, DejaVu Sans, sans-serif" font-size="12"><defs>${definitions}</defs>`
+      + `<rect width="100%" height="100%" fill="${themeColour("--paper")}"/>${this.parts.join("\n")}</svg>`;
+  }
+}
+const rectangle = (x, y, width, height) =>
+  `rect x="${digits(x)}" y="${digits(y)}" width="${digits(Math.max(0, width))}" height="${digits(Math.max(0, height))}"`;
+
+const EXPORTS = {
+  strip: { canvas: element("strip"), legend: element("strip-legend"), draw: () => drawStrip() },
+  flow: { canvas: element("flow"), legend: element("flow-legend"), draw: () => drawFlow() },
+  confusion: { canvas: element("confusion"), legend: null, draw: () => drawConfusion() },
+};
+const LEGEND_LINE = 20;
+let exported = null; // {canvas, recorder} while a view is exported
+const isExporting = () => exported !== null;
+
+// The recorder in place of a canvas's context while its view is exported; otherwise null.
+function recorderOf(canvas, width, height) {
+  if (exported?.canvas !== canvas) return null;
+  exported.recorder = new SvgRecorder(width, height);
+  return exported.recorder;
+}
+
+// A view and its legend as SVG.
+function exportSvg(name) {
+  const { canvas, legend, draw } = EXPORTS[name];
+  exported = { canvas };
+  draw();
+  const { recorder } = exported;
+  exported = null;
+  draw(); // what pointer and keys meet is on the screen again
+  if (legend) recordLegend(recorder, legend.entries);
+  return recorder.toString();
+}
+
+function recordLegend(recorder, entries) {
+  let [x, y] = [12, recorder.height + LEGEND_LINE / 2];
+  for (const [swatch, text] of entries) {
+    const width = recorder.measureText(text).width + 48;
+    if (x + width > recorder.width && x > 12) [x, y] = [12, y + LEGEND_LINE];
+    if (swatch) {
+      recorder.fillStyle = swatch instanceof Node ? swatch.fillFor(recorder) : swatch;
+      recorder.fillRect(x, y - 5, 20, 10);
+    }
+    write(recorder, text, swatch ? x + 26 : x, y);
+    x += width;
+  }
+  recorder.height = y + LEGEND_LINE;
+}
+
+function download(content, type, fileName) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([content], { type }));
+  link.download = fileName;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}
+
+async function downloadPng(name, fileName) {
+  const picture = new Image();
+  picture.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(exportSvg(name))}`;
+  await picture.decode();
+  const canvas = document.createElement("canvas");
+  canvas.width = 3 * picture.width;
+  canvas.height = 3 * picture.height;
+  canvas.getContext("2d").drawImage(picture, 0, 0, canvas.width, canvas.height);
+  canvas.toBlob(blob => download(blob, "image/png", fileName));
+}
+
+// The selected images, or else those listed, as the table shows them.
+function exportCsv() {
+  const columns = COLUMNS.filter(column => column.text || isNumeric(column));
+  const quote = text => /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  const header = ["split", "instance_id", ...columns.map(({ key }) => key)];
+  const instances = state.selected.length ? state.selected : derived.listed;
+  const lines = instances.map(i =>
+    [head.splits[splitIndices[i]], instanceIds[i], ...columns.map(column => cellText(column, i))]);
+  return [header, ...lines].map(cells => cells.map(cell => quote(String(cell))).join(",")).join("\n");
+}
+
+for (const button of document.querySelectorAll("[data-export]")) {
+  const { export: name, format } = button.dataset;
+  const fileName = `${head.run_id.slice(0, 8)}-${name}.${format}`;
+  button.onclick = () => {
+    if (format === "svg") download(exportSvg(name), "image/svg+xml", fileName);
+    else if (format === "png") downloadPng(name, fileName);
+    else download(exportCsv(), "text/csv", fileName);
+  };
+}
