@@ -5,8 +5,12 @@
 Each network learns to tell glyphs at random places, so what decides is known. With --backgrounds the glyphs lie on
 photographs, else on noise. Four kinds of directions have no meaning: single activations, single channels, concepts of
 activations whose channels are shuffled, and concepts of the network before training. Those of the trained network
-have one: an effect is found if a class has a concept that raises its logit beyond chance. There are as few concepts as
-keep 90 % of the network's answers. Takes about 40 minutes on one core.
+have one; they are found and their number is chosen as `study explain` does it.
+
+A concept shows a class's glyph if its map points there in most of the class's images, and is at least half as strong
+there as in any class. A class is found if a concept that shows its glyph raises its logit beyond chance. A mark is
+wrong if a concept lowers the logit of a class whose glyph it shows, or raises that of another class than those; both
+levels are family-wise: that of the column `significant`, and the report's. Takes about 40 minutes on one core.
 """
 
 import argparse
@@ -19,30 +23,36 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.data.datasets import load_dataset
+from pipelines.explaining.concepts.concept_set import COUNTS, required_agreement
 from pipelines.models.networks import cnn
+from pipelines.reporting.criteria import VERDICTS
 from xai import ice
+from xai.concept_count import choose_count
 from xai.cut import Cut, cut_model
-from xai.nmf import factorize, project
+from xai.nmf import factorize
+from xai.pointing import point_inside
 from xai.tcav import NULL_SETS, NULLS, SIGNIFICANCE_LEVEL, Tcav, score_concepts
 
 LAYER = "features.6.2"  # the last one of feature maps
 IMAGES, HELD_OUT, FITTING = 2000, 200, 500
-COUNTS, KEPT = (*range(2, 11), 12, 15, 20), 0.9
 MAX_EPOCHS, ACCURACY = 12, 0.99  # of training
-SHUFFLED_ROWS = 8000
+FACTORIZED_ROWS = 8000  # for directions without meaning
+LEVELS = (SIGNIFICANCE_LEVEL, VERDICTS["concepts"].level)
 
 
 @dataclass(frozen=True)
 class Glyphs:
-    """Images [N, 3, S, S] of K glyphs at random places, and which one each shows [N]."""
+    """Images [N, 3, S, S] of K glyphs at random places, which one each shows [N], and where [N, 4]."""
 
     images: Tensor
     labels: Tensor
+    boxes: Tensor  # top, left, height, width
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", type=int, default=12)
+    parser.add_argument("--first", type=int, default=0, help="seed of the first network")
     parser.add_argument("--sets", type=int, default=1000, help="of directions without meaning, per kind")
     parser.add_argument("--side", type=int, default=32, help="of the images, in pixels")
     parser.add_argument("--backgrounds", help="where CIFAR-10 is")
@@ -52,26 +62,59 @@ def main() -> None:
     if arguments.backgrounds:
         data = load_dataset("cifar10", arguments.backgrounds, Path(), val_fraction=0.1, seed=0, size=None)
         photographs = data.splits["test"].images[: IMAGES + HELD_OUT] / 255
-    claims: Counter[str] = Counter()
     tried: Counter[str] = Counter()
-    for seed in range(arguments.networks):
+    claimed: Counter[tuple[str, float]] = Counter()  # by kind of directions and level
+    marks: Counter[tuple[str, float]] = Counter()  # by kind of mark and level
+    for seed in range(arguments.first, arguments.first + arguments.networks):
         glyphs, held_out = draw_glyphs(seed, arguments.side, photographs)
         untrained, trained, accuracy = train(glyphs, held_out, seed)
         for kind, directions, layer in nothing_there(trained, untrained, glyphs, held_out, arguments, seed):
             found = layer.measure(directions, seed)
-            claims[kind] += bool(found.significant.any())
             tried[kind] += 1
+            for level in LEVELS:
+                claimed[kind, level] += bool((found.p_values < level).any())
         layer = Layer.of(trained, glyphs, held_out)
-        count = next((count for count in COUNTS if layer.kept(count) >= KEPT), COUNTS[-1])
-        found = layer.measure(factorize(layer.rows, count, seed).directions, seed)
-        raised = (found.significant & (found.tcav_magnitude > 0)).any(0)
-        claims["what decides"] += int(raised.sum())
-        tried["what decides"] += len(raised)
-        classes = f"{len(raised)} classes, {accuracy:.1%} correct"
-        print(f"network {seed}: {classes}, {count} concepts, {raised.sum()} effects found", flush=True)
-    print(f"\n| directions | sets, or classes | beyond chance at {SIGNIFICANCE_LEVEL:.0%} |\n|---|---|---|")
+        directions = layer.find_concepts(seed)
+        found, shows = layer.measure(directions, seed), layer.shows_glyph(directions)
+        tried["what decides"] += layer.classes
+        for level in LEVELS:
+            raised, lowered = (
+                (found.p_values < level) & is_so for is_so in (found.tcav_magnitude > 0, found.tcav_magnitude < 0)
+            )
+            claimed["what decides", level] += int((raised & shows).any(0).sum())
+            for name, these in mark_kinds(raised, lowered, shows).items():
+                marks[name, level] += int(these.sum())
+        print(
+            f"network {seed}: {layer.classes} classes, {accuracy:.1%} correct; {len(directions)} concepts show the "
+            f"glyphs of {shows.any(0).sum()}; lowest p-value of each: {lowest_p_values(found, shows)}",
+            flush=True,
+        )
+    head = " | ".join(f"at {level:.0%}" for level in LEVELS)
+    print(f"\n| directions | sets, or classes | {head} |\n|---|---|---|---|")
     for kind, count in tried.items():
-        print(f"| {kind} | {count:,} | {claims[kind] / count:.1%} |")
+        print(f"| {kind} | {count:,} | {' | '.join(f'{claimed[kind, level] / count:.1%}' for level in LEVELS)} |")
+    print(f"\n| marks | {head} |\n|---|---|---|")
+    for name in dict.fromkeys(name for name, _ in marks):
+        print(f"| {name} | {' | '.join(str(marks[name, level]) for level in LEVELS)} |")
+
+
+def lowest_p_values(found: Tcav, shows: Tensor) -> str:
+    """Of each class's concepts that show its glyph and raise its logit; 1 where there is none."""
+    p_values = torch.where(shows & (found.tcav_magnitude > 0), found.p_values, 1).amin(0)
+    return ", ".join(f"{p_value:.3f}" for p_value in p_values.tolist())
+
+
+def mark_kinds(raised: Tensor, lowered: Tensor, shows: Tensor) -> dict[str, Tensor]:
+    """Which marks are right and which wrong, [k, K] each, of concepts that show glyphs as in `shows` [k, K]."""
+    shows_another = shows.any(1, keepdim=True) & ~shows
+    shows_none = ~shows.any(1, keepdim=True).expand_as(shows)
+    return {
+        "raises the class whose glyph it shows (right)": raised & shows,
+        "lowers another class (right)": lowered & shows_another,
+        "lowers the class whose glyph it shows (wrong)": lowered & shows,
+        "raises another class (wrong)": raised & shows_another,
+        "shows no glyph": (raised | lowered) & shows_none,
+    }
 
 
 def draw_glyphs(seed: int, side: int, photographs: Tensor | None) -> tuple[Glyphs, Glyphs]:
@@ -86,7 +129,11 @@ def draw_glyphs(seed: int, side: int, photographs: Tensor | None) -> tuple[Glyph
     for image, label, (top, left) in zip(images, labels, places, strict=True):
         image[:, top : top + size, left : left + size] = shapes[label]
     images = (images - images.mean()) / images.std()
-    return Glyphs(images[:IMAGES], labels[:IMAGES]), Glyphs(images[IMAGES:], labels[IMAGES:])
+    boxes = torch.cat([torch.tensor(places), torch.full((count, 2), size)], 1)
+    return (
+        Glyphs(images[:IMAGES], labels[:IMAGES], boxes[:IMAGES]),
+        Glyphs(images[IMAGES:], labels[IMAGES:], boxes[IMAGES:]),
+    )
 
 
 def train(glyphs: Glyphs, held_out: Glyphs, seed: int) -> tuple[nn.Module, nn.Module, float]:
@@ -113,37 +160,66 @@ def train(glyphs: Glyphs, held_out: Glyphs, seed: int) -> tuple[nn.Module, nn.Mo
 
 @dataclass(frozen=True)
 class Layer:
-    """A network's layer, seen through its fitting rows and the gradients of held-out images."""
+    """A network's layer, seen through fitting images and held-out ones."""
 
+    model: nn.Module
     parts: Cut
-    rows: Tensor  # [R, c]
+    rows: Tensor  # [R, c], of the fitting images
+    weighted_rows: Tensor  # [R, c], by how much the decision hangs on them
+    held_out: Glyphs
     features: Tensor  # [N, c, h, w], held out
     gradients: Tensor  # [N, c]
-    labels: Tensor  # [N]
 
     @classmethod
     def of(cls, model: nn.Module, glyphs: Glyphs, held_out: Glyphs) -> "Layer":
         parts = cut_model(model, LAYER)
-        rows = ice.flatten_positions(ice.extract_features(model, parts, glyphs.images[:FITTING]))
+        fitting = ice.extract_features(model, parts, glyphs.images[:FITTING])
+        weights = ice.position_weights(model, parts, fitting).flatten()[:, None]
+        rows = ice.flatten_positions(fitting)
         features = ice.extract_features(model, parts, held_out.images)
         no_directions = torch.zeros(1, rows.shape[1])
         no_maps = torch.zeros(len(features), 1, *features.shape[2:])
         gradients, _ = ice.concept_sensitivities(model, parts, features, no_maps, no_directions, held_out.labels)
-        return cls(parts, rows, features, gradients, held_out.labels)
+        return cls(model, parts, rows, rows * weights, held_out, features, gradients)
 
-    def kept(self, count: int) -> float:
-        """Fraction of held-out answers that the network keeps given so many concepts alone."""
-        directions = factorize(self.rows, count).directions
-        rows = project(ice.flatten_positions(self.features), directions) @ directions
-        with torch.no_grad():
-            answers = self.parts.head(self.features).argmax(1)
-            kept = self.parts.head(ice.unflatten_positions(rows, self.features)).argmax(1)
-        return (answers == kept).float().mean().item()
+    @property
+    def classes(self) -> int:
+        return int(self.held_out.labels.max()) + 1
+
+    def find_concepts(self, seed: int) -> Tensor:
+        """The concepts that `study explain` would find, [k, c], if the held-out images chose their number."""
+        logits = ice.head_logits(self.model, self.parts, self.features)
+        directions: dict[int, Tensor] = {}
+
+        def keep_answers(count: int) -> float:
+            directions[count] = factorize(self.weighted_rows, count, seed).directions
+            keep = ice.keep_concepts(directions[count])
+            kept = ice.reconstructed_logits(self.model, self.parts, self.features, keep)
+            return ice.fidelity(logits, kept).agreement
+
+        return directions[choose_count(COUNTS, keep_answers, required_agreement(len(logits))).count]
 
     def measure(self, directions: Tensor, seed: int) -> Tcav:
-        nothing = torch.zeros(len(self.labels), len(directions))
-        classes = int(self.labels.max()) + 1
-        return score_concepts(self.gradients, nothing, nothing > 0, self.labels, classes, directions, self.rows, seed)
+        labels = self.held_out.labels
+        nothing = torch.zeros(len(labels), len(directions))
+        return score_concepts(self.gradients, nothing, nothing > 0, labels, self.classes, directions, self.rows, seed)
+
+    def shows_glyph(self, directions: Tensor) -> Tensor:
+        """Whether each concept shows each class's glyph, [k, K]: its map points there and is strong there."""
+        maps = ice.concept_maps(self.features, directions)  # [N, k, h, w]
+        side = self.held_out.images.shape[2]
+        margin = side // maps.shape[2] // 2  # half of a map's position, in pixels
+        boxes = self.held_out.boxes + torch.tensor([-margin, -margin, 2 * margin, 2 * margin])
+        pointing, strength = [], []
+        for large in nn.functional.interpolate(maps, (side, side), mode="bilinear").unbind(1):
+            pointing.append(self._class_means(point_inside(large, boxes).float()))
+            strength.append(self._class_means(large.amax((1, 2))))
+        points_there, strengths = torch.stack(pointing), torch.stack(strength)  # [k, K]
+        return (points_there > 0.5) & (strengths >= strengths.amax(1, keepdim=True) / 2)
+
+    def _class_means(self, values: Tensor) -> Tensor:
+        """Mean of the values [N] of each class's images, [K]."""
+        return torch.stack([values[self.held_out.labels == label].mean() for label in range(self.classes)])
 
 
 def nothing_there(
@@ -157,10 +233,11 @@ def nothing_there(
     for number, count in enumerate(counts):
         for kind in ("single activations", "single channels"):
             yield kind, NULLS[kind](layer.rows, count, generator)[number % NULL_SETS], layer
-        sample = layer.rows[torch.randperm(len(layer.rows), generator=generator)[:SHUFFLED_ROWS]]
+        sample = layer.rows[torch.randperm(len(layer.rows), generator=generator)[:FACTORIZED_ROWS]]
         orders = torch.rand(sample.shape, generator=generator).argsort(0)
         yield "concepts of shuffled channels", factorize(sample.gather(0, orders), count, number).directions, layer
-        rows = random_layer.rows[torch.randperm(len(random_layer.rows), generator=generator)[:SHUFFLED_ROWS]]
+        rows = random_layer.weighted_rows
+        rows = rows[torch.randperm(len(rows), generator=generator)[:FACTORIZED_ROWS]]
         yield "concepts of the untrained network", factorize(rows, count, number).directions, random_layer
 
 

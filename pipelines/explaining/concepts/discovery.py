@@ -126,4 +126,5 @@ def _report(job: ConceptJob, epoch: int, concepts: ConceptSet) -> None:
         say(f"ice, epoch {epoch}: the model is linear behind this layer for {degenerate_classes} classes, so their "
             "tcav_sign is always 0 or 1; an earlier --layer tells more")  # fmt: skip
     elif not concepts.tcav.significant.any():
-        say(f"ice, epoch {epoch}: no tcav_sign differs significantly from chance; an earlier --layer may tell more")
+        say(f"ice, epoch {epoch}: no concept raises or lowers a class's logit beyond chance; "
+            "an earlier --layer may tell more")  # fmt: skip
