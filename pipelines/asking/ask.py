@@ -1,11 +1,13 @@
 """Answers questions of the catalogue. Imports neither torch nor mlflow, so answers come quickly."""
 
 import argparse
+from collections.abc import Iterator
 
 import queries
 from pipelines.asking.checks import check_parameters
-from pipelines.asking.formats import FORMATS
+from pipelines.asking.formats import format_answer
 from pipelines.common.flags import Parser, utf8
+from pipelines.common.terminal import find_screen
 from tracking.catalogue import TRAINED, resolve
 from tracking.errors import InputError
 from tracking.home import Home
@@ -16,26 +18,30 @@ RUN_KINDS = {"run_id": TRAINED, "other_run_id": TRAINED, "compare_run": ("compar
 COMPARABLE_KINDS = (*TRAINED, "explain", "compare")  # of which two runs can be compared
 
 
-def ask(flags: argparse.Namespace, rest: list[str], home: Home) -> str:
-    """Answer the question `flags.question`, whose parameters are flags in `rest`; without one, list the catalogue."""
-    format_answer = FORMATS[flags.format]
+def ask(flags: argparse.Namespace, rest: list[str], home: Home) -> Iterator[str]:
+    """Answer the question `flags.question`, whose parameters are flags in `rest`; without one, list the catalogue.
+
+    Comes as text that a terminal may be given as it is, in pieces.
+    """
     if flags.question is None:
         if rest in (["-h"], ["--help"]):
-            return flags.parser.format_help()
+            return iter([flags.parser.format_help()])
         if rest:
             raise InputError(f"no question given, but {' '.join(rest)}; `study ask` lists the questions")
-        return format_answer(["query", "question"], [(name, queries.header(name).question) for name in queries.NAMES])
-
-    try:
-        header = queries.header(flags.question)
-        values = _parse_parameters(flags.question, header, rest)
-        values |= _resolve_runs(values, home)
-        with connect(home) as connection:
-            answer = queries.run(connection, flags.question, values)
-            check_parameters(connection, values)
-    except ValueError as error:
-        raise InputError(str(error)) from None
-    return format_answer(answer.columns, answer.rows)
+        answer = queries.Answer(
+            ["query", "question"], [(name, queries.header(name).question) for name in queries.NAMES]
+        )
+    else:
+        try:
+            header = queries.header(flags.question)
+            values = _parse_parameters(flags.question, header, rest)
+            values |= _resolve_runs(values, home)
+            with connect(home) as connection:
+                answer = queries.run(connection, flags.question, values)
+                check_parameters(connection, values)
+        except ValueError as error:
+            raise InputError(str(error)) from None
+    return iter([format_answer(flags.format, answer.columns, answer.rows, find_screen()), "\n"])
 
 
 def _parse_parameters(question: str, header: queries.Header, rest: list[str]) -> dict[str, str | None]:

@@ -1,4 +1,4 @@
-"""Answers as text: a table for people, CSV and JSON for other programs."""
+"""Answers as text: a table for people (tables.py), CSV and JSON for other programs."""
 
 import csv
 import datetime
@@ -8,33 +8,11 @@ import math
 from decimal import Decimal
 from typing import Any
 
-from pipelines.common.terminal import printable, printable_json
+from pipelines.asking.tables import as_table
+from pipelines.common.terminal import Screen, printable, printable_json
 from queries import Answer
 
-MAX_CELL_WIDTH = 100  # characters per cell of a table; CSV and JSON are never shortened
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # spreadsheets evaluate texts that begin with these
-
-
-def as_table(columns: list[str], rows: list[tuple]) -> str:
-    """Aligned columns; columns of numbers are right-aligned."""
-    header = [_format_cell(column) for column in columns]
-    body = [[_format_cell(value) for value in row] for row in rows]
-    widths = [max(len(cell) for cell in column) for column in zip(header, *body, strict=True)]
-    rule = ["─" * width for width in widths]
-    right_aligned = []
-    for index in range(len(columns)):
-        is_numeric = all(isinstance(row[index], int | float | None) for row in rows)
-        right_aligned.append(bool(rows) and is_numeric)
-
-    lines = []
-    for cells in (header, rule, *body):
-        padded = []
-        for cell, width, is_right in zip(cells, widths, right_aligned, strict=True):
-            padded.append(cell.rjust(width) if is_right else cell.ljust(width))
-        lines.append("  ".join(padded).rstrip())
-    if not rows:
-        lines.append("(no rows)")
-    return "\n".join(lines).rstrip("\n")
 
 
 def as_csv(columns: list[str], rows: list[tuple]) -> str:
@@ -74,16 +52,9 @@ def as_json(columns: list[str], rows: list[tuple]) -> str:
 FORMATS = {"table": as_table, "csv": as_csv, "excel-csv": as_spreadsheet, "json": as_json}
 
 
-def _format_cell(value: Any) -> str:
-    """A value as it stands in a table: on one line, with four significant digits, cut at MAX_CELL_WIDTH."""
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"
-    if isinstance(value, list | tuple):
-        return _format_cell(", ".join(_format_cell(item) for item in value))
-    text = printable(str(value).replace("\n", " ").replace("\t", " "))
-    return text if len(text) <= MAX_CELL_WIDTH else text[: MAX_CELL_WIDTH - 1] + "…"
+def format_answer(name: str, columns: list[str], rows: list[tuple], screen: Screen | None) -> str:
+    """An answer in a format; only a table depends on the screen that it is read on."""
+    return as_table(columns, rows, screen) if name == "table" else FORMATS[name](columns, rows)
 
 
 def _to_json_value(value: Any, nested: bool = True) -> Any:

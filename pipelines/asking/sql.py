@@ -12,10 +12,12 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from subprocess import PIPE, Popen
 from typing import IO, TYPE_CHECKING, cast
 
+from pipelines.common.terminal import find_screen
 from tracking.errors import InputError, RunError
 
 if TYPE_CHECKING:  # not needed by the process, which imports this module too
@@ -33,7 +35,14 @@ PIECE_SIZE = 1 << 16  # characters read at a time
 
 def sql(settings: SqlSettings, home: Home) -> Iterator[str]:
     """The answer to any read-only SQL, in pieces of text. Raises InputError at a limit or on a wrong query."""
-    request = {"home": str(home.path), "query": settings.query, "memory": settings.memory, "format": settings.format}
+    screen = find_screen()
+    request = {
+        "home": str(home.path),
+        "query": settings.query,
+        "memory": settings.memory,
+        "format": settings.format,
+        "screen": asdict(screen) if screen else None,
+    }
     # our folder first, as users' packages may have the same names
     command = [sys.executable, "-P", "-c", BOOTSTRAP, OWN_FOLDER, *sys.path]
     # in its own session, so that Ctrl-C reaches this process alone, which then ends that one

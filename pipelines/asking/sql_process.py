@@ -11,8 +11,9 @@ from typing import Any, NoReturn
 
 import duckdb
 
-from pipelines.asking.formats import FORMATS
+from pipelines.asking.formats import format_answer
 from pipelines.asking.sql import ANSWERED, NO_MEMORY
+from pipelines.common.terminal import Screen
 from tracking.errors import InputError, from_outside
 from tracking.home import Home
 from tracking.reading import connect
@@ -50,8 +51,8 @@ def _answer(request: dict[str, Any]) -> None:
     _send({})
     _limit_memory(request["memory"])
     columns, rows = fetch_rows(connection, request["query"])
-    format_answer = FORMATS[request["format"]]
-    text = f"{format_answer(columns, rows)}\n".encode()
+    screen = Screen(**request["screen"]) if request["screen"] else None
+    text = f"{format_answer(request['format'], columns, rows, screen)}\n".encode()
     _send({})
     sys.stdout.buffer.write(text)
     sys.stdout.buffer.flush()

@@ -1,13 +1,111 @@
-"""Text for a terminal: notices beside a command's result, and text in printable characters only.
+"""Text for a terminal: notices beside a command's result, width and colours, and text in printable characters only.
 
 Other characters could move the cursor, hide text or reverse its direction.
 """
 
 import json
+import os
+import re
 import sys
+import unicodedata
+from dataclasses import dataclass
+from typing import TextIO
 
 # characters that tables are drawn with, and what replaces them where the output's encoding lacks them
-PLAIN_EQUIVALENTS = {"─": "-", "…": "..."}
+PLAIN_EQUIVALENTS = {"─": "-", "…": "...", "█": "#", "░": "."}
+STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+DEFAULT_WIDTH = 80  # characters, of a terminal that does not say its width
+LEAST_WIDTH = 20  # narrower ones are written to as if they were so wide
+WORDS = re.compile(r"\S+\s*|\s+")
+
+
+@dataclass(frozen=True)
+class Screen:
+    """Where a result is read: its width in characters, and whether it shows colours."""
+
+    width: int
+    has_colours: bool = False
+
+    def style(self, text: str, *styles: str) -> str:
+        """Text in a colour or weight; unchanged on a screen without colours."""
+        return styled(text, *styles) if self.has_colours else text
+
+
+def find_screen() -> Screen | None:
+    """The screen behind standard output; None for a pipe or a file.
+
+    COLUMNS gives the width, as `watch` sets it for commands whose output it shows.
+    """
+    columns = os.environ.get("COLUMNS", "")
+    is_terminal = sys.stdout.isatty()
+    if columns.isascii() and columns.isdigit() and int(columns):
+        width = int(columns)
+    elif is_terminal:
+        width = terminal_width(sys.stdout)
+    else:
+        return None
+    return Screen(max(width, LEAST_WIDTH), has_colours(sys.stdout))
+
+
+def terminal_width(stream: TextIO) -> int:
+    """Characters per line of the terminal behind a stream."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or DEFAULT_WIDTH
+    except (OSError, ValueError):  # no terminal, or a stream without a file
+        return DEFAULT_WIDTH
+
+
+def has_colours(stream: TextIO) -> bool:
+    """Whether a stream is a terminal that shows colours, and the user has not refused them (no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def styled(text: str, *styles: str) -> str:
+    """Text between the escape sequences that switch styles on and off."""
+    return f"\x1b[{';'.join(STYLES[style] for style in styles)}m{text}\x1b[0m"
+
+
+def display_width(text: str) -> int:
+    """Columns of a terminal that printable text takes: two per wide character, none per combining mark."""
+    if text.isascii():
+        return len(text)
+    return sum(_character_width(character) for character in text)
+
+
+def _character_width(character: str) -> int:
+    if unicodedata.combining(character) or unicodedata.category(character) in ("Mn", "Me"):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def pad(text: str, width: int, *, right: bool = False) -> str:
+    """Text filled up with spaces to a display width; `right` puts it at the right end."""
+    spaces = " " * (width - display_width(text))
+    return spaces + text if right else text + spaces
+
+
+def wrap(text: str, width: int, parts: re.Pattern[str] = WORDS) -> list[str]:
+    """Lines of at most `width` columns, broken between parts, and inside one only where it is longer than a line."""
+    if display_width(text) <= width:
+        return [text]
+    lines = [""]
+    used = 0
+    for part in parts.findall(text):
+        part_width = display_width(part.rstrip())
+        if used + part_width > width and used:
+            lines.append("")
+            used = 0
+        if part_width <= width:
+            lines[-1] += part
+            used += display_width(part)
+            continue
+        for character in part:
+            if used + _character_width(character) > width:
+                lines.append("")
+                used = 0
+            lines[-1] += character
+            used += _character_width(character)
+    return [line.rstrip() for line in lines]
 
 
 def say(line: str) -> None:

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 import queries
 from pipelines.asking import formats as answers
+from pipelines.asking.tables import MAX_CELL_WIDTH
 from pipelines.cli import COMMANDS, make_parser
 from pipelines.common.flags import from_flags, utf8
 from pipelines.common.settings import FORMATS, TrainSettings
@@ -81,7 +82,7 @@ def test_table_shows_every_kind_of_value() -> None:
     assert lines[2].split("  ")[0] == " 1"  # numbers stand at the right
     assert "0.1235" in lines[2]
     assert "a b" in lines[2]
-    assert lines[3].count("é") == answers.MAX_CELL_WIDTH - 1
+    assert lines[3].count("é") == MAX_CELL_WIDTH - 1
     assert answers.as_table(["n"], []).endswith("(no rows)")
     assert json.loads(answers.as_json(["v"], [(float("inf"),)])) == [{"v": None}]
 

@@ -35,6 +35,34 @@ def as_process(*arguments: str | bytes, **environment: str) -> subprocess.Comple
     return subprocess.run(command, cwd=ROOT, capture_output=True, env=os.environ | environment, timeout=60)
 
 
+def on_terminal(*arguments: str, width: int = 80, **environment: str) -> tuple[int, str]:
+    """Exit code of a command on a terminal of a width, and what that shows, with escape sequences."""
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))
+    kept = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR")}
+    command = [sys.executable, "-m", "pipelines.cli", *arguments]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs, env=kept | {"TERM": "xterm"} | environment
+    )
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            piece = os.read(ours, 65536)
+        except OSError:  # nothing has it open any more
+            break
+        if not piece:
+            break
+        shown += piece
+    os.close(ours)
+    return process.wait(timeout=60), shown.decode().replace("\r\n", "\n")
+
+
 def at_once(tasks: list[Callable[[], object]]) -> list[object]:
     """What tasks return that run side by side in threads; an error in place of a value."""
     results: list[object] = [None] * len(tasks)

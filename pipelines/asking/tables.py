@@ -1,0 +1,330 @@
+"""Answers as tables for people. A pipe gets every column on one line per row; a terminal gets what fits its width.
+
+On a terminal, a column that says the same in every row is said once above, IDs are shortened, and long texts and heads
+are wrapped. Where the columns still do not fit, a few rows are shown in panels beneath each other, and of many rows
+each becomes a block of names and values.
+"""
+
+import datetime
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cached_property
+from itertools import zip_longest
+from typing import Any
+
+from pipelines.common.terminal import Screen, display_width, pad, printable, wrap
+
+MAX_CELL_WIDTH = 100  # characters per cell in a pipe; CSV and JSON are never shortened
+MAX_WRAPPED = 300  # characters per cell on a terminal, where it takes several lines
+MIN_TEXT_WIDTH = 24  # columns of text are not made narrower, so that words stay whole
+MAX_PANEL_ROWS = 30  # and panels, above which a reader would lose the row; then each row is a block
+MAX_PANELS = 3
+MAX_HEIGHT = 4  # mean lines per row above which blocks read better than a table
+GAP = "  "
+NUMERIC_TYPES: set[type] = {int, bool, float, Decimal, type(None)}
+ID = re.compile(r"([0-9a-f]{32,})(-dirty)?")  # run IDs and digests, which a unique beginning names as well
+SHORT_ID = 8  # digits
+NAME_PARTS = re.compile(r"[^_ ]*[_ ]|[^_ ]+")  # names are broken behind underscores and spaces
+FULL = "in full: --format csv or json"
+# words that are coloured, by column
+COLOURS = {
+    "status": {"FINISHED": "green", "FAILED": "red", "KILLED": "red", "RUNNING": "yellow"},
+    "verdict": {"found": "red", "suspected": "yellow", "harder": "red", "easier": "green"},
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column as text: cells of one line each, numbers padded so that their decimal points align."""
+
+    name: str
+    cells: list[str]
+    is_numeric: bool
+
+    @cached_property
+    def cell_width(self) -> int:
+        return max(map(display_width, self.cells), default=0)
+
+    @cached_property
+    def width(self) -> int:
+        return max(display_width(self.name), self.cell_width)
+
+    @cached_property
+    def least_width(self) -> int:
+        """The width below which a part of the name, a number, or a word would be broken."""
+        longest_part = max((display_width(part) for part in NAME_PARTS.findall(self.name)), default=0)
+        if self.is_numeric:
+            return max(longest_part, self.cell_width)
+        longest_word = max((display_width(word) for cell in self.cells for word in cell.split()), default=0)
+        return max(longest_part, min(longest_word, MIN_TEXT_WIDTH))
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Columns of one row beneath each other: each name beside its value."""
+
+    columns: list[Column]
+
+    @cached_property
+    def name_width(self) -> int:
+        return max((display_width(column.name) for column in self.columns), default=0)
+
+    @cached_property
+    def value_width(self) -> int:
+        return max((column.cell_width for column in self.columns), default=0)
+
+    @property
+    def width(self) -> int:
+        return self.name_width + len(GAP) + self.value_width
+
+
+def as_table(columns: Sequence[str], rows: Sequence[tuple], screen: Screen | None = None) -> str:
+    """Rows beneath the names of their columns; laid out for a screen, or complete and on one line each without one."""
+    values = list(zip(*rows, strict=True)) if rows else [()] * len(columns)
+    names = [printable(name.replace("\n", " ").replace("\t", " ")) for name in columns]
+    if screen is None:
+        whole = [_format_column(*pair, MAX_CELL_WIDTH) for pair in zip(names, values, strict=True)]
+        lines = _draw_grid(whole, [column.width for column in whole], None)
+        return "\n".join(lines if rows else [*lines, "(no rows)"]).rstrip("\n")
+
+    shortened = _find_shortened(names, values)
+    values = _shorten_ids(values)
+    formatted = [_format_column(*pair, MAX_WRAPPED) for pair in zip(names, values, strict=True)]
+    is_constant = [len(rows) > 1 and all(value == same[0] for value in same) for same in values]
+    if columns and all(is_constant):  # the rows are still there to be counted
+        is_constant[0] = False
+    constant = [column for column, is_said_once in zip(formatted, is_constant, strict=True) if is_said_once]
+    varying = [column for column, is_said_once in zip(formatted, is_constant, strict=True) if not is_said_once]
+
+    lines = _describe_constants(constant, screen)
+    if not rows:
+        lines += [*wrap(", ".join(names), screen.width), "(no rows)"]
+    elif panels := _split_into_panels(varying, len(rows), screen.width):
+        for number, (panel, widths) in enumerate(panels):
+            lines += [""] * (number > 0) + _draw_grid(panel, widths, screen)
+    else:
+        lines += _draw_blocks(varying, len(rows), screen)
+    if shortened:
+        note = f"Shortened: {', '.join(dict.fromkeys(shortened))} ({FULL})"
+        lines += ["", *(screen.style(line, "dim") for line in wrap(note, screen.width))]
+    return "\n".join(lines)
+
+
+def _format_column(name: str, values: Sequence[Any], max_width: int) -> Column:
+    cells = [_format_cell(value, max_width) for value in values]
+    is_numeric = bool(values) and NUMERIC_TYPES.issuperset(map(type, values))
+    return Column(name, _align_points(cells) if is_numeric else cells, is_numeric)
+
+
+def _format_cell(value: Any, max_width: int) -> str:
+    """A value on one line: numbers with four significant digits, times to the second, texts cut at a width."""
+    if value is None:
+        return ""
+    if isinstance(value, (float, Decimal)):
+        number = float(value)
+        return f"{number:.4g}" if not abs(number) >= 1e4 or math.isinf(number) else f"{value:.0f}"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, datetime.datetime) and max_width == MAX_WRAPPED:
+        return f"{value:%Y-%m-%d %H:%M:%S}"
+    if isinstance(value, (list, tuple)):
+        return _cut(", ".join(_format_cell(item, max_width) for item in value), max_width)
+    return _cut(printable(str(value).replace("\n", " ").replace("\t", " ")), max_width)
+
+
+def _cut(text: str, max_width: int) -> str:
+    return text if len(text) <= max_width else text[: max_width - 1] + "…"
+
+
+def _align_points(cells: list[str]) -> list[str]:
+    """Cells of numbers, padded so that decimal points stand beneath each other where cells end together."""
+    decimals = [len(cell) - cell.index(".") if "." in cell else 0 for cell in cells]
+    most = max(decimals)
+    return [cell + " " * (most - count) if cell else "" for cell, count in zip(cells, decimals, strict=True)]
+
+
+def _shorten_ids(values: list[tuple]) -> list[tuple]:
+    """IDs cut to their first digits: 8, or as many as tell all IDs of the table apart."""
+    ids = {match[1] for column in values for value in column if (match := _match_id(value))}
+    digits = SHORT_ID
+    while len({text[:digits] for text in ids}) < len(ids):
+        digits += 1
+    shortened = []
+    for column in values:
+        cells = []
+        for value in column:
+            match = _match_id(value)
+            cells.append(match[1][:digits] + (match[2] or "") if match else value)
+        shortened.append(tuple(cells))
+    return shortened
+
+
+def _match_id(value: Any) -> re.Match[str] | None:
+    return ID.fullmatch(value) if isinstance(value, str) else None
+
+
+def _find_shortened(names: list[str], values: list[tuple]) -> list[str]:
+    """Names of the columns that do not say all on a screen."""
+    found = []
+    for name, column in zip(names, values, strict=True):
+        cells = [_format_cell(value, MAX_WRAPPED) for value in column if isinstance(value, str | list | dict | tuple)]
+        if any(_match_id(value) for value in column) or any(cell.endswith("…") for cell in cells):
+            found.append(name)
+    return found
+
+
+def _describe_constants(columns: list[Column], screen: Screen) -> list[str]:
+    """Lines that say the columns with one value, and name those without any."""
+    if not columns:
+        return []
+    said = [f"{column.name} {column.cells[0].strip()}" for column in columns if column.cells[0]]
+    empty = [column.name for column in columns if not column.cells[0]]
+    lines = wrap(", ".join(said), screen.width) if said else []
+    if empty:
+        lines += wrap(f"without a value: {', '.join(empty)}", screen.width)
+    return [*lines, ""]
+
+
+def _split_into_panels(
+    columns: list[Column], row_count: int, screen_width: int
+) -> list[tuple[list[Column], list[int]]] | None:
+    """Columns and their widths as they fit beneath each other, at best all in one; None if blocks read better.
+
+    Each panel begins with the columns that name the rows.
+    """
+    panels = [columns]
+    if _least_width(columns) > screen_width:
+        if not 1 < row_count <= MAX_PANEL_ROWS:
+            return None
+        keys = _find_keys(columns)
+        panels = [keys.copy()]
+        for column in columns[len(keys) :]:
+            if _least_width([*panels[-1], column]) > screen_width:
+                panels.append(keys.copy())
+            panels[-1].append(column)
+    widths = [_fit_widths(panel, screen_width) for panel in panels]
+    if len(panels) > MAX_PANELS or any(fitted is None for fitted in widths):
+        return None
+    return [(panel, fitted) for panel, fitted in zip(panels, widths, strict=True) if fitted]
+
+
+def _find_keys(columns: list[Column]) -> list[Column]:
+    """The first columns, as many as tell all rows apart; with an ID goes its name."""
+    count = 1
+    row_count = len(columns[0].cells)
+    while count < len(columns) and len(set(zip(*(c.cells for c in columns[:count]), strict=True))) < row_count:
+        count += 1
+    if count < len(columns) and columns[count].name.endswith("_name"):
+        count += 1
+    return columns[:count]
+
+
+def _least_width(columns: list[Column]) -> int:
+    return sum(column.least_width for column in columns) + len(GAP) * (len(columns) - 1)
+
+
+def _fit_widths(columns: list[Column], screen_width: int) -> list[int] | None:
+    """Widths at which the columns fit side by side; None if they would not, or only with very high rows."""
+    widths = [column.least_width for column in columns]
+    spare = screen_width - _least_width(columns)
+    if spare < 0:
+        return None
+    for wanted in ([column.cell_width for column in columns], [column.width for column in columns]):
+        while spare:
+            narrow = [index for index, width in enumerate(widths) if width < wanted[index]]
+            if not narrow:
+                break
+            widths[min(narrow, key=lambda index: widths[index])] += 1
+            spare -= 1
+    heights = []
+    for row in zip(*(column.cells for column in columns), strict=True):
+        heights.append(max(len(wrap(cell, width)) for cell, width in zip(row, widths, strict=True)))
+    return widths if sum(heights) <= MAX_HEIGHT * len(heights) else None
+
+
+def _draw_grid(columns: list[Column], widths: list[int], screen: Screen | None) -> list[str]:
+    """Names, a rule, and the rows; each on several lines where a text is wider than its column."""
+    names = [wrap(column.name, width, NAME_PARTS) for column, width in zip(columns, widths, strict=True)]
+    height = max((len(parts) for parts in names), default=0)
+    names = [[""] * (height - len(parts)) + parts for parts in names]  # so that they stand on the rule
+    heads = _draw_row(columns, widths, names, None)
+    rule = GAP.join("─" * width for width in widths)
+    lines = [screen.style(line, "bold") for line in heads] if screen else heads
+    lines.append(screen.style(rule, "dim") if screen else rule)
+    if all(column.cell_width <= width for column, width in zip(columns, widths, strict=True)):
+        padded = [_pad_cells(column, width, screen) for column, width in zip(columns, widths, strict=True)]
+        return lines + [GAP.join(row).rstrip() for row in zip(*padded, strict=True)]
+    for row in zip(*(column.cells for column in columns), strict=True):
+        cells = [wrap(cell, width) for cell, width in zip(row, widths, strict=True)]
+        lines += _draw_row(columns, widths, cells, screen)
+    return lines
+
+
+def _pad_cells(column: Column, width: int, screen: Screen | None) -> list[str]:
+    """A column's cells at their width, all at once, as there may be very many."""
+    if screen and column.name in COLOURS:
+        return [_paint(column.name, cell, screen) + " " * (width - display_width(cell)) for cell in column.cells]
+    if all(map(str.isascii, column.cells)):
+        justify = str.rjust if column.is_numeric else str.ljust
+        return [justify(cell, width) for cell in column.cells]
+    return [pad(cell, width, right=column.is_numeric) for cell in column.cells]
+
+
+def _draw_row(columns: list[Column], widths: list[int], cells: list[list[str]], screen: Screen | None) -> list[str]:
+    lines = []
+    for parts in zip_longest(*cells, fillvalue=""):
+        line = ""
+        for column, width, part in zip(columns, widths, parts, strict=True):
+            fill = " " * (width - display_width(part))
+            text = _paint(column.name, part, screen)
+            line += (fill + text if column.is_numeric else text + fill) + GAP
+        lines.append(line.rstrip())
+    return lines
+
+
+def _draw_blocks(columns: list[Column], row_count: int, screen: Screen) -> list[str]:
+    """A block per row: names and values, several side by side where there is space, then those that need a line."""
+    narrow = [column for column in columns if Stack([column]).width <= screen.width // 2]
+    stacks = _stack(narrow, screen.width)
+    alone = Stack([column for column in columns if column not in narrow] if stacks else columns)
+    name_width = min(alone.name_width, screen.width // 2)
+    value_width = screen.width - name_width - len(GAP)
+    lines = []
+    for number in range(row_count):
+        title = f"── row {number + 1} "
+        lines.append(screen.style(title + "─" * (screen.width - len(title)), "dim"))
+        for columns_beside in zip_longest(*(stack.columns for stack in stacks)):
+            line = ""
+            for stack, column in zip(stacks, columns_beside, strict=True):
+                if column is None:  # the last stack may be shorter
+                    continue
+                value = column.cells[number].strip()
+                line += screen.style(pad(column.name, stack.name_width), "dim") + GAP
+                line += _paint(column.name, value, screen) + " " * (stack.value_width - display_width(value)) + 2 * GAP
+            lines.append(line.rstrip())
+        for column in alone.columns:
+            names = wrap(column.name, name_width, NAME_PARTS)
+            values = wrap(column.cells[number].strip(), value_width)
+            for name, value in zip_longest(names, values, fillvalue=""):
+                line = screen.style(pad(name, name_width), "dim") + GAP + _paint(column.name, value, screen)
+                lines.append(line.rstrip())
+    return lines
+
+
+def _stack(columns: list[Column], width: int) -> list[Stack]:
+    """Columns in as many stacks as fit side by side, filled one after the other; none if only one would fit."""
+    for count in range(len(columns), 1, -1):
+        height = -(-len(columns) // count)
+        stacks = [Stack(columns[start : start + height]) for start in range(0, len(columns), height)]
+        if sum(stack.width + len(2 * GAP) for stack in stacks) - len(2 * GAP) <= width:
+            return stacks
+    return []
+
+
+def _paint(name: str, text: str, screen: Screen | None) -> str:
+    """A cell's text, coloured if it is one of the words that are."""
+    colour = COLOURS.get(name, {}).get(text)
+    return screen.style(text, colour) if screen and colour else text
