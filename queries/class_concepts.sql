@@ -2,6 +2,7 @@
 --
 -- From the newest run that found concepts, at its last epoch. A class's own concept is the one with the highest
 -- selectivity: how much more often it is present than in the other classes; at a tie the lower id.
+-- Of many concepts one is always shown somewhat more often: p_prevalence says how probably so by chance.
 -- A class may rarely show its own concept, and share it with others: see prevalence and shared_by.
 -- Recall and concepts stand side by side, one row per class; with few classes, a pattern may be a coincidence.
 -- Classes of which no image was scored are left out.
@@ -21,6 +22,8 @@
 --   stability           how alike other images bring it back, a mean cosine: from 0.9 on it is stable; null if unknown
 --   prevalence          fraction of the class's images scored that show it, 0..1
 --   selectivity         prevalence minus its mean prevalence in the other classes, -1..1; null with a single class
+--   p_prevalence        of the class's images showing it as much more often than the others by chance, corrected for all
+--                       classes and concepts, see concepts_by_class; null with a single class
 --   shared_by           classes in which its prevalence is at least half of that, this class included, so 1 means that
 --                       no other class shares it; null if prevalence is 0
 --   tcav_sign           fraction of the class's images whose logit rises along the concept's direction, 0..1
@@ -69,9 +72,15 @@ scored as (
     join known using (split, instance_id)
     group by all
 ),
+shown as (
+    select shown.*
+    from concept_prevalences($run_id) as shown
+    semi join latest using (run_id, epoch)
+),
 cells as (
     select
         effects.*,
+        tests.p_adjusted as p_prevalence,
         scored.n,
         scored.present / scored.n as concepts_per_image,
         sum(prevalence) over concept as total,
@@ -79,6 +88,7 @@ cells as (
     from concept_effects() as effects
     join latest using (run_id, epoch)
     join scored using (class_id)
+    left join corrected_by_holm('shown') as tests using (run_id, epoch, concept_id, class_id)
     window concept as (partition by concept_id)
 ),
 own as (
@@ -115,6 +125,7 @@ select
     concepts.stability,
     own.prevalence,
     own.selectivity,
+    own.p_prevalence,
     case when own.prevalence > 0 then sharing.shared_by end as shared_by,
     own.tcav_sign,
     own.contribution,

@@ -6,6 +6,8 @@
 -- directions without meaning (single activations, single channels, factors of activations with shuffled channels) and
 -- against the choice of images. It is family-wise over all concepts and classes of the run and epoch: with nothing
 -- there, a run has any row under 0.05 in at most 5 % of cases. The sign of tcav_magnitude says which way.
+-- p_prevalence is Fisher's exact test, one-sided, of the class's images against all others, corrected by Holm for all
+-- rows: where no concept has to do with a class, any is 0.05 or less in at most 5 % of cases.
 -- Classes of which no image was scored are left out.
 --
 -- params:
@@ -21,12 +23,22 @@
 --   class_id          class
 --   class_name        its name
 --   prevalence        fraction of the class's held-out images that show the concept, 0..1
+--   p_prevalence      of a prevalence as much higher than in the other classes by chance, corrected for all rows, 0..1;
+--                     null with a single class
 --   tcav_sign         fraction of them whose logit rises along the concept's direction, 0..1
 --   tcav_magnitude    mean derivative of the logit along it
 --   contribution      mean part of the logit that the concept carries, in logits
 --   alignment         cosine of the concept's direction with the class's mean gradient, -1..1; null in earlier runs
 --   p_value           of alignment, family-wise, 0..1; null in runs of a version that tested tcav_sign
 --   significant       whether p_value is under 0.05; null with it
+with chosen as (
+    from concepts_of_epoch($run_id, $epoch::integer)
+),
+shown as (
+    select shown.*
+    from concept_prevalences($run_id) as shown
+    semi join chosen using (run_id, epoch, concept_id)
+)
 select
     chosen.run_id as explainer_run_id,
     chosen.epoch,
@@ -37,15 +49,17 @@ select
     effects.class_id,
     coalesce(names.name, effects.class_id::varchar) as class_name,
     effects.prevalence,
+    tests.p_adjusted as p_prevalence,
     effects.tcav_sign,
     effects.tcav_magnitude,
     effects.contribution,
     effects.alignment,
     effects.p_value,
     effects.significant
-from concepts_of_epoch($run_id, $epoch::integer) as chosen
+from chosen
 join concept_effects() as effects using (run_id, epoch, concept_id)
 semi join scored_classes($run_id) using (run_id, epoch, class_id)
+left join corrected_by_holm('shown') as tests using (run_id, epoch, concept_id, class_id)
 left join class_names($run_id) as names using (class_id)
 order by
     chosen.run_id,

@@ -19,6 +19,9 @@
 --   n                         images explained there
 --   to_previous               mean similarity with the epoch explained before, -1..1; null at the first
 --   to_last                   mean similarity with the last epoch explained, -1..1
+--   to_last_low               lower end of its 95 % interval, made as in faithfulness_by_method; null with less than 20
+--                             images
+--   to_last_high              upper end of it
 --   share_settled             fraction of the images whose explanation is settled, 0..1
 --   share_prediction_settled  fraction of the images whose prediction is settled, 0..1
 select
@@ -27,6 +30,8 @@ select
     count(*) as n,
     avg(to_previous) as to_previous,
     avg(to_last) as to_last,
+    mean_low(avg(to_last), stddev_samp(to_last), count(to_last), -1, 0.05) as to_last_low,
+    mean_high(avg(to_last), stddev_samp(to_last), count(to_last), 1, 0.05) as to_last_high,
     avg(is_settled::integer) as share_settled,
     avg(is_predicted::integer) as share_prediction_settled
 from explanation_histories($run_id, $split, $target_kind::varchar, $settled::double)

@@ -42,7 +42,7 @@ reasons as (
         instance_id,
         'suspect_label' as reason,
         -aum as weight,
-        format('taken for {} in {} of {} epochs', coalesce(names.name, suggested::varchar), times, n)
+        format('misclassified as {} in {} of {} epochs', coalesce(names.name, suggested::varchar), times, n)
             || coalesce(format('; mean probability of its label {:.2f}', confidence), '')
             || coalesce(format('; estimated to be wrong with probability {:.2f}', p_wrong), '') as detail
     from label_errors($run_id, $split, null, null) as errors
@@ -81,7 +81,7 @@ reasons as (
         instance_id,
         'confident_wrong' as reason,
         p_predicted as weight,
-        format('taken for {} with probability {:.2f}', coalesce(names.name, predicted::varchar), p_predicted) as detail
+        format('misclassified as {} with probability {:.2f}', coalesce(names.name, predicted::varchar), p_predicted) as detail
     from ends
     left join class_names($run_id) as names on names.class_id = ends.predicted
     where

@@ -851,6 +851,46 @@ create or replace macro fisher_tail(hits, n, all_hits, m) as
             )
     end;
 
+-- For every concept and class of the images scored: the probability by chance that as many more of the class's images
+-- show the concept than of the other ones, by Fisher's exact test, one-sided; null where a single class is scored.
+create or replace macro concept_prevalences(training_run) as table
+    with shown as (
+        select
+            concept_scores.run_id,
+            concept_scores.epoch,
+            concept_scores.concept_id,
+            instances.label as class_id,
+            count(*) as n,
+            count(*) filter (concept_scores.present) as hits
+        from concept_scores
+        join instances
+            on instances.run_id = training_run
+            and instances.split = concept_scores.split
+            and instances.instance_id = concept_scores.instance_id
+        where instances.label is not null
+        group by all
+    ),
+    beside as (
+        select
+            *,
+            (sum(n) over concept)::bigint as all_n,
+            (sum(hits) over concept)::bigint as all_hits
+        from shown
+        window concept as (
+            partition by
+                run_id,
+                epoch,
+                concept_id
+        )
+    )
+    select
+        run_id,
+        epoch,
+        concept_id,
+        class_id,
+        fisher_tail(hits, n, all_hits, all_n - n) as p_value
+    from beside;
+
 -- How much worse a model is on a split than on validation images, at the split's last epoch: its accuracy (class_id is
 -- null), and recall and precision of every class, as counts. p_value is Fisher's, one-sided, corrected for all rows by
 -- Holm (1979).

@@ -97,7 +97,7 @@ def best_epoch_sentence(rows: list[dict], lost: int, gained: int) -> str | None:
     if len(rows) < 2:
         return None
     if best["accuracy"] == last["accuracy"]:
-        return "No earlier epoch is better."
+        return "No earlier epoch has a higher accuracy."
     there = f"epoch {best['epoch']} reached {percent(best['accuracy'], best['n'])}"
     since = f"since then {plural(lost, 'image was', 'images were')} lost and {number(gained)} gained"
     if binomtest(lost, lost + gained).pvalue * (len(rows) - 1) <= VERDICTS["epochs"].level / 2:
@@ -125,7 +125,7 @@ def classes(subject: Subject) -> tuple[list[Said], Html]:
         )
         for row in hard.rows[:CLASSES]
     ]  # fmt: skip
-    shown = f", the {CLASSES} hardest of {len(hard.rows)}" if len(hard.rows) > CLASSES else ""
+    shown = f", the {CLASSES} with the lowest of {len(hard.rows)}" if len(hard.rows) > CLASSES else ""
     caption = html("Accuracy by class{}, {} with the 95 % interval as a line{}; precision is the share of images "
                    "predicted so that are so{}", shown, images_of(subject.split), hard.mark, exact.mark)  # fmt: skip
     heads = ("class", "images", "accuracy", "", "95 % interval", "precision")

@@ -1,12 +1,12 @@
 """Question (a): how far the methods agree with each other."""
 
-from pipelines.reporting.criteria import IMAGES_FOR_CONTRAST, STRONG_AGREEMENT
+from pipelines.reporting.criteria import IMAGES_FOR_CONTRAST
 from pipelines.reporting.evidence import Answer, Said, said
 from pipelines.reporting.html import Cell, Html, html, table
 from pipelines.reporting.numbered import shade
 from pipelines.reporting.regions import names
 from pipelines.reporting.techniques import called
-from pipelines.reporting.words import NONE, plural, sized, value, value_between
+from pipelines.reporting.words import NONE, interval_of, plural, sized, value, value_between
 from xai import METHODS
 
 
@@ -28,20 +28,20 @@ def pairs(rows: list[dict], subset: str) -> list[dict]:
 
 
 def agreement_sentence(rows: list[dict]) -> str:
-    """Which methods agree most and least, and whether any two are unrelated."""
-    ordered = sorted(rows, key=lambda row: -row["spearman"])
+    """How alike maps of two methods are, from the pair that is least so to the one that is most, as estimates."""
+    ordered = sorted(rows, key=lambda row: row["spearman"])
     first, last = ordered[0], ordered[-1]
     n = sized(min(row["n"] for row in rows))
     if len(rows) == 1:
-        return f"Maps of {pair(first)} have a rank correlation of {value(first['spearman'])} ({n})."
-    strong = sum(row["spearman"] >= STRONG_AGREEMENT for row in rows)
-    apart = [row for row in rows if row["spearman_low"] is not None and row["spearman_low"] <= 0]
-    unrelated = f"; no relation is shown for {plural(len(apart), 'pair')}" if apart else ""
+        return f"Maps of {pair(first)} have a mean rank correlation of {_estimate(first)} ({n})."
     return (
-        f"The rank correlation of two methods' maps is highest for {pair(first)} ({value(first['spearman'])}) and "
-        f"lowest for {pair(last)} ({value(last['spearman'])}); {strong or 'none'} of {plural(len(rows), 'pair')} "
-        f"{'reaches' if strong < 2 else 'reach'} {STRONG_AGREEMENT} ({n}){unrelated}."
+        f"The mean rank correlation of two methods' maps is from {_estimate(first)} ({pair(first)}) to "
+        f"{_estimate(last)} ({pair(last)}; {n})."
     )
+
+
+def _estimate(row: dict) -> str:
+    return value(row["spearman"]) + interval_of(row["spearman_low"], row["spearman_high"])
 
 
 def pair(row: dict) -> str:

@@ -33,16 +33,22 @@ def gap(rows: list[dict]) -> tuple[int, float, float]:
     return n, sum(row["n"] * row["confidence"] for row in rows) / n, sum(row["n"] * row["accuracy"] for row in rows) / n
 
 
-def calibration_sentence(rows: list[dict]) -> str:
+def differs(rows: list[dict]) -> bool:
     """Whether the accuracy is beyond chance from the mean confidence; rows of calibration.
 
     The test takes each image's confidence for the mean one, so it is strict: other ones vary less (Hoeffding 1956).
     """
     n, confidence, right = gap(rows)
+    return bool(binomtest(round(right * n), n, min(confidence, 1)).pvalue <= VERDICTS["confidence"].level)
+
+
+def calibration_sentence(rows: list[dict]) -> str:
+    """Whether the accuracy is beyond chance from the mean confidence; rows of calibration."""
+    n, confidence, right = gap(rows)
     lean = "over" if confidence > right else "under"
     judged = (
         f"it is {lean}-confident on the whole"
-        if binomtest(round(right * n), n, min(confidence, 1)).pvalue <= VERDICTS["confidence"].level
+        if differs(rows)
         else "no over- or under-confidence is shown on the whole"
     )
     return (
@@ -67,7 +73,8 @@ def bins_sentence(rows: list[dict]) -> str:
 
 
 def smoothing_sentence(rows: list[dict], smoothing: float) -> str | None:
+    """What may make the model under-confident, where it is shown to be."""
     _, confidence, right = gap(rows)
-    if smoothing and confidence < right:
+    if smoothing and confidence < right and differs(rows):
         return f"Label smoothing, here {smoothing:g}, is known to lower the confidence."
     return None

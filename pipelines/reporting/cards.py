@@ -1,14 +1,13 @@
 """Section 3: a card for each technique, with what limits it on these data."""
 
 from pipelines.reporting.attention import explained_epoch
-from pipelines.reporting.criteria import LIKE_RANDOM_WEIGHTS
 from pipelines.reporting.evidence import Answer, Said, said
 from pipelines.reporting.found_concepts import find_concepts
 from pipelines.reporting.html import Html, html, joined
 from pipelines.reporting.regions import names
 from pipelines.reporting.subject import Section, Subject, ask_faithfulness, newest_comparison
 from pipelines.reporting.techniques import QUESTIONS, TECHNIQUES
-from pipelines.reporting.trust import EVERYTHING, RANKING, means
+from pipelines.reporting.trust import RANKING
 from pipelines.reporting.words import few, of, percent, series, value
 from xai.method import Card
 
@@ -73,11 +72,8 @@ def _compared(found: Answer, method: str) -> list[Said]:
     """What the comparison found against a method."""
     own = [row for row in found.rows if row["method"] == method]
     failed = [RANKING[row["metric"]] for row in own if row["metric"] in RANKING and row["beats_random"] is False]
-    alike = means(own, EVERYTHING).get(method, 0)
     return [
         *said(f"Here it is not shown to beat random maps by {names(failed)}." if failed else None, found),
-        *said(f"Here its magnitudes hardly depend on what was learned (rank correlation {value(alike)} with random "
-              "weights)." if alike > LIKE_RANDOM_WEIGHTS else None, found),
         *said(covering_sentence(own), found),
     ]  # fmt: skip
 

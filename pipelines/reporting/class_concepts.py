@@ -7,7 +7,7 @@ from pipelines.common.figures import short
 from pipelines.reporting.concepts import GREY
 from pipelines.reporting.criteria import CLASSES_FOR_CORRELATION, CLEAR_CORRELATION, VERDICTS, holm
 from pipelines.reporting.evidence import Answer, Said, said
-from pipelines.reporting.found_concepts import is_stable
+from pipelines.reporting.found_concepts import is_own, is_stable
 from pipelines.reporting.html import Cell, Html, html, table
 from pipelines.reporting.words import NONE, percent, plural, value
 
@@ -26,20 +26,18 @@ def class_concepts(found: Answer) -> tuple[list[Said], Html]:
 
 
 def own_sentence(rows: list[dict]) -> str | None:
-    """How exclusively classes have a concept; rows of class_concepts."""
+    """Which classes show a concept more often than the others, beyond chance; rows of class_concepts."""
     known = [row for row in rows if row["selectivity"] is not None]
-    own = sorted((row for row in known if row["selectivity"] > 0), key=lambda row: -row["selectivity"])
+    own = sorted(filter(is_own, known), key=lambda row: -row["selectivity"])
     if not own:
-        return "No class shows a concept more often than the other classes do." if known else None
-    best, least, without = own[0], own[-1], len(known) - len(own)
-    text = (
-        f"The concept most a class's own is that of {short(best['class_name'], 28)} ({concept_name(best)}: in "
-        f"{percent(best['prevalence'], best['n'])} of its {plural(best['n'], 'image')}, "
-        f"{100 * best['selectivity']:.0f} points more than in the other classes)"
+        return "No class is shown to have a concept more often than the other classes do." if known else None
+    first = own[0]
+    classes = f"{len(own)} of {plural(len(known), 'class shows', 'classes show')}"
+    return (
+        f"{classes} a concept more often than the others do, beyond chance, {'namely' if len(own) == 1 else 'such as'} "
+        f"{short(first['class_name'], 28)} ({concept_name(first)}: in {percent(first['prevalence'], first['n'])} of "
+        f"its {plural(first['n'], 'image')}, {100 * first['selectivity']:.0f} points more than in the other classes)."
     )
-    if len(own) > 1:
-        text += f"; the least is that of {short(least['class_name'], 28)} ({100 * least['selectivity']:.0f} points)"
-    return f"{text}; {plural(without, 'class has', 'classes have')} none." if without else f"{text}."
 
 
 def concept_name(row: dict) -> str:
@@ -73,7 +71,7 @@ def basic_sentence(rows: list[dict]) -> str | None:
     if not clear:
         return (
             "Between a class's accuracy and the number of its concepts an image, or how exclusive its own one is, "
-            f"there is no clear relation (rank correlations {numbers}, n = {n} classes)."
+            f"no relation is shown (rank correlations {numbers}, n = {n} classes)."
         )
     return (
         f"Classes with higher accuracy {' and '.join(clear)} (rank correlations {numbers} of accuracy with concepts an "
@@ -105,18 +103,17 @@ def _table(found: Answer) -> Html:
     ]  # fmt: skip
     shown = f" Shown are the {CLASSES} with the lowest accuracy of {len(rows)}." if len(rows) > CLASSES else ""
     heads = (
-        "class", "images", "accuracy", "concepts an image", "its own concept", "there in", "points more than elsewhere",
+        "class", "images", "accuracy", "concepts an image", "most its own", "there in", "points more than elsewhere",
         "classes that share it", "logits it carries",
     )  # fmt: skip
     grey = "" if all(map(is_stable, rows)) else GREY
-    caption = html("Each class's own concept: the one its images show more often than other images by most.{}{}{}",
-                   shown, grey, found.mark)  # fmt: skip
+    caption = html("For each class the concept that its images show more often than other images by most; ✓ beyond "
+                   "chance (in at most {} of studies without any such concept).{}{}{}",
+                   percent(VERDICTS["own_concepts"].level), shown, grey, found.mark)  # fmt: skip
     return table(caption, heads, lines)
 
 
 def _own(row: dict) -> tuple[str, ...]:
     """How often a class shows its own concept, how much more than others, who shares it, and what it carries."""
-    return (
-        percent(row["prevalence"], row["n"]), f"{100 * row['selectivity']:.0f}", str(row["shared_by"]),
-        value(row["contribution"]),
-    )  # fmt: skip
+    more = f"{100 * row['selectivity']:.0f}{' ✓' if is_own(row) else ''}"
+    return percent(row["prevalence"], row["n"]), more, str(row["shared_by"]), value(row["contribution"])

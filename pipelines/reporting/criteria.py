@@ -30,10 +30,11 @@ VERDICTS = {
     "settling": Verdict("methods", 0.002, "exact sign test of each method, Holm"),
     "places": Verdict("places", 0.006, "intervals that hold together (Bonferroni), by method, place and subset"),
     "agreement": Verdict("places", 0.004, "intervals that hold together (Bonferroni), by pair of methods and subset"),
-    "class_accuracy": Verdict("classes", 0.004, "Fisher's exact test of each class against the others, Holm"),
+    "class_accuracy": Verdict("classes", 0.003, "Fisher's exact test of each class against the others, Holm"),
     "mixed_up_pairs": Verdict("classes", 0.002, "exact binomial tests: first pair or second, one way or the other"),
     "epochs": Verdict("classes", 0.002, "exact sign tests on the images that changed, Bonferroni over epochs"),
-    "class_concepts": Verdict("classes", 0.002, "rank correlations with permutation p-values, Holm"),
+    "class_concepts": Verdict("classes", 0.0015, "rank correlations with permutation p-values, Holm"),
+    "own_concepts": Verdict("classes", 0.0015, "Fisher's exact test of each class and concept, Holm"),
     "confidence": Verdict("calibration", 0.0025, "exact binomial test of the whole split"),
     "confidence_bins": Verdict("calibration", 0.0025, "exact binomial test of each bin, Holm"),
     "concepts": Verdict("concepts", 0.01, "min-p over concepts and classes against directions without meaning"),
@@ -50,11 +51,6 @@ CLASSES_FOR_CORRELATION = 6  # under which no rank correlation but 1 or -1 reach
 
 # what counts
 CLEAR_CORRELATION = 0.5  # rank correlation under which no relation is mentioned; convention (Cohen 1988: large)
-STRONG_AGREEMENT = 0.7  # rank correlation of two methods' maps from which on they tell much the same; by eye
-LIKE_RANDOM_WEIGHTS = (
-    0.5  # rank correlation with maps of random weights above which a method hardly depends on what was
-)
-# learned (after Adebayo 2018, arXiv 1810.03292, which gives no threshold); by eye
 UNEVEN_CLASSES = 5  # times as many images as the smallest class has, from which on classes are called uneven; by eye
 SAME_CONCEPT = 0.9  # cosine from which on two directions are the same concept, as where names are taken over
 CONCEPT_IN_CLASS = 0.1  # fraction of a class's images from which on it is said to show a concept; by eye

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from pipelines.reporting.criteria import VERDICTS
 from pipelines.reporting.evidence import Answer
 from pipelines.reporting.subject import Subject
 from xai.concept_count import STABLE
@@ -105,6 +106,11 @@ class FoundConcepts:
 def is_stable(row: dict) -> bool:
     """Whether other images lead to a row's concept; true of runs of versions that did not look for it."""
     return row["stability"] is None or row["stability"] >= STABLE
+
+
+def is_own(row: dict) -> bool:
+    """Whether a row's class shows the concept more often than other classes do, beyond chance."""
+    return row["p_prevalence"] is not None and row["p_prevalence"] <= VERDICTS["own_concepts"].level
 
 
 def find_concepts(subject: Subject) -> FoundConcepts | None:

@@ -6,7 +6,7 @@ from pipelines.reporting.concept_history import concept_history
 from pipelines.reporting.concepts import GREY, cards, titled
 from pipelines.reporting.criteria import ANSWERS_KEPT, CONCEPT_IN_CLASS, VERDICTS
 from pipelines.reporting.evidence import answers, details, said
-from pipelines.reporting.found_concepts import FoundConcepts, find_concepts
+from pipelines.reporting.found_concepts import FoundConcepts, find_concepts, is_own
 from pipelines.reporting.html import Cell, Html, html, joined, table
 from pipelines.reporting.missing import hint
 from pipelines.reporting.numbered import shade
@@ -64,11 +64,17 @@ def concepts_sentence(rows: list[dict], unstable: set[int]) -> str:
     if len({row["class_id"] for row in rows}) == 1:
         return f"{made}; on images of a single class nothing can be said about whom they serve."
     shares = [own for concept, own in prevalence.items() if concept not in unstable]
-    single = sum(sum(share >= max(own) / 2 for share in own) == 1 for own in shares if max(own) > 0)
+    beyond_chance = {row["concept_id"] for row in rows if is_own(row)}
+    single = sum(
+        sum(share >= max(own) / 2 for share in own) == 1
+        for concept, own in prevalence.items()
+        if concept in beyond_chance and concept not in unstable
+    )
     everywhere = sum(min(own) >= 0.5 for own in shares)
     serve, are = ("serves" if single < 2 else "serve"), ("is" if everywhere < 2 else "are")
     return (
-        f"{made}; {single or 'none'} of them {serve} a single class (no other shows it half as often), "
+        f"{made}; {single or 'none'} of them {serve} a single class (beyond chance, and no other shows it half as "
+        f"often), "
         f"{everywhere or 'none'} {are} in half or more of every class's images."
     )
 
@@ -90,8 +96,8 @@ def fidelity_sentence(kept: dict | None) -> str | None:
     if kept["answers_kept"] >= ANSWERS_KEPT:
         return f"Seeing nothing but these concepts, the model keeps its answer on {share} ({known})."
     return (
-        f"They are not the whole of what it has learned: seeing nothing else, the model keeps its answer on only "
-        f"{share} ({known}; aim: {percent(ANSWERS_KEPT)}), so what they leave out may matter as much."
+        f"Seeing nothing but these concepts, the model keeps its answer on {share} ({known}; aim: "
+        f"{percent(ANSWERS_KEPT)}); on the others it depends on what they leave out."
     )
 
 

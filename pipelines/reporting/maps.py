@@ -35,11 +35,11 @@ def _map(explained: ExplainedImages, image: np.ndarray | None, row: dict | None)
 
 
 def described(subject: Subject, row: dict) -> Html:
-    """An image with what it is and what it was taken for."""
+    """An image with what it is and what it was misclassified as."""
     right = row["predicted"] == row["label"]
     sure = f" {percent(row['p_predicted'], 100)}" if row["p_predicted"] is not None else ""
     label, predicted = (short(subject.classes[row[key]], 16) for key in ("label", "predicted"))
-    words = f"✓ {label}{sure}" if right else f"✗ {label}, taken for {predicted}{sure}"
+    words = f"✓ {label}{sure}" if right else f"✗ {label}, misclassified as {predicted}{sure}"
     return html('{}<span class="{}">#{} {}</span>', subject.pictures.thumbnail(subject.split, row["instance_id"]),
                 "right" if right else "wrong", row["instance_id"], words)  # fmt: skip
 

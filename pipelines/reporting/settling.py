@@ -2,7 +2,7 @@
 
 from scipy.stats import binomtest
 
-from pipelines.reporting.criteria import LIKE_RANDOM_WEIGHTS, VERDICTS, holm
+from pipelines.reporting.criteria import VERDICTS, holm
 from pipelines.reporting.evidence import Said, said
 from pipelines.reporting.html import NOTHING, Cell, Html, html, table
 from pipelines.reporting.missing import missing
@@ -10,7 +10,7 @@ from pipelines.reporting.numbered import shade
 from pipelines.reporting.regions import names
 from pipelines.reporting.subject import Subject
 from pipelines.reporting.techniques import called
-from pipelines.reporting.words import NONE, percent, plural, series, value
+from pipelines.reporting.words import NONE, interval_of, percent, plural, series, sized, value
 from xai import METHODS
 
 EPOCHS = 10  # columns of the table at the most
@@ -87,14 +87,16 @@ def settling_sentence(rows: list[dict]) -> str | None:
 
 
 def untrained_sentence(rows: list[dict]) -> str | None:
-    """Methods whose maps of the untrained network are much like the last ones; rows of explanation_drift."""
-    alike = [row for row in rows if row["epoch"] == 0 and (row["to_last"] or 0) > LIKE_RANDOM_WEIGHTS]
-    if not alike:
+    """How alike maps of the untrained network are to the last ones, as estimates; rows of explanation_drift."""
+    own = [row for row in rows if row["epoch"] == 0 and row["to_last"] is not None]
+    if not own:
         return None
-    parts = series([f"{called(row['method'])} ({value(row['to_last'])})" for row in alike])
+    parts = [f"{value(row['to_last'])}{interval_of(row['to_last_low'], row['to_last_high'])} by {called(row['method'])}"
+             for row in own]  # fmt: skip
     return (
-        f"Maps of the untrained network already resemble the last ones on the 8x8 grid by {parts}: much of their "
-        "coarse shape comes from the image, not from what was learned."
+        f"On the 8x8 grid, maps of the untrained network have a mean rank correlation with the last ones of "
+        f"{series(parts)} ({sized(min(row['n'] for row in own))}): the higher it is, the more of their coarse shape "
+        "comes from the image and the less from what was learned."
     )
 
 

@@ -17,7 +17,7 @@ from pipelines.reporting.criteria import (
 )
 from pipelines.reporting.dynamics import dynamics
 from pipelines.reporting.evidence import Answer, Said, answers, said
-from pipelines.reporting.found_concepts import find_concepts
+from pipelines.reporting.found_concepts import find_concepts, is_own
 from pipelines.reporting.found_shortcuts import list_misleading
 from pipelines.reporting.html import NOTHING, Html, html, joined, table
 from pipelines.reporting.regions import ask_regions, contrast_sentence
@@ -130,6 +130,7 @@ def shared_sentence(pair: dict, rows: list[dict]) -> str | None:
     """Whether a concept stands for both classes of a pair, and few others, and raises both; of concepts_by_class."""
     shown: dict[int, dict[int, float]] = {}
     adds: dict[tuple[int, int], float] = {}
+    own = {(row["concept_id"], row["class_id"]) for row in rows if is_own(row)}
     for row in rows:
         shown.setdefault(row["concept_id"], {})[row["class_id"]] = row["prevalence"]
         adds[row["concept_id"], row["class_id"]] = row["contribution"]
@@ -141,17 +142,23 @@ def shared_sentence(pair: dict, rows: list[dict]) -> str | None:
         least = min(by_class[end] for end in ends)
         others = [share for number, share in by_class.items() if number not in ends]
         raises = all(adds[concept, end] >= SMALLEST_CONTRIBUTION for end in ends)
-        if raises and least >= CONCEPT_STANDS_FOR_CLASS and max(others, default=0) < least / 2:
+        if (
+            raises
+            and own >= {(concept, end) for end in ends}
+            and least >= CONCEPT_STANDS_FOR_CLASS
+            and max(others, default=0) < least / 2
+        ):
             shares = f"{percent(by_class[ends[0]])} and {percent(by_class[ends[1]])} of their images show it"
             logits = f"it adds {value(adds[concept, ends[0]])} and {value(adds[concept, ends[1]])} to their logits"
             return (
-                f"The classes {a} and {b} share concept {concept} ({shares}; {logits}), which cannot tell them apart."
+                f"The classes {a} and {b} share concept {concept}, which they show more often than others do, beyond "
+                f"chance ({shares}; {logits})."
             )
-    return f"No stable concept that raises both is in half of the images of {a} and {b} and seldom elsewhere."
+    return f"No stable concept is shown to stand for {a} and {b} and to raise both."
 
 
 def _hard(found: Answer, images: str) -> Html:
-    """What each class is taken for; classes without a mistake are left out."""
+    """What each class is misclassified as; classes without a mistake are left out."""
     wrong = [row for row in found.rows if row["confused_with"] is not None]
     if not wrong:
         return NOTHING
@@ -164,21 +171,21 @@ def _hard(found: Answer, images: str) -> Html:
         )
         for row in wrong[:12]
     ]  # fmt: skip
-    shown = f", the 12 hardest of {len(wrong)} with mistakes" if len(wrong) > 12 else ""
+    shown = f", 12 of {len(wrong)} with mistakes" if len(wrong) > 12 else ""
     heads = (
         "class",
         "right",
         "mistakes",
-        "most often taken for",
+        "most often misclassified as",
         "of its mistakes",
         "confidence in the label",
         "learned and lost",
     )
     caption = html(
-        "Classes with mistakes, hardest first{}, {}. The last column: share of images that turned from right to wrong "
-        "at least once after epoch 1{}", shown, images, found.mark,
+        "Classes with mistakes, lowest accuracy first{}, {}. The last column: share of images that turned from right "
+        "to wrong at least once after epoch 1{}", shown, images, found.mark,
     )  # fmt: skip
-    return html("<h3>Hard classes</h3>{}", table(caption, heads, rows))
+    return html("<h3>Mistakes by class</h3>{}", table(caption, heads, rows))
 
 
 def _pairs(found: Answer) -> Html:
@@ -194,7 +201,7 @@ def _pairs(found: Answer) -> Html:
     shown = f", the first {PAIRS}" if len(found.rows) > PAIRS else ""
     heads = ("pair", "images", "share of all mistakes", "", "first as second", "second as first")
     return html(
-        "<h3>Confused pairs</h3>{}", table(html("Classes taken for each other{}{}", shown, found.mark), heads, rows)
+        "<h3>Confused pairs</h3>{}", table(html("Classes confused with each other{}{}", shown, found.mark), heads, rows)
     )
 
 

@@ -75,7 +75,16 @@ def _table(subject: Subject, rows: list[dict], found: Answer) -> Html:
         )
         for row in rows
     ]  # fmt: skip
-    heads = ("image", "ID", "label", "taken for", "in late epochs", "confidence in the label", "margin", "label wrong")
+    heads = (
+        "image",
+        "ID",
+        "label",
+        "misclassified as",
+        "in late epochs",
+        "confidence in the label",
+        "margin",
+        "label wrong",
+    )
     caption = html("The {} whose label the late epochs contradict most{}",
                    plural(len(rows), "image"), found.mark)  # fmt: skip
     return table(caption, heads, lines, names=4)

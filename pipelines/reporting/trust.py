@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable
 
-from pipelines.reporting.criteria import LIKE_RANDOM_WEIGHTS, VERDICTS
+from pipelines.reporting.criteria import VERDICTS
 from pipelines.reporting.evidence import Answer, Said, said
 from pipelines.reporting.html import Cell, Html, html, table
 from pipelines.reporting.pointing import pointing_sentence
 from pipelines.reporting.regions import REFERENCES, names
 from pipelines.reporting.techniques import called
-from pipelines.reporting.words import NONE, percent, series, sized, value, value_between
+from pipelines.reporting.words import NONE, interval_of, percent, sized, value, value_between
 from xai import METHODS
 
 RANKING = {"insertion": "insertion", "deletion": "deletion", "road_gap": "ROAD"}  # metrics that judge a method
@@ -111,37 +111,20 @@ def verdict(rows: list[dict], differences: list[dict], metric: str) -> str | Non
     return f"{names([leader])} leads, but is not told apart from {names(equals)}"
 
 
-def means(rows: list[dict], metric: str) -> dict[str, float]:
-    """The mean of a metric by method, methods in order."""
-    found = {row["method"]: row["mean"] for row in rows if row["metric"] == metric and row["mean"] is not None}
-    return {method: found[method] for method in METHODS if method in found}
-
-
 def randomization_sentence(rows: list[dict]) -> str | None:
-    """Methods whose maps hardly change when all weights are made random; of signed ones whether the signs do."""
-    alike, signed = means(rows, EVERYTHING), means(rows, SIGNED)
-    if not alike:
+    """How alike maps stay when all weights are made random, as estimates, from the method that is least so."""
+    own = [row for row in rows if row["metric"] == EVERYTHING and row["method"] in METHODS and row["mean"] is not None]
+    if not own:
         return None
-    n = sized(min(row["n"] for row in rows if row["metric"] == EVERYTHING))
-    stuck = [method for method in alike if alike[method] > LIKE_RANDOM_WEIGHTS]
-    if not stuck:
-        most = max(alike, key=lambda method: alike[method])
-        return (
-            f"With random weights the maps of all methods change (rank correlation at most {value(alike[most])}, by "
-            f"{names([most])}; {n})."
-        )
-    turned = [method for method in stuck if METHODS[method].signed and signed.get(method, 1) <= LIKE_RANDOM_WEIGHTS]
-    whole = [method for method in stuck if method not in turned]
-    kept = series([f"{called(method)} ({value(alike[method])})" for method in whole])
-    outline = series(
-        [f"{called(method)} ({value(alike[method])}, with signs {value(signed[method])})" for method in turned]
+    least, most = min(own, key=lambda row: row["mean"]), max(own, key=lambda row: row["mean"])
+    ends = [f"{value(row['mean'])}{interval_of(row['low'], row['high'])} ({called(row['method'])})"
+            for row in (least, most)]  # fmt: skip
+    spread = ends[0] if least is most else f"from {ends[0]} to {ends[1]}"
+    return (
+        f"With random weights in place of the trained ones, the mean rank correlation of a method's maps with those of "
+        f"the model is {spread} ({sized(min(row['n'] for row in own))}): the higher it is, the more they show the "
+        "image and the less what was learned."
     )
-    parts = [
-        f"maps by {kept} stay much the same, so they show the image more than what was learned" if whole else "",
-        f"maps by {outline} stay strong in the same places and change in sign only, so their outline shows the image "
-        "more than what was learned" if turned else "",
-    ]  # fmt: skip
-    return f"Caution: with random weights {'; '.join(filter(None, parts))} (rank correlations, {n})."
 
 
 def _table(found: Answer) -> Html:
@@ -173,5 +156,4 @@ def _cell(row: dict | None) -> Cell:
     digits = 3 if row["metric"] in RANKING else 2
     ends = value_between(row["low"], row["high"], digits)
     text = html("{}{}<br><small>{}</small>", value(row["mean"], digits), beats, ends)
-    stuck = row["metric"] == EVERYTHING and row["mean"] > LIKE_RANDOM_WEIGHTS
-    return Cell(text, kind="warn" if row["method"] in METHODS and (stuck or beats == " ✗") else "")
+    return Cell(text, kind="warn" if row["method"] in METHODS and beats == " ✗" else "")

@@ -52,6 +52,11 @@ def value_between(low: float | None, high: float | None, digits: int = 2) -> str
     return NONE if low is None or high is None else f"{value(low, digits)} to {value(high, digits)}"
 
 
+def interval_of(low: float | None, high: float | None) -> str:
+    """The 95 % interval of a number, to be put behind it; nothing where there is none."""
+    return "" if low is None or high is None else f" [95 % interval {value_between(low, high)}]"
+
+
 def plural(count: int, one: str, many: str | None = None) -> str:
     """A counted thing: 1 image, 3 images."""
     return f"{number(count)} {one if count == 1 else many or one + 's'}"

@@ -705,10 +705,10 @@ def test_reasons_by_hand(compared):
     found = reasons(compared)
     assert {key: [(row["instance_id"], row["detail"]) for row in rows] for key, rows in found.items()} == {
         "suspect_label": [
-            (4, "taken for dog in 2 of 3 epochs; mean probability of its label 0.13"),
-            (2, "taken for bird in 2 of 3 epochs; mean probability of its label 0.33"),
+            (4, "misclassified as dog in 2 of 3 epochs; mean probability of its label 0.13"),
+            (2, "misclassified as bird in 2 of 3 epochs; mean probability of its label 0.33"),
         ],
-        "confident_wrong": [(3, "taken for bird with probability 0.97")],
+        "confident_wrong": [(3, "misclassified as bird with probability 0.97")],
         "never_right": [(4, "wrong at all 3 epochs; mean probability of its label 0.13")],
         "forgotten": [(3, "last right at epoch 3, lost once in all")],
         "ambiguous": [

@@ -579,6 +579,24 @@ def test_fisher_tail_is_fishers_test(tiny, hits: int, n: int, others: int, m: in
     assert answer(tiny, f"select fisher_tail(0, 0, {others}, {m})") == [(None,)]
 
 
+def test_concept_prevalences_are_fishers_test(tiny) -> None:
+    shown = {0: (9, 10), 1: (2, 20), 2: (3, 12)}  # by class: images that show the concept, and all
+    labels = [label for label, (_, n) in shown.items() for _ in range(n)]
+    present = [place < hits for hits, n in shown.values() for place in range(n)]
+    image = {"run_id": "many", "split": "test", "source": ""}
+    data.insert(tiny, "instances", [image | {"instance_id": key, "label": label} for key, label in enumerate(labels)])
+    data.insert(tiny, "concept_scores", [
+        {"run_id": "its ice", "epoch": 1, "split": "test", "instance_id": key, "concept_id": 0, "score": 1.0,
+         "present": is_there} for key, is_there in enumerate(present)])  # fmt: skip
+    found = dict(answer(tiny, "select class_id, p_value from concept_prevalences('many') where run_id = 'its ice'"))
+    for label, (hits, n) in shown.items():
+        others, m = sum(present) - hits, len(labels) - n
+        expected = fisher_exact([[hits, n - hits], [others, m - others]], alternative="greater").pvalue
+        assert found[label] == pytest.approx(expected)
+    tiny.execute("delete from instances where run_id = 'many' and label > 0")
+    assert answer(tiny, "select p_value from concept_prevalences('many') where run_id = 'its ice'") == [(None,)]
+
+
 def test_split_gaps_counts_and_corrects(tiny) -> None:
     held_out = [data.prediction("tiny", "val", 4, key, key % 2, key % 2, 0.9) for key in range(40)]
     data.insert(tiny, "predictions", held_out)

@@ -1254,8 +1254,8 @@ def test_concepts_by_class():
     place = ("tiny explained", 4, "features")
     measures = (-0.5, 0.125, -0.5, 0.03, True)
     assert found[:2] == [
-        (*place, 0, "wheels", 0.75, 1, data.CLASSES[1], 0.25, 0.0, *measures),
-        (*place, 0, "wheels", 0.75, 0, data.CLASSES[0], 0.0, 1.0, *measures),
+        (*place, 0, "wheels", 0.75, 1, data.CLASSES[1], 0.25, 1.0, 0.0, *measures),
+        (*place, 0, "wheels", 0.75, 0, data.CLASSES[0], 0.0, 1.0, 1.0, *measures),
     ]
     assert [row[4] for row in found] == ["wheels", "wheels", "round 4", "round 4"]
     assert [row[1:5] for row in ask(connection, "concepts_by_class", epoch="2")] == [(2, "features", 0, "round 2")] * 2
