@@ -28,6 +28,7 @@ class TableDifference:
     different: int
     unmatched: int  # rows in one run only
     max_difference: float  # largest absolute difference of a number
+    is_new: bool = False  # whether only the repeated run has rows
 
     @classmethod
     def combine(cls, rows: list[dict]) -> "TableDifference":
@@ -37,6 +38,7 @@ class TableDifference:
             different=sum(row["n_different"] for row in rows),
             unmatched=sum(row["only_here"] + row["only_other"] for row in rows),
             max_difference=float(np.max([row["max_difference"] or 0 for row in rows])),  # NaN if any is
+            is_new=not any(row["n"] or row["only_other"] for row in rows),
         )
 
     def describe(self, table: str) -> str:
@@ -65,7 +67,8 @@ def check(original: RunRecord, repeated: RunRecord, home: Home) -> None:
     if not KINDS[original.kind].has_numbers:
         say(f"a {original.kind} is made from what is tracked now, so there is nothing to check")
         return
-    differences = _compare_tables(original, repeated, home)
+    compared = _compare_tables(original, repeated, home)
+    differences = {table: difference for table, difference in compared.items() if not difference.is_new}
     if not differences:  # two empty runs must not be called identical
         raise RunError(
             f"run {repeated.run_id[:8]} and {original.run_id[:8]} have nothing to compare: no prediction, map, concept "
@@ -79,6 +82,8 @@ def check(original: RunRecord, repeated: RunRecord, home: Home) -> None:
         )
     counts = ", ".join(f"{difference.row_count:,} of {table}" for table, difference in differences.items())
     say(f"identical to run {original.run_id[:8]}: {counts}")
+    if later := compared.keys() - differences.keys():  # a run of an earlier version may lack a table
+        say(f"run {original.run_id[:8]} has no rows of {', '.join(sorted(later))} to compare")
 
 
 def _compare_tables(original: RunRecord, repeated: RunRecord, home: Home) -> dict[str, TableDifference]:

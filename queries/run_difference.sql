@@ -1,13 +1,15 @@
 -- What came out differently in two runs, and by how much?
 --
--- Compares every prediction, map, concept, concept score, TCAV score and attribution score of two runs of one kind.
+-- Compares every prediction, map, concept, concept score, TCAV score, attribution score, cluster of maps and pasted patch
+-- of two runs of one kind.
 -- Identical runs have n_different 0, only_here 0 and only_other 0 in every row.
 -- Images are matched by instances.source, as the seed of a training draws which images are in train and val; if several
 -- images of a split have the same source, the k-th is matched with the k-th. If a run has no instances of a split,
 -- instance_id is used. Both runs must use the same data: see runs.data_digest.
 -- Predictions differ in the class or in a probability: of every class; in train_seen of the predicted and the true one;
 -- in an imported log there are none. Maps of one image are matched by method, target_kind and target, so one of another
--- class has no partner; maps of different sizes differ. NaN equals NaN.
+-- class has no partner; maps of different sizes differ. NaN equals NaN. Trials of patches are matched by class, trial and
+-- donor as well.
 --
 -- params:
 --   run_id          run to look at
@@ -15,10 +17,11 @@
 --   split           one split [null: all, and what has none]
 --   limit           image ids listed per row [20]
 -- returns:
---   what            predictions, maps, concepts, concept_scores, tcav_scores or attribution_scores
+--   what            predictions, maps, concepts, concept_scores, tcav_scores, attribution_scores, map_clusters or
+--                   patch_trials
 --   epoch           0 is the untrained network
 --   split           split of the images; null for concepts and tcav_scores
---   method          explanation method or a reference; null but for maps and attribution_scores
+--   method          explanation method or a reference; null but for maps, attribution_scores and map_clusters
 --   n               rows in both runs
 --   n_different     rows of n in which any number differs at all
 --   max_difference  largest absolute difference of a number over n, leaving out maps of different sizes; NaN if a
@@ -90,6 +93,27 @@ with written as not materialized (  -- part tells apart the rows of an image or 
         metric as part,
         value as number  -- of its own, as it has more digits than the others
     from attribution_scores
+    union all by name
+    select
+        run_id,
+        'map_clusters' as what,
+        epoch,
+        method,
+        split,
+        instance_id,
+        target_kind || ' ' || class_id as part,
+        [cluster] as numbers
+    from map_clusters
+    union all by name
+    select
+        run_id,
+        'patch_trials' as what,
+        epoch,
+        split,
+        instance_id,
+        class_id || ' ' || trial || ' ' || donor_id as part,
+        [patch_top, patch_left, patch_side, predicted_before, predicted_after] as numbers
+    from patch_trials
 ),
 known as (  -- images of the training runs that the two runs are, or look at
     select
@@ -232,7 +256,10 @@ select
 from differences
 order by
     array_position(
-        ['predictions', 'maps', 'concepts', 'concept_scores', 'tcav_scores', 'attribution_scores'],
+        [
+            'predictions', 'maps', 'concepts', 'concept_scores', 'tcav_scores', 'attribution_scores', 'map_clusters',
+            'patch_trials'
+        ],
         what
     ),
     epoch,

@@ -62,16 +62,11 @@ with gaps as (
     group by class_id
 ),
 comparison as (
-    select patch_trials.run_id
+    select run_id
     from patch_trials
-    left join runs using (run_id)
-    where
-        patch_trials.source_run_id = $run_id
-        and patch_trials.trial = 'pasted'
-    order by
-        runs.status = 'FINISHED' desc nulls last,
-        runs.started_at desc nulls last,
-        patch_trials.run_id desc
+    join ranked_comparisons($run_id) using (run_id)
+    where trial = 'pasted'
+    order by place
     limit 1
 ),
 trials as (

@@ -366,19 +366,33 @@ create or replace macro explanation_histories(training_run, of_split, of_target_
         rows between current row and unbounded following
     );
 
+-- Comparing runs of a training run; the one that questions look at by default is that of the lowest place with rows.
+create or replace macro ranked_comparisons(training_run) as table
+    select
+        run_id,
+        row_number() over (
+            order by
+                status = 'FINISHED' desc,
+                started_at desc,
+                run_id desc
+        ) as place
+    from runs
+    where
+        source_run_id = training_run
+        and kind = 'compare';
+
 -- Scores of one comparison of a training run: the one wanted, otherwise the newest finished one, otherwise the newest.
 create or replace macro comparison_scores(training_run, wanted_run) as table
     with comparison as (
-        select attribution_scores.run_id
+        select run_id
         from attribution_scores
-        left join runs using (run_id)
+        left join ranked_comparisons(training_run) using (run_id)
         where
-            attribution_scores.source_run_id = training_run
-            and attribution_scores.run_id = coalesce(wanted_run, attribution_scores.run_id)
+            source_run_id = training_run
+            and run_id = coalesce(wanted_run, run_id)
         order by
-            runs.status = 'FINISHED' desc nulls last,
-            runs.started_at desc nulls last,
-            attribution_scores.run_id desc
+            place nulls last,
+            run_id desc
         limit 1
     )
     select attribution_scores.*

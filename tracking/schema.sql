@@ -80,6 +80,18 @@ create table attribution_scores (
     value double not null  -- its value; range as the metric defines it
 );
 
+create table map_clusters (
+    run_id varchar not null,  -- comparing run
+    source_run_id varchar not null,  -- training run whose checkpoint is explained
+    epoch integer not null,  -- epoch of the checkpoint
+    method varchar not null,  -- explanation method
+    split varchar not null,  -- split of the instance
+    target_kind varchar not null,  -- predicted or label: how the class explained was chosen
+    class_id integer not null,  -- class explained, whose maps are clustered
+    cluster integer not null,  -- 0..number of clusters of the class's maps - 1, the largest first
+    instance_id integer not null  -- instance whose map is in the cluster
+);
+
 create table patch_trials (
     run_id varchar not null,  -- comparing run
     source_run_id varchar not null,  -- training run whose checkpoint is tried
@@ -92,7 +104,7 @@ create table patch_trials (
     donor_class integer not null,  -- class_id of that image
     patch_top integer not null,  -- the patch's first row, in eighths of the image's height, 0..7
     patch_left integer not null,  -- its first column, in eighths of the image's width, 0..7
-    patch_side integer not null,  -- its side, in eighths of the image's height and width, 1..3
+    patch_side integer not null,  -- its side, in eighths of the image's height and width, 1..4
     predicted_before integer not null,  -- class_id predicted of the image as it is
     predicted_after integer not null  -- class_id predicted of the altered image
 );

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pipelines.common.settings import CompareSettings
 from pipelines.common.terminal import say
 from pipelines.comparing import summary
+from pipelines.comparing.clusters import log_clusters
 from pipelines.comparing.comparison import Comparison, list_parts, open_comparison
 from pipelines.comparing.map_selection import ENOUGH_INSTANCES, INTERVAL_INSTANCES, MapSelection, select_maps
 from pipelines.comparing.measurements import measure_part
@@ -78,6 +79,7 @@ def _run_remaining(comparison: Comparison, run: runs.Run) -> str:
                 measure_part(comparison, run, part)
             except NotApplicable as error:
                 raise RunError(f"{part.method}: {error}; what came before is kept") from None
+        log_clusters(comparison, run)
         try_patches(comparison, run)
         summary.log(comparison, run)
     return run.run_id

@@ -43,6 +43,12 @@ class MapSelection:
 
     def read_maps(self, connection: duckdb.DuckDBPyConnection, method: str, instances: np.ndarray) -> Tensor:
         """Full maps of a method, [N, H, W], for instances in ascending order."""
+        columns = queries.execute(connection, "maps_of_runs", self.name_maps(method, instances)).fetchnumpy()
+        height, width = int(columns["height"][0]), int(columns["width"][0])
+        return torch.from_numpy(np.stack(list(columns["map"]))).view(-1, height, width)
+
+    def name_maps(self, method: str, instances: np.ndarray) -> dict[str, object]:
+        """Parameters of an internal query for a method's maps of instances."""
         wanted = set(instances.tolist())
         makers: list[str] = []
         instance_ids: list[int] = []
@@ -51,7 +57,7 @@ class MapSelection:
                 if instance in wanted:
                     makers.append(maker)
                     instance_ids.append(instance)
-        parameters = {
+        return {
             "split": self.split,
             "target": self.target,
             "epoch": self.epoch,
@@ -59,9 +65,6 @@ class MapSelection:
             "makers": makers,
             "instances": instance_ids,
         }
-        columns = queries.execute(connection, "maps_of_runs", parameters).fetchnumpy()
-        height, width = int(columns["height"][0]), int(columns["width"][0])
-        return torch.from_numpy(np.stack(list(columns["map"]))).view(-1, height, width)
 
 
 def select_maps(connection: duckdb.DuckDBPyConnection, run_id: str, settings: CompareSettings) -> MapSelection:

@@ -44,7 +44,7 @@ def home(tmp_path_factory, empty_tracker) -> Home:
         ("first", "of predictions"),
         ("expected_gradients-first", "of maps"),
         ("ice-first", "of concepts, 120 of concept_scores, 20 of tcav_scores"),
-        ("compare-first", "of attribution_scores"),
+        ("compare-first", "of attribution_scores, 36 of map_clusters"),
         ("report-first", "nothing to check"),
     ],
 )
@@ -109,6 +109,24 @@ def test_rows_are_added_up_over_epochs() -> None:
     nothing = dict.fromkeys(row, 0) | {"max_difference": None}
     assert TableDifference.combine([row, other, nothing]) == TableDifference(10, 3, 3, 0.5)
     assert str(TableDifference.combine([row | {"max_difference": float("nan")}, other]).max_difference) == "nan"
+
+
+def test_a_table_that_the_earlier_run_lacks_is_named_and_not_compared(home: Home, capsys, monkeypatch) -> None:
+    first = resolve(home, "first")
+    row = {"n": 0, "n_different": 0, "only_here": 3, "only_other": 0, "max_difference": None}
+    found = {"predictions": TableDifference(5, 0, 0, 0), "map_clusters": TableDifference.combine([row, row])}
+    monkeypatch.setattr(rerunning, "_compare_tables", lambda *_: found)
+    check(first, first, home)
+    said = capsys.readouterr().err
+    assert "identical to run" in said
+    assert f"run {first.run_id[:8]} has no rows of map_clusters to compare" in said
+    found["map_clusters"] = TableDifference.combine([row, row | {"only_here": 0, "only_other": 1}])
+    with pytest.raises(RunError, match="4 rows of map_clusters in one run only"):
+        check(first, first, home)
+    found.clear()
+    found["map_clusters"] = TableDifference.combine([row])
+    with pytest.raises(RunError, match="have nothing to compare"):
+        check(first, first, home)
 
 
 def test_nothing_compared_is_not_identical(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -246,6 +246,9 @@ def test_comparison_scores(tiny) -> None:
     assert answer(tiny, sql.format("tiny", "null")) == [("new",)]
     assert answer(tiny, sql.format("tiny", "'stopped'")) == [("stopped",)]
     assert answer(tiny, sql.format("other", "'old'")) == []
+    ranks = "select run_id from ranked_comparisons('{}') order by place"
+    assert answer(tiny, ranks.format("tiny")) == [("new",), ("old",), ("stopped",)]
+    assert answer(tiny, ranks.format("other")) == []
     tiny.execute("update runs set status = 'RUNNING' where kind = 'compare'")
     assert answer(tiny, sql.format("tiny", "null")) == [("stopped",)]
 

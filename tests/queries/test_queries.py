@@ -140,6 +140,9 @@ def add_comparison(connection, run_id):
         data.add_map(connection, f"{run_id} explained", random.normal(size=(8, 8)), run_id, **place)
     for method, metric in itertools.product(("random", "shap"), ("insertion", "share_object")):
         data.add_scores(connection, f"{run_id} compared", method, metric, random.random(4), run_id)
+    key = {"run_id": f"{run_id} compared", "source_run_id": run_id, "epoch": 4, "method": "shap", "split": "test"}
+    members = [{"class_id": 0, "cluster": k // 2, "instance_id": k, "target_kind": "predicted"} for k in range(4)]
+    data.insert(connection, "map_clusters", [key | member for member in members])
 
 
 def add_patch_trials(connection, run_id):
@@ -178,7 +181,7 @@ def add_concepts(connection, run_id, source_run_id):
 
 TABLES = (
     "runs", "metrics", "classes", "instances", "predictions", "attributions", "maps", "attribution_scores", "concepts",
-    "concept_scores", "tcav_scores", "patch_trials",
+    "concept_scores", "tcav_scores", "map_clusters", "patch_trials",
 )  # fmt: skip
 
 
@@ -798,7 +801,7 @@ def alike():
 KINDS = {
     "": {"predictions"},
     " explained": {"maps", "concepts", "concept_scores", "tcav_scores"},
-    " compared": {"attribution_scores"},
+    " compared": {"attribution_scores", "map_clusters", "patch_trials"},
 }
 
 

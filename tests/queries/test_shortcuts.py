@@ -111,3 +111,30 @@ def test_maps_lie_where_their_magnitude_is_place_by_place() -> None:
     assert (second["cell_row"], second["cell_column"], second["strongest"], second["fraction"]) == (0, 7, 0, 0.25)
     assert sum(row["fraction"] for row in rows) == pytest.approx(1)
     assert len(records(connection, "attribution_places", limit="1")) == 2
+
+
+def test_a_cluster_is_where_its_maps_lie_and_what_its_images_are() -> None:
+    """Dogs by one method: two at the top right, of which one is a cat, and one at the bottom left."""
+    connection = study(follows=0)
+    data.insert(connection, "predictions", [data.prediction("tiny", "test", 4, 99, 0, 1, 0.2)])
+    data.add_run(connection, "explained", "2026-01-03", "explain", source="tiny")
+    corner, wide = [[0] * 6 + [-3, 1]] + [[0] * 8] * 7, [[0] * 6 + [2, 2]] + [[0] * 8] * 7
+    for instance_id, values in ((1, corner), (99, wide), (3, [[0] * 8] * 7 + [[5] + [0] * 7])):
+        data.add_map(connection, "explained", values, epoch=4, instance_id=instance_id)
+    key = {"source_run_id": "tiny", "epoch": 4, "method": "saliency", "split": "test", "target_kind": "predicted"}
+    members = [
+        {"class_id": 1, "cluster": cluster, "instance_id": image} for image, cluster in ((1, 0), (99, 0), (3, 1))
+    ]
+    data.insert(connection, "map_clusters", [key | {"run_id": "compared"} | member for member in members])
+    data.insert(connection, "map_clusters", [key | {"run_id": "compared", "split": "val"} | members[0]])
+    data.add_run(connection, "older", "2026-01-01", "compare", source="tiny")
+    data.insert(connection, "map_clusters", [key | {"run_id": "older"} | members[0]])
+
+    first, second = records(connection, "attribution_clusters")
+    expected = {"class_name": "dog", "cluster": 0, "n": 2, "fraction": 2 / 3, "cell_row": 0, "cell_column": 6}
+    expected |= {"magnitude": (3 / 4 + 1 / 2) / 2, "strongest": 1, "accuracy": 0.5, "instance_ids": [1, 99]}
+    assert first.items() >= (expected | {"label_name": "cat", "label_fraction": 0.5}).items()
+    expected = {"cluster": 1, "n": 1, "cell_row": 7, "cell_column": 0, "magnitude": 1, "strongest": 1, "accuracy": 1}
+    assert second.items() >= (expected | {"label_name": "dog", "label_fraction": 1, "instance_ids": [3]}).items()
+    assert [row["instance_ids"] for row in records(connection, "attribution_clusters", limit="1")] == [[1], [3]]
+    assert records(connection, "attribution_clusters", target_kind="label") == []

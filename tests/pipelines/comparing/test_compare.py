@@ -60,6 +60,16 @@ def test_every_method_is_measured_on_the_instances_all_share(home: Home) -> None
     assert rows(home, "select count(*) from attribution_scores where isnan(value)") == [(0,)]
 
 
+def test_the_maps_of_every_method_are_clustered_by_class(home: Home) -> None:
+    sql = """
+        select method, list(instance_id order by instance_id), bool_and(class_id = target), max(cluster)
+        from map_clusters
+        join (select method, instance_id, target from attributions where epoch = 2) using (method, instance_id)
+        group by method"""
+    found = {method: facts for method, *facts in rows(home, sql)}
+    assert found == {method: [[2, 3, 4, 5, 6, 7], True, 0] for method in METHODS}
+
+
 def test_references_have_maps_and_do_not_look_at_the_model(home: Home) -> None:
     sql = "select distinct method, run_id from maps where method in ('random', 'edge') order by 1"
     assert rows(home, sql) == [("edge", compared(home)), ("random", compared(home))]
