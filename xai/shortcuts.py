@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from xai.gradient import all_scores
 
 GRID = 8  # rows and columns of cells, as in the 8x8 maps
-SIDES = (1, 2, 3)  # cells; a window of three holds any tag of up to a quarter of the image's side
-SCAN_SIDE = 2  # of the windows that are tried at every place
+LARGEST_SIDE = 4  # cells, half the image's side
+SCAN_STEP = 2  # cells between the largest windows, of which one holds any tag of up to three cells
 NEARLY_BEST = 0.9  # fraction of the best window's effect with which a smaller window is preferred; by eye
 
 
@@ -32,10 +32,11 @@ class Window:
         columns = self.left <= other.left and other.left + other.side <= self.left + self.side
         return rows and columns
 
-    def overlaps(self, other: "Window") -> bool:
-        rows = self.top < other.top + other.side and other.top < self.top + self.side
-        columns = self.left < other.left + other.side and other.left < self.left + self.side
-        return rows and columns
+    def count_shared_cells(self, other: "Window") -> int:
+        """Cells that lie in both; of two in the centre that are half the image's side, some always do."""
+        rows = min(self.top + self.side, other.top + other.side) - max(self.top, other.top)
+        columns = min(self.left + self.side, other.left + other.side) - max(self.left, other.left)
+        return max(rows, 0) * max(columns, 0)
 
 
 def windows(side: int) -> list[Window]:
@@ -66,17 +67,23 @@ def make_gain(model: nn.Module, images: Tensor, donors: Tensor, classes: Tensor)
     return lambda place: mean_probability(paste(images, donors, [place] * len(images))) - before
 
 
-def find_place(gain_at: Callable[[Window], float]) -> Window:
-    """The window where a gain is largest; of windows around it where it is nearly as large, the smallest."""
-    gains = {place: gain_at(place) for place in windows(SCAN_SIDE)}
-    best = max(gains, key=lambda place: gains[place])
-    for side in SIDES:
-        for place in windows(side):
-            if place.contains(best) or best.contains(place):
-                gains[place] = gain_at(place)
-    largest = max(gains.values())
-    good = [place for place in gains if gains[place] >= NEARLY_BEST * largest]
-    return min(good, key=lambda place: (place.side, -gains[place]))
+def find_place(own_gain: Callable[[Window], float], any_gain: Callable[[Window], float]) -> Window:
+    """The window where a class gains most compared with any class, and in it the smallest that does nearly as much.
+
+    A window that holds a tag has one a cell smaller that holds it too, until the tag does not fit: 9 windows of the
+    largest side are tried, then at most 4 for each smaller side.
+    """
+    scanned = [place for place in windows(LARGEST_SIDE) if place.top % SCAN_STEP == place.left % SCAN_STEP == 0]
+    gains = {place: own_gain(place) for place in scanned}
+    best = max(scanned, key=lambda place: gains[place] - any_gain(place))
+    enough = NEARLY_BEST * gains[best]
+    for side in range(LARGEST_SIDE - 1, 0, -1):
+        inside = {place: own_gain(place) for place in windows(side) if best.contains(place)}
+        smaller = max(inside, key=lambda place: inside[place])
+        if inside[smaller] < enough:
+            return best
+        best, enough = smaller, max(enough, NEARLY_BEST * inside[smaller])
+    return best
 
 
 def predict_pasted(model: nn.Module, images: Tensor, donors: Tensor, places: Sequence[Window]) -> Tensor:

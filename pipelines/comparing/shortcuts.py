@@ -7,16 +7,16 @@ compared are taken. A class's place is chosen on other images than it is tried o
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from pipelines.comparing.comparison import Comparison
-from pipelines.explaining.job import TrainedRun
 from pipelines.models.predictions import prepare_images
 from tracking import commits, runs
 from tracking.files import write_table
@@ -35,7 +35,10 @@ MAX_CLASSES = 50  # of more, those with most training images are tried
 class Material:
     """The images that are altered, and the model, with the weights of the epoch compared."""
 
-    source: TrainedRun
+    model: nn.Module
+    device: torch.device
+    images: Mapping[str, Tensor]  # by split, uint8
+    labels: Mapping[str, Tensor]
     split: str  # whose images patches are pasted into
     rows: np.ndarray  # [N] a sample of it
     predicted: np.ndarray  # [N]
@@ -44,13 +47,13 @@ class Material:
 
     def make_gain(self, rows: np.ndarray, donors: np.ndarray) -> Callable[[Window], float]:
         """A function of a window: the mean rise of the donors' classes, as it is pasted into images."""
-        classes = self.source.data.splits["train"].labels[donors].to(self.source.device)
-        return make_gain(self.source.model, self._prepare(self.split, rows), self._prepare("train", donors), classes)
+        classes = self.labels["train"][donors].to(self.device)
+        return make_gain(self.model, self._prepare(self.split, rows), self._prepare("train", donors), classes)
 
     def predict_pasted(self, split: str, rows: np.ndarray, donors: np.ndarray, places: Sequence[Window]) -> list[int]:
         """The class predicted of images of a split with patches of training images."""
         images, donor_images = self._prepare(split, rows), self._prepare("train", donors)
-        return predict_pasted(self.source.model, images, donor_images, places).tolist()
+        return predict_pasted(self.model, images, donor_images, places).tolist()
 
     def choose_donors(self, predicted: np.ndarray, random: np.random.Generator, besides: int | None) -> np.ndarray:
         """A training image of a random class for each image: not the class predicted if possible, nor `besides`."""
@@ -62,62 +65,86 @@ class Material:
         return np.array(chosen)
 
     def _prepare(self, split: str, rows: np.ndarray) -> torch.Tensor:
-        return prepare_images(self.source.data.splits[split].images[rows], self.source.device)
+        return prepare_images(self.images[split][rows], self.device)
 
 
 def try_patches(comparison: Comparison, run: runs.Run) -> None:
     """Tries each class's most effective patch and commits what followed, unless that is already done."""
-    if not comparison.settings.shortcut_count or UNIT in commits.commits_by_unit(run.home, run.run_id):
+    settings, epoch = comparison.settings, comparison.selection.epoch
+    if not settings.shortcut_count or UNIT in commits.commits_by_unit(run.home, run.run_id):
         return
-    random = np.random.default_rng(comparison.settings.seed)
-    material = _collect_material(comparison, random)
+    model, source = comparison.load_epoch(epoch), comparison.source
+    split, count = comparison.selection.split, settings.shortcut_count
+    images = {name: part.images for name, part in source.data.splits.items()}
+    labels = {name: part.labels for name, part in source.data.splits.items()}
+    columns = make_trials(model, source.device, images, labels, split, count, settings.seed)
+    size = len(columns["class_id"])
+    columns |= {"run_id": [run.run_id] * size, "source_run_id": [run.record.source] * size, "epoch": [epoch] * size}
+    with runs.staging_folder(run.home) as folder:
+        path = f"patch_trials/{UNIT}.parquet"
+        files = {path: write_table(folder / path, columns)} if size else {}
+        runs.commit(run, UNIT, files, {}, epoch)
+    ingest(run.home, [run.run_id])
+
+
+def make_trials(
+    model: nn.Module,
+    device: torch.device,
+    images: Mapping[str, Tensor],
+    labels: Mapping[str, Tensor],
+    compared: str,
+    count: int,
+    seed: int,
+) -> dict[str, list]:
+    """Columns of table patch_trials, without the run's, from the splits' images [N, C, H, W], uint8, and labels [N].
+
+    `count` images per class are tried; with fewer than two classes that are predicted correctly, none.
+    """
+    random = np.random.default_rng(seed)
+    columns: dict[str, list] = defaultdict(list)
+    material = _collect_material(model, device, images, labels, compared, count, random)
     if len(material.donors) < 2 or len(material.rows) == 0:
-        return
+        return columns
     # where an object always lies at one place, every class gains there: that is no shortcut of one class
     sample = slice(2 * SCAN_COUNT)
     mixed_donors = material.choose_donors(material.predicted[sample], random, besides=None)
     any_gain = cache(material.make_gain(material.rows[sample], mixed_donors))
-    counts = np.bincount(material.source.data.splits["train"].labels.numpy())
+    counts = np.bincount(labels["train"].numpy())
     most_frequent = sorted(material.donors, key=lambda class_id: (-counts[class_id], class_id))[:MAX_CLASSES]
-    columns: dict[str, list] = defaultdict(list)
     for class_id in tqdm(sorted(most_frequent), desc="shortcuts", leave=False, disable=None, unit="class"):
-        for trial in _try_class(material, class_id, any_gain, comparison.settings.shortcut_count, random):
+        for trial in _try_class(material, class_id, any_gain, count, random):
             for column, values in trial.items():
                 columns[column] += values
-
-    count = len(columns["class_id"])
-    columns["run_id"] = [run.run_id] * count
-    columns["source_run_id"] = [run.record.source] * count
-    columns["epoch"] = [comparison.selection.epoch] * count
-    with runs.staging_folder(run.home) as folder:
-        path = f"patch_trials/{UNIT}.parquet"
-        files = {path: write_table(folder / path, columns)} if count else {}
-        runs.commit(run, UNIT, files, {}, comparison.selection.epoch)
-    ingest(run.home, [run.run_id])
+    return columns
 
 
-def _collect_material(comparison: Comparison, random: np.random.Generator) -> Material:
-    model = comparison.load_epoch(comparison.selection.epoch)
-    splits = comparison.source.data.splits
-    count = comparison.settings.shortcut_count
-
+def _collect_material(
+    model: nn.Module,
+    device: torch.device,
+    images: Mapping[str, Tensor],
+    labels: Mapping[str, Tensor],
+    compared: str,
+    count: int,
+    random: np.random.Generator,
+) -> Material:
     def predict(split: str, rows: np.ndarray) -> np.ndarray:
-        images = prepare_images(splits[split].images[rows], comparison.source.device)
-        return all_scores(model, images).argmax(1).cpu().numpy()
+        return all_scores(model, prepare_images(images[split][rows], device)).argmax(1).cpu().numpy()
 
     def sample_correct(split: str, per_class: int) -> dict[int, np.ndarray]:
-        labels = splits[split].labels.numpy()
+        known = labels[split].numpy()
         correct = {}
-        for label in np.unique(labels).tolist():
-            rows = random.permutation(np.flatnonzero(labels == label))[:per_class]
+        for label in np.unique(known).tolist():
+            rows = random.permutation(np.flatnonzero(known == label))[:per_class]
             correct[label] = rows[predict(split, rows) == label]
         return {label: rows for label, rows in correct.items() if len(rows)}
 
-    enough = len(splits["val"].labels) >= 2 * (SCAN_COUNT + count)
-    split = "val" if enough else comparison.selection.split
-    rows = random.permutation(len(splits[split].labels))[: POOL_FACTOR * count]
+    split = "val" if len(labels["val"]) >= 2 * (SCAN_COUNT + count) else compared
+    rows = random.permutation(len(labels[split]))[: POOL_FACTOR * count]
     return Material(
-        source=comparison.source,
+        model=model,
+        device=device,
+        images=images,
+        labels=labels,
         split=split,
         rows=rows,
         predicted=predict(split, rows),
@@ -140,7 +167,7 @@ def _try_class(
         return []
     donors = np.resize(material.donors[class_id], len(others))
     own_gain = material.make_gain(material.rows[scanned], donors[:SCAN_COUNT])
-    place = find_place(lambda place: own_gain(place) - any_gain(place))
+    place = find_place(own_gain, any_gain)
 
     def alter(
         trial: str, split: str, rows: np.ndarray, before: np.ndarray, donors: np.ndarray, places: list[Window]
@@ -151,7 +178,7 @@ def _try_class(
             "split": [split] * len(rows),
             "instance_id": rows.tolist(),
             "donor_id": donors.tolist(),
-            "donor_class": material.source.data.splits["train"].labels[donors].tolist(),
+            "donor_class": material.labels["train"][donors].tolist(),
             "patch_top": [place.top for place in places],
             "patch_left": [place.left for place in places],
             "patch_side": [place.side for place in places],
@@ -160,7 +187,8 @@ def _try_class(
         }
 
     def elsewhere(size: int) -> list[Window]:
-        apart = [window for window in windows(place.side) if not window.overlaps(place)]
+        overlap = {window: window.count_shared_cells(place) for window in windows(place.side)}
+        apart = [window for window in overlap if overlap[window] == min(overlap.values())]
         return [apart[random.integers(len(apart))] for _ in range(size)]
 
     rows, before, own_donors = material.rows[tried], material.predicted[tried], donors[SCAN_COUNT:]

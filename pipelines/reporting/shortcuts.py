@@ -10,7 +10,12 @@ from pipelines.reporting.subject import Section, Subject, newest_comparison
 from pipelines.reporting.words import NAME, NONE, between, number, percent, plural
 
 SENTENCES = 3  # classes with sentences of their own; the table has all
-SHARES = {1: "an eighth", 2: "a quarter", 3: "three eighths"}  # of the image's side, by the patch's in eighths
+SHARES = {
+    1: "an eighth",
+    2: "a quarter",
+    3: "three eighths",
+    4: "half",
+}  # of the image's side, by the patch's in eighths
 PLACES = (
     ("top left", "top", "top right"),
     ("left", "centre", "right"),
