@@ -3,7 +3,7 @@
     python tests/benchmarks/nothing_there.py [--studies 1000] [--settings digits many_classes] [--seed 0]
 
 Each study is made of random numbers, straight into the tables: equally good methods whose maps lie anywhere, equally
-hard classes, a confidence that is right, epochs that are equally good, concepts that have nothing to do with accuracy.
+hard classes, a confidence that is right, epochs that are equally good, concepts that have nothing to do with classes.
 The report's questions are asked and its sentences are made as the report makes them, at its levels. `false` is the
 fraction of studies in which a sentence states a difference; the last row is any of them, at most the sum of the levels.
 `found` comes from studies with one difference of each kind. Not made here: what concepts do to classes (TCAV) and
@@ -22,7 +22,16 @@ from scipy.stats import t
 from tqdm import tqdm
 
 import queries
-from pipelines.reporting import accuracy, agreement, calibration, class_concepts, regions, settling, struggles
+from pipelines.reporting import (
+    accuracy,
+    agreement,
+    calibration,
+    class_concepts,
+    learned,
+    regions,
+    settling,
+    struggles,
+)  # fmt: skip
 from pipelines.reporting.criteria import VERDICTS
 from pipelines.reporting.dynamics import last_step_sentence
 from tracking.ingesting import link
@@ -30,7 +39,7 @@ from tracking.tables import MAP_COLUMNS, add_macros
 from xai import METHODS
 
 SCHEMA = Path(__file__).parents[2] / "tracking" / "schema.sql"
-RUN, COMPARISON, LAST_EPOCH, CONCEPTS = "study", "comparison", 3, 6
+RUN, COMPARISON, LAST_EPOCH, CONCEPTS, SCORED = "study", "comparison", 3, 6, 300
 REFERENCES = ("random", "edge")
 
 
@@ -145,6 +154,7 @@ STATED = {
     "mixed_up_pairs": ("Most mixed up", "more often"),
     "epochs": ("did harm", "a gain of", "a loss of"),
     "class_concepts": ("Classes with higher",),
+    "own_concepts": ("the others do, beyond chance", "of them serve", "share concept"),
     "confidence": ("it is over", "it is under"),
     "confidence_bins": ("beyond chance",),
 }
@@ -168,6 +178,8 @@ def make_sentences(connection: duckdb.DuckDBPyConnection, settles: list[dict]) -
     epochs, bins = ask("accuracy_by_epoch"), ask("calibration", "confidence_bins")
     best = max(epochs, key=lambda row: row["accuracy"])
     changed = accuracy.CHANGED.format(run_id=RUN, split="test", best=best["epoch"], last=LAST_EPOCH)
+    pairs, cells = ask("confused_pairs"), ask("concepts_by_class")
+    served = learned.concepts_sentence(cells, set())
     step = last_step_sentence(ask("transition_outcomes")[-1])
     return {
         "beats_random": [str(any(row["beats_random"] for row in ask("faithfulness_by_method", "beats_random")))],
@@ -185,12 +197,17 @@ def make_sentences(connection: duckdb.DuckDBPyConnection, settles: list[dict]) -
         ],
         "agreement": [agreement.contrast_sentence(agreement.pairs(agreed, "right"), agreement.pairs(agreed, "wrong"))],
         "class_accuracy": [accuracy.spread_sentence(hard, apart), struggles.weak_sentence(hard, apart)],
-        "mixed_up_pairs": [struggles.pair_sentence(ask("confused_pairs"), apart)],
+        "mixed_up_pairs": [struggles.pair_sentence(pairs, apart)],
         "epochs": [
             accuracy.best_epoch_sentence(epochs, *connection.execute(changed).fetchone()),
             None if "no more than chance" in step else step,
         ],
         "class_concepts": [class_concepts.basic_sentence(ask("class_concepts"))],
+        "own_concepts": [
+            class_concepts.own_sentence(ask("class_concepts")),
+            None if "none of them serve" in served else served,
+            struggles.shared_sentence(pairs[0], cells),
+        ],
         "confidence": [calibration.calibration_sentence(bins)],
         "confidence_bins": [calibration.bins_sentence(bins)],
     }
@@ -213,7 +230,7 @@ def make_study(connection: duckdb.DuckDBPyConnection, setting: Setting, draw: np
     right = add_predictions(connection, setting, labels, draw)
     link(connection, RUN)
     add_maps(connection, setting, right[: setting.explained], draw)
-    add_concepts(connection, setting, labels, draw)
+    add_concepts(connection, setting, labels, right, draw)
 
 
 def add(connection: duckdb.DuckDBPyConnection, table: str, count: int, **columns: object) -> None:
@@ -282,15 +299,28 @@ def add_maps(
 
 
 def add_concepts(
-    connection: duckdb.DuckDBPyConnection, setting: Setting, labels: np.ndarray, draw: np.random.Generator
+    connection: duckdb.DuckDBPyConnection,
+    setting: Setting,
+    labels: np.ndarray,
+    right: np.ndarray,
+    draw: np.random.Generator,
 ) -> None:
-    """Concepts that any image shows alike, however well its class is known; there is no difference to find here."""
-    images = np.arange(min(setting.images, 10 * setting.classes))
+    """Concepts that any image shows alike, scored on as many images as by `study run`.
+
+    With differences, images of a class show each concept the more often the better the class is known, from 20 to 60 %,
+    and the first concept is in 90 % of the images of class 1.
+    """
+    images = np.arange(min(setting.images, SCORED))
+    shown = np.full((CONCEPTS, setting.classes), 0.3)
+    if setting.different:
+        recalls = np.array([right[labels == key].mean() for key in range(setting.classes)])
+        shown[:] = 0.2 + 0.4 * recalls.argsort().argsort() / (setting.classes - 1)
+        shown[0, 1] = 0.9
     place = {"run_id": "ice", "epoch": LAST_EPOCH}
     for concept in range(CONCEPTS):
         add(connection, "concepts", 1, **place, source_run_id=RUN, layer="layer", concept_id=concept, concept_key="key",
             vector=[[1.0]], threshold=0.5, description=f"concept {concept}")  # fmt: skip
-        present = draw.random(len(images)) < 0.3
+        present = draw.random(len(images)) < shown[concept][labels[images]]
         add(connection, "concept_scores", len(images), **place, split="test", instance_id=images, concept_id=concept,
             score=present.astype(float), present=present)  # fmt: skip
         prevalence = [float(present[labels[images] == key].mean()) for key in range(setting.classes)]
