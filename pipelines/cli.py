@@ -10,31 +10,65 @@ from contextlib import nullcontext, redirect_stdout
 from pipelines.common import settings, stopping
 from pipelines.common.console import redacting
 from pipelines.common.flags import Parser, add_flags, from_flags, is_broken
+from pipelines.common.settings import CheckedSettings
 from pipelines.common.streams import prepare_streams, shown, written
 from pipelines.common.terminal import printable
 from pipelines.models.user_errors import describe_model_error
 from tracking.errors import InputError, RunError, from_outside
 from tracking.home import check_alone, find_home
 
-# command: (settings, module:function); modules are imported when used, so that asking starts quickly
-COMMANDS = {
-    "run": (settings.RunSettings, "pipelines.study:run"),
-    "train": (settings.TrainSettings, "pipelines.training.train:train"),
-    "resume": (settings.ResumeSettings, "pipelines.resume:resume"),
-    "rerun": (settings.RerunSettings, "pipelines.rerun:rerun"),
-    "explain": (settings.ExplainSettings, "pipelines.explaining.explain:explain"),
-    "compare": (settings.CompareSettings, "pipelines.comparing.compare:compare"),
-    "predict": (settings.PredictSettings, "pipelines.predicting.predict:predict"),
-    "label-concept": (settings.LabelSettings, "pipelines.explaining.concepts.labels:label_concept"),
-    "flow": (settings.FlowSettings, "pipelines.flow.flow:flow"),
-    "report": (settings.ReportSettings, "pipelines.reporting.report:report"),
-    "import-flow": (settings.ImportFlowSettings, "pipelines.flow.import_log:import_flow"),
-    "ask": (None, "pipelines.asking.ask:ask"),
-    "sql": (settings.SqlSettings, "pipelines.asking.sql:sql"),
-    "prune": (settings.PruneSettings, "pipelines.home.prune:prune"),
-    "rebuild": (settings.RebuildSettings, "pipelines.home.rebuild:rebuild"),
-    "ui": (settings.UiSettings, "pipelines.home.ui:serve"),
+# command: (settings, module:function, example); modules are imported when used, so that asking starts quickly
+GROUPS: dict[str, dict[str, tuple[type[CheckedSettings] | None, str, str]]] = {
+    "the whole study": {
+        "run": (settings.RunSettings, "pipelines.study:run", "study run --dataset cifar10 --data FOLDER --epochs 10"),
+    },
+    "single steps": {
+        "train": (
+            settings.TrainSettings,
+            "pipelines.training.train:train",
+            "study train --dataset folder --data photos --size 64",
+        ),
+        "explain": (
+            settings.ExplainSettings,
+            "pipelines.explaining.explain:explain",
+            'study explain --method shap --where "predicted <> label"',
+        ),
+        "compare": (settings.CompareSettings, "pipelines.comparing.compare:compare", "study compare latest"),
+        "report": (settings.ReportSettings, "pipelines.reporting.report:report", "study report latest"),
+        "flow": (settings.FlowSettings, "pipelines.flow.flow:flow", "study flow latest --split val"),
+        "predict": (
+            settings.PredictSettings,
+            "pipelines.predicting.predict:predict",
+            "study predict latest new.png photos/ --name holiday",
+        ),
+        "label-concept": (
+            settings.LabelSettings,
+            "pipelines.explaining.concepts.labels:label_concept",
+            'study label-concept latest 3 "wheels"',
+        ),
+        "import-flow": (
+            settings.ImportFlowSettings,
+            "pipelines.flow.import_log:import_flow",
+            "study import-flow log.json --name imported",
+        ),
+        "resume": (settings.ResumeSettings, "pipelines.resume:resume", "study resume latest"),
+        "rerun": (settings.RerunSettings, "pipelines.rerun:rerun", "study rerun latest --check"),
+    },
+    "asking": {
+        "ask": (None, "pipelines.asking.ask:ask", "study ask hard_classes --split val"),
+        "sql": (
+            settings.SqlSettings,
+            "pipelines.asking.sql:sql",
+            'study sql "select kind, name, status from runs" --format csv',
+        ),
+    },
+    "housekeeping": {
+        "ui": (settings.UiSettings, "pipelines.home.ui:serve", "study ui --port 5001"),
+        "prune": (settings.PruneSettings, "pipelines.home.prune:prune", "study prune latest --every 5 --dry"),
+        "rebuild": (settings.RebuildSettings, "pipelines.home.rebuild:rebuild", "study rebuild --home study"),
+    },
 }
+COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
 READERS = ("ask", "sql", "ui")  # commands that start no run
 MAX_MESSAGE_LENGTH = 2000  # characters
 ASK_HELP = "Answer one question of the catalogue; without a question, list the catalogue."
@@ -107,7 +141,7 @@ def _single_line(message: str) -> str:
 def _dispatch(arguments: list[str]) -> None:
     parser = make_parser()
     flags, rest = parser.parse_known_args(arguments)
-    settings_class, target = COMMANDS[flags.command]
+    settings_class, target, _ = COMMANDS[flags.command]
     if rest and flags.command != "ask":
         flags.parser.error(f"unrecognized arguments: {' '.join(rest)}")
     module, function = target.split(":")
@@ -136,21 +170,42 @@ def _dispatch(arguments: list[str]) -> None:
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser of all commands, each with its settings' flags."""
-    parser = Parser(prog="study", description="Explains image classifiers from their tracked history.")
+    parser = OverviewParser(prog="study", description="Explains image classifiers from their tracked history.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
-    for name, (settings_class, _) in COMMANDS.items():
-        text = str(settings_class.__doc__) if settings_class else ASK_HELP
-        summary = text.split(". ")[0].split("; ")[0].removesuffix(".")
-        has_help = settings_class is not None  # `study ask QUESTION --help` is about the question
-        command = commands.add_parser(name, help=summary, description=text, add_help=has_help)
+    for name, (settings_class, _, example) in COMMANDS.items():
+        command = commands.add_parser(
+            name,
+            description=str(settings_class.__doc__) if settings_class else ASK_HELP,
+            epilog=f"example:\n  {example}",
+            add_help=settings_class is not None,  # `study ask QUESTION --help` is about the question
+        )
         command.set_defaults(parser=command)
         command.add_argument("--home", help="study home [STUDY_HOME, else ./study]")
         if settings_class:
             add_flags(command, settings_class)
         else:
             command.add_argument("question", nargs="?", help="name in the catalogue")
-            command.add_argument("--format", choices=settings.FORMATS, default="table")
+            command.add_argument("--format", choices=settings.FORMATS, default="table", help=settings.FORMAT)
     return parser
+
+
+class OverviewParser(Parser):
+    """Its help lists the commands in groups, each with an example."""
+
+    def format_help(self) -> str:
+        formatter = self._get_formatter()
+        formatter.add_usage("%(prog)s COMMAND [flags]", (), ())
+        formatter.add_text(self.description)
+        for title, commands in GROUPS.items():
+            formatter.start_section(title)
+            for name, (settings_class, _, example) in commands.items():
+                text = str(settings_class.__doc__) if settings_class else ASK_HELP
+                summary = text.split(". ")[0].split("; ")[0].removesuffix(".")
+                entry = argparse.Action([], name, metavar=name, help=f"{summary}\n{example}".replace("%", "%%"))
+                formatter.add_argument(entry)
+            formatter.end_section()
+        formatter.add_text("study COMMAND --help explains a command and its flags.")
+        return formatter.format_help()
 
 
 if __name__ == "__main__":

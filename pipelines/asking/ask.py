@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import queries
 from pipelines.asking.checks import check_parameters
 from pipelines.asking.formats import format_answer
+from pipelines.asking.tables import as_table
 from pipelines.common.flags import Parser, utf8
 from pipelines.common.terminal import find_screen
 from tracking.catalogue import TRAINED, resolve
@@ -15,6 +16,7 @@ from tracking.reading import connect
 
 # parameters that refer to a run, and the kinds of run they accept
 RUN_KINDS = {"run_id": TRAINED, "other_run_id": TRAINED, "compare_run": ("compare",)}
+FULL_LINE = 90  # characters, above which a line of a header was broken and the sentence goes on in the next
 COMPARABLE_KINDS = (*TRAINED, "explain", "compare")  # of which two runs can be compared
 
 
@@ -24,13 +26,15 @@ def ask(flags: argparse.Namespace, rest: list[str], home: Home) -> Iterator[str]
     Comes as text that a terminal may be given as it is, in pieces.
     """
     if flags.question is None:
-        if rest in (["-h"], ["--help"]):
-            return iter([flags.parser.format_help()])
-        if rest:
+        is_help = rest in (["-h"], ["--help"])
+        if rest and not is_help:
             raise InputError(f"no question given, but {' '.join(rest)}; `study ask` lists the questions")
-        answer = queries.Answer(
-            ["query", "question"], [(name, queries.header(name).question) for name in queries.NAMES]
-        )
+        catalogue = [(name, queries.header(name).question) for name in queries.NAMES]
+        if is_help:
+            return iter(
+                [flags.parser.format_help(), "\n", as_table(["query", "question"], catalogue, find_screen()), "\n"]
+            )
+        answer = queries.Answer(["query", "question"], catalogue)
     else:
         try:
             header = queries.header(flags.question)
@@ -46,11 +50,13 @@ def ask(flags: argparse.Namespace, rest: list[str], home: Home) -> Iterator[str]
 
 def _parse_parameters(question: str, header: queries.Header, rest: list[str]) -> dict[str, str | None]:
     """The values of a query's parameters; `latest` where a run is needed and none is given."""
+    width = max(map(len, header.returns))
+    columns = "".join(f"\n  {name:{width}}  {doc}" for name, doc in header.returns.items())
+    example = f"study ask {question} --run-id latest" if "run_id" in header.params else f"study ask {question}"
     parser = Parser(
         prog=f"study ask {question}",
         description=header.question,
-        epilog=header.notes,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"{_join_lines(header.notes)}\n\ncolumns:{columns}\n\nexample:\n  {example} --format csv",
     )
     for name, param in header.params.items():
         parser.add_argument(f"--{name.replace('_', '-')}", dest=name, help=param.doc.replace("%", "%%"))
@@ -59,6 +65,14 @@ def _parse_parameters(question: str, header: queries.Header, rest: list[str]) ->
     if "run_id" in values and values["run_id"] is None:
         values["run_id"] = "latest"
     return values
+
+
+def _join_lines(notes: str) -> str:
+    """The notes of a header, whose lines were broken because they were full, as whole paragraphs."""
+    text = ""
+    for line in notes.splitlines():
+        text += f"{line} " if len(line) > FULL_LINE and line[-1] not in ".:" else f"{line}\n"
+    return text.strip()
 
 
 def _resolve_runs(values: dict[str, str | None], home: Home) -> dict[str, str]:

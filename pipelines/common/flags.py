@@ -4,21 +4,59 @@ import argparse
 import difflib
 import os
 import re
+import sys
 import types
 from dataclasses import MISSING, Field, fields
 from functools import partial
 from typing import Any, NoReturn, get_args, get_origin
 
 from pipelines.common.settings import CheckedSettings, flag_name
-from pipelines.common.terminal import say
+from pipelines.common.terminal import has_colours, say, styled, wrap
 from tracking.errors import InputError
+
+MAX_FLAG_WIDTH = 28  # columns of help before the text of a flag; longer flags have a line of their own
+NUMBER_NAMES = {int: "N", float: "X"}  # what help calls a value
+
+
+class HelpFormatter(argparse.HelpFormatter):
+    """Help as wide as the terminal, where headings are bold; line ends stay, and examples are not wrapped."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=MAX_FLAG_WIDTH)
+
+    def start_section(self, heading: str | None) -> None:
+        super().start_section(styled(heading, "bold") if heading and has_colours(sys.stdout) else heading)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        lines = []
+        for line in text.splitlines():
+            entry = re.match(r"  \w+ {2,}", line)  # a name and its text, as in a list of columns
+            if line.startswith(" ") and not entry:
+                lines.append(line)
+                continue
+            margin = len(entry[0]) if entry else 0
+            first, *others = wrap(line[margin:], width - margin)
+            lines += [line[:margin] + first, *(" " * margin + other for other in others)]
+        return "\n".join(indent + line for line in lines)
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return [part for line in text.splitlines() for part in wrap(line, width)]
 
 
 class Parser(argparse.ArgumentParser):
     """Wrong flags become one InputError line; flags are never abbreviated."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**{"allow_abbrev": False} | options)
+        defaults: dict[str, Any] = {"allow_abbrev": False, "formatter_class": HelpFormatter}
+        super().__init__(**defaults | options)
+
+    def format_help(self) -> str:
+        words = [self.prog]  # the flags are listed below
+        for action in self._get_positional_actions():
+            name = action.metavar or action.dest
+            words.append(f"[{name}]" if action.nargs == "?" else f"{name} ..." if action.nargs == "+" else str(name))
+        self.usage = f"{' '.join(words)} [flags]".replace("%", "%%")
+        return super().format_help()
 
     def error(self, message: str) -> NoReturn:
         known_words: list[str] = []
@@ -51,11 +89,16 @@ class FormerFlag(argparse.Action):
 
 
 def add_flags(parser: argparse.ArgumentParser, settings: type[CheckedSettings]) -> None:
-    """Add one flag, or positional argument, per field of a settings class."""
+    """Add one flag, or positional argument, per field of a settings class; help lists them in groups."""
+    group_of_field: dict[str, argparse._ArgumentGroup] = {}
+    for title, names in settings.flag_groups().items():
+        group = parser.add_argument_group(title)
+        group_of_field |= dict.fromkeys(names, group)
     for setting in fields(settings):
+        place = group_of_field.get(setting.name, parser)
         value_type, takes_several = _parse_annotation(setting.type)
         if value_type is bool:
-            parser.add_argument(flag_name(setting.name), action="store_true", help=setting.metadata["help"])
+            place.add_argument(flag_name(setting.name), action="store_true", help=setting.metadata["help"])
             continue
 
         options: dict[str, Any] = {
@@ -69,12 +112,12 @@ def add_flags(parser: argparse.ArgumentParser, settings: type[CheckedSettings]) 
             if setting.default is not MISSING:
                 options["nargs"] = "?"
                 options["default"] = setting.default
-            parser.add_argument(setting.name, **options)
+            place.add_argument(setting.name, **options)
             continue
 
-        if takes_several:
-            options["metavar"] = setting.name.upper()
-        parser.add_argument(flag_name(setting.name), default=setting.default, **options)
+        if not options["choices"]:
+            options["metavar"] = NUMBER_NAMES.get(value_type, setting.name.upper())
+        place.add_argument(flag_name(setting.name), default=setting.default, **options)
         former_name = setting.metadata["formerly"]
         if former_name:
             options |= {"help": argparse.SUPPRESS, "dest": setting.name, "default": argparse.SUPPRESS}

@@ -10,6 +10,7 @@ MEMORY = "memory limit of a pass in GB; default: half of the machine's or the GP
 SEED = "random seed; randomness derives from it and the instance ID"
 DATA = "where the data set is now; default: where it was in training"
 FORMATS = ("table", "csv", "excel-csv", "json")  # of an answer
+FORMAT = "output format; excel-csv keeps spreadsheets from evaluating text such as =1+1"
 
 
 def setting(
@@ -68,6 +69,11 @@ class CheckedSettings:
                 if is_too_small or is_too_large:
                     bounds = f"{least} or more" if most is None else f"{least} to {most}"
                     raise InputError(f"{flag_name(setting_field.name)} is {item}; it takes {bounds}")
+
+    @classmethod
+    def flag_groups(cls) -> dict[str, tuple[str, ...]]:
+        """Headings of help, and the fields whose flags stand below each; the others stand with the general flags."""
+        return {}
 
     def params(self) -> dict[str, Any]:
         """Plain values by recorded name, for MLflow and config.json."""
@@ -132,6 +138,16 @@ class TrainSettings(CheckedSettings):
     )
     name: str | None = setting(None, "run name; default: from data set, model and seed")
 
+    @classmethod
+    def flag_groups(cls) -> dict[str, tuple[str, ...]]:
+        return {
+            "data": ("dataset", "data", "size", "skip_unreadable", "val_fraction"),
+            "model and optimization": ("model", "epochs", "batch", "optimizer", "lr", "weight_decay", "ema_decay"),
+            "regularization": ("label_smoothing", "random_shift", "random_flip", "progressive_resizing"),
+            "reproducibility": ("seed", "name"),
+            "machine": ("device", "precision", "threads", "memory", "evaluation_batch"),
+        }
+
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedSettings(TrainSettings):
@@ -192,6 +208,14 @@ class ExplainSettings(CheckedSettings):
     batch: int = setting(128, "images per batch, fewer if they would not fit into --memory", least=1, most=65_536)
     memory: float | None = setting(None, MEMORY, least=0.01, most=100_000)
 
+    @classmethod
+    def flag_groups(cls) -> dict[str, tuple[str, ...]]:
+        return {
+            "what is explained": ("method", "epochs", "split", "instances", "count", "where", "target"),
+            "how the methods work": ("samples", "concepts", "layer", "seed"),
+            "data and machine": ("data", "batch", "memory"),
+        }
+
 
 @dataclass(frozen=True)
 class CompareSettings(CheckedSettings):
@@ -213,6 +237,14 @@ class CompareSettings(CheckedSettings):
     seed: int = setting(0, SEED, least=0, most=2**32 - 1)
     data: str | None = setting(None, DATA)
     memory: float | None = setting(None, MEMORY, least=0.01, most=100_000)
+
+    @classmethod
+    def flag_groups(cls) -> dict[str, tuple[str, ...]]:
+        return {
+            "what is compared": ("method", "epoch", "split", "target"),
+            "checks beside it": ("randomization_count", "shortcut_count", "seed"),
+            "data and machine": ("data", "memory"),
+        }
 
 
 @dataclass(frozen=True)
@@ -280,8 +312,7 @@ class SqlSettings(CheckedSettings):
     query: str = setting(MISSING, 'the SQL, such as "from runs"', positional=True)
     seconds: int = setting(60, "time limit in seconds", least=1, most=86_400)
     memory: int = setting(4, "memory limit in GB", least=1, most=100_000)
-    format: str = setting("table", "output format; excel-csv keeps spreadsheets from evaluating text such as =1+1",
-                          choices=FORMATS)  # fmt: skip
+    format: str = setting("table", FORMAT, choices=FORMATS)
 
 
 @dataclass(frozen=True)

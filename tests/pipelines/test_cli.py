@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 import time
@@ -15,12 +17,12 @@ from tqdm import tqdm
 import queries
 from pipelines.asking import formats as answers
 from pipelines.asking.tables import MAX_CELL_WIDTH
-from pipelines.cli import COMMANDS, make_parser
+from pipelines.cli import COMMANDS, GROUPS, make_parser
 from pipelines.common.flags import from_flags, utf8
-from pipelines.common.settings import FORMATS, TrainSettings
+from pipelines.common.settings import FORMATS, CheckedSettings, TrainSettings
 from pipelines.common.streams import prepare_streams
 from pipelines.common.terminal import say
-from support.commands import as_process, study_command
+from support.commands import as_process, needs_terminal, on_terminal, study_command
 from support.places import ROOT
 from tracking.home import Home
 from xai import METHODS
@@ -38,6 +40,44 @@ def test_every_flag_comes_from_the_settings(capsys) -> None:
     names = [f"--{name.replace('_', '-')}" for name in TrainSettings.__dataclass_fields__]
     assert len(names) > 15
     assert [name for name in names if name not in out] == []
+
+
+def test_the_overview_has_every_command_in_a_group_with_an_example(capsys) -> None:
+    _, out, _ = study_command(capsys, "--help")
+    lines = [line.strip() for line in out.splitlines()]
+    assert [f"{title}:" for title in GROUPS if f"{title}:" not in lines] == []
+    assert [name for name, (*_, example) in COMMANDS.items() if example not in lines] == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_examples_are_commands(capsys, name: str) -> None:
+    _, out, _ = study_command(capsys, name, "--help")
+    example = COMMANDS[name][2]
+    assert f"example:\n  {example}\n" in out
+    flags, rest = make_parser().parse_known_args(shlex.split(example)[1:])
+    assert flags.command == name
+    settings = COMMANDS[name][0]
+    if settings:
+        assert rest == []
+        assert from_flags(settings, flags)
+
+
+@pytest.mark.parametrize(
+    "settings", [settings for settings, *_ in COMMANDS.values() if settings and settings.flag_groups()]
+)
+def test_long_help_has_every_flag_in_one_group(settings: type[CheckedSettings]) -> None:
+    grouped = [name for names in settings.flag_groups().values() for name in names]
+    positional = [name for name, field in settings.__dataclass_fields__.items() if field.metadata["positional"]]
+    assert sorted(grouped + positional) == sorted(settings.__dataclass_fields__)
+
+
+@needs_terminal
+def test_help_fits_the_terminal() -> None:
+    for command in ([], ["train"], ["ask"], ["ask", "hard_classes"]):
+        code, shown = on_terminal(*command, "--help", width=70)
+        assert code == 0
+        assert max(len(re.sub(r"\x1b\[[0-9;]*m", "", line)) for line in shown.splitlines()) <= 70
+        assert "\x1b[1m" in shown
 
 
 def test_catalogue_lists_every_question(study: Home, capsys) -> None:

@@ -13,6 +13,8 @@ from pipelines.cli import main
 from support.places import ROOT
 from tracking.home import Home
 
+needs_terminal = pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals here")
+
 
 def said(capsys: pytest.CaptureFixture, home: Home, *command: str) -> tuple[int, str]:
     """Exit code and last line of a command."""

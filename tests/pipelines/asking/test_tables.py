@@ -3,7 +3,6 @@
 import datetime
 import json
 import re
-import sys
 from decimal import Decimal
 
 import pytest
@@ -11,11 +10,10 @@ import pytest
 from pipelines.asking.formats import as_csv, as_json
 from pipelines.asking.tables import GAP, as_table
 from pipelines.common.terminal import LEAST_WIDTH, Screen, display_width
-from support.commands import as_process, on_terminal, study_command
+from support.commands import as_process, needs_terminal, on_terminal, study_command
 from tracking.catalogue import RunRecord
 from tracking.home import Home
 
-needs_terminal = pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals here")
 ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
 IDS = ["3f2a91bc" + "0" * 24, "3f2a91bc" + "1" * 24, "77aa91bc" + "2" * 24]
 
@@ -79,7 +77,7 @@ def test_a_cut_text_is_named() -> None:
 def test_points_stand_beneath_each_other() -> None:
     rows = [(0.659, Decimal("1.5")), (12.25, None), (3.0, Decimal(10)), (-33333.3, Decimal("0.125"))]
     for screen in (None, Screen(80)):
-        cells = [line[:10] for line in as_table(["a_value", "x"], rows, screen).splitlines()[2:]]
+        cells = [line[:10].ljust(10) for line in as_table(["a_value", "x"], rows, screen).splitlines()[2:]]
         assert cells == ["     0.659", "    12.25 ", "     3    ", "-33333    "]
 
 
