@@ -374,6 +374,17 @@ def test_sign_flip_tests(tiny) -> None:
     assert answer(tiny, sql) == [(1, 1, 1), (2, 2 / 256, 2 / 256), (3, 1, 1)]
 
 
+def test_sign_flip_tests_where_only_some_rows_have_the_first_image(tiny) -> None:
+    """[0, 1, 2, ...] and [1, 2, ...] are different images, though DuckDB's hash() is the same for both."""
+    sql = """
+        with made as (
+            select * from (values (1, range(8), [1, 1, 1, 1, 1, 1, 1, 1]), (2, range(1, 8), [1, 1, 1, 1, 1, 1, 1]))
+                as made(hypothesis, places, numbers)
+        )
+        select hypothesis, p_value from sign_flip_tests('made') order by 1"""
+    assert answer(tiny, sql) == [(1, 2 / 2**8), (2, 2 / 2**7)]
+
+
 def test_corrected_by_holm(tiny) -> None:
     """By hand, with ties and a null: the lowest times their number, then each at least the one before."""
     sql = """
