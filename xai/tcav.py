@@ -8,10 +8,13 @@ A fraction of signs saturates: where most directions raise a logit, no concept c
 what is tested is the alignment, the cosine of a concept's direction with the class's mean gradient, against directions
 that know nothing of concepts: single activations, single channels, and the factors of activations whose channels were
 shuffled independently of each other. A concept that is no better than a lucky draw of any of them is not significant.
+How lucky a draw must be is counted, not sampled: min-p (Westfall and Young 1993) over all ways to draw as many.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from scipy import stats
 from torch import Tensor
@@ -19,8 +22,8 @@ from torch import Tensor
 from xai.nmf import draw_directions, run_hals, unit_rows
 
 SIGNIFICANCE_LEVEL = 0.05
-NULL_SETS = 600  # of as many directions as there are concepts, per kind of null; p-values are at least 1 / 601
-NULL_FACTORIZATIONS = 10  # from whose factors the sets of the third kind are drawn
+NULL_ACTIVATIONS = 32_768
+NULL_FACTORIZATIONS = 10  # of as many factors as there are concepts
 NULL_ROWS = 2048  # activations per such factorization
 NULL_ITERATIONS, NULL_TOLERANCE = 40, 1e-3
 GRADIENT_TOLERANCE = 1e-4  # relative spread of a class's gradients below which they are the same for every image
@@ -54,7 +57,7 @@ def score_concepts(
     """All measures for labels [N] of `classes` classes and directions [k, c].
 
     For each image's own class: the logit's gradients [N, c] and contributions [N, k]; presence [N, k]. Activations
-    `rows` [R, c] make the random directions of the null.
+    `rows` [R, c] make the directions without meaning; `seed` draws them.
     """
     images = torch.bincount(labels, minlength=classes)
     classes_with_images = images.nonzero().flatten().tolist()
@@ -66,9 +69,12 @@ def score_concepts(
     alignment = directions @ mean_gradients.T
     generator = torch.Generator().manual_seed(seed)
     p_values = correct_by_holm(_p_values_of_images(derivatives))
-    for draw in NULLS.values():
-        null_directions = draw(rows, len(directions), generator)  # [sets, k, c]
-        p_values = p_values.maximum(_p_values_of_null(alignment, null_directions @ mean_gradients.T))
+    null_sizes = []
+    for kind, null in NULLS.items():
+        null_directions = null.draw(rows, len(directions), generator)
+        null_sizes.append(f"{len(null_directions)} {kind}")
+        null_alignment = null_directions @ mean_gradients.T
+        p_values = p_values.maximum(compare_with_null(alignment, null_alignment, null.unseen))
 
     def for_all_classes(values: Tensor, missing: float = torch.nan) -> Tensor:
         """Values of the classes with images, on the last axis, among those of all K classes."""
@@ -85,7 +91,7 @@ def score_concepts(
         significant=for_all_classes(p_values < SIGNIFICANCE_LEVEL, False),
         degenerate=for_all_classes(torch.tensor([_are_constant(values) for values in gradients_by_class]), False),
         images=images,
-        null=f"{NULL_SETS} sets of {len(directions)} directions of each kind: {', '.join(NULLS)}",
+        null=f"any {len(directions)} of {', of '.join(null_sizes)}",
     )
 
 
@@ -97,6 +103,24 @@ def correct_by_holm(p_values: Tensor) -> Tensor:
     corrected = torch.empty_like(flat)
     corrected[order] = (flat[order] * tests).cummax(0).values.clamp_max(1)
     return corrected.view_as(p_values)
+
+
+def compare_with_null(observed: Tensor, null: Tensor, unseen: int) -> Tensor:
+    """Family-wise p-values of alignments [k, K] if the concepts were drawn from a null's, [m, K], both tails.
+
+    Each cell is judged by its own class's null, as classes differ in spread. A null direction is as extreme as a cell
+    if it is so in any class; the p-value is the probability that among k null directions, drawn without replacement,
+    there is one. Ties count against significance, and so do `unseen` more directions that are as extreme. A tail is
+    that of the alignment's own sign: no concept is called one that lowers a logit because it raises it less than
+    chance does.
+    """
+    ascending = null.T.sort(1).values.contiguous()  # [K, m]
+    least_fractions = _tail_fractions(null, ascending).amin(1).sort().values  # [m]
+    as_extreme = torch.searchsorted(least_fractions, _tail_fractions(observed, ascending).contiguous(), right=True)
+    directions = len(null) + unseen
+    drawn = min(len(observed), directions)
+    none_drawn = stats.hypergeom.logpmf(0, directions, (as_extreme + unseen).numpy(), drawn)
+    return torch.from_numpy(-np.expm1(none_drawn)).to(observed).clamp_min(0)  # rounding may leave less
 
 
 def _class_means(values_by_class: list[Tensor]) -> Tensor:
@@ -118,66 +142,52 @@ def _p_values_of_images(derivatives: list[Tensor]) -> Tensor:
     return torch.stack(p_values, 1)
 
 
-def _p_values_of_null(observed: Tensor, null: Tensor) -> Tensor:
-    """Family-wise p-values of alignments [k, K] under sets of null alignments [sets, k, K], both tails.
-
-    Each cell is judged by its own class's null, as classes differ in spread; then the smallest p-value of a set of
-    concepts is compared with those of the null's sets (min-p, Westfall and Young 1993). Ties count against
-    significance. A tail is that of the alignment's own sign: no concept is called one that lowers a logit because it
-    raises it less than chance does.
-    """
-    sets, count, classes = null.shape
-    ascending = null.flatten(0, 1).T.sort(1).values.contiguous()  # [K, sets k]
-    null_p_values = _tail_p_values(null.flatten(0, 1), ascending)  # [sets k, K]
-    least_p_values = null_p_values.reshape(sets, count * classes).amin(1).sort().values  # [sets]
-    at_most = torch.searchsorted(least_p_values, _tail_p_values(observed, ascending).contiguous(), right=True)
-    return (at_most + 1) / (sets + 1)
-
-
-def _tail_p_values(values: Tensor, ascending: Tensor) -> Tensor:
+def _tail_fractions(values: Tensor, ascending: Tensor) -> Tensor:
     """Fraction of each class's null [K, m] at least as far out as its values [n, K], on the side of their sign."""
     by_class = values.T.contiguous()  # [K, n]
     null_count = ascending.shape[1]
     as_high = null_count - torch.searchsorted(ascending, by_class)
     as_low = torch.searchsorted(ascending, by_class, right=True)
-    return ((torch.where(by_class > 0, as_high, as_low) + 1) / (null_count + 1)).T
+    return (torch.where(by_class > 0, as_high, as_low) / null_count).T
 
 
-def _single_activations(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Sets of activations that are not all zero, [sets, count, c]."""
-    active = rows[rows.amax(1) > 0]
-    return unit_rows(active[torch.randint(len(active), (NULL_SETS, count), generator=generator)])
+def _draw_activations(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Activations that are not all zero, [m, c]."""
+    active = rows.amax(1).nonzero().flatten()
+    chosen = torch.randperm(len(active), generator=generator)[:NULL_ACTIVATIONS]
+    return unit_rows(rows[active[chosen]])
 
 
-def _single_channels(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Sets of channels that are ever active, each at most once per set if there are enough: [sets, count, c]."""
-    active = (rows.amax(0) > 0).float()
-    is_repeated = count > active.sum()
-    channels = torch.multinomial(
-        active.expand(NULL_SETS, -1), count, replacement=bool(is_repeated), generator=generator
-    )
-    return torch.eye(rows.shape[1])[channels]
+def _list_channels(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """The channels that are ever active, [m, c]."""
+    return torch.eye(rows.shape[1])[rows.amax(0) > 0]
 
 
-def _factors_of_shuffled_channels(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Sets of factors of activations whose channels were shuffled one by one, so that none goes with another."""
-    pool = []
+def _factorize_shuffled_channels(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Factors, [m, c], of activations whose channels were shuffled one by one, so that none goes with another."""
+    factors = []
     for _ in range(NULL_FACTORIZATIONS):
         sample = rows[torch.randint(len(rows), (max(NULL_ROWS, 4 * count),), generator=generator)]
         orders = torch.rand(sample.shape, generator=generator).argsort(0)
         shuffled = sample.gather(0, orders)
         starts = draw_directions(shuffled, 1, count, generator)
-        pool.append(run_hals(shuffled, starts, NULL_TOLERANCE, NULL_ITERATIONS).directions[0])
-    directions = torch.cat(pool)  # [factorizations count, c]
-    chosen = torch.rand(NULL_SETS, len(directions), generator=generator).argsort(1)[:, :count]
-    return directions[chosen]
+        factors.append(run_hals(shuffled, starts, NULL_TOLERANCE, NULL_ITERATIONS).directions[0])
+    return torch.cat(factors)
 
 
-# what directions without meaning look like
+@dataclass(frozen=True)
+class Null:
+    """A kind of directions without meaning."""
+
+    draw: Callable[[Tensor, int, torch.Generator], Tensor]  # from rows [R, c], for k concepts: directions [m, c]
+    unseen: int  # 1 where others may be more extreme than all that are drawn, as in any sample (Phipson and Smyth 2010)
+
+
+# there are no other channels; of factors, the drawn stand for all, as more extreme ones would take many factorizations
 NULLS = {
-    "single activations": _single_activations,
-    "single channels": _single_channels,
-    "factors of activations with shuffled channels": _factors_of_shuffled_channels,
+    "single activations": Null(_draw_activations, unseen=1),
+    "single channels": Null(_list_channels, unseen=0),
+    "factors of activations with shuffled channels": Null(_factorize_shuffled_channels, unseen=0),
 }
 
 

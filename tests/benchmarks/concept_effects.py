@@ -31,7 +31,7 @@ from xai.concept_count import choose_count
 from xai.cut import Cut, cut_model
 from xai.nmf import factorize
 from xai.pointing import point_inside
-from xai.tcav import NULL_SETS, NULLS, SIGNIFICANCE_LEVEL, Tcav, score_concepts
+from xai.tcav import NULLS, SIGNIFICANCE_LEVEL, Tcav, score_concepts
 
 LAYER = "features.6.2"  # the last one of feature maps
 IMAGES, HELD_OUT, FITTING = 2000, 200, 500
@@ -232,7 +232,8 @@ def nothing_there(
     counts = torch.randint(3, 13, (sets,), generator=generator).tolist()
     for number, count in enumerate(counts):
         for kind in ("single activations", "single channels"):
-            yield kind, NULLS[kind](layer.rows, count, generator)[number % NULL_SETS], layer
+            drawn = NULLS[kind].draw(layer.rows, count, generator)
+            yield kind, drawn[torch.randperm(len(drawn), generator=generator)[:count]], layer
         sample = layer.rows[torch.randperm(len(layer.rows), generator=generator)[:FACTORIZED_ROWS]]
         orders = torch.rand(sample.shape, generator=generator).argsort(0)
         yield "concepts of shuffled channels", factorize(sample.gather(0, orders), count, number).directions, layer
