@@ -12,7 +12,7 @@ from pipelines.common.console import redacting
 from pipelines.common.flags import Parser, add_flags, from_flags, is_broken
 from pipelines.common.settings import CheckedSettings
 from pipelines.common.streams import prepare_streams, shown, written
-from pipelines.common.terminal import printable
+from pipelines.common.terminal import has_colours, printable, styled
 from pipelines.models.user_errors import describe_model_error
 from tracking.errors import InputError, RunError, from_outside
 from tracking.home import check_alone, find_home
@@ -117,7 +117,7 @@ def _report_error(error: BaseException) -> int:
     if isinstance(error, BrokenPipeError):  # the reader of our output has seen enough
         return 0
     if isinstance(error, KeyboardInterrupt) or stopping.was_asked():  # libraries may turn it into another error
-        print("study: stopped", file=sys.stderr)
+        print(_prefix(), "stopped", file=sys.stderr)
         return stopping.CODE
     if isinstance(error, InputError | RunError):
         reason: str | None = str(error)
@@ -125,8 +125,12 @@ def _report_error(error: BaseException) -> int:
         reason = describe_model_error(error) or from_outside(error)
     if reason is None:
         raise error
-    print(f"study: {_single_line(reason)}", file=sys.stderr)
+    print(_prefix(), _single_line(reason), file=sys.stderr)
     return 2 if isinstance(error, InputError) else 1
+
+
+def _prefix() -> str:
+    return styled("study:", "bold", "red") if has_colours(sys.stderr) else "study:"
 
 
 def _single_line(message: str) -> str:

@@ -1,6 +1,8 @@
 """The whole study in one command, and a summary with what to look at next."""
 
 import queries
+from pipelines.common.costs import PAGE_FRACTION, estimate_explaining, estimate_measuring
+from pipelines.common.progress import Work, work
 from pipelines.common.settings import CompareSettings, ExplainSettings, FlowSettings, ReportSettings, RunSettings
 from pipelines.comparing.compare import compare
 from pipelines.explaining.explain import explain
@@ -11,7 +13,7 @@ from pipelines.reporting.words import SPACE
 from pipelines.training.train import train
 from tracking.home import Home, find_home
 from tracking.reading import connect
-from xai import CONCEPT_METHODS, METHODS
+from xai import CONCEPT_METHODS, METHODS, REFERENCES
 
 EVERY_EPOCH_METHODS = ("saliency", "grad_cam")  # cheap ones, which explain every epoch
 MAP_COUNT = 32  # test instances with a map from every method
@@ -21,29 +23,48 @@ RANDOMIZATION_COUNT = 8  # instances of the randomization test, which costs as m
 
 def run(settings: RunSettings, home: Home) -> str:
     """Train, explain with every method, compare the methods, make both pages, and summarise."""
-    run_id = train(settings, home)
-    explainer_runs = _explain(run_id, settings.epochs, home)
-    comparison = compare(CompareSettings(run=run_id, randomization_count=RANDOMIZATION_COUNT), home)
-    flow_page = flow(FlowSettings(run=run_id, data=settings.data), home)
-    report_page = report(ReportSettings(run=run_id, data=settings.data), home)  # last, as it links to the others
+    explaining = sum(cost for *_, cost in _list_jobs(settings.epochs))
+    comparing = _estimate_comparing()
+    page = PAGE_FRACTION * (explaining + comparing)
+    with work("", explaining + comparing + 2 * page) as stages:
+        with stages.part(None):  # its cost is known once the data is loaded
+            run_id = train(settings, home)
+        explainer_runs = _explain(run_id, settings.epochs, home, stages)
+        with stages.part(comparing):
+            comparison = compare(CompareSettings(run=run_id, randomization_count=RANDOMIZATION_COUNT), home)
+        with stages.part(page), work("making the flow page", 1):
+            flow_page = flow(FlowSettings(run=run_id, data=settings.data), home)
+        with stages.part(page), work("making the report", 1):  # last, as it links to the others
+            report_page = report(ReportSettings(run=run_id, data=settings.data), home)
     return _summarise(home, run_id, [*explainer_runs, comparison], report_page, flow_page)
 
 
-def _explain(run_id: str, epochs: int, home: Home) -> list[str]:
+def _list_jobs(epochs: int) -> list[tuple[tuple[str, ...], str, int, float]]:
+    """Methods explained together, the epochs and the number of images that they explain, and their cost."""
+    other_methods = tuple(method for method in METHODS if method not in EVERY_EPOCH_METHODS)
+    concepts = tuple(CONCEPT_METHODS)
+    return [
+        (EVERY_EPOCH_METHODS, "all", MAP_COUNT, estimate_explaining(EVERY_EPOCH_METHODS, MAP_COUNT * (epochs + 1))),
+        (other_methods, "last", MAP_COUNT, estimate_explaining(other_methods, MAP_COUNT)),
+        (concepts, f"1,{epochs}", CONCEPT_COUNT, estimate_explaining(concepts, CONCEPT_COUNT * 2)),
+    ]
+
+
+def _estimate_comparing() -> float:
+    measured = sum(estimate_measuring(method, MAP_COUNT, randomized=False) for method in (*METHODS, *REFERENCES))
+    return measured + sum(estimate_measuring(method, RANDOMIZATION_COUNT, randomized=True) for method in METHODS)
+
+
+def _explain(run_id: str, epochs: int, home: Home, stages: Work) -> list[str]:
     """Run IDs of all explainer runs; methods that are not applicable to the model are named and left out."""
     with connect(home) as connection:
         sql = "select count(*) from instances where run_id = ? and split = 'test'"
         [(test_count,)] = connection.execute(sql, [run_id]).fetchall()
-    other_methods = tuple(method for method in METHODS if method not in EVERY_EPOCH_METHODS)
-    jobs = (
-        (EVERY_EPOCH_METHODS, "all", MAP_COUNT),
-        (other_methods, "last", MAP_COUNT),
-        (tuple(CONCEPT_METHODS), f"1,{epochs}", CONCEPT_COUNT),
-    )
     explainer_runs = []
-    for methods, chosen_epochs, count in jobs:
+    for methods, chosen_epochs, count, cost in _list_jobs(epochs):
         settings = ExplainSettings(run=run_id, method=methods, epochs=chosen_epochs, count=min(count, test_count))
-        explainer_runs += explain(settings, home, leave_out=True)
+        with stages.part(cost):
+            explainer_runs += explain(settings, home, leave_out=True)
     return explainer_runs
 
 

@@ -1,20 +1,25 @@
-"""Standard error as commands use it: whatever writes to it, passwords never appear."""
+"""Standard error as commands use it: whatever writes to it, passwords never appear, and progress stays below."""
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
+from pipelines.common.terminal import status_line
 from tracking.errors import redacted
 
 
 class _RedactingStream:
-    """A stream that drops secrets from what is written to it: our lines, libraries' logs and warnings, tracebacks."""
+    """A stream that drops secrets from what is written to it: our lines, libraries' logs and warnings, tracebacks.
+
+    It also makes space for that, above the line of progress.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
+        status_line.erase()
         self._stream.write(redacted(text))
         return len(text)
 

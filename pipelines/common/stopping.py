@@ -6,6 +6,8 @@ import sys
 from types import FrameType
 from typing import Any, NoReturn
 
+from pipelines.common.terminal import status_line
+
 SIGNAL_NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # the last is missing on Windows
 SIGNALS = tuple(getattr(signal, name) for name in SIGNAL_NAMES if hasattr(signal, name))
 CODE = 130  # exit code of a stopped command
@@ -42,7 +44,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 def _end() -> NoReturn:
     try:
-        os.write(2, b"study: stopped\n")
+        os.write(2, b"\nstudy: stopped\n" if status_line.is_shown else b"study: stopped\n")
     finally:
         os._exit(CODE)
 

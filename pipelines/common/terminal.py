@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import TextIO
 
 # characters that tables are drawn with, and what replaces them where the output's encoding lacks them
-PLAIN_EQUIVALENTS = {"─": "-", "…": "...", "█": "#", "░": "."}
+PLAIN_EQUIVALENTS = {"─": "-", "…": "...", "━": "#", "╌": "."}
 STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+CLEAR_TO_END = "\x1b[K"
 DEFAULT_WIDTH = 80  # characters, of a terminal that does not say its width
 LEAST_WIDTH = 20  # narrower ones are written to as if they were so wide
 WORDS = re.compile(r"\S+\s*|\s+")
@@ -108,11 +109,40 @@ def wrap(text: str, width: int, parts: re.Pattern[str] = WORDS) -> list[str]:
     return [line.rstrip() for line in lines]
 
 
-def say(line: str) -> None:
-    """Print a line to standard error, above a progress bar if there is one."""
-    from tqdm import tqdm  # slow to import, and answering a question needs no notice
+class StatusLine:
+    """The last line of a terminal, redrawn in place; whatever else is written to standard error goes above it."""
 
-    tqdm.write(printable(line), file=sys.stderr)
+    def __init__(self) -> None:
+        self.is_shown = False
+        self._text = ""
+
+    def draw(self, text: str) -> None:
+        """Show a line, which must be narrower than the terminal, in place of the one before."""
+        self.is_shown = False  # so that writing does not erase it first, which would flicker
+        self._text = text
+        sys.stderr.write(f"\r{text}{CLEAR_TO_END}")
+        sys.stderr.flush()
+        self.is_shown = True
+
+    def erase(self) -> str:
+        """Make space for other output; returns what was shown."""
+        if not self.is_shown:
+            return ""
+        self.is_shown = False
+        sys.stderr.write(f"\r{CLEAR_TO_END}")
+        sys.stderr.flush()
+        return self._text
+
+
+status_line = StatusLine()
+
+
+def say(line: str) -> None:
+    """Print a line to standard error, above the line of progress if there is one."""
+    shown = status_line.erase()
+    print(printable(line), file=sys.stderr, flush=True)
+    if shown:
+        status_line.draw(shown)
 
 
 def printable(text: str, kept: str = "") -> str:

@@ -7,9 +7,9 @@ from collections import defaultdict
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 import queries
+from pipelines.common.progress import track
 from pipelines.comparing.comparison import Comparison
 from tracking import commits, runs
 from tracking.files import write_table
@@ -27,7 +27,7 @@ def log_clusters(comparison: Comparison, run: runs.Run) -> None:
         return
     selection = comparison.selection
     columns: dict[str, list] = defaultdict(list)
-    for method in tqdm(selection.methods, desc="clusters of maps", leave=False, disable=None, unit="method"):
+    for method in track(selection.methods, "clusters of maps", "methods"):
         with connect(run.home) as connection:
             parameters = selection.name_maps(method, selection.instances)
             found = queries.execute(connection, "clustered_maps", parameters).fetchnumpy()

@@ -3,6 +3,8 @@
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
+from pipelines.common.costs import CHECK_FRACTION, estimate_measuring
+from pipelines.common.progress import work
 from pipelines.common.settings import CompareSettings
 from pipelines.common.terminal import say
 from pipelines.comparing import summary
@@ -74,13 +76,21 @@ def _run_remaining(comparison: Comparison, run: runs.Run) -> str:
         wide = "intervals are wide" if count >= INTERVAL_INSTANCES else "there are no intervals"
         say(f"compare: n = {count}, so {wide}; more maps from `study explain` (up to {ENOUGH_INSTANCES}) help")
     with run_guard(run):
-        for part in list_parts(comparison):
-            try:
-                measure_part(comparison, run, part)
-            except NotApplicable as error:
-                raise RunError(f"{part.method}: {error}; what came before is kept") from None
-        log_clusters(comparison, run)
-        try_patches(comparison, run)
+        parts = list(list_parts(comparison))
+        costs = [estimate_measuring(part.method, len(part.instances), randomized=part.randomized) for part in parts]
+        checking = CHECK_FRACTION * sum(costs)
+        total = sum(costs) + 2 * checking
+        with work("comparing", total, cost=total) as progress:
+            for part, cost in zip(parts, costs, strict=True):
+                try:
+                    with progress.part(cost):
+                        measure_part(comparison, run, part)
+                except NotApplicable as error:
+                    raise RunError(f"{part.method}: {error}; what came before is kept") from None
+            with progress.part(checking):
+                log_clusters(comparison, run)
+            with progress.part(checking):
+                try_patches(comparison, run)
         summary.log(comparison, run)
     return run.run_id
 

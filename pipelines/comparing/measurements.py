@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
+from pipelines.common.progress import work
 from pipelines.comparing.comparison import Comparison, Part
 from pipelines.explaining.maps.rows import AttributionBatch
 from tracking import commits, runs
@@ -63,11 +63,11 @@ def _measure_faithfulness(
 ) -> dict[str, Tensor]:
     """Every measure of the maps as they are, [N] each."""
     batches: list[dict[str, Tensor]] = []
-    with tqdm(total=len(images), desc=f"{part.method}, faithfulness", leave=False, disable=None, unit="image") as bar:
+    with work(f"{part.method}, faithfulness", len(images), "images") as progress:
         for rows in torch.arange(len(images)).split(BATCH):
             inputs = comparison.method_inputs(part.instances[rows.numpy()])
             batches.append(measure(model, images[rows], targets[rows], maps[rows], inputs))
-            bar.update(len(rows))
+            progress.advance(len(rows))
     values = {metric: torch.cat([batch[metric] for batch in batches]) for metric in batches[0]}
     return values | _measure_pointing(comparison, part, maps)
 
@@ -97,10 +97,10 @@ def _measure_randomization(
     """Similarity of the maps to those of randomized weights and of the untrained network, [N] each."""
     *stages, last_stage = cascade_stages(model, images)
     stages.append(replace(last_stage, name="everything"))
-    with tqdm(total=len(stages) + 1, desc=f"{part.method}, other weights", leave=False, disable=None) as bar:
+    with work(f"{part.method}, other weights", len(stages) + 1, "stages") as progress:
 
         def explain(randomized_model: nn.Module) -> Tensor:
-            bar.update()
+            progress.advance()
             return comparison.explain(part, randomized_model, images, targets).maps
 
         values = randomization_similarity(model, comparison.build_fresh_model(), tuple(stages), explain, maps)

@@ -14,8 +14,8 @@ from functools import cache
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
+from pipelines.common.progress import track
 from pipelines.comparing.comparison import Comparison
 from pipelines.models.predictions import prepare_images
 from tracking import commits, runs
@@ -111,7 +111,7 @@ def make_trials(
     any_gain = cache(material.make_gain(material.rows[sample], mixed_donors))
     counts = np.bincount(labels["train"].numpy())
     most_frequent = sorted(material.donors, key=lambda class_id: (-counts[class_id], class_id))[:MAX_CLASSES]
-    for class_id in tqdm(sorted(most_frequent), desc="shortcuts", leave=False, disable=None, unit="class"):
+    for class_id in track(sorted(most_frequent), "shortcuts", "classes"):
         for trial in _try_class(material, class_id, any_gain, count, random):
             for column, values in trial.items():
                 columns[column] += values

@@ -7,6 +7,8 @@ from types import ModuleType
 
 import numpy as np
 
+from pipelines.common import progress
+from pipelines.common.costs import estimate_explaining
 from pipelines.common.settings import ExplainSettings
 from pipelines.common.terminal import say
 from pipelines.explaining.concepts import discovery as concepts
@@ -50,7 +52,14 @@ def explain(settings: ExplainSettings, home: Home, *, leave_out: bool = False) -
                 if not leave_out:
                     raise
                 say(f"{method} is left out: {str(error).removeprefix(f'{method}: ')}")
-        return [_complete(job, _start(job, home)) for job in jobs]
+        count = sum(len(instances) for instances in source.instances.values())
+        costs = [estimate_explaining([job.method], count) for job in jobs]
+        run_ids = []
+        with progress.work("explaining", sum(costs), cost=sum(costs)) as explaining:
+            for job, cost in zip(jobs, costs, strict=True):
+                with explaining.part(cost):
+                    run_ids.append(_complete(job, _start(job, home)))
+        return run_ids
 
 
 def _check_flags(settings: ExplainSettings) -> None:
@@ -144,7 +153,7 @@ def _start(job: Job, home: Home) -> runs.Run:
 def _complete(job: Job, run: runs.Run) -> str:
     """Explain what is not committed yet. Raises RunError at an epoch to whose weights the method is not applicable."""
     with run_guard(run):
-        for epoch in job.source.epochs:
+        for epoch in progress.track(job.source.epochs, job.method, "epochs"):
             try:
                 steps(job).explain_epoch(job, run, epoch)
             except NotApplicable as error:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from tqdm import tqdm
 
+from pipelines.common.progress import work
 from pipelines.common.settings import ImportFlowSettings
 from pipelines.common.terminal import printable, say
 from pipelines.flow.instanceflow_log import FlowEpoch, Log, read_log
@@ -40,8 +40,10 @@ def import_flow(settings: ImportFlowSettings, home: Home) -> str:
 
     try:
         commit_start(run, "import-flow", settings, _instance_columns(run.run_id, log), log.labels)
-        for epoch in tqdm(log.epochs, desc="epochs", disable=None):
-            _commit_epoch(run, log, epoch)
+        with work("importing", len(log.epochs), "epochs") as epochs:
+            for epoch in log.epochs:
+                _commit_epoch(run, log, epoch)
+                epochs.advance()
     except BaseException as error:
         runs.give_up(run, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         say(f"run {run.run_id[:8]} is not complete; import the log again")

@@ -12,8 +12,8 @@ from itertools import accumulate
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
+from pipelines.common.progress import work
 from pipelines.common.settings import PredictSettings, TrainSettings
 from pipelines.common.terminal import say
 from pipelines.data.added import (
@@ -214,14 +214,16 @@ def _evaluate_missing(evaluation: Evaluation, model: nn.Module, device: torch.de
     if not missing:
         return
     images = join_splits(additions)
-    for epoch, first_id in tqdm(missing, evaluation.split, leave=False, disable=None, unit="epoch"):
-        load_model(model, checkpoint_file(evaluation.run.home, epoch))
-        ids = torch.arange(first_id, len(images.labels))
-        logits = compute_logits_from(model, images.images, first_id, device)
-        predictions = Predictions(evaluation.split, ids, images.labels[first_id:], logits)
-        columns = predictions.to_columns(evaluation.run.run_id, epoch.epoch)
-        unit = f"extra_{evaluation.name}_{len(additions):04d}_epoch_{epoch.epoch:04d}"
-        _commit_tables(evaluation, unit, {"predictions": columns}, epoch.epoch)
+    with work(evaluation.split, len(missing), "epochs") as epochs:
+        for epoch, first_id in missing:
+            load_model(model, checkpoint_file(evaluation.run.home, epoch))
+            ids = torch.arange(first_id, len(images.labels))
+            logits = compute_logits_from(model, images.images, first_id, device)
+            predictions = Predictions(evaluation.split, ids, images.labels[first_id:], logits)
+            columns = predictions.to_columns(evaluation.run.run_id, epoch.epoch)
+            unit = f"extra_{evaluation.name}_{len(additions):04d}_epoch_{epoch.epoch:04d}"
+            _commit_tables(evaluation, unit, {"predictions": columns}, epoch.epoch)
+            epochs.advance()
 
 
 def _find_missing(evaluation: Evaluation, additions: list[Split]) -> list[tuple[EpochCommit, int]]:

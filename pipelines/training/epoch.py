@@ -2,8 +2,8 @@
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
+from pipelines.common.progress import track
 from pipelines.models.hardware import autocast
 from pipelines.models.networks import Classifier, main_logits
 from pipelines.models.predictions import Predictions, prepare_images
@@ -29,11 +29,11 @@ def train_epoch(model: Classifier, recipe: Recipe, epoch: int) -> Predictions:
     flips = choose_flips(count, settings.seed, epoch) if settings.random_flip == "yes" else None
     first_step = (epoch - 1) * recipe.steps_per_epoch + 1
     batches = order.tensor_split(recipe.steps_per_epoch)
-    progress = tqdm(batches, f"epoch {epoch}", leave=False, disable=None, unit="step")
+    tracked_batches = track(batches, f"epoch {epoch}", "steps")
 
     model.train()
     batch_logits = []
-    for step, rows in enumerate(progress, first_step):
+    for step, rows in enumerate(tracked_batches, first_step):
         flipped = None if flips is None else flips[rows]
         cropped = crop_images(recipe.padded, rows, settings.random_shift, flipped, random)
         images = prepare_images(cropped, recipe.device)

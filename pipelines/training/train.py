@@ -6,7 +6,8 @@ from pathlib import Path
 
 from torch import nn
 
-from pipelines.common import figures
+from pipelines.common import figures, progress
+from pipelines.common.costs import estimate_training
 from pipelines.common.settings import ResolvedTraining, TrainSettings
 from pipelines.common.terminal import say
 from pipelines.data.datasets import Dataset
@@ -122,13 +123,17 @@ def _run_epochs(training: Training, committed: list[EpochCommit]) -> str:
         say(f"  {settings.epochs} epochs on {settings.device}, {settings.precision}, {settings.threads} threads")
         for commit in committed:  # a crash may have come between a commit and its model
             models.log_epoch_model(run, commit)
-        for epoch in range(len(committed), settings.epochs + 1):
-            predictions, metrics = _compute_epoch(training, epoch)
-            committed.append(_commit_epoch(training, epoch, predictions, metrics))
-            say(
-                f"epoch {epoch:>3}/{settings.epochs}  val {metrics['val_accuracy']:.2%}  "
-                f"test {metrics['test_accuracy']:.2%}  test loss {metrics['test_loss']:.3f}  {metrics['seconds']:.1f} s"
-            )
+        cost = estimate_training(len(training.data.splits["train"].labels), settings.epochs)
+        with progress.work("training", settings.epochs + 1, done=len(committed), cost=cost) as epochs:
+            for epoch in range(len(committed), settings.epochs + 1):
+                with epochs.part(1):
+                    predictions, metrics = _compute_epoch(training, epoch)
+                    committed.append(_commit_epoch(training, epoch, predictions, metrics))
+                say(
+                    f"epoch {epoch:>3}/{settings.epochs}  val {metrics['val_accuracy']:.2%}  "
+                    f"test {metrics['test_accuracy']:.2%}  test loss {metrics['test_loss']:.3f}  "
+                    f"{metrics['seconds']:.1f} s"
+                )
         curves = figures.draw_learning_curves(committed, run.record.name)
         runs.log_picture(run, figures.render_figure(curves), "figures/learning_curves.png")
     return run.run_id

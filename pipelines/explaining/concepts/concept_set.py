@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
+from pipelines.common import progress
 from pipelines.explaining.job import ConceptJob
 from xai import ice
 from xai.concept_count import STABLE, CountChoice, choose_count, measure_stability
@@ -103,10 +103,10 @@ def _choose_count(
     features = ice.extract_features(job.source.model, parts, job.images(choosing_images))
     logits = ice.head_logits(job.source.model, parts, features)
     directions: dict[int, Tensor] = {}
-    with tqdm(desc="number of concepts", leave=False, disable=None) as progress:
+    with progress.work("choosing the number of concepts", None, "fits") as fits:
 
         def keep_answers(count: int) -> float:
-            progress.update()
+            fits.advance()
             directions[count] = factorize(weighted_rows, count, job.settings.seed).directions
             return _keep_answers(job, parts, features, logits, directions[count])
 
@@ -141,7 +141,7 @@ def _score_held_out(
     batch_count = -(-len(instances) // job.settings.batch)
     batches = np.array_split(np.arange(len(instances)), batch_count)
     results = []
-    for batch in tqdm(batches, "ice, held-out images", leave=False, disable=None, unit="batch"):
+    for batch in progress.track(batches, "held-out images", "batches"):
         features = ice.extract_features(model, parts, job.images(instances[batch]))
         maps = ice.concept_maps(features, directions)
         gradients, contributions = ice.concept_sensitivities(

@@ -5,9 +5,9 @@ from itertools import chain
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 import queries
+from pipelines.common import progress
 from pipelines.common.figures import render_figure
 from pipelines.common.terminal import say
 from pipelines.explaining.job import Job, target_class
@@ -53,18 +53,17 @@ def explain_epoch(job: Job, run: runs.Run, epoch: int) -> None:
     job.load(epoch)
     instances = job.source.instances[epoch]
     part_count = -(-len(instances) // PART_SIZE)
-    description = f"{job.method}, epoch {epoch}"
-    with tqdm(total=len(instances), desc=description, leave=False, disable=None, unit="image") as progress:
+    with progress.work(f"epoch {epoch}", len(instances), "images") as images:
         for number, part_instances in enumerate(np.array_split(instances, part_count)):
             part = f"{unit}_part_{number:03d}"
             if part in finished:
-                progress.update(len(part_instances))
+                images.advance(len(part_instances))
                 continue
             batches = []
             batch_count = -(-len(part_instances) // job.settings.batch)
             for batch_instances in np.array_split(part_instances, batch_count):
                 batches.append(explain_batch(job, epoch, batch_instances))
-                progress.update(len(batch_instances))
+                images.advance(len(batch_instances))
             _commit_part(job, run, part, batches, draw_pages=number == 0)
     _commit_epoch(job, run, epoch, unit)
 
