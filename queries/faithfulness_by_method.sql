@@ -8,8 +8,8 @@
 -- low and high hold the mean in 95 % of studies: Student's t interval, or, where it is wider, that with one number more
 -- at the end of the metric's range, so that it holds for skewed numbers and for numbers most of which are equal, too.
 -- They cover the choice of images, not another training run.
--- beats_random is decided as in faithfulness_differences, by sign flips and by an interval of the gain, corrected for all
--- rows here: with nothing better than random, any row says otherwise in at most `level` of studies.
+-- beats_random is decided as in faithfulness_differences, by sign flips and by intervals of the gain, for all rows here:
+-- with nothing better than random, any row says otherwise in at most `level` of studies.
 --
 -- params:
 --   run_id          training run to look at
@@ -29,7 +29,7 @@
 --   random_mean     mean of random over the images that have the metric for both; null without any
 --   p_adjusted      probability of such a paired difference to random by chance, corrected for all rows, 0..1; null where
 --                   beats_random has to be
---   beats_random    whether p_adjusted is at most `level` and the corrected interval on the better side; null for random,
+--   beats_random    whether p_adjusted is at most `level` and both intervals on the better side; null for random,
 --                   for a descriptive metric, and with less than 20 images in common
 with scores as (
     select
@@ -81,8 +81,14 @@ gains as (
         places,
         numbers,
         $level::double / count(*) over () as level_of_each,
-        mean_low(mean_gain, gain_deviation, len(numbers), reach_low(numbers, least_gain), level_of_each) as low_gain,
-        mean_high(mean_gain, gain_deviation, len(numbers), reach_high(numbers, most_gain), level_of_each) as high_gain
+        least(
+            mean_low(mean_gain, gain_deviation, len(numbers), reach_low(numbers, least_gain), level_of_each),
+            mean_low(mean_gain, gain_deviation, len(numbers), least_gain, $level::double)
+        ) as low_gain,
+        greatest(
+            mean_high(mean_gain, gain_deviation, len(numbers), reach_high(numbers, most_gain), level_of_each),
+            mean_high(mean_gain, gain_deviation, len(numbers), most_gain, $level::double)
+        ) as high_gain
     from means
     where
         better_direction(metric) is not null

@@ -5,8 +5,9 @@
 -- pairs and metrics, 2048 ways drawn by a hash and so the same each time, or all ways of up to 12 images. p_adjusted
 -- counts how often the largest of all rows' statistics reaches this one's (step-down max-T, Westfall and Young 1993):
 -- with no difference anywhere, any row differs in at most `level` of studies. Where a small difference on most images may
--- be undone by a few, signs are not alike even if the mean is 0, so a row differs only if its interval at `level` divided
--- by the number of rows leaves out 0, too. Rows that do not differ are not shown to be equally good. Only the choice of
+-- be undone by a few, signs are not alike even if the mean is 0, so two intervals have to leave out 0, too: low to high,
+-- which allows for any difference of unseen images within the metric's range, and one at `level` divided by the number of
+-- rows, with unseen differences as far beyond the seen ones as those are apart. Rows that do not differ are not shown to be equally good. Only the choice of
 -- images is covered, not another training run.
 -- low and high are of the pair alone, not corrected for the number of pairs; see faithfulness_by_method for how they
 -- are made. Which way a metric speaks for a method: see there too.
@@ -26,8 +27,7 @@
 --   high            upper end of its interval
 --   p_value         probability of such a difference by chance, of this pair alone, 0..1
 --   p_adjusted      the same, corrected for all rows
---   differs         whether p_adjusted is at most `level` and the corrected interval leaves out 0; null with less than 20
---                   images
+--   differs         whether p_adjusted is at most `level` and both intervals leave out 0; null with less than 20 images
 --   better_method   the better one of the two; null unless they differ and the metric says which way is better
 with scores as (
     select
@@ -77,9 +77,9 @@ pairs as materialized (
 ),
 measured as (
     select
-        * exclude (places, numbers, least, most),
-        reach_low(numbers, least) as least,
-        reach_high(numbers, most) as most,
+        * exclude (places, numbers),
+        reach_low(numbers, least) as least_reached,
+        reach_high(numbers, most) as most_reached,
         list_count(numbers) as n,
         round(list_avg(numbers), 12) as difference,  -- as what is 0 may miss it by rounding
         list_stddev_samp(numbers) as deviation,
@@ -93,7 +93,7 @@ select
     measured.method_b,
     measured.n,
     measured.difference,
-    mean_low(difference, deviation, n, least, $level::double) as low,
+    mean_low(difference, deviation, n, least, $level::double) as low,  -- whatever unseen images may have
     mean_high(difference, deviation, n, most, $level::double) as high,
     tests.p_value,
     tests.p_adjusted,
@@ -101,8 +101,8 @@ select
         when n >= images_for_interval()
             then tests.p_adjusted <= $level::double
                 and (
-                    mean_low(difference, deviation, n, least, level_of_each) > 0
-                    or mean_high(difference, deviation, n, most, level_of_each) < 0
+                    least(low, mean_low(difference, deviation, n, least_reached, level_of_each)) > 0
+                    or greatest(high, mean_high(difference, deviation, n, most_reached, level_of_each)) < 0
                 )
     end as differs,
     case

@@ -77,17 +77,18 @@ DIRECTIONS = {
 
 @pytest.mark.parametrize("shift", [0.02, -0.02])
 def test_a_paired_difference_decides_whether_random_is_beaten(compared, shift):
-    values, noise = random(0).normal(size=(2, 40))  # the images differ far more than the methods
+    draw = random(0)
+    values, noise = draw.choice([0.05, 0.8], 400), draw.normal(size=400)  # images differ far more than the methods
     for level, metric in enumerate(DIRECTIONS):
-        data.add_scores(compared, "compared", "random", metric, values + level)
-        data.add_scores(compared, "compared", "shap", metric, values + level + shift + 0.01 * noise)
+        data.add_scores(compared, "compared", "random", metric, values + level / 100)
+        data.add_scores(compared, "compared", "shap", metric, values + level / 100 + shift + 0.01 * noise)
     rows = records(compared, "faithfulness_by_method")
     pairs = records(compared, "faithfulness_differences")
     for level, (metric, better) in enumerate(DIRECTIONS.items()):
         shap, chance = (only(rows, metric=metric, method=method) for method in ("shap", "random"))
         assert shap["better"] == chance["better"] == better
         assert shap["low"] < chance["mean"] < shap["high"]
-        assert shap["random_mean"] == pytest.approx(values.mean() + level)
+        assert shap["random_mean"] == pytest.approx(values.mean() + level / 100)
         won = None if better is None else (shift > 0) == (better == "higher")
         assert (shap["beats_random"], chance["beats_random"]) == (won, None)
         pair = only(pairs, metric=metric)
@@ -163,13 +164,14 @@ def test_too_few_images_have_no_verdict(compared):
     assert [alone[key] for key in figures] == [1, -1, None, None, 1, None, None]
 
 
+@pytest.mark.parametrize("spread", [0, 1e-3])
 @pytest.mark.parametrize("n", [20, 60])
-def test_what_a_few_unseen_images_may_undo_is_no_difference(n):
+def test_what_a_few_unseen_images_may_undo_is_no_difference(n, spread):
     """Two methods of the same mean: one is better by little on nearly every image, the other by much on a few."""
     connection, draw, studies, false = data.empty(), random(n), 60, 0
     for _ in range(studies):
         connection.execute("delete from attribution_scores")
-        data.add_scores(connection, "c", "random", "insertion", np.full(n, 0.48))
+        data.add_scores(connection, "c", "random", "insertion", np.full(n, 0.48) + spread * draw.random(n))
         data.add_scores(connection, "c", "shap", "insertion", np.where(draw.random(n) < 0.04, 0, 0.5))
         [pair] = queries.run(connection, "faithfulness_differences", {"run_id": "tiny"}).dicts
         false += pair["differs"]
