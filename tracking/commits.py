@@ -5,7 +5,7 @@ there, which names every file with its sha256 and is written last. Readers trust
 """
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path, PurePosixPath
 
@@ -31,14 +31,18 @@ class Commit:
     epoch: int | None
     time_ms: int  # the metrics' fixed timestamp, so that logging them again changes nothing
     files: tuple[CommittedFile, ...]
-    metrics: dict[str, float]
+    metrics: dict[str, float]  # shown in MLflow and rows of table metrics
+    details: dict[str, float] = field(default_factory=dict)  # rows of table metrics alone
 
     @property
     def path(self) -> str:
         return f"commits/{self.unit}.json"
 
     def content(self) -> dict:
-        return asdict(self)
+        content = asdict(self)
+        if not self.details:
+            del content["details"]  # as in homes of earlier versions
+        return content
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ def _is_sound(commit: Commit) -> bool:
     integers = [commit.time_ms] if commit.epoch is None else [commit.time_ms, commit.epoch]
     if not all(type(number) is int and 0 <= number <= LARGEST_INTEGER for number in integers):
         return False
-    return all(isinstance(value, int | float) for value in commit.metrics.values())
+    return all(isinstance(value, int | float) for value in [*commit.metrics.values(), *commit.details.values()])
 
 
 def read_commits(home: Home, run_id: str) -> list[Commit]:

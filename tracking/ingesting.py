@@ -66,7 +66,8 @@ def run_row(record: RunRecord) -> tuple:
 
 def metric_rows(commit: Commit) -> list[tuple]:
     """A commit's rows of table `metrics`."""
-    return [(commit.run_id, commit.epoch or 0, key, value) for key, value in commit.metrics.items()]
+    values = commit.metrics | commit.details
+    return [(commit.run_id, commit.epoch or 0, key, value) for key, value in values.items()]
 
 
 def insert(connection: duckdb.DuckDBPyConnection, table: str, rows: list[tuple]) -> None:

@@ -34,10 +34,11 @@ def _naming_what_moved() -> Iterator[None]:
 
 with _naming_what_moved():
     from mlflow.store.db import utils as database_utils
-    from mlflow.tracking.multimedia import compress_image_size
     from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS, MLFLOW_LOGGED_IMAGES
 
-__all__ = ["MLFLOW_LOGGED_ARTIFACTS", "MLFLOW_LOGGED_IMAGES", "compress_image_size"]
+VIEW_TAG = "mlflow.sharedViewState."  # how a tag of an experiment begins in which MLflow's page keeps a saved view
+
+__all__ = ["MLFLOW_LOGGED_ARTIFACTS", "MLFLOW_LOGGED_IMAGES"]
 DATABASE_LOGGER = database_utils.__name__  # reports each failed attempt to open a database
 
 

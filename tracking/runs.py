@@ -71,10 +71,15 @@ def _end_abandoned_runs(home: Home, client: MlflowClient, experiment: str) -> No
 
 
 def start_run(home: Home, record: RunRecord, tags: dict[str, str], note: str) -> Run:
-    """A new run in MLflow with the record's name, kind and params; the record's run_id is filled in."""
+    """A new run in MLflow with the record's name and kind; the record's run_id is filled in.
+
+    Params are logged of runs that own epochs, which one compares by them. MLflow writes a run's params above each of
+    its pictures, where those of an explainer run would push the heatmaps out of sight; they stand in its note.
+    """
     client = connect(home)
     all_tags = {
         "study.kind": record.kind,
+        "study.training": record.name,  # of a run that owns epochs; others bring that of their source
         "mlflow.note.content": note,
         "mlflow.user": _user(),
         "mlflow.source.name": f"study {record.kind}",
@@ -91,8 +96,9 @@ def start_run(home: Home, record: RunRecord, tags: dict[str, str], note: str) ->
     run = Run(home, replace(record, run_id=created.info.run_id), client)
     locks.hold(home, run.run_id)
 
-    params = [Param(key, str(value)) for key, value in record.params.items() if value is not None]
-    client.log_batch(run.run_id, params=params)
+    if not record.source_run_id:
+        params = [Param(key, str(value)) for key, value in record.params.items() if value is not None]
+        client.log_batch(run.run_id, params=params)
     if record.dataset and record.data_digest:
         source = json.dumps({"uri": record.params.get("data") or record.dataset})
         dataset = Dataset(record.dataset, record.data_digest[:36], source_type="local", source=source)
@@ -236,20 +242,37 @@ def log_page(home: Home, record: RunRecord, page: Path) -> Path:
 
 
 @overload
-def commit(run: Run, unit: str, files: dict[str, Path], metrics: dict[str, float], epoch: int) -> EpochCommit: ...
+def commit(
+    run: Run,
+    unit: str,
+    files: dict[str, Path],
+    metrics: dict[str, float],
+    epoch: int,
+    details: dict[str, float] | None = None,
+) -> EpochCommit: ...
 @overload
 def commit(run: Run, unit: str, files: dict[str, Path], metrics: dict[str, float], epoch: None) -> Commit: ...
-def commit(run: Run, unit: str, files: dict[str, Path], metrics: dict[str, float], epoch: int | None) -> Commit:
-    """Log `files` (path in the run: local file), then the commit that makes them count, then the metrics."""
+def commit(
+    run: Run,
+    unit: str,
+    files: dict[str, Path],
+    metrics: dict[str, float],
+    epoch: int | None,
+    details: dict[str, float] | None = None,
+) -> Commit:
+    """Log `files` (path in the run: local file), then the commit that makes them count, then the metrics.
+
+    MLflow draws a chart per metric, so it gets some ten of a run's; `details` are rows of table metrics alone.
+    """
     for path, local in files.items():
         log_file(run, local, path)
     committed_files = tuple(CommittedFile(path, sha256(local)) for path, local in files.items())
     time_ms = time.time_ns() // 1_000_000
     new_commit: Commit
     if epoch is None:
-        new_commit = Commit(run.run_id, unit, None, time_ms, committed_files, metrics)
+        new_commit = Commit(run.run_id, unit, None, time_ms, committed_files, metrics, details or {})
     else:
-        new_commit = EpochCommit(run.run_id, unit, epoch, time_ms, committed_files, metrics)
+        new_commit = EpochCommit(run.run_id, unit, epoch, time_ms, committed_files, metrics, details or {})
     with staging_folder(run.home) as folder:
         log_file(run, write_json(folder / f"{unit}.json", new_commit.content()), new_commit.path)
     log_metrics(run, new_commit)
@@ -258,9 +281,14 @@ def commit(run: Run, unit: str, files: dict[str, Path], metrics: dict[str, float
 
 def log_metrics(run: Run, commit: Commit) -> None:
     """A commit's metrics, under its own timestamp. MLflow stores equal points once, so repeating it is harmless."""
-    points = [Metric(key, value, commit.time_ms, commit.epoch or 0) for key, value in commit.metrics.items()]
+    log_points(run, run.run_id, commit.metrics, commit.epoch or 0, commit.time_ms)
+
+
+def log_points(run: Run, run_id: str, metrics: dict[str, float], epoch: int, time_ms: int) -> None:
+    """Metrics of an epoch, measured at a given time, that `run` or another run shows in MLflow. May be repeated."""
+    points = [Metric(key, value, time_ms, epoch) for key, value in metrics.items()]
     if points:
-        run.client.log_batch(run.run_id, metrics=points)
+        run.client.log_batch(run_id, metrics=points)
 
 
 def set_tag(run: Run, key: str, value: str) -> None:
@@ -285,21 +313,51 @@ def log_image(run: Run, image: np.ndarray, key: str, step: int) -> None:
     started_ms = round(started.timestamp() * 1000)
     image_id = uuid.uuid5(uuid.NAMESPACE_URL, f"{run.run_id}/{key}/{step}")
     name = f"{key.replace('/', '~')}+step+{step}+timestamp+{started_ms}+{image_id}"
-    full_size = Image.fromarray(image)
-    versions = {f"{name}.png": full_size, f"{name}+compressed.webp": mlflow_internals.compress_image_size(full_size)}
+    picture = Image.fromarray(image)
     with staging_folder(run.home) as folder:
-        for file, version in versions.items():
-            version.save(folder / file)
+        picture.save(folder / f"{name}.png")
+        # what the page shows: MLflow's own is 256 pixels wide, too few to read a text by
+        picture.save(folder / f"{name}+compressed.webp", method=0)
+        for file in (f"{name}.png", f"{name}+compressed.webp"):
             log_file(run, folder / file, f"images/{file}")
     set_tag(run, mlflow_internals.MLFLOW_LOGGED_IMAGES, "True")
 
 
+def list_images(home: Home, run_id: str) -> Iterator[tuple[str, int]]:
+    """Keys and steps of the images that `log_image` has logged of a run."""
+    with suppress(FileNotFoundError):
+        for name in os.listdir(home.run_folder(run_id) / "images"):
+            if name.endswith(".png"):
+                key, _, step, *_ = name.split("+")
+                yield key.replace("~", "/"), int(step)
+
+
+def read_experiment_tags(home: Home) -> dict[str, str]:
+    return connect(home).get_experiment(experiment_id(home)).tags
+
+
+def set_experiment_tag(home: Home, key: str, value: str) -> None:
+    connect(home).set_experiment_tag(experiment_id(home), key, value)
+
+
 def log_table(run: Run, rows: list[dict], name: str) -> None:
-    """Log rows as `name`, a .json file that MLflow shows as a table; logging it again replaces it.
+    """Log rows as `name`, a .json file that MLflow shows as a table; images [H, W, 3], uint8, become files of the run.
+
+    Logging it again replaces it.
 
     MlflowClient.log_table would append to the existing table, which a resumed run must not.
     """
-    content = {"columns": list(rows[0]), "data": [list(row.values()) for row in rows]}
+    data = []
+    for number, row in enumerate(rows):
+        cells = []
+        for column, value in row.items():
+            if isinstance(value, np.ndarray):
+                path = f"{Path(name).stem}/{column}_{number:03d}.png"
+                log_picture(run, value, path)
+                value = {"type": "image", "filepath": path, "compressed_filepath": path}
+            cells.append(value)
+        data.append(cells)
+    content = {"columns": list(rows[0]), "data": data}
     with staging_folder(run.home) as folder:
         log_file(run, write_json(folder / name, content), name)
     set_tag(run, mlflow_internals.MLFLOW_LOGGED_ARTIFACTS, json.dumps([{"path": name, "type": "table"}]))

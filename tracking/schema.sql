@@ -19,7 +19,7 @@ create table runs (
 create table metrics (
     run_id varchar not null,  -- run that measured it
     epoch integer not null,  -- epoch it belongs to, 0 is the untrained network
-    key varchar not null,  -- name as in MLflow, such as test_accuracy
+    key varchar not null,  -- name, as in MLflow, which shows some ten of a run's
     value double not null  -- accuracies 0..1, losses in nats, durations in seconds
 );
 

@@ -333,6 +333,6 @@ class RebuildSettings(CheckedSettings):
 
 @dataclass(frozen=True)
 class UiSettings(CheckedSettings):
-    """Serve the MLflow UI of this study home on this machine. Prints the address."""
+    """Serve the MLflow UI of this study home on this machine. Prints the addresses of what to open."""
 
     port: int = setting(5000, "port on 127.0.0.1", least=1024, most=65_535)

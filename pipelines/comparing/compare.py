@@ -54,10 +54,15 @@ def _start_run(comparison: Comparison, home: Home) -> runs.Run:
     selection = comparison.selection
     source = comparison.source.record
     methods = ", ".join(selection.methods)
-    tags = {"study.epochs": str(selection.epoch), "study.split": selection.split, "study.methods": methods}
+    tags = {
+        "study.methods": methods,
+        "study.n": str(len(selection.instances)),
+        "study.epochs": str(selection.epoch),
+        "study.split": selection.split,
+    }
     note = f"{methods} on `{source.name}` (run `{source.run_id}`), {_describe_scope(selection)}. {NOTE}"
     inputs = {"epoch": selection.epoch, "makers": selection.makers}
-    return start_child(home, "compare", f"compare-{source.name}", comparison.settings, source, tags, note, inputs)
+    return start_child(home, "compare", "compare", comparison.settings, source, tags, note, inputs)
 
 
 def _open_recorded(record: catalogue.RunRecord, home: Home, data: str | None) -> AbstractContextManager[Comparison]:

@@ -1,16 +1,18 @@
-"""What a comparison found, as metrics, figures and one table in MLflow; from SQL alone."""
+"""What a comparison found, as metrics, pictures and one table in MLflow; from SQL alone."""
 
 import queries
 from pipelines.common.figures import render_figure
 from pipelines.comparing import figures, history
 from pipelines.comparing.comparison import Comparison
-from pipelines.comparing.strips import draw_strip, read_strips
+from pipelines.comparing.mosaics import draw_mosaic, read_mosaics
+from pipelines.explaining.maps.heatmaps import picture_key
 from tracking import commits, models, runs
 from tracking.index import ingest
 from tracking.reading import connect
 
 UNIT = "summary"
-# metrics that are logged for the epoch's model, by the name that they have there
+RANKING = "insertion"  # the metric of every method that the run and the epoch's model show in MLflow
+# metrics that a method's own run shows in MLflow, where runs are compared, by the name that they have there
 HEADLINES = {
     "insertion": "insertion",
     "deletion": "deletion",
@@ -23,22 +25,28 @@ TABLE_COLUMNS = {"": "mean", "_low": "low", "_high": "high", "_n": "n"}  # colum
 
 
 def log(comparison: Comparison, run: runs.Run) -> None:
-    """Logs metrics of the run and of the epoch's model, then the table and the figures."""
+    """Logs metrics of the run, of the epoch's model and of the methods' runs, then the table and the pictures."""
     rows = ask(comparison, run, "faithfulness_by_method", {"compare_run": run.run_id})
     epoch = comparison.selection.epoch
-    commit = commits.commits_by_unit(run.home, run.run_id).get(UNIT)
+    commit = commits.epoch_commits(run.home, run.run_id).get(UNIT)
     if commit is None:
-        metrics = {f"{row['metric']}/{row['method']}": row["mean"] for row in rows}
-        commit = runs.commit(run, UNIT, {}, metrics, epoch)
-    headlines = {
-        f"{row['method']}_{HEADLINES[row['metric']]}": row["mean"] for row in rows if row["metric"] in HEADLINES
-    }
-    # also if the commit exists: a crash may have come between the two
-    models.log_explained(run, epoch, headlines, commit.time_ms)
+        means = {f"{row['metric']}/{row['method']}": row["mean"] for row in rows}
+        shown = {key: mean for key, mean in means.items() if key.startswith(f"{RANKING}/")}
+        details = {key: mean for key, mean in means.items() if key not in shown}
+        commit = runs.commit(run, UNIT, {}, shown, epoch, details)
+    # the rest also if the commit exists: a crash may have come between the two
+    models.log_explained(run, commit, [key for key in commit.metrics if key.startswith(f"{RANKING}/")])
+    for method in comparison.selection.methods:
+        headlines = {
+            HEADLINES[row["metric"]]: row["mean"]
+            for row in rows
+            if row["method"] == method and row["metric"] in HEADLINES
+        }
+        runs.log_points(run, comparison.selection.main_maker(method), headlines, epoch, commit.time_ms)
     ingest(run.home, [run.run_id])
     runs.log_table(run, _build_table(rows), "faithfulness.json")
     _log_figures(comparison, run, rows)
-    _log_strips(comparison, run)
+    _log_mosaics(comparison, run)
 
 
 def ask(comparison: Comparison, run: runs.Run, name: str, parameters: dict | None = None) -> list[dict]:
@@ -85,14 +93,14 @@ def _log_figures(comparison: Comparison, run: runs.Run, rows: list[dict]) -> Non
         runs.log_picture(run, render_figure(figure), f"figures/{name}.png")
 
 
-def _log_strips(comparison: Comparison, run: runs.Run) -> None:
-    """Logs a figure per instance explained at several epochs."""
-    split = comparison.selection.split
+def _log_mosaics(comparison: Comparison, run: runs.Run) -> None:
+    """Logs a mosaic of the maps of each image that was explained at several epochs, under a key of its own."""
+    selection = comparison.selection
     data = comparison.source.data
+    split = data.splits[selection.split]
     with connect(run.home) as connection:
-        strips = read_strips(connection, comparison.selection)
-    for strip in strips:
-        image = data.splits[split].rgb([strip.instance])[0]
-        title = f"{split} #{strip.instance}, each map on its own scale; {comparison.source.record.name}"
-        name = f"strip_{split.replace(':', '_')}_{strip.instance:05d}"
-        runs.log_picture(run, render_figure(draw_strip(strip, image, data.classes, title)), f"figures/{name}.png")
+        mosaics = read_mosaics(connection, selection)
+    for mosaic in mosaics:
+        figure = draw_mosaic(mosaic, split.rgb([mosaic.instance])[0], data.classes)
+        key = f"heatmap_mosaic/{picture_key(split, selection.split, mosaic.instance, data.classes)}"
+        runs.log_image(run, render_figure(figure), key, selection.epoch)

@@ -136,7 +136,13 @@ def steps(job: Job) -> ModuleType:
 def _start(job: Job, home: Home) -> runs.Run:
     source = job.source.record
     settings = job.settings
-    tags = {"study.method": job.method, "study.epochs": settings.epochs[:500], "study.split": settings.split}
+    tags = {
+        "mlflow.source.name": f"study explain --method {job.method}",
+        "study.method": job.method,
+        "study.n": str(len(np.unique(np.concatenate(list(job.source.instances.values()))))),
+        "study.epochs": settings.epochs[:500],
+        "study.split": settings.split,
+    }
     note = (
         f"**{job.method}** of `{source.name}` (run `{source.run_id}`), epochs {settings.epochs}, split "
         f"{settings.split}, target: {', '.join(settings.target)}. {steps(job).NOTE}"
@@ -146,8 +152,7 @@ def _start(job: Job, home: Home) -> runs.Run:
     for epoch, instances in job.source.instances.items():
         epochs_by_instances.setdefault(tuple(instances.tolist()), []).append(epoch)
     recorded = [{"epochs": epochs, "ids": list(ids)} for ids, epochs in epochs_by_instances.items()]
-    name = f"{job.method}-{source.name}"
-    return start_child(home, "explain", name, settings, source, tags, note, {"instances": recorded})
+    return start_child(home, "explain", job.method, settings, source, tags, note, {"instances": recorded})
 
 
 def _complete(job: Job, run: runs.Run) -> str:

@@ -36,10 +36,21 @@ def start_child(
             data_digest=source.data_digest,
             seed=getattr(settings, "seed", None),
         )
-        run = runs.start_run(home, record, tags, note)
+        all_tags = {"study.training": source.name} | tags
+        run = runs.start_run(home, record, all_tags, f"{note}\n\n{_describe_settings(settings)}")
         runs.log_record(run)
     commit_child_start(run, settings, inputs)
     return run
+
+
+def _describe_settings(settings: CheckedSettings) -> str:
+    """The settings as a table in Markdown."""
+    rows = [
+        f"| {key} | `{', '.join(map(str, value)) if isinstance(value, list) else value}` |"
+        for key, value in settings.params().items()
+        if value is not None
+    ]
+    return "\n".join(["| setting | value |", "|---|---|", *rows])
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from pipelines.reporting.appendix import appendix
 from pipelines.reporting.attention import attention
 from pipelines.reporting.calibration import calibration
 from pipelines.reporting.cards import techniques
+from pipelines.reporting.check_table import draw_check_table
 from pipelines.reporting.evidence import Evidence, answers, details
 from pipelines.reporting.html import html, joined
 from pipelines.reporting.learned import learned
@@ -31,6 +32,7 @@ from tracking.home import Home
 from tracking.reading import connect
 
 CHECK = "instances_to_check.csv"
+CHECK_TABLE = "images_to_check.json"
 
 
 def report(settings: ReportSettings, home: Home) -> str:
@@ -38,9 +40,9 @@ def report(settings: ReportSettings, home: Home) -> str:
     source = catalogue.resolve(home, settings.run)
     with runs.staging_folder(home) as folder:
         with connect(home) as connection:  # closed before the index is written to
-            files = write_report(folder, settings, home, source, connection)
+            files, checked = write_report(folder, settings, home, source, connection)
         if not runs.unreachable(home):
-            _commit(settings, home, source, files)
+            _commit(settings, home, source, files, checked)
         return str(runs.log_page(home, source, files[0]))
 
 
@@ -53,15 +55,19 @@ def rerun(record: RunRecord, home: Home, data: str | None) -> str:
 
 def write_report(
     folder: Path, settings: ReportSettings, home: Home, source: RunRecord, connection: DuckDBPyConnection
-) -> tuple[Path, Path]:
-    """The page and the list of images to check, in `folder`. Raises InputError where there is nothing to report on."""
+) -> tuple[tuple[Path, Path], list[dict]]:
+    """The page and the list of images to check, in `folder`; and the table of these with pictures.
+
+    Raises InputError where there is nothing to report on.
+    """
     subject = make_subject(settings, home, source, Evidence(connection, source.run_id))
     text = page(subject, sections(subject))
     found = to_check(subject)
     columns = ["split", "instance_id", "reason"]
     listed = as_csv(columns, [tuple(row[column] for column in columns) for row in found.rows])
     name = "report.html" if settings.split == "test" else f"report_{settings.split.replace(':', '_')}.html"
-    return write_text(folder / name, text), write_text(folder / CHECK, listed + "\n")
+    files = write_text(folder / name, text), write_text(folder / CHECK, listed + "\n")
+    return files, draw_check_table(subject, found.rows)
 
 
 def sections(subject: Subject) -> list[Section]:
@@ -93,8 +99,12 @@ def _model(subject: Subject) -> Section:
     return Section("model", "The model, its data, and how good it is", head, body, "How good it is.")
 
 
-def _commit(settings: ReportSettings, home: Home, source: RunRecord, files: tuple[Path, Path]) -> None:
+def _commit(
+    settings: ReportSettings, home: Home, source: RunRecord, files: tuple[Path, Path], checked: list[dict]
+) -> None:
     note = f"Report on `{source.name}` (run `{source.run_id}`), split {settings.split}: `{files[0].name}`, `{CHECK}`."
-    run = start_child(home, "report", f"report-{source.name}", settings, source, {"study.split": settings.split}, note)
+    run = start_child(home, "report", "report", settings, source, {"study.split": settings.split}, note)
     with run_guard(run):
+        if checked:
+            runs.log_table(run, checked, CHECK_TABLE)
         runs.commit(run, "report", {file.name: file for file in files}, {}, None)

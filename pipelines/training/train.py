@@ -60,7 +60,8 @@ def train(settings: TrainSettings, home: Home, original: catalogue.RunRecord | N
         record = runs.new_record(
             "train", name, named_settings.params(), dataset=data.name, data_digest=data.digest, seed=settings.seed
         )
-        run = runs.start_run(home, record, {}, _describe_training(named_settings, data, model))
+        tags = {"study.n": str(len(data.splits["train"].labels))}
+        run = runs.start_run(home, record, tags, _describe_training(named_settings, data, model))
         runs.log_record(run)
     inputs = {"data": describe_data(data), "model_code": digest_code(settings.model, model)}
     commit_start(run, "train", named_settings, _instance_columns(run.run_id, data), data.classes, inputs)

@@ -287,9 +287,9 @@ def hung(home: Home, record: RunRecord) -> list[tuple]:
     run = client.get_run(record.run_id)
     links = [*run.inputs.model_inputs, *(run.outputs.model_outputs if run.outputs else [])]
     return sorted(
-        [(model.name, str(model.status), metric.key) for model in models.values() for metric in model.metrics or []
-         if metric.run_id == record.run_id]
-        + [(models[link.model_id].name, "link", "") for link in links]
+        [(model.tags["study.epoch"], str(model.status), metric.key) for model in models.values()
+         for metric in model.metrics or [] if metric.run_id == record.run_id]
+        + [(models[link.model_id].tags["study.epoch"], "link", "") for link in links]
     )  # fmt: skip
 
 

@@ -42,10 +42,10 @@ def home(tmp_path_factory, empty_tracker) -> Home:
     ("name", "said"),
     [
         ("first", "of predictions"),
-        ("expected_gradients-first", "of maps"),
-        ("ice-first", "of concepts, 120 of concept_scores, 20 of tcav_scores"),
-        ("compare-first", "of attribution_scores, 36 of map_clusters"),
-        ("report-first", "nothing to check"),
+        ("expected_gradients", "of maps"),
+        ("ice", "of concepts, 120 of concept_scores, 20 of tcav_scores"),
+        ("compare", "of attribution_scores, 36 of map_clusters"),
+        ("report", "nothing to check"),
     ],
 )
 def test_every_kind_of_run_comes_out_the_same(home: Home, capsys, name: str, said: str) -> None:
@@ -58,7 +58,7 @@ def test_every_kind_of_run_comes_out_the_same(home: Home, capsys, name: str, sai
 
 def test_a_rerun_explains_the_instances_of_its_record(home: Home) -> None:
     """Whatever --where or --count would choose today."""
-    old = resolve(home, "expected_gradients-first", ("explain",))
+    old = resolve(home, "expected_gradients", ("explain",))
     made = rerun(RerunSettings(old.run_id), home)
     with connect(home) as connection:
         sql = "select list(instance_id order by instance_id) from attributions where run_id = ?"
@@ -143,23 +143,23 @@ def ask_difference(home: Home, capsys, *runs: str) -> tuple[int, str]:
     return code, out + err
 
 
-@pytest.mark.parametrize("name", ["first", "expected_gradients-first", "ice-first", "compare-first"])
+@pytest.mark.parametrize("name", ["first", "expected_gradients", "ice", "compare"])
 def test_any_run_is_compared_with_one_of_its_kind(home: Home, capsys, name: str) -> None:
     code, said = ask_difference(home, capsys, name, name)
     assert (code, said.count("\n") > 1) == (0, True)
 
 
 def test_two_runs_of_different_kinds_are_refused(home: Home, capsys) -> None:
-    one, other = resolve(home, "first"), resolve(home, "ice-first", ("explain",))
+    one, other = resolve(home, "first"), resolve(home, "ice", ("explain",))
     code, said = ask_difference(home, capsys, one.run_id, other.run_id)
     kinds = f"run {one.run_id[:8]} is of kind train, run {other.run_id[:8]} of kind explain; give two of one kind"
     assert (code, said.strip().count("\n"), kinds in said) == (2, 0, True)
-    code, said = ask_difference(home, capsys, "report-first", "report-first")
+    code, said = ask_difference(home, capsys, "report", "report")
     assert (code, "is of kind report" in said) == (2, True)
 
 
 def test_latest_is_the_newest_training_also_of_two_runs(home: Home, capsys) -> None:
-    code, said = ask_difference(home, capsys, "latest", "ice-first")
+    code, said = ask_difference(home, capsys, "latest", "ice")
     assert (code, f"run {resolve(home, 'latest').run_id[:8]} is of kind train" in said) == (2, True)
 
 

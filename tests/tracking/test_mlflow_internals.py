@@ -49,8 +49,8 @@ def test_mlflow_still_has_what_is_used_of_its_inside(module: str, name: str) -> 
 
 
 def test_what_mlflow_moved_is_named_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr("mlflow.tracking.multimedia.compress_image_size")
-    told = f"MLflow {mlflow.__version__} has moved a part .* 'compress_image_size'"
+    monkeypatch.delattr("mlflow.utils.mlflow_tags.MLFLOW_LOGGED_IMAGES")
+    told = f"MLflow {mlflow.__version__} has moved a part .* 'MLFLOW_LOGGED_IMAGES'"
     with pytest.raises(InputError, match=told) as error:
         runpy.run_path(str(SEAM))
     assert "\n" not in str(error.value)

@@ -82,7 +82,7 @@ def test_what_hangs_on_models_is_completed(killed: Home, explained: str) -> None
     trainings = [(mlflow_client.MlflowClient, "finalize_logged_model"), (models, "_log_metrics")]
     stopped = [stopped_in(*step, home, *TRAIN) for step in trainings]
     for command in (("explain", explained, *EXPLAIN), ("compare", explained, *COMPARE)):
-        stopped.append(stopped_in(models, "_log_metrics", home, *command))
+        stopped.append(stopped_in(models, "log_explained", home, *command))
     for run_id in stopped:
         assert completed(home, "resume", run_id)[0] == 0
         assert list(crash.differences(home, resolve(home, run_id, ("train", "explain", "compare")))) == []

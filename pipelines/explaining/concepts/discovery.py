@@ -23,6 +23,7 @@ NOTE = (
     "tcav_scores. Name one with `study label-concept`."
 )
 
+MODEL_METRICS = ("concepts", "stable_concepts", "answers_kept")
 REASONS = {True: "smallest_that_reaches_target", False: "target_not_reached"}
 
 
@@ -48,7 +49,7 @@ def explain_epoch(job: ConceptJob, run: runs.Run, epoch: int) -> None:
     finished = commits.epoch_commits(run.home, run.run_id)
     if unit in finished:
         # again, as a crash may have come between the commit and this
-        models.log_explained_as(run, finished[unit], "ice")
+        models.log_explained(run, finished[unit], _shown_of_model(finished[unit]))
         return
     job.load(epoch)
     instances = job.source.instances[epoch]
@@ -75,13 +76,13 @@ def _commit(
             for table, columns in tables.items()
         }
         files[f"choice/{unit}.json"] = write_json(folder / "choice" / f"{unit}.json", _choice_record(concepts))
-        commit = runs.commit(run, unit, files, _metrics(concepts), epoch)
-    models.log_explained_as(run, commit, "ice")
+        commit = runs.commit(run, unit, files, _metrics(concepts), epoch, _fidelity(concepts))
+    models.log_explained(run, commit, _shown_of_model(commit))
     ingest(run.home, [run.run_id])
 
 
 def _metrics(concepts: ConceptSet) -> dict[str, float]:
-    """Held-out fidelity of the concepts and of other reducers of the same size, and how much TCAV can tell."""
+    """How many concepts there are, how much of the model they carry, and how much TCAV can tell."""
     tcav = concepts.tcav
     metrics = {
         "concepts": float(len(concepts.directions)),
@@ -91,10 +92,21 @@ def _metrics(concepts: ConceptSet) -> dict[str, float]:
     }
     if concepts.judging_images:
         metrics |= {"answers_kept": concepts.answers_kept, "judging_images": float(concepts.judging_images)}
-    for reducer, fidelity in concepts.fidelity.items():
-        for measure, value in asdict(fidelity).items():
-            metrics[f"{reducer}_{measure}"] = value
     return metrics
+
+
+def _fidelity(concepts: ConceptSet) -> dict[str, float]:
+    """Held-out fidelity of the concepts and of other reducers of the same size."""
+    return {
+        f"{reducer}_{measure}": value
+        for reducer, fidelity in concepts.fidelity.items()
+        for measure, value in asdict(fidelity).items()
+    }
+
+
+def _shown_of_model(commit: commits.EpochCommit) -> list[str]:
+    """The metrics of a commit that the epoch's model shows in MLflow."""
+    return [key for key in MODEL_METRICS if key in commit.metrics]
 
 
 def _choice_record(concepts: ConceptSet) -> dict:

@@ -47,7 +47,7 @@ def explain_epoch(job: Job, run: runs.Run, epoch: int) -> None:
     finished = commits.epoch_commits(run.home, run.run_id)
     if unit in finished:
         # again, as a crash may have come between the commit and this
-        models.log_explained_as(run, finished[unit], job.method)
+        models.log_explained(run, finished[unit])
         return
 
     job.load(epoch)
@@ -143,21 +143,29 @@ def _log_heatmaps(job: Job, run: runs.Run, by_kind: list[AttributionBatch], *, d
     if draw_pages:
         for number, figure in enumerate(heatmaps.pages(explained, f"{title}, {job.source.record.name}"), start=1):
             runs.log_picture(run, render_figure(figure), f"heatmaps/epoch_{first.epoch:04d}_page_{number:02d}.png")
-    split = first.split.replace(":", "_")  # MLflow accepts no colon in a key
     for row in np.flatnonzero(np.isin(first.instances, job.curated())).tolist():
-        figure = heatmaps.single(explained, row, title)
-        runs.log_image(run, render_figure(figure), f"heatmap/{split}_{first.instances[row]:05d}", first.epoch)
+        key = heatmaps.picture_key(data.splits[first.split], first.split, first.instances[row], data.classes)
+        for number, target in enumerate(job.settings.target):
+            folder = "heatmap" if number == 0 else f"heatmap_{_target_name(job, target)}"
+            picture = heatmaps.tile(explained.images[row], explained.maps[row, number], explained.signed)
+            runs.log_image(run, picture, f"{folder}/{key}", first.epoch)
+
+
+def _target_name(job: Job, target: str) -> str:
+    """A target as part of an image's key, in which MLflow accepts few characters."""
+    class_id = target_class(target, job.source.data.classes)
+    return target if class_id is None else f"class_{class_id}"
 
 
 def _commit_epoch(job: Job, run: runs.Run, epoch: int, unit: str) -> None:
-    """Log the epoch's summary, the row of the question `explained`, as metrics of the run and of the epoch's model."""
+    """Log the epoch's summary, the row of the question `explained`, as metrics of the run."""
     with connect(run.home) as connection:
         answer = queries.run(connection, "explained", {"run_id": job.source.record.run_id})
     key = (run.run_id, epoch, target_kind(job.settings.target[0]))
     [summary] = [row for row in answer.dicts if (row["explainer_run_id"], row["epoch"], row["target_kind"]) == key]
     metrics = {name: float(summary[name]) for name in SUMMARY_METRICS if summary[name] is not None}
     commit = runs.commit(run, unit, {}, metrics, epoch)
-    models.log_explained_as(run, commit, job.method)
+    models.log_explained(run, commit)
     ingest(run.home, [run.run_id])
 
     prefix = f"{job.method}, epoch {epoch}:"

@@ -1,5 +1,6 @@
 """Heatmaps beside their images, for a person to look at. Maps are scaled for display here and nowhere else."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -21,8 +22,10 @@ COLUMNS, ROWS = 4, 4  # instances per page, with one map each
 MAX_PAGES = 6  # per epoch; the maps themselves are all kept
 FULL_COLOUR_PERCENTILE = 99.5  # of a map's magnitude
 TILE_SIDE = 160  # pixels of an image on a page, approximately
+PICTURE_SIDE = 128  # pixels of a picture in MLflow, of which four stand in a row of its chart view at 1280 pixels
 GAP = 4  # pixels between an image and a map
 TILE_INCHES = 1.55  # of an image or a map, with the space beside it
+LONGEST_KEY = 40  # characters of an image's key behind its folder
 LETTER_WIDTH = 0.08  # inches, in a title
 CORRECT_COLOUR, INCORRECT_COLOUR = "#1a1a1a", "#b00020"
 
@@ -74,9 +77,19 @@ def pages(explained: ExplainedImages, title: str) -> Iterator[Figure]:
         yield _draw_page(explained, rows, f"{title}    {position}")
 
 
-def single(explained: ExplainedImages, row: int, title: str) -> Figure:
-    """One instance: image and heatmaps."""
-    return _draw_page(explained, [row], title)
+def tile(image: np.ndarray, values: np.ndarray, signed: bool) -> np.ndarray:
+    """A map [H, W] over its image [H, W, 3] alone, on its own scale, small ones enlarged; [h, w, 3], uint8."""
+    drawn = _enlarge(
+        overlay(image, values, full_colour_magnitude(values), signed), max(1, PICTURE_SIDE // image.shape[0])
+    )
+    return np.round(drawn * 255).astype(np.uint8)
+
+
+def picture_key(split: Split, split_name: str, instance: int, classes: tuple[str, ...]) -> str:
+    """The end of an image's key in MLflow, such as test_00012_dog, which is the same for every method and epoch."""
+    label = int(split.labels[instance])
+    name = f"{split_name}_{instance:05d}" + (f"_{classes[label]}" if label >= 0 else "")
+    return re.sub("[^A-Za-z0-9-]+", "_", name)[:LONGEST_KEY].strip("_")
 
 
 def _instances_across(explained: ExplainedImages) -> int:
@@ -107,12 +120,12 @@ def _draw_instance(figure: Figure, space: Bbox, explained: ExplainedImages, row:
     image = explained.images[row]
     maps = explained.maps[row]
     full = full_colour_magnitude(maps)  # one for all targets, so that they can be compared
-    enlargement = max(1, TILE_SIDE // image.shape[0])
-    large_image = _enlarge(image, enlargement)
+    factor = max(1, TILE_SIDE // image.shape[0])
+    large_image = _enlarge(image, factor)
     gap = np.ones((large_image.shape[0], GAP, 3))
     tiles = [large_image]
     for values in maps:
-        tiles += [gap, _enlarge(overlay(image, values, full, explained.signed), enlargement)]
+        tiles += [gap, _enlarge(overlay(image, values, full, explained.signed), factor)]
     drawn = np.concatenate(tiles, axis=1)
     box = space.shrunk_to_aspect(drawn.shape[0] / drawn.shape[1]).anchored("C", space)
     _place(figure, drawn, box)

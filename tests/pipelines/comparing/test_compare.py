@@ -12,7 +12,7 @@ from pipelines.common.settings import CompareSettings, ExplainSettings, ResumeSe
 from pipelines.comparing import comparison, measurements
 from pipelines.comparing.compare import compare
 from pipelines.comparing.map_selection import select_maps
-from pipelines.comparing.strips import draw_strip, read_strips
+from pipelines.comparing.mosaics import draw_mosaic, read_mosaics
 from pipelines.explaining.explain import explain
 from pipelines.resume import resume
 from support.homes import TINY, rows
@@ -140,9 +140,7 @@ def test_a_part_that_is_left_out_is_seen_where_two_decide(home: Home) -> None:
 
 def test_the_newest_map_of_an_instance_counts(own: Home) -> None:
     explain(ExplainSettings(method=("saliency", "grad_cam"), instances="3,4,5"), own)
-    old, new = (
-        resolve(own, name, ("explain",)).run_id for name in ("saliency-digits-cnn-0", "saliency-digits-cnn-0-2")
-    )
+    old, new = (resolve(own, name, ("explain",)).run_id for name in ("saliency", "saliency-2"))
     with connect(own) as connection:
         alone = select_maps(connection, resolve(own, "latest").run_id, CompareSettings(method=("saliency",)))
         both = select_maps(connection, resolve(own, "latest").run_id, CompareSettings())
@@ -152,22 +150,36 @@ def test_the_newest_map_of_an_instance_counts(own: Home) -> None:
 
 
 def test_metrics_are_the_means_in_sql(home: Home) -> None:
-    run = mlflow_client.connect(home).get_run(compared(home))
+    client = mlflow_client.connect(home)
     sql = "select metric || '/' || method, avg(value) from attribution_scores group by all"
     means = dict(rows(home, sql))
-    assert {key: run.data.metrics.get(key) for key in means} == pytest.approx(means)
+    assert dict(rows(home, "select key, value from metrics where run_id = ?", compared(home))) == pytest.approx(means)
+    shown = client.get_run(compared(home)).data.metrics
+    assert shown == pytest.approx({key: mean for key, mean in means.items() if key.startswith("insertion/")})
     source = resolve(home, "latest")
     opened = runs.open_run(home, source)
     model = opened.client.get_logged_model(models.find_epoch_model(opened, source.run_id, 2))
     found = {metric.key: metric.value for metric in model.metrics}
-    assert found["saliency_insertion"] == pytest.approx(means["insertion/saliency"])
-    assert found["edge_randomized"] == pytest.approx(1)
+    assert found["insertion/saliency"] == pytest.approx(means["insertion/saliency"])
+    assert {"test_accuracy", "test_loss", "insertion/random"} <= set(found)
+    assert len(found) <= 20
+
+
+def test_a_method_s_run_shows_how_faithful_it_is_and_some_ten_metrics(home: Home) -> None:
+    """MLflow compares runs by a metric, so each method's run has its own value of it."""
+    sql = "select avg(value) from attribution_scores where method = ? and metric = ?"
+    client = mlflow_client.connect(home)
+    for method in METHODS:
+        shown = client.get_run(resolve(home, method, ("explain",)).run_id).data.metrics
+        assert shown["insertion"] == pytest.approx(rows(home, sql, method, "insertion")[0][0])
+        assert shown["randomized"] == pytest.approx(rows(home, sql, method, "randomized/everything")[0][0])
+        assert len(shown) <= 12
 
 
 def test_figures_and_table(home: Home) -> None:
     folder = home.run_folder(compared(home))
     names = {file.name for file in (folder / "figures").iterdir()}
-    assert {"faithfulness.png", "road.png", "agreement.png", "drift.png", "strip_test_00000.png"} <= names
+    assert {"faithfulness.png", "road.png", "agreement.png", "drift.png"} <= names
     table = json.loads((folder / "faithfulness.json").read_text())
     by_method = {row[0]: dict(zip(table["columns"], row, strict=True)) for row in table["data"]}
     assert set(by_method) == {*METHODS, *REFERENCES}
@@ -177,12 +189,31 @@ def test_figures_and_table(home: Home) -> None:
     assert by_method["random"]["beats_random_by"] == ""
 
 
-def test_strips_show_methods_of_several_epochs(home: Home) -> None:
+def test_mosaics_are_methods_by_epochs(home: Home) -> None:
     with connect(home) as connection:
-        found = read_strips(connection, select_maps(connection, resolve(home, "latest").run_id, COMPARE))
-    assert [one.instance for one in found] == [0, 1, 2, 3]
-    assert [(set(one.maps), one.epochs) for one in found] == [({"saliency"}, [0, 2])] * 4
-    assert render_figure(draw_strip(found[0], np.zeros((8, 8, 3)), ("a $" * 9,) * 10, "title")).std() > 0
+        found = read_mosaics(connection, select_maps(connection, resolve(home, "latest").run_id, COMPARE))
+    assert [one.instance for one in found] == list(range(8))
+    second = found[2]
+    assert {method: sorted(by_epoch) for method, by_epoch in second.maps.items()} == {
+        "saliency": [0, 2], "integrated_gradients": [2], "occlusion": [2],
+    }  # fmt: skip
+    assert second.epochs == [0, 2]
+    classes = ("a $" * 9,) * 10
+    drawn = render_figure(draw_mosaic(second, np.zeros((8, 8, 3)), classes))
+    alone = replace(second, maps={"saliency": second.maps["saliency"]})
+    height, width = render_figure(draw_mosaic(alone, np.zeros((8, 8, 3)), classes)).shape[:2]
+    assert drawn.shape[0] > height + 100
+    assert drawn.shape[1] == width
+    is_empty = (drawn[height + 4 :, -70:] == 255).all(2).mean(), (drawn[height + 4 :, -160:-92] == 255).all(2).mean()
+    assert is_empty[0] < 0.2  # the last epoch has maps of all methods
+    assert is_empty[1] == 1  # the first has none of the second and the third
+
+
+def test_a_mosaic_has_a_key_of_its_own_in_mlflow(home: Home) -> None:
+    keys = [path.name.split("+")[0] for path in (home.run_folder(compared(home)) / "images").glob("*.png")]
+    digits = [digit for (digit,) in rows(
+        home, "select label from instances where split = 'test' and instance_id < 8 order by instance_id")]  # fmt: skip
+    assert sorted(keys) == [f"heatmap_mosaic~test_{number:05d}_{digit}" for number, digit in enumerate(digits)]
 
 
 @pytest.mark.parametrize("stop_at", [1, 3])

@@ -42,7 +42,7 @@ def home(tmp_path_factory, trained_home) -> Home:
 
 
 def explained(home: Home) -> str:
-    return resolve(home, "ice-digits-cnn-0", ("explain",)).run_id
+    return resolve(home, "ice", ("explain",)).run_id
 
 
 def count_test_images(home: Home) -> int:
@@ -95,9 +95,14 @@ def test_figures_metrics_and_record(home: Home) -> None:
                                                         run_id) if epoch == 2}  # fmt: skip
     assert 0 <= metrics["nmf_agreement"] <= 1
     assert {"pca_ice_error", "kmeans_divergence", "significant_share"} <= set(metrics)
-    [last] = [model for model in mlflow_client.connect(home).search_logged_models([runs.experiment_id(home)])
-              if model.name == "epoch_0002"]  # fmt: skip
-    assert "ice_nmf_agreement" in {metric.key for metric in last.metrics}
+    client = mlflow_client.connect(home)
+    shown = client.get_run(run_id).data.metrics
+    assert shown.keys() < metrics.keys()
+    assert "significant_share" in shown
+    assert len(shown) <= 10
+    [last] = [model for model in client.search_logged_models([runs.experiment_id(home)])
+              if model.name == "digits-cnn-0-epoch_0002"]  # fmt: skip
+    assert {"stable_concepts", "answers_kept", "test_accuracy"} <= {metric.key for metric in last.metrics}
 
 
 def test_the_same_job_finds_the_same_concepts(home: Home) -> None:
@@ -192,15 +197,15 @@ def test_names_are_read_from_files_while_the_index_is_locked(home: Home) -> None
 
 @pytest.mark.parametrize(("settings", "message"), [
     (("latest", "9", "x"), "'9' matches 0 concepts of epoch 2; there are 0 to 2"),
-    (("ice-digits-cnn-0", "0", " "), "takes 1 to 80 printable characters"),
-    (("ice-digits-cnn-0", "0", "a\x1b[31m"), "printable"),
+    (("ice", "0", " "), "takes 1 to 80 printable characters"),
+    (("ice", "0", "a\x1b[31m"), "printable"),
     (("digits-cnn-0", "0", "x"), "is of kind train, needed is explain"),
 ])  # fmt: skip
 def test_names_that_cannot_be_given(home: Home, settings: tuple, message: str) -> None:
     with pytest.raises(InputError, match=message):
         label_concept(LabelSettings(*settings), home)
     with pytest.raises(InputError, match="no concepts of epoch 0; it has epochs"):
-        label_concept(LabelSettings("ice-digits-cnn-0", "0", "x", epoch=0), home)
+        label_concept(LabelSettings("ice", "0", "x", epoch=0), home)
 
 
 @pytest.mark.parametrize(("settings", "message"), [

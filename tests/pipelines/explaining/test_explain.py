@@ -9,6 +9,7 @@ import torch
 from pipelines.common.figures import render_figure
 from pipelines.common.settings import ExplainSettings, ResumeSettings
 from pipelines.data.datasets import load_dataset
+from pipelines.data.raw import Split
 from pipelines.explaining.explain import explain
 from pipelines.explaining.job import open_trained_run, target_class
 from pipelines.explaining.maps import attribution, heatmaps
@@ -59,16 +60,27 @@ def test_explainer_run_hangs_under_training_run_and_models(study: Home, trained:
     assert run.data.tags["study.source_run_id"] == trained.run_id
     models = {model.model_id: model for model in client.search_logged_models([runs.experiment_id(study)])}
     names = {models[known.model_id].name for known in run.inputs.model_inputs}
-    assert names == {"epoch_0000", "epoch_0001", "epoch_0003"}
-    [last] = [model for model in models.values() if model.name == "epoch_0003"]
-    assert {"saliency_mean_score", "saliency_n_zero", "test_accuracy"} <= {metric.key for metric in last.metrics}
+    assert names == {f"digits-cnn-0-epoch_{epoch:04d}" for epoch in (0, 1, 3)}
+
+
+def test_an_explainer_run_says_what_it_explains_where_mlflow_shows_it(study: Home, trained: RunRecord) -> None:
+    run = mlflow_client.connect(study).get_run(resolve(study, "saliency", ("explain",)).run_id)
+    tags = run.data.tags
+    found = {name: tags[f"study.{name}"] for name in ("kind", "method", "n", "training")}
+    assert found == {"kind": "explain", "method": "saliency", "n": "20", "training": trained.name}
+    assert run.data.params == {}  # above each of its pictures otherwise
+    assert "| where | `instance_id < 20` |" in tags["mlflow.note.content"]
+    assert run.data.metrics.keys() == {"n", "mean_score", "n_zero", "share_against"}
 
 
 def test_same_image_key_at_every_epoch(study: Home) -> None:
     folder = study.run_folder(resolve(study, "latest", ("explain",)).run_id)
     files = [file.name for file in (folder / "images").glob("*.png")]
+    labels = [
+        label for (label,) in rows(study, "select label from instances where split = 'test' order by instance_id")
+    ]
     for instance in range(8):
-        key = f"heatmap~test_{instance:05d}+step+"
+        key = f"heatmap~test_{instance:05d}_{labels[instance]}+step+"
         assert sorted(file[len(key)] for file in files if file.startswith(key)) == ["0", "1", "3"]
     assert len(list((folder / "heatmaps").glob("*.png"))) == 3 * 2  # 20 instances are two pages
 
@@ -314,7 +326,8 @@ def test_images_are_drawn_upright_and_unstretched() -> None:
     image = np.zeros((1, 4, 4, 3))
     image[0, 0, 0] = (1, 0, 0)
     shown = heatmaps.ExplainedImages(np.arange(1), image, np.zeros((1, 1, 4, 4)), [("", "black")], [("",)], signed=True)
-    drawn = render_figure(heatmaps.single(shown, 0, ""))
+    [page] = heatmaps.pages(shown, "")
+    drawn = render_figure(page)
     rows, columns = np.nonzero((drawn == (255, 0, 0)).all(2))
     top, left, side = rows.min(), columns.min(), np.ptp(rows)
     assert side > 20
@@ -323,3 +336,23 @@ def test_images_are_drawn_upright_and_unstretched() -> None:
     middle = top + side // 2
     assert drawn[middle, left + side + 5].tolist() == drawn[top + side + 5, left].tolist() == [0, 0, 0]
     assert drawn[middle, left - 5].tolist() == drawn[top - 5, left].tolist() == [255, 255, 255]
+
+
+@pytest.mark.parametrize(("side", "drawn_side"), [(8, 128), (32, 128), (224, 224)])
+def test_a_heatmap_for_mlflow_is_the_square_map_alone(side: int, drawn_side: int) -> None:
+    """MLflow's card shows about 200 by 200 pixels of a picture, and key and step beside it."""
+    values = np.zeros((side, side))
+    values[0, 0] = 3
+    drawn = heatmaps.tile(np.ones((side, side, 3)), values, True)
+    assert (drawn.shape, drawn.dtype) == ((drawn_side, drawn_side, 3), np.uint8)
+    times = drawn_side // side
+    assert (drawn[:times, :times] == drawn[0, 0]).all()
+    assert drawn[0, 0, 0] > 2 * drawn[0, 0, 2]  # red: for the class
+    assert np.ptp(drawn[times:, times:], axis=2).max() < 30  # nothing but the greyed image
+
+
+def test_an_image_s_key_names_its_class() -> None:
+    split = Split(torch.zeros(3, 3, 4, 4, dtype=torch.uint8), torch.tensor([1, -1, 0]), ("a", "b", "c"))
+    classes = ("Ünïcode / $x$", "dog")
+    keys = [heatmaps.picture_key(split, "extra:new", instance, classes) for instance in range(3)]
+    assert keys == ["extra_new_00000_dog", "extra_new_00001", "extra_new_00002_n_code_x"]

@@ -1,17 +1,23 @@
 """The MLflow UI of a study, in a real browser; and who else may ask its server, and how it ends."""
 
+import json
 import signal
 import time
+from base64 import b64decode
 from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import urlsplit
+from zlib import decompress
 
 import pytest
 
+from pipelines.home import study_view
 from support.commands import said
 from support.servers import Served, open_page
+from tracking import runs
 from tracking.catalogue import resolve
 from tracking.home import Home, find_home
+from tracking.mlflow_internals import VIEW_TAG
 
 SEARCH = "/api/2.0/mlflow/experiments/search"
 
@@ -26,14 +32,20 @@ def see(browser, text: str, seconds: float = 30) -> bool:
     return True
 
 
-def test_printed_address_shows_the_runs_nested(study: Home, trained, address: str, browser) -> None:
+def test_printed_address_lists_all_runs_with_what_they_are(trained, address: str, browser) -> None:
+    """The saved view: the training first, its accuracy, and the method and number of images of the other run."""
     browser.get(address)
-    assert see(browser, trained.name)
-    assert see(browser, "2 matching runs")
-    assert resolve(study, "latest", ("explain",)).name not in browser.find_element("tag name", "body").text
-    expand = browser.find_element("css selector", "[role=gridcell] button, .ag-cell button")
-    browser.execute_script("arguments[0].click()", expand)
-    assert see(browser, resolve(study, "latest", ("explain",)).name)
+    for text in ("2 matching runs", trained.name, "saliency", "study.method", "study.n", "test_accuracy"):
+        assert see(browser, text)
+    deadline = time.monotonic() + 30
+    while True:  # the page draws the list before it knows the order of the view's columns, and only those in sight
+        rows = [row.text.split() for row in browser.find_elements("css selector", ".ag-center-cols-container .ag-row")]
+        if [row[:2] for row in rows] == [["-", "1215"], ["saliency", "20"]]:
+            break
+        assert time.monotonic() < deadline, rows
+        time.sleep(0.2)
+    assert see(browser, "Study")  # the view's name, in the menu
+    assert see(browser, "What to open:")  # the note
 
 
 def test_training_run_tells_its_story(trained, address: str, browser) -> None:
@@ -41,7 +53,7 @@ def test_training_run_tells_its_story(trained, address: str, browser) -> None:
     for text in (
         trained.name,
         "Child runs",
-        "saliency-digits-cnn-0",
+        "saliency",
         "Epoch 0 is the untrained network",
         "test_accuracy",
     ):
@@ -60,9 +72,72 @@ def test_figures_are_there(study: Home, address: str, browser, kind: str, path: 
         time.sleep(0.2)
 
 
-def test_heatmaps_share_a_key_with_a_step_slider(address: str, browser) -> None:
-    open_page(browser, address, "/runs?compareRunsMode=CHART")
+SHOWN_WHOLE = """
+    return [...document.images].filter(image => image.src.includes('heatmap')).map(image => {
+        let box = image.parentElement;
+        while (box && getComputedStyle(box).overflowY !== 'auto') box = box.parentElement;
+        const own = image.getBoundingClientRect(), seen = box.getBoundingClientRect();
+        return [image.naturalWidth, own.width, own.top >= seen.top && own.bottom <= seen.bottom + 1];
+    })"""
+
+
+def wait_for_heatmap(browser) -> list[int | float | bool]:
+    """The first heatmap on the page: its width in its file and on the page, and whether all of it is seen."""
+    deadline = time.monotonic() + 60
+    while not (found := browser.execute_script(SHOWN_WHOLE)):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    return found[0]
+
+
+def test_heatmaps_are_seen_whole_in_the_chart_view(address: str, browser) -> None:
+    browser.get("about:blank")
+    browser.get(f"{address}&compareRunsMode=CHART")
     assert see(browser, "heatmap/test_00000")
+    assert wait_for_heatmap(browser) == [128, 128, True]
+    assert "where=" not in browser.find_element("tag name", "body").text
+
+
+def test_heatmaps_are_seen_whole_on_the_run_s_page(study: Home, address: str, browser) -> None:
+    open_page(browser, address, f"/runs/{resolve(study, 'saliency', ('explain',)).run_id}/model-metrics")
+    assert see(browser, "heatmap/test_00000")
+    assert wait_for_heatmap(browser) == [128, 128, True]
+
+
+def test_a_view_and_a_note_that_someone_changed_stay(copy: Home) -> None:
+    study_view.save_views(copy)
+    written = runs.read_experiment_tags(copy)
+    study_view.save_views(copy)
+    view, note = f"{VIEW_TAG}study", "mlflow.note.content"
+    assert runs.read_experiment_tags(copy)[note] == written[note]
+    changed = json.loads(written[view]) | {"updatedAt": 1, "name": "mine"}  # as MLflow's page does it
+    runs.set_experiment_tag(copy, view, json.dumps(changed))
+    runs.set_experiment_tag(copy, note, "my own words")
+    study_view.save_views(copy)
+    after = runs.read_experiment_tags(copy)
+    assert (json.loads(after[view])["name"], after[note]) == ("mine", "my own words")
+
+
+def test_pages_of_a_training_have_addresses_of_their_own(copy: Home, trained) -> None:
+    before = study_view.list_addresses(copy)
+    assert list(before) == ["runs", "heatmaps", "images to check"]
+    (copy.run_folder(trained.run_id) / "report.html").write_text("")
+    [(what, address)] = study_view.list_addresses(copy).items() - before.items()
+    assert what == f"report of {trained.name}"
+    assert address.endswith(f"/runs/{trained.run_id}/artifacts/report.html?workflowType=machine_learning")
+
+
+def test_the_page_still_reads_saved_views(copy: Home) -> None:
+    """The view's form is MLflow's own affair: a text that its page decompresses."""
+    study_view.save_views(copy)
+    saved = json.loads(runs.read_experiment_tags(copy)[f"{VIEW_TAG}study"])
+    state = json.loads(decompress(b64decode(saved["state"].removeprefix("deflate;"))))
+    charts = {tuple(chart["imageKeys"]): chart for chart in state["compareRunCharts"] if "imageKeys" in chart}
+    assert {chart["step"] for chart in charts.values()} == {3}  # the last epoch
+    assert ("confusion_test",) in charts
+    assert {chart["metricSectionId"] for chart in state["compareRunCharts"]} <= {
+        section["uuid"] for section in state["compareRunSections"]
+    }
 
 
 def test_a_model_per_epoch_with_metrics_of_both_runs(address: str, browser) -> None:

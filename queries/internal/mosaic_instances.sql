@@ -1,4 +1,4 @@
--- Internal, for strips of maps: images explained at two epochs or more, those explained at most epochs first.
+-- Internal, for mosaics of maps: images explained at two epochs or more, those explained at most epochs first.
 --
 -- params:
 --   run_id       training run

@@ -1,4 +1,4 @@
--- Internal, for strips of maps: one image's maps across epochs, of every method the one that counts at each.
+-- Internal, for mosaics of maps: one image's maps across epochs, of every method the one that counts at each.
 --
 -- A comparing run's own references are left out.
 --

@@ -1,0 +1,149 @@
+"""How MLflow shows a study: saved views of its runs and pictures, and a note on the experiment that says what to open.
+
+MLflow keeps a saved view as a tag of the experiment. It is in the page's menu of views, and it has an address.
+"""
+
+import json
+import time
+from base64 import b64encode
+from dataclasses import dataclass
+from zlib import compress
+
+from tracking import runs
+from tracking.catalogue import TRAINED, RunRecord, read_records
+from tracking.home import Home
+from tracking.mlflow_internals import VIEW_TAG
+
+# by the ID that its address has: the view's name in the menu, and in what it differs from that of all runs
+VIEWS: dict[str, tuple[str, dict]] = {
+    "study": ("Study", {}),
+    "check": ("Images to check", {"searchFilter": "tags.`study.kind` = 'report'"}),  # as each run is a column there
+}
+NOTE = "mlflow.note.content"
+OWN_NOTE = "study.note"  # the note as it was written here, to tell whether someone has changed it
+# of the list of runs, in their order; the width in pixels, in which the page needs to know it
+COLUMNS = {
+    "tags.`study.method`": 145,
+    "tags.`study.n`": 75,
+    "metrics.`test_accuracy`": 115,
+    "metrics.`insertion`": 90,
+    "metrics.`road_gap`": 90,
+    "tags.`study.kind`": 90,
+    "tags.`study.training`": 120,
+}
+# metrics of methods, a bar per run, and of trainings, a line per run
+BARS = {"insertion": "insertion: higher is better", "deletion": "deletion: lower is better",
+        "road_gap": "ROAD, LeRF minus MoRF: higher is better",
+        "randomized": "similarity, random weights: lower is better"}  # fmt: skip
+LINES = {"test_accuracy": "test accuracy", "val_accuracy": "validation accuracy", "test_loss": "test loss, nats"}
+# what MLflow's page needs to know of a line chart
+LINE = {
+    "lineSmoothness": 0, "xAxisScaleType": "linear", "scaleType": "linear", "range": {}, "xAxisKey": "step",
+    "selectedXAxisMetricKey": "", "yAxisKey": "metric", "yAxisExpressions": [], "ignoreOutliers": False,
+    "useGlobalXaxisKey": True, "useGlobalLineSmoothing": True,
+}  # fmt: skip
+NEWEST = 5  # trainings whose pages are listed
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the chart view."""
+
+    name: str
+    columns: int
+    height: int = 360  # of a card, in pixels
+    is_open: bool = True
+
+    def state(self) -> dict:
+        """As MLflow's page keeps it."""
+        own = {"uuid": self.name, "name": self.name, "columns": self.columns, "cardHeight": self.height}
+        return own | {"display": self.is_open, "isReordered": True, "deleted": False, "isGenerated": False}
+
+
+# by the folder of the keys of their images; a card of the first holds the maps of eight methods at 1280 pixels
+PICTURES = {
+    "heatmap": Section("heatmap", 1, 470),
+    "heatmap_mosaic": Section("heatmap_mosaic", 1, 700),
+    "concept": Section("concept", 2, 460),
+    "": Section("confusion", 1, 800),
+}
+METHODS = Section("methods", 2)
+TRAINING = Section("training", 3)
+OTHERS = (Section("Model metrics", 3, is_open=False), Section("System metrics", 3, is_open=False))  # MLflow's own
+
+
+def save_views(home: Home) -> None:
+    """Save the views and the note for the runs there are now, except what someone has changed in MLflow."""
+    tags = runs.read_experiment_tags(home)
+    all_runs = _view_state(home)
+    for view, (name, changes) in VIEWS.items():
+        saved = json.loads(tags.get(VIEW_TAG + view, "null"))
+        if saved is None or saved["createdAt"] == saved["updatedAt"]:
+            # compressed as MLflow's page does it, since MLflow limits the length of a tag
+            state = f"deflate;{b64encode(compress(json.dumps(all_runs | changes).encode())).decode()}"
+            now = time.time_ns() // 1_000_000
+            content = {"name": name, "createdAt": now, "updatedAt": now, "state": state}
+            runs.set_experiment_tag(home, VIEW_TAG + view, json.dumps(content))
+    note = _describe_experiment(home)
+    if tags.get(NOTE, "") in ("", tags.get(OWN_NOTE)) and note != tags.get(NOTE):
+        runs.set_experiment_tag(home, OWN_NOTE, note)
+        runs.set_experiment_tag(home, NOTE, note)
+
+
+def list_addresses(home: Home) -> dict[str, str]:
+    """What to open in MLflow, as addresses behind that of the server, by what is there."""
+    experiment = f"#/experiments/{runs.experiment_id(home)}/runs"
+    mode = "workflowType=machine_learning"  # the page's menu; its other one is about language models
+    addresses = {
+        "runs": f"{experiment}?viewStateShareKey=study&{mode}",
+        "heatmaps": f"{experiment}?viewStateShareKey=study&{mode}&compareRunsMode=CHART",
+        "images to check": f"{experiment}?viewStateShareKey=check&{mode}&compareRunsMode=ARTIFACT",
+    }
+    for record in _trainings(home):
+        for page in ("report", "flow"):
+            if (home.run_folder(record.run_id) / f"{page}.html").is_file():
+                addresses[f"{page} of {record.name}"] = f"{experiment}/{record.run_id}/artifacts/{page}.html?{mode}"
+    return addresses
+
+
+def _trainings(home: Home) -> list[RunRecord]:
+    """The newest runs that own epochs, newest first."""
+    return [record for record in read_records(home) if record.kind in TRAINED][: -NEWEST - 1 : -1]
+
+
+def _describe_experiment(home: Home) -> str:
+    """The experiment's note, in Markdown; one paragraph, as the page shows only the first while it is closed."""
+    links = [f"[{what}]({address})" for what, address in list_addresses(home).items()]
+    return f"**What to open:** {' · '.join(links)}"
+
+
+def _view_state(home: Home) -> dict:
+    """The view as MLflow's page keeps it: all runs in one list, trainings first, and a few charts."""
+    last_steps: dict[str, int] = {}
+    for record in read_records(home):
+        for key, step in runs.list_images(home, record.run_id):
+            last_steps[key] = max(step, last_steps.get(key, 0))
+    pictures = [
+        _chart("IMAGE", PICTURES[folder], key, imageKeys=[key], step=step, showRunParams=False)
+        for key, step in sorted(last_steps.items())
+        if (folder := key.rpartition("/")[0]) in PICTURES
+    ]
+    bars = [_chart("BAR", METHODS, key, metricKey=key, displayName=title) for key, title in BARS.items()]
+    lines = [_chart("LINE", TRAINING, key, metricKey=key, displayName=title, **LINE) for key, title in LINES.items()]
+    return {
+        # by kind, downwards: train, report, import, explain, compare
+        "orderByKey": "tags.`study.kind`",
+        "orderByAsc": False,
+        "selectedColumns": list(COLUMNS),
+        "columnOrder": list(COLUMNS),
+        "columnWidths": COLUMNS,
+        "runsHiddenMode": "FIRST_20_RUNS",
+        "isAccordionReordered": True,
+        "compareRunSections": [section.state() for section in (*PICTURES.values(), METHODS, TRAINING, *OTHERS)],
+        "compareRunCharts": [*pictures, *bars, *lines],
+    }
+
+
+def _chart(kind: str, section: Section, key: str, **more: object) -> dict:
+    own = {"type": kind, "uuid": f"{kind} {key}", "metricSectionId": section.name, "runsCountToCompare": 20}
+    return own | {"deleted": False, "isGenerated": False} | more

@@ -1,0 +1,73 @@
+"""The images worth a look as a table with pictures, which MLflow shows in its evaluation tab and among the files."""
+
+from collections.abc import Iterator, Sequence
+from itertools import chain, groupby, zip_longest
+
+import numpy as np
+from PIL import Image
+
+import queries
+from pipelines.explaining.maps.heatmaps import full_colour_magnitude, overlay
+from pipelines.reporting.subject import Subject
+from xai import METHODS
+
+SHOWN = 24  # rows, of all reasons in turn
+SIDE = 160  # pixels of an image or a map
+GAP = 4  # between both
+PREFERRED = ("integrated_gradients", "shap")  # of an image's maps the first of these is shown, else any
+
+
+def draw_check_table(subject: Subject, rows: Sequence[dict]) -> list[dict]:
+    """Rows of instances_to_check with a picture: the image, and beside it a map of its predicted class if there is one.
+
+    All words stand in one column, as MLflow's tab compares the next one, which so is the picture. Images that cannot
+    be had are left out.
+    """
+    table: list[dict] = []
+    for row in _take_turns(rows):
+        image = subject.pictures.image(row["split"], row["instance_id"], row["source"])
+        if image is not None and len(table) < SHOWN:
+            words = f"{row['split']} #{row['instance_id']}: {row['label_name']}, predicted {row['predicted_name']}"
+            why = f"{row['reason'].replace('_', ' ')}: {row['detail']}"
+            table.append({"image": f"{words}\n{why}", "picture": _draw(subject, row["instance_id"], image)})
+    return table
+
+
+def _take_turns(rows: Sequence[dict]) -> Iterator[dict]:
+    """The most striking row of every reason, then the next of each."""
+    by_reason = [list(group) for _, group in groupby(rows, key=lambda row: row["reason"])]
+    return (row for row in chain.from_iterable(zip_longest(*by_reason)) if row is not None)
+
+
+def _draw(subject: Subject, instance: int, image: np.ndarray) -> np.ndarray:
+    scope: dict[str, str | int | float | None] = {
+        "run_id": subject.run.run_id,
+        "split": subject.split,
+        "target": "predicted",
+        "instance_id": instance,
+    }
+    maps = queries.execute(subject.evidence.connection, "mosaic_maps", scope).fetchall()
+    last_epoch = max((epoch for _, epoch, *_ in maps), default=None)
+    values_by_method = {
+        method: np.array(values, np.float32).reshape(height, width)
+        for method, epoch, height, width, values in maps
+        if epoch == last_epoch and (height, width) == image.shape[:2]
+    }
+    method = next((name for name in (*PREFERRED, *METHODS) if name in values_by_method), None)
+    # MLflow's cell shows the upper half of a square, in whose middle it puts what is not square
+    canvas = np.full((2 * SIDE + GAP, 2 * SIDE + GAP, 3), 255, np.uint8)
+    _paste(canvas, image, 0)
+    if method is not None:
+        values = values_by_method[method]
+        _paste(canvas, overlay(image, values, full_colour_magnitude(values), METHODS[method].signed), SIDE + GAP)
+    return canvas
+
+
+def _paste(canvas: np.ndarray, image: np.ndarray, left: int) -> None:
+    """Put an image [H, W, 3], 0..1, into a square of SIDE pixels at the top of the canvas."""
+    picture = Image.fromarray(np.round(image * 255).astype(np.uint8))
+    scale = SIDE / max(picture.size)
+    size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
+    resampling = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX
+    fitted = np.asarray(picture.resize(size, resampling))
+    canvas[: fitted.shape[0], left : left + fitted.shape[1]] = fitted
