@@ -108,7 +108,9 @@ class _ShownWork:
         self.update()
 
     def end(self, finished: Work) -> None:
-        del self.works[self.works.index(finished) :]  # and what an error left open within
+        if finished not in self.works:  # a generator of `track`, which an error leaves open, ends after the work around
+            return
+        del self.works[self.works.index(finished) :]
         if not self.works:
             status_line.erase()
 

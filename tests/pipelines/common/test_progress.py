@@ -1,5 +1,6 @@
 """Progress: one line of a terminal that leaves nothing behind, and a plain line now and then in a pipe."""
 
+import gc
 import io
 import re
 import sys
@@ -94,11 +95,18 @@ def test_the_line_fits_every_terminal(monkeypatch, clock: list[float], width: in
             steps.advance()
             [line] = render(terminal.getvalue(), width)
             assert 0 < len(line) < width
-            raise KeyboardInterrupt
+            for _ in track(range(3), "within", "steps"):
+                raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as interrupt:
         be_interrupted()
     assert render(terminal.getvalue(), width) == [""]
+    del interrupt  # which ends the generator of the work within
+    gc.collect()
+    with work("next", 2, "steps") as steps:
+        clock[0] += 5
+        steps.advance()
+        assert render(terminal.getvalue(), width)[-1].startswith(" 50 %")
 
 
 def test_a_pipe_gets_a_plain_line_now_and_then(monkeypatch, clock: list[float]) -> None:
