@@ -49,6 +49,10 @@ PROGRAMS: dict[str, tuple[str, dict[str, object]]] = {
     "many_at_once": ("--trainings 0 --explainers 0", {}),  # with trainings: test_many.py
     "nothing_there": ("--studies 1 --settings digits coverage", {}),
     "planted": ("--seeds 0 --epochs 1 --count 4 --methods saliency", {}),
+    "shortcuts": (
+        "--studies 1 --networks 1 --kinds planted stripes",
+        {"SIZES": {"val": 20, "test": 20}, "COUNT": 4, "IMAGES": 150, "EPOCHS": 1},
+    ),
     "tracking_cost": ("--dataset digits --size 8 --epochs 1", {}),
     "training": ("--data {cifar10} --epochs 1 --baseline-until 0", {}),
     "zoo": ("--names frozen --size 16", {}),

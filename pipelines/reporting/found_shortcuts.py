@@ -20,3 +20,14 @@ def ask_gap(subject: Subject) -> Answer:
 def list_misleading(subject: Subject) -> set[str]:
     """Names of the classes with a shortcut that is found, not only suspected: their predictions mean the patch."""
     return {row["class_name"] for row in ask_shortcuts(subject).where(verdict="found")}
+
+
+def list_clusters_inside(subject: Subject, patch: dict) -> list[dict]:
+    """Rows of attribution_clusters of the class whose place lies in its patch, a row of shortcuts; most maps first.
+
+    They name the images whose maps point at the patch: instance_ids, with their accuracy and most frequent label.
+    """
+    clusters = subject.ask("attribution_clusters", split=subject.split).where(class_id=patch["class_id"])
+    rows, columns = (range(patch[start], patch[start] + patch["patch_side"]) for start in ("patch_top", "patch_left"))
+    inside = [row for row in clusters if row["cell_row"] in rows and row["cell_column"] in columns]
+    return sorted(inside, key=lambda row: (-row["fraction"], row["method"]))

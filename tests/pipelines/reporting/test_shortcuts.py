@@ -3,7 +3,9 @@
 from types import SimpleNamespace
 
 from pipelines.reporting.evidence import Answer
-from pipelines.reporting.shortcuts import shortcuts
+from pipelines.reporting.found_shortcuts import list_clusters_inside
+from pipelines.reporting.shortcuts import SHARES, shortcuts
+from xai.shortcuts import LARGEST_SIDE
 
 
 def test_a_patch_that_is_only_suspected_is_not_claimed() -> None:
@@ -11,3 +13,18 @@ def test_a_patch_that_is_only_suspected_is_not_claimed() -> None:
     row = {"class_name": "8", "verdict": "suspected", "n": 32, "follows": 0.75}
     answers = {"shortcuts": Answer([row], 1), "split_gap": Answer([{"is_lower": False}], 2)}
     assert shortcuts(SimpleNamespace(ask=lambda name, **_: answers[name], split="test")) is None
+
+
+def test_every_size_of_a_patch_has_a_word() -> None:
+    assert set(SHARES) == set(range(1, LARGEST_SIDE + 1))
+
+
+def test_clusters_of_maps_inside_a_patch_are_those_of_its_class_and_place() -> None:
+    def row(class_id: int, cell_row: int, cell_column: int, fraction: float) -> dict:
+        place = {"cell_row": cell_row, "cell_column": cell_column}
+        return {"method": "shap", "class_id": class_id, "fraction": fraction} | place
+
+    rows = [row(1, 0, 5, 0.2), row(1, 1, 6, 0.7), row(1, 2, 6, 0.9), row(1, 1, 7, 0.8), row(2, 0, 5, 0.5)]
+    subject = SimpleNamespace(ask=lambda name, split: Answer(rows, 1), split="test")
+    patch = {"class_id": 1, "patch_top": 0, "patch_left": 5, "patch_side": 2}
+    assert [found["fraction"] for found in list_clusters_inside(subject, patch)] == [0.7, 0.2]
