@@ -49,6 +49,7 @@ PROGRAMS: dict[str, tuple[str, dict[str, object]]] = {
     "many_at_once": ("--trainings 0 --explainers 0", {}),  # with trainings: test_many.py
     "nothing_there": ("--studies 1 --settings digits coverage", {}),
     "planted": ("--seeds 0 --epochs 1 --count 4 --methods saliency", {}),
+    "planted, pair": ("--pair --seeds 0 --epochs 1 --count 4 --methods saliency", {}),
     "shortcuts": (
         "--studies 1 --networks 1 --kinds planted stripes",
         {"SIZES": {"val": 20, "test": 20}, "COUNT": 4, "IMAGES": 150, "EPOCHS": 1},

@@ -7,6 +7,8 @@ together, pointing at one of them is called right although the other is left out
 import torch
 from torch import Tensor
 
+COVERED = 0.5  # of an equal share: a part with less is left out; by eye
+
 
 def point_inside(maps: Tensor, boxes: Tensor) -> Tensor:
     """Whether the maximum of each map [N, H, W] lies in its box [N, 4] (top, left, height, width): [N], bool.
@@ -30,3 +32,8 @@ def fraction_inside(maps: Tensor, boxes: Tensor) -> Tensor:
     in_columns = ((columns >= left) & (columns < left + width)).to(maps.dtype)  # [N, P, W]
     inside = torch.einsum("nhw,nph,npw->np", magnitude, in_rows, in_columns)
     return inside / magnitude.sum((1, 2))[:, None]
+
+
+def covers_all_parts(shares: Tensor) -> Tensor:
+    """Whether each part has at least COVERED of an equal share of what lies in all, of `shares` [N, P]: [N], bool."""
+    return (shares >= COVERED * shares.mean(1, keepdim=True)).all(1) & (shares > 0).all(1)

@@ -16,11 +16,10 @@ from tracking.index import ingest
 from xai.faithfulness.measures import measure
 from xai.faithfulness.randomization import cascade_stages, randomization_similarity
 from xai.faithfulness.similarity import map_similarity
-from xai.pointing import fraction_inside, point_inside
+from xai.pointing import covers_all_parts, fraction_inside, point_inside
 from xai.references import REFERENCES
 
 BATCH = 50  # instances between two steps of the progress bar
-COVERED = 0.5  # of an equal share: a part with less is left out; by eye
 
 
 def measure_part(comparison: Comparison, run: runs.Run, part: Part) -> None:
@@ -86,8 +85,7 @@ def _measure_pointing(comparison: Comparison, part: Part, maps: Tensor) -> dict[
     shares = fraction_inside(maps, glyphs)  # [N, P]
     for number, share in enumerate(shares.unbind(1), start=1):
         values[f"share_part_{number}"] = share
-    covered = (shares >= COVERED * shares.mean(1, keepdim=True)).all(1) & (shares > 0).all(1)
-    values["covers_all_parts"] = torch.where(shares.isnan().any(1), torch.nan, covered.float())
+    values["covers_all_parts"] = torch.where(shares.isnan().any(1), torch.nan, covers_all_parts(shares).float())
     return values
 
 
