@@ -13,8 +13,8 @@
 -- the images. Both are null with under 100 images, without probabilities, or if the model is equally sure of all images.
 -- kind: suspect if p_wrong >= 0.5, so rather wrong than right by the estimate, and if at 95 % over 0.2 % of the labels
 -- are wrong; else disputed if aum < 0; else supported; null without p_wrong.
--- Measured: simulated studies with right labels have no suspects where at most 3 % of the surest answers are mistakes,
--- and often where 8 % are. train_seen ranks planted wrong labels as well as test does (average precision .92 to .998 on
+-- Measured: simulated studies with right labels have hardly any suspects where at most 3 % of the surest answers are
+-- mistakes, and more where 8 % are. train_seen ranks planted wrong labels as well as test does (average precision .92 to .998 on
 -- the digits), but for labels of a class that all go to one other (.62 to .87), which the estimate misses too.
 -- tests/benchmarks/README.md has the tables.
 -- Of val, test and extra images the late epochs count; of train and train_seen, on which the model was trained, all from

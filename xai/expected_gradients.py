@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from xai.gradient import all_scores, score_gradient, split_into_passes, target_scores
-from xai.method import DEFAULTS, DEVELOPERS_AND_USERS, Attribution, Card, Method, MethodInputs
+from xai.method import DEFAULTS, DEVELOPERS_AND_USERS, LEAVES_PARTS_OUT, Attribution, Card, Method, MethodInputs
 
 SAMPLES = 200
 
@@ -68,6 +68,7 @@ METHOD = Method(
         how="attribution: 200 gradients between the image and training images drawn at random",
         when="after training, at any stored epoch",
         where="any differentiable image classifier with training images at hand",
-        limits="An estimate: shares add up only up to sampling error; the result depends on the images drawn.",
+        limits="An estimate: shares add up only up to sampling error; the result depends on the images drawn. "
+        + LEAVES_PARTS_OUT,
     ),
 )

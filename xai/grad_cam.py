@@ -9,7 +9,17 @@ from torch import Tensor, nn
 
 from xai.cut import choose_layer, cut_model
 from xai.gradient import frozen, gradient_of
-from xai.method import DEFAULTS, DEVELOPERS_AND_USERS, Attribution, Card, Layer, Method, MethodInputs, NotApplicable
+from xai.method import (
+    DEFAULTS,
+    DEVELOPERS_AND_USERS,
+    LEAVES_PARTS_OUT,
+    Attribution,
+    Card,
+    Layer,
+    Method,
+    MethodInputs,
+    NotApplicable,
+)
 
 
 def attribute(model: nn.Module, images: Tensor, targets: Tensor, inputs: MethodInputs = DEFAULTS) -> Attribution:
@@ -49,6 +59,7 @@ METHOD = Method(
         how="attribution: one forward pass and one backward through the head, then upsampled to the image's size",
         when="after training, at any stored epoch",
         where="convolutional networks",
-        limits="As coarse as the layer it uses; zero everywhere if no feature map supports the class.",
+        limits="As coarse as the layer it uses; zero everywhere if no feature map supports the class. "
+        + LEAVES_PARTS_OUT,
     ),
 )

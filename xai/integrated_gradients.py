@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from xai.gradient import score_gradient, split_into_passes
-from xai.method import DEFAULTS, DEVELOPERS_AND_USERS, Attribution, Card, Method, MethodInputs
+from xai.method import DEFAULTS, DEVELOPERS_AND_USERS, LEAVES_PARTS_OUT, Attribution, Card, Method, MethodInputs
 
 STEPS = 50  # intervals on the path from baseline to image, at first
 MAX_STEPS_FACTOR = 8  # how many times as many steps there may be
@@ -80,6 +80,7 @@ METHOD = Method(
         how="attribution: gradients along a straight path, in 50 steps at first, doubled until the shares add up",
         when="after training, at any stored epoch",
         where="any differentiable image classifier",
-        limits="Depends on the baseline: pixels of the mean colour get nothing, however much they matter.",
+        limits="Depends on the baseline: pixels of the mean colour get nothing, however much they matter. "
+        + LEAVES_PARTS_OUT,
     ),
 )

@@ -108,6 +108,7 @@ class Attribution:
 
 DEVELOPERS = "model developers"
 DEVELOPERS_AND_USERS = "model developers and users; to be read with care by others"
+LEAVES_PARTS_OUT = "Of parts that decide together, a map may leave one out."
 
 
 @dataclass(frozen=True)

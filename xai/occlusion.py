@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from xai.gradient import target_scores
-from xai.method import DEFAULTS, Attribution, Card, Method, MethodInputs
+from xai.method import DEFAULTS, LEAVES_PARTS_OUT, Attribution, Card, Method, MethodInputs
 
 # Windows per side, if they did not overlap by half. Smaller ones leave most of what decides uncovered, larger ones
 # point beside it: for planted glyphs, 7 of 32 pixels wide, a sixth finds more than a fourth or an eighth.
@@ -64,6 +64,7 @@ METHOD = Method(
         how="attribution without gradients: windows of a sixth of the side, overlapping by half, get the mean colour",
         when="after training, at any stored epoch",
         where="any image classifier",
-        limits="As coarse as its windows; blind to evidence present twice; covered images are unlike training images.",
+        limits="As coarse as its windows; blind to evidence present twice; covered images are unlike training images. "
+        + LEAVES_PARTS_OUT,
     ),
 )

@@ -6,7 +6,7 @@ Simonyan, Vedaldi, Zisserman 2014, arXiv 1312.6034, section 3. Property: on a li
 from torch import Tensor, nn
 
 from xai.gradient import score_gradient
-from xai.method import DEFAULTS, DEVELOPERS, Attribution, Card, Method, MethodInputs
+from xai.method import DEFAULTS, DEVELOPERS, LEAVES_PARTS_OUT, Attribution, Card, Method, MethodInputs
 
 
 def attribute(model: nn.Module, images: Tensor, targets: Tensor, inputs: MethodInputs = DEFAULTS) -> Attribution:
@@ -32,6 +32,7 @@ METHOD = Method(
         how="attribution: one forward and one backward pass; drawn as a heatmap over the image",
         when="after training, at any stored epoch",
         where="any differentiable image classifier",
-        limits="Shows how the score would change, not what it is made of; noisy; blind where the score is saturated.",
+        limits="Shows how the score would change, not what it is made of; noisy; blind where the score is saturated. "
+        + LEAVES_PARTS_OUT,
     ),
 )

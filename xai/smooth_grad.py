@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from xai.gradient import score_gradient, split_into_passes, target_scores
-from xai.method import DEFAULTS, DEVELOPERS, Attribution, Card, Method, MethodInputs
+from xai.method import DEFAULTS, DEVELOPERS, LEAVES_PARTS_OUT, Attribution, Card, Method, MethodInputs
 
 SAMPLES = 50
 NOISE_FRACTION = 0.1  # standard deviation as a fraction of the image's range; the paper finds 10 to 20 % best
@@ -47,6 +47,6 @@ METHOD = Method(
         how="attribution: 50 forward and backward passes; drawn as a heatmap over the image",
         when="after training, at any stored epoch",
         where="any differentiable image classifier",
-        limits="Looks smoother, which need not mean more faithful; depends on the amount of noise.",
+        limits="Looks smoother, which need not mean more faithful; depends on the amount of noise. " + LEAVES_PARTS_OUT,
     ),
 )
