@@ -187,7 +187,7 @@ def test_images_that_fit_choose_and_judge_are_apart(split: str, sizes: tuple[int
 
 
 def test_names_are_read_from_files_while_the_index_is_locked(home: Home) -> None:
-    label_concept(LabelSettings("ice-digits-cnn-0", "1", "a loop"), home)
+    label_concept(LabelSettings("ice", "1", "a loop"), home)
     expected = rows(home, "select run_id, epoch, concept_id, label from concepts order by all")
     assert any(label for *_, label in expected)
     with _open_files(home) as connection:

@@ -52,7 +52,7 @@ COMMANDS = {
     "compare": ("compare", "latest", "--randomization-count", "0"),
     "predict": ("predict", "latest", "{tmp}/other.png"),
     "resume": ("resume", "own"),
-    "rerun": ("rerun", "saliency-own"),
+    "rerun": ("rerun", "saliency"),
 }
 
 
