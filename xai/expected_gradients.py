@@ -70,5 +70,7 @@ METHOD = Method(
         where="any differentiable image classifier with training images at hand",
         limits="An estimate: shares add up only up to sampling error; the result depends on the images drawn. "
         + LEAVES_PARTS_OUT,
+        use="signed contributions against typical images",
+        beware="noise from the sampled baselines",
     ),
 )

@@ -61,5 +61,7 @@ METHOD = Method(
         where="convolutional networks",
         limits="As coarse as the layer it uses; zero everywhere if no feature map supports the class. "
         + LEAVES_PARTS_OUT,
+        use="where a class is supported, at a glance",
+        beware="as coarse as its layer",
     ),
 )

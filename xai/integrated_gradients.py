@@ -82,5 +82,7 @@ METHOD = Method(
         where="any differentiable image classifier",
         limits="Depends on the baseline: pixels of the mean colour get nothing, however much they matter. "
         + LEAVES_PARTS_OUT,
+        use="signed contributions that add up to the score",
+        beware="depends on the baseline",
     ),
 )

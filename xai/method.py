@@ -124,6 +124,8 @@ class Card:
     when: str
     where: str
     limits: str  # known failure modes
+    use: str = ""  # what a map serves for, in a few words
+    beware: str = ""  # the first thing to know of its limits, in a few words
 
 
 @dataclass(frozen=True)

@@ -66,5 +66,7 @@ METHOD = Method(
         where="any image classifier",
         limits="As coarse as its windows; blind to evidence present twice; covered images are unlike training images. "
         + LEAVES_PARTS_OUT,
+        use="what a missing region would cost",
+        beware="covered images are unlike real ones",
     ),
 )

@@ -197,5 +197,7 @@ METHOD = Method(
         when="after training, at any stored epoch",
         where="any image classifier",
         limits="Not pixel by pixel: 500 passes give a few dozen regions; depends on the blur that hides a region.",
+        use="evidence for and against a class, by region",
+        beware="regions are rectangles",
     ),
 )

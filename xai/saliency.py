@@ -34,5 +34,7 @@ METHOD = Method(
         where="any differentiable image classifier",
         limits="Shows how the score would change, not what it is made of; noisy; blind where the score is saturated. "
         + LEAVES_PARTS_OUT,
+        use="which pixels the score reacts to",
+        beware="noisy; shows reaction, not contribution",
     ),
 )

@@ -48,5 +48,7 @@ METHOD = Method(
         when="after training, at any stored epoch",
         where="any differentiable image classifier",
         limits="Looks smoother, which need not mean more faithful; depends on the amount of noise. " + LEAVES_PARTS_OUT,
+        use="a calmer view of saliency",
+        beware="hides fine structure",
     ),
 )

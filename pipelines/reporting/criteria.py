@@ -56,6 +56,7 @@ SAME_CONCEPT = 0.9  # cosine from which on two directions are the same concept, 
 CONCEPT_IN_CLASS = 0.1  # fraction of a class's images from which on it is said to show a concept; by eye
 CONCEPT_STANDS_FOR_CLASS = 0.5  # fraction of a class's images from which on a concept stands for it: most of them
 ANSWERS_KEPT = 0.9  # fraction of images whose answer the concepts should keep, the aim of ice
+MOST_ANSWERS = 0.5  # fraction of answers kept from which on the question for patterns counts as answered in part: most
 SMALLEST_CONTRIBUTION = 0.005  # logits that count as a contribution: what two decimals show
 
 

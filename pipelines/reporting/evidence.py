@@ -2,12 +2,10 @@
 
 import shlex
 from dataclasses import dataclass, field
-from functools import cached_property
 
 from duckdb import DuckDBPyConnection
 
 import queries
-from pipelines.reporting.html import NOTHING, Html, html, joined
 
 
 @dataclass(frozen=True)
@@ -16,11 +14,6 @@ class Answer:
 
     rows: list[dict]
     number: int
-
-    @property
-    def mark(self) -> Html:
-        """The footnote that leads to the query."""
-        return html('<sup class="q"><a href="#q{0}">{0}</a></sup>', self.number)
 
     def first(self, **wanted: object) -> dict | None:
         """The first row whose columns have these values."""
@@ -80,43 +73,3 @@ def _quoted(statement: str) -> str:
 def _command(name: str, given: dict[str, str]) -> str:
     flags = " ".join(f"--{key.replace('_', '-')} {shlex.quote(value)}" for key, value in given.items())
     return f"study ask {name} {flags}"
-
-
-@dataclass(frozen=True)
-class Said:
-    """A sentence with the answers it stands on."""
-
-    text: str
-    answers: tuple[Answer, ...] = ()
-    answers_question: bool = False  # stands at the head of its section, else beside its evidence
-    key: bool = False  # stands in the abstract too
-
-    @cached_property
-    def html(self) -> Html:
-        return html("{}{}", self.text, marks(*self.answers))
-
-
-def said(text: str | None, *found: Answer, answer: bool = False, key: bool = False) -> list[Said]:
-    """The sentence as a list of one; of none if there is nothing to say. A `key` sentence answers the question too."""
-    return [Said(text, found, answer or key, key)] if text else []
-
-
-def marks(*found: Answer) -> Html:
-    """Footnotes of several answers, each once."""
-    unique = {answer.number: answer.mark for answer in found}
-    return joined(unique.values(), "\u2009") if unique else NOTHING
-
-
-def answers(sentences: list[Said]) -> list[Said]:
-    """The sentences that answer the question."""
-    return [one for one in sentences if one.answers_question]
-
-
-def details(sentences: list[Said]) -> Html:
-    """The other sentences, which go beside their evidence."""
-    return spoken([one for one in sentences if not one.answers_question], "")
-
-
-def spoken(sentences: list[Said], kind: str = "answer") -> Html:
-    """Sentences as a paragraph."""
-    return html('<p class="{}">{}</p>\n', kind, joined((one.html for one in sentences), " ")) if sentences else NOTHING

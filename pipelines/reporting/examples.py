@@ -1,4 +1,4 @@
-"""Question (a): which images are explained by which methods, and which of them are shown."""
+"""Question (a): which images are explained by which methods."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,6 @@ from pipelines.reporting.evidence import Answer
 from pipelines.reporting.subject import Subject
 from xai import METHODS
 
-EACH = 4  # right predictions shown, and wrong ones
 MADE = """
     with made as (
         from newest_of('attributions', '{run_id}', '{split}', 'predicted')
@@ -96,18 +95,3 @@ def read_explained(subject: Subject, epoch: int) -> ExplainedImages:
     found = subject.evidence.sql(statement, "Which images are explained by which method, newest map of each?")
     there = {row["method"] for row in found.rows}
     return ExplainedImages(subject, epoch, found, tuple(method for method in METHODS if method in there))
-
-
-def choose(explained: ExplainedImages, right: bool) -> list[int]:
-    """Up to four images predicted right, or wrong: most methods first, different classes first, then the lowest ID."""
-    methods: dict[int, set[str]] = {}
-    labels: dict[int, int] = {}
-    for row in explained.answer.rows:
-        if (row["predicted"] == row["label"]) is right and row["target_kind"] == "predicted":
-            methods.setdefault(row["instance_id"], set()).add(row["method"])
-            labels[row["instance_id"]] = row["label"]
-    most = max(map(len, methods.values()), default=0)
-    fitting = sorted(instance for instance, own in methods.items() if len(own) == most)
-    firsts = {labels[instance]: instance for instance in reversed(fitting)}.values()
-    order = [*sorted(firsts), *(instance for instance in fitting if instance not in firsts)]
-    return sorted(order[:EACH])

@@ -1,74 +1,84 @@
-"""The page as one file: text, style, pictures and figures inside, nothing fetched from elsewhere, no script."""
+"""The page as one file: written in templates, with style, pictures and figures inside, and no script."""
 
+import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from pipelines.common.figures import short
 from pipelines.common.policy import policy_of
-from pipelines.reporting.evidence import spoken
-from pipelines.reporting.html import Html, html, joined
-from pipelines.reporting.numbered import rules
-from pipelines.reporting.subject import Section, Subject
+from pipelines.reporting import criteria, faithfulness, figures, parts, patterns, words
+from pipelines.reporting.accuracy import images_of
+from pipelines.reporting.facts import Facts
+from pipelines.reporting.found_concepts import is_own
+from pipelines.reporting.html import Html, html, joined, safe
+from pipelines.reporting.shortcuts import SHARES, place_of
+from pipelines.reporting.techniques import TECHNIQUES, called, link_papers
+from xai import METHODS
 
-STYLE = Path(__file__).with_name("page.css")
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-{policy}
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-<header>
-<h1>{title}</h1>
-<p class="about">{about}</p>
-{abstract}</header>
-<nav aria-label="Contents"><ol>{contents}</ol></nav>
-<main>
-{sections}</main>
-</body>
-</html>
-"""
+TEMPLATES = Path(__file__).with_name("templates")
 
 
-def page(subject: Subject, sections: list[Section]) -> str:
+def render(facts: Facts) -> str:
     """The whole document."""
-    style = STYLE.read_text(encoding="utf-8") + rules()
-    return html(
-        PAGE,
-        policy=policy_of(styles=(style,)),
-        title=f"Report on {subject.run.name}",
-        style=Html(style),
-        about=_about(subject),
-        abstract=abstract(sections),
-        contents=joined(html('<li><a href="#{}">{}</a></li>', one.anchor, one.title) for one in sections),
-        sections=joined(_section(number, one) for number, one in enumerate(sections, start=1)),
-    )
-
-
-def _about(subject: Subject) -> Html:
-    run, made = subject.run, datetime.now(UTC)
-    return html(
-        "Run {} ({}), data set {}, {} {}; on split {} at epoch {}{}{}; made {} UTC.",
-        html("<code>{}</code>", run.run_id), run.name, run.dataset,
-        "imported" if subject.imported else "trained", run.started_at[:10], subject.split, subject.epoch,
-        subject.splits.mark, "" if run.status == "FINISHED" else f"; the run is {run.status}",
-        f"{made:%Y-%m-%d %H:%M}",
+    style = (TEMPLATES / "page.css").read_text(encoding="utf-8")
+    return make_environment().get_template("report.html").render(
+        **{name: getattr(facts, name) for name in facts.__dataclass_fields__},
+        run=facts.subject.run, split=facts.subject.split, images=images_of(facts.subject.split),
+        used=facts.subject.evidence.used, style=Html(style), policy=policy_of(styles=(style,)),
+        made=f"{datetime.now(UTC):%Y-%m-%d %H:%M}",
     )  # fmt: skip
 
 
-def abstract(sections: list[Section]) -> Html:
-    """What the sections' most important sentences say, a paragraph for each question."""
-    parts = [(section.topic, [one for one in section.answer if one.key]) for section in sections]
-    lines = [
-        html("<p><b>{}</b> {}</p>\n", topic, joined((one.html for one in own), " ")) for topic, own in parts if own
-    ]
-    return html('<section class="abstract"><h2>In short</h2>\n{}</section>\n', joined(lines))
-
-
-def _section(number: int, section: Section) -> Html:
-    return html(
-        '<section id="{}"><h2>{}. {}</h2>\n{}{}</section>\n',
-        section.anchor, number, section.title, spoken(section.answer), section.body,
+def make_environment() -> Environment:
+    """Templates that escape every value, and what their sentences need to speak of numbers and names."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, finalize=safe,
+        lstrip_blocks=True,
     )  # fmt: skip
+    environment.filters |= {
+        "percent": words.percent, "number": words.number, "value": words.value, "name": _name, "called": call_class,
+        "names": words.listed,
+        "method": called, "methods": list_methods, "command": command, "capital": words.capital, "heat": heat,
+        "papers": link_papers,
+    }  # fmt: skip
+    environment.globals |= {
+        "between": words.between, "value_between": words.value_between, "interval_of": words.interval_of,
+        "is_own": is_own, "plural": words.plural, "of": words.of,
+        "NONE": words.NONE, "figure": figures, "criteria": criteria, "METHODS": METHODS, "TECHNIQUES": TECHNIQUES,
+        "place_of": place_of, "SHARES": SHARES, "concept_name": patterns.concept_name, "EVEN": parts.EVEN,
+        "is_beyond_chance": patterns.is_beyond_chance, "COLUMNS": faithfulness.COLUMNS, "RANKING": faithfulness.RANKING,
+        "is_stable": patterns.is_stable, "REFERENCES": faithfulness.REFERENCES, "EVERYTHING": faithfulness.EVERYTHING,
+    }  # fmt: skip
+    return environment
+
+
+def _name(text: str, most: int = words.NAME) -> str:
+    return short(text, most)
+
+
+def call_class(text: str) -> str:
+    """A class's name within a sentence; one that is a number or a letter is called class 3, class A."""
+    name = _name(text, 16)
+    return f"class {name}" if len(name) == 1 or name.isdigit() else name
+
+
+def list_methods(methods: Sequence[str]) -> str:
+    """All of these methods by name."""
+    return words.listed([called(method) for method in methods], len(METHODS))
+
+
+def command(text: str) -> Html:
+    """A command to paste; a flag and its value are not broken over lines."""
+    pieces = re.split(r"(--[\w-]+ ?[^\s-]{0,24}(?=\s|$))", text)
+    return html("<code>{}</code>", joined(html("<span>{}</span>", piece) if number % 2 else piece for number, piece in
+                                          enumerate(pieces)))  # fmt: skip
+
+
+def heat(amount: float | None) -> str:
+    """Class of a table cell: the stronger, the bluer; orange below zero."""
+    if amount is None:
+        return ""
+    return f"{'above' if amount >= 0 else 'below'}-{round(10 * min(abs(amount), 1))}"

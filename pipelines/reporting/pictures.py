@@ -1,4 +1,4 @@
-"""Images and heatmaps as parts of the page: PNG in its text, small ones enlarged pixel by pixel."""
+"""Images and heatmaps inside the page: PNG in its text, small ones enlarged pixel by pixel."""
 
 import base64
 import io
@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from duckdb import DuckDBPyConnection
 from PIL import Image
+from scipy.ndimage import binary_dilation, binary_erosion, gaussian_filter
 
 from pipelines.common.settings import TrainSettings
 from pipelines.data.added import read_extra_splits
@@ -17,13 +18,22 @@ from pipelines.data.names import format_name
 from pipelines.data.pixels import read_picture
 from pipelines.explaining.maps.heatmaps import full_colour_magnitude, overlay
 from pipelines.lifecycle.run_inputs import load_data, read_recorded_settings
-from pipelines.reporting.html import Html, html
 from tracking.catalogue import RunRecord
 from tracking.errors import InputError
 from tracking.home import Home
 
 SIDE = 96  # pixels of the longer side that a picture has at the least, if whole multiples allow
 MOST = 144  # at the most
+SMOOTHING = 16  # of the image's side, the width of the smoothing behind an outline
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture inside the page, or a note on why there is none."""
+
+    uri: str = ""
+    alt: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,12 +52,12 @@ class Pictures:
             return None
         return self.data.splits[split].rgb([instance])[0]
 
-    def thumbnail(self, split: str, instance: int, source: str | None = None) -> Html:
-        """The image as an element; a word where it cannot be had."""
+    def thumbnail(self, split: str, instance: int, source: str | None = None) -> Picture:
+        """The image as a page shows it."""
         image = self.image(split, instance, source)
         if image is None:
-            return html('<span class="none">no image</span>')
-        return picture(image, f"image {instance} of {split}")
+            return Picture(note="no image")
+        return Picture(data_uri(_sized(to_bytes(image))), f"image {instance} of {split}")
 
 
 def read_pictures(connection: DuckDBPyConnection, home: Home, run: RunRecord, data: str | None) -> Pictures:
@@ -66,24 +76,56 @@ def read_pictures(connection: DuckDBPyConnection, home: Home, run: RunRecord, da
     return Pictures(replace(found, splits=found.splits | read_extra_splits(home, run)))
 
 
-def picture(image: np.ndarray, alt: str) -> Html:
-    """An image [H, W, 3], 0..1, as an element."""
-    return html('<img class="thumb" src="{}" alt="{}">', Html(data_uri(np.round(image * 255).astype(np.uint8))), alt)
+def heatmap(image: np.ndarray, values: np.ndarray, signed: bool, alt: str, full: float | None = None) -> Picture:
+    """A map [H, W] over its image, its strongest tenth outlined; `full` is the value of the full colour.
 
-
-def heatmap(image: np.ndarray, values: np.ndarray, signed: bool, alt: str, full: float | None = None) -> Html:
-    """A map [H, W] over its image; `full` is the value of the full colour, default the map's own 99.5th percentile."""
+    By default that is the map's own 99.5th percentile.
+    """
     if not values.any():
-        return html('<span class="none">zero everywhere</span>')
+        return Picture(note="zero everywhere")
     if values.shape != image.shape[:2]:
-        return html('<span class="none">of another size</span>')
-    return picture(overlay(image, values, full or full_colour_magnitude(values), signed), alt)
+        return Picture(note="of another size")
+    drawn = overlay(image, values, full or full_colour_magnitude(values), signed)
+    large = np.asarray(_sized(to_bytes(drawn))).copy()
+    _outline(large, np.abs(values))
+    return Picture(data_uri(Image.fromarray(large)), alt)
 
 
-def data_uri(pixels: np.ndarray) -> str:
-    """An image [H, W, 3], uint8, as text a page can hold."""
-    found, file = _sized(Image.fromarray(pixels)), io.BytesIO()
-    found.save(file, "PNG", optimize=True)
+def framed(image: np.ndarray, place: tuple[int, int, int], alt: str) -> Picture:
+    """An image [H, W, 3] with a square framed: its first row, first column and side, in eighths of the image."""
+    large = np.asarray(_sized(to_bytes(image))).copy()
+    top, left, side = place
+    inside = np.zeros(large.shape[:2], bool)
+    height, width = large.shape[0] / 8, large.shape[1] / 8
+    inside[round(top * height) : round((top + side) * height), round(left * width) : round((left + side) * width)] = (
+        True
+    )
+    _draw_border(large, inside)
+    return Picture(data_uri(Image.fromarray(large)), alt)
+
+
+def _outline(drawn: np.ndarray, magnitudes: np.ndarray) -> None:
+    """Draw the border of the strongest tenth, of magnitudes smoothed as a whole region needs, into [H, W, 3], uint8."""
+    smooth = gaussian_filter(magnitudes, max(magnitudes.shape) / SMOOTHING)
+    strong = Image.fromarray(smooth >= np.quantile(smooth, 0.9)).resize(drawn.shape[1::-1], Image.Resampling.NEAREST)
+    _draw_border(drawn, np.asarray(strong))
+
+
+def _draw_border(drawn: np.ndarray, inside: np.ndarray) -> None:
+    border = inside & ~binary_erosion(inside, iterations=2)
+    drawn[binary_dilation(border) & ~border] = 0  # so that the line is seen on light and on dark
+    drawn[border] = 255
+
+
+def to_bytes(image: np.ndarray) -> Image.Image:
+    """An image [H, W, 3] of 0..1 as a picture."""
+    return Image.fromarray(np.round(image * 255).astype(np.uint8))
+
+
+def data_uri(picture: Image.Image) -> str:
+    """A picture as text that a page can hold."""
+    file = io.BytesIO()
+    picture.save(file, "PNG", optimize=True)
     return uri_of(file.getvalue())
 
 

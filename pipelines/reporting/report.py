@@ -1,6 +1,5 @@
 """One page that answers the research questions on a training run, from all that is remembered of it."""
 
-import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,21 +9,12 @@ from pipelines.asking.formats import as_csv
 from pipelines.common.settings import ReportSettings
 from pipelines.lifecycle.child_run import run_guard, start_child
 from pipelines.lifecycle.run_inputs import read_recorded_settings
-from pipelines.reporting.accuracy import accuracy, classes
-from pipelines.reporting.appendix import appendix
-from pipelines.reporting.attention import attention
-from pipelines.reporting.calibration import calibration
-from pipelines.reporting.cards import techniques
 from pipelines.reporting.check_table import draw_check_table
-from pipelines.reporting.evidence import Evidence, answers, details
-from pipelines.reporting.html import html, joined
-from pipelines.reporting.learned import learned
-from pipelines.reporting.model import data, model, training
-from pipelines.reporting.next_steps import next_steps, to_check
-from pipelines.reporting.page import page
-from pipelines.reporting.shortcuts import shortcuts
-from pipelines.reporting.struggles import struggles
-from pipelines.reporting.subject import Section, Subject, make_subject
+from pipelines.reporting.checks import list_checks
+from pipelines.reporting.evidence import Evidence
+from pipelines.reporting.facts import gather_facts
+from pipelines.reporting.page import render
+from pipelines.reporting.subject import make_subject
 from tracking import catalogue, runs
 from tracking.catalogue import RunRecord
 from tracking.files import write_text
@@ -61,42 +51,13 @@ def write_report(
     Raises InputError where there is nothing to report on.
     """
     subject = make_subject(settings, home, source, Evidence(connection, source.run_id))
-    text = page(subject, sections(subject))
-    found = to_check(subject)
+    text = render(gather_facts(subject))
+    found = list_checks(subject)
     columns = ["split", "instance_id", "reason"]
     listed = as_csv(columns, [tuple(row[column] for column in columns) for row in found.rows])
     name = "report.html" if settings.split == "test" else f"report_{settings.split.replace(':', '_')}.html"
     files = write_text(folder / name, text), write_text(folder / CHECK, listed + "\n")
     return files, draw_check_table(subject, found.rows)
-
-
-def sections(subject: Subject) -> list[Section]:
-    """All sections in their order: a shortcut first, if there is one, and the queries used last."""
-    leading = shortcuts(subject)
-    made = [
-        *([leading] if leading else []),
-        _model(subject),
-        attention(subject),
-        learned(subject),
-        struggles(subject),
-        techniques(subject),
-        next_steps(subject),
-    ]
-    return [*made, appendix(subject.evidence, shlex.quote(str(subject.home.path)))]
-
-
-def _model(subject: Subject) -> Section:
-    """Section 1."""
-    right, curve = accuracy(subject)
-    spread, by_class = classes(subject)
-    sure, diagram = calibration(subject)
-    body = joined([
-        html("<h3>The model</h3>{}", model(subject)), html("<h3>The data</h3>{}", data(subject)),
-        html("<h3>How it was trained</h3>{}{}{}", training(subject), details(right), curve),
-        html("<h3>By class</h3>{}{}", details(spread), by_class), diagram,
-    ])  # fmt: skip
-    head = answers([*right, *spread, *sure])
-    return Section("model", "The model, its data, and how good it is", head, body, "How good it is.")
 
 
 def _commit(

@@ -1,12 +1,12 @@
 """What a report is about: a run, a split of it, and the evidence there is."""
 
-from dataclasses import dataclass, field
+import shlex
+from dataclasses import dataclass
 
 from pipelines.common.settings import ReportSettings, TrainSettings
 from pipelines.lifecycle.run_inputs import read_recorded_settings
 from pipelines.reporting.criteria import NARROW_INTERVALS, VERDICTS
-from pipelines.reporting.evidence import Answer, Evidence, Said
-from pipelines.reporting.html import NOTHING, Html
+from pipelines.reporting.evidence import Answer, Evidence
 from pipelines.reporting.pictures import Pictures, read_pictures
 from tracking import catalogue
 from tracking.catalogue import RunRecord
@@ -50,6 +50,11 @@ class Subject:
         return self.evidence.ask(name, **values)
 
     @property
+    def place(self) -> str:
+        """The study home as a shell takes it."""
+        return shlex.quote(str(self.home.path))
+
+    @property
     def some(self) -> str:
         """The flag that chooses images to explain: a sample where there are many."""
         return f" --count {min(self.n, NARROW_INTERVALS)}"
@@ -57,17 +62,6 @@ class Subject:
     def explain(self, *methods: str, more: str = "") -> str:
         """The command that explains the run with these methods."""
         return f"study explain {self.run.run_id} --method {' '.join(methods)} --split {self.split}{more}"
-
-
-@dataclass(frozen=True)
-class Section:
-    """One part of the page: a few sentences that answer its question, and the evidence."""
-
-    anchor: str
-    title: str
-    answer: list[Said] = field(default_factory=list)
-    body: Html = NOTHING
-    topic: str = ""  # its name in the abstract
 
 
 def make_subject(settings: ReportSettings, home: Home, run: RunRecord, evidence: Evidence) -> Subject:

@@ -1,9 +1,13 @@
 """Cards of all techniques that the report shows: each method's own, InstanceFlow's and the comparison's."""
 
+import re
+from dataclasses import dataclass
+
+from pipelines.reporting.evidence import Answer
+from pipelines.reporting.parts import find_epoch
+from pipelines.reporting.subject import Subject
 from xai import CONCEPT_METHODS, METHODS
 from xai.method import DEVELOPERS, Card
-
-QUESTIONS = ("why", "who", "what", "how", "when", "where")
 
 TECHNIQUES = {
     **{name: method.card for name, method in (METHODS | CONCEPT_METHODS).items()},
@@ -30,9 +34,38 @@ TECHNIQUES = {
         limits="Altered images are unlike any the model has seen; a faithful map need not be easy to understand.",
     ),
 }  # fmt: skip
+ARXIV = re.compile(r"(arXiv (\d{4}\.\d{4,5}))")
+
+
+@dataclass(frozen=True)
+class MethodFigures:
+    """By method, the row of explained that says of its maps at the last explained epoch what limits them."""
+
+    source: Answer
+    rows: dict[str, dict]
 
 
 def called(method: str) -> str:
     """A method's name within a sentence; the key of one that has no card."""
     name = TECHNIQUES[method].name if method in TECHNIQUES else method
     return name if any(letter.isupper() for letter in name[1:]) else name.lower()
+
+
+def link_papers(source: str) -> list[tuple[str, str | None]]:
+    """A card's source in pieces, each with the arXiv number it is, if it is one."""
+    first, *rest = ARXIV.split(source)
+    found: list[tuple[str, str | None]] = [(first, None)]
+    for name, number, text in zip(rest[::3], rest[1::3], rest[2::3], strict=True):
+        found += [(name, number), (text, None)]
+    return found
+
+
+def gather_method_figures(subject: Subject) -> MethodFigures | None:
+    """None if nothing is explained."""
+    epoch = None if subject.imported else find_epoch(subject)
+    if epoch is None:
+        return None
+    made = subject.ask("explained")
+    rows = made.where(split=subject.split, epoch=epoch, target_kind="predicted")
+    rows = sorted(rows, key=lambda row: row["n"])  # of several runs of a method the one with most images counts
+    return MethodFigures(made, {row["method"]: row for row in rows})

@@ -4,8 +4,8 @@
 
 Each study is made of random numbers, straight into the tables: equally good methods whose maps lie anywhere, equally
 hard classes, a confidence that is right, epochs that are equally good, concepts that have nothing to do with classes.
-The report's questions are asked and its sentences are made as the report makes them, at its levels. `false` is the
-fraction of studies in which a sentence states a difference; the last row is any of them, at most the sum of the levels.
+The report's questions are asked and its verdicts are reached as the report reaches them, at its levels. `false` is the
+fraction of studies in which a verdict states a difference; the last row is any of them, at most the sum of the levels.
 `found` comes from studies with one difference of each kind. Not made here: what concepts do to classes (TCAV) and
 shortcuts, which have shares and programs of their own. --settings coverage measures intervals of means alone.
 """
@@ -22,18 +22,9 @@ from scipy.stats import t
 from tqdm import tqdm
 
 import queries
-from pipelines.reporting import (
-    accuracy,
-    agreement,
-    calibration,
-    class_concepts,
-    learned,
-    regions,
-    settling,
-    struggles,
-)  # fmt: skip
+from pipelines.reporting import accuracy, calibration, history, mistakes, parts, patterns
 from pipelines.reporting.criteria import VERDICTS
-from pipelines.reporting.dynamics import last_step_sentence
+from pipelines.reporting.found_concepts import is_own
 from tracking.ingesting import link
 from tracking.tables import MAP_COLUMNS, add_macros
 from xai import METHODS
@@ -101,8 +92,7 @@ def state_verdicts(connection: duckdb.DuckDBPyConnection, setting: Setting, seed
     settles = [
         {"method": method, "settles": str(when)} for method, row in zip(methods, settled, strict=True) for when in row
     ]
-    texts = {name: " ".join(filter(None, parts)) for name, parts in make_sentences(connection, settles).items()}
-    return {name: any(words in text for words in STATED[name]) for name, text in texts.items()}
+    return reach_verdicts(connection, settles)
 
 
 NUMBERS = {  # from 0 to 1, and their mean
@@ -143,73 +133,43 @@ def print_coverage(connection: duckdb.DuckDBPyConnection, draws: int, seed: int)
         print(f"| {name} | {' | '.join(cells)} |")
 
 
-# words of a sentence that state a difference
-STATED = {
-    "beats_random": ("True",),
-    "method_differences": ("True",),
-    "settling": ("Explanations settle",),
-    "places": ("More than", "Less than", "more: s", "more: S", "more: G", "differs beyond", "differ beyond"),
-    "agreement": ("agreement is lower",),
-    "class_accuracy": ("Classes differ", "Harder than"),
-    "mixed_up_pairs": ("Most mixed up", "more often"),
-    "epochs": ("did harm", "a gain of", "a loss of"),
-    "class_concepts": ("Classes with higher",),
-    "own_concepts": ("the others do, beyond chance", "of them serve", "share concept"),
-    "confidence": ("it is over", "it is under"),
-    "confidence_bins": ("beyond chance",),
-}
-
-
-def make_sentences(connection: duckdb.DuckDBPyConnection, settles: list[dict]) -> dict[str, list[str | None]]:
-    """The report's sentences by verdict, made as the report makes them; of marks whether there is any."""
+def reach_verdicts(connection: duckdb.DuckDBPyConnection, settles: list[dict]) -> dict[str, bool]:
+    """Whether each verdict of the report states any difference, reached as the report does."""
 
     def ask(name: str, verdict: str | None = None, **values: object) -> list[dict]:
         given = {"run_id": RUN} | ({} if verdict is None else {"level": VERDICTS[verdict].level}) | values
         return queries.run(connection, name, {key: str(value) for key, value in given.items()}).dicts
 
     shown = ask("attribution_regions")
-    count = sum(row[f"{place}_low"] is not None for row in shown for place in regions.PLACES)
+    count = sum(row[f"{place}_low"] is not None for row in shown for place in parts.PLACES)
     placed = ask("attribution_regions", level=VERDICTS["places"].level / max(count, 1))
-    rows, chance = regions.where(placed), regions.reference(placed)
-    random = next(row for row in placed if (row["method"], row["subset"]) == ("random", "all"))
+    beside = parts.contrast(placed)
     agreed = ask("attribution_agreement", "agreement")
+    compared = parts.compare_agreement(parts.pairs(agreed, "right"), parts.pairs(agreed, "wrong"))
 
     hard, apart = ask("hard_classes"), ask("class_differences", "class_accuracy")
+    pair = mistakes.judge_pair(ask("confused_pairs"), apart)
     epochs, bins = ask("accuracy_by_epoch"), ask("calibration", "confidence_bins")
     best = max(epochs, key=lambda row: row["accuracy"])
     changed = accuracy.CHANGED.format(run_id=RUN, split="test", best=best["epoch"], last=LAST_EPOCH)
-    pairs, cells = ask("confused_pairs"), ask("concepts_by_class")
-    served = learned.concepts_sentence(cells, set())
-    step = last_step_sentence(ask("transition_outcomes")[-1])
+    better = accuracy.compare_best(epochs, *connection.execute(changed).fetchone())
+    cells = ask("concepts_by_class")
+    relation = patterns.relate_to_accuracy(ask("class_concepts"))
     return {
-        "beats_random": [str(any(row["beats_random"] for row in ask("faithfulness_by_method", "beats_random")))],
-        "method_differences": [
-            str(any(row["differs"] for row in ask("faithfulness_differences", "method_differences")))
-        ],
-        "settling": [settling.settling_sentence(settles)],
-        "places": [
-            *(regions.region_sentence(rows, place, even, "an even map") for place, even in regions.EVEN.items()),
-            regions.region_sentence(
-                rows, "object", chance, "a random map", (random["object_low"], random["object_high"])
-            ),
-            regions.edge_sentence(rows, placed),
-            regions.contrast_sentence(placed),
-        ],
-        "agreement": [agreement.contrast_sentence(agreement.pairs(agreed, "right"), agreement.pairs(agreed, "wrong"))],
-        "class_accuracy": [accuracy.spread_sentence(hard, apart), struggles.weak_sentence(hard, apart)],
-        "mixed_up_pairs": [struggles.pair_sentence(pairs, apart)],
-        "epochs": [
-            accuracy.best_epoch_sentence(epochs, *connection.execute(changed).fetchone()),
-            None if "no more than chance" in step else step,
-        ],
-        "class_concepts": [class_concepts.basic_sentence(ask("class_concepts"))],
-        "own_concepts": [
-            class_concepts.own_sentence(ask("class_concepts")),
-            None if "none of them serve" in served else served,
-            struggles.shared_sentence(pairs[0], cells),
-        ],
-        "confidence": [calibration.calibration_sentence(bins)],
-        "confidence_bins": [calibration.bins_sentence(bins)],
+        "beats_random": any(row["beats_random"] for row in ask("faithfulness_by_method", "beats_random")),
+        "method_differences": any(row["differs"] for row in ask("faithfulness_differences", "method_differences")),
+        "settling": any(history.judge_settling(history.count_settled(settles))),
+        "places": any(place.more or place.less for place in parts.judge_places(placed).values())
+        or any(one.more for one in parts.compare_with_edges(placed))
+        or bool(beside and beside.enough and beside.apart),
+        "agreement": any(row["agrees"] in ("lower", "higher") for row in compared),
+        "class_accuracy": any(accuracy.list_different(hard, apart)),
+        "mixed_up_pairs": pair is not None and (pair.is_first or pair.leans),
+        "epochs": bool(better and better.did_harm) or history.judge_last_step(ask("transition_outcomes")[-1]).differs,
+        "class_concepts": bool(relation and relation.clear),
+        "own_concepts": any(map(is_own, cells)) or bool(patterns.list_own(ask("class_concepts"))),
+        "confidence": calibration.judge_confidence(bins) is not None,
+        "confidence_bins": any(row["is_off"] for row in bins),
     }
 
 

@@ -58,11 +58,13 @@ def test_the_planted_tag_is_found_at_its_place(tagged: tuple[Home, str]) -> None
 
 def test_the_report_leads_with_it(tagged: tuple[Home, str]) -> None:
     text = tagged[1]
-    abstract = text[text.index("In short") :].split("In short")[1].strip()
-    assert abstract.startswith("Shortcut. Class ring is recognised by a shortcut: a patch at the top right")
-    assert "lower than on validation images, beyond chance" in abstract
-    assert "(precision)" in abstract
+    lead = text[: text.index("Three answers")]
+    assert "A shortcut decides class ring" in lead
+    assert "A patch at the top right of the image decides whether the model sees ring." in lead
+    assert "beyond chance" in lead
+    assert "a precision of" in lead
     assert "No difference between classes" not in text
+    assert "For class ring a patch at the top right decides" in text
     assert "Nothing is said of labels where the model predicts, or should predict, ring" in text
 
 
@@ -70,4 +72,6 @@ def test_without_a_tag_nothing_is_claimed(few_images: None, home: Home) -> None:
     text = study(home, replace(TAGGED, dataset="planted"))
     assert not any(row["verdict"] for row in answer(home, "shortcuts"))
     assert not any(row["is_lower"] for row in answer(home, "split_gap"))
-    assert "hortcut" not in text.split("Queries")[0].replace("shortcuts", "")
+    assert "Shortcut none shown" in " ".join(text.split())
+    assert "A shortcut decides" not in text
+    assert "is at work" not in text

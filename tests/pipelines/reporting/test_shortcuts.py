@@ -2,9 +2,11 @@
 
 from types import SimpleNamespace
 
+import pytest
+
 from pipelines.reporting.evidence import Answer
 from pipelines.reporting.found_shortcuts import list_clusters_inside
-from pipelines.reporting.shortcuts import SHARES, shortcuts
+from pipelines.reporting.shortcuts import SHARES, gather_shortcuts, place_of
 from xai.shortcuts import LARGEST_SIDE
 
 
@@ -12,7 +14,15 @@ def test_a_patch_that_is_only_suspected_is_not_claimed() -> None:
     """Where objects always lie at one place, as centred digits do, it may be a part of the object."""
     row = {"class_name": "8", "verdict": "suspected", "n": 32, "follows": 0.75}
     answers = {"shortcuts": Answer([row], 1), "split_gap": Answer([{"is_lower": False}], 2)}
-    assert shortcuts(SimpleNamespace(ask=lambda name, **_: answers[name], split="test")) is None
+    found = gather_shortcuts(SimpleNamespace(ask=lambda name, **_: answers[name], split="test"))
+    assert (found.found, found.widest, found.tried) == ([], None, True)
+
+
+@pytest.mark.parametrize(("top", "left", "side", "place"), [
+    (0, 6, 2, "top right"), (3, 3, 2, "centre"), (6, 0, 2, "bottom left"), (0, 3, 1, "top"),
+])  # fmt: skip
+def test_a_place_has_a_name(top: int, left: int, side: int, place: str) -> None:
+    assert place_of({"patch_top": top, "patch_left": left, "patch_side": side}) == place
 
 
 def test_every_size_of_a_patch_has_a_word() -> None:

@@ -1,0 +1,65 @@
+"""All facts of a report, gathered before a word of it is written."""
+
+from dataclasses import dataclass
+
+from pipelines.reporting.accuracy import Accuracy, gather_accuracy
+from pipelines.reporting.calibration import Calibration, gather_calibration
+from pipelines.reporting.checks import Checks, gather_checks
+from pipelines.reporting.faithfulness import Faithfulness, gather_faithfulness
+from pipelines.reporting.gallery import Gallery, fill_gallery
+from pipelines.reporting.history import Learning, gather_learning
+from pipelines.reporting.labels import Labels, gather_labels
+from pipelines.reporting.mistakes import Mistakes, gather_mistakes
+from pipelines.reporting.model import Model, gather_model
+from pipelines.reporting.parts import Parts, gather_parts
+from pipelines.reporting.patterns import Patterns, gather_patterns
+from pipelines.reporting.shortcuts import Shortcuts, gather_shortcuts
+from pipelines.reporting.subject import Subject
+from pipelines.reporting.techniques import MethodFigures, gather_method_figures
+from xai import METHODS
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the templates may speak of; None stands for what there is nothing of."""
+
+    subject: Subject
+    accuracy: Accuracy
+    calibration: Calibration | None
+    shortcuts: Shortcuts
+    labels: Labels
+    parts: Parts | None
+    faithfulness: Faithfulness | None
+    patterns: Patterns | None
+    mistakes: Mistakes
+    learning: Learning | None
+    checks: Checks
+    model: Model
+    method_figures: MethodFigures | None
+    gallery: Gallery
+    flow_page: str | None  # name of the InstanceFlow page among the run's files
+
+
+def gather_facts(subject: Subject) -> Facts:
+    """Ask every question of the report."""
+    shortcuts = gather_shortcuts(subject)
+    accuracy = gather_accuracy(subject)
+    labels = gather_labels(subject)
+    parts = None if subject.imported else gather_parts(subject)
+    faithfulness = gather_faithfulness(subject) if parts else None
+    patterns = None if subject.imported else gather_patterns(subject)
+    mistakes = gather_mistakes(subject, accuracy, patterns)
+    checks = gather_checks(subject)
+    ranked = faithfulness.order() if faithfulness and faithfulness.methods else []
+    order = [*ranked, *(method for method in METHODS if method not in ranked)]
+    explained = parts.explained if parts else None
+    return Facts(
+        subject, accuracy, gather_calibration(subject), shortcuts, labels, parts, faithfulness, patterns, mistakes,
+        gather_learning(subject), checks, gather_model(subject), gather_method_figures(subject),
+        fill_gallery(subject, explained, order, mistakes, checks, labels, shortcuts), _find_flow_page(subject),
+    )  # fmt: skip
+
+
+def _find_flow_page(subject: Subject) -> str | None:
+    name = "flow.html" if subject.split == "test" else f"flow_{subject.split.replace(':', '_')}.html"
+    return name if (subject.home.run_folder(subject.run.run_id) / name).is_file() else None

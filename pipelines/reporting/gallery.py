@@ -1,0 +1,202 @@
+"""Which images a report shows, each with maps where there are some."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipelines.explaining.maps.heatmaps import full_colour_magnitude
+from pipelines.reporting.checks import Checks
+from pipelines.reporting.examples import ExplainedImages
+from pipelines.reporting.labels import Labels
+from pipelines.reporting.mistakes import Mistakes
+from pipelines.reporting.pictures import Picture, framed, heatmap
+from pipelines.reporting.shortcuts import Shortcuts
+from pipelines.reporting.subject import Subject
+from xai import METHODS
+
+SHOWN = """
+    select
+        made.instance_id,
+        made.label,
+        made.predicted,
+        made.p_predicted,
+        instances.source
+    from labelled_predictions('{run_id}', '{split}') as made
+    left join instances using (run_id, split, instance_id)
+    where made.epoch = {epoch}
+    order by made.instance_id"""
+EACH = 4  # images of the first answer, of a pair, and of each kind in the evidence
+METHODS_SHOWN = 3  # of the first answer
+LABELS = 6  # doubtful labels that the page leads with
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An image with what it is, what it was misclassified as, and its maps."""
+
+    instance_id: int
+    label: str
+    predicted: str
+    p_predicted: float | None
+    picture: Picture
+    maps: list[Picture]  # one a method asked for
+    method: str | None = None  # of a single map
+
+    @property
+    def is_right(self) -> bool:
+        return self.label == self.predicted
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """All pictures of a report."""
+
+    why_none: str | None  # why there are no pictures at all
+    methods: list[str]  # those of `parts`
+    parts: list[Shown]  # right predictions, then wrong ones
+    pair: list[Shown]  # images of one class of the pair misclassified as the other
+    checks: dict[int, Shown]  # by instance
+    labels: list[Shown]  # suspect ones
+    patches: dict[int, list[Picture]]  # by class that a shortcut decides, images of it and images misclassified as it
+    every_method: list[Shown]  # in the evidence: right and wrong predictions by all methods
+    halves: list[tuple[Shown, list[Picture]]]  # SHAP for and against the predicted class, and the true one
+
+    def has(self, *, signed: bool) -> bool:
+        """Whether the first answer's maps have any that is signed, or that is not."""
+        return any(METHODS[method].signed is signed for method in self.methods)
+
+
+def fill_gallery(
+    subject: Subject, explained: ExplainedImages | None, order: Sequence[str], mistakes: Mistakes, checks: Checks,
+    labels: Labels, shortcuts: Shortcuts,
+) -> Gallery:  # fmt: skip
+    """Choose and draw; `order` has the methods, those first whose maps are to be shown first."""
+    known = _read_images(subject)
+    made: dict[int, dict[str, dict]] = {}
+    for row in explained.answer.where(target_kind="predicted") if explained else []:
+        made.setdefault(row["instance_id"], {})[row["method"]] = row
+    methods = [method for method in order if explained and method in explained.methods]
+    ends = mistakes.pair.ids if mistakes.pair else ()
+
+    def show(instance: int, wanted: Sequence[str] | None = None) -> Shown:
+        row, own = known[instance], made.get(instance, {})
+        picture = subject.pictures.thumbnail(subject.split, instance, row["source"])
+        if wanted is None:
+            wanted = [method for method in methods if method in own][:1]
+        maps = [_draw(subject, explained, instance, own.get(method)) for method in wanted] if explained else []
+        label, predicted = (subject.classes[row[key]] for key in ("label", "predicted"))
+        single = wanted[0] if maps and len(wanted) == 1 else None
+        return Shown(instance, label, predicted, row["p_predicted"], picture, maps, single)
+
+    first = methods[:METHODS_SHOWN]
+    chosen = choose(made, first, ends)
+    pair = choose_pair(known.values(), made, ends, {*chosen})
+    every = [*choose_each(made, True), *choose_each(made, False)]
+    shap = [instance for instance in every if "shap" in made[instance]]
+    wrong = [instance for instance in shap if not is_right(known[instance])]
+    return Gallery(
+        subject.pictures.why_none, first, [show(one, first) for one in chosen], [show(one) for one in pair],
+        {row["instance_id"]: show(row["instance_id"]) for reason in checks.reasons for row in reason.shown},
+        [show(row["instance_id"]) for row in labels.suspect[:LABELS]],
+        {row["class_id"]: _frame_patch(subject, row, known) for row in shortcuts.found},
+        [show(one, list(explained.methods)) for one in every] if explained else [],
+        [(show(one, []), _halves(explained, one)) for one in wrong or shap] if explained else [],
+    )  # fmt: skip
+
+
+def _read_images(subject: Subject) -> dict[int, dict]:
+    """How every labelled image of the split is predicted at the last epoch."""
+    split = subject.split.replace("'", "''")
+    statement = SHOWN.format(run_id=subject.run.run_id, split=split, epoch=subject.epoch)
+    found = subject.evidence.sql(statement, "How is each image predicted at the last epoch?")
+    return {row["instance_id"]: row for row in found.rows}
+
+
+def is_right(row: dict) -> bool:
+    return bool(row["label"] == row["predicted"])
+
+
+def choose(made: dict[int, dict[str, dict]], methods: Sequence[str], ends: Sequence[int]) -> list[int]:
+    """Two right and two wrong predictions, of the pair's classes if any is explained; else the lowest IDs.
+
+    If fewer than two wrong ones are explained, right ones take their places.
+    """
+
+    def nearest(instance: int) -> tuple[int, int, int]:
+        row = next(iter(made[instance].values()))
+        of_pair = (row["label"] in ends) + (row["predicted"] in ends)
+        return -len(made[instance].keys() & set(methods)), -of_pair, instance
+
+    order = sorted(made, key=nearest)
+    right, wrong = ([one for one in order if is_right(next(iter(made[one].values()))) is ok] for ok in (True, False))
+    wrong = wrong[: EACH // 2]
+    labels: list[int] = []
+    firsts = []
+    for instance in right:  # different classes first
+        label = next(iter(made[instance].values()))["label"]
+        if label not in labels:
+            labels.append(label)
+            firsts.append(instance)
+    right = [*firsts, *(one for one in right if one not in firsts)][: EACH - len(wrong)]
+    return [*right, *wrong]
+
+
+def choose_pair(
+    known: Iterable[dict], made: dict[int, dict[str, dict]], ends: Sequence[int], shown: set[int]
+) -> list[int]:
+    """Four images of one class misclassified as the other: explained ones, those not `shown` yet, and surest first."""
+    mixed = [row for row in known if row["label"] in ends and row["predicted"] in ends and not is_right(row)]
+    mixed.sort(key=lambda row: (row["instance_id"] not in made, row["instance_id"] in shown,
+                                -(row["p_predicted"] or 0), row["instance_id"]))  # fmt: skip
+    return [row["instance_id"] for row in mixed[:EACH]]
+
+
+def choose_each(made: dict[int, dict[str, dict]], right: bool) -> list[int]:
+    """Up to four images predicted right, or wrong: most methods first, different classes first, then the lowest ID."""
+    labels = {
+        instance: row["label"] for instance, own in made.items() for row in own.values() if is_right(row) is right
+    }
+    most = max((len(made[instance]) for instance in labels), default=0)
+    fitting = sorted(instance for instance in labels if len(made[instance]) == most)
+    firsts = {labels[instance]: instance for instance in reversed(fitting)}.values()
+    order = [*sorted(firsts), *(instance for instance in fitting if instance not in firsts)]
+    return sorted(order[:EACH])
+
+
+def _draw(subject: Subject, explained: ExplainedImages, instance: int, row: dict | None) -> Picture:
+    image = subject.pictures.image(subject.split, instance)
+    if row is None or image is None:
+        return Picture(note="no map" if row is None else "no image")
+    return heatmap(image, explained.values(row), METHODS[row["method"]].signed, f"{row['method']} of image {instance}")
+
+
+def _frame_patch(subject: Subject, row: dict, known: dict[int, dict]) -> list[Picture]:
+    """Two images of a class and two misclassified as it, with the place of its patch framed; a row of shortcuts."""
+    predicted = [instance for instance, one in known.items() if one["predicted"] == row["class_id"]]
+    groups = ([one for one in predicted if is_right(known[one]) is right] for right in (True, False))
+    pictures = []
+    for instance in (one for group in groups for one in group[:2]):
+        image = subject.pictures.image(subject.split, instance)
+        if image is not None:
+            of = subject.classes[known[instance]["label"]]
+            place = (row["patch_top"], row["patch_left"], row["patch_side"])
+            pictures.append(framed(image, place, f"image {instance} of {of}, with the patch framed"))
+    return pictures
+
+
+def _halves(explained: ExplainedImages, instance: int) -> list[Picture]:
+    """What speaks for and against the predicted class, by SHAP; of the true class likewise, if it is another one."""
+    own = {row["target_kind"]: row for row in explained.of(instance) if row["method"] == "shap"}
+    image = explained.subject.pictures.image(explained.subject.split, instance)
+    if image is None:
+        return []
+    wrong = own["predicted"]["target"] != own["predicted"]["label"] and "label" in own
+    shown = [own["predicted"], *([own["label"]] if wrong else [])]
+    values = [explained.values(row) for row in shown]
+    full = full_colour_magnitude(np.stack(values))  # one for all, so that they can be compared
+    return [
+        heatmap(image, half, True, f"SHAP {name} class {row['target']} of image {instance}", full)
+        for row, whole in zip(shown, values, strict=True)
+        for name, half in (("for", whole.clip(min=0)), ("against", whole.clip(max=0)))
+    ]

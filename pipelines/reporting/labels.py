@@ -1,0 +1,44 @@
+"""Which labels the model contradicts, and what fraction of these would be wrong under the estimate's assumption."""
+
+from dataclasses import dataclass
+from statistics import fmean
+
+from pipelines.reporting.evidence import Answer
+from pipelines.reporting.found_shortcuts import list_misleading
+from pipelines.reporting.subject import Subject
+
+SHOWN = 4  # contradicted labels in the evidence
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What late epochs say against the labels of the split."""
+
+    source: Answer  # of label_suspects
+    n: int  # labels that something is said of
+    misleading: list[str]  # classes where a shortcut decides, of which nothing is said
+    is_estimated: bool
+    suspect: list[dict]  # rows of labels that the estimate speaks against, least supported first
+    contradicted: list[dict]  # the first rows of labels that the model contradicts
+    disputed: int  # labels that the model contradicts, these among them
+    p_wrong: float | None  # mean over the suspect ones, with the ends of its interval
+    low: float | None
+    high: float | None
+
+
+def gather_labels(subject: Subject) -> Labels:
+    """Doubtful labels, without those that a shortcut makes doubtful."""
+    found = subject.ask("label_suspects", split=subject.split, limit=subject.n)
+    misleading = list_misleading(subject)
+    rows = [row for row in found.rows if misleading.isdisjoint((row["label_name"], row["suggested_name"]))]
+    return judge_labels(found, rows, sorted(misleading))
+
+
+def judge_labels(source: Answer, rows: list[dict], misleading: list[str]) -> Labels:
+    """How many labels are suspect; rows of label_suspects that count."""
+    suspect = [row for row in rows if row["kind"] == "suspect"]
+    ends = [fmean(row[column] for row in suspect) if suspect else None
+            for column in ("p_wrong", "p_wrong_low", "p_wrong_high")]  # fmt: skip
+    is_estimated = any(row["p_wrong"] is not None for row in rows)
+    disputed = [row for row in rows if row["score"] > 0.5]
+    return Labels(source, len(rows), misleading, is_estimated, suspect, disputed[:SHOWN], len(disputed), *ends)
