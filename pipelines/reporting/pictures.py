@@ -63,9 +63,14 @@ class Pictures:
 def read_pictures(connection: DuckDBPyConnection, home: Home, run: RunRecord, data: str | None) -> Pictures:
     """The images behind a run, at `data` if they moved. Raises InputError where they are not at `data`."""
     if run.kind == "import":
-        if data is not None:
-            _check_folder(connection, run, Path(data))
-        return Pictures(files=Path(data or Path(run.params["file"]).parent))
+        folder = Path(data or Path(run.params["file"]).parent)
+        try:
+            _check_folder(connection, run, folder)
+        except InputError as error:
+            if data is not None:
+                raise
+            return Pictures(why_none=str(error))
+        return Pictures(files=folder)
     settings = read_recorded_settings(home, run, TrainSettings)
     try:
         found = load_data(replace(settings, data=data or settings.data), home, run)
