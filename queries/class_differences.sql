@@ -25,44 +25,14 @@
 --   tells_apart      whether predictions agree with the labels more often than with shuffled ones, at `level`; the same in
 --                    each row
 --   verdict          harder or easier than the others; null unless p_adjusted is at most `level` and tells_apart
-with chosen as (
-    select
-        epoch,
-        label,
-        predicted
-    from labelled_predictions_at($run_id, $split, $epoch::integer)
-),
-counted as (
+with counted as (
     select
         epoch,
         label,
         count(*) as n,
         count(*) filter (predicted <> label) as n_wrong
-    from chosen
+    from labelled_predictions_at($run_id, $split, $epoch::integer)
     group by all
-),
-answered as (
-    select
-        predicted as label,
-        count(*) as n_answered
-    from chosen
-    group by all
-),
-matched as (  -- n times the matches of shuffled labels, by class, and how they vary
-    select
-        sum(n)::double as total,
-        sum(n - n_wrong) as matches,
-        sum(n * coalesce(n_answered, 0))::double as expected,
-        sum((n * coalesce(n_answered, 0))::double ** 2) as squares,
-        sum(n * coalesce(n_answered, 0) * (total_n - n)::double * (total_n - coalesce(n_answered, 0))) as varying
-    from (select *, sum(n) over () as total_n from counted) as counts
-    left join answered using (label)
-),
-related as (  -- mean and variance of the number of matches over all permutations
-    select
-        matches - expected / total > normal_quantile(1 - $level::double)
-            * sqrt((varying + expected ** 2 - squares) / (total ** 2 * nullif(total - 1, 0))) as is_related
-    from matched
 ),
 beside as (
     select
@@ -88,12 +58,12 @@ select
     corrected.others_accuracy,
     corrected.p_value,
     corrected.p_adjusted,
-    coalesce(related.is_related, false) as tells_apart,
+    related.tells_apart,
     case
-        when tells_apart and p_adjusted <= $level::double then if(accuracy < others_accuracy, 'harder', 'easier')
+        when related.tells_apart and p_adjusted <= $level::double then if(accuracy < others_accuracy, 'harder', 'easier')
     end as verdict
 from corrected_by_holm('tested') as corrected
-cross join related
+cross join tells_classes_apart($run_id, $split, $epoch::integer, $level::double) as related
 left join class_names($run_id) as names on names.class_id = corrected.label
 order by
     accuracy,

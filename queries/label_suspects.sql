@@ -10,7 +10,8 @@
 -- label_errors has the model. expected_precision is what fraction of the rows down to this one would be wrong. A model
 -- that is sure and often mistaken all the same, as on images unlike those it was trained on, has right labels with a
 -- high p_wrong; labels of ambiguous images, where people err, are wrong more often than p_wrong says. To know, look at
--- the images. Both are null with under 100 images, without probabilities, or if the model is equally sure of all images.
+-- the images. Both are null with under 100 images, without probabilities, if the model is equally sure of all images,
+-- or if it is not shown to tell classes apart: see class_differences.
 -- kind: suspect if p_wrong >= 0.5, so rather wrong than right by the estimate, and if at 95 % over 0.2 % of the labels
 -- are wrong; else disputed if aum < 0; else supported; null without p_wrong.
 -- Measured: simulated studies with right labels have hardly any suspects where at most 3 % of the surest answers are

@@ -703,6 +703,47 @@ create or replace macro label_doubts(training_run, of_split, first_epoch, final_
     from measured
     left join others using (instance_id);
 
+-- Whether predictions of a split at an epoch, by default the last, agree with the labels more often than with shuffled
+-- ones, at a level: one row, false without images. By mean and variance of the number of matches over all permutations;
+-- a model that always answers the same, one trained on shuffled labels and an untrained one do not.
+create or replace macro tells_classes_apart(training_run, of_split, of_epoch, at_level) as table
+    with chosen as (
+        from labelled_predictions_at(training_run, of_split, of_epoch)
+    ),
+    answered as (
+        select
+            predicted as label,
+            count(*) as n_answered
+        from chosen
+        group by predicted
+    ),
+    counted as (
+        select
+            label,
+            count(*) as n,
+            count(*) filter (predicted = label) as n_right,
+            sum(count(*)) over () as total_n
+        from chosen
+        group by label
+    ),
+    summed as (  -- total times the expected number of matches, and how that varies, by class
+        select
+            sum(n)::double as total,
+            sum(n_right) as matches,
+            sum(n * coalesce(n_answered, 0))::double as expected,
+            sum((n * coalesce(n_answered, 0))::double ** 2) as squares,
+            sum(n * coalesce(n_answered, 0) * (total_n - n)::double * (total_n - coalesce(n_answered, 0))) as varying
+        from counted
+        left join answered using (label)
+    )
+    select
+        coalesce(
+            matches - expected / total > normal_quantile(1 - at_level)
+                * sqrt((varying + expected ** 2 - squares) / (total ** 2 * nullif(total - 1, 0))),
+            false
+        ) as tells_apart
+    from summed;
+
 -- label_doubts with p_wrong, the probability that the label is wrong, and its 95 % credible interval. Predictions and
 -- labels alone cannot tell a wrong label from a mistake that the classifier is sure of, so it rests on a model of both:
 -- labels are wrong at one rate whatever the image, to any other class. The classifier is mistaken less often the surer
@@ -713,7 +754,8 @@ create or replace macro label_doubts(training_run, of_split, first_epoch, final_
 -- is exact (coarsened posterior, Miller 2019, arXiv 1506.06101). Its prior is even over the rates, which are closest
 -- near 0, favours curves that do not flatten, and falls by e for every 4 % of mistakes left: of the labels of images
 -- that the classifier is surest of, a few percent contradicted may be its mistakes, 20 % hardly. Null with under 100
--- images, without probabilities, or if the classifier is equally sure of all images.
+-- images, without probabilities, if the classifier is equally sure of all images, or if it is not shown to tell classes
+-- apart: then its contradictions say nothing of labels.
 -- kind is suspect from a p_wrong of 0.5 on, if at 95 % over 0.2 % of the labels are wrong; else disputed or supported by
 -- the sign of aum, which does not say who is mistaken; null without p_wrong.
 create or replace macro label_errors(training_run, of_split, first_epoch, final_epoch) as table
@@ -739,7 +781,9 @@ create or replace macro label_errors(training_run, of_split, first_epoch, final_
             avg(z) as z
         from binned
         group by bin
-        having (select count(*) >= 100 and bool_and(z is not null) from binned)
+        having
+            (select count(*) >= 100 and bool_and(z is not null) from binned)
+            and (select tells_apart from tells_classes_apart(training_run, of_split, null, 0.05))
     ),
     known as (
         select

@@ -530,7 +530,7 @@ def test_a_model_that_is_mistaken_although_sure_makes_no_label_suspect(size: int
     certainty = draw.gamma(3, 2, size)
     mistaken = draw.random(size) < np.minimum(0.75, 3 / (1 + certainty**2))
     rows = [
-        data.prediction("sure", "test", 1, number, 0, int(wrong), 0.5)
+        data.prediction("sure", "test", 1, number, number % 2, (number + int(wrong)) % 2, 0.5)
         | {"p_predicted": 1 / (1 + math.exp(-log_odds)), "margin": -log_odds if wrong else log_odds}
         for number, (log_odds, wrong) in enumerate(zip(certainty.tolist(), mistaken.tolist(), strict=True))
     ]
@@ -556,6 +556,28 @@ def test_label_errors_that_cannot_be_estimated_are_null() -> None:
     assert counted([row | {"p_predicted": 0.7} for row in rows]) == (200, 0, 0, 0, 0)  # equally sure of all
     imported = dict.fromkeys(("p_true", "p_predicted", "p_sq", "margin"))
     assert counted([row | imported for row in rows]) == (200, 0, 0, 0, 0)
+    shuffled = np.random.default_rng(0).integers(0, 4, 200).tolist()  # by image
+    assert counted([row | {"label": shuffled[row["instance_id"]]} for row in rows]) == (200, 0, 0, 0, 0)
+
+
+def test_tells_classes_apart_in_as_many_cases_as_shuffled_labels_allow(tiny) -> None:
+    """The level is held for predictions of uneven classes, and what is little better than chance is found."""
+    draw, found = np.random.default_rng(1), {"guessing": 0, "a fifth known": 0}
+    for _ in range(60):
+        labels = draw.choice(3, 150, p=[0.6, 0.3, 0.1])
+        guesses = draw.choice(3, 150, p=[0.7, 0.2, 0.1])
+        known = np.where(draw.random(150) < 0.2, labels, guesses)
+        for name, predicted in (("guessing", guesses), ("a fifth known", known)):
+            tiny.execute("delete from predictions where run_id = 'guesser'")
+            data.insert(tiny, "predictions", [
+                data.prediction("guesser", "test", 1, key, int(label), int(guess), 0.5)
+                for key, (label, guess) in enumerate(zip(labels, predicted, strict=True))
+            ])  # fmt: skip
+            [(apart,)] = answer(tiny, "from tells_classes_apart('guesser', 'test', null, 0.05)")
+            found[name] += apart
+    assert found["guessing"] <= 9  # 3 on average, more than 9 in 0.1 % of cases
+    assert found["a fifth known"] >= 30
+    assert answer(tiny, "from tells_classes_apart('guesser', 'val', null, 0.05)") == [(False,)]
 
 
 def test_what_to_check_is_what_the_questions_say(tiny) -> None:
