@@ -2,7 +2,8 @@
 --
 -- For every class `study compare` finds the patch whose pixels, taken from training images of the class and pasted into
 -- validation images that are predicted otherwise (of the split compared, where these are few), make the model predict
--- the class; nothing is known of its place or size beforehand. On other images it is tried how often the prediction
+-- the class; nothing is known of its place or size beforehand, but it is a square of at most half the image's side at
+-- one place of all images, so a tag that moves is missed. On other images it is tried how often the prediction
 -- follows, and beside it how often it follows a patch of the same images from elsewhere, and one from the same place of
 -- images of other classes. rivals is how often a prediction follows such a patch to that other class: where it is as
 -- high, the place is where all classes show, such as an object that always lies there, and nothing is claimed. Covering
