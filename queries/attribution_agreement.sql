@@ -1,8 +1,8 @@
 -- Do the explanation methods agree on what matters in an image?
 --
 -- Every two methods are compared pixel by pixel on the images for which both have a map of the same class; if several
--- explainer runs made one, the newest counts. Methods that agree may both be wrong, and a mean says little about a
--- single image.
+-- explainer runs made one, the newest counts; images chosen beside a random sample are left out. Methods that agree may
+-- both be wrong, and a mean says little about a single image.
 -- spearman compares absolute values, spearman_signed the values as they are; equal pixels share their mean rank.
 -- top10_overlap is the intersection over union of the tenth of the pixels with the largest absolute values; pixels
 -- tied at its edge share the remaining places. Two random maps have 0.05. sign_agreement covers the pixels in both
@@ -41,7 +41,7 @@ with found as (
         method,
         instance_id,
         target
-    from newest_of('maps', $run_id, $split, $target_kind::varchar)
+    from sampled_maps('maps', $run_id, $split, $target_kind::varchar)
     where epoch = coalesce($epoch::integer, epoch)
 ),
 asked as (

@@ -4,8 +4,8 @@
 -- strongest cell it is, for images predicted as the class, beside maps of images predicted otherwise and those of the
 -- reference edge, which knows nothing of the model, of the same images. A place that most maps of one class share, and
 -- others and edges do not, is worth a look: an object always there, or a shortcut. `study ask shortcuts` tries that.
--- Of several explainer runs the newest map counts; maps that are zero everywhere are left out. Per method and class, the
--- place that most maps share first.
+-- Of several explainer runs the newest map counts; maps that are zero everywhere are left out, as are images chosen
+-- beside a random sample. Per method and class, the place that most maps share first.
 --
 -- params:
 --   run_id         training run to look at
@@ -31,7 +31,7 @@ with newest as (
         run_id,
         instance_id,
         list_transform(map8, lambda number: abs(number)) as magnitudes
-    from newest_of('attributions', $run_id, $split, 'predicted')
+    from sampled_maps('attributions', $run_id, $split, 'predicted')
 ),
 epochs as (
     select max(newest.epoch) as epoch

@@ -3,7 +3,7 @@
 -- Fractions of the absolute values of map8, the map averaged to 8x8: in the middle 4x4 cells, in the 28 cells of the
 -- border, and with a positive sign. A uniform map has 16/64 = 0.25 in the centre and 28/64 = 0.4375 at the border.
 -- Objects in the middle attract maps there, so the centre says nothing about faithfulness. If several explainer runs
--- made a map, the newest counts; maps that are zero everywhere are left out.
+-- made a map, the newest counts; maps that are zero everywhere are left out, as are images chosen beside a random sample.
 -- object is metric share_object of the newest finished comparison, else of the newest, if that compared this epoch; its
 -- chance level is the value of method random.
 -- An interval misses its mean with probability `level`, each for itself; see faithfulness_by_method for how they are
@@ -36,7 +36,7 @@ with found as (
         method,
         instance_id,
         map8
-    from newest_of('attributions', $run_id, $split, $target_kind::varchar)
+    from sampled_maps('attributions', $run_id, $split, $target_kind::varchar)
     where epoch = coalesce($epoch::integer, epoch)
 ),
 chosen as (

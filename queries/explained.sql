@@ -1,5 +1,7 @@
 -- Which explanations of a training run exist, and what do they say overall?
 --
+-- Means and share_against leave out images that were explained beside a random sample.
+--
 -- params:
 --   run_id            training run to look at
 -- returns:
@@ -25,6 +27,15 @@ with chosen as (
         instance_id,
         score,
         delta,
+        sampled is distinct from false
+            or not bool_or(sampled is distinct from false) over (
+                partition by
+                    run_id,
+                    method,
+                    epoch,
+                    split,
+                    target_kind
+            ) as counts,
         abs(delta) > 0.01 * abs(score - baseline_score) as has_wide_gap,
         list_sum([abs(value) for value in map8]) as magnitude,
         list_sum([greatest(-value, 0) for value in map8]) as against
@@ -39,11 +50,11 @@ counted as (
         split,
         target_kind,
         count(distinct instance_id) as n,
-        avg(score) as mean_score,
-        avg(abs(delta)) as mean_abs_delta,
+        avg(score) filter (counts) as mean_score,
+        avg(abs(delta)) filter (counts) as mean_abs_delta,
         sum(has_wide_gap::bigint)::bigint as n_wide_gaps,
         count_if(magnitude = 0) as n_zero,
-        sum(against) / nullif(sum(magnitude), 0) as share_against
+        sum(against) filter (counts) / nullif(sum(magnitude) filter (counts), 0) as share_against
     from chosen
     group by all
 )

@@ -2,7 +2,8 @@
 --
 -- Similarity is Spearman's rank correlation of the absolute values of map8, the map averaged to 8x8, between epochs of
 -- the same image; cells of equal value share their mean rank. If several explainer runs made a map, the
--- newest counts. Only images that a method explained at two epochs or more are considered, each up to its last one.
+-- newest counts; images chosen beside a random sample are left out. Only images that a method explained at two epochs
+-- or more are considered, each up to its last one.
 -- An explanation is settled at an epoch if from then to the last epoch its similarity with the last map is at least
 -- `settled`; a prediction, if from then on it is the last one, at the epochs explained. At the last epoch both are.
 -- With target_kind predicted, the class explained changes with the prediction, which alone may change the map.

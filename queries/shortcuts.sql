@@ -146,7 +146,7 @@ strongest as (  -- cell of each map's largest magnitude
             list_transform(made.map8, lambda number: abs(number)),
             list_max(list_transform(made.map8, lambda number: abs(number)))
         ) - 1 as cell
-    from newest_of('attributions', $run_id, $split, 'predicted') as made
+    from sampled_maps('attributions', $run_id, $split, 'predicted') as made
     semi join explainer_runs($run_id) as explainers
         on explainers.run_id = made.run_id
     join labelled_predictions($run_id, $split) as known

@@ -264,6 +264,40 @@ create or replace macro newest_of(maps_or_attributions, training_run, of_split, 
             made.target
     ) = 1;
 
+-- Of newest_of, the maps that means and tests count: where a method explained a random sample of the images at an epoch,
+-- those of the sample alone, as images chosen by their outcome, such as misclassified ones, would shift a mean. Maps of
+-- earlier versions, which do not say how their images were chosen, count as of a sample.
+create or replace macro sampled_maps(maps_or_attributions, training_run, of_split, of_target_kind) as table
+    with images as (
+        select
+            epoch,
+            method,
+            instance_id,
+            bool_or(sampled is distinct from false) as is_sampled
+        from attributions
+        where
+            source_run_id = training_run
+            and split = of_split
+            and target_kind = of_target_kind
+        group by all
+    ),
+    beside as (
+        select
+            epoch,
+            method,
+            instance_id
+        from images
+        qualify
+            not is_sampled
+            and bool_or(is_sampled) over (
+                partition by
+                    epoch,
+                    method
+            )
+    )
+    from newest_of(maps_or_attributions, training_run, of_split, of_target_kind)
+    anti join beside using (epoch, method, instance_id);
+
 -- Ranks of a list's numbers around 0, as a list; equal numbers share their mean rank. A number's rank follows from its
 -- first position in ascending and in descending order.
 create or replace macro centred_ranks(numbers) as
@@ -294,7 +328,7 @@ create or replace macro explanation_histories(training_run, of_split, of_target_
             epoch,
             instance_id,
             centred_ranks([abs(number) for number in map8]) as ranks
-        from newest_of('attributions', training_run, of_split, of_target_kind)
+        from sampled_maps('attributions', training_run, of_split, of_target_kind)
     ),
     known as (
         select

@@ -66,7 +66,8 @@ create table attributions (
     score real not null,  -- logit of the target class
     baseline_score real,  -- logit of the target on the method's baseline; null without a baseline
     delta real,  -- completeness gap: sum of the map minus (score - baseline_score); null without a baseline
-    map8 real[64] not null  -- the map area-averaged to 8x8, row by row
+    map8 real[64] not null,  -- the map area-averaged to 8x8, row by row
+    sampled boolean  -- whether the image belongs to a random sample; false: chosen by ID or condition; null: unknown
 );
 
 create table attribution_scores (

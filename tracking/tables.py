@@ -23,7 +23,8 @@ WITH_PREVIOUS = """
     from ({rows})
     window steps as (partition by run_id, split, instance_id order by epoch)"""
 DERIVED_COLUMNS = {"predictions": ("previous_epoch", "previous")}
-LATER_COLUMNS = {"instances": ("name",), "concepts": ("stability",)}  # that files of earlier versions lack
+# that files of earlier versions lack
+LATER_COLUMNS = {"instances": ("name",), "concepts": ("stability",), "attributions": ("sampled",)}
 LATEST_LABELS = "select run_id, epoch, concept_id, arg_max(label, labelled_at) as label from {labels} group by all"
 MAP_COLUMNS = {
     "run_id": "varchar", "source_run_id": "varchar", "epoch": "integer", "method": "varchar", "split": "varchar",

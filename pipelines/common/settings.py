@@ -194,6 +194,9 @@ class ExplainSettings(CheckedSettings):
         "number of instances: a fixed random sample (smaller ones are subsets of larger ones); default: 64",
         least=1,
     )
+    also: str | None = setting(
+        None, "instance IDs to explain beside the random sample, such as 0,7,42; no average or test counts them"
+    )
     where: str | None = setting(None, 'SQL condition on predictions, such as "label = 3 and predicted = 5"')
     target: tuple[str, ...] = setting(
         (), "classes whose score is explained: predicted, label, class names or IDs; default: by method"
@@ -211,7 +214,7 @@ class ExplainSettings(CheckedSettings):
     @classmethod
     def flag_groups(cls) -> dict[str, tuple[str, ...]]:
         return {
-            "what is explained": ("method", "epochs", "split", "instances", "count", "where", "target"),
+            "what is explained": ("method", "epochs", "split", "instances", "count", "also", "where", "target"),
             "how the methods work": ("samples", "concepts", "layer", "seed"),
             "data and machine": ("data", "batch", "memory"),
         }

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -13,6 +14,7 @@ from pipelines.explaining.maps.rows import AttributionBatch
 from tracking import commits, runs
 from tracking.files import write_table
 from tracking.index import ingest
+from tracking.reading import connect
 from xai.faithfulness.measures import measure
 from xai.faithfulness.randomization import cascade_stages, randomization_similarity
 from xai.faithfulness.similarity import map_similarity
@@ -36,11 +38,14 @@ def measure_part(comparison: Comparison, run: runs.Run, part: Part) -> None:
         values = _measure_faithfulness(comparison, part, model, images, targets, maps)
     tables = {"attribution_scores": _score_columns(comparison, run, part, values)}
     if part.method in REFERENCES and not part.randomized:  # so that every question about maps covers them
+        with connect(run.home) as connection:
+            sampled = selection.find_sampled(connection)
         batch = AttributionBatch(
             method=part.method,
             epoch=selection.epoch,
             split=selection.split,
             instances=part.instances,
+            sampled=np.isin(part.instances, list(sampled)),
             kind=selection.target,
             targets=targets.cpu(),
             logits=torch.empty(len(targets), 0),

@@ -39,6 +39,11 @@ def explain(settings: ExplainSettings, home: Home, *, leave_out: bool = False) -
     if unknown := [name for name in settings.method if name not in methods]:
         raise InputError(f"no method {unknown[0]!r}; there are: {', '.join(methods)}")
     _check_flags(settings)
+    if settings.also is not None and (concept_methods := [name for name in settings.method if name in CONCEPT_METHODS]):
+        raise InputError(
+            f"--also adds maps of single images, which {concept_methods[0]} does not make; run {concept_methods[0]} "
+            "without it"
+        )
     with open_trained_run(settings, home) as source:
         _check_targets(settings.target, source.data.classes)
         # all are tried before the first run is started, so that a refusal leaves nothing behind

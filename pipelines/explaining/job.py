@@ -13,7 +13,7 @@ from pipelines.common.terminal import say
 from pipelines.data.added import EXTRA_PREFIX, read_extra_splits
 from pipelines.data.datasets import Dataset
 from pipelines.lifecycle.run_inputs import checkpoint_file, load_data, read_recorded_settings
-from pipelines.lifecycle.selection import choose_epochs, choose_instances
+from pipelines.lifecycle.selection import choose_epochs, choose_instances, draw_sample
 from pipelines.lifecycle.verification import verify_checkpoints
 from pipelines.models import hardware
 from pipelines.models.checkpoints import load_model
@@ -64,6 +64,11 @@ class Job:
         """Images of a split (default: the explained one) as the model takes them, [N, C, H, W]."""
         images = self.source.data.splits[split or self.settings.split].images
         return prepare_images(images[instances], self.source.device)
+
+    def find_sampled(self, instances: np.ndarray) -> np.ndarray:
+        """Whether each instance belongs to the random sample that the settings draw, [N]."""
+        count = len(self.source.data.splits[self.settings.split].labels)
+        return np.isin(instances, draw_sample(self.settings, count))
 
     def method_inputs(self, ids: np.ndarray) -> MethodInputs:
         settings = self.settings

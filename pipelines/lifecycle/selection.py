@@ -1,6 +1,7 @@
 """Which epochs and which instances an explainer job explains."""
 
 import hashlib
+from functools import cache
 
 import duckdb
 import numpy as np
@@ -43,17 +44,36 @@ def choose_instances(
     selectors = [name for name in ("instances", "count", "where") if getattr(settings, name) is not None]
     if len(selectors) > 1:
         raise InputError(f"--{selectors[0]} and --{selectors[1]} both choose instances; give one")
+    if settings.also is not None and selectors not in ([], ["count"]):
+        raise InputError(f"--also adds images to a random sample, so it goes with --count, not with --{selectors[0]}")
     if settings.instances is not None:
-        chosen = parse_numbers(settings.instances, "--instances")
-        missing = [instance for instance in chosen if instance >= count]
-        if missing:
-            raise InputError(f"no instance {missing[0]} in split {settings.split}; there are 0 to {count - 1}")
-        return np.array(chosen)
+        return _read_instances(settings.instances, "--instances", settings.split, count)
     if settings.where is not None:
         return _select_where(settings.where, settings.split, connection, run_id, epoch)
     if settings.count is not None and settings.count > count:
         raise InputError(f"--count {settings.count}: split {settings.split} has {count} instances")
+    sample = draw_sample(settings, count)
+    if settings.also is None:
+        return sample
+    return np.union1d(sample, _read_instances(settings.also, "--also", settings.split, count))
+
+
+def draw_sample(settings: ExplainSettings, count: int) -> np.ndarray:
+    """IDs of the random sample of a split's `count` instances that the settings draw; none if they choose by ID or row.
+
+    A mean or a test counts these alone: what is chosen by its outcome would shift it.
+    """
+    if settings.instances is not None or settings.where is not None:
+        return np.array([], int)
     return sample_instances(min(settings.count or DEFAULT_COUNT, count), count)
+
+
+def _read_instances(text: str, flag: str, split: str, count: int) -> np.ndarray:
+    chosen = parse_numbers(text, flag)
+    missing = [instance for instance in chosen if instance >= count]
+    if missing:
+        raise InputError(f"no instance {missing[0]} in split {split}; there are 0 to {count - 1}")
+    return np.array(chosen)
 
 
 def sample_instances(size: int, count: int) -> np.ndarray:
@@ -62,8 +82,12 @@ def sample_instances(size: int, count: int) -> np.ndarray:
     Random, because the images of a folder come class by class, so that the first ones are all of one class. The order
     of drawing is always the same, so that smaller samples are subsets of larger ones.
     """
-    drawing_order = sorted(range(count), key=lambda instance: hashlib.sha256(b"%d" % instance).digest())
-    return np.array(sorted(drawing_order[:size]))
+    return np.array(sorted(_drawing_order(count)[:size]))
+
+
+@cache
+def _drawing_order(count: int) -> list[int]:
+    return sorted(range(count), key=lambda instance: hashlib.sha256(b"%d" % instance).digest())
 
 
 def parse_numbers(text: str, flag: str) -> list[int]:

@@ -1,6 +1,6 @@
 -- Internal, for comparisons: which run's map of an image counts, of every method at an epoch.
 --
--- A comparing run's own references are left out.
+-- Where a method explained a random sample, other images are left out, as are a comparing run's own references.
 --
 -- params:
 --   run_id       training run
@@ -15,7 +15,7 @@ select
     method,
     run_id,
     instance_id
-from newest_of('attributions', $run_id, $split, $target)
+from sampled_maps('attributions', $run_id, $split, $target)
 semi join explainer_runs($run_id) using (run_id)
 where epoch = $epoch::integer
 order by all

@@ -196,6 +196,28 @@ def test_newest_of(tiny, table: str) -> None:
     assert answer(tiny, sql.format("class")) == [(4, "saliency", "early", 1)]
 
 
+@pytest.mark.parametrize("table", ["maps", "attributions"])
+def test_sampled_maps(tiny, table: str) -> None:
+    """Of a random sample alone, whichever run made the newest map; of a method without a sample all that there are."""
+    for run_id, started_at in {"sampling": "2026-01-02", "choosing": "2026-01-03"}.items():
+        data.add_run(tiny, run_id, started_at, "explain", source="tiny")
+    even = np.ones((8, 8))
+    data.add_map(tiny, "sampling", even, instance_id=0, sampled=True)
+    data.add_map(tiny, "sampling", even, instance_id=1, sampled=None)  # of an earlier version
+    data.add_map(tiny, "choosing", even, instance_id=1, sampled=False)
+    data.add_map(tiny, "choosing", even, instance_id=2, sampled=False)
+    data.add_map(tiny, "choosing", even, instance_id=2, sampled=False, epoch=3)
+    data.add_map(tiny, "choosing", even, instance_id=2, sampled=False, method="occlusion")
+    columns = "epoch, method, instance_id, run_id"
+    sql = f"select {columns} from sampled_maps('{table}', 'tiny', 'test', 'predicted') order by all"
+    assert answer(tiny, sql) == [
+        (3, "saliency", 2, "choosing"),
+        (4, "occlusion", 2, "choosing"),
+        (4, "saliency", 0, "sampling"),
+        (4, "saliency", 1, "choosing"),
+    ]
+
+
 NUMBERS = [[3.0, 1.0, 2.0], [1.0, 1.0, 1.0, 1.0], [0.5, 0.25, 0.5, 7.0, 0.25, 0.5], [2.0], []]
 
 

@@ -108,7 +108,8 @@ def add_map(connection, explainer, values, run_id="tiny", **place) -> None:
     height, width = values.shape
     row = {"run_id": explainer, "source_run_id": run_id, "epoch": 4, "method": "saliency", "split": "test"}
     row |= {"instance_id": 0, "target": 0, "target_kind": "predicted"} | place
-    insert(connection, "maps", [row | {"height": height, "width": width, "map": values.ravel().tolist()}])
+    full = {key: value for key, value in row.items() if key != "sampled"}
+    insert(connection, "maps", [full | {"height": height, "width": width, "map": values.ravel().tolist()}])
     if height % 8 == width % 8 == 0:
         cells = values.reshape(8, height // 8, 8, width // 8).mean((1, 3))
         insert(connection, "attributions", [row | {"score": 1.0, "map8": cells.ravel().tolist()}])

@@ -75,6 +75,7 @@ def explain_batch(job: Job, epoch: int, instances: np.ndarray) -> list[Attributi
     """
     images = job.images(instances)
     labels = job.source.data.splits[job.settings.split].labels[instances]
+    sampled = job.find_sampled(instances)
     with torch.inference_mode():
         logits = job.source.model.eval()(images).cpu()
 
@@ -99,8 +100,9 @@ def explain_batch(job: Job, epoch: int, instances: np.ndarray) -> list[Attributi
                 differing_instances = instances[differs.numpy()]
                 recomputed = _attribute(job, differing_images, differing_instances, logits[differs], targets[differs])
                 attribution = attribution.replace_rows(differs, recomputed)
+        split = job.settings.split
         batches.append(
-            AttributionBatch(job.method, epoch, job.settings.split, instances, kind, targets, logits, attribution)
+            AttributionBatch(job.method, epoch, split, instances, sampled, kind, targets, logits, attribution)
         )
     return batches
 

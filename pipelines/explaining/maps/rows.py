@@ -18,6 +18,7 @@ class AttributionBatch:
     epoch: int
     split: str
     instances: np.ndarray  # [N]
+    sampled: np.ndarray  # [N] whether each belongs to a random sample
     kind: str  # predicted, label, or a class
     targets: Tensor  # [N]
     logits: Tensor  # [N, K]
@@ -29,6 +30,7 @@ class AttributionBatch:
         return replace(
             parts[0],
             instances=np.concatenate([part.instances for part in parts]),
+            sampled=np.concatenate([part.sampled for part in parts]),
             targets=torch.cat([part.targets for part in parts]),
             logits=torch.cat([part.logits for part in parts]),
             attribution=Attribution.concatenate([part.attribution for part in parts]),
@@ -54,6 +56,7 @@ class AttributionBatch:
             "baseline_score": [None] * count if baseline_scores is None else baseline_scores.numpy(),
             "delta": [None] * count if gaps is None else gaps.numpy(),
             "map8": map8.flatten(1).numpy(),
+            "sampled": self.sampled,
             "height": np.full(count, height, np.int32),
             "width": np.full(count, width, np.int32),
             "map": attribution.maps.flatten(1).numpy(),

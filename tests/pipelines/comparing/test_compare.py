@@ -14,8 +14,9 @@ from pipelines.comparing.compare import compare
 from pipelines.comparing.map_selection import select_maps
 from pipelines.comparing.mosaics import draw_mosaic, read_mosaics
 from pipelines.explaining.explain import explain
+from pipelines.lifecycle.selection import sample_instances
 from pipelines.resume import resume
-from support.homes import TINY, rows
+from support.homes import TINY, answer, rows
 from tracking import mlflow_client, models, runs
 from tracking.catalogue import resolve
 from tracking.errors import InputError
@@ -68,6 +69,46 @@ def test_the_maps_of_every_method_are_clustered_by_class(home: Home) -> None:
         group by method"""
     found = {method: facts for method, *facts in rows(home, sql)}
     assert found == {method: [[2, 3, 4, 5, 6, 7], True, 0] for method in METHODS}
+
+
+MAP_QUESTIONS = (
+    "attribution_agreement", "attribution_regions", "attribution_places", "explanation_drift", "explanation_settling",
+    "faithfulness_by_method", "faithfulness_differences", "shortcuts", "attribution_clusters",
+)  # fmt: skip
+
+
+def test_images_chosen_beside_a_sample_enter_no_mean_and_no_test(tmp_path, trained_home, capsys) -> None:
+    home = trained_home(tmp_path, replace(TINY, epochs=1))
+    sampled = ExplainSettings(method=("saliency", "grad_cam"), epochs="0,1", count=12)
+    explain(sampled, home)
+    compare(CompareSettings(randomization_count=2, shortcut_count=2), home)
+    before = {name: answer(home, name) for name in MAP_QUESTIONS}
+    assert all(before.values())
+
+    wrong = [instance for (instance,) in rows(home, """select instance_id from predictions
+        where split = 'test' and epoch = 1 and predicted <> label order by 1 limit 9""")]  # fmt: skip
+    explain(replace(sampled, also=",".join(map(str, wrong))), home)
+    explain(replace(sampled, count=None, where="predicted <> label and instance_id < 60"), home)
+    again = compare(CompareSettings(randomization_count=2, shortcut_count=2), home)
+    assert "were chosen" not in capsys.readouterr().err
+    for name, rows_before in before.items():
+        rows_after = answer(home, name)
+        assert len(rows_after) == len(rows_before), name
+        for row, row_before in zip(rows_after, rows_before, strict=True):
+            for column, value in row_before.items():
+                # other batches, other last digits
+                expected = pytest.approx(value, rel=1e-3, abs=1e-5) if isinstance(value, float) else value
+                assert row[column] == (again if column == "compare_run_id" else expected), (name, column)
+
+    sql = "select distinct instance_id from attribution_scores where run_id = ? order by 1"
+    assert [row[0] for row in rows(home, sql, again)] == sample_instances(12, 445).tolist()
+    assert set(wrong) - set(sample_instances(12, 445).tolist())
+
+
+def test_a_comparison_of_chosen_images_says_so(own: Home, capsys) -> None:
+    compare(CompareSettings(randomization_count=0, shortcut_count=0), own)
+    assert "compare: 5 of the 5 images were chosen by ID or by --where" in capsys.readouterr().err
+    assert rows(own, "select distinct sampled from attributions where method = 'random'") == [(False,)]
 
 
 def test_references_have_maps_and_do_not_look_at_the_model(home: Home) -> None:

@@ -21,7 +21,7 @@ from pipelines.models.predictions import prepare_images
 from pipelines.resume import resume
 from pipelines.training.train import train
 from queries.classes import find_classes
-from support.homes import TINY, rows
+from support.homes import TINY, answer, rows
 from tracking import commits, mlflow_client, runs
 from tracking.catalogue import RunRecord, resolve
 from tracking.errors import InputError
@@ -94,6 +94,35 @@ def test_where_chooses_by_the_epochs_own_predictions(own: Home) -> None:
     wrong = rows(own, sql)
     assert rows(own, "select epoch, instance_id from attributions where run_id = ? order by all", run_id) == wrong
     assert len({epoch for epoch, _ in wrong}) == 3
+
+
+def test_images_beside_the_sample_are_explained_and_not_counted(own: Home) -> None:
+    [run_id] = explain(ExplainSettings(count=6, also="0,1,2"), own)
+    sample = sample_instances(6, 445).tolist()
+    found = dict(rows(own, "select instance_id, sampled from attributions where run_id = ?", run_id))
+    assert found == {instance: instance in sample for instance in {0, 1, 2, *sample}}
+    sql = "select avg(score) filter (sampled) from attributions where run_id = ?"
+    [(mean_score,)] = rows(own, sql, run_id)
+    [row] = [row for row in answer(own, "explained") if row["explainer_run_id"] == run_id]
+    assert (row["n"], row["mean_score"]) == (len(found), pytest.approx(mean_score))
+
+
+def test_chosen_images_are_no_sample(own: Home) -> None:
+    for chosen in ({"instances": "0,1"}, {"where": "predicted <> label and instance_id < 60"}):
+        [run_id] = explain(ExplainSettings(**chosen), own)
+        assert rows(own, "select distinct sampled from attributions where run_id = ?", run_id) == [(False,)]
+
+
+@pytest.mark.parametrize(("settings", "words"), [
+    ({"also": "0", "instances": "1"}, "--also adds images to a random sample, so it goes with --count, not with --ins"),
+    ({"also": "445"}, "no instance 445 in split test"),
+    ({"also": "x"}, "--also is 'x'; it takes whole numbers"),
+    ({"also": "0", "method": ("saliency", "ice")}, "--also adds maps of single images, which ice does not make"),
+])  # fmt: skip
+def test_images_beside_the_sample_are_refused_in_one_line(own: Home, settings: dict, words: str) -> None:
+    with pytest.raises(InputError) as caught:
+        explain(ExplainSettings(**settings), own)
+    assert words in str(caught.value)
 
 
 def test_a_condition_is_one_expression_and_may_hold_brackets_comments_and_subqueries(own: Home) -> None:
