@@ -1,4 +1,4 @@
-"""The whole study in one command, and a summary with what to look at next."""
+"""The whole study in one command."""
 
 import queries
 from pipelines.common.costs import PAGE_FRACTION, estimate_explaining, estimate_measuring
@@ -7,18 +7,19 @@ from pipelines.common.settings import CompareSettings, ExplainSettings, FlowSett
 from pipelines.comparing.compare import compare
 from pipelines.explaining.explain import explain
 from pipelines.flow.flow import flow
-from pipelines.reporting.accuracy import few_sentence, images_of, uneven_sentence
 from pipelines.reporting.report import report
-from pipelines.reporting.words import SPACE
+from pipelines.reporting.study_summary import summarise
 from pipelines.training.train import train
-from tracking.home import Home, find_home
+from tracking.home import Home
 from tracking.reading import connect
 from xai import CONCEPT_METHODS, METHODS, REFERENCES
 
 EVERY_EPOCH_METHODS = ("saliency", "grad_cam")  # cheap ones, which explain every epoch
-MAP_COUNT = 32  # test instances with a map from every method
+MAP_COUNT = 100  # test images with a map from every method, a random sample: most methods can be told from noise
 CONCEPT_COUNT = 300  # test instances, or all if there are fewer, on which concepts are scored
-RANDOMIZATION_COUNT = 8  # instances of the randomization test, which costs as much as explaining five times
+RANDOMIZATION_COUNT = 20  # instances of the randomization test, which costs five times as much: fewer have no interval
+CHECKED = 12  # images per reason to check them, explained beside the sample: as many as the report shows at most
+FLOW_ROWS = 12  # first rows of the flow page's table, explained as well
 
 
 def run(settings: RunSettings, home: Home) -> str:
@@ -36,16 +37,17 @@ def run(settings: RunSettings, home: Home) -> str:
             flow_page = flow(FlowSettings(run=run_id, data=settings.data), home)
         with stages.part(page), work("making the report", 1):  # last, as it links to the others
             report_page = report(ReportSettings(run=run_id, data=settings.data), home)
-    return _summarise(home, run_id, [*explainer_runs, comparison], report_page, flow_page)
+    return summarise(home, run_id, [*explainer_runs, comparison], report_page, flow_page)
 
 
 def _list_jobs(epochs: int) -> list[tuple[tuple[str, ...], str, int, float]]:
     """Methods explained together, the epochs and the number of images that they explain, and their cost."""
     other_methods = tuple(method for method in METHODS if method not in EVERY_EPOCH_METHODS)
     concepts = tuple(CONCEPT_METHODS)
+    explained = MAP_COUNT + 3 * CHECKED  # with those beside the sample, about
     return [
-        (EVERY_EPOCH_METHODS, "all", MAP_COUNT, estimate_explaining(EVERY_EPOCH_METHODS, MAP_COUNT * (epochs + 1))),
-        (other_methods, "last", MAP_COUNT, estimate_explaining(other_methods, MAP_COUNT)),
+        (EVERY_EPOCH_METHODS, "all", MAP_COUNT, estimate_explaining(EVERY_EPOCH_METHODS, explained * (epochs + 1))),
+        (other_methods, "last", MAP_COUNT, estimate_explaining(other_methods, explained)),
         (concepts, f"1,{epochs}", CONCEPT_COUNT, estimate_explaining(concepts, CONCEPT_COUNT * 2)),
     ]
 
@@ -60,52 +62,23 @@ def _explain(run_id: str, epochs: int, home: Home, stages: Work) -> list[str]:
     with connect(home) as connection:
         sql = "select count(*) from instances where run_id = ? and split = 'test'"
         [(test_count,)] = connection.execute(sql, [run_id]).fetchall()
+    shown = ",".join(map(str, _list_shown(run_id, home))) or None
     explainer_runs = []
     for methods, chosen_epochs, count, cost in _list_jobs(epochs):
-        settings = ExplainSettings(run=run_id, method=methods, epochs=chosen_epochs, count=min(count, test_count))
+        also = None if set(methods) <= set(CONCEPT_METHODS) else shown  # figures of concepts are means over all images
+        settings = ExplainSettings(
+            run=run_id, method=methods, epochs=chosen_epochs, count=min(count, test_count), also=also
+        )
         with stages.part(cost):
             explainer_runs += explain(settings, home, leave_out=True)
     return explainer_runs
 
 
-def _summarise(home: Home, training_run: str, other_runs: list[str], report_page: str, flow_page: str) -> str:
-    """One line per run, accuracy, pair of confused classes, and command to run next."""
+def _list_shown(run_id: str, home: Home) -> list[int]:
+    """Test images that the report and the first rows of the flow page show, so that each of them has maps."""
     with connect(home) as connection:
-        accuracies = queries.run(connection, "accuracy_by_epoch", {"run_id": training_run}).dicts
-        pairs = queries.run(connection, "confused_pairs", {"run_id": training_run, "limit": "3"}).dicts
-        hard_classes = queries.run(connection, "hard_classes", {"run_id": training_run}).dicts
-        classes = connection.execute("select name from classes where run_id = ? order by class_id", [training_run])
-        class_names = [name for (name,) in classes.fetchall()]
-        runs = connection.execute("select run_id, kind, name from runs").fetchall()
-    kinds_and_names = {run_id: (kind, name) for run_id, kind, name in runs}
-
-    lines = []
-    for run_id in (training_run, *other_runs):
-        kind, name = kinds_and_names[run_id]
-        lines.append((f"{kind} run", f"{run_id}  ({name})"))
-
-    last = {row["split"]: row["accuracy"] for row in accuracies}  # epochs ascend
-    accuracy = f"test {last['test']:.2%}, val {last['val']:.2%}, train as seen {last['train_seen']:.2%}"
-    lines.append(("accuracy", accuracy))
-    for caution in (uneven_sentence(hard_classes, images_of("test")), few_sentence(hard_classes, class_names)):
-        if caution:
-            lines.append(("", caution.replace(SPACE, " ")))
-
-    if not pairs:
-        lines.append(("confused", "nothing: no test image is misclassified"))
-    for row in pairs:
-        a, b = row["name_a"], row["name_b"]
-        counts = f"{row['a_as_b']} {a} as {b}, {row['b_as_a']} {b} as {a}"
-        lines.append(("confused", f"{a} and {b}: {row['n']} test images ({counts})"))
-
-    flag = "" if home == find_home() else f" --home {home.path}"
-    lines += [
-        ("", ""),
-        ("read", report_page),
-        ("look", flow_page),
-        ("", f"study ui{flag}"),
-        ("ask", f"study ask{flag}"),
-        ("", f"study ask faithfulness_by_method{flag}"),
-        ("", f'study explain latest --epochs all --where "predicted <> label"{flag}'),
-    ]
-    return "\n".join(f"{name:13}{text}".rstrip() for name, text in lines)
+        checked = queries.run(connection, "instances_to_check", {"run_id": run_id, "limit": str(CHECKED)}).dicts
+        rows = queries.run(connection, "instance_metrics", {"run_id": run_id, "limit": "1000000000"}).dicts
+    # the page sorts by misclassified epochs, then by ID
+    first_rows = sorted(rows, key=lambda row: (-(row["score_raw"] or 0), row["instance_id"]))[:FLOW_ROWS]
+    return sorted({row["instance_id"] for row in (*checked, *first_rows)})

@@ -9,6 +9,7 @@ RUN = "run ID, unique prefix of one, run name, or latest"
 MEMORY = "memory limit of a pass in GB; default: half of the machine's or the GPU's"
 SEED = "random seed; randomness derives from it and the instance ID"
 DATA = "where the data set is now; default: where it was in training"
+DATASET = "digits, cifar10, folder, planted, planted:pair, planted:shortcut or digits:faults"
 FORMATS = ("table", "csv", "excel-csv", "json")  # of an answer
 FORMAT = "output format; excel-csv keeps spreadsheets from evaluating text such as =1+1"
 
@@ -88,7 +89,7 @@ class CheckedSettings:
 class TrainSettings(CheckedSettings):
     """Train a classifier; every epoch's checkpoint and predictions are remembered. Prints the run ID."""
 
-    dataset: str = setting("digits", "digits, cifar10, folder, planted, planted:pair or planted:shortcut")
+    dataset: str = setting("digits", DATASET)
     data: str | None = setting(None, "where the data set is; cifar10 is also looked for in the study home")
     size: int | None = setting(None, "image side length in pixels; default: the data set's", least=8, most=1024)
     skip_unreadable: bool = setting(
@@ -306,6 +307,8 @@ class ImportFlowSettings(CheckedSettings):
 @dataclass(frozen=True)
 class RunSettings(TrainSettings):
     """Run the whole study: train, explain, compare, report, and summarize. Takes the flags of `study train`."""
+
+    dataset: str = setting("digits:faults", DATASET)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pipelines.data.cifar10 import load_cifar10
 from pipelines.data.digits import load_digits
+from pipelines.data.faulty_digits import load_faulty_digits
 from pipelines.data.folder import load_folder
 from pipelines.data.names import check_text, format_name, format_names
 from pipelines.data.planted import load_planted, load_planted_pair, load_planted_shortcut
@@ -41,6 +42,7 @@ DATASETS = {
     "planted": DatasetLoader(load_planted, takes_data=False),
     "planted:pair": DatasetLoader(load_planted_pair, takes_data=False),
     "planted:shortcut": DatasetLoader(load_planted_shortcut, takes_data=False),
+    "digits:faults": DatasetLoader(load_faulty_digits, takes_data=False),
 }
 
 

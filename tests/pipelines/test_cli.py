@@ -21,8 +21,12 @@ from pipelines.common.flags import from_flags, utf8
 from pipelines.common.settings import FORMATS, CheckedSettings, TrainSettings
 from pipelines.common.streams import prepare_streams
 from pipelines.common.terminal import say, status_line
+from pipelines.lifecycle.selection import sample_instances
+from pipelines.study import _list_shown
 from support.commands import as_process, needs_terminal, on_terminal, study_command
+from support.homes import rows
 from support.places import ROOT
+from tracking.catalogue import resolve
 from tracking.home import Home
 from xai import METHODS
 
@@ -284,18 +288,31 @@ def test_home_that_cannot_be_made(tmp_path: Path, capsys) -> None:
 
 
 def test_the_whole_study_leaves_out_and_names_what_does_not_fit(home: Home, capsys, monkeypatch) -> None:
-    monkeypatch.setattr("pipelines.study.MAP_COUNT", 4)
-    monkeypatch.setattr("pipelines.study.RANDOMIZATION_COUNT", 2)
+    for name, count in {"MAP_COUNT": 4, "RANDOMIZATION_COUNT": 2, "CHECKED": 1, "FLOW_ROWS": 2}.items():
+        monkeypatch.setattr(f"pipelines.study.{name}", count)
     model = ("--model", "support.networks:without_places", "--size", "8", "--epochs", "1", "--threads", "1")
     code, out, err = study_command(capsys, "run", *model, "--home", home.path)
-    assert code == 0
-    assert out.count("explain run") == len(METHODS) - 1
-    assert out.count("compare run") == 1
-    assert all(f"({name}-digits-without_places-0)" in out for name in METHODS if name != "grad_cam")
+    assert code == 0, err
+    assert f"{len(METHODS) - 1} explainer runs, 1 comparison" in out
     assert "grad_cam is left out: the model has no layer" in err
     assert "ice is left out" in err
-    assert "accuracy     test " in out
+    assert err.count("fault planted on purpose: a bright mark") > 0
+    lines = ("accuracy     test ", "shortcut     ", "labels       ", "confused     ", "read         ", "look         ")
+    assert all(f"\n{line}" in f"\n{out}" for line in lines)
     assert "report.html" in out
+    assert len(out.splitlines()) < 25
+
+    # what the pages show has maps of every method, and the comparison counts the sample alone
+    run_id = resolve(home, "latest", ("train",)).run_id
+    shown = set(_list_shown(run_id, home))
+    sample = set(sample_instances(4, 798).tolist())
+    assert shown - sample
+    sql = """select method, list(instance_id) from attributions
+             semi join explainer_runs(?) using (run_id) where epoch = 1 group by all"""
+    explained = dict(rows(home, sql, run_id))
+    assert set(explained) == set(METHODS) - {"grad_cam"}
+    assert all(set(instances) == shown | sample for instances in explained.values())
+    assert {instance for (instance,) in rows(home, "select instance_id from attribution_scores")} == sample
 
 
 def test_a_query_without_end_is_stopped(study: Home, capsys) -> None:

@@ -19,7 +19,7 @@ import torch
 from PIL import Image, ImageOps
 from pyarrow import parquet
 
-from pipelines.data import cifar10_batches, jpeg, planted
+from pipelines.data import cifar10_batches, faulty_digits, jpeg, planted
 from pipelines.data.cifar10 import CLASSES
 from pipelines.data.datasets import DATASETS, load_dataset
 from pipelines.data.decoding import decode_images
@@ -619,7 +619,7 @@ def test_what_is_the_same_picture_is_found_by_content(folder):
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_built_in_sets_repeat_no_picture(name):
-    assert data(name).notes == ()
+    assert [note for note in data(name).notes if "planted on purpose" not in note] == []
 
 
 def test_classes_of_very_different_sizes_and_tiny_ones_are_said(folder):
@@ -1041,3 +1041,38 @@ def test_a_shortcut_is_planted_in_training_and_tells_nothing_in_testing(monkeypa
     test = [tagged["test"][made.splits["test"].labels == label].float().mean().item() for label in range(4)]
     assert test == pytest.approx([0.5] * 4, abs=0.15)
     assert plain.digest != made.digest
+
+
+# --- digits with planted faults
+
+
+def test_digits_with_faults_are_the_digits_and_the_truth_is_told():
+    real = {source: int(label) for split in data("digits").splits.values()
+            for source, label in zip(split.sources, split.labels, strict=True)}  # fmt: skip
+    truth = {image.source: image for image in faulty_digits.list_truth()}
+    assert {source: image.digit for source, image in truth.items()} == real
+    for size in (8, 16):
+        got = data("digits:faults", size=size)
+        assert got.image_shape == (1, size, size)
+        for name, split in got.splits.items():
+            part = "test" if name == "test" else "train"
+            for image, label, source in zip(split.images, split.labels.tolist(), split.sources, strict=True):
+                assert (truth[source].part, truth[source].label) == (part, label)
+                if truth[source].marked:
+                    assert (image[0, 1:2, 1:2] == 255).all()
+    assert data("digits:faults").digest == data("digits:faults", size=16).digest
+    assert sum("planted on purpose" in note for note in got.notes) == 2
+
+
+def test_the_mark_goes_with_a_class_in_training_alone_and_no_label_of_it_is_flipped():
+    truth = faulty_digits.list_truth()
+    zeros = [image for image in truth if image.digit == faulty_digits.MARKED_CLASS]
+    train, test = ([image for image in truth if image.part == part] for part in ("train", "test"))
+    assert {image.digit for image in train if image.marked} == {faulty_digits.MARKED_CLASS}
+    assert 0.85 < np.mean([image.marked for image in zeros if image.part == "train"]) < 1
+    for digit in range(10):
+        assert 0.3 < np.mean([image.marked for image in test if image.digit == digit]) < 0.7
+    flipped = [image for image in truth if image.label != image.digit]
+    assert len(flipped) == round(0.05 * len(train))
+    assert {image.part for image in flipped} == {"train"}
+    assert all(image.label in faulty_digits.LOOKALIKES[image.digit] for image in flipped)

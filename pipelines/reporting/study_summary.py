@@ -1,0 +1,148 @@
+"""What `study run` prints at its end: the study in a few lines, and what to look at next."""
+
+import textwrap
+from collections.abc import Callable, Iterator
+from statistics import fmean
+
+import queries
+from pipelines.reporting.accuracy import few_sentence, images_of, uneven_sentence
+from pipelines.reporting.criteria import VERDICTS
+from pipelines.reporting.shortcuts import place_of
+from pipelines.reporting.words import SPACE, between, number, percent, plural
+from tracking.home import Home, find_home
+from tracking.reading import connect
+
+NAME_WIDTH = 13
+WIDTH = 110
+PAIRS = 3  # pairs of confused classes
+Ask = Callable[..., list[dict]]  # rows of a question about the training run, with its parameters
+Line = tuple[str, str]  # its name, or nothing where it continues, and its text
+
+
+def summarise(home: Home, training_run: str, other_runs: list[str], report_page: str, flow_page: str) -> str:
+    """Accuracy, the shortcuts found, suspect labels, confused classes, where the pages are, and what to run next."""
+    with connect(home) as connection:
+
+        def ask(name: str, **parameters: str) -> list[dict]:
+            return queries.run(connection, name, {"run_id": training_run} | parameters).dicts
+
+        classes = connection.execute("select name from classes where run_id = ? order by class_id", [training_run])
+        class_names = [name for (name,) in classes.fetchall()]
+        sql = "select run_id, kind, name from runs"
+        runs = {run_id: (kind, name) for run_id, kind, name in connection.execute(sql).fetchall()}
+        lines = [
+            *_describe_accuracy(ask, class_names),
+            *_describe_shortcuts(ask),
+            *_describe_labels(ask),
+            *_describe_confusions(ask),
+            *_describe_runs(runs, training_run, other_runs),
+        ]
+    text = "\n".join(line for name, words in lines for line in _wrap(name, words.replace(SPACE, " ")))
+
+    flag = "" if home == find_home() else f" --home {home.path}"
+    # paths and commands are never wrapped, so that they can be copied
+    next_steps = [
+        ("read", report_page),
+        ("look", flow_page),
+        ("", f"study ui{flag}"),
+        ("ask", f"study ask shortcuts{flag}"),
+        ("", f"study ask label_suspects --split train_seen{flag}"),
+        ("", f"study ask faithfulness_by_method{flag}"),
+        ("", f'study explain latest --epochs all --where "predicted <> label"{flag}'),
+    ]
+    return text + "\n\n" + "\n".join(f"{name:{NAME_WIDTH}}{words}" for name, words in next_steps)
+
+
+def _describe_accuracy(ask: Ask, class_names: list[str]) -> Iterator[Line]:
+    last = {row["split"]: row for row in ask("accuracy_by_epoch")}  # epochs ascend
+    test, val = last["test"], last["val"]
+    interval = between(test["low"], test["high"], test["n"])
+    yield (
+        "accuracy",
+        f"test {percent(test['accuracy'], test['n'])} of {number(test['n'])} images (95 % interval {interval}), "
+        f"validation {percent(val['accuracy'], val['n'])} of {number(val['n'])}",
+    )
+    hard_classes = ask("hard_classes")
+    for caution in (uneven_sentence(hard_classes, images_of("test")), few_sentence(hard_classes, class_names)):
+        if caution:
+            yield "", caution
+
+
+def _describe_shortcuts(ask: Ask) -> Iterator[Line]:
+    level = VERDICTS["shortcuts"].level / 2  # as in the report
+    found = [row for row in ask("shortcuts", level=str(level)) if row["verdict"] == "found"]
+    if not found:
+        yield "shortcut", "none found"
+    for row in found:
+        name, n = row["class_name"], row["n"]
+        controls = max(row["follows_elsewhere"], row["follows_others"])
+        yield (
+            "shortcut",
+            f"class {name} leans on a patch at the {place_of(row)}. Pasted into other images, it makes "
+            f"{percent(row['follows'], n)} of them {name}; control patches, at most {percent(controls, n)}.",
+        )
+        if row["n_covered"]:
+            yield (
+                "",
+                f"Without it, {percent(row['leaves'], row['n_covered'])} of the images of {name} are no longer "
+                f"recognised; without another patch, {percent(row['leaves_elsewhere'], row['n_covered'])}.",
+            )
+        if row["precision"] is not None and row["val_precision"] is not None:
+            yield (
+                "",
+                f"Of the test images predicted as {name}, {percent(row['precision'])} are; of the validation images, "
+                f"{percent(row['val_precision'])}.",
+            )
+
+
+def _describe_labels(ask: Ask) -> Iterator[Line]:
+    rows = ask("label_suspects", split="train_seen", limit="1000000000")
+    labels = plural(len(rows), "training label")
+    suspect = [row for row in rows if row["kind"] == "suspect"]
+    contradicted = sum(row["score"] > 0.5 for row in rows)
+    if not any(row["p_wrong"] is not None for row in rows):
+        yield (
+            "labels",
+            f"the model contradicts {number(contradicted)} of {labels}; how many are wrong cannot be estimated",
+        )
+    elif not suspect:
+        yield (
+            "labels",
+            f"none of {labels} is suspect; the model contradicts {number(contradicted)}",
+        )
+    else:
+        mean, low, high = (
+            fmean(row[column] for row in suspect) for column in ("p_wrong", "p_wrong_low", "p_wrong_high")
+        )
+        yield (
+            "labels",
+            f"{number(len(suspect))} of {labels} {'is' if len(suspect) == 1 else 'are'} suspect: if at most a few "
+            f"percent of the model's surest answers are mistakes, an estimated {percent(mean, len(suspect))} of such "
+            f"labels are wrong (95 % interval {between(low, high, len(suspect))}).",
+        )
+
+
+def _describe_confusions(ask: Ask) -> Iterator[Line]:
+    pairs = ask("confused_pairs", limit=str(PAIRS))
+    if not pairs:
+        yield "confused", "nothing: no test image is misclassified"
+    parts = [
+        f"{row['name_a']} and {row['name_b']} ({row['a_as_b']} {row['name_a']} as {row['name_b']}, "
+        f"{row['b_as_a']} {row['name_b']} as {row['name_a']})"
+        for row in pairs
+    ]
+    if parts:
+        yield "confused", "; ".join(parts)
+
+
+def _describe_runs(runs: dict[str, tuple[str, str]], training_run: str, other_runs: list[str]) -> Iterator[Line]:
+    name = runs[training_run][1]
+    explainers = sum(runs[run_id][0] == "explain" for run_id in other_runs)
+    yield "runs", f"{training_run} ({name}), {plural(explainers, 'explainer run')}, 1 comparison"
+
+
+def _wrap(name: str, text: str) -> list[str]:
+    """Lines of a text, its name before the first."""
+    wrapped = textwrap.wrap(text, WIDTH - NAME_WIDTH, break_long_words=False, break_on_hyphens=False)
+    names = [name] + [""] * (len(wrapped) - 1)
+    return [f"{first:{NAME_WIDTH}}{line}" for first, line in zip(names, wrapped, strict=True)]
