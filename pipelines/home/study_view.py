@@ -23,11 +23,11 @@ NOTE = "mlflow.note.content"
 OWN_NOTE = "study.note"  # the note as it was written here, to tell whether someone has changed it
 # of the list of runs, in their order; the width in pixels, in which the page needs to know it
 COLUMNS = {
-    "tags.`study.method`": 145,
+    "tags.`study.method`": 155,
     "tags.`study.n`": 75,
     "metrics.`test_accuracy`": 115,
     "metrics.`insertion`": 90,
-    "metrics.`road_gap`": 90,
+    "metrics.`road_gap`": 80,
     "tags.`study.kind`": 90,
     "tags.`study.training`": 120,
 }

@@ -213,6 +213,22 @@ def test_equal_metric_points_are_kept_once(home: Home) -> None:
     assert len(run.client.get_metric_history(run.run_id, "accuracy")) == 1
 
 
+def test_details_are_rows_of_metrics_that_mlflow_does_not_show(home: Home) -> None:
+    run = start(home)
+    runs.commit(run, "epoch_0000", {}, {"accuracy": 0.5}, 0, {"accuracy/dog": 0.25})
+    runs.commit(run, "epoch_0001", {}, {"accuracy": 0.75}, 1)
+    ingest(home, [run.run_id])
+    sql = "select epoch, key, value from metrics order by all"
+    for opened in (connect(home), _open_files(home)):
+        with opened as connection:
+            found = connection.execute(sql).fetchall()
+        assert found == [(0, "accuracy", 0.5), (0, "accuracy/dog", 0.25), (1, "accuracy", 0.75)]
+    assert run.client.get_run(run.run_id).data.metrics == {"accuracy": 0.75}
+    made = commits.commits_by_unit(home, run.run_id)
+    assert made["epoch_0000"].details == {"accuracy/dog": 0.25}
+    assert "details" not in made["epoch_0001"].content()  # as earlier versions wrote it
+
+
 def test_a_gap_ends_the_committed_epochs(home: Home) -> None:
     run = start(home)
     for epoch in (0, 1, 3):
