@@ -138,7 +138,7 @@ def metric(rows: Sequence[dict], name: str, better: str = "") -> Html:
     def x(at: float) -> float:
         return left + (at - low) / (high - low) * (width - left - right)
 
-    title = f"{name} ({better} is better)" if better else name
+    title = f"{name} ({better}: better)" if better else name
     parts = [_text(4, 11, title, "title")]
     for at in (low, (low + high) / 2, high):
         parts += [_path([(x(at), 18), (x(at), height - 16)], "grid"),
