@@ -24,9 +24,9 @@ from pipelines.reporting import accuracy
 from pipelines.reporting.html import html, safe
 from pipelines.reporting.page import make_environment
 from pipelines.reporting.report import report
+from pipelines.reporting.study_summary import summarise
 from pipelines.reporting.techniques import TECHNIQUES, link_papers
 from pipelines.reporting.words import between, listed, percent, plural, value
-from pipelines.study import _summarise
 from pipelines.training.train import train
 from support.homes import TINY, fresh
 from support.places import BROWSER, DRIVER
@@ -128,11 +128,11 @@ def test_every_value_is_escaped_but_html() -> None:
 
 
 def test_the_summary_of_a_study_says_it_too(study: Home, trained, monkeypatch: pytest.MonkeyPatch) -> None:
-    summary = _summarise(study, trained.run_id, [], "report", "flow")
+    summary = summarise(study, trained.run_id, [], "report", "flow")
     assert "Too few" not in summary
     monkeypatch.setattr(accuracy, "IMAGES_FOR_CLASS", 1000)
     monkeypatch.setattr(accuracy, "UNEVEN_CLASSES", 1)
-    summary = _summarise(study, trained.run_id, [], "report", "flow")
+    summary = summarise(study, trained.run_id, [], "report", "flow")
     assert "\n             Too few images to say how hard they are: " in summary
     assert "\n             Classes differ in their number of test images, from " in summary
     assert "\u00a0" not in summary
