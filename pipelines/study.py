@@ -15,10 +15,10 @@ from tracking.reading import connect
 from xai import CONCEPT_METHODS, METHODS, REFERENCES
 
 EVERY_EPOCH_METHODS = ("saliency", "grad_cam")  # cheap ones, which explain every epoch
-MAP_COUNT = 100  # test images with a map from every method, a random sample: most methods can be told from noise
+MAP_COUNT = 64  # test images with a map from every method, a random sample: most methods can be told from noise
 CONCEPT_COUNT = 300  # test instances, or all if there are fewer, on which concepts are scored
 RANDOMIZATION_COUNT = 20  # instances of the randomization test, which costs five times as much: fewer have no interval
-CHECKED = 12  # images per reason to check them, explained beside the sample: as many as the report shows at most
+CHECKED = 5  # images per reason to check them, explained beside the sample: those that report and MLflow show
 FLOW_ROWS = 12  # first rows of the flow page's table, explained as well
 
 
@@ -44,11 +44,11 @@ def _list_jobs(epochs: int) -> list[tuple[tuple[str, ...], str, int, float]]:
     """Methods explained together, the epochs and the number of images that they explain, and their cost."""
     other_methods = tuple(method for method in METHODS if method not in EVERY_EPOCH_METHODS)
     concepts = tuple(CONCEPT_METHODS)
-    explained = MAP_COUNT + 3 * CHECKED  # with those beside the sample, about
+    explained = MAP_COUNT + 4 * CHECKED + FLOW_ROWS // 2  # with those beside the sample, about
     return [
         (EVERY_EPOCH_METHODS, "all", MAP_COUNT, estimate_explaining(EVERY_EPOCH_METHODS, explained * (epochs + 1))),
         (other_methods, "last", MAP_COUNT, estimate_explaining(other_methods, explained)),
-        (concepts, f"1,{epochs}", CONCEPT_COUNT, estimate_explaining(concepts, CONCEPT_COUNT * 2)),
+        (concepts, "last", CONCEPT_COUNT, estimate_explaining(concepts, CONCEPT_COUNT)),
     ]
 
 

@@ -108,7 +108,7 @@ def _describe_labels(ask: Ask) -> Iterator[Line]:
     elif not suspect:
         yield (
             "labels",
-            f"none of {labels} is suspect; the model contradicts {number(contradicted)}",
+            f"the model contradicts {number(contradicted)} of {labels}; none is shown to be wrong, so look at them",
         )
     else:
         mean, low, high = (
