@@ -8,6 +8,19 @@ from pipelines.reporting.found_shortcuts import list_misleading
 from pipelines.reporting.subject import Subject
 
 SHOWN = 4  # contradicted labels in the evidence
+ALL = 1_000_000_000  # rows of an answer
+
+
+@dataclass(frozen=True)
+class TrainingLabels:
+    """Which labels of the training images the model contradicted while it trained."""
+
+    source: Answer  # of label_suspects
+    contradicted: int
+
+    @property
+    def n(self) -> int:
+        return len(self.source.rows)
 
 
 @dataclass(frozen=True)
@@ -32,6 +45,12 @@ def gather_labels(subject: Subject) -> Labels:
     misleading = list_misleading(subject)
     rows = [row for row in found.rows if misleading.isdisjoint((row["label_name"], row["suggested_name"]))]
     return judge_labels(found, rows, sorted(misleading))
+
+
+def gather_training_labels(subject: Subject) -> TrainingLabels | None:
+    """None where the training images were not tracked."""
+    found = subject.ask("label_suspects", split="train_seen", limit=ALL)
+    return TrainingLabels(found, sum(row["score"] > 0.5 for row in found.rows)) if found.rows else None
 
 
 def judge_labels(source: Answer, rows: list[dict], misleading: list[str]) -> Labels:
