@@ -2,6 +2,7 @@
 
 import base64
 import json
+import random
 import re
 import shlex
 from collections.abc import Callable
@@ -347,6 +348,26 @@ STATES = {  # what the model says of an image, and what the page says of that
         "Class 0 and class 1 are mixed up most",
     ),
 }
+
+
+NOTHING_LEARNED = {  # predictions that have nothing to do with the labels
+    "constant": lambda *_: 3,
+    "nearly constant": lambda epoch, i, _: 3 if i % 29 else i % 7,
+    "shuffled": lambda epoch, i, _: random.Random(3 * i + epoch).randrange(10),
+    "shuffled, ever the same": lambda epoch, i, _: random.Random(i).randrange(10) if epoch else 0,
+}
+
+
+@pytest.mark.parametrize("name", NOTHING_LEARNED)
+def test_of_a_model_that_learned_nothing_only_that_is_claimed(name: str, tmp_path: Path, empty_tracker: Path) -> None:
+    home = fresh(tmp_path, empty_tracker)
+    import_flow(ImportFlowSettings(file=str(write_log(tmp_path, 10, 60, NOTHING_LEARNED[name]))), home)
+    text = " ".join(Visible(Path(report(ReportSettings(), home))).words)
+    assert "not shown to tell" in text
+    assert "no image stands out" in text
+    assert not re.search(
+        "beyond chance|harder|easier|mixed up most,|misclassified as|suspect:|still helped|did harm", text
+    ), text
 
 
 @pytest.fixture(scope="module", params=[*STATES, "bare", "full", "log"])
