@@ -33,18 +33,15 @@ class Screen:
 
 
 def find_screen() -> Screen | None:
-    """The screen behind standard output; None for a pipe or a file.
+    """The screen behind standard output; None for a pipe or a file, whose text does not depend on any width.
 
-    COLUMNS gives the width, as `watch` sets it for commands whose output it shows.
+    On a terminal COLUMNS gives the width, if it is set. Elsewhere it counts for nothing, as programs that use readline
+    set it for all that they start.
     """
-    columns = os.environ.get("COLUMNS", "")
-    is_terminal = sys.stdout.isatty()
-    if columns.isascii() and columns.isdigit() and int(columns):
-        width = int(columns)
-    elif is_terminal:
-        width = terminal_width(sys.stdout)
-    else:
+    if not sys.stdout.isatty():
         return None
+    columns = os.environ.get("COLUMNS", "")
+    width = int(columns) if columns.isascii() and columns.isdigit() else terminal_width(sys.stdout)
     return Screen(max(width, LEAST_WIDTH), has_colours(sys.stdout))
 
 

@@ -133,11 +133,16 @@ def test_colours_can_be_refused(study: Home, refusal: dict[str, str]) -> None:
     assert (code, "FINISHED" in shown, "\x1b" in shown) == (0, True, False)
 
 
-def test_columns_gives_the_width_without_a_terminal(study: Home, trained: RunRecord) -> None:
-    """As under `watch`, which sets it; a pipe without it gets whole IDs, and neither has colours."""
+def test_a_pipe_has_no_width(study: Home, trained: RunRecord) -> None:
+    """Programs that use readline set COLUMNS for those that they start."""
     command = ("ask", "runs", "--home", str(study.path))
     narrow, whole = as_process(*command, COLUMNS="50").stdout.decode(), as_process(*command, COLUMNS="").stdout.decode()
-    assert max(map(len, narrow.splitlines())) <= 50
-    assert trained.run_id not in narrow
+    assert narrow == whole
     assert trained.run_id in whole
-    assert "\x1b" not in narrow + whole
+    assert "\x1b" not in whole
+
+
+@needs_terminal
+def test_columns_gives_the_width_of_a_terminal(study: Home) -> None:
+    code, shown = on_terminal("ask", "runs", "--home", str(study.path), width=200, COLUMNS="50", NO_COLOR="1")
+    assert (code, max(map(len, shown.splitlines())) <= 50) == (0, True)
