@@ -103,14 +103,14 @@ def keep_concepts(directions: Tensor) -> Reconstruct:
 
 
 def reduce_by_pca(rows: Tensor, count: int, seed: int) -> Reconstruct:
-    pca = PCA(count, random_state=seed).fit(rows.numpy())
+    pca = PCA(count, random_state=seed).fit(rows.cpu().numpy())
     mean = torch.from_numpy(pca.mean_).to(rows)
     axes = torch.from_numpy(pca.components_).to(rows)
     return lambda others: (others - mean) @ axes.T @ axes + mean
 
 
 def reduce_by_kmeans(rows: Tensor, count: int, seed: int) -> Reconstruct:
-    clusters = KMeans(count, n_init=1, random_state=seed).fit(rows.numpy())
+    clusters = KMeans(count, n_init=1, random_state=seed).fit(rows.cpu().numpy())
     centres = torch.from_numpy(clusters.cluster_centers_).to(rows)
     return lambda others: centres[torch.cdist(others, centres).argmin(1)]
 

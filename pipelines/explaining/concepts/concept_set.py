@@ -77,6 +77,7 @@ def find_concepts(job: ConceptJob, instances: np.ndarray) -> ConceptSet:
     stability = measure_stability(weighted_features.flatten(2).mT, directions, seed)
     thresholds = ice.otsu_thresholds(ice.concept_maps(fitting_features, directions).mean((2, 3)))
     scores, tcav, fidelity = _score_held_out(job, parts, rows, directions, thresholds, instances)
+    directions, stability, thresholds = directions.cpu(), stability.cpu(), thresholds.cpu()
     return ConceptSet(
         directions, stability, thresholds, scores, tcav, fidelity, choice, answers_kept, len(judging_images)
     )
@@ -157,8 +158,8 @@ def _score_held_out(
         torch.cat(parts) for parts in zip(*results, strict=True)
     )
     class_count = len(job.source.data.classes)
-    present = scores >= thresholds
-    tcav = score_concepts(gradients, contributions, present, labels, class_count, directions, rows, seed)
+    present = scores >= thresholds.cpu()
+    tcav = score_concepts(gradients, contributions, present, labels, class_count, directions.cpu(), rows.cpu(), seed)
     fidelity = {
         name: ice.fidelity(logits, logits_kept) for name, logits_kept in zip(reducers, reconstructed, strict=True)
     }
