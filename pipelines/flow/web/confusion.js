@@ -120,9 +120,8 @@ function chooseCell({ label, guess }) {
 // Arrow keys move from cell to cell, Enter chooses one.
 let gridCursor = [0, 0]; // row and column
 function moveGridCursor(down, right) {
-  const clamp = (value, end) => Math.min(Math.max(0, value), end - 1);
   const [row, column] = gridCursor;
-  gridCursor = [clamp(row + down, gridLayout.rows), clamp(column + right, gridLayout.columns)];
+  gridCursor = [clampIndex(row + down, gridLayout.rows), clampIndex(column + right, gridLayout.columns)];
   drawConfusion();
 }
 
@@ -148,7 +147,7 @@ grid.addEventListener("click", event => {
   if (cell) chooseCell(cell);
 });
 grid.addEventListener("keydown", event => {
-  const step = { ArrowDown: [1, 0], ArrowUp: [-1, 0], ArrowRight: [0, 1], ArrowLeft: [0, -1] }[event.key];
+  const step = ARROWS[event.key];
   if (step) moveGridCursor(...step);
   else if (event.key === "Enter") chooseCell(cellAt(...gridCursor));
   else return;

@@ -111,7 +111,6 @@ const EXPORTS = {
 };
 const LEGEND_LINE = 20;
 let exported = null; // {canvas, recorder} while a view is exported
-const isExporting = () => exported !== null;
 
 // The recorder in place of a canvas's context while its view is exported; otherwise null.
 function recorderOf(canvas, width, height) {
@@ -127,7 +126,6 @@ function exportSvg(name) {
   draw();
   const { recorder } = exported;
   exported = null;
-  draw(); // what pointer and keys meet is on the screen again
   if (legend) recordLegend(recorder, legend.entries);
   return recorder.toString();
 }

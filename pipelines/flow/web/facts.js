@@ -27,6 +27,7 @@ function kindOf(i, e) {
 // transition_outcomes
 const OUTCOMES = ["fixed", "broken", "rerouted", "kept", "stuck", "unlabelled"];
 const [FIXED, BROKEN, REROUTED, KEPT, STUCK, UNLABELLED] = OUTCOMES.keys();
+const MOVES = [FIXED, BROKEN, REROUTED]; // those that change a prediction
 function outcomeOf(label, from, to) {
   if (label === UNKNOWN) return UNLABELLED;
   if (from === label) return to === label ? KEPT : BROKEN;
@@ -55,6 +56,8 @@ function outcomesOverTime(instances) {
   }
   return { counts, correct, n };
 }
+
+const movesInto = ({ counts }, e) => MOVES.reduce((sum, outcome) => sum + counts[e][outcome], 0);
 
 // instance_metrics of every instance over a range of epochs, [N] each; NaN is null.
 const METRICS = ["n", "correct", "other", "score_raw", "frequency_raw", "n_classes_visited", "forgetting", "first_learned",
@@ -131,6 +134,9 @@ function opacityOf(name, m, i) {
   const value = Math.round(OPACITIES[name](m, i) * 100) / 100;
   return Number.isNaN(value) ? 1 : Math.max(value, 0.1);
 }
+
+// What the table can be grouped by, as a number; the same for all without grouping.
+const GROUPS = { none: () => 0, label: i => labels[i], predicted: (i, e) => predictedAt(i, e) };
 
 // Epochs shown as columns: every stride-th of the range.
 function columnsOf(from, to, stride) {

@@ -9,9 +9,8 @@ const MAX_TRACED = 200; // images
 const MAX_HOVERED = 60; // images
 let hitTargets = []; // what pointer and keys can meet: {path, text, members, column, at, isNode}, the topmost last
 
-// Links lie above nodes; on paper there is nothing to meet.
+// Links lie above nodes.
 function addTarget(target) {
-  if (isExporting()) return;
   if (target.isNode) hitTargets.unshift(target);
   else hitTargets.push(target);
 }
@@ -23,7 +22,7 @@ function drawFlow() {
   const across = Math.min(panels.length, PANELS_ACROSS);
   const panelHeight = FLOW.top + rows.names.length * rowHeight() + FLOW.bottom;
   const { context, width } = prepareCanvas(flowCanvas, panelHeight * Math.ceil(panels.length / across));
-  if (!isExporting()) hitTargets = [];
+  hitTargets = [];
   glyphCells = [];
   let hidden = 0;
   panels.forEach((panel, index) => {
@@ -431,7 +430,7 @@ function targetUnder(event) {
   const glyph = glyphUnder(x, y);
   if (glyph) {
     const [i, column] = glyph;
-    return { text: () => describeInstance(i, flowColumns()[column]), members: () => [i], instance: i, column };
+    return { text: () => describeInstance(i, flowColumns()[column]), members: () => [i], instance: i };
   }
   const context = flowCanvas.getContext("2d");
   const ratio = pixelsPerUnit();
@@ -439,15 +438,15 @@ function targetUnder(event) {
 }
 
 let hoveredTarget = null;
+let hoveredMembers = [];
 flowCanvas.addEventListener("mousemove", event => {
   const target = targetUnder(event);
-  const isSame = target?.instance === hoveredTarget?.instance && target?.path === hoveredTarget?.path;
-  if (target && !isSame) target.found = target.members();
-  else if (target) target.found = hoveredTarget.found;
-  showTip(event, target?.text() ?? "", target?.found ?? []);
-  if (isSame) return;
-  hoveredTarget = target;
-  drawTraces(target ? target.found.slice(0, MAX_HOVERED) : []);
+  if (target?.instance !== hoveredTarget?.instance || target?.path !== hoveredTarget?.path) {
+    hoveredTarget = target;
+    hoveredMembers = target?.members() ?? [];
+    drawTraces(hoveredMembers.slice(0, MAX_HOVERED));
+  }
+  showTip(event, target?.text() ?? "", hoveredMembers);
 });
 flowCanvas.addEventListener("mouseleave", () => {
   hoveredTarget = null;
@@ -456,7 +455,7 @@ flowCanvas.addEventListener("mouseleave", () => {
 });
 flowCanvas.addEventListener("click", event => {
   const members = targetUnder(event)?.members() ?? [];
-  selectFirst(members, event.shiftKey || event.ctrlKey || event.metaKey);
+  select(members, event.shiftKey || event.ctrlKey || event.metaKey, { first: true });
 });
 flowCanvas.addEventListener("dblclick", event => {
   const target = targetUnder(event);
@@ -464,11 +463,11 @@ flowCanvas.addEventListener("dblclick", event => {
 });
 
 // Left and right move between the columns of nodes and links, up and down within one, Enter selects.
-let flowCursor = null; // column, whether it is one of nodes, and place in it
+let flowCursor = null; // {column, row} of targetColumns
 flowCanvas.addEventListener("keydown", event => {
-  const step = { ArrowDown: [0, 1], ArrowUp: [0, -1], ArrowRight: [1, 0], ArrowLeft: [-1, 0] }[event.key];
+  const step = ARROWS[event.key];
   if (step) moveFlowCursor(...step);
-  else if (event.key === "Enter" || event.key === " ") selectFirst(targetAtCursor()?.members() ?? [], event.shiftKey);
+  else if (event.key === "Enter" || event.key === " ") select(targetAtCursor()?.members() ?? [], event.shiftKey, { first: true });
   else if (event.key === "Escape" && openInstance === null) select([], false);
   else return;
   event.preventDefault();
@@ -491,16 +490,11 @@ function targetColumns() {
   return columns.filter(Boolean).map(targets => targets.sort((a, b) => a.at[1] - b.at[1] || a.at[0] - b.at[0]));
 }
 
-function moveFlowCursor(right, down) {
+function moveFlowCursor(down, right) {
   const columns = targetColumns();
   if (!columns.length) return;
-  const clamp = (value, end) => Math.min(Math.max(0, value), end - 1);
-  if (!flowCursor) {
-    flowCursor = { column: 0, row: 0 };
-    return;
-  }
-  const column = clamp(flowCursor.column + right, columns.length);
-  flowCursor = { column, row: clamp(flowCursor.row + down, columns[column].length) };
+  const column = flowCursor ? clampIndex(flowCursor.column + right, columns.length) : 0;
+  flowCursor = { column, row: flowCursor ? clampIndex(flowCursor.row + down, columns[column].length) : 0 };
 }
 
 const targetAtCursor = () => flowCursor && targetColumns()[flowCursor.column]?.[flowCursor.row];
@@ -520,14 +514,9 @@ function showFlowCursor() {
   showTip({ clientX: place.x + x * unit(), clientY: place.y + y * unit() }, target.text(), members);
 }
 
-// As select; the table lists them first.
-function selectFirst(instances, add) {
-  select(instances, add);
-  table.scrollTop = 0;
-  change({ first: state.selected });
-}
-
-function select(instances, add) {
+// `first`: the table lists them before all others.
+function select(instances, add, { first = false } = {}) {
   const selected = add ? [...state.selected, ...instances] : instances;
-  change({ selected, selectedOnly: state.selectedOnly && selected.length > 0 });
+  if (first) table.scrollTop = 0;
+  change({ selected, ...(first && { first: selected }), selectedOnly: state.selectedOnly && selected.length > 0 });
 }

@@ -5,9 +5,10 @@ const COUNTS = ["stride", "top"];
 const SWITCHES = { flicker: "flicker", stays: "stays", focus: "focus", selectedOnly: "selected-only" };
 
 const WHOLE_RUN = { from: 0, to: E - 1, stride: Math.ceil(E / (2 * INITIAL_COLUMNS)) };
+const LAST_EPOCHS = { from: Math.max(0, E - INITIAL_COLUMNS), to: E - 1 };
 const PRESETS = {
   "where most changes": {},
-  "last epochs": { from: Math.max(0, E - INITIAL_COLUMNS), to: E - 1 },
+  "last epochs": LAST_EPOCHS,
   "whole run": WHOLE_RUN,
   "most turbulent epochs": mostTurbulentEpochs(),
   "lasting moves (no flicker)": { ...WHOLE_RUN, flicker: true },
@@ -15,7 +16,9 @@ const PRESETS = {
   "often forgotten": { ...WHOLE_RUN, sort: "forgetting", down: true, filters: { forgetting: ">=2" }, which: "listed" },
   "most confused pair": { ...WHOLE_RUN, ...mostConfusedPair() },
   "unstable images": { ...WHOLE_RUN, view: "instances", which: "incorrect", opacity: "frequency", sort: "frequency_raw" },
-  "InstanceFlow's initial view": { from: Math.max(0, E - INITIAL_COLUMNS), to: E - 1, stays: true, colour: "class", view: "bars", which: "incorrect", top: 60 },
+  "InstanceFlow's initial view": {
+    ...LAST_EPOCHS, stays: true, colour: "class", view: "bars", which: "incorrect", top: 60,
+  },
 };
 
 // Epochs around the most turbulent transition after the first.
@@ -152,6 +155,7 @@ const VIEWS = [
   { draw: drawTraces, place: element("flow-section"), key: () => state.selected },
   { draw: drawGallery, place: element("flow-section"), key: () => [state.selected, state.to] },
   { draw: drawTable, place: element("table-section"), key: () => [...listState(), ...tableSettings()] },
+  { draw: drawHistograms, place: element("table-section"), key: listState },
   { draw: drawConfusion, place: element("confusion-section"), key: () => [...memberState(), state.cell] },
 ];
 const surroundings = () => [innerWidth, document.documentElement.dataset.theme, sprite !== null];

@@ -147,10 +147,13 @@ function showTip(event, text, instances = []) {
 function makeThumbnail(i) {
   const canvas = document.createElement("canvas");
   canvas.width = canvas.height = 64;
-  canvas.className = "thumbnail";
   drawThumbnail(canvas.getContext("2d"), i, 0, 0, 64);
   return canvas;
 }
+
+// Rows down and columns to the right that a key moves a cursor.
+const ARROWS = { ArrowDown: [1, 0], ArrowUp: [-1, 0], ArrowRight: [0, 1], ArrowLeft: [0, -1] };
+const clampIndex = (value, length) => Math.min(Math.max(0, value), length - 1);
 
 const formatInteger = value => value.toLocaleString("en");
 const formatPercent = fraction => Number.isFinite(fraction) ? `${(100 * fraction).toFixed(1)} %` : "–";

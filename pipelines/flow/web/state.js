@@ -17,15 +17,14 @@ function initialClasses() {
 // The epochs between which most predictions change, at most INITIAL_COLUMNS. From the untrained network nearly all change,
 // which hides the rest, so that transition is left out if there are others.
 function busiestRange() {
-  const { counts } = outcomesOverTime([...labels.keys()]);
+  const outcomes = outcomesOverTime([...labels.keys()]);
   const isUntrainedFirst = head.kind === "train" && head.epochs[0] === 0;
   const first = isUntrainedFirst && E > 2 ? 1 : 0;
   const length = Math.min(INITIAL_COLUMNS, E - first);
-  const movesInto = e => counts[e][FIXED] + counts[e][BROKEN] + counts[e][REROUTED];
   let [busiest, most] = [first, -1];
   for (let from = first; from + length <= E; from++) {
     let moves = 0;
-    for (let e = from + 1; e < from + length; e++) moves += movesInto(e);
+    for (let e = from + 1; e < from + length; e++) moves += movesInto(outcomes, e);
     if (moves > most) [busiest, most] = [from, moves];
   }
   return { from: busiest, to: busiest + length - 1 };
@@ -45,7 +44,7 @@ const CHOICES = {
   which: ["all", "incorrect", "listed"],
   opacity: Object.keys(OPACITIES),
   order: ["given", "similar"],
-  group: ["none", "label", "predicted"],
+  group: Object.keys(GROUPS),
   theme: ["", "light", "dark"],
   split: ["all", ...head.splits],
 };
@@ -121,7 +120,7 @@ function change(values) {
 const memberState = () => [state.classes, state.split];
 const rangeState = () => [...memberState(), state.from, state.to, state.cell];
 const listState = () => [...rangeState(), state.search, state.filters, state.selectedOnly && state.selected];
-const sortState = () => [state.sort, state.down, state.then, state.group, state.first, state.to];
+const sortState = () => [state.sort, state.down, state.then, state.group, state.first];
 const flowState = () => [...rangeState(), state.which, state.which === "listed" && listState()];
 const DERIVED = {
   isShown: [() => state.classes, () => Uint8Array.from(head.classes, (_, c) => state.classes.includes(c))], // [K]

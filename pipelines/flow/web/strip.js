@@ -2,7 +2,6 @@
 
 const strip = element("strip");
 const STRIP = { height: 136, left: 46, right: 66, top: 18, bottom: 20 };
-const MOVES = [FIXED, BROKEN, REROUTED];
 let draggedRange = null; // [first, last] while dragging
 
 const stripX = (e, width) => STRIP.left + (E > 1 ? e / (E - 1) : 0.5) * (width - STRIP.left - STRIP.right);
@@ -41,8 +40,6 @@ function drawStrip() {
     ["", "bars: images whose prediction changes (right axis)"],
     [themeColour("--gold"), "▲ turbulent: more moves than in the epoch before, and over 1.5 times the median"]);
 }
-
-const movesInto = ({ counts }, e) => MOVES.reduce((sum, outcome) => sum + counts[e][outcome], 0);
 
 // Moves of the tallest bar. The first transition, from the untrained network, dwarfs all others: its bar is cut off.
 function tallestBar(outcomes) {

@@ -134,13 +134,7 @@ function sortInstances(instances) {
   });
 }
 
-// What the table is grouped by, as a number; the same for all without grouping.
-const GROUPS = {
-  none: () => 0,
-  label: i => labels[i],
-  predicted: i => predictedAt(i, state.to),
-};
-const groupOf = i => GROUPS[state.group](i);
+const groupOf = i => GROUPS[state.group](i, state.to);
 
 // Rows of the table: images, and before each group a heading {group, instances}. Images chosen in the flow come before.
 function arrangeTable() {
@@ -194,6 +188,12 @@ function makeHead() {
     canvas.dataset.key = column.key;
     return canvas;
   }));
+}
+
+function drawHistograms() {
+  COLUMNS.forEach((column, index) => {
+    if (isNumeric(column)) drawHistogram(element("histogram-row").children[index], column);
+  });
 }
 
 // Distribution of a column's values: of all images of the chosen classes pale, of those listed in full colour.
@@ -252,7 +252,6 @@ function drawTable() {
     for (const row of ["head-row", "filter-row", "histogram-row"]) {
       element(row).children[index].style.width = `${column.width * unit()}px`;
     }
-    if (isNumeric(column)) drawHistogram(element("histogram-row").children[index], column);
   });
   for (const field of document.querySelectorAll("#filter-row input")) {
     if (document.activeElement !== field) field.value = state.filters[field.dataset.key] ?? "";
