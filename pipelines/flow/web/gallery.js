@@ -20,11 +20,11 @@ function makeGalleryItem(i) {
   item.title = describeInstance(i, state.to);
   if (sprite) item.append(makeThumbnail(i));
   const guess = predictedAt(i, state.to);
-  const isWrong = labels[i] !== UNKNOWN && guess !== MISSING && guess !== labels[i];
-  const label = textElement("span", nameOfClass(labels[i]));
-  const prediction = textElement("span", isWrong ? `✗ ${nameOfClass(guess)}` : `✓ ${nameOfClass(guess)}`);
-  prediction.className = isWrong ? "wrong" : "right";
-  item.append(label, prediction);
+  const isJudged = labels[i] !== UNKNOWN && guess !== MISSING;
+  const sign = isCorrect(i, state.to) ? "✓ " : "✗ ";
+  const prediction = textElement("span", `${isJudged ? sign : ""}${nameOfClass(guess)}`);
+  if (isJudged) prediction.className = isCorrect(i, state.to) ? "right" : "wrong";
+  item.append(textElement("span", nameOfClass(labels[i])), prediction);
   item.onclick = () => openDetail(i);
   return item;
 }
