@@ -58,11 +58,9 @@ class SvgRecorder {
   stroke(path = this.path) { this.add(`path d="${path.d}"`, this.strokePaint()); }
   fillRect(x, y, width, height) { this.add(rectangle(x, y, width, height), `fill="${this.fillStyle}"`); }
   strokeRect(x, y, width, height) { this.add(rectangle(x, y, width, height), this.strokePaint()); }
-  arc(x, y, radius) { // always a whole circle here
-    for (const [start, end] of [[-1, 1], [1, -1]]) {
-      if (start < 0) this.path.d += `M${digits(x - radius)} ${digits(y)}`;
-      this.path.d += `A${digits(radius)} ${digits(radius)} 0 0 1 ${digits(x + end * radius)} ${digits(y)}`;
-    }
+  arc(x, y, radius) { // always a whole circle here, of two halves
+    const [r, diameter] = [digits(radius), digits(2 * radius)];
+    this.path.d += `M${digits(x - radius)} ${digits(y)}a${r} ${r} 0 0 1 ${diameter} 0a${r} ${r} 0 0 1 -${diameter} 0`;
   }
   fillText(text, x, y) {
     const anchor = { left: "start", center: "middle", right: "end" }[this.textAlign];
@@ -105,24 +103,24 @@ const rectangle = (x, y, width, height) =>
   `rect x="${digits(x)}" y="${digits(y)}" width="${digits(Math.max(0, width))}" height="${digits(Math.max(0, height))}"`;
 
 const EXPORTS = {
-  strip: { canvas: element("strip"), legend: element("strip-legend"), draw: () => drawStrip() },
-  flow: { canvas: element("flow"), legend: element("flow-legend"), draw: () => drawFlow() },
-  confusion: { canvas: element("confusion"), legend: null, draw: () => drawConfusion() },
+  strip: { canvases: [element("strip")], legend: element("strip-legend"), draw: () => drawStrip() },
+  flow: { canvases: [element("flow"), element("traces")], legend: element("flow-legend"), draw: () => drawFlow() },
+  confusion: { canvases: [element("confusion")], legend: null, draw: () => drawConfusion() },
 };
 const LEGEND_LINE = 20;
-let exported = null; // {canvas, recorder} while a view is exported
+let exported = null; // {canvases, recorder} while a view is exported
 
 // The recorder in place of a canvas's context while its view is exported; otherwise null.
 function recorderOf(canvas, width, height) {
-  if (exported?.canvas !== canvas) return null;
-  exported.recorder = new SvgRecorder(width, height);
+  if (!exported?.canvases.includes(canvas)) return null;
+  exported.recorder ??= new SvgRecorder(width, height);
   return exported.recorder;
 }
 
 // A view and its legend as SVG.
 function exportSvg(name) {
-  const { canvas, legend, draw } = EXPORTS[name];
-  exported = { canvas };
+  const { canvases, legend, draw } = EXPORTS[name];
+  exported = { canvases };
   draw();
   const { recorder } = exported;
   exported = null;

@@ -416,6 +416,17 @@ def test_views_are_exported_as_svg(browser, made: Path, view: str, state: dict) 
 
 
 @in_browser
+def test_an_exported_flow_shows_the_paths_of_selected_images(browser, made: Path) -> None:
+    """A circle per image and column, as on the screen; what pointer and keys meet stays as it was."""
+    show(browser, made, "#from=0&to=3")
+    look_at(browser, "flow-section")
+    circles = [browser.execute_script("return study.exportSvg('flow')").count("a3.2 3.2")]
+    browser.execute_script("study.change({selected: [2, 5]})")
+    circles.append(browser.execute_script("return study.exportSvg('flow')").count("a3.2 3.2"))
+    assert circles == [0, 2 * 2 * 4]  # two halves each
+
+
+@in_browser
 def test_what_is_listed_is_exported_as_csv(browser, study: Home, made: Path) -> None:
     show(browser, made, "#from=0&to=3")
     rows = list(csv.DictReader(browser.execute_script("return study.exportCsv()").splitlines()))
