@@ -241,8 +241,10 @@ function countStubs(context, box, rows, drawn, rest) {
     const moves = inStubs + movesIn(drawn.filter(link => link.source !== link.target), column);
     const left = columnX(box, column) + box.nodeWidth;
     const right = columnX(box, column + 1);
-    const text = `${formatInteger(inStubs)} of ${formatInteger(moves)} as stubs`;
-    writeFaint(context, text, (left + right) / 2, y, { align: "center", maxWidth: right - left });
+    const count = formatInteger(inStubs);
+    const texts = [`${count} of ${formatInteger(moves)} as stubs`, `${count} of ${formatInteger(moves)}`, count];
+    const text = texts.find(words => context.measureText(words).width <= right - left) ?? count;
+    writeFaint(context, text, (left + right) / 2, y, { align: "center" });
   }
 }
 

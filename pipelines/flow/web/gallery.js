@@ -10,7 +10,7 @@ function drawGallery() {
   const heading = document.createElement("p");
   const more = state.selected.length > shown.length ? `, the first ${shown.length}` : "";
   heading.textContent = `${formatInteger(state.selected.length)} selected${more}: `
-    + `label, and prediction at ${epochName(state.to)}. A click opens an image; all are first in the table below.`;
+    + `label, and prediction at ${epochName(state.to)}. A click opens an image.`;
   gallery.replaceChildren(heading, ...shown.map(makeGalleryItem));
 }
 
