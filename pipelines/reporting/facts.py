@@ -8,7 +8,7 @@ from pipelines.reporting.checks import Checks, gather_checks
 from pipelines.reporting.faithfulness import Faithfulness, gather_faithfulness
 from pipelines.reporting.gallery import Gallery, fill_gallery
 from pipelines.reporting.history import Learning, gather_learning
-from pipelines.reporting.labels import Labels, TrainingLabels, gather_labels, gather_training_labels
+from pipelines.reporting.labels import Labels, gather_labels, gather_training_labels
 from pipelines.reporting.mistakes import Mistakes, gather_mistakes
 from pipelines.reporting.model import Model, gather_model
 from pipelines.reporting.parts import Parts, gather_parts
@@ -28,7 +28,7 @@ class Facts:
     calibration: Calibration | None
     shortcuts: Shortcuts
     labels: Labels
-    training_labels: TrainingLabels | None
+    training_labels: Labels
     parts: Parts | None
     faithfulness: Faithfulness | None
     patterns: Patterns | None
@@ -55,8 +55,8 @@ def gather_facts(subject: Subject) -> Facts:
     order = [*ranked, *(method for method in METHODS if method not in ranked)]
     explained = parts.explained if parts else None
     return Facts(
-        subject, accuracy, gather_calibration(subject), shortcuts, labels, gather_training_labels(subject), parts,
-        faithfulness, patterns, mistakes, gather_learning(subject), checks, gather_model(subject),
+        subject, accuracy, gather_calibration(subject), shortcuts, labels, gather_training_labels(subject.evidence),
+        parts, faithfulness, patterns, mistakes, gather_learning(subject), checks, gather_model(subject),
         gather_method_figures(subject), fill_gallery(subject, explained, order, mistakes, checks, labels, shortcuts),
         _find_flow_page(subject),
     )  # fmt: skip

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from statistics import fmean
 
-from pipelines.reporting.evidence import Answer
+from pipelines.reporting.evidence import Answer, Evidence
 from pipelines.reporting.found_shortcuts import list_misleading
 from pipelines.reporting.subject import Subject
 
@@ -12,20 +12,8 @@ ALL = 1_000_000_000  # rows of an answer
 
 
 @dataclass(frozen=True)
-class TrainingLabels:
-    """Which labels of the training images the model contradicted while it trained."""
-
-    source: Answer  # of label_suspects
-    contradicted: int
-
-    @property
-    def n(self) -> int:
-        return len(self.source.rows)
-
-
-@dataclass(frozen=True)
 class Labels:
-    """What late epochs say against the labels of the split."""
+    """What late epochs say against the labels of a split; for training images, every epoch from 1 on."""
 
     source: Answer  # of label_suspects
     n: int  # labels that something is said of
@@ -47,10 +35,10 @@ def gather_labels(subject: Subject) -> Labels:
     return judge_labels(found, rows, sorted(misleading))
 
 
-def gather_training_labels(subject: Subject) -> TrainingLabels | None:
-    """None where the training images were not tracked."""
-    found = subject.ask("label_suspects", split="train_seen", limit=ALL)
-    return TrainingLabels(found, sum(row["score"] > 0.5 for row in found.rows)) if found.rows else None
+def gather_training_labels(evidence: Evidence) -> Labels:
+    """All labels of the training images; none where their predictions were not tracked."""
+    found = evidence.ask("label_suspects", split="train_seen", limit=ALL)
+    return judge_labels(found, found.rows, [])
 
 
 def judge_labels(source: Answer, rows: list[dict], misleading: list[str]) -> Labels:

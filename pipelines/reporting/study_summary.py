@@ -1,12 +1,12 @@
 """What `study run` prints at its end: the study in a few lines, and what to look at next."""
 
 import textwrap
-from collections.abc import Callable, Iterator
-from statistics import fmean
+from collections.abc import Iterator
 
-import queries
 from pipelines.reporting.accuracy import few_sentence, images_of, uneven_sentence
-from pipelines.reporting.criteria import VERDICTS
+from pipelines.reporting.evidence import Evidence
+from pipelines.reporting.found_shortcuts import LEVEL
+from pipelines.reporting.labels import gather_training_labels
 from pipelines.reporting.shortcuts import place_of
 from pipelines.reporting.words import SPACE, between, number, percent, plural
 from tracking.home import Home, find_home
@@ -15,26 +15,22 @@ from tracking.reading import connect
 NAME_WIDTH = 13
 WIDTH = 110
 PAIRS = 3  # pairs of confused classes
-Ask = Callable[..., list[dict]]  # rows of a question about the training run, with its parameters
 Line = tuple[str, str]  # its name, or nothing where it continues, and its text
 
 
 def summarise(home: Home, training_run: str, other_runs: list[str], report_page: str, flow_page: str) -> str:
     """Accuracy, the shortcuts found, suspect labels, confused classes, where the pages are, and what to run next."""
     with connect(home) as connection:
-
-        def ask(name: str, **parameters: str) -> list[dict]:
-            return queries.run(connection, name, {"run_id": training_run} | parameters).dicts
-
+        evidence = Evidence(connection, training_run)
         classes = connection.execute("select name from classes where run_id = ? order by class_id", [training_run])
         class_names = [name for (name,) in classes.fetchall()]
         sql = "select run_id, kind, name from runs"
         runs = {run_id: (kind, name) for run_id, kind, name in connection.execute(sql).fetchall()}
         lines = [
-            *_describe_accuracy(ask, class_names),
-            *_describe_shortcuts(ask),
-            *_describe_labels(ask),
-            *_describe_confusions(ask),
+            *_describe_accuracy(evidence, class_names),
+            *_describe_shortcuts(evidence),
+            *_describe_labels(evidence),
+            *_describe_confusions(evidence),
             *_describe_runs(runs, training_run, other_runs),
         ]
     text = "\n".join(line for name, words in lines for line in _wrap(name, words.replace(SPACE, " ")))
@@ -53,8 +49,8 @@ def summarise(home: Home, training_run: str, other_runs: list[str], report_page:
     return text + "\n\n" + "\n".join(f"{name:{NAME_WIDTH}}{words}" for name, words in next_steps)
 
 
-def _describe_accuracy(ask: Ask, class_names: list[str]) -> Iterator[Line]:
-    last = {row["split"]: row for row in ask("accuracy_by_epoch")}  # epochs ascend
+def _describe_accuracy(evidence: Evidence, class_names: list[str]) -> Iterator[Line]:
+    last = {row["split"]: row for row in evidence.ask("accuracy_by_epoch").rows}  # epochs ascend
     test, val = last["test"], last["val"]
     interval = between(test["low"], test["high"], test["n"])
     yield (
@@ -62,15 +58,14 @@ def _describe_accuracy(ask: Ask, class_names: list[str]) -> Iterator[Line]:
         f"test {percent(test['accuracy'], test['n'])} of {number(test['n'])} images (95 % interval {interval}), "
         f"validation {percent(val['accuracy'], val['n'])} of {number(val['n'])}",
     )
-    hard_classes = ask("hard_classes")
+    hard_classes = evidence.ask("hard_classes").rows
     for caution in (uneven_sentence(hard_classes, images_of("test")), few_sentence(hard_classes, class_names)):
         if caution:
             yield "", caution
 
 
-def _describe_shortcuts(ask: Ask) -> Iterator[Line]:
-    level = VERDICTS["shortcuts"].level / 2  # as in the report
-    found = [row for row in ask("shortcuts", level=str(level)) if row["verdict"] == "found"]
+def _describe_shortcuts(evidence: Evidence) -> Iterator[Line]:
+    found = evidence.ask("shortcuts", level=LEVEL).where(verdict="found")
     if not found:
         yield "shortcut", "none found"
     for row in found:
@@ -95,44 +90,30 @@ def _describe_shortcuts(ask: Ask) -> Iterator[Line]:
             )
 
 
-def _describe_labels(ask: Ask) -> Iterator[Line]:
-    rows = ask("label_suspects", split="train_seen", limit="1000000000")
-    labels = plural(len(rows), "training label")
-    suspect = [row for row in rows if row["kind"] == "suspect"]
-    contradicted = sum(row["score"] > 0.5 for row in rows)
-    if not any(row["p_wrong"] is not None for row in rows):
-        yield (
-            "labels",
-            f"the model contradicts {number(contradicted)} of {labels}; how many are wrong cannot be estimated",
-        )
+def _describe_labels(evidence: Evidence) -> Iterator[Line]:
+    found = gather_training_labels(evidence)
+    labels, suspect = plural(found.n, "training label"), len(found.suspect)
+    contradicted = f"the model contradicts {number(found.disputed)} of {labels}"
+    if not found.is_estimated:
+        yield "labels", f"{contradicted}; how many are wrong cannot be estimated"
     elif not suspect:
-        yield (
-            "labels",
-            f"the model contradicts {number(contradicted)} of {labels}; none is shown to be wrong, so look at them",
-        )
+        yield "labels", f"{contradicted}; none is shown to be wrong, so look at them"
     else:
-        mean, low, high = (
-            fmean(row[column] for row in suspect) for column in ("p_wrong", "p_wrong_low", "p_wrong_high")
-        )
         yield (
             "labels",
-            f"{number(len(suspect))} of {labels} {'is' if len(suspect) == 1 else 'are'} suspect: if at most a few "
-            f"percent of the model's surest answers are mistakes, an estimated {percent(mean, len(suspect))} of such "
-            f"labels are wrong (95 % interval {between(low, high, len(suspect))}).",
+            f"{number(suspect)} of {labels} {'is' if suspect == 1 else 'are'} suspect: if at most a few percent of "
+            f"the model's surest answers are mistakes, an estimated {percent(found.p_wrong, suspect)} of such labels "
+            f"are wrong (95 % interval {between(found.low, found.high, suspect)}).",
         )
 
 
-def _describe_confusions(ask: Ask) -> Iterator[Line]:
-    pairs = ask("confused_pairs", limit=str(PAIRS))
-    if not pairs:
-        yield "confused", "nothing: no test image is misclassified"
+def _describe_confusions(evidence: Evidence) -> Iterator[Line]:
     parts = [
         f"{row['name_a']} and {row['name_b']} ({row['a_as_b']} {row['name_a']} as {row['name_b']}, "
         f"{row['b_as_a']} {row['name_b']} as {row['name_a']})"
-        for row in pairs
+        for row in evidence.ask("confused_pairs", limit=PAIRS).rows
     ]
-    if parts:
-        yield "confused", "; ".join(parts)
+    yield "confused", "; ".join(parts) or "nothing: no test image is misclassified"
 
 
 def _describe_runs(runs: dict[str, tuple[str, str]], training_run: str, other_runs: list[str]) -> Iterator[Line]:
