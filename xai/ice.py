@@ -73,7 +73,7 @@ def otsu_thresholds(scores: Tensor) -> Tensor:
     """
     ordered = scores.double().sort(0).values  # [N, k]
     count = len(ordered)
-    below = torch.arange(1, count, dtype=torch.double)[:, None]
+    below = torch.arange(1, count, dtype=torch.double, device=scores.device)[:, None]
     above = count - below
     sums = ordered.cumsum(0)
     low_mean = sums[:-1] / below

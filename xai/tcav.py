@@ -79,7 +79,8 @@ def score_concepts(
     def for_all_classes(values: Tensor, missing: float = torch.nan) -> Tensor:
         """Values of the classes with images, on the last axis, among those of all K classes."""
         filled = values.new_full((*values.shape[:-1], classes), missing)
-        return filled.index_copy(-1, torch.tensor(classes_with_images), values)
+        filled[..., classes_with_images] = values
+        return filled
 
     return Tcav(
         prevalence=for_all_classes(_class_means([present[labels == label].float() for label in classes_with_images])),
@@ -99,7 +100,7 @@ def correct_by_holm(p_values: Tensor) -> Tensor:
     """Family-wise corrected p-values of any shape (Holm 1979)."""
     flat = p_values.flatten()
     order = flat.argsort()
-    tests = torch.arange(len(flat), 0, -1, dtype=flat.dtype)
+    tests = torch.arange(len(flat), 0, -1, dtype=flat.dtype, device=flat.device)
     corrected = torch.empty_like(flat)
     corrected[order] = (flat[order] * tests).cummax(0).values.clamp_max(1)
     return corrected.view_as(p_values)
@@ -119,7 +120,7 @@ def compare_with_null(observed: Tensor, null: Tensor, unseen: int) -> Tensor:
     as_extreme = torch.searchsorted(least_fractions, _tail_fractions(observed, ascending).contiguous(), right=True)
     directions = len(null) + unseen
     drawn = min(len(observed), directions)
-    none_drawn = stats.hypergeom.logpmf(0, directions, (as_extreme + unseen).numpy(), drawn)
+    none_drawn = stats.hypergeom.logpmf(0, directions, (as_extreme + unseen).cpu().numpy(), drawn)
     return torch.from_numpy(-np.expm1(none_drawn)).to(observed).clamp_min(0)  # rounding may leave less
 
 
@@ -160,7 +161,7 @@ def _draw_activations(rows: Tensor, count: int, generator: torch.Generator) -> T
 
 def _list_channels(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """The channels that are ever active, [m, c]."""
-    return torch.eye(rows.shape[1])[rows.amax(0) > 0]
+    return torch.eye(rows.shape[1], device=rows.device)[rows.amax(0) > 0]
 
 
 def _factorize_shuffled_channels(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
@@ -168,7 +169,7 @@ def _factorize_shuffled_channels(rows: Tensor, count: int, generator: torch.Gene
     factors = []
     for _ in range(NULL_FACTORIZATIONS):
         sample = rows[torch.randint(len(rows), (max(NULL_ROWS, 4 * count),), generator=generator)]
-        orders = torch.rand(sample.shape, generator=generator).argsort(0)
+        orders = torch.rand(sample.shape, generator=generator).argsort(0).to(sample.device)
         shuffled = sample.gather(0, orders)
         starts = draw_directions(shuffled, 1, count, generator)
         factors.append(run_hals(shuffled, starts, NULL_TOLERANCE, NULL_ITERATIONS).directions[0])
