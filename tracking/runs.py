@@ -22,7 +22,7 @@ from tracking.catalogue import RunRecord, free_name, read_records, utc_now
 from tracking.commits import Commit, CommittedFile, EpochCommit
 from tracking.environment import git_commit
 from tracking.errors import InputError
-from tracking.files import sha256, write_json
+from tracking.files import sha256, write_json, write_table
 from tracking.home import Home, check_writable, make_home
 from tracking.mlflow_client import connect, find_experiment, server_address
 from tracking.staging import copy_into_place, staging_folder
@@ -277,6 +277,22 @@ def commit(
         log_file(run, write_json(folder / f"{unit}.json", new_commit.content()), new_commit.path)
     log_metrics(run, new_commit)
     return new_commit
+
+
+def commit_tables(
+    run: Run,
+    unit: str,
+    tables: dict[str, dict[str, Any]],
+    epoch: int | None,
+    metrics: dict[str, float] | None = None,
+) -> None:
+    """Commit rows, given as columns by the name of their table, each table's as file TABLE/UNIT.parquet."""
+    with staging_folder(run.home) as folder:
+        files = {}
+        for table, columns in tables.items():
+            path = f"{table}/{unit}.parquet"
+            files[path] = write_table(folder / path, columns)
+        commit(run, unit, files, metrics or {}, epoch)
 
 
 def log_metrics(run: Run, commit: Commit) -> None:

@@ -12,7 +12,6 @@ import queries
 from pipelines.common.progress import track
 from pipelines.comparing.comparison import Comparison
 from tracking import commits, runs
-from tracking.files import write_table
 from tracking.index import ingest
 from tracking.reading import connect
 from xai.map_clusters import cluster_maps
@@ -50,8 +49,5 @@ def log_clusters(comparison: Comparison, run: runs.Run) -> None:
         "target_kind": selection.target,
     }
     columns |= {column: [value] * count for column, value in shared.items()}
-    with runs.staging_folder(run.home) as folder:
-        path = f"map_clusters/{UNIT}.parquet"
-        files = {path: write_table(folder / path, columns)} if count else {}
-        runs.commit(run, UNIT, files, {}, selection.epoch)
+    runs.commit_tables(run, UNIT, {"map_clusters": columns} if count else {}, selection.epoch)
     ingest(run.home, [run.run_id])

@@ -12,7 +12,6 @@ from pipelines.common.progress import work
 from pipelines.comparing.comparison import Comparison, Part
 from pipelines.explaining.maps.rows import AttributionBatch
 from tracking import commits, runs
-from tracking.files import write_table
 from tracking.index import ingest
 from tracking.reading import connect
 from xai.faithfulness.measures import measure
@@ -52,13 +51,7 @@ def measure_part(comparison: Comparison, run: runs.Run, part: Part) -> None:
             attribution=comparison.explain(part, model, images, targets).cpu(),
         )
         tables["attributions"] = batch.columns(run.run_id, run.record.source)
-
-    with runs.staging_folder(run.home) as folder:
-        files = {
-            f"{table}/{part.name}.parquet": write_table(folder / table / f"{part.name}.parquet", columns)
-            for table, columns in tables.items()
-        }
-        runs.commit(run, part.name, files, {}, selection.epoch)
+    runs.commit_tables(run, part.name, tables, selection.epoch)
     ingest(run.home, [run.run_id])
 
 

@@ -19,7 +19,6 @@ from pipelines.common.progress import track
 from pipelines.comparing.comparison import Comparison
 from pipelines.models.predictions import prepare_images
 from tracking import commits, runs
-from tracking.files import write_table
 from tracking.index import ingest
 from xai.gradient import all_scores
 from xai.shortcuts import Window, find_place, make_gain, predict_pasted, windows
@@ -80,10 +79,7 @@ def try_patches(comparison: Comparison, run: runs.Run) -> None:
     columns = make_trials(model, source.device, images, labels, split, count, settings.seed)
     size = len(columns["class_id"])
     columns |= {"run_id": [run.run_id] * size, "source_run_id": [run.record.source] * size, "epoch": [epoch] * size}
-    with runs.staging_folder(run.home) as folder:
-        path = f"patch_trials/{UNIT}.parquet"
-        files = {path: write_table(folder / path, columns)} if size else {}
-        runs.commit(run, UNIT, files, {}, epoch)
+    runs.commit_tables(run, UNIT, {"patch_trials": columns} if size else {}, epoch)
     ingest(run.home, [run.run_id])
 
 

@@ -12,7 +12,6 @@ from pipelines.common.terminal import printable, say
 from pipelines.flow.instanceflow_log import FlowEpoch, Log, read_log
 from pipelines.lifecycle.start import commit_start
 from tracking import runs
-from tracking.files import write_table
 from tracking.home import Home
 from tracking.index import ingest
 
@@ -84,6 +83,4 @@ def _commit_epoch(run: runs.Run, log: Log, epoch: FlowEpoch) -> None:
     }
     accuracy = float((epoch.predicted == log.actual).mean())
     unit = f"epoch_{epoch.number:04d}"
-    with runs.staging_folder(run.home) as folder:
-        file = write_table(folder / f"{unit}.parquet", columns)
-        runs.commit(run, unit, {f"predictions/{unit}.parquet": file}, {"test_accuracy": accuracy}, epoch.number)
+    runs.commit_tables(run, unit, {"predictions": columns}, epoch.number, {"test_accuracy": accuracy})

@@ -40,7 +40,6 @@ from pipelines.models.user_errors import describe_model_error
 from tracking import catalogue, commits, locks, runs
 from tracking.commits import EpochCommit
 from tracking.errors import InputError, RunError
-from tracking.files import write_table
 from tracking.home import Home
 from tracking.index import ingest
 from xai.method import limit_pass_size, pass_size
@@ -194,16 +193,7 @@ def _commit_addition(evaluation: Evaluation, unit: str, first_id: int, images: S
         "sha256": _pixel_digests(images),
         "png": [encode_png(image) for image in images.images],
     }
-    _commit_tables(evaluation, unit, {"instances": instances, "pixels": pixels}, None)
-
-
-def _commit_tables(evaluation: Evaluation, unit: str, tables: dict[str, dict], epoch: int | None) -> None:
-    with runs.staging_folder(evaluation.run.home) as folder:
-        files = {}
-        for table, columns in tables.items():
-            path = f"{table}/{unit}.parquet"
-            files[path] = write_table(folder / path, columns)
-        runs.commit(evaluation.run, unit, files, {}, epoch)
+    runs.commit_tables(evaluation.run, unit, {"instances": instances, "pixels": pixels}, None)
 
 
 def _evaluate_missing(evaluation: Evaluation, model: nn.Module, device: torch.device) -> None:
@@ -222,7 +212,7 @@ def _evaluate_missing(evaluation: Evaluation, model: nn.Module, device: torch.de
             predictions = Predictions(evaluation.split, ids, images.labels[first_id:], logits)
             columns = predictions.to_columns(evaluation.run.run_id, epoch.epoch)
             unit = f"extra_{evaluation.name}_{len(additions):04d}_epoch_{epoch.epoch:04d}"
-            _commit_tables(evaluation, unit, {"predictions": columns}, epoch.epoch)
+            runs.commit_tables(evaluation.run, unit, {"predictions": columns}, epoch.epoch)
             epochs.advance()
 
 

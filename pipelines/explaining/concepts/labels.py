@@ -4,7 +4,6 @@ from pipelines.common.settings import LabelSettings
 from queries import Answer
 from tracking import catalogue, runs
 from tracking.errors import InputError
-from tracking.files import write_table
 from tracking.home import Home
 from tracking.index import ingest
 from tracking.reading import connect
@@ -26,9 +25,7 @@ def label_concept(settings: LabelSettings, home: Home) -> str:
     unit = f"label_{labelled_at.translate(str.maketrans('', '', '-: .'))}"
     copied = ("run_id", "epoch", "concept_id", "concept_key", "layer", "vector")
     row = {name: concept[name] for name in copied} | {"label": label, "labelled_at": labelled_at}
-    with runs.staging_folder(home) as folder:
-        file = write_table(folder / f"{unit}.parquet", {name: [value] for name, value in row.items()})
-        runs.commit(run, unit, {f"concept_labels/{unit}.parquet": file}, {}, None)
+    runs.commit_tables(run, unit, {"concept_labels": {name: [value] for name, value in row.items()}}, None)
     runs.set_tag(run, f"study.concept.{concept['epoch']}.{concept['concept_id']}", label)
     ingest(home, [run.run_id])
     return concept["concept_key"]

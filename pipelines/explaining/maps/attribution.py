@@ -15,7 +15,6 @@ from pipelines.explaining.maps import heatmaps
 from pipelines.explaining.maps.rows import AttributionBatch, target_kind
 from tracking import commits, models, runs
 from tracking.errors import InputError
-from tracking.files import write_table
 from tracking.index import ingest
 from tracking.reading import connect
 from xai import METHODS, Attribution, NotApplicable
@@ -130,9 +129,7 @@ def _commit_part(
     for name, first in columns_by_kind[0].items():
         values = [columns[name] for columns in columns_by_kind]
         table[name] = np.concatenate(values) if isinstance(first, np.ndarray) else list(chain.from_iterable(values))
-    with runs.staging_folder(run.home) as folder:
-        file = write_table(folder / f"{part}.parquet", table)
-        runs.commit(run, part, {f"attributions/{part}.parquet": file}, {}, by_kind[0].epoch)
+    runs.commit_tables(run, part, {"attributions": table}, by_kind[0].epoch)
     ingest(run.home, [run.run_id])
 
 

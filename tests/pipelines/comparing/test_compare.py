@@ -259,7 +259,7 @@ def test_a_mosaic_has_a_key_of_its_own_in_mlflow(home: Home) -> None:
 
 @pytest.mark.parametrize("stop_at", [1, 3])
 def test_goes_on_where_it_was_stopped(own: Home, monkeypatch: pytest.MonkeyPatch, stop_at: int) -> None:
-    write_table, calls = measurements.write_table, []
+    write_table, calls = runs.write_table, []
 
     def stopping(path, columns):
         calls.append(path)
@@ -268,7 +268,7 @@ def test_goes_on_where_it_was_stopped(own: Home, monkeypatch: pytest.MonkeyPatch
         return write_table(path, columns)
 
     whole = compare(COMPARE, own)
-    monkeypatch.setattr(measurements, "write_table", stopping)
+    monkeypatch.setattr(runs, "write_table", stopping)
     with pytest.raises(KeyboardInterrupt):
         compare(COMPARE, own)
     stopped = resolve(own, "latest", ("compare",))
