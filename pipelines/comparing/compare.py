@@ -32,13 +32,12 @@ def compare(settings: CompareSettings, home: Home) -> str:
     source = catalogue.resolve(home, settings.run, ("train",))
     with connect(home) as connection:
         selection = select_maps(connection, source.run_id, settings)
-        chosen_count = len(selection.instances) - len(selection.find_sampled(connection))
-    if chosen_count:
-        say(
-            f"compare: {chosen_count} of the {len(selection.instances)} images were chosen by ID or by --where, not at "
-            "random, so the results hold for such images alone; for the split: `study explain --count N`"
-        )
     with open_comparison(settings, home, selection) as comparison:
+        if chosen_count := len(selection.instances) - len(comparison.sampled):
+            say(
+                f"compare: {chosen_count} of the {len(selection.instances)} images were chosen by ID or by --where, "
+                "not at random, so the results hold for such images alone; for the split: `study explain --count N`"
+            )
         return _run_remaining(comparison, _start_run(comparison, home))
 
 

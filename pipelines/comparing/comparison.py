@@ -42,6 +42,7 @@ class Comparison:
     selection: MapSelection
     source: TrainedRun
     jobs: dict[str, Job]  # how each method was run
+    sampled: np.ndarray  # those of the instances that every method explained as part of a random sample
 
     def load_epoch(self, epoch: int) -> nn.Module:
         """The model with an epoch's weights."""
@@ -101,7 +102,9 @@ def open_comparison(settings: CompareSettings, home: Home, selection: MapSelecti
     with open_trained_run(explain_settings, home) as source:
         settings = replace(settings, memory=source.memory)
         jobs = {method: _restore_job(method, explain_settings, source, selection) for method in selection.methods}
-        yield Comparison(settings, selection, source, jobs)
+        with connect(home) as connection:
+            sampled = selection.find_sampled(connection)
+        yield Comparison(settings, selection, source, jobs, sampled)
 
 
 def list_parts(comparison: Comparison) -> Iterator[Part]:

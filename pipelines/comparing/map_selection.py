@@ -41,14 +41,14 @@ class MapSelection:
         """The explainer run that made most of a method's maps."""
         return max(self.makers[method], key=lambda run_id: len(self.makers[method][run_id]))
 
-    def find_sampled(self, connection: duckdb.DuckDBPyConnection) -> set[int]:
-        """The instances that every method explained as part of a random sample; others were chosen."""
+    def find_sampled(self, connection: duckdb.DuckDBPyConnection) -> np.ndarray:
+        """The instances that every method explained as part of a random sample, ascending; others were chosen."""
         scope = {"run_id": self.run_id, "split": self.split, "target": self.target, "epoch": self.epoch}
         sampled: dict[str, set[int]] = {method: set() for method in self.methods}
         for method, instance in queries.execute(connection, "sampled_instances", scope).fetchall():
             if method in sampled:
                 sampled[method].add(instance)
-        return set.intersection(*sampled.values()) & set(self.instances.tolist())
+        return np.array(sorted(set.intersection(*sampled.values()) & set(self.instances.tolist())))
 
     def read_maps(self, connection: duckdb.DuckDBPyConnection, method: str, instances: np.ndarray) -> Tensor:
         """Full maps of a method, [N, H, W], for instances in ascending order."""

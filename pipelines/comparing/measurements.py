@@ -13,7 +13,6 @@ from pipelines.comparing.comparison import Comparison, Part
 from pipelines.explaining.maps.rows import AttributionBatch
 from tracking import commits, runs
 from tracking.index import ingest
-from tracking.reading import connect
 from xai.faithfulness.measures import measure
 from xai.faithfulness.randomization import cascade_stages, randomization_similarity
 from xai.faithfulness.similarity import map_similarity
@@ -37,14 +36,12 @@ def measure_part(comparison: Comparison, run: runs.Run, part: Part) -> None:
         values = _measure_faithfulness(comparison, part, model, images, targets, maps)
     tables = {"attribution_scores": _score_columns(comparison, run, part, values)}
     if part.method in REFERENCES and not part.randomized:  # so that every question about maps covers them
-        with connect(run.home) as connection:
-            sampled = selection.find_sampled(connection)
         batch = AttributionBatch(
             method=part.method,
             epoch=selection.epoch,
             split=selection.split,
             instances=part.instances,
-            sampled=np.isin(part.instances, list(sampled)),
+            sampled=np.isin(part.instances, comparison.sampled),
             kind=selection.target,
             targets=targets.cpu(),
             logits=torch.empty(len(targets), 0),
