@@ -1,6 +1,6 @@
 """Answers as tables for people. A pipe gets every column on one line per row; a terminal gets what fits its width.
 
-On a terminal, a column that says the same in every row is said once above, IDs are shortened, and long texts and heads
+On a terminal, a column with one value in every row is shown once above, IDs are shortened, and long texts and heads
 are wrapped. Where the columns still do not fit, a few rows are shown in panels beneath each other, and of many rows
 each becomes a block of names and values.
 """

@@ -1,6 +1,6 @@
 """How far a command is: one line at the bottom of a terminal, or a plain line now and then in a pipe.
 
-Work is nested: a study has stages, a training has epochs, an epoch has steps. What is said is the fraction of the
+Work is nested: a study has stages, a training has epochs, an epoch has steps. What is shown is the fraction of the
 outermost work, the time left for it, and what is being done within.
 """
 
@@ -25,7 +25,7 @@ from pipelines.common.terminal import (
 
 DRAW_INTERVAL = 0.1  # seconds between two states of the line
 SAY_INTERVAL = 60.0  # seconds between two lines in a pipe
-SETTLING_TIME = 3.0  # seconds, and the fraction of the work, before the time left is said
+SETTLING_TIME = 3.0  # seconds, and the fraction of the work, before the time left is shown
 SETTLING_FRACTION = 0.02
 BAR_WIDTH = 20
 WIDTH_WITH_BAR = 70  # of a terminal; narrower ones show the text alone

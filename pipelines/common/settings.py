@@ -306,7 +306,7 @@ class ImportFlowSettings(CheckedSettings):
 
 @dataclass(frozen=True)
 class RunSettings(TrainSettings):
-    """Run the whole study: train, explain, compare, report, and summarize. Takes the flags of `study train`."""
+    """Run the whole study: train, explain, compare, report and summarise. Accepts every flag of `study train`."""
 
     dataset: str = setting("digits:faults", DATASET)
 
@@ -339,6 +339,6 @@ class RebuildSettings(CheckedSettings):
 
 @dataclass(frozen=True)
 class UiSettings(CheckedSettings):
-    """Serve the MLflow UI of this study home on this machine. Prints the addresses of what to open."""
+    """Serve the MLflow UI of this study home on this machine. Prints the addresses to open."""
 
     port: int = setting(5000, "port on 127.0.0.1", least=1024, most=65_535)

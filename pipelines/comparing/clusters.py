@@ -17,7 +17,7 @@ from tracking.reading import connect
 from xai.map_clusters import cluster_maps
 
 UNIT = "clusters"
-MAX_MAPS = 1000  # of a class and method; of more, so many, evenly spread
+MAX_MAPS = 1000  # per class and method; of more, this many are taken, evenly spread
 
 
 def log_clusters(comparison: Comparison, run: runs.Run) -> None:

@@ -94,7 +94,7 @@ def compare_best(rows: list[dict], lost: int, gained: int) -> BestEpoch | None:
     last, best = rows[-1], max(rows, key=lambda row: row["accuracy"])
     if best["accuracy"] == last["accuracy"]:
         return None
-    chance = binomtest(lost, lost + gained).pvalue * (len(rows) - 1)  # the best of so many was chosen
+    chance = binomtest(lost, lost + gained).pvalue * (len(rows) - 1)  # times the number of epochs it was chosen from
     did_harm = chance <= VERDICTS["epochs"].level / 2
     return BestEpoch(best["epoch"], best["accuracy"], best["n"], lost, gained, did_harm)
 
@@ -127,7 +127,7 @@ def images_of(split: str) -> str:
 
 
 def uneven_sentence(rows: list[dict], images: str) -> str | None:
-    """What accuracy hides where classes are of uneven size; rows of hard_classes; `study run` says it too."""
+    """What accuracy hides where classes are of uneven size; rows of hard_classes; also printed by `study run`."""
     largest, smallest = max(rows, key=lambda row: row["n"]), min(rows, key=lambda row: row["n"])
     if largest["n"] < UNEVEN_CLASSES * smallest["n"]:
         return None

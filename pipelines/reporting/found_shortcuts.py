@@ -1,4 +1,4 @@
-"""Classes that a patch at one place decides, as far as the comparison and the splits show."""
+"""Classes that a patch at one place decides, by what the comparison and the splits show."""
 
 from pipelines.reporting.criteria import VERDICTS
 from pipelines.reporting.evidence import Answer

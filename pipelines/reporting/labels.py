@@ -16,8 +16,8 @@ class Labels:
     """What late epochs say against the labels of a split; for training images, every epoch from 1 on."""
 
     source: Answer  # of label_suspects
-    n: int  # labels that something is said of
-    misleading: list[str]  # classes where a shortcut decides, of which nothing is said
+    n: int  # labels judged
+    misleading: list[str]  # classes where a shortcut decides, whose labels are not judged
     is_estimated: bool
     suspect: list[dict]  # rows of labels that the estimate speaks against, least supported first
     contradicted: list[dict]  # the first rows of labels that the model contradicts

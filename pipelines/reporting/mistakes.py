@@ -48,7 +48,7 @@ FLOW = """
 
 @dataclass(frozen=True)
 class Pair:
-    """The two classes that are mixed up most, a the one mistaken for the other more often, for its images."""
+    """The two classes that are mixed up most; a is the one with the larger fraction misclassified as the other."""
 
     row: dict  # of confused_pairs
     a: str
@@ -58,7 +58,7 @@ class Pair:
     n_a: int  # images of each class
     n_b: int
     is_first: bool  # whether it is mixed up more often than any other pair, beyond chance
-    leans: bool  # whether a is taken for b more often than b for a, beyond chance
+    leans: bool  # whether a is misclassified as b more often than b as a, beyond chance
 
     @property
     def ids(self) -> tuple[int, int]:

@@ -207,7 +207,8 @@ def add_predictions(
 ) -> np.ndarray:
     """Of every epoch; returns which images are right at the last, [images].
 
-    With differences, class 0 is harder and mostly taken for class 1, the model over-confident, the last epoch worse.
+    With differences, class 0 is harder and mostly misclassified as class 1, the model is over-confident and the last
+    epoch worse.
     """
     confidence = 0.3 + 0.7 * draw.beta(4, 1, setting.images)
     for epoch in range(LAST_EPOCH + 1):
