@@ -17,6 +17,11 @@ def ask_gap(subject: Subject) -> Answer:
     return subject.ask("split_gap", split=subject.split, level=LEVEL)
 
 
+def ask_clusters(subject: Subject) -> Answer:
+    """The answer of attribution_clusters."""
+    return subject.ask("attribution_clusters", split=subject.split)
+
+
 def list_misleading(subject: Subject) -> set[str]:
     """Names of the classes with a shortcut that is found, not only suspected: their predictions mean the patch."""
     return {row["class_name"] for row in ask_shortcuts(subject).where(verdict="found")}
@@ -27,7 +32,7 @@ def list_clusters_inside(subject: Subject, patch: dict) -> list[dict]:
 
     They name the images whose maps point at the patch: instance_ids, with their accuracy and most frequent label.
     """
-    clusters = subject.ask("attribution_clusters", split=subject.split).where(class_id=patch["class_id"])
+    clusters = ask_clusters(subject).where(class_id=patch["class_id"])
     rows, columns = (range(patch[start], patch[start] + patch["patch_side"]) for start in ("patch_top", "patch_left"))
     inside = [row for row in clusters if row["cell_row"] in rows and row["cell_column"] in columns]
     return sorted(inside, key=lambda row: (-row["fraction"], row["method"]))

@@ -3,15 +3,28 @@
 from dataclasses import dataclass
 
 from pipelines.reporting.evidence import Answer
-from pipelines.reporting.found_shortcuts import ask_gap, ask_shortcuts
+from pipelines.reporting.found_shortcuts import ask_clusters, ask_gap, ask_shortcuts, list_clusters_inside
 from pipelines.reporting.subject import Subject
+from xai.map_clusters import MIN_MAPS
 
 SHARES = {1: "an eighth", 2: "a quarter", 3: "three eighths", 4: "half"}  # of the image's side, by eighths
+NEAREST = 3  # images named of a cluster of maps
 PLACES = (
     ("top left", "top", "top right"),
     ("left", "centre", "right"),
     ("bottom left", "bottom", "bottom right"),
 )
+
+
+@dataclass(frozen=True)
+class MapCluster:
+    """Maps of a class by one method that lie together, strongest on the patch that decides the class."""
+
+    source: Answer  # of attribution_clusters
+    method: str
+    n: int  # maps in it
+    n_maps: int  # of the class
+    nearest: list[str]  # the images whose maps are most like its mean
 
 
 @dataclass(frozen=True)
@@ -27,6 +40,7 @@ class Shortcuts:
     found: list[dict]  # rows of shortcuts with that verdict
     lower: list[dict]  # rows of split_gap that are lower than on validation images
     tried: bool  # whether any patch was tried
+    clusters: dict[int, MapCluster]  # by class found
 
     @property
     def by_class(self) -> dict[str, dict[str, dict]]:
@@ -47,7 +61,19 @@ def gather_shortcuts(subject: Subject) -> Shortcuts:
     """Shortcuts and gaps at the report's level."""
     decided, gap = ask_shortcuts(subject), ask_gap(subject)
     tried = any(row["n"] for row in decided.rows)
-    return Shortcuts(decided, gap, decided.where(verdict="found"), gap.where(is_lower=True), tried)
+    found = decided.where(verdict="found")
+    clusters = {row["class_id"]: cluster for row in found if (cluster := find_cluster(subject, row))}
+    return Shortcuts(decided, gap, found, gap.where(is_lower=True), tried, clusters)
+
+
+def find_cluster(subject: Subject, patch: dict) -> MapCluster | None:
+    """The largest cluster on a patch, a row of shortcuts; None if its class has too few maps to be clustered."""
+    for row in list_clusters_inside(subject, patch):
+        n_maps = round(row["n"] / row["fraction"])
+        if n_maps >= MIN_MAPS:
+            nearest = [f"#{instance}" for instance in row["instance_ids"][:NEAREST]]
+            return MapCluster(ask_clusters(subject), row["method"], row["n"], n_maps, nearest)
+    return None
 
 
 def place_of(row: dict) -> str:

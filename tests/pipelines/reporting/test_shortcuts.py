@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.reporting.evidence import Answer
 from pipelines.reporting.found_shortcuts import list_clusters_inside
-from pipelines.reporting.shortcuts import SHARES, gather_shortcuts, place_of
+from pipelines.reporting.shortcuts import SHARES, MapCluster, find_cluster, gather_shortcuts, place_of
 from xai.shortcuts import LARGEST_SIDE
 
 
@@ -38,3 +38,13 @@ def test_clusters_of_maps_inside_a_patch_are_those_of_its_class_and_place() -> N
     subject = SimpleNamespace(ask=lambda name, split: Answer(rows, 1), split="test")
     patch = {"class_id": 1, "patch_top": 0, "patch_left": 5, "patch_side": 2}
     assert [found["fraction"] for found in list_clusters_inside(subject, patch)] == [0.7, 0.2]
+
+
+@pytest.mark.parametrize(("n", "stated"), [(15, True), (14, False)])
+def test_a_cluster_is_stated_if_its_class_has_enough_maps(n: int, stated: bool) -> None:
+    row = {"method": "shap", "class_id": 1, "cell_row": 0, "cell_column": 5, "n": n, "fraction": 0.75}
+    source = Answer([row | {"instance_ids": [7, 2, 30, 4]}], 1)
+    subject = SimpleNamespace(ask=lambda name, split: source, split="test")
+    patch = {"class_id": 1, "patch_top": 0, "patch_left": 5, "patch_side": 2}
+    cluster = MapCluster(source, "shap", n=15, n_maps=20, nearest=["#7", "#2", "#30"])
+    assert find_cluster(subject, patch) == (cluster if stated else None)
