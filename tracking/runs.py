@@ -34,6 +34,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 from PIL import Image
 
+PNG_LEVEL = 3  # of 9: half of the default's time, for a twentieth more bytes
+
 
 @dataclass(frozen=True)
 class Run:
@@ -315,7 +317,7 @@ def log_picture(run: Run, image: np.ndarray, path: str) -> None:
     """Save an image [H, W, 3], uint8, as `path`, a .png in the run's files."""
     with staging_folder(run.home) as folder:
         local = folder / Path(path).name
-        Image.fromarray(image).save(local)
+        Image.fromarray(image).save(local, compress_level=PNG_LEVEL)
         log_file(run, local, path)
 
 
@@ -331,7 +333,7 @@ def log_image(run: Run, image: np.ndarray, key: str, step: int) -> None:
     name = f"{key.replace('/', '~')}+step+{step}+timestamp+{started_ms}+{image_id}"
     picture = Image.fromarray(image)
     with staging_folder(run.home) as folder:
-        picture.save(folder / f"{name}.png")
+        picture.save(folder / f"{name}.png", compress_level=PNG_LEVEL)
         # what the page shows: MLflow's own is 256 pixels wide, too few to read a text by
         picture.save(folder / f"{name}+compressed.webp", method=0)
         for file in (f"{name}.png", f"{name}+compressed.webp"):

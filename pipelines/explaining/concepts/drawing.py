@@ -19,28 +19,29 @@ def draw_concepts(job: ConceptJob, run: runs.Run, epoch: int, concepts: ConceptS
     class_sizes = zip(job.source.data.classes, concepts.tcav.images.tolist(), strict=True)
     classes = tuple(f"{short(name, 12)} ({count})" for name, count in class_sizes)
 
-    row_names = []
-    for concept_id, concept in enumerate(named):
-        title = f"concept {concept_id}: {concept.label}" if concept.label else f"concept {concept_id}"
-        row_names.append(f"{title}: {concept.description.split(';')[0]}")
-        stability = concepts.stability[concept_id].item()
-        tcav = concepts.tcav
-        card = figures.Card(
-            title=f"{title}    {origin}",
-            description=f"{concept.description}; {describe_stability(stability)}",
+    titles = [
+        f"concept {concept_id}: {concept.label}" if concept.label else f"concept {concept_id}"
+        for concept_id, concept in enumerate(named)
+    ]
+    cards = (
+        figures.Card(
+            title=f"{titles[concept_id]}    {origin}",
+            description=f"{concept.description}; {describe_stability(concepts.stability[concept_id].item())}",
             full_colour=float(concept.highest.maps.max()) or 1.0,
             highest=_panel(job, epoch, concepts, concept.highest, concept_id),
             lowest=_panel(job, epoch, concepts, concept.lowest, concept_id),
-            classes=classes,
-            prevalence=tcav.prevalence[concept_id].numpy(),
-            tcav_sign=tcav.tcav_sign[concept_id].numpy(),
-            contribution=tcav.contribution[concept_id].numpy(),
-            significant=tcav.significant[concept_id].numpy(),
+            prevalence=concepts.tcav.prevalence[concept_id].numpy(),
+            tcav_sign=concepts.tcav.tcav_sign[concept_id].numpy(),
+            contribution=concepts.tcav.contribution[concept_id].numpy(),
+            significant=concepts.tcav.significant[concept_id].numpy(),
         )
-        picture = render_figure(figures.concept_card(card))
+        for concept_id, concept in enumerate(named)
+    )
+    for concept_id, picture in enumerate(figures.draw_cards(cards, classes)):
         runs.log_picture(run, picture, f"{folder}_concept_{concept_id:02d}.png")
         runs.log_image(run, picture, f"concept/{concept_id:02d}", epoch)
 
+    row_names = [f"{title}: {concept.description.split(';')[0]}" for title, concept in zip(titles, named, strict=True)]
     for measure in ("prevalence", "tcav_sign"):
         values = getattr(concepts.tcav, measure).numpy()
         figure = figures.matrix(values, row_names, classes, concepts.stable.numpy(), f"{measure}, {origin}")

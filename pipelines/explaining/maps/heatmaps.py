@@ -79,7 +79,7 @@ def pages(explained: ExplainedImages, title: str) -> Iterator[Figure]:
 
 def tile(image: np.ndarray, values: np.ndarray, signed: bool) -> np.ndarray:
     """A map [H, W] over its image [H, W, 3] alone, on its own scale, small ones enlarged; [h, w, 3], uint8."""
-    drawn = _enlarge(
+    drawn = enlarge(
         overlay(image, values, full_colour_magnitude(values), signed), max(1, PICTURE_SIDE // image.shape[0])
     )
     return np.round(drawn * 255).astype(np.uint8)
@@ -121,11 +121,11 @@ def _draw_instance(figure: Figure, space: Bbox, explained: ExplainedImages, row:
     maps = explained.maps[row]
     full = full_colour_magnitude(maps)  # one for all targets, so that they can be compared
     factor = max(1, TILE_SIDE // image.shape[0])
-    large_image = _enlarge(image, factor)
+    large_image = enlarge(image, factor)
     gap = np.ones((large_image.shape[0], GAP, 3))
     tiles = [large_image]
     for values in maps:
-        tiles += [gap, _enlarge(overlay(image, values, full, explained.signed), factor)]
+        tiles += [gap, enlarge(overlay(image, values, full, explained.signed), factor)]
     drawn = np.concatenate(tiles, axis=1)
     box = space.shrunk_to_aspect(drawn.shape[0] / drawn.shape[1]).anchored("C", space)
     _place(figure, drawn, box)
@@ -162,7 +162,7 @@ def _write(figure: Figure, x: float, y: float, text: str, **style: Any) -> None:
     figure.text(x, y, text, transform=figure.dpi_scale_trans, parse_math=False, **style)
 
 
-def _enlarge(image: np.ndarray, factor: int) -> np.ndarray:
+def enlarge(image: np.ndarray, factor: int) -> np.ndarray:
     """An image [H, W, 3] with every pixel repeated, so that its edges stay sharp."""
     return np.kron(image, np.ones((factor, factor, 1)))
 
