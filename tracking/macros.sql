@@ -40,6 +40,50 @@ create or replace macro moves(training_run, of_split) as table
         and split = of_split
         and previous_epoch is not null;
 
+-- Each image of a split as two trainings predicted it, each at an epoch, by default its last. Images are the same if
+-- their number, label and source are. outcome: kept (both right), fixed (wrong, right in the other), broken (right, wrong
+-- in the other), rerouted (both wrong, as different classes), stuck (both wrong, as the same class); null without a label.
+create or replace macro compared_predictions(training_run, other_training_run, of_split, of_epoch, of_other_epoch) as table
+    select
+        here.instance_id,
+        here.label,
+        here.predicted,
+        other.predicted as other_predicted,
+        here.p_true,
+        other.p_true as other_p_true,
+        case
+            when here.label is null then null
+            when here.predicted = here.label and other.predicted = here.label then 'kept'
+            when here.predicted = here.label then 'broken'
+            when other.predicted = here.label then 'fixed'
+            when here.predicted <> other.predicted then 'rerouted'
+            else 'stuck'
+        end as outcome
+    from predictions as here
+    join predictions as other
+        on other.split = here.split
+        and other.instance_id = here.instance_id
+        and other.label is not distinct from here.label
+    left join instances as image
+        on image.run_id = here.run_id
+        and image.split = if(here.split = 'train_seen', 'train', here.split)
+        and image.instance_id = here.instance_id
+    left join instances as other_image
+        on other_image.run_id = other.run_id
+        and other_image.split = if(other.split = 'train_seen', 'train', other.split)
+        and other_image.instance_id = other.instance_id
+    where
+        here.run_id = training_run
+        and other.run_id = other_training_run
+        and here.split = of_split
+        and here.epoch = coalesce(of_epoch, (
+            select max(epoch) from predictions where run_id = training_run and split = of_split
+        ))
+        and other.epoch = coalesce(of_other_epoch, (
+            select max(epoch) from predictions where run_id = other_training_run and split = of_split
+        ))
+        and image.source is not distinct from other_image.source;
+
 -- Wilson's 95 % interval of a fraction p of n (Wilson 1927), null if n is 0: centre -+ half with z = 1.96,
 -- centre = (p + z^2/2n) / (1 + z^2/n), half = z sqrt(p (1 - p)/n + z^2/4n^2) / (1 + z^2/n).
 create or replace macro wilson_centre(p, n) as

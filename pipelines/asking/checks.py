@@ -14,14 +14,16 @@ def check_parameters(connection: DuckDBPyConnection, values: dict[str, str | Non
     `values` are those that `queries.run` accepted: runs as IDs, epochs as whole numbers; None means not given.
     """
     chosen = {name: value for name, value in values.items() if value is not None}
-    run_ids = [chosen[name] for name in ("run_id", "other_run_id") if name in chosen]
-    for run_id in run_ids:
+    for run_key, epoch_key in (("run_id", "epoch"), ("other_run_id", "other_epoch")):
+        if run_key not in chosen:
+            continue
+        run_id = chosen[run_key]
         if "split" in chosen:
             splits = _read_column(connection, queries.internal_text("run_splits"), run_id)
             _check_split(chosen["split"], splits, run_id)
-        if {"epoch", "from_epoch", "to_epoch"} & set(chosen):
+        if {epoch_key, "from_epoch", "to_epoch"} & set(chosen):
             epochs = _read_column(connection, SELECT_EPOCHS, run_id)
-            _check_epochs(chosen, epochs, run_id)
+            _check_epochs(chosen, epoch_key, epochs, run_id)
 
 
 def _check_split(split: str, splits: list[str], run_id: str) -> None:
@@ -31,11 +33,11 @@ def _check_split(split: str, splits: list[str], run_id: str) -> None:
         raise InputError(f"run {run_id[:8]} has no split {split!r}; there are: {', '.join(splits) or 'none yet'}")
 
 
-def _check_epochs(chosen: dict[str, str], epochs: list[int], run_id: str) -> None:
+def _check_epochs(chosen: dict[str, str], epoch_key: str, epochs: list[int], run_id: str) -> None:
     """A single epoch must be one of the run's; a range must include one, but its ends may lie outside."""
     listed = ", ".join(map(str, epochs)) or "none yet"
-    if "epoch" in chosen:
-        epoch = int(chosen["epoch"])
+    if epoch_key in chosen:
+        epoch = int(chosen[epoch_key])
         if epoch not in epochs:
             raise InputError(f"run {run_id[:8]} has no epoch {epoch}; there are: {listed}")
     first = int(chosen.get("from_epoch", 0))

@@ -279,9 +279,13 @@ class LabelSettings(CheckedSettings):
 
 @dataclass(frozen=True)
 class FlowSettings(CheckedSettings):
-    """Make the InstanceFlow page of a run: which image was classified as what, epoch by epoch. Prints its path."""
+    """Make the InstanceFlow page of a run: which image was classified as what, epoch by epoch. Prints its path.
+
+    With another run, the page shows both on the same images, and what the other one fixes and breaks.
+    """
 
     run: str = setting("latest", RUN, positional=True)
+    other: str | None = setting(None, "run to compare it with, on the same images", positional=True)
     split: str = setting("test", "split to show, such as test, val or train_seen; images added later are included")
     data: str | None = setting(None, "where the data set, or an imported log's images, are now")
     export: str | None = setting(None, "write InstanceFlow's JSON to this file instead", path=True)

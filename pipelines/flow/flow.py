@@ -9,6 +9,7 @@ from pipelines.common.settings import FlowSettings
 from pipelines.common.terminal import say
 from pipelines.flow.export import export
 from pipelines.flow.page import write_page
+from pipelines.flow.pairing import read_pair
 from pipelines.flow.record import read_record
 from tracking import catalogue, runs
 from tracking.errors import InputError
@@ -22,11 +23,21 @@ def flow(settings: FlowSettings, home: Home) -> str:
     if settings.export is not None:
         if settings.data is not None:
             raise InputError("--export writes no pictures, so it takes no --data; leave one of them out")
+        if settings.other is not None:
+            raise InputError("--export writes one run; leave the other one out")
         return export(run, settings.split, Path(settings.export), home)
 
-    file_name = "flow.html" if settings.split == "test" else f"flow_{settings.split.replace(':', '_')}.html"
+    file_stem = "flow" if settings.split == "test" else f"flow_{settings.split.replace(':', '_')}"
     with connect(home) as connection, runs.staging_folder(home) as folder:
-        record = read_record(connection, run, settings.split)
-        page = write_page(folder / file_name, record, connection, home, settings.data)
-        say(f"{len(record.labels):,} instances, {len(record.epochs)} epochs, {page.stat().st_size / 1e6:.1f} MB")
+        if settings.other is None:
+            record, other_record = read_record(connection, run, settings.split), None
+        else:
+            other = catalogue.resolve(home, settings.other)
+            record, other_record = read_pair(connection, run, other, settings.split)
+            file_stem += f"_against_{other.run_id[:8]}"
+        page = write_page(folder / f"{file_stem}.html", record, connection, home, settings.data, other_record)
+        epochs = f"{len(record.epochs)} epochs"
+        if other_record is not None:
+            epochs = f"{len(record.epochs)} and {len(other_record.epochs)} epochs"
+        say(f"{len(record.labels):,} instances, {epochs}, {page.stat().st_size / 1e6:.1f} MB")
         return str(runs.log_page(home, run, page))

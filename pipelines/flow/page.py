@@ -1,6 +1,7 @@
 """The page as one file: template, style, scripts and all data inside, nothing fetched from elsewhere."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,36 +11,50 @@ from markupsafe import Markup
 import queries
 from pipelines.common.policy import policy_of
 from pipelines.flow.packing import Payload, quantize_fractions, quantize_hundredths
-from pipelines.flow.pictures import add_maps, add_thumbnails
+from pipelines.flow.pictures import add_maps, add_thumbnails, read_images
 from pipelines.flow.record import Record
 from tracking.home import Home
 
 WEB_FOLDER = Path(__file__).parent / "web"
 SCRIPTS = (
-    "data", "facts", "state", "paint", "words", "strip", "glyphs", "flow", "table", "confusion", "detail", "gallery",
-    "export", "answers", "main",
+    "data", "facts", "state", "paint", "words", "strip", "glyphs", "flow", "table", "comparison", "confusion", "detail",
+    "gallery", "export", "answers", "main",
 )  # fmt: skip
 SHOWN_QUERIES = (
     "transition_outcomes", "turbulent_epochs", "flow_links", "flow_nodes", "instance_metrics", "confusion_by_epoch",
     "instance_history",
 )  # fmt: skip
+COMPARING_QUERIES = ("compared_flow", "compared_instances")
 PROBABILITY_STEPS = (255, 60, 20)  # between 0 and 1, finest first; on a plot 150 pixels high 60 show no less than 255
 TURBULENT_RATIO = 1.5  # moves over their median
 
 
-def write_page(path: Path, record: Record, connection: DuckDBPyConnection, home: Home, data: str | None) -> Path:
-    """Write the page of a record to `path`; images come from the run's data set, or from `data` if it has moved."""
+def write_page(
+    path: Path,
+    record: Record,
+    connection: DuckDBPyConnection,
+    home: Home,
+    data: str | None,
+    other: Record | None = None,
+) -> Path:
+    """Write the page of a record to `path`; images come from the run's data set, or from `data` if it has moved.
+
+    With another record, row by row of the same images, its epochs come after those of the first.
+    """
+    records = (record,) if other is None else (record, other)
+    images, notes = read_images(records, home, data)
     payload = Payload()
-    _add_predictions(payload, record)
-    thumbnails, notes = add_thumbnails(payload, record, home, data)
-    probability_steps = _add_probabilities(payload, record, connection)
-    maps = add_maps(payload, record, connection)
-    head = _describe_run(record, connection) | {
+    _add_predictions(payload, records)
+    thumbnails = add_thumbnails(payload, images) if images else None
+    probability_steps = _add_probabilities(payload, records, connection)
+    maps = add_maps(payload, records, connection)
+    head = _describe_runs(records, connection) | {
         "thumbnails": thumbnails,
         "maps": maps,
         "probability_steps": probability_steps,
         "notes": [
-            *_note_gaps(record),
+            *(note for one in records for note in _note_gaps(one)),
+            *_note_added(records, connection),
             *notes,
             *(f"Left out to keep the page small: {description}." for description in sorted(payload.left_out)),
         ],
@@ -50,7 +65,7 @@ def write_page(path: Path, record: Record, connection: DuckDBPyConnection, home:
     template = (WEB_FOLDER / "page.html").read_text(encoding="utf-8")
     page = Markup(template).format(
         policy=policy_of(styles=(style,), scripts=(scripts,)),
-        title=f"InstanceFlow of {record.run.name}",
+        title=f"InstanceFlow of {' and '.join(one.run.name for one in records)}",
         style=Markup(style),
         # inside a script nothing is unescaped, but a class called </script> would end it
         head=Markup(json.dumps(head, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")),
@@ -61,17 +76,21 @@ def write_page(path: Path, record: Record, connection: DuckDBPyConnection, home:
     return path
 
 
-def _add_predictions(payload: Payload, record: Record) -> None:
+def _add_predictions(payload: Payload, records: Sequence[Record]) -> None:
+    record = records[0]
     missing = _missing_code(record)
-    class_ids = np.where(record.predicted < 0, missing, record.predicted)
+    predicted = np.concatenate([one.predicted for one in records], 1)
+    class_ids = np.where(predicted < 0, missing, predicted)
     dtype = np.uint8 if missing == 255 else np.uint16
     payload.add_array("predicted", class_ids.astype(dtype))
     payload.add_array("label", record.labels.astype(np.int16))
     payload.add_array("instance_id", record.instance_ids.astype(np.int32))
     payload.add_array("split", record.split_indices.astype(np.uint8))
-    if np.isfinite(record.p_true).any():
-        payload.add_array("p_true", quantize_fractions(record.p_true, np.uint16), "probabilities of the label")
-        payload.add_array("margin", quantize_hundredths(record.margin), "margins")
+    p_true = np.concatenate([one.p_true for one in records], 1)
+    if np.isfinite(p_true).any():
+        margin = np.concatenate([one.margin for one in records], 1)
+        payload.add_array("p_true", quantize_fractions(p_true, np.uint16), "probabilities of the label")
+        payload.add_array("margin", quantize_hundredths(margin), "margins")
 
 
 def _missing_code(record: Record) -> int:
@@ -79,49 +98,58 @@ def _missing_code(record: Record) -> int:
     return 255 if len(record.classes) < 255 else 65535
 
 
-def _add_probabilities(payload: Payload, record: Record, connection: DuckDBPyConnection) -> int | None:
+def _add_probabilities(payload: Payload, records: Sequence[Record], connection: DuckDBPyConnection) -> int | None:
     """Add the probabilities of all classes, [N, E, K], in as many steps as fit. Returns how many, None without room."""
-    parameters = {"run_id": record.run.run_id, "split": record.splits[0], "epochs": list(record.epochs)}
-    table = connection.sql(queries.internal_text("flow_probabilities"), params=parameters).to_arrow_table()
-    if not table.num_rows:
+    tables = []
+    for record in records:
+        parameters = {"run_id": record.run.run_id, "split": record.splits[0], "epochs": list(record.epochs)}
+        tables.append(connection.sql(queries.internal_text("flow_probabilities"), params=parameters).to_arrow_table())
+    if not all(table.num_rows for table in tables):
         return None
-    rows = record.find_rows(table["split"].to_numpy(), table["instance_id"].to_numpy())
-    columns = record.find_columns(table["epoch"].to_numpy())
-    class_count = len(record.classes)
-    lists = table["probabilities"].combine_chunks()
-    probabilities = lists.flatten().to_numpy().reshape(-1, class_count)
+    class_count = len(records[0].classes)
     for steps in PROBABILITY_STEPS:
-        values = np.zeros((*record.shape, class_count), np.uint8)
-        values[rows, columns] = np.round(probabilities * steps)
-        if payload.add_array("probabilities", values, "probabilities of all classes but the label"):
+        values = [np.zeros((*record.shape, class_count), np.uint8) for record in records]
+        for record, table, own_values in zip(records, tables, values, strict=True):
+            rows = record.find_rows(table["split"].to_numpy(), table["instance_id"].to_numpy())
+            columns = record.find_columns(table["epoch"].to_numpy())
+            lists = table["probabilities"].combine_chunks()
+            probabilities = lists.flatten().to_numpy().reshape(-1, class_count)
+            own_values[rows, columns] = np.round(probabilities * steps)
+        if payload.add_array("probabilities", np.concatenate(values, 1), "probabilities of all classes but the label"):
             return steps
     return None
 
 
-def _describe_run(record: Record, connection: DuckDBPyConnection) -> dict:
-    run = record.run
-    instance_count, epoch_count = record.shape
-    splits = ", ".join(record.splits)
-    about = (
-        f"run {run.run_id[:8]} ({run.name}), {run.dataset}, {splits}: {instance_count:,} images, {epoch_count} epochs"
-    )
-    if run.kind == "train":
+def _describe_runs(records: Sequence[Record], connection: DuckDBPyConnection) -> dict:
+    record = records[0]
+    described_runs: list[dict] = []
+    start = 0
+    for one in records:
+        run = one.run
+        end = start + len(one.epochs)
+        described_runs.append({"run_id": run.run_id, "name": run.name, "kind": run.kind, "start": start, "end": end})
+        start = end
+    runs = " against ".join(f"run {one['run_id'][:8]} ({one['name']})" for one in described_runs)
+    images = f"{record.run.dataset}, {', '.join(record.splits)}: {len(record.labels):,} images"
+    epochs = f"{' and '.join(str(len(one.epochs)) for one in records)} epochs"
+    about = f"{runs}, {images}, {epochs}"
+    if record.run.kind == "train":
         about += ", epoch 0 is the untrained network"
+
     shown_queries = {}
-    for name in SHOWN_QUERIES:
+    for name in SHOWN_QUERIES if len(records) == 1 else (*SHOWN_QUERIES, *COMPARING_QUERIES):
         parameters = queries.header(name).params
         shown_queries[name] = {"sql": queries.text(name), "params": list(parameters)}
     return {
-        "run_id": run.run_id,
-        "kind": run.kind,
+        "runs": described_runs,
         "about": about,
-        "instances": instance_count,
-        "epochs": record.epochs,
+        "instances": len(record.labels),
+        "epochs": [epoch for one in records for epoch in one.epochs],
         "classes": record.classes,
         "splits": record.splits,
         "names": record.names,
         "missing": _missing_code(record),
-        "turbulent": _find_turbulent_epochs(record, connection),
+        "turbulent": [ratio for one in records for ratio in _find_turbulent_epochs(one, connection)],
         "queries": shown_queries,
     }
 
@@ -161,3 +189,11 @@ def _note_gaps(record: Record) -> list[str]:
             f"(predicted at {counts} of {epoch_count} epochs)."
         )
     return notes
+
+
+def _note_added(records: Sequence[Record], connection: DuckDBPyConnection) -> list[str]:
+    """Which splits of images added later a page of two runs leaves out."""
+    sql = "select distinct split from instances where run_id = $1 and split like 'extra:%'"
+    added = {split for one in records for (split,) in connection.execute(sql, [one.run.run_id]).fetchall()}
+    left_out = sorted(added - set(records[0].splits))
+    return [f"Images added later belong to one run and are not compared: {', '.join(left_out)}."] if left_out else []

@@ -1,6 +1,7 @@
 """Thumbnails and heatmaps of the page."""
 
 import io
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -42,22 +43,38 @@ class StoredMap(NamedTuple):
     values: list[float]  # row by row
 
 
-def add_thumbnails(payload: Payload, record: Record, home: Home, data: str | None) -> tuple[dict | None, list[str]]:
-    """Add one picture of all thumbnails, row by row. Returns its layout, or None, and notes on what is not shown.
+def read_images(records: Sequence[Record], home: Home, data: str | None) -> tuple[list[Image.Image] | None, list[str]]:
+    """The images of the first record's instances, or None, and notes on what is not shown.
 
-    Raises InputError if there are no images at `data`.
+    Raises InputError if there are none at `data`, or if those of another record differ. Where only the seeds of two
+    trainings drew other validation images, their digests differ too, so the pictures themselves are compared.
     """
-    notes: list[str] = []
+    record, *others = records
+    is_log = record.run.kind == "import"  # its digest is of its predictions too
+    to_check = [other for other in others if other.run.data_digest != record.run.data_digest and not is_log]
     try:
-        if record.run.kind == "import":
-            images, notes = _read_linked_images(record, data)
-        else:
-            images = _read_images(record, home, data)
+        if is_log:
+            return _read_linked_images(record, data)
+        images = _read_images(record, home, data)
     except InputError as error:
-        if data is not None:
+        if data is not None or to_check:
             raise
         return None, [f"No thumbnails: {error}."]
 
+    for other in to_check:
+        for row, (image, other_image) in enumerate(zip(images, _read_images(other, home, data), strict=True)):
+            if image.size != other_image.size or image.tobytes() != other_image.tobytes():
+                sizes = [f"{width} x {height}" for width, height in (image.size, other_image.size)]
+                what = "has other pixels" if sizes[0] == sizes[1] else f"has {' and '.join(sizes)} pixels"
+                raise InputError(
+                    f"runs {record.run.run_id[:8]} and {other.run.run_id[:8]} have different images in "
+                    f"{record.splits[0]}: image {record.instance_ids[row]} {what}; name two runs on the same"
+                )
+    return images, []
+
+
+def add_thumbnails(payload: Payload, images: list[Image.Image]) -> dict | None:
+    """Add one picture of all thumbnails, row by row. Returns its layout, or None without room."""
     images_per_row = int(np.ceil(np.sqrt(len(images))))
     longest_side = max(max(image.size) for image in images)
     for side in sorted({min(longest_side, side) for side in THUMBNAIL_SIDES}, reverse=True):
@@ -65,8 +82,8 @@ def add_thumbnails(payload: Payload, record: Record, home: Home, data: str | Non
             continue
         sprite = _draw_sprite(images, side, images_per_row)
         if payload.add_file("thumbnails", sprite, "thumbnails"):
-            return {"side": side, "across": images_per_row}, notes
-    return None, notes
+            return {"side": side, "across": images_per_row}
+    return None
 
 
 def _read_images(record: Record, home: Home, data: str | None) -> list[Image.Image]:
@@ -143,21 +160,39 @@ def _resize(image: Image.Image, longest_side: int) -> Image.Image:
     return image.resize((width, height), resampling)
 
 
-def add_maps(payload: Payload, record: Record, connection: DuckDBPyConnection) -> dict:
+def add_maps(payload: Payload, records: Sequence[Record], connection: DuckDBPyConnection) -> dict:
     """Add the heatmaps of the page's instances, each scaled by its own largest value.
 
-    Returns their size and what each shows: its instance, epoch, class explained, and kind (method and target kind).
+    Returns their size and what each shows: its instance, epoch, class explained, kind (method and target kind) and run.
     """
     nothing = {"instances": [], "rows": [], "kinds": [], "height": 0, "width": 0}
-    parameters = {"run_id": record.run.run_id, "split": record.stored_split}
-    maps_sql = queries.internal_text("flow_maps")
-    [(map_count,)] = connection.execute(f"select count(*) from ({maps_sql})", parameters).fetchall()
+    scopes = [{"run_id": record.run.run_id, "split": record.stored_split} for record in records]
+    count_sql = f"select count(*) from ({queries.internal_text('flow_maps')})"
+    map_count = sum(connection.execute(count_sql, scope).fetchall()[0][0] for scope in scopes)
     if map_count > MAX_MAPS:
         payload.left_out.add(f"{map_count:,} heatmaps (a page holds at most {MAX_MAPS:,})")
     if not 0 < map_count <= MAX_MAPS:
         return nothing
 
-    maps = [StoredMap(*row) for row in queries.execute(connection, "flow_maps", parameters).fetchall()]
+    maps, rows, instances = [], [], []
+    kinds: list[tuple[str, str]] = []
+    for run_index, (record, scope) in enumerate(zip(records, scopes, strict=True)):
+        run_maps = [StoredMap(*row) for row in queries.execute(connection, "flow_maps", scope).fetchall()]
+        # the page calls the first split by its own name, also where its instances are those of train
+        names = [record.splits[0] if stored.split == record.stored_split else stored.split for stored in run_maps]
+        instance_rows = record.find_rows(np.array(names), np.array([stored.instance_id for stored in run_maps]))
+        for stored, instance in zip(run_maps, instance_rows.tolist(), strict=True):
+            if instance < 0:  # added later, which a page of two runs leaves out
+                continue
+            kind = stored.method, stored.target_kind
+            if kind not in kinds:
+                kinds.append(kind)
+            maps.append(stored)
+            instances.append(instance)
+            rows.append((stored.epoch, stored.target, kinds.index(kind), run_index))
+    if not maps:
+        return nothing
+
     shorter_side = min(maps[0].height, maps[0].width)
     for side in sorted({min(shorter_side, side) for side in MAP_SIDES}, reverse=True):
         height = side * maps[0].height // shorter_side
@@ -168,18 +203,11 @@ def add_maps(payload: Payload, record: Record, connection: DuckDBPyConnection) -
     else:
         return nothing
 
-    # the page calls the first split by its own name, also where its instances are those of train
-    split_names = [record.splits[0] if stored.split == record.stored_split else stored.split for stored in maps]
-    instance_ids = np.array([stored.instance_id for stored in maps])
-    kinds = list(dict.fromkeys((stored.method, stored.target_kind) for stored in maps))
-    rows = []
-    for stored in maps:
-        rows.append((stored.epoch, stored.target, kinds.index((stored.method, stored.target_kind))))
     described_kinds = []
     for method, target_kind in kinds:
         described_kinds.append({"method": method, "target_kind": target_kind, "signed": METHODS[method].signed})
     return {
-        "instances": record.find_rows(np.array(split_names), instance_ids).tolist(),
+        "instances": instances,
         "rows": rows,
         "kinds": described_kinds,
         "height": height,

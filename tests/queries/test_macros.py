@@ -673,3 +673,24 @@ def test_split_gaps_counts_and_corrects(tiny) -> None:
     assert p_values[1, "recall"] == pytest.approx(4 * fisher_exact([[20, 0], [1, 1]], alternative="greater").pvalue)
     assert p_values[0, "recall"] == 1
     assert answer(tiny, "from split_gaps('tiny', 'val')") == []
+
+
+def test_compared_predictions_are_of_the_same_images(tiny: duckdb.DuckDBPyConnection) -> None:
+    """By number, label and source; an image of which one of these differs is another one."""
+    data.insert(tiny, "predictions", data.tiny_rows("twin", "test"))
+    data.add_instances(tiny, "twin", "test", [label for label, *_ in data.TINY])
+    compared = "select instance_id, outcome from compared_predictions('tiny', 'twin', 'test', {}, {}) order by all"
+    alike = [(0, "kept"), (1, "kept"), (2, "kept"), (3, "stuck"), (4, "stuck"), (5, None)]
+    assert answer(tiny, compared.format("null", "null")) == alike
+    assert answer(tiny, compared.format(0, 4)) == [
+        *alike[:1],
+        (1, "fixed"),
+        (2, "fixed"),
+        (3, "broken"),
+        (4, "rerouted"),
+        (5, None),
+    ]
+    tiny.execute("update predictions set label = 2 where run_id = 'twin' and instance_id = 0")
+    tiny.execute("update instances set source = 'elsewhere' where run_id = 'twin' and instance_id = 1")
+    assert answer(tiny, compared.format("null", "null")) == alike[2:]
+    assert answer(tiny, compared.format(99, "null")) == []

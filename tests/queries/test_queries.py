@@ -781,6 +781,50 @@ def test_run_difference(tiny):
     assert ask(tiny, "run_difference", other_run_id="twin", limit="1")[2][-1] == [0]
 
 
+@pytest.fixture
+def compared(tiny):
+    """A twin that ends at epoch 3, where it differs from the tiny run at epoch 4 in every way there is."""
+    labels = [label for label, *_ in data.TINY]
+    predicted, p_true = [0, 1, 2, 1, 2, 3], [0.8, 0.3, 0.4, 0.9, 0.3, None]
+    last = [data.prediction("twin", "test", 3, i, labels[i], predicted[i], p_true[i]) for i in range(len(labels))]
+    data.insert(tiny, "predictions", last + [row | {"epoch": 1, "predicted": 3} for row in last])
+    data.add_instances(tiny, "twin", "test", labels)
+    return tiny
+
+
+def test_compared_flow(compared):
+    """Source is what the tiny run predicts at its last epoch, target what the twin predicts at its own."""
+    assert ask(compared, "compared_flow", other_run_id="twin") == [
+        (0, "cat", 0, "cat", 0, "cat", "kept", 1),
+        (0, "cat", 1, "dog", 0, "cat", "broken", 1),
+        (0, "cat", 3, "fish", None, None, None, 1),
+        (1, "dog", 2, "bird", 1, "dog", "broken", 1),
+        (1, "dog", 2, "bird", 3, "fish", "rerouted", 1),
+        (2, "bird", 1, "dog", 1, "dog", "fixed", 1),
+    ]
+    assert ask(compared, "compared_flow", other_run_id="twin", classes="fish,cat") == [
+        (0, "cat", 0, "cat", 0, "cat", "kept", 1),
+        (0, "cat", 4, "Other", 0, "cat", "broken", 1),
+        (4, "Other", 4, "Other", 3, "fish", "rerouted", 1),
+    ]
+    earlier = ask(compared, "compared_flow", other_run_id="twin", epoch="1", classes="fish")
+    assert earlier == [(4, "Other", 4, "Other", 3, "fish", "stuck", 1)]
+    assert {row[2] for row in ask(compared, "compared_flow", other_run_id="twin", other_epoch="1")} == {3}
+
+
+def test_compared_instances(compared):
+    assert ask(compared, "compared_instances", other_run_id="twin") == [
+        (1, 0, "cat", 0, "cat", 1, "dog", "broken", 0.8, 0.3, -0.5),
+        (2, 1, "dog", 1, "dog", 2, "bird", "broken", 0.5, 0.4, -0.1),
+        (3, 1, "dog", 2, "bird", 1, "dog", "fixed", 0.3, 0.9, 0.6),
+        (4, 3, "fish", 1, "dog", 2, "bird", "rerouted", 0.1, 0.3, 0.2),
+        (0, 0, "cat", 0, "cat", 0, "cat", "kept", 0.9, 0.8, -0.1),
+        (5, None, None, 0, "cat", 3, "fish", None, None, None, None),
+    ]
+    first = ask(compared, "compared_instances", other_run_id="twin", classes="dog", limit="1")
+    assert [row[0] for row in first] == [2]
+
+
 def differences(connection, kind="", **values):
     """Rows that compare tiny with twin, or what was made of them."""
     rows = records(connection, "run_difference", run_id=f"tiny{kind}", other_run_id=f"twin{kind}", **values)

@@ -3,7 +3,7 @@
 const grid = element("confusion");
 const GRID = { left: 92, top: 20, maxClasses: 20 };
 let gridColumns = []; // classes; the last one may be Other
-let gridLayout = null; // {cellWidth, cellHeight, rows, columns, counts, totals} as last drawn
+let gridLayout = null; // {cellWidth, cellHeight, rows, columns, counts, totals} as last drawn, of the measured run
 
 function drawConfusion() {
   const shown = state.classes.slice(0, GRID.maxClasses);
@@ -12,7 +12,10 @@ function drawConfusion() {
   const columns = gridColumns.length;
   const rowOf = new Int32Array(K + 1).fill(rows);
   shown.forEach((c, row) => { rowOf[c] = row; });
-  const { counts, totals } = confusion(derived.members, rowOf, columns);
+  const all = confusion(derived.members, rowOf, columns);
+  const { start, end } = RUNS[measuredRun()];
+  const counts = all.counts.map(cells => cells.map(epochs => epochs.subarray(start, end)));
+  const totals = all.totals.map(epochs => epochs.subarray(start, end));
 
   const cellWidth = (widthOf(grid) - GRID.left - 8) / columns;
   const cellHeight = Math.max(24, Math.min(44, cellWidth * 0.6));
@@ -30,7 +33,7 @@ function drawConfusion() {
   });
 
   const first = state.classes.length > rows ? `, the first ${rows} of ${state.classes.length} classes` : "";
-  const about = `fraction of a true class (row) predicted as a class (column), all epochs${first}`;
+  const about = `fraction of a true class (row) predicted as a class (column), all epochs${isPair ? ` of ${RUNS[measuredRun()].name}` : ""}${first}`;
   element("confusion-about").textContent = about;
   grid.setAttribute("aria-label", about);
   drawGridCursor(context);
@@ -48,7 +51,8 @@ function largestConfusion({ rows, columns, counts, totals }) {
   for (let row = 0; row < rows; row++) {
     for (let column = 0; column < columns; column++) {
       if (column === row) continue;
-      for (let e = Math.min(1, E - 1); e < E; e++) {
+      const epochs = totals[row].length;
+      for (let e = Math.min(1, epochs - 1); e < epochs; e++) {
         largest = Math.max(largest, counts[row][column][e] / totals[row][e] || 0);
       }
     }
@@ -68,16 +72,16 @@ function drawCell(context, row, column, largest) {
   context.lineWidth = isChosen ? 3 : 1;
   context.strokeRect(x + 1, y + 1, cellWidth - 2, cellHeight - 2);
 
-  const last = counts[E - 1] / totals[E - 1];
+  const last = counts.at(-1) / totals.at(-1);
   context.globalAlpha = Math.min(0.5, (last / scale || 0) * 0.5);
   context.fillStyle = themeColour(row === column ? "--correct" : "--incorrect");
   context.fillRect(x + 1, y + 1, cellWidth - 2, cellHeight - 2);
   context.globalAlpha = 1;
 
   context.beginPath();
-  for (let e = 0; e < E; e++) {
+  for (let e = 0; e < counts.length; e++) {
     const fraction = Math.min(1, counts[e] / totals[e] / scale || 0);
-    const position = E > 1 ? e / (E - 1) : 0;
+    const position = counts.length > 1 ? e / (counts.length - 1) : 0;
     context.lineTo(x + 3 + position * (cellWidth - 6), y + cellHeight - 3 - fraction * (cellHeight - 6));
   }
   context.strokeStyle = themeColour("--ink");
@@ -88,7 +92,7 @@ function drawCell(context, row, column, largest) {
   writeFaint(context, percent, x + cellWidth - 4, y + 8, { align: "right", halo: true });
 }
 
-// counts and totals [E]
+// counts and totals of every epoch
 function cellAt(row, column) {
   const { counts, totals } = gridLayout;
   return { label: state.classes[row], guess: gridColumns[column], counts: counts[row][column], totals: totals[row] };
@@ -104,12 +108,13 @@ function cellUnder(event) {
 }
 
 function describeCell({ label, guess, counts, totals }) {
-  const last = E - 1;
+  const { start } = RUNS[measuredRun()];
+  const last = counts.length - 1;
   const fractionAt = e => counts[e] / totals[e];
   const peak = counts.reduce((best, _, e) => fractionAt(e) > fractionAt(best) ? e : best, 0);
   return `${nameOfClass(label)} predicted ${nameOfClass(guess)}\n`
-    + `${counts[last]} of ${totals[last]} at ${epochName(last)} (${formatPercent(fractionAt(last))})\n`
-    + `most at ${epochName(peak)}: ${counts[peak]}`;
+    + `${counts[last]} of ${totals[last]} at ${epochName(start + last)} (${formatPercent(fractionAt(last))})\n`
+    + `most at ${epochName(start + peak)}: ${counts[peak]}`;
 }
 
 function chooseCell({ label, guess }) {

@@ -1,4 +1,5 @@
-// What Python packed into the page: arrays over N instances and E epochs, row by row, and K classes.
+// What Python packed into the page: arrays over N instances and E epochs, row by row, and K classes. Of two runs, the epochs
+// of the second come after those of the first.
 
 const element = id => document.getElementById(id);
 
@@ -6,6 +7,10 @@ const head = JSON.parse(element("head").textContent);
 const N = head.instances;
 const E = head.epochs.length;
 const K = head.classes.length;
+const RUNS = head.runs; // {run_id, name, kind, start, end}: its epochs are start to end - 1 of the arrays
+const isImported = RUNS[0].kind === "import";
+const isPair = RUNS.length === 2;
+const runOf = e => isPair && e >= RUNS[1].start ? 1 : 0;
 const MISSING = head.missing; // in place of a predicted class where there is no prediction
 const UNKNOWN = -1; // label of an instance without one
 const ARRAY_TYPES = { uint8: Uint8Array, uint16: Uint16Array, int16: Int16Array, int32: Int32Array };
@@ -39,6 +44,14 @@ const [predicted, labels, instanceIds, splitIndices, pTrue, margins] = await Pro
   ["predicted", "label", "instance_id", "split", "p_true", "margin"].map(unpack));
 
 const predictedAt = (i, e) => predicted[i * E + e];
+// Where an epoch stands on an axis of a length: those of a run are equally far apart, and two runs keep apart.
+function placeOfEpoch(e, length) {
+  const run = runOf(e);
+  const gap = isPair ? Math.min(40, length * 0.1) : 0;
+  const steps = E - RUNS.length;
+  return (steps ? (e - run) / steps : 0.5) * (length - gap) + run * gap;
+}
+
 const isCorrect = (i, e) => predictedAt(i, e) === labels[i];
 
 // What users call an instance: its name in an imported log; else its number, after its split unless that is the first.

@@ -36,11 +36,14 @@ function drawLarge(i) {
 function describeDetail(i) {
   const values = derived.metrics;
   const metric = (name, digits) => formatNumber(values[name][i], digits) || "–";
-  const prediction = predictedAt(i, state.to);
-  const visited = visitedClasses(i, state.from, state.to).map(nameOfClass).join(", ");
+  const visited = visitedClasses(i, ...measuredRange()).map(nameOfClass).join(", ");
+  const predictions = ranges().map(([, last]) => {
+    const prediction = predictedAt(i, last);
+    return `${epochName(last)}: ${prediction === MISSING ? "not predicted" : `predicted ${nameOfClass(prediction)}`}`;
+  });
   return [
-    `${epochName(state.to)}: ${prediction === MISSING ? "not predicted" : `predicted ${nameOfClass(prediction)}`}`,
-    `In epochs ${head.epochs[state.from]} to ${head.epochs[state.to]}:`,
+    ...predictions,
+    `In epochs ${rangeName(measuredRun())}:`,
     `misclassified ${metric("score_raw", 0)} of ${values.n[i]} times, ${values.frequency_raw[i]} changes`,
     `forgotten ${metric("forgetting", 0)} times`,
     `learned at ${metric("first_learned", 0)}; visited ${visited}`,
@@ -53,10 +56,10 @@ function describeDetail(i) {
 function drawProbabilities(i, probabilities) {
   const canvas = element("lines");
   const { context, width, height } = prepareCanvas(canvas, 204, canvas.clientWidth / unit());
-  const left = 34, right = 92, top = 8;
+  const left = 34, right = 92, top = isPair ? 22 : 8;
   const base = height - 34;
   const plotWidth = width - left - right;
-  const x = e => left + (E > 1 ? e / (E - 1) : 0.5) * plotWidth;
+  const x = e => left + placeOfEpoch(e, plotWidth);
   const y = p => base - p * (base - top);
   for (const p of [0, 0.5, 1]) {
     writeFaint(context, String(p), left - 6, y(p), { align: "right" });
@@ -64,8 +67,11 @@ function drawProbabilities(i, probabilities) {
     context.fillRect(left, y(p), plotWidth, 0.7);
   }
   const labelEvery = Math.max(1, Math.ceil(E * 30 / plotWidth));
-  for (let e = 0; e < E; e += labelEvery) {
-    writeFaint(context, String(head.epochs[e]), x(e), height - 8, { align: "center" });
+  for (const { name, start, end } of RUNS) {
+    for (let e = start; e < end; e += labelEvery) {
+      writeFaint(context, String(head.epochs[e]), x(e), height - 8, { align: "center" });
+    }
+    if (isPair) writeFaint(context, name, x(start), 8, { maxWidth: x(end - 1) - x(start) + 24 });
   }
 
   const lines = probabilityLines(i, probabilities);
@@ -105,7 +111,7 @@ function drawLine(context, c, values, isLabel, x, y) {
   let isDrawing = false;
   values.forEach((p, e) => {
     if (Number.isNaN(p)) isDrawing = false;
-    else if (isDrawing) context.lineTo(x(e), y(p));
+    else if (isDrawing && e !== RUNS[runOf(e)].start) context.lineTo(x(e), y(p));
     else {
       context.moveTo(x(e), y(p));
       isDrawing = true;
@@ -130,14 +136,15 @@ function mapsOf(i) {
   const maps = [];
   head.maps.instances.forEach((instance, index) => {
     if (instance !== i) return;
-    const [epoch, target, kind] = head.maps.rows[index];
+    const [epoch, target, kind, run] = head.maps.rows[index];
     const { method, target_kind: targetKind, signed } = head.maps.kinds[kind];
-    maps.push({ index, epoch, target, method, signed, row: `${method}\n${targetKind}` });
+    const column = `${isPair ? `${RUNS[run].name}\n` : ""}epoch ${epoch}`;
+    maps.push({ index, epoch, run, target, method, signed, column, row: `${method}\n${targetKind}` });
   });
   return maps;
 }
 
-// Heatmaps: methods down, epochs across; the caption of a map names the class it explains.
+// Heatmaps: methods down, epochs of each run across; the caption of a map names the class it explains.
 function drawMaps(i, values) {
   const box = element("maps");
   const maps = mapsOf(i);
@@ -146,31 +153,32 @@ function drawMaps(i, values) {
     explainMissingMaps(box, i);
     return;
   }
-  const epochs = [...new Set(maps.map(map => map.epoch))].sort((a, b) => a - b);
+  const inOrder = [...maps].sort((a, b) => a.run - b.run || a.epoch - b.epoch);
+  const columns = [...new Set(inOrder.map(map => map.column))];
   const rows = [...new Set(maps.map(map => map.row))];
-  box.style.gridTemplateColumns = `max-content repeat(${epochs.length}, max-content)`;
-  const cells = [document.createElement("span"), ...epochs.map(epoch => textElement("span", `epoch ${epoch}`))];
+  box.style.gridTemplateColumns = `max-content repeat(${columns.length}, max-content)`;
+  const cells = [document.createElement("span"), ...columns.map(column => textElement("span", column))];
   for (const row of rows) {
     cells.push(textElement("span", row));
-    for (const epoch of epochs) {
-      const map = maps.find(candidate => candidate.epoch === epoch && candidate.row === row);
+    for (const column of columns) {
+      const map = maps.find(candidate => candidate.column === column && candidate.row === row);
       cells.push(map ? makeMapFigure(map, values) : document.createElement("span"));
     }
   }
   box.replaceChildren(...cells);
 }
 
-// For the images of the first one's split.
+// For the images of the first one's split; of two runs, one command each.
 function explainCommand(instances) {
-  if (!instances.length || head.kind === "import") return "";
+  if (!instances.length || isImported) return "";
   const split = splitIndices[instances[0]];
   const ids = instances.filter(i => splitIndices[i] === split).map(i => instanceIds[i]);
-  return `study explain ${head.run_id.slice(0, 8)} --method saliency integrated_gradients --epochs last `
-    + `--split ${head.splits[split]} --instances ${ids.join(",")}`;
+  return RUNS.map(run => `study explain ${run.run_id.slice(0, 8)} --method saliency integrated_gradients --epochs last `
+    + `--split ${head.splits[split]} --instances ${ids.join(",")}`).join(" && ");
 }
 
 function explainMissingMaps(box, i) {
-  if (head.kind === "import") {
+  if (isImported) {
     box.textContent = "No heatmaps: an imported run has no checkpoints to explain.";
     return;
   }
@@ -200,7 +208,7 @@ function makeMapFigure(map, values) {
   for (let pixel = 0; pixel < height * width; pixel++) picture.data.set(colourOf(values[start + pixel]), 4 * pixel);
   context.putImageData(picture, 0, 0);
   const key = map.signed ? "red is evidence for it, blue against it" : "brighter is stronger";
-  canvas.title = `${map.method}, epoch ${map.epoch}, explains ${nameOfClass(map.target)}; ${key}`;
+  canvas.title = `${map.method}, ${map.column.replace("\n", ", ")}, explains ${nameOfClass(map.target)}; ${key}`;
   figure.append(canvas, textElement("figcaption", nameOfClass(map.target)));
   return figure;
 }

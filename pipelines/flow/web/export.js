@@ -175,7 +175,7 @@ function exportCsv() {
 
 for (const button of document.querySelectorAll("[data-export]")) {
   const { export: name, format } = button.dataset;
-  const fileName = `${head.run_id.slice(0, 8)}-${name}.${format}`;
+  const fileName = `${RUNS.map(run => run.run_id.slice(0, 8)).join("-")}-${name}.${format}`;
   button.onclick = () => {
     if (format === "svg") download(exportSvg(name), "image/svg+xml", fileName);
     else if (format === "png") downloadPng(name, fileName);

@@ -2,13 +2,15 @@
 
 // Epoch before and after at which the instance was predicted, over the whole run; -1 if there is none.
 function previousPrediction(i, e) {
-  do e--; while (e >= 0 && predictedAt(i, e) === MISSING);
-  return e;
+  const { start } = RUNS[runOf(e)];
+  do e--; while (e >= start && predictedAt(i, e) === MISSING);
+  return e >= start ? e : -1;
 }
 
 function nextPrediction(i, e) {
-  do e++; while (e < E && predictedAt(i, e) === MISSING);
-  return e < E ? e : -1;
+  const { end } = RUNS[runOf(e)];
+  do e++; while (e < end && predictedAt(i, e) === MISSING);
+  return e < end ? e : -1;
 }
 
 // flow_nodes: in, stable, inout or out, by the neighbouring predictions in the whole run.
@@ -28,6 +30,7 @@ function kindOf(i, e) {
 const OUTCOMES = ["fixed", "broken", "rerouted", "kept", "stuck", "unlabelled"];
 const [FIXED, BROKEN, REROUTED, KEPT, STUCK, UNLABELLED] = OUTCOMES.keys();
 const MOVES = [FIXED, BROKEN, REROUTED]; // those that change a prediction
+const JUDGED = [KEPT, FIXED, BROKEN, REROUTED, STUCK]; // those of images with a label
 function outcomeOf(label, from, to) {
   if (label === UNKNOWN) return UNLABELLED;
   if (from === label) return to === label ? KEPT : BROKEN;
@@ -35,8 +38,13 @@ function outcomeOf(label, from, to) {
   return from === to ? STUCK : REROUTED;
 }
 
-// transition_outcomes and accuracy_by_epoch of some instances: counts of outcomes into each epoch [E][6], and how many
-// labelled instances are predicted, and correct, at each epoch [E].
+const COMPARED_NAMES = { // of outcomes between two runs
+  [KEPT]: "both correct", [FIXED]: "fixed", [BROKEN]: "broken", [REROUTED]: "both incorrect, differently",
+  [STUCK]: "both incorrect, alike",
+};
+
+// transition_outcomes and accuracy_by_epoch of some instances: counts of outcomes into each epoch [E][6], of which the
+// first of a run has none, and how many labelled instances are predicted, and correct, at each epoch [E].
 function outcomesOverTime(instances) {
   const counts = Array.from({ length: E }, () => new Int32Array(OUTCOMES.length));
   const correct = new Int32Array(E);
@@ -44,6 +52,7 @@ function outcomesOverTime(instances) {
   for (const i of instances) {
     let last = MISSING;
     for (let e = 0; e < E; e++) {
+      if (isPair && e === RUNS[1].start) last = MISSING;
       const now = predictedAt(i, e);
       if (now === MISSING) continue;
       if (labels[i] !== UNKNOWN) {
@@ -57,9 +66,16 @@ function outcomesOverTime(instances) {
   return { counts, correct, n };
 }
 
+// compared_flow and compared_instances: the outcome between an epoch of one run and one of another; undefined if either
+// has no prediction.
+function comparedOutcome(i, e, f) {
+  if (predictedAt(i, e) === MISSING || predictedAt(i, f) === MISSING) return undefined;
+  return outcomeOf(labels[i], predictedAt(i, e), predictedAt(i, f));
+}
+
 const movesInto = ({ counts }, e) => MOVES.reduce((sum, outcome) => sum + counts[e][outcome], 0);
 
-// instance_metrics of every instance over a range of epochs, [N] each; NaN is null.
+// instance_metrics of every instance over a range of a run's epochs, [N] each; NaN is null.
 const METRICS = ["n", "correct", "other", "score_raw", "frequency_raw", "n_classes_visited", "forgetting", "first_learned",
   "confidence", "p_true_std", "aum"];
 function metrics(from, to, isShown) {
@@ -115,6 +131,13 @@ function measureInstance(i, from, to, isShown, lastVisitor, values) {
   values.aum[i] = isLabelled && margins ? marginSum / n : NaN;
 }
 
+// Whether a labelled instance is misclassified in a range of epochs.
+function isEverIncorrect(i, from, to) {
+  if (labels[i] === UNKNOWN) return false;
+  for (let e = from; e <= to; e++) if (predictedAt(i, e) !== MISSING && !isCorrect(i, e)) return true;
+  return false;
+}
+
 // Classes predicted of an instance in a range of epochs, ascending.
 function visitedClasses(i, from, to) {
   const classes = new Set();
@@ -147,10 +170,12 @@ function columnsOf(from, to, stride) {
 
 // Whether the move from epoch e to f, the columns beside each other, is undone by the next one or undoes the last one.
 function isFlicker(i, e, f, stride) {
+  const { start, end } = RUNS[runOf(e)];
+  if (f >= end) return false; // from one run to another
   const before = e - stride;
   const after = f + stride;
-  const isUndone = after < E && predictedAt(i, after) === predictedAt(i, e);
-  const undoes = before >= 0 && predictedAt(i, before) === predictedAt(i, f);
+  const isUndone = after < end && predictedAt(i, after) === predictedAt(i, e);
+  const undoes = before >= start && predictedAt(i, before) === predictedAt(i, f);
   return isUndone || undoes;
 }
 

@@ -2,7 +2,7 @@
 
 const flowCanvas = element("flow");
 const tracesCanvas = element("traces");
-const FLOW = { right: 18, top: 26, bottom: 24, row: 58 };
+const FLOW = { right: 18, top: 26, bottom: 24, row: 58, runs: 20, gap: 40 }; // runs: their names; gap: between two runs
 const MAX_PANELS = 12;
 const PANELS_ACROSS = 3; // if there is one per true class
 const MAX_TRACED = 200; // images
@@ -20,7 +20,7 @@ function drawFlow() {
   const { rows } = derived;
   const panels = makePanels(rows);
   const across = Math.min(panels.length, PANELS_ACROSS);
-  const panelHeight = FLOW.top + rows.names.length * rowHeight() + FLOW.bottom;
+  const panelHeight = flowTop() + rows.names.length * rowHeight() + FLOW.bottom;
   const { context, width } = prepareCanvas(flowCanvas, panelHeight * Math.ceil(panels.length / across));
   hitTargets = [];
   glyphCells = [];
@@ -36,9 +36,20 @@ function drawFlow() {
 
 // More columns side by side cannot be read; nodes with content need more room.
 const MAX_COLUMNS = { moves: 16, bars: 8, instances: 8 };
-const maxColumns = () => state.focus ? 6 : MAX_COLUMNS[state.view];
-const strideOf = () => Math.max(state.stride, Math.ceil((state.to - state.from + 1) / maxColumns()));
-const flowColumns = () => columnsOf(state.from, state.to, strideOf());
+const maxColumns = () => (state.focus ? 8 : MAX_COLUMNS[state.view]) / shownRuns().length; // of a run
+function strideOf() {
+  const neededStrides = shownRuns().map(rangeOf).map(([from, to]) => Math.ceil((to - from + 1) / maxColumns()));
+  return Math.max(state.stride, ...neededStrides);
+}
+
+// Of two runs, those of the second come after those of the first.
+function flowColumns() {
+  if (state.runs === "ends") return ranges().map(([, last]) => last);
+  return shownRuns().flatMap(run => columnsOf(...rangeOf(run), strideOf()));
+}
+
+// Whether a column and the next one belong to different runs, so that links between them compare two models.
+const isBoundary = (columns, column) => column + 1 < columns.length && runOf(columns[column]) !== runOf(columns[column + 1]);
 
 const rowHeight = () => state.focus ? 18 : Math.max(22, Math.min(FLOW.row, 620 / derived.rows.names.length));
 
@@ -48,8 +59,10 @@ function makeBox(x, y, width, columns) {
   const left = 58 + Math.min(7 * longestName, width * 0.16);
   const room = width - left - FLOW.right;
   const nodeWidth = state.view === "moves" ? 9 : Math.min(room / columns.length * 0.55, 150);
-  const step = (room - nodeWidth) / Math.max(1, columns.length - 1);
-  return { x, y, left, width, columns, rowHeight: rowHeight(), nodeWidth, step };
+  const boundary = columns.findIndex((_, column) => isBoundary(columns, column)); // the last column of the first run, or -1
+  const gap = boundary >= 0 ? Math.min(FLOW.gap, room * 0.1) : 0;
+  const step = (room - nodeWidth - gap) / Math.max(1, columns.length - 1);
+  return { x, y, left, width, columns, rowHeight: rowHeight(), nodeWidth, step, boundary, gap };
 }
 
 // One flow of all images, or one per true class.
@@ -66,6 +79,7 @@ function drawPanel(context, box, rows) {
   drawFrame(context, box, rows);
   drawLinks(context, box, rows, flow);
   drawNodes(context, box, rows, flow.nodes);
+  if (isPair) drawRuns(context, box, rows);
   return flow.hidden;
 }
 
@@ -76,8 +90,11 @@ function outcomeOfLink(link, rows) {
   return outcomeOf(labelRow, link.source, link.target);
 }
 
-const columnX = (box, column) => box.x + box.left + column * box.step;
-const rowY = (box, row) => box.y + FLOW.top + row * box.rowHeight;
+function columnX({ x, left, step, boundary, gap }, column) {
+  return x + left + column * step + (boundary >= 0 && column > boundary ? gap : 0);
+}
+const flowTop = () => FLOW.top + (isPair ? FLOW.runs : 0);
+const rowY = (box, row) => box.y + flowTop() + row * box.rowHeight;
 const colourOfRow = (rows, row) => colourOfClass(rows.classes[row] ?? K);
 
 function drawFrame(context, box, rows) {
@@ -91,15 +108,47 @@ function drawFrame(context, box, rows) {
   });
   const { title, instances } = box.panel;
   const labelEvery = Math.ceil(46 / box.step);
+  const top = box.y + flowTop() - FLOW.top;
   box.columns.forEach((e, column) => {
-    if (column % labelEvery) return;
-    const prefix = column || title ? "" : "epoch ";
+    const place = column - (column > box.boundary ? box.boundary + 1 : 0); // among those of its run
+    if (place % labelEvery) return;
+    const prefix = place || title ? "" : "epoch ";
     const x = columnX(box, column) + box.nodeWidth / 2;
-    writeFaint(context, `${prefix}${head.epochs[e]}`, x, box.y + 12, { align: "center" });
+    writeFaint(context, `${prefix}${head.epochs[e]}`, x, top + 12, { align: "center" });
   });
-  if (title) write(context, `true ${title}`, box.x + 4, box.y + 12, { maxWidth: box.left - 14 });
+  if (title) write(context, `true ${title}`, box.x + 4, top + 12, { maxWidth: box.left - 14 });
   if (instances.length) return;
   writeFaint(context, "no image matches; change classes, filters or epochs", box.x + box.left, rowY(box, 0) + 12);
+}
+
+const boundaryX = box => (columnX(box, box.boundary) + box.nodeWidth + columnX(box, box.boundary + 1)) / 2;
+
+// The names of the runs over their columns, and a dashed line between them.
+function drawRuns(context, box, rows) {
+  const columnsOfRun = run => box.columns.flatMap((e, column) => runOf(e) === run ? [column] : []);
+  for (const run of shownRuns()) {
+    const columns = columnsOfRun(run);
+    const [left, right] = [columnX(box, columns[0]), columnX(box, columns.at(-1)) + box.nodeWidth];
+    const { name } = RUNS[run];
+    if (run === 0 || context.measureText(name).width < box.x + box.width - left) {
+      const end = box.boundary >= 0 && run === 0 ? boundaryX(box) : box.x + box.width;
+      write(context, name, left, box.y + 9, { maxWidth: end - left - 6 });
+    } else {
+      write(context, name, box.x + box.width - 4, box.y + 9, { align: "right", maxWidth: box.x + box.width - boundaryX(box) - 10 });
+    }
+    context.fillStyle = themeColour("--ink");
+    context.fillRect(left, box.y + 18, right - left, 1.4);
+  }
+  if (box.boundary < 0) return;
+  const x = boundaryX(box);
+  context.beginPath();
+  context.moveTo(x, box.y + 2);
+  context.lineTo(x, rowY(box, rows.names.length));
+  context.strokeStyle = themeColour("--ink");
+  context.lineWidth = 1.4;
+  context.setLineDash([5, 4]);
+  context.stroke();
+  context.setLineDash([]);
 }
 
 // Links that are drawn one by one, those of the largest moves between pairs of classes in each column; and the rest.
@@ -395,6 +444,12 @@ function tracePoint(i, e, column, box, rows) {
     ?? [columnX(box, column) + box.nodeWidth / 2, rowY(box, row) + 6 + spread * (box.rowHeight - 12)];
 }
 
+// The epochs of the flow, in words.
+function describeColumns(columns) {
+  if (state.runs === "ends") return stepName(...columns);
+  return `epochs ${shownRuns().map(rangeName).join(", then ")}`;
+}
+
 const NODE_LEGENDS = {
   moves: "node: images there, solid correct, outlined incorrect",
   bars: "bar: true class; in, stable (full colour), in and out, out",
@@ -402,12 +457,10 @@ const NODE_LEGENDS = {
 };
 
 function describeFlow(columns, hidden) {
-  const first = head.epochs[columns[0]];
-  const last = head.epochs[columns.at(-1)];
   const stride = strideOf() > 1 ? `, 1 in ${strideOf()}: moves that are undone between two columns do not show` : "";
   const classCount = derived.rows.classes.length;
   const panels = state.focus && classCount > MAX_PANELS ? `; the first ${MAX_PANELS} of ${classCount} classes` : "";
-  const range = `epochs ${first} to ${last}${stride}; ${formatInteger(derived.inFlow.length)} images${panels}`;
+  const range = `${describeColumns(columns)}${stride}; ${formatInteger(derived.inFlow.length)} images${panels}`;
   element("flow-range").textContent = range;
   flowCanvas.setAttribute("aria-label", range);
   element("top-value").textContent = `${state.top} moves per column`;
@@ -424,6 +477,7 @@ function describeFlow(columns, hidden) {
     [themeColour("--incorrect"), "dashed: incorrect"],
   ];
   const notes = ["stubs with a point: smaller moves, to scale", NODE_LEGENDS[state.view]];
+  if (shownRuns().length > 1) notes.unshift("dashed line: links across it compare the two models, not time");
   fillLegend(element("flow-legend"), ...links, ...notes.map(note => ["", note]), ...traces);
 }
 

@@ -9,22 +9,27 @@ function drawGallery() {
   if (!shown.length) return;
   const heading = document.createElement("p");
   const more = state.selected.length > shown.length ? `, the first ${shown.length}` : "";
+  const epochs = ranges().map(([, last]) => epochName(last)).join(" and ");
   heading.textContent = `${formatInteger(state.selected.length)} selected${more}: `
-    + `label, and prediction at ${epochName(state.to)}. A click opens an image.`;
+    + `label, and prediction at ${epochs}. A click opens an image.`;
   gallery.replaceChildren(heading, ...shown.map(makeGalleryItem));
 }
 
 function makeGalleryItem(i) {
   const item = document.createElement("button");
   item.type = "button";
-  item.title = describeInstance(i, state.to);
+  item.title = ranges().map(([, last]) => describeInstance(i, last)).join("\n");
   if (sprite) item.append(makeThumbnail(i));
-  const guess = predictedAt(i, state.to);
-  const isJudged = labels[i] !== UNKNOWN && guess !== MISSING;
-  const sign = isCorrect(i, state.to) ? "✓ " : "✗ ";
-  const prediction = textElement("span", `${isJudged ? sign : ""}${nameOfClass(guess)}`);
-  if (isJudged) prediction.className = isCorrect(i, state.to) ? "right" : "wrong";
-  item.append(textElement("span", nameOfClass(labels[i])), prediction);
+  item.append(textElement("span", nameOfClass(labels[i])), ...ranges().map(([, last]) => makePrediction(i, last)));
   item.onclick = () => openDetail(i);
   return item;
+}
+
+function makePrediction(i, e) {
+  const guess = predictedAt(i, e);
+  const isJudged = labels[i] !== UNKNOWN && guess !== MISSING;
+  const sign = isCorrect(i, e) ? "✓ " : "✗ ";
+  const prediction = textElement("span", `${isJudged ? sign : ""}${nameOfClass(guess)}`);
+  if (isJudged) prediction.className = isCorrect(i, e) ? "right" : "wrong";
+  return prediction;
 }

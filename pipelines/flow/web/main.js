@@ -1,18 +1,31 @@
 // Controls, presets, and the first drawing.
 
-const VALUES = ["split", "view", "colour", "which", "opacity", "order", "group", "search"];
+const VALUES = ["runs", "measured", "split", "view", "colour", "which", "opacity", "order", "group", "search"];
 const COUNTS = ["stride", "top"];
 const SWITCHES = { flicker: "flicker", stays: "stays", focus: "focus", selectedOnly: "selected-only" };
 
-const WHOLE_RUN = { from: 0, to: E - 1, stride: Math.ceil(E / (2 * INITIAL_COLUMNS)) };
-const LAST_EPOCHS = { from: Math.max(0, E - INITIAL_COLUMNS), to: E - 1 };
-const PRESETS = {
+const COLUMNS_OF_RUN = INITIAL_COLUMNS / RUNS.length;
+const LONGEST_RUN = Math.max(...RUNS.map(({ start, end }) => end - start));
+const WHOLE_RUN = {
+  ...rangesOf(({ start, end }) => [start, end - 1]), stride: Math.ceil(LONGEST_RUN / (2 * COLUMNS_OF_RUN)),
+};
+const LAST_EPOCHS = rangesOf(({ start, end }) => [Math.max(start, end - COLUMNS_OF_RUN), end - 1]);
+const FIRST_PRESETS = isPair ? {
+  "one run, then the other": {},
+  "one run against the other": { runs: "ends" },
+  "fixed by the other": { runs: "ends", compared: "fixed" },
+  "broken by the other": { runs: "ends", compared: "broken" },
+  "whole runs": WHOLE_RUN,
+} : {
   "where most changes": {},
   "last epochs": LAST_EPOCHS,
   "whole run": WHOLE_RUN,
-  "most turbulent epochs": mostTurbulentEpochs(),
+};
+const PRESETS = {
+  ...FIRST_PRESETS,
+  "most turbulent epochs": rangesOf(mostTurbulentEpochs),
   "lasting moves (no flicker)": { ...WHOLE_RUN, flicker: true },
-  "never learned": { ...WHOLE_RUN, filters: { score_raw: `=${E}` }, which: "listed" },
+  "never learned": { ...WHOLE_RUN, filters: { score_raw: `=${RUNS[0].end}` }, which: "listed" },
   "often forgotten": { ...WHOLE_RUN, sort: "forgetting", down: true, filters: { forgetting: ">=2" }, which: "listed" },
   "most confused pair": { ...WHOLE_RUN, ...mostConfusedPair() },
   "unstable images": { ...WHOLE_RUN, view: "instances", which: "incorrect", opacity: "frequency", sort: "frequency_raw" },
@@ -21,16 +34,16 @@ const PRESETS = {
   },
 };
 
-// Epochs around the most turbulent transition after the first.
-function mostTurbulentEpochs() {
-  const ratios = head.turbulent.map((ratio, e) => e > 1 ? ratio ?? 0 : 0);
-  const peak = ratios.indexOf(Math.max(...ratios));
-  const from = Math.max(0, Math.min(peak - 3, E - INITIAL_COLUMNS));
-  return { from, to: Math.min(E - 1, from + INITIAL_COLUMNS - 1) };
+// Epochs of a run around the most turbulent transition after its first: [first, last].
+function mostTurbulentEpochs({ start, end }) {
+  const ratios = head.turbulent.slice(start, end).map((ratio, place) => place > 1 ? ratio ?? 0 : 0);
+  const peak = start + ratios.indexOf(Math.max(...ratios));
+  const from = Math.max(start, Math.min(peak - 3, end - COLUMNS_OF_RUN));
+  return [from, Math.min(end - 1, from + COLUMNS_OF_RUN - 1)];
 }
 
 function mostConfusedPair() {
-  const [pair] = confusedPairs(E - 1).sort((first, second) => second.n - first.n);
+  const [pair] = confusedPairs(RUNS[0].end - 1).sort((first, second) => second.n - first.n);
   return pair ? { classes: [pair.a, pair.b] } : {};
 }
 
@@ -49,6 +62,13 @@ function activePreset() {
 function makeControls() {
   element("split").replaceChildren(new Option("all"), ...head.splits.map(name => new Option(name)));
   element("split").parentElement.hidden = head.splits.length < 2;
+  if (isPair) {
+    const [first, second] = RUNS.map(({ name }) => name);
+    element("runs").replaceChildren(new Option(`${first}, then ${second}`, "both"),
+      new Option(`${first} against ${second}, last epochs`, "ends"), new Option(first, "first"), new Option(second, "second"));
+    element("measured").replaceChildren(new Option(first, "first"), new Option(second, "second"));
+  }
+  for (const part of document.querySelectorAll(".pair")) part.hidden = !isPair;
   element("opacity").replaceChildren(...Object.keys(OPACITIES).map(name => new Option(name)));
   element("preset").replaceChildren(new Option("a view of your own", ""), ...Object.keys(PRESETS).map(name => new Option(name)));
   element("preset").onchange = ({ target }) => {
@@ -150,13 +170,14 @@ const FLOW_SETTINGS = ["view", "colour", "stride", "top", "flicker", "stays", "f
 const flowSettings = () => FLOW_SETTINGS.map(name => state[name]);
 const tableSettings = () => [...sortState(), state.selected];
 const VIEWS = [
-  { draw: drawStrip, place: element("overview"), key: () => [...memberState(), state.from, state.to] },
+  { draw: drawStrip, place: element("overview"), key: () => [...memberState(), ranges(), state.measured] },
   { draw: drawFlow, place: element("flow-section"), key: () => [...flowState(), ...flowSettings()] },
   { draw: drawTraces, place: element("flow-section"), key: () => state.selected },
-  { draw: drawGallery, place: element("flow-section"), key: () => [state.selected, state.to] },
+  { draw: drawComparison, place: element("flow-section"), key: () => [...memberState(), ranges(), state.compared] },
+  { draw: drawGallery, place: element("flow-section"), key: () => [state.selected, ranges()] },
   { draw: drawTable, place: element("table-section"), key: () => [...listState(), ...tableSettings()] },
   { draw: drawHistograms, place: element("table-section"), key: listState },
-  { draw: drawConfusion, place: element("confusion-section"), key: () => [...memberState(), state.cell] },
+  { draw: drawConfusion, place: element("confusion-section"), key: () => [...memberState(), state.cell, state.measured] },
 ];
 const surroundings = () => [innerWidth, document.documentElement.dataset.theme, sprite !== null];
 

@@ -6,7 +6,7 @@ const INITIAL_CLASSES = 20; // at most
 // All classes, or if there are many, those that take part in most of the last epoch's misclassifications.
 function initialClasses() {
   const mistakes = new Int32Array(K);
-  for (const { a, b, n } of confusedPairs(E - 1)) {
+  for (const { a, b, n } of confusedPairs(RUNS[0].end - 1)) {
     mistakes[a] += n;
     mistakes[b] += n;
   }
@@ -14,29 +14,50 @@ function initialClasses() {
   return ranked.slice(0, INITIAL_CLASSES).sort((a, b) => a - b);
 }
 
-// The epochs between which most predictions change, at most INITIAL_COLUMNS. From the untrained network nearly all change,
-// which hides the rest, so that transition is left out if there are others.
-function busiestRange() {
+// From the untrained network nearly all predictions change, which hides the rest, so it is left out if there are others.
+function firstTrained({ kind, start, end }) {
+  const isUntrainedFirst = kind === "train" && head.epochs[start] === 0;
+  return isUntrainedFirst && end - start > 2 ? start + 1 : start;
+}
+
+// The epochs of a run between which most predictions change, at most INITIAL_COLUMNS: [first, last].
+function busiestRange(run) {
   const outcomes = outcomesOverTime([...labels.keys()]);
-  const isUntrainedFirst = head.kind === "train" && head.epochs[0] === 0;
-  const first = isUntrainedFirst && E > 2 ? 1 : 0;
-  const length = Math.min(INITIAL_COLUMNS, E - first);
+  const first = firstTrained(run);
+  const length = Math.min(INITIAL_COLUMNS, run.end - first);
   let [busiest, most] = [first, -1];
-  for (let from = first; from + length <= E; from++) {
+  for (let from = first; from + length <= run.end; from++) {
     let moves = 0;
     for (let e = from + 1; e < from + length; e++) moves += movesInto(outcomes, e);
     if (moves > most) [busiest, most] = [from, moves];
   }
-  return { from: busiest, to: busiest + length - 1 };
+  return [busiest, busiest + length - 1];
+}
+
+// The last epochs of a run, so many that those of all runs fit side by side.
+const lastRange = run => [Math.max(firstTrained(run), run.end - INITIAL_COLUMNS / RUNS.length), run.end - 1];
+
+// What the state calls the first and the last epoch chosen of each run.
+const RANGE_KEYS = [["from", "to"], ["otherFrom", "otherTo"]].slice(0, RUNS.length);
+
+// A range of every run, as the state has it.
+function rangesOf(rangeOfRun) {
+  const ranges = {};
+  RUNS.forEach((run, index) => {
+    const range = rangeOfRun(run);
+    RANGE_KEYS[index].forEach((key, end) => { ranges[key] = range[end]; });
+  });
+  return ranges;
 }
 
 const DEFAULTS = {
-  ...busiestRange(), stride: 1, classes: initialClasses(),
+  ...rangesOf(isPair ? lastRange : busiestRange), stride: 1, classes: initialClasses(),
   view: "moves", colour: "outcome", top: 10,
   which: "all", flicker: false, stays: false, focus: false, opacity: "none", order: "given", search: "", filters: {},
   sort: "score_raw", down: true, then: [], group: "none", cell: null, selectedOnly: false, selected: [], first: [], theme: "", split: "all",
+  runs: isPair ? "both" : "first", measured: "first", compared: "",
 };
-const NUMBERS = ["from", "to", "stride", "top"];
+const NUMBERS = [...RANGE_KEYS.flat(), "stride", "top"];
 const FLAGS = ["flicker", "stays", "focus", "down", "selectedOnly"];
 const CHOICES = {
   view: ["moves", "bars", "instances"],
@@ -47,6 +68,9 @@ const CHOICES = {
   group: Object.keys(GROUPS),
   theme: ["", "light", "dark"],
   split: ["all", ...head.splits],
+  runs: isPair ? ["both", "ends", "first", "second"] : ["first"], // which the flow shows; ends: the last chosen epoch of each
+  measured: isPair ? ["first", "second"] : ["first"], // the run of the table's metrics and the confusion grid
+  compared: isPair ? ["", ...JUDGED.map(outcome => OUTCOMES[outcome])] : [""], // images of this outcome alone
 };
 
 // The state as text: only what differs from the defaults.
@@ -76,8 +100,11 @@ function fromHash(hash) {
 function sanitize(state) {
   const clamp = (value, min, max, otherwise) =>
     Number.isInteger(value) ? Math.min(Math.max(value, min), max) : otherwise;
-  state.to = clamp(state.to, 0, E - 1, E - 1);
-  state.from = clamp(state.from, 0, state.to, 0);
+  RUNS.forEach(({ start, end }, run) => {
+    const [from, to] = RANGE_KEYS[run];
+    state[to] = clamp(state[to], start, end - 1, end - 1);
+    state[from] = clamp(state[from], start, state[to], start);
+  });
   state.stride = clamp(state.stride, 1, Math.max(1, E - 1), 1);
   state.top = clamp(state.top, 0, 60, DEFAULTS.top);
 
@@ -117,20 +144,27 @@ function change(values) {
 
 // What several views derive from the state: what it depends on, and how it is computed. It is computed when it is first
 // needed, and again only if what it depends on has changed.
+const rangeOf = run => RANGE_KEYS[run].map(key => state[key]);
+const ranges = () => RUNS.map((_, run) => rangeOf(run));
+const measuredRun = () => state.measured === "second" ? 1 : 0;
+const measuredRange = () => rangeOf(measuredRun());
+const lastMeasured = () => measuredRange()[1];
+const RUNS_SHOWN = { both: [0, 1], ends: [0, 1], first: [0], second: [1] };
+const shownRuns = () => RUNS_SHOWN[state.runs];
 const memberState = () => [state.classes, state.split];
-const rangeState = () => [...memberState(), state.from, state.to, state.cell];
+const rangeState = () => [...memberState(), ranges(), state.measured, state.cell, state.compared];
 const listState = () => [...rangeState(), state.search, state.filters, state.selectedOnly && state.selected];
 const sortState = () => [state.sort, state.down, state.then, state.group, state.first];
-const flowState = () => [...rangeState(), state.which, state.which === "listed" && listState()];
+const flowState = () => [...rangeState(), state.runs, state.which, state.which === "listed" && listState()];
 const DERIVED = {
   isShown: [() => state.classes, () => Uint8Array.from(head.classes, (_, c) => state.classes.includes(c))], // [K]
-  metrics: [() => [state.classes, state.from, state.to], () => metrics(state.from, state.to, derived.isShown)],
+  metrics: [() => [state.classes, measuredRange()], () => metrics(...measuredRange(), derived.isShown)],
   members: [memberState, () => findInstances(isMember)], // of the chosen classes and split
-  inCell: [rangeState, () => state.cell ? derived.members.filter(i => isInCell(i, state.cell)) : derived.members],
+  chosen: [rangeState, chooseInstances], // of the cell and the outcome chosen
   listed: [() => [...listState(), ...sortState()], () => listInstances()], // in the table
   tableRows: [() => [...listState(), ...sortState()], () => arrangeTable()], // with headings of groups
   inFlow: [flowState, findFlowInstances],
-  rows: [() => [state.classes, state.order, state.to], arrangeRows], // of the flow
+  rows: [() => [state.classes, state.order, lastMeasured()], arrangeRows], // of the flow
   selected: [() => state.selected, () => new Set(state.selected)],
   outcomes: [memberState, () => outcomesOverTime(derived.members)],
 };
@@ -157,8 +191,19 @@ function isMember(i) {
 
 function findFlowInstances() {
   if (state.which === "listed") return derived.listed;
-  return state.which === "all" ? derived.inCell : derived.inCell.filter(i => derived.metrics.score_raw[i] >= 1);
+  if (state.which === "all") return derived.chosen;
+  return derived.chosen.filter(i => shownRuns().some(run => isEverIncorrect(i, ...rangeOf(run))));
 }
+
+function chooseInstances() {
+  const tests = [];
+  if (state.cell) tests.push(i => isInCell(i, state.cell));
+  if (state.compared) tests.push(i => OUTCOMES[lastOutcome(i)] === state.compared);
+  return tests.length ? derived.members.filter(i => tests.every(test => test(i))) : derived.members;
+}
+
+// Of the last chosen epochs of both runs.
+const lastOutcome = i => comparedOutcome(i, state.to, state.otherTo);
 
 function findInstances(fits) {
   const instances = [];
@@ -170,7 +215,8 @@ function findInstances(fits) {
 function isInCell(i, [label, guess]) {
   if (labels[i] !== label) return false;
   const gridColumns = state.classes.slice(0, GRID.maxClasses); // all other classes are the grid's Other
-  for (let e = state.from; e <= state.to; e++) {
+  const [from, to] = measuredRange();
+  for (let e = from; e <= to; e++) {
     const now = predictedAt(i, e);
     if (now === MISSING) continue;
     if (guess === K ? !gridColumns.includes(now) : now === guess) return true;
@@ -180,7 +226,7 @@ function isInCell(i, [label, guess]) {
 
 // Row of the flow for every predicted class; classes that are not shown share the last one, Other.
 function arrangeRows() {
-  const classes = state.order === "similar" ? similarOrder(state.classes, state.to) : state.classes;
+  const classes = state.order === "similar" ? similarOrder(state.classes, lastMeasured()) : state.classes;
   const rowOf = new Int32Array(K + 1).fill(classes.length);
   classes.forEach((c, row) => { rowOf[c] = row; });
   const names = classes.map(nameOfClass);

@@ -1,15 +1,24 @@
 // Overview: accuracy, and what each epoch fixes, breaks and reroutes; dragging over it chooses the epochs.
 
 const strip = element("strip");
-const STRIP = { height: 136, left: 46, right: 66, top: 18, bottom: 20 };
+const STRIP = { height: isPair ? 156 : 136, left: 46, right: 66, top: isPair ? 38 : 18, bottom: 20 };
 let draggedRange = null; // [first, last] while dragging
 
-const stripX = (e, width) => STRIP.left + (E > 1 ? e / (E - 1) : 0.5) * (width - STRIP.left - STRIP.right);
+const stripX = (e, width) => STRIP.left + placeOfEpoch(e, width - STRIP.left - STRIP.right);
 
 // Epoch at x: the nearest one, or with Math.ceil the one that the bar at x leads into.
-function stripEpoch(x, roundEpoch = Math.round) {
-  const fraction = (x / unit() - STRIP.left) / (widthOf(strip) - STRIP.left - STRIP.right);
-  return Math.min(E - 1, Math.max(0, roundEpoch(fraction * (E - 1))));
+function stripEpoch(x, roundEpoch = Math.round, run = runUnder(x)) {
+  const { start, end } = RUNS[run];
+  const [left, right] = [start, end - 1].map(e => stripX(e, widthOf(strip)));
+  const fraction = right > left ? (x / unit() - left) / (right - left) : 0;
+  return Math.min(end - 1, Math.max(start, start + roundEpoch(fraction * (end - 1 - start))));
+}
+
+// The run whose part of the strip has a point.
+function runUnder(x) {
+  if (!isPair) return 0;
+  const [end, start] = [RUNS[0].end - 1, RUNS[1].start].map(e => stripX(e, widthOf(strip)));
+  return x / unit() > (end + start) / 2 ? 1 : 0;
 }
 
 function drawStrip() {
@@ -24,16 +33,19 @@ function drawStrip() {
   drawMovesAxis(context, maxMoves, width, base, plotHeight);
 
   const labelEvery = Math.max(1, Math.ceil(E * 34 / (width - 60)));
-  for (let e = 0; e < E; e += labelEvery) {
-    writeFaint(context, String(head.epochs[e]), stripX(e, width), height - 8, { align: "center" });
+  for (const { name, start, end } of RUNS) {
+    for (let e = start; e < end; e += labelEvery) {
+      writeFaint(context, String(head.epochs[e]), stripX(e, width), height - 8, { align: "center" });
+    }
+    if (isPair) write(context, name, stripX(start, width), 9, { maxWidth: stripX(end - 1, width) - stripX(start, width) + 30 });
   }
   const markStyle = { align: "center", colour: themeColour("--gold"), halo: true };
-  for (let e = 1; e < E; e++) {
+  for (let e = 0; e < E; e++) {
     if (head.turbulent[e]) write(context, "▲", stripX(e - 0.5, width), base - 5, markStyle);
   }
 
-  const chosen = `epochs ${head.epochs[state.from]} to ${head.epochs[state.to]} are chosen`;
-  strip.setAttribute("aria-label", `${describeTransition(outcomes, state.to)}; ${chosen}`);
+  const chosen = `epochs ${RUNS.map((_, run) => rangeName(run)).join(", and ")} are chosen`;
+  strip.setAttribute("aria-label", `${describeTransition(outcomes, lastMeasured())}; ${chosen}`);
   fillLegend(element("strip-legend"),
     [themeColour("--ink"), "accuracy (line, left axis)"],
     ...MOVES.map(outcome => [outcomeSwatch(outcome), `${SIGNS[outcome]} ${OUTCOMES[outcome]}`]),
@@ -44,26 +56,32 @@ function drawStrip() {
 // Moves of the tallest bar. The first transition, from the untrained network, dwarfs all others: its bar is cut off.
 function tallestBar(outcomes) {
   let maxMoves = 1;
-  for (let e = E < 3 ? 0 : 2; e < E; e++) maxMoves = Math.max(maxMoves, movesInto(outcomes, e));
+  for (const { start, end } of RUNS) {
+    const first = end - start < 3 ? start : start + 2;
+    for (let e = first; e < end; e++) maxMoves = Math.max(maxMoves, movesInto(outcomes, e));
+  }
   return maxMoves;
 }
 
 function drawRange(context, width, base) {
-  const [first, last] = draggedRange ?? [state.from, state.to];
   const padding = 4;
-  const left = stripX(first, width) - padding;
-  const right = stripX(last, width) + padding;
-  context.fillStyle = themeColour("--panel");
-  context.fillRect(left, STRIP.top - 6, right - left, base - STRIP.top + 6);
-  context.strokeStyle = themeColour("--gold");
-  context.lineWidth = 2;
-  context.strokeRect(left, STRIP.top - 6, right - left, base - STRIP.top + 6);
+  ranges().forEach((range, run) => {
+    const [first, last] = draggedRange && runOf(draggedRange[0]) === run ? draggedRange : range;
+    const left = stripX(first, width) - padding;
+    const right = stripX(last, width) + padding;
+    context.fillStyle = themeColour("--panel");
+    context.fillRect(left, STRIP.top - 6, right - left, base - STRIP.top + 6);
+    context.strokeStyle = themeColour("--gold");
+    context.lineWidth = run === measuredRun() ? 2 : 1;
+    context.strokeRect(left, STRIP.top - 6, right - left, base - STRIP.top + 6);
+  });
 }
 
 function drawOutcomes(context, outcomes, maxMoves, width, base, plotHeight) {
   const barWidth = Math.max(1, Math.min(26, (width - 60) / E * 0.7));
   const fills = MOVES.map(outcome => patternOf(context, outcome, colourOfOutcome(outcome)));
-  for (let e = 1; e < E; e++) {
+  for (let e = 0; e < E; e++) {
+    if (e === RUNS[runOf(e)].start) continue; // nothing leads into it
     const moves = movesInto(outcomes, e);
     const x = stripX(e - 0.5, width);
     let y = base;
@@ -102,16 +120,17 @@ function drawAccuracy(context, { correct, n }, width, base, plotHeight) {
   for (const accuracy of [0, 0.5, 1]) {
     writeFaint(context, `${100 * accuracy} %`, STRIP.left - 8, base - accuracy * plotHeight, { align: "right" });
   }
-  context.beginPath();
-  for (let e = 0; e < E; e++) {
-    if (n[e]) context.lineTo(stripX(e, width), base - correct[e] / n[e] * plotHeight);
-  }
-  for (const [colour, lineWidth] of [[themeColour("--paper"), 4], [themeColour("--ink"), 1.8]]) {
-    context.strokeStyle = colour;
-    context.lineWidth = lineWidth;
-    context.stroke();
-    // a single epoch makes no line
-    if (E === 1 && n[0]) context.strokeRect(stripX(0, width) - 2, base - correct[0] / n[0] * plotHeight - 2, 4, 4);
+  for (const { start, end } of RUNS) {
+    const y = e => base - correct[e] / n[e] * plotHeight;
+    context.beginPath();
+    for (let e = start; e < end; e++) if (n[e]) context.lineTo(stripX(e, width), y(e));
+    for (const [colour, lineWidth] of [[themeColour("--paper"), 4], [themeColour("--ink"), 1.8]]) {
+      context.strokeStyle = colour;
+      context.lineWidth = lineWidth;
+      context.stroke();
+      // a single epoch makes no line
+      if (end - start === 1 && n[start]) context.strokeRect(stripX(start, width) - 2, y(start) - 2, 4, 4);
+    }
   }
 }
 
@@ -120,7 +139,7 @@ strip.addEventListener("pointerdown", event => {
   const start = stripEpoch(event.offsetX);
   draggedRange = [start, start];
   strip.onpointermove = move => {
-    const end = stripEpoch(move.offsetX);
+    const end = stripEpoch(move.offsetX, Math.round, runOf(start));
     draggedRange = [Math.min(start, end), Math.max(start, end)];
     drawStrip();
   };
@@ -132,31 +151,40 @@ strip.addEventListener("pointerup", () => {
   draggedRange = null;
   // a mere click moves the range there
   if (from !== to) setRange(from, to);
-  else moveRange(from - state.from);
+  else moveRange(runOf(from), from - rangeOf(runOf(from))[0]);
 });
 strip.addEventListener("pointercancel", () => { draggedRange = strip.onpointermove = null; });
-strip.addEventListener("dblclick", () => setRange(0, E - 1));
+strip.addEventListener("dblclick", event => {
+  const { start, end } = RUNS[runUnder(event.offsetX)];
+  setRange(start, end - 1);
+});
 strip.addEventListener("mousemove", event => {
   showTip(event, describeTransition(derived.outcomes, stripEpoch(event.offsetX, Math.ceil)));
 });
 strip.addEventListener("mouseleave", () => showTip(null, ""));
 strip.addEventListener("keydown", event => {
   const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-  if (event.key === "Home") setRange(0, state.to - state.from);
-  else if (event.key === "End") setRange(E - 1 - (state.to - state.from), E - 1);
+  const run = measuredRun();
+  const [from, to] = rangeOf(run);
+  if (event.key === "Home") moveRange(run, -E);
+  else if (event.key === "End") moveRange(run, E);
+  else if (isPair && ["ArrowUp", "ArrowDown"].includes(event.key)) change({ measured: run ? "first" : "second" });
   else if (!step) return;
-  else if (event.shiftKey) setRange(state.from, Math.min(E - 1, Math.max(state.from, state.to + step)));
-  else moveRange(step);
+  else if (event.shiftKey) setRange(from, Math.min(RUNS[run].end - 1, Math.max(from, to + step)));
+  else moveRange(run, step);
   event.preventDefault();
 });
 
 // A wide range gets a stride, so that columns stay legible; a narrow one shows every epoch.
 function setRange(from, to) {
-  change({ from, to, stride: Math.ceil((to - from + 1) / (2 * INITIAL_COLUMNS)) });
+  const [fromKey, toKey] = RANGE_KEYS[runOf(from)];
+  change({ [fromKey]: from, [toKey]: to, stride: Math.ceil((to - from + 1) / (2 * INITIAL_COLUMNS)) });
 }
 
-function moveRange(step) {
-  const length = state.to - state.from;
-  const from = Math.min(Math.max(0, state.from + step), E - 1 - length);
-  change({ from, to: from + length });
+function moveRange(run, step) {
+  const [first, last] = rangeOf(run);
+  const { start, end } = RUNS[run];
+  const from = Math.min(Math.max(start, first + step), end - 1 - (last - first));
+  const [fromKey, toKey] = RANGE_KEYS[run];
+  change({ [fromKey]: from, [toKey]: from + last - first });
 }

@@ -12,6 +12,22 @@ const UNAVAILABLE = {
 const mapCounts = new Uint16Array(N);
 for (const i of head.maps.instances) mapCounts[i]++;
 
+// Of two runs, what each predicts at the last epoch chosen of it.
+const COMPARING_COLUMNS = isPair ? [
+  ...RUNS.map(({ name }, run) => ({
+    key: `predicted_${run + 1}`, title: name, width: 104, help: `class predicted by ${name} at the last epoch chosen of it`,
+    value: i => predictedAt(i, rangeOf(run)[1]), text: i => nameOfClass(predictedAt(i, rangeOf(run)[1])),
+  })),
+  { key: "compared", title: "Change", width: 150, help: `what ${RUNS[1].name} changes, each run at the last epoch chosen of it`,
+    value: i => lastOutcome(i) ?? NaN, text: i => COMPARED_NAMES[lastOutcome(i)] ?? "" },
+  ...(pTrue ? [{
+    key: "p_true_change", title: "p(true) change", width: 126, digits: 3,
+    help: `probability of the label in ${RUNS[1].name} minus that in ${RUNS[0].name}, each at the last epoch chosen of it`,
+    value: i => labels[i] === UNKNOWN || lastOutcome(i) === undefined
+      ? NaN : (pTrue[i * E + state.otherTo] - pTrue[i * E + state.to]) / 65535,
+  }] : []),
+] : [];
+
 const COLUMNS = [
   { key: "id", title: "ID", width: 66, value: i => i, text: nameOf, help: "image, row number in its split" },
   { key: "label", title: "Label", width: 92, help: "true class",
@@ -20,11 +36,12 @@ const COLUMNS = [
   { key: "trinary", title: "Outcomes", width: 96, draw: drawTrinary,
     value: i => labels[i] === UNKNOWN ? NaN : derived.metrics.correct[i] / derived.metrics.n[i],
     help: "epochs of the range predicted correctly (full), as a class not shown (grey), as another class (striped)" },
-  { key: "strip", title: "Predictions", width: 150, draw: drawPredictions, value: i => predictedAt(i, state.to),
+  { key: "strip", title: "Predictions", width: isPair ? 190 : 150, draw: drawPredictions, value: i => predictedAt(i, lastMeasured()),
     help: "predicted class at every epoch, with a tick underneath where incorrect and a frame around the range; "
       + "sorts by the last epoch of the range" },
+  ...COMPARING_COLUMNS,
   { key: "visited", title: "Visited classes", width: 122, help: "classes predicted in the range",
-    text: i => visitedClasses(i, state.from, state.to).map(nameOfClass).join(", "),
+    text: i => visitedClasses(i, ...measuredRange()).map(nameOfClass).join(", "),
     value: i => derived.metrics.n_classes_visited[i] },
   metricColumn("n_classes_visited", "Variability", 98, 0,
     "InstanceFlow's variability: number of different classes predicted in the range, correct or not"),
@@ -59,18 +76,20 @@ function drawTrinary(context, i, width) {
 }
 
 function drawPredictions(context, i, width) {
-  const epochWidth = (width - 8) / E;
+  const gap = 8; // between two runs
+  const epochWidth = (width - 8 - (RUNS.length - 1) * gap) / E;
+  const x = e => 4 + e * epochWidth + runOf(e) * gap;
   for (let e = 0; e < E; e++) {
     if (predictedAt(i, e) === MISSING) continue;
     context.fillStyle = colourOfClass(predictedAt(i, e));
-    context.fillRect(4 + e * epochWidth, 6, epochWidth + 0.3, 15);
+    context.fillRect(x(e), 6, epochWidth + 0.3, 15);
     if (labels[i] === UNKNOWN || isCorrect(i, e)) continue;
     context.fillStyle = themeColour("--incorrect");
-    context.fillRect(4 + e * epochWidth, 23, epochWidth + 0.3, 3);
+    context.fillRect(x(e), 23, epochWidth + 0.3, 3);
   }
   context.strokeStyle = themeColour("--ink");
   context.lineWidth = 1;
-  context.strokeRect(4 + state.from * epochWidth, 4.5, (state.to - state.from + 1) * epochWidth, 18);
+  for (const [from, to] of ranges()) context.strokeRect(x(from), 4.5, (to - from + 1) * epochWidth, 18);
 }
 
 const isNumeric = column => column.digits !== undefined;
@@ -109,7 +128,7 @@ function listInstances() {
   for (const word of state.search.toLowerCase().split(/\s+/).filter(Boolean)) {
     tests.push(i => nameOf(i).toLowerCase().includes(word) || nameOfClass(labels[i]).toLowerCase().includes(word));
   }
-  return sortInstances(derived.inCell.filter(i => tests.every(test => test(i))));
+  return sortInstances(derived.chosen.filter(i => tests.every(test => test(i))));
 }
 
 // Those that were chosen in the flow first, then by group, then by the chosen columns, empty values last, ties by the
@@ -134,7 +153,7 @@ function sortInstances(instances) {
   });
 }
 
-const groupOf = i => GROUPS[state.group](i, state.to);
+const groupOf = i => GROUPS[state.group](i, lastMeasured());
 
 // Rows of the table: images, and before each group a heading {group, instances}. Images chosen in the flow come before.
 function arrangeTable() {
@@ -262,7 +281,7 @@ function drawTable() {
   table.setAttribute("aria-rowcount", rowCount);
   const selected = state.selected.length ? `, ${formatInteger(state.selected.length)} selected` : "";
   element("listed").textContent = `${formatInteger(derived.listed.length)} of ${formatInteger(N)} listed${selected}; `
-    + `epochs ${head.epochs[state.from]} to ${head.epochs[state.to]}`;
+    + `epochs ${rangeName(measuredRun())}`;
   drawRows();
 }
 

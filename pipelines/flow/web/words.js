@@ -1,17 +1,29 @@
 // Sentences, and the SQL beside each view.
 
-const epochName = e => `epoch ${head.epochs[e]}`;
+const epochName = e => `epoch ${head.epochs[e]}${isPair ? ` of ${RUNS[runOf(e)].name}` : ""}`;
+
+// "epoch 3 to 4" of one run, "epoch 5 of one against epoch 7 of another".
+function stepName(e, f) {
+  if (runOf(e) !== runOf(f)) return `${epochName(e)} against ${epochName(f)}`;
+  return `epoch ${head.epochs[e]} to ${head.epochs[f]}${isPair ? ` of ${RUNS[runOf(e)].name}` : ""}`;
+}
+
+// "2 to 5", of two runs "2 to 5 of one": the epochs chosen of a run.
+function rangeName(run) {
+  const [from, to] = rangeOf(run).map(e => head.epochs[e]);
+  return `${from} to ${to}${isPair ? ` of ${RUNS[run].name}` : ""}`;
+}
 
 // As InstanceFlow words it: "15 Truck(s) from Other to Truck".
 function describeLink(link, rowNames, columns) {
   const outcome = link.outcome === undefined ? "" : `\n${OUTCOMES[link.outcome]}`;
-  const epochs = `${epochName(columns[link.column])} to ${head.epochs[columns[link.column + 1]]}`;
+  const epochs = stepName(columns[link.column], columns[link.column + 1]);
   const move = `from ${rowNames[link.source]} to ${rowNames[link.target]}`;
   return `${link.n} ${nameOfClass(link.label)}(s) ${move}${outcome}\n${epochs}`;
 }
 
 function describeStub(stub, rowNames, columns) {
-  const epochs = `${epochName(columns[stub.column])} to ${head.epochs[columns[stub.column + 1]]}`;
+  const epochs = stepName(columns[stub.column], columns[stub.column + 1]);
   const name = rowNames[stub.row];
   const ways = stub.isLeaving ? `from ${name} to other classes` : `from other classes to ${name}`;
   return `${stub.n} ${OUTCOMES[stub.outcome]}, ${ways}\nin ${stub.links.length} moves too small to be drawn\n${epochs}`;
@@ -33,32 +45,59 @@ function describeInstance(i, e) {
 
 function describeTransition({ counts, correct, n }, e) {
   const accuracy = n[e] ? `, accuracy ${formatPercent(correct[e] / n[e])}` : "";
-  if (e === 0) return `${epochName(0)}${accuracy}`;
+  if (e === RUNS[runOf(e)].start) return `${epochName(e)}${accuracy}`;
   const moves = [FIXED, BROKEN, REROUTED].map(outcome => `${OUTCOMES[outcome]} ${counts[e][outcome]}`).join(", ");
   const ratio = head.turbulent[e];
   const turbulent = ratio ? `\nturbulent: ${ratio.toFixed(1)} times the median number of moves` : "";
-  return `${epochName(e - 1)} to ${head.epochs[e]}${accuracy}\n${moves}${turbulent}`;
+  return `${stepName(e - 1, e)}${accuracy}\n${moves}${turbulent}`;
 }
 
 // A class as --classes takes it: its ID, or its name if another class is called by that ID, as names take precedence.
 const classArgument = c => head.classes.includes(String(c)) ? head.classes[c] : String(c);
 
-// The command that asks for the same rows as a view now shows.
-function askCommand(query) {
+// The commands that ask for the same rows as a view now shows: some views show both of two runs.
+function askCommands(query) {
+  if (query === "compared_instances") return [askCommand(query, 0, state.to, state.otherTo)];
+  if (query === "compared_flow") {
+    const columns = flowColumns();
+    const boundary = columns.findIndex((_, column) => isBoundary(columns, column));
+    const isDrawn = boundary >= 0 && (columns[boundary] !== state.to || columns[boundary + 1] !== state.otherTo);
+    const commands = [askCommand(query, 0, state.to, state.otherTo)];
+    return isDrawn ? [...commands, askCommand(query, 0, columns[boundary], columns[boundary + 1])] : commands;
+  }
+  const runs = {
+    transition_outcomes: RUNS.map((_, run) => run),
+    turbulent_epochs: RUNS.map((_, run) => run),
+    instance_history: RUNS.map((_, run) => run),
+    flow_links: state.runs === "ends" ? [] : shownRuns(),
+    flow_nodes: shownRuns(),
+  };
+  return (runs[query] ?? [measuredRun()]).map(run => {
+    const [from, to] = rangeOf(run);
+    return askCommand(query, run, state.runs === "ends" && query === "flow_nodes" ? to : from, to);
+  });
+}
+
+// About a run's epochs `from` to `to`; of two compared runs, these are the epoch of the first and that of the second.
+function askCommand(query, run, from, to) {
   const values = {
+    other_run_id: isPair ? RUNS[1].run_id : null,
+    epoch: head.epochs[from],
+    other_epoch: head.epochs[to],
     split: state.split === "all" ? head.splits[0] : state.split,
-    from_epoch: head.epochs[state.from],
-    to_epoch: head.epochs[state.to],
+    from_epoch: head.epochs[from],
+    to_epoch: head.epochs[to],
     classes: state.classes.length < K ? state.classes.map(classArgument).join(",") : null,
     stride: strideOf() > 1 ? strideOf() : null,
     instance_id: openInstance === null ? null : instanceIds[openInstance],
   };
   if (query === "instance_history" && openInstance !== null) values.split = head.splits[splitIndices[openInstance]];
   if (query === "transition_outcomes") values.from_epoch = values.to_epoch = null; // the overview shows all epochs
+  if (query === "confusion_by_epoch") values.epoch = null; // the last one
   const names = head.queries[query].params.filter(name => values[name] !== null && values[name] !== undefined);
   const quote = text => /^[\w.,:-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
   const flags = names.map(name => `--${name.replaceAll("_", "-")} ${quote(String(values[name]))}`);
-  return [`study ask ${query}`, `--run-id ${head.run_id}`, ...flags].join(" ");
+  return [`study ask ${query}`, `--run-id ${RUNS[run].run_id}`, ...flags].join(" ");
 }
 
 // How a view differs from the rows of its command.
@@ -67,11 +106,14 @@ function describeDifference(query) {
   const isListNarrowed = state.search || state.selectedOnly || Object.values(state.filters).some(Boolean);
   const flowLimits = [
     state.cell && "the chosen cell",
+    state.compared && "the chosen outcome",
     state.which !== "all" && `images: ${element("which").selectedOptions[0].text}`,
     state.flicker && query === "flow_links" && "hidden flicker",
   ];
-  const tableLimits = [state.cell && "the chosen cell", isListNarrowed && "search and filters"];
-  const limitsOf = { flow_links: flowLimits, flow_nodes: flowLimits, instance_metrics: tableLimits };
+  const tableLimits = [
+    state.cell && "the chosen cell", state.compared && "the chosen outcome", isListNarrowed && "search and filters",
+  ];
+  const limitsOf = { flow_links: flowLimits, compared_flow: flowLimits, compared_instances: tableLimits, flow_nodes: flowLimits, instance_metrics: tableLimits };
   const limits = (limitsOf[query] ?? []).filter(Boolean);
   const narrowed = limits.length ? `  (all images; the view is limited by ${limits.join(", ")})` : "";
   if (query === "instance_history" || head.splits.length === 1 || state.split !== "all") return narrowed;
@@ -81,13 +123,15 @@ function describeDifference(query) {
 function writeQueries() {
   for (const box of document.querySelectorAll("details.sql")) {
     const { query } = box.dataset;
+    if (!head.queries[query]) continue; // about two runs
     if (!box.firstChild) {
       const sql = document.createElement("pre");
       sql.textContent = head.queries[query].sql;
       box.append(document.createElement("summary"), sql);
     }
-    const command = document.createElement("code");
-    command.textContent = askCommand(query);
-    box.firstChild.replaceChildren("SQL  ", command, describeDifference(query));
+    const commands = askCommands(query).map(text => textElement("code", text));
+    box.hidden = !commands.length;
+    const lines = commands.flatMap((command, index) => index ? [document.createElement("br"), command] : [command]);
+    box.firstChild.replaceChildren("SQL  ", ...lines, describeDifference(query));
   }
 }

@@ -44,6 +44,15 @@ def test_both_runs_of_a_difference_need_the_split(study: Home, trained) -> None:
         check_parameters(connection, {"run_id": trained.run_id, "other_run_id": "nothing", "split": "val"})
 
 
+def test_each_of_two_runs_needs_its_own_epoch(study: Home, trained) -> None:
+    runs = {"run_id": trained.run_id, "other_run_id": trained.run_id}
+    with connect(study) as connection:
+        check_parameters(connection, runs | {"epoch": "3", "other_epoch": "0"})
+        for epochs in ({"epoch": "9", "other_epoch": "0"}, {"epoch": "3", "other_epoch": "9"}):
+            with pytest.raises(InputError, match="has no epoch 9"):
+                check_parameters(connection, runs | epochs)
+
+
 def test_a_run_without_epochs_says_so(study: Home) -> None:
     with connect(study) as connection, pytest.raises(InputError, match="no epoch 1; there are: none yet"):
         check_parameters(connection, {"run_id": "nothing", "epoch": "1"})
@@ -53,7 +62,14 @@ def test_every_parameter_for_splits_and_epochs_is_known() -> None:
     """A new question's parameter must be looked at here, or be none of these."""
     names = {name for query in queries.NAMES for name in queries.header(query).params}
     found = {name for name in names if "epoch" in name or "split" in name}
-    assert found == {"split", "epoch", "from_epoch", "to_epoch", "early_epochs"}  # the last is a bound, not an epoch
+    assert found == {
+        "split",
+        "epoch",
+        "other_epoch",
+        "from_epoch",
+        "to_epoch",
+        "early_epochs",
+    }  # the last is a bound, not an epoch
 
 
 ZONES = ("UTC", "America/Los_Angeles", "Asia/Tokyo")

@@ -18,14 +18,14 @@ from pipelines.flow.import_log import import_flow
 from pipelines.flow.packing import Payload, quantize_fractions, quantize_hundredths
 from pipelines.flow.record import read_record
 from support.commands import study_command
+from support.flow_pages import in_browser, look_at, said_by, show
 from support.homes import answer, fresh
-from support.places import BROWSER, DATA, DRIVER
+from support.places import DATA
 from tracking.catalogue import resolve
 from tracking.home import Home
 from tracking.reading import connect
 
 LOG = DATA / "instanceflow" / "cifar10.json"
-in_browser = pytest.mark.skipif(not (BROWSER and DRIVER), reason="needs chromium and chromedriver on the PATH")
 AWKWARD = {
     "name": 'a "quoted" <b>log</b>',
     "labels": ["</script><script>alert(1)</script>", "cat & dog", "{{js}}"],
@@ -160,27 +160,8 @@ def test_export_replaces_nothing(study: Home, tmp_path: Path, capsys) -> None:
 # in a browser
 
 
-def show(browser, made: Path, hash: str = "") -> None:
-    browser.get("about:blank")
-    browser.get(f"{made.as_uri()}{hash}")
-    deadline = time.monotonic() + 30
-    while not browser.execute_script("return document.documentElement.dataset.ready"):
-        assert time.monotonic() < deadline, browser.get_log("browser")
-        time.sleep(0.05)
-
-
-def look_at(browser, section: str) -> None:
-    """Scroll to a section; those out of sight are not drawn."""
-    browser.execute_script("document.getElementById(arguments[0]).scrollIntoView()", section)
-    browser.execute_async_script("requestAnimationFrame(() => setTimeout(arguments[0], 50))")
-
-
 def page_of(home: Home) -> Path:
     return Path(flow(FlowSettings(), home))
-
-
-def said_by(browser, name: str) -> list[dict]:
-    return browser.execute_script(f"return study.{name}()")
 
 
 def keyed(rows: list[dict], *columns: str) -> dict[tuple, int]:

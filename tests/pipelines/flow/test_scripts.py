@@ -11,11 +11,11 @@ from pipelines.common.settings import FlowSettings, ImportFlowSettings
 from pipelines.flow.flow import flow
 from pipelines.flow.import_log import import_flow
 from pipelines.flow.page import SCRIPTS, WEB_FOLDER
+from support.flow_pages import NODE, computed
 from support.homes import answer, fresh
-from support.places import ROOT
 from tracking.home import Home
 
-NODE, ESLINT = shutil.which("node"), shutil.which("eslint")
+ESLINT = shutil.which("eslint")
 LOG = {
     "name": "restless",
     "labels": ["a", "b", "c"],
@@ -32,14 +32,6 @@ def imported(tmp_path_factory: pytest.TempPathFactory, empty_tracker: Path) -> H
     home = fresh(folder, empty_tracker)
     import_flow(ImportFlowSettings(file=str(folder / "log.json")), home)
     return home
-
-
-def computed(page: str, expression: str):
-    """The value of an expression over what the page's scripts compute."""
-    command = [NODE, str(ROOT / "tests" / "support" / "page.mjs"), page, expression]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 @pytest.mark.skipif(not NODE, reason="needs node on the PATH")

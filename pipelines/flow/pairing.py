@@ -1,0 +1,76 @@
+"""Two runs on the same images: whether they can be shown side by side, and their records if so."""
+
+from dataclasses import replace
+
+import numpy as np
+from duckdb import DuckDBPyConnection
+
+from pipelines.data.names import format_name
+from pipelines.flow.record import Record, read_record
+from tracking.catalogue import RunRecord
+from tracking.errors import InputError
+
+
+def read_pair(connection: DuckDBPyConnection, run: RunRecord, other: RunRecord, split: str) -> tuple[Record, Record]:
+    """The records of two runs in a split, row by row of the same images. Images added later are left out.
+
+    Images are the same if their number in the split, label and source are; `read_images` checks the pictures. Raises
+    InputError if they differ, or if the data sets or their classes do.
+    """
+    names = f"runs {run.run_id[:8]} and {other.run_id[:8]}"
+    if run.run_id == other.run_id:
+        raise InputError(f"both runs are {run.run_id[:8]}; name another one, or leave it out")
+    if run.kind != other.kind:
+        raise InputError(f"{names} are of kinds {run.kind} and {other.kind}; name two of one kind")
+    if run.kind != "import" and run.dataset != other.dataset:  # an imported log has a name of its own
+        raise InputError(f"{names} have different data ({run.dataset} and {other.dataset}); name two on the same")
+    first, second = (_leave_out_added(read_record(connection, record, split)) for record in (run, other))
+    if first.classes != second.classes:
+        raise InputError(f"{names} have different classes ({_name_difference(first, second)}); name two with the same")
+    if not np.array_equal(first.instance_ids, second.instance_ids):
+        raise InputError(
+            f"{names} have different images in {split} ({len(first.labels):,} and {len(second.labels):,}); "
+            "name another split with --split"
+        )
+    for what, values, other_values in (
+        ("the source", first.sources, second.sources),
+        ("the name", first.names or first.sources, second.names or second.sources),
+        ("the label", _name_labels(first), _name_labels(second)),
+    ):
+        differing = [row for row, value in enumerate(values) if value != other_values[row]]
+        if differing:
+            row = differing[0]
+            raise InputError(
+                f"{names} have different images in {split}: {what} of image {first.instance_ids[row]} is "
+                f"{format_name(values[row])} and {format_name(other_values[row])}; name a split that no seed draws, "
+                "such as test, with --split"
+            )
+    return first, second
+
+
+def _leave_out_added(record: Record) -> Record:
+    """A record of its first split alone: images added later belong to one run."""
+    rows = record.split_indices == 0
+    return replace(
+        record,
+        splits=record.splits[:1],
+        split_indices=record.split_indices[rows],
+        instance_ids=record.instance_ids[rows],
+        labels=record.labels[rows],
+        names=None if record.names is None else tuple(np.array(record.names, object)[rows]),
+        sources=tuple(np.array(record.sources, object)[rows]),
+        predicted=record.predicted[rows],
+        p_true=record.p_true[rows],
+        margin=record.margin[rows],
+    )
+
+
+def _name_labels(record: Record) -> tuple[str, ...]:
+    return tuple("unknown" if label < 0 else record.classes[label] for label in record.labels.tolist())
+
+
+def _name_difference(first: Record, second: Record) -> str:
+    if len(first.classes) != len(second.classes):
+        return f"{len(first.classes)} and {len(second.classes)}"
+    pairs = zip(first.classes, second.classes, strict=True)
+    return next(f"{format_name(name)} and {format_name(other)}" for name, other in pairs if name != other)

@@ -1,0 +1,38 @@
+// Two runs at the last chosen epoch of each: how many images both get right, the other one fixes, breaks, or both get wrong.
+
+const comparison = element("comparison");
+
+function drawComparison() {
+  if (!isPair) return;
+  const { counts, correct, n } = countCompared();
+  const heading = textElement("p", `At the last chosen epochs, ${stepName(state.to, state.otherTo)}, `
+    + `${formatPercent(correct[0] / n)} and ${formatPercent(correct[1] / n)} of ${formatInteger(n)} labelled images are correct. `
+    + "A click shows those images alone:");
+  comparison.replaceChildren(heading, ...JUDGED.map(outcome => makeComparisonButton(outcome, counts[outcome])));
+}
+
+// compared_flow, summed over classes, of the images of the chosen classes: counts of outcomes, how many of the labelled
+// images each run predicts correctly, and how many there are.
+function countCompared() {
+  const counts = new Int32Array(OUTCOMES.length);
+  for (const i of derived.members) {
+    const outcome = lastOutcome(i);
+    if (outcome !== undefined) counts[outcome]++;
+  }
+  const n = JUDGED.reduce((sum, outcome) => sum + counts[outcome], 0);
+  return { counts, correct: [counts[KEPT] + counts[BROKEN], counts[KEPT] + counts[FIXED]], n };
+}
+
+function makeComparisonButton(outcome, n) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.dataset.outcome = OUTCOMES[outcome];
+  const isChosen = state.compared === OUTCOMES[outcome];
+  button.setAttribute("aria-pressed", isChosen);
+  button.append(outcomeSwatch(outcome), `${SIGNS[outcome]} ${COMPARED_NAMES[outcome]} `, textElement("b", formatInteger(n)));
+  button.onclick = () => {
+    change({ compared: isChosen ? "" : OUTCOMES[outcome] });
+    comparison.querySelector(`[data-outcome=${OUTCOMES[outcome]}]`).focus();
+  };
+  return button;
+}
