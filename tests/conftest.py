@@ -1,4 +1,7 @@
-"""Fixtures: fresh study homes, and one tiny study trained for real that many tests look at."""
+"""Fixtures: fresh study homes, and one tiny study trained for real that many tests look at.
+
+Tests compare bits, so they run on the processor on machines with a GPU too; whole/test_gpu.py has it to itself.
+"""
 
 import os
 import shutil
@@ -25,6 +28,7 @@ from tracking.home import Home, find_home
 
 LONGEST = ("planted", "crash", "training", "cli", "server", "stopping", "many", "shared_home")
 torch.set_num_threads(1)  # tests run side by side
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # whatever GPU there is, is known as support.places.GPU
 for sent in (signal.SIGINT, signal.SIGHUP):
     if signal.getsignal(sent) is signal.SIG_IGN:  # by nohup or a background job; the commands under test must heed them
         signal.signal(sent, signal.SIG_DFL)

@@ -81,6 +81,6 @@ def _examples(
 ) -> Examples:
     images = job.images(instances[rows])
     features = ice.extract_features(job.source.model, cut_model(job.source.model, job.layer), images)
-    maps = ice.concept_maps(features, concepts.directions)[:, concept_id, None]  # [T, 1, h, w]
+    maps = ice.concept_maps(features, concepts.directions.to(features.device))[:, concept_id, None]  # [T, 1, h, w]
     resized = nn.functional.interpolate(maps, images.shape[2:], mode="bilinear", align_corners=False)
     return Examples(rows, resized.squeeze(1).cpu())
