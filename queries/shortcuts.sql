@@ -6,7 +6,8 @@
 -- one place of all images, so a tag that moves is missed. On other images it is tried how often the prediction
 -- follows, and beside it how often it follows a patch of the same images from elsewhere, and one from the same place of
 -- images of other classes. rivals is how often a prediction follows such a patch to that other class: where it is as
--- high, the place is where all classes show, such as an object that always lies there, and nothing is claimed. Covering
+-- high, the place is where all classes show, such as an object that always lies there, and nothing is claimed; nor where
+-- it is as high for one of the other classes (as if four more images followed at the mean rate: each has few). Covering
 -- is tried on validation images of the class that are predicted correctly: a patch from images of other classes replaces
 -- theirs.
 -- p_value is the largest of McNemar's exact tests against these controls, corrected by Holm for all classes of the
@@ -86,7 +87,8 @@ pairs as (  -- what each image is predicted as with the patch, and with those of
         bool_or(is_class) filter (trial = 'pasted') as here,
         bool_or(is_class) filter (trial = 'pasted_elsewhere') as elsewhere,
         bool_or(is_class) filter (trial = 'pasted_from_others') as others,
-        bool_or(is_donor) filter (trial = 'pasted_from_others' and donor_class <> predicted_before) as rival
+        bool_or(is_donor) filter (trial = 'pasted_from_others' and donor_class <> predicted_before) as rival,
+        any_value(donor_class) filter (trial = 'pasted_from_others' and donor_class <> predicted_before) as rival_class
     from trials
     where trial in ('pasted', 'pasted_elsewhere', 'pasted_from_others')
     group by
@@ -112,11 +114,30 @@ pasted as (
     from pairs
     group by class_id
 ),
+rival_classes as (  -- each has few images, so its rate is drawn to the mean of all, as if by four more
+    select
+        pairs.class_id,
+        (count_if(rival) + 4 * any_value(rivals)) / (count(*) + 4) as rate
+    from pairs
+    join pasted using (class_id)
+    where rival_class is not null
+    group by
+        pairs.class_id,
+        rival_class
+),
+best_rivals as (
+    select
+        class_id,
+        max(rate) as best_rival
+    from rival_classes
+    group by class_id
+),
 corrected as (
     select
         * exclude (p_value) rename (p_adjusted as p_value),
-        follows - greatest(follows_elsewhere, follows_others, coalesce(rivals, 0)) as excess
+        follows - greatest(follows_elsewhere, follows_others, coalesce(rivals, 0), coalesce(best_rival, 0)) as excess
     from corrected_by_holm('pasted')
+    left join best_rivals using (class_id)
 ),
 covered as (
     select

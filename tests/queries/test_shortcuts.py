@@ -10,11 +10,13 @@ SIZE = 16  # images that a patch is pasted into
 
 
 def study(
-    *, follows: int, elsewhere: int = 0, others: int = 0, rivals: int = 0, recall: int = 30, class_count: int = 3
-) -> duckdb.DuckDBPyConnection:
+    *, follows: int, elsewhere: int = 0, others: int = 0, rivals: int = 0, recall: int = 30, class_count: int = 3,
+    one_rival: bool = False,
+) -> duckdb.DuckDBPyConnection:  # fmt: skip
     """A run of which `recall` of 30 dogs are right in test, all in val; a patch of dogs that so many images follow.
 
-    Of `others` and `rivals`, as many images take the patch of another class's image for dogs, and for that class.
+    Of `others` and `rivals`, as many images take the patch of another class's image for dogs, and for that class; with
+    `one_rival` all images with a patch of that class do, and the others' patches come from a class that none follows.
     """
     connection = data.empty()
     data.add_run(connection, "tiny")
@@ -36,7 +38,7 @@ def study(
         for trial, after, donor_class in (
             ("pasted", int(image < follows), 1),
             ("pasted_elsewhere", int(image < elsewhere), 1),
-            ("pasted_from_others", after_others, other),
+            ("pasted_from_others", after_others, other if image >= SIZE - rivals or not one_rival else 2),
         ):
             row = {"trial": trial, "instance_id": image, "predicted_after": after, "donor_class": donor_class}
             trials.append(key | row)
@@ -58,6 +60,8 @@ def verdict(**numbers: int) -> str | None:
         ({"follows": 4, "recall": 10}, None),  # too rarely
         ({"follows": 7}, None),  # without a gap, more is needed
         ({"follows": 16, "rivals": 16, "recall": 10}, None),  # where every class shows
+        ({"follows": 16, "rivals": 8, "recall": 10}, "found"),  # half as often
+        ({"follows": 16, "rivals": 8, "recall": 10, "one_rival": True, "class_count": 4}, None),  # as often for one
         ({"follows": 16, "others": 14, "recall": 10}, None),  # whatever is pasted there
         ({"follows": 16, "elsewhere": 14, "recall": 10}, None),  # from wherever it is taken
         ({"follows": 0, "recall": 10}, None),
