@@ -22,7 +22,7 @@ PROGRAMS: dict[str, tuple[str, dict[str, object]]] = {
     "crash": ("--kills 1 --commands rebuild --home {home}", {"EARLY": 1}),  # of runs too: test_crash.py
     "concept_effects": (
         "--networks 1 --sets 1 --side 12",
-        {"IMAGES": 60, "HELD_OUT": 20, "FITTING": 20, "MAX_EPOCHS": 1, "COUNTS": (2,)},
+        {"IMAGES": 60, "HELD_OUT": 20, "FITTING": 20, "MAX_EPOCHS": 1},
     ),
     "explainers": ("--count 2 --rounds 1 --threads 1 --methods saliency", {}),
     "factorization": (

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.data.datasets import load_dataset
-from pipelines.explaining.concepts.concept_set import COUNTS, required_agreement
+from pipelines.explaining.concepts.concept_set import list_counts, required_agreement
 from pipelines.models.networks import cnn
 from pipelines.reporting.criteria import VERDICTS
 from xai import ice
@@ -197,7 +197,8 @@ class Layer:
             kept = ice.reconstructed_logits(self.model, self.parts, self.features, keep)
             return ice.fidelity(logits, kept).agreement
 
-        return directions[choose_count(COUNTS, keep_answers, required_agreement(len(logits))).count]
+        counts = list_counts(self.classes, min(self.weighted_rows.shape))
+        return directions[choose_count(counts, keep_answers, required_agreement(len(logits))).count]
 
     def measure(self, directions: Tensor, seed: int) -> Tcav:
         labels = self.held_out.labels

@@ -111,9 +111,19 @@ def _choose_count(
             directions[count] = factorize(weighted_rows, count, job.settings.seed).directions
             return _keep_answers(job, parts, features, logits, directions[count])
 
-        counts = [count for count in COUNTS if count <= min(weighted_rows.shape)]
+        counts = list_counts(len(job.source.data.classes), min(weighted_rows.shape))
         choice = choose_count(counts, keep_answers, required_agreement(len(choosing_images)))
     return choice, directions[choice.count]
+
+
+def list_counts(classes: int, most: int) -> list[int]:
+    """The counts to choose from, at most `most`: one per class or more, as far as COUNTS and `most` go.
+
+    With fewer, a model may still tell its classes apart, one of them by the absence of all others; but then concepts
+    are mixtures of what decides single classes, and TCAV finds few of them.
+    """
+    possible = [count for count in COUNTS if count <= most]
+    return [count for count in possible if count >= classes] or possible[-1:]
 
 
 def required_agreement(images: int) -> float:

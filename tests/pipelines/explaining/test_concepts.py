@@ -15,7 +15,7 @@ from pyarrow import parquet
 
 import queries
 from pipelines.common.settings import ExplainSettings, LabelSettings
-from pipelines.explaining.concepts.concept_set import _draw_images, required_agreement
+from pipelines.explaining.concepts.concept_set import _draw_images, list_counts, required_agreement
 from pipelines.explaining.concepts.labels import label_concept
 from pipelines.explaining.concepts.words import colour_name, describe, place
 from pipelines.explaining.explain import explain
@@ -222,7 +222,7 @@ def test_layers_without_concepts_leave_no_run_behind(home: Home, settings: dict,
 
 
 def test_the_number_of_concepts_is_chosen_and_the_whole_curve_kept(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.explaining.concepts.concept_set.COUNTS", (2, 3, 5))
+    monkeypatch.setattr("pipelines.explaining.concepts.concept_set.COUNTS", (2, 10, 12))
     [run_id] = explain(replace(ICE, concepts=None), home)
     record = json.loads((home.run_folder(run_id) / "choice" / "ice_epoch_0002.json").read_text())
     (count,) = rows(home, "select count(*) from concepts where run_id = ?", run_id)[0]
@@ -231,8 +231,16 @@ def test_the_number_of_concepts_is_chosen_and_the_whole_curve_kept(home: Home, m
     assert (record["reason"] == "smallest_that_reaches_target") == (
         kept[count] >= required_agreement(-(-count_test_images(home) // 2))
     )
-    assert set(kept) <= {2, 3, 5}
+    assert set(kept) <= {10, 12}  # not fewer than classes
     assert (home.run_folder(run_id) / "concept_cards" / "epoch_0002_number_of_concepts.png").exists()
+
+
+def test_there_are_as_many_concepts_as_classes_as_far_as_there_can_be() -> None:
+    assert list_counts(4, 256)[:3] == [4, 5, 6]
+    assert list_counts(11, 256)[0] == 12  # the next one on the list
+    assert list_counts(100, 256) == [40]
+    assert list_counts(10, 5) == [5]  # channels
+    assert list_counts(10, 1) == []
 
 
 @pytest.mark.parametrize(("rgb", "name"), [
