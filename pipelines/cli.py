@@ -36,6 +36,11 @@ GROUPS: dict[str, dict[str, tuple[type[CheckedSettings] | None, str, str]]] = {
         "compare": (settings.CompareSettings, "pipelines.comparing.compare:compare", "study compare latest"),
         "report": (settings.ReportSettings, "pipelines.reporting.report:report", "study report latest"),
         "flow": (settings.FlowSettings, "pipelines.flow.flow:flow", "study flow latest --split val"),
+        "figure": (
+            settings.FigureSettings,
+            "pipelines.reporting.figure:figure",
+            "study figure confusion latest --format svg --width double",
+        ),
         "predict": (
             settings.PredictSettings,
             "pipelines.predicting.predict:predict",
@@ -69,7 +74,7 @@ GROUPS: dict[str, dict[str, tuple[type[CheckedSettings] | None, str, str]]] = {
     },
 }
 COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
-READERS = ("ask", "sql", "ui")  # commands that start no run
+READERS = ("ask", "sql", "figure", "ui")  # commands that start no run
 MAX_MESSAGE_LENGTH = 2000  # characters
 ASK_HELP = "Answer one question of the catalogue; without a question, list the catalogue."
 

@@ -27,15 +27,16 @@ LIBRARIES = {
 STEPS = {
     "common": set(),
     "data": {"common"},
+    "drawing": {"common"},
     "models": {"common", "data"},
     "lifecycle": {"common", "data", "models"},
-    "training": {"common", "data", "models", "lifecycle"},
+    "training": {"common", "data", "drawing", "models", "lifecycle"},
     "predicting": {"common", "data", "models", "lifecycle"},
     "explaining": {"common", "data", "models", "lifecycle"},
-    "comparing": {"common", "models", "lifecycle", "explaining"},
+    "comparing": {"common", "drawing", "models", "lifecycle", "explaining"},
     "flow": {"common", "data", "lifecycle"},
     "asking": {"common"},
-    "reporting": {"common", "data", "models", "lifecycle", "explaining", "asking"},
+    "reporting": {"common", "data", "drawing", "models", "lifecycle", "explaining", "asking"},
     "home": {"common", "lifecycle"},
 }
 SPANNING = {"cli", "kinds", "launch", "study", "resume", "rerun"}  # modules of no folder, which may know every step

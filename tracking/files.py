@@ -29,11 +29,16 @@ def read_json(path: Path) -> Any:
 
 def write_text(path: Path, text: str) -> Path:
     """Replace `path` in one step, so that a reader never sees half a file."""
+    return write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> Path:
+    """Replace `path` in one step, as write_text does."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # a name of its own for each thread of each process, so that none writes into another's
     part = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
     try:
-        part.write_text(text, encoding="utf-8")
+        part.write_bytes(content)
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)

@@ -72,5 +72,6 @@ METHOD = Method(
         + LEAVES_PARTS_OUT,
         use="signed contributions against typical images",
         beware="noise from the sampled baselines",
+        in_print="Expected Gradients",
     ),
 )

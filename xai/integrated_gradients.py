@@ -84,5 +84,6 @@ METHOD = Method(
         + LEAVES_PARTS_OUT,
         use="signed contributions that add up to the score",
         beware="depends on the baseline",
+        in_print="Integrated Gradients",
     ),
 )

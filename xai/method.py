@@ -126,6 +126,12 @@ class Card:
     limits: str  # known failure modes
     use: str = ""  # what a map serves for, in a few words
     beware: str = ""  # the first thing to know of its limits, in a few words
+    in_print: str = ""  # the name as papers write it, where that is another
+
+    @property
+    def printed(self) -> str:
+        """The name in a figure."""
+        return self.in_print or self.name
 
 
 @dataclass(frozen=True)

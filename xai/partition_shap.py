@@ -199,5 +199,6 @@ METHOD = Method(
         limits="Not pixel by pixel: 500 passes give a few dozen regions; depends on the blur that hides a region.",
         use="evidence for and against a class, by region",
         beware="regions are rectangles",
+        in_print="Partition SHAP",
     ),
 )

@@ -301,6 +301,35 @@ class ReportSettings(CheckedSettings):
 
 
 @dataclass(frozen=True)
+class FigureSettings(CheckedSettings):
+    """Write one figure as one would print it; without a name, list the figures. Prints the file's path."""
+
+    name: str | None = setting(
+        None, "name of a figure; without one, or with a run in its place, lists all and which of them the run can give",
+        positional=True,
+    )  # fmt: skip
+    run: str = setting("latest", RUN, positional=True)
+    format: str | None = setting(
+        None, "file format; default: that of --output, else pdf", choices=("svg", "pdf", "png")
+    )
+    output: str | None = setting(None, "file to write; default: NAME-RUN.FORMAT in this folder", path=True)
+    width: str = setting("single", "width of the page's columns that it fills", choices=("single", "double"))
+    split: str = setting("test", "split to show, such as test, val or extra:NAME")
+    epoch: int | None = setting(None, "epoch to show; default: the last there is", least=0)
+    epochs: str | None = setting(None, "range of epochs to show, such as 2-10; default: all")
+    instances: str | None = setting(None, "instance IDs to show, such as 0,7,42; default: two right, two wrong")
+    method: tuple[str, ...] = setting((), "explanation methods to show, in this order; default: all there are")
+    data: str | None = setting(None, "where the data set, or an imported log's images, are now")
+
+    @classmethod
+    def flag_groups(cls) -> dict[str, tuple[str, ...]]:
+        return {
+            "what is shown": ("split", "epoch", "epochs", "instances", "method", "data"),
+            "the file": ("format", "output", "width"),
+        }
+
+
+@dataclass(frozen=True)
 class ImportFlowSettings(CheckedSettings):
     """Import a training log in InstanceFlow's JSON format as a run. Prints the run ID."""
 

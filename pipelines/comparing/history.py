@@ -1,10 +1,8 @@
-"""Figures of how explanations and concepts developed in training, made from rows of the queries."""
+"""A figure of how concepts developed in training, made from rows of the queries."""
 
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from pipelines.common.figures import short
-from pipelines.comparing.figures import REFERENCE_LINE_COLOUR, Rows, set_title
 
 # column of the query: title of its panel
 CONCEPT_PANELS = {
@@ -14,33 +12,7 @@ CONCEPT_PANELS = {
 }
 
 
-def drift(rows: Rows, title: str) -> Figure:
-    """When explanations settle: similarity to the last epoch's map, and the fraction settled, by epoch and method."""
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for number, method in enumerate(sorted({row["method"] for row in rows})):
-        method_rows = [row for row in rows if row["method"] == method]
-        epochs = [row["epoch"] for row in method_rows]
-        to_last = [row["to_last"] for row in method_rows]
-        settled = [row["share_settled"] for row in method_rows]
-        prediction_settled = [row["share_prediction_settled"] for row in method_rows]
-        style = {"marker": "o", "ms": 3, "color": f"C{number}"}
-        left.plot(epochs, to_last, label=f"{method} (n = {method_rows[0]['n']})", **style)
-        right.plot(epochs, settled, **style)
-        right.plot(epochs, prediction_settled, ls="--", **style)
-    left.set(ylabel="Spearman with the last map (8x8, |map|)", xlabel="epoch (0: untrained)", ylim=(-0.1, 1.03))
-    right.set(ylabel="fraction settled from here on", xlabel="epoch (0: untrained)", ylim=(0, 1.03))
-    for axis in (left, right):
-        axis.xaxis.get_major_locator().set_params(integer=True)
-        axis.grid(alpha=0.3)
-    left.legend(fontsize=7)
-    lines = [Line2D([], [], color=REFERENCE_LINE_COLOUR, ls=line_style) for line_style in ("-", "--")]
-    right.legend(lines, ["explanation", "prediction for the same images"], fontsize=7)
-    set_title(figure, title)
-    return figure
-
-
-def concepts(rows: Rows, title: str) -> Figure:
+def concepts(rows: list[dict]) -> Figure:
     """Each concept of the last epoch by its best match at earlier ones; filled dots: an effect beyond chance."""
     figure = Figure(figsize=(13, 5), layout="constrained")
     axes = figure.subplots(1, len(CONCEPT_PANELS))
@@ -60,5 +32,4 @@ def concepts(rows: Rows, title: str) -> Figure:
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", fontsize=7.5, ncols=2)
-    set_title(figure, title)
     return figure

@@ -2,9 +2,11 @@
 
 import queries
 from pipelines.common.figures import render_figure
-from pipelines.comparing import figures, history
+from pipelines.comparing import history
 from pipelines.comparing.comparison import Comparison
 from pipelines.comparing.mosaics import draw_mosaic, read_mosaics
+from pipelines.drawing import methods
+from pipelines.drawing.style import LOGGED, draw
 from pipelines.explaining.maps.heatmaps import picture_key
 from tracking import commits, models, runs
 from tracking.index import ingest
@@ -79,18 +81,20 @@ def _log_figures(comparison: Comparison, run: runs.Run, rows: list[dict]) -> Non
     title = f"{source_name}, epoch {selection.epoch}, {selection.split}, target: {selection.target}"
     scope = {"split": selection.split, "target_kind": selection.target}
     agreement_rows = ask(comparison, run, "attribution_agreement", scope | {"epoch": str(selection.epoch)})
+    starts_at_one = selection.target == "predicted"
     drawn = {
-        "faithfulness": figures.faithfulness(rows, title),
-        "road": figures.road_curves(rows, title, predicted=selection.target == "predicted"),
-        "agreement": figures.agreement(agreement_rows, title),
+        "faithfulness": draw(methods.draw_faithfulness, LOGGED, rows),
+        "road": draw(methods.draw_road, LOGGED, rows, starts_at_one=starts_at_one),
+        "agreement": draw(methods.draw_agreement, LOGGED, agreement_rows),
     }
     if drift_rows := ask(comparison, run, "explanation_drift", scope):
-        drawn["drift"] = history.drift(drift_rows, title)
+        drawn["drift"] = draw(methods.draw_drift, LOGGED, drift_rows)
+        drawn["settling"] = draw(methods.draw_settling, LOGGED, drift_rows)
     concept_rows = ask(comparison, run, "concepts_by_epoch")
     if len({row["epoch"] for row in concept_rows}) > 1:
-        drawn["concepts"] = history.concepts(concept_rows, source_name)
+        drawn["concepts"] = history.concepts(concept_rows)
     for name, figure in drawn.items():
-        runs.log_picture(run, render_figure(figure), f"figures/{name}.png")
+        runs.log_picture(run, render_figure(figure, title), f"figures/{name}.png")
 
 
 def _log_mosaics(comparison: Comparison, run: runs.Run) -> None:

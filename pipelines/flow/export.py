@@ -1,13 +1,13 @@
 """A run's predictions in InstanceFlow's JSON format, which `pipelines/flow/instanceflow_log.py` describes and reads."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from duckdb import DuckDBPyConnection
 
 import queries
+from pipelines.common.outputs import check_new_file
 from pipelines.common.terminal import say
 from tracking.catalogue import RunRecord
 from tracking.errors import InputError
@@ -23,12 +23,7 @@ SPLITS = "select distinct split from predictions where run_id = $run_id order by
 
 def export(record: RunRecord, split: str, path: Path, home: Home) -> str:
     """Write a run's predictions in a split to a new file; returns its path. Raises InputError if it cannot."""
-    if os.path.exists(path):  # unlike Path.exists, for names of any length
-        raise InputError(f"{str(path)!r} exists already and is not replaced; name another file or remove it")
-    if not os.path.isdir(path.absolute().parent):
-        raise InputError(
-            f"cannot write {str(path)!r}: there is no folder {str(path.parent)!r}; make it or name another"
-        )
+    check_new_file(path)
     with connect(home) as connection:
         log = export_flow(connection, record.run_id, split)
     try:

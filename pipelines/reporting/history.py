@@ -84,9 +84,14 @@ class Learning:
 
     @property
     def drawn(self) -> list[dict]:
-        """Steps of the figure, without a first one that would dwarf all others; rows of transition_outcomes."""
-        first, *rest = self.steps.rows
-        return rest if rest and first["fixed"] > DWARFS * max(row["fixed"] for row in rest) else self.steps.rows
+        """Steps of the figure; rows of transition_outcomes."""
+        return choose_drawn(self.steps.rows)
+
+
+def choose_drawn(rows: list[dict]) -> list[dict]:
+    """Rows of transition_outcomes without a first one that would dwarf all others in a figure."""
+    first, *rest = rows
+    return rest if rest and first["fixed"] > DWARFS * max(row["fixed"] for row in rest) else rows
 
 
 def gather_learning(subject: Subject) -> Learning | None:

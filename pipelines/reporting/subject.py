@@ -2,6 +2,7 @@
 
 import shlex
 from dataclasses import dataclass
+from functools import cached_property
 
 from pipelines.common.settings import ReportSettings, TrainSettings
 from pipelines.lifecycle.run_inputs import read_recorded_settings
@@ -40,7 +41,12 @@ class Subject:
     classes: tuple[str, ...]
     settings: TrainSettings | None  # of the training; None for an imported log
     evidence: Evidence
-    pictures: Pictures
+    data: str | None  # where the images are, if they moved
+
+    @cached_property
+    def pictures(self) -> Pictures:
+        """The images, read when first asked for. Raises InputError where they are not at `data`."""
+        return read_pictures(self.evidence.connection, self.home, self.run, self.data)
 
     @property
     def imported(self) -> bool:
@@ -78,8 +84,7 @@ def make_subject(settings: ReportSettings, home: Home, run: RunRecord, evidence:
     names = "select name from classes where run_id = ? order by class_id"
     classes = tuple(name for (name,) in evidence.connection.execute(names, [run.run_id]).fetchall())
     trained = None if run.kind == "import" else read_recorded_settings(home, run, TrainSettings)
-    pictures = read_pictures(evidence.connection, home, run, settings.data)
-    return Subject(home, run, split, chosen["epoch"], chosen["n"], found, classes, trained, evidence, pictures)
+    return Subject(home, run, split, chosen["epoch"], chosen["n"], found, classes, trained, evidence, settings.data)
 
 
 def newest_comparison(subject: Subject) -> RunRecord | None:

@@ -6,11 +6,14 @@ from pathlib import Path
 
 from torch import nn
 
-from pipelines.common import figures, progress
+from pipelines.common import progress
 from pipelines.common.costs import estimate_training
+from pipelines.common.figures import render_figure
 from pipelines.common.settings import ResolvedTraining, TrainSettings
 from pipelines.common.terminal import say
 from pipelines.data.datasets import Dataset
+from pipelines.drawing.predictions import count_pairs, draw_confusion, draw_learning_curves
+from pipelines.drawing.style import LOGGED, draw
 from pipelines.lifecycle.child_run import run_guard
 from pipelines.lifecycle.run_inputs import describe_data, load_data, read_recorded_settings
 from pipelines.lifecycle.start import commit_start
@@ -135,8 +138,13 @@ def _run_epochs(training: Training, committed: list[EpochCommit]) -> str:
                     f"test {metrics['test_accuracy']:.2%}  test loss {metrics['test_loss']:.3f}  "
                     f"{metrics['seconds']:.1f} s"
                 )
-        curves = figures.draw_learning_curves(committed, run.record.name)
-        runs.log_picture(run, figures.render_figure(curves), "figures/learning_curves.png")
+        rows = [
+            {"epoch": commit.epoch, "key": key, "value": value}
+            for commit in committed
+            for key, value in commit.metrics.items()
+        ]
+        curves = draw(draw_learning_curves, LOGGED, rows)
+        runs.log_picture(run, render_figure(curves, run.record.name), "figures/learning_curves.png")
     return run.run_id
 
 
@@ -170,8 +178,9 @@ def _commit_epoch(
     # the picture comes before the commit, so that no interruption leaves the epoch without it
     test = predictions[-1]
     title = f"test, epoch {epoch}: {test.accuracy:.1%} correct"
-    matrix = figures.draw_confusion_matrix(test.label, test.logits.argmax(1), training.data.classes, title)
-    runs.log_image(run, figures.render_figure(matrix), "confusion_test", epoch)
+    counts = count_pairs(test.label.numpy(), test.logits.argmax(1).numpy(), len(training.data.classes))
+    matrix = draw(draw_confusion, LOGGED, counts, counts.sum(axis=1), training.data.classes)
+    runs.log_image(run, render_figure(matrix, title), "confusion_test", epoch)
 
     parts = [part.to_columns(run.run_id, epoch) for part in predictions]
     table = {column: [value for part in parts for value in part[column]] for column in parts[0]}

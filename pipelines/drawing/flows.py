@@ -1,0 +1,110 @@
+"""Where images are predicted from epoch to epoch (InstanceFlow's Sankey diagram)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, PathPatch, Rectangle
+from matplotlib.path import Path
+
+from pipelines.common.figures import short
+from pipelines.drawing.style import BLUE, GREY, INK, ORANGE, Style, add_legend, measure
+
+NODE = 0.09  # width of a node, in inches
+# of a link by whether it leads to a correct prediction: name, colour, opacity; the latter tells them apart in grey
+LINKS: dict[bool | None, tuple[str, str, float]] = {
+    True: ("then correct", BLUE, 0.4),
+    False: ("then misclassified", ORANGE, 0.75),
+    None: ("label unknown", GREY, 0.5),
+}
+Ends = tuple[float, float]  # places along the vertical axis, which points down
+
+
+@dataclass(frozen=True)
+class Link:
+    """Images that go from one place, a row of the drawing, to another between two epochs."""
+
+    epoch: int
+    next_epoch: int
+    source: int
+    target: int
+    is_correct: bool | None  # whether the target is their class; None if that is unknown
+    n: int
+
+
+def draw_flow(links: Sequence[Link], names: Sequence[str], style: Style) -> Figure:
+    """Images by predicted class (rows, named) and epoch (columns), and their moves; heights are numbers of images."""
+    epochs = sorted({link.epoch for link in links} | {link.next_epoch for link in links})
+    label = measure(["epoch", *(short(name, 14) for name in names)], style.text) + 0.06
+    gap = style.row  # keeps the names, which stand beside their nodes, apart
+    flow = max(0.9, 0.42 * style.width if style.is_narrow else 2.6)  # height of all images together
+    top = 1.2 * style.row
+    height = flow + gap * len(names) + top
+    figure = Figure(figsize=(style.width, height))
+    kinds = [kind for correct, kind in LINKS.items() if any(link.is_correct is correct for link in links)]
+    handles = [Patch(facecolor=colour, alpha=alpha, lw=0) for _, colour, alpha in kinds]
+    add_legend(figure, style, handles, [name for name, *_ in kinds])
+    whole = figure.get_figheight()
+    axes = figure.add_axes((label / style.width, 0.04 / whole, 1 - 2 * label / style.width, (height - top) / whole))
+    inside = style.width - 2 * label
+    axes.set(xlim=(0, inside), ylim=(flow + gap * len(names), 0))
+    axes.axis("off")
+
+    totals = [sum(link.n for link in links if link.epoch == epoch) for epoch in epochs[:-1]]
+    scale = flow / max(totals)
+    xs = {epoch: place * (inside - NODE) / (len(epochs) - 1) for place, epoch in enumerate(epochs)}
+    sizes = {
+        (epoch, row): scale * max(
+            sum(link.n for link in links if (link.epoch, link.source) == (epoch, row)),
+            sum(link.n for link in links if (link.next_epoch, link.target) == (epoch, row)),
+        )
+        for epoch in epochs for row in range(len(names))
+    }  # fmt: skip
+    starts: dict[tuple[int, int], float] = {}
+    for epoch in epochs:
+        at = gap / 2
+        for row in range(len(names)):
+            starts[epoch, row] = at
+            at += sizes[epoch, row] + gap
+    leaves, enters = dict(starts), dict(starts)
+    order = sorted(links, key=lambda link: (link.epoch, link.source, link.target, not link.is_correct))
+    enter_of = {}
+    for link in sorted(order, key=lambda link: (link.next_epoch, link.target, link.source, not link.is_correct)):
+        enter_of[link] = enters[link.next_epoch, link.target]
+        enters[link.next_epoch, link.target] += scale * link.n
+    for link in order:
+        start, thick = leaves[link.epoch, link.source], scale * link.n
+        leaves[link.epoch, link.source] += thick
+        ends = (xs[link.epoch] + NODE, xs[link.next_epoch])
+        _draw_link(axes, ends, (start, enter_of[link]), thick, link.is_correct)
+    for (epoch, row), size in sizes.items():
+        axes.add_patch(Rectangle((xs[epoch], starts[epoch, row]), NODE, size, facecolor=INK, lw=0))
+    heads = {"epoch": -0.05}
+    for epoch in epochs:
+        heads[f"{epoch}"] = xs[epoch] + NODE / 2
+    for text, x in heads.items():
+        axes.annotate(
+            text, (x, 0), (0, 2), textcoords="offset points", ha="right" if text == "epoch" else "center", va="bottom",
+            fontsize=style.small,
+        )  # fmt: skip
+    for epoch, x, side in ((epochs[0], -0.05, "right"), (epochs[-1], inside + 0.05, "left")):
+        for row, name in enumerate(names):
+            if sizes[epoch, row]:
+                middle = starts[epoch, row] + sizes[epoch, row] / 2
+                axes.text(x, middle, short(name, 14), ha=side, va="center_baseline")
+    return figure
+
+
+def _draw_link(axes: Axes, xs: Ends, tops: Ends, thick: float, is_correct: bool | None) -> None:
+    """A band between two nodes, from its tops at both ends."""
+    (left, right), (start, end) = xs, tops
+    middle = (left + right) / 2
+    vertices = [
+        (left, start), (middle, start), (middle, end), (right, end), (right, end + thick), (middle, end + thick),
+        (middle, start + thick), (left, start + thick), (left, start),
+    ]  # fmt: skip
+    curve = [Path.CURVE4] * 3
+    path = Path(vertices, [Path.MOVETO, *curve, Path.LINETO, *curve, Path.CLOSEPOLY])
+    _, colour, alpha = LINKS[is_correct]
+    axes.add_patch(PathPatch(path, facecolor=colour, alpha=alpha, lw=0))

@@ -1,0 +1,215 @@
+"""What a model predicts: accuracy, calibration, confusion, and what each epoch changed. Rows are those of queries."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import PatchCollection
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from pipelines.common.figures import short
+from pipelines.drawing.style import (
+    BLUE,
+    FAINT,
+    GREY,
+    INK,
+    ORANGE,
+    OTHER_SPLIT,
+    PAPER,
+    SPLIT_NAMES,
+    SPLITS,
+    Style,
+    add_legend,
+    measure,
+    new_figure,
+    set_epochs,
+    set_grid,
+    set_percent,
+)
+
+Rows = Sequence[dict]
+MISTAKE_DEPTH = 3  # times as deep a colour as a correct prediction's of the same fraction
+LEAST_BAR = 0.7  # images at the foot of a logarithmic axis, below 1
+LEAST_CELL = 1.6  # side of a matrix's cell that holds a number, in heights of its text
+
+
+def draw_accuracy(rows: Rows, style: Style) -> Figure:
+    """Accuracy by epoch of every split, 95 % intervals as bands; rows of accuracy_by_epoch."""
+    known = [row for row in rows if row["accuracy"] is not None]
+    figure = new_figure(style, 0.58 * style.width)
+    axes = figure.subplots()
+    for split in dict.fromkeys(row["split"] for row in known):
+        own = [row for row in known if row["split"] == split]
+        epochs = [row["epoch"] for row in own]
+        _draw_series(axes, epochs, [row["accuracy"] for row in own], split)
+        low, high = ([row[end] for row in own] for end in ("low", "high"))
+        axes.fill_between(epochs, low, high, color=SPLITS.get(split, OTHER_SPLIT).colour, alpha=0.18, lw=0)
+    set_epochs(axes, sorted({row["epoch"] for row in known}))
+    axes.set(ylabel="Accuracy (%)", ylim=(0, 1.02))
+    set_percent(axes.yaxis)
+    set_grid(axes)
+    add_legend(figure, style, *axes.get_legend_handles_labels())
+    return figure
+
+
+def draw_learning_curves(rows: Rows, style: Style) -> Figure:
+    """Accuracy and loss by epoch of each split that was measured; rows of metrics_by_epoch."""
+    values = {(row["key"], row["epoch"]): row["value"] for row in rows}
+    figure = new_figure(style, 0.4 * style.width if not style.is_narrow else 1.1 * style.width)
+    panels = figure.subplots(*((1, 2) if not style.is_narrow else (2, 1)))
+    epochs = sorted({epoch for key, epoch in values if key.endswith(("_accuracy", "_loss"))})
+    for axes, metric, unit in zip(panels, ("accuracy", "loss"), ("Accuracy (%)", "Cross-entropy (nats)"), strict=True):
+        for split in SPLITS:
+            own = [epoch for epoch in epochs if (f"{split}_{metric}", epoch) in values]
+            if own:
+                _draw_series(axes, own, [values[f"{split}_{metric}", epoch] for epoch in own], split)
+        set_epochs(axes, epochs)
+        axes.set_ylabel(unit)
+        axes.set_ylim(bottom=0)
+        set_grid(axes)
+    panels[0].set_ylim(0, 1.02)
+    set_percent(panels[0].yaxis)
+    add_legend(figure, style, *panels[0].get_legend_handles_labels())
+    return figure
+
+
+def _draw_series(axes: Axes, epochs: Sequence[int], values: Sequence[float], split: str) -> None:
+    series = SPLITS.get(split, OTHER_SPLIT)
+    axes.plot(
+        epochs, values, color=series.colour, ls=series.dashes, marker=series.marker,
+        label=short(SPLIT_NAMES.get(split, split), 24), clip_on=False,
+    )  # fmt: skip
+
+
+def draw_class_accuracy(rows: Rows, style: Style) -> Figure:
+    """Accuracy by class with its 95 % interval, hardest first; rows of hard_classes."""
+    shown = rows[: style.most_rows]
+    figure = new_figure(style, style.row * (len(shown) + 3))
+    axes = figure.subplots()
+    places = range(len(shown))
+    axes.hlines(places, [row["low"] for row in shown], [row["high"] for row in shown], color=INK, lw=style.line)
+    axes.plot([row["accuracy"] for row in shown], places, "o", color=BLUE, clip_on=False)
+    axes.set_yticks(places, [f"{short(row['class_name'], 18)} ({row['n']:,})" for row in shown], color=INK)
+    axes.tick_params(axis="y", length=0, labelsize=style.text)
+    axes.set(xlim=(0, 1), ylim=(len(shown) - 0.4, -0.6), xlabel="Accuracy (%)")
+    set_percent(axes.xaxis)
+    set_grid(axes, "x")
+    return figure
+
+
+def draw_calibration(rows: Rows, style: Style) -> Figure:
+    """Accuracy against confidence by bin, 95 % intervals, and the images of each bin below; rows of calibration."""
+    figure = new_figure(style, 0.72 * style.width if style.is_narrow else 3.2)
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+    above.plot([0, 1], [0, 1], color=GREY, ls=(0, (4, 2)), lw=style.line, label="confidence = accuracy")
+    for row in rows:
+        colour, face = (ORANGE, PAPER) if row["is_off"] else (BLUE, BLUE)
+        above.vlines(row["confidence"], row["accuracy_low"], row["accuracy_high"], color=colour, lw=style.line)
+        above.plot(row["confidence"], row["accuracy"], "o", color=colour, mfc=face, clip_on=False)
+    below.bar(
+        [row["confidence_from"] for row in rows], [row["n"] - LEAST_BAR for row in rows], bottom=LEAST_BAR,
+        width=[0.94 * (row["confidence_to"] - row["confidence_from"]) for row in rows], align="edge", color=GREY,
+    )  # fmt: skip
+    below.set_yscale("log")
+    below.set_ylim(LEAST_BAR, 1.6 * max(row["n"] for row in rows))
+    below.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    below.minorticks_off()
+    below.set(xlabel="Confidence (%)", ylabel="Images", xlim=(0, 1))
+    above.set(ylabel="Accuracy (%)", ylim=(0, 1.02))
+    for axis in (above.yaxis, below.xaxis):
+        set_percent(axis)
+    set_grid(above)
+    marks = [Line2D([], [], color=BLUE, marker="o"), Line2D([], [], color=ORANGE, marker="o", mfc=PAPER)]
+    names = ["not shown to be off", "off beyond chance"]
+    kinds = [number for number, off in enumerate((False, True)) if any(bool(row["is_off"]) is off for row in rows)]
+    add_legend(figure, style, [marks[one] for one in kinds], [names[one] for one in kinds])
+    return figure
+
+
+def draw_confusion(
+    counts: np.ndarray,
+    totals: np.ndarray,
+    names: Sequence[str],
+    style: Style,
+    *,
+    pair: tuple[int, int] | None = None,
+    numbers: int | None = None,
+) -> Figure:
+    """Images by true class (rows) and predicted class (columns), [K, K]; blue: correct, orange: mistakes.
+
+    The darker, the larger the fraction of the class's images, of which there are `totals` [K]. A `pair` of rows is
+    framed. `numbers` says how many of the largest mistakes show theirs; by default all cells with room do.
+    """
+    count = len(names)
+    margin = measure([short(name, 14) for name in names], style.small) + 2.6 * style.text / 72
+    side = min((style.width - margin - 0.1) / count, 3.4 * style.text / 72)
+    square = max(side * count, measure(["Predicted class"], style.text))
+    figure = Figure(figsize=(square + margin + 0.1, square + margin + 0.15))
+    width, height = figure.get_size_inches()
+    below = height - margin - side * count
+    axes = figure.add_axes((margin / width, below / height, side * count / width, side * count / height))
+    fractions = counts / totals.clip(1)[:, None]
+    mistakes = np.sort(counts[~np.eye(count, dtype=bool)])[::-1]
+    least = 1 if numbers is None else max(1, mistakes[:numbers].min(initial=1))
+    room = max(LEAST_CELL * style.small / 72, 1.1 * measure([f"{counts.max(initial=0)}"], style.small))
+    for correct, colour in ((True, BLUE), (False, ORANGE)):
+        cells, depths = [], []
+        for row, column in np.argwhere(counts):
+            if (row == column) != correct:
+                continue
+            depth = float(fractions[row, column]) * (1 if correct else MISTAKE_DEPTH)
+            cells.append(Rectangle((column - 0.48, row - 0.48), 0.96, 0.96))
+            depths.append(max(0.06, min(1.0, depth)))
+            shows = numbers is None or (not correct and counts[row, column] >= least)
+            if side >= room and shows:
+                axes.text(
+                    column, row, f"{counts[row, column]}", ha="center", va="center", fontsize=style.small,
+                    color=PAPER if depths[-1] > 0.6 else INK,
+                )  # fmt: skip
+        if cells:
+            axes.add_collection(PatchCollection(cells, facecolor=colour, alpha=depths, linewidth=0))
+    if pair is not None:
+        for row, column in (pair, pair[::-1]):
+            axes.add_patch(Rectangle((column - 0.48, row - 0.48), 0.96, 0.96, fill=False, edgecolor=INK, lw=1))
+    axes.set(xlim=(-0.5, count - 0.5), ylim=(count - 0.5, -0.5))
+    axes.xaxis.tick_top()
+    axes.xaxis.set_label_position("top")
+    kind = " (ID)"
+    if side >= 1.15 * style.small / 72:
+        kind = ""
+        shown = [short(name, 14) for name in names]
+        axes.set_xticks(range(count), shown, rotation=90, color=INK)
+        axes.set_yticks(range(count), shown, color=INK)
+    axes.set_xlabel(f"Predicted class{kind}", loc="left")
+    axes.set_ylabel(f"True class{kind}", loc="top")
+    axes.tick_params(length=0)
+    axes.spines[["left", "bottom"]].set_visible(False)
+    return figure
+
+
+def count_pairs(labels: np.ndarray, predicted: np.ndarray, class_count: int) -> np.ndarray:
+    """Images by true and predicted class, [K, K]."""
+    pairs = labels * class_count + predicted
+    return np.bincount(pairs, minlength=class_count**2).reshape(class_count, class_count)
+
+
+def draw_outcomes(rows: Rows, style: Style) -> Figure:
+    """Images fixed (up) and broken (down) by each epoch; rows of transition_outcomes."""
+    figure = new_figure(style, 0.52 * style.width if style.is_narrow else 2.4)
+    axes = figure.subplots()
+    epochs = [row["next_epoch"] for row in rows]
+    axes.bar(epochs, [row["fixed"] for row in rows], width=0.8, color=BLUE)
+    axes.bar(epochs, [-row["broken"] for row in rows], width=0.8, color=ORANGE, hatch="////", edgecolor=PAPER, lw=0)
+    axes.axhline(0, color=FAINT, lw=0.6)
+    set_epochs(axes, epochs)
+    axes.set_xlim(epochs[0] - 0.6, epochs[-1] + 0.6)
+    axes.set_ylabel("Images")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{abs(value):,.0f}"))
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    set_grid(axes, "y")
+    handles = [Patch(color=BLUE), Patch(facecolor=ORANGE, hatch="////", edgecolor=PAPER, lw=0)]
+    add_legend(figure, style, handles, ["fixed: correct from this epoch on", "broken: no longer correct"])
+    return figure

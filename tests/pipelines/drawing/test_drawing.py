@@ -1,0 +1,171 @@
+"""Drawings: nothing is cut off, lies on another or is too small, with few and many classes, epochs and methods."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from pipelines.drawing import flows, methods, predictions
+from pipelines.drawing.flows import Link
+from pipelines.drawing.style import DOUBLE, LOGGED, PAGE, SINGLE, Style, draw, name_method
+from support.drawn import faults, written
+from xai import METHODS
+
+LONG = "a very long name of a class, with $x^2$ and <b>"
+STYLES = {"single": SINGLE, "double": DOUBLE, "page": PAGE}
+
+
+def class_names(count: int) -> list[str]:
+    return [LONG, *(f"class {number}" for number in range(1, count))]
+
+
+def accuracies(epochs: int) -> list[dict]:
+    return [
+        {"split": split, "epoch": epoch, "accuracy": 0.1 + 0.8 * epoch / 100, "low": 0.05, "high": 0.95}
+        for split in ("test", "train_seen", "val", "extra:holiday photographs of 2026")
+        for epoch in range(epochs)
+    ]
+
+
+def metrics(epochs: int) -> list[dict]:
+    keys = ("val_accuracy", "val_loss", "test_accuracy", "test_loss", "train_seen_accuracy", "train_seen_loss")
+    return [{"key": key, "epoch": epoch, "value": 0.5} for key in keys for epoch in range(epochs)]
+
+
+def by_class(count: int) -> list[dict]:
+    return [{"class_name": name, "n": 10_000, "accuracy": 1.0, "low": 0.99, "high": 1.0} for name in class_names(count)]
+
+
+def confidences(bins: int) -> list[dict]:
+    return [
+        {
+            "confidence": (i + 0.5) / bins, "accuracy": i / bins, "accuracy_low": 0.0, "accuracy_high": 1.0, "n": 10**i,
+            "confidence_from": i / bins, "confidence_to": (i + 1) / bins, "is_off": i % 2,
+        }
+        for i in range(bins)
+    ]  # fmt: skip
+
+
+def matrix(count: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    counts = np.full((count, count), 3) + 990 * np.eye(count, dtype=int)
+    return counts, counts.sum(1), class_names(count)
+
+
+def outcomes(epochs: int) -> list[dict]:
+    return [{"epoch": e, "next_epoch": e + 1, "fixed": 12_345 if e else 0, "broken": 9} for e in range(epochs)]
+
+
+def comparison(names: list[str], verdict: bool | None) -> list[dict]:
+    road = [f"{order}{percent}" for order in methods.ROAD_ORDERS for percent in (10, 50)]
+    return [
+        {"method": name, "metric": metric, "mean": 0.5, "low": low, "high": low and 0.9, "n": 64,
+         "beats_random": None if name == "random" else verdict}
+        for name in [*names, "random", "edge"]
+        for metric in [*methods.PANELS, *road]
+        for low in ([None] if verdict is None else [0.1])
+    ]  # fmt: skip
+
+
+def agreements(names: list[str]) -> list[dict]:
+    return [
+        {"method_a": a, "method_b": b, "subset": "all", "spearman": -0.5, "top10_overlap": None}
+        for a in [*names, "random"]
+        for b in [*names, "random"]
+        if a < b
+    ]
+
+
+def drifts(names: list[str], epochs: int) -> list[dict]:
+    return [
+        {"method": name, "epoch": epoch, "to_last": -0.2, "to_last_low": None, "to_last_high": None,
+         "share_settled": 0.5, "share_prediction_settled": 1.0}
+        for name in names
+        for epoch in range(epochs)
+    ]  # fmt: skip
+
+
+def links(classes: int, epochs: int) -> tuple[list[Link], list[str]]:
+    made = [
+        Link(epoch, epoch + 1, a, b, (True, False, None)[(a + b) % 3], 1 + (a == b))
+        for epoch in range(epochs)
+        for a in range(classes)
+        for b in range(classes)
+    ]
+    return made, class_names(classes)
+
+
+CASES: dict[str, tuple[Callable, tuple, dict]] = {
+    "accuracy of one epoch": (predictions.draw_accuracy, (accuracies(1),), {}),
+    "accuracy of 100 epochs": (predictions.draw_accuracy, (accuracies(100),), {}),
+    "learning curves": (predictions.draw_learning_curves, (metrics(11),), {}),
+    "two classes": (predictions.draw_class_accuracy, (by_class(2),), {}),
+    "100 classes": (predictions.draw_class_accuracy, (by_class(100),), {}),
+    "one bin": (predictions.draw_calibration, (confidences(1),), {}),
+    "fifteen bins": (predictions.draw_calibration, (confidences(15),), {}),
+    **{
+        f"confusion of {count}": (predictions.draw_confusion, matrix(count), {}) for count in (1, 2, 10, 12, 30, 100)
+    },
+    "confusion of the page": (predictions.draw_confusion, matrix(12), {"pair": (0, 1), "numbers": 12}),
+    "outcomes of one epoch": (predictions.draw_outcomes, (outcomes(1),), {}),
+    "outcomes of 100 epochs": (predictions.draw_outcomes, (outcomes(100),), {}),
+    "one method": (methods.draw_faithfulness, (comparison(["saliency"], None),), {}),
+    "all methods": (methods.draw_faithfulness, (comparison([*METHODS], True),), {}),
+    "one metric": (methods.draw_faithfulness, (comparison([*METHODS], False),), {"metrics": ("deletion",)}),
+    "ROAD": (methods.draw_road, (comparison([*METHODS], True),), {"starts_at_one": True}),
+    "agreement of two": (methods.draw_agreement, (agreements(["saliency"]),), {}),
+    "agreement of all": (methods.draw_agreement, (agreements([*METHODS]),), {}),
+    "drift": (methods.draw_drift, (drifts([*METHODS], 3),), {}),
+    "settling": (methods.draw_settling, (drifts(["saliency"], 1),), {}),
+    "flow of two classes": (flows.draw_flow, links(2, 1), {}),
+    "flow of thirteen": (flows.draw_flow, links(13, 4), {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("style", STYLES.values(), ids=STYLES)
+@pytest.mark.parametrize("case", CASES)
+def test_nothing_is_cut_off_or_on_another(case: str, style: Style) -> None:
+    function, values, options = CASES[case]
+    figure = draw(function, style, *values, **options)
+    assert faults(figure) == []
+    assert figure.get_figwidth() <= style.width + 1e-6
+    assert figure.get_figheight() < 9.5
+
+
+@pytest.mark.parametrize("case", ["confusion of 10", "all methods", "agreement of all", "drift"])
+def test_pictures_in_mlflow_are_whole(case: str) -> None:
+    function, values, options = CASES[case]
+    assert faults(draw(function, LOGGED, *values, **options)) == []
+
+
+def test_faults_are_found() -> None:
+    figure = draw(predictions.draw_class_accuracy, SINGLE, by_class(2))
+    figure.text(0.99, 0.5, "cut off here", fontsize=5)
+    figure.text(0.99, 0.5, "on another", fontsize=8)
+    assert {fault.split(":")[0] for fault in faults(figure)} == {
+        "cut off", "5.0 points", "cut off here on on another",
+    }  # fmt: skip
+
+
+def test_names_are_written_as_they_are() -> None:
+    figure = draw(predictions.draw_class_accuracy, DOUBLE, [by_class(1)[0] | {"class_name": "$x^2$ & <b>"}])
+    assert "$x^2$ & <b> (10,000)" in [text for text, *_ in written(figure)]
+
+
+def test_methods_are_named_as_in_papers() -> None:
+    assert [name_method(method) for method in (*METHODS, "random", "edge")] == [
+        "Saliency", "SmoothGrad", "Integrated Gradients", "Grad-CAM", "Occlusion", "Expected Gradients",
+        "Partition SHAP", "Random maps", "Edge detector",
+    ]  # fmt: skip
+
+
+def test_counts_are_those_of_the_pairs() -> None:
+    labels, predicted = np.array([0, 0, 1, 2]), np.array([0, 2, 1, 2])
+    assert predictions.count_pairs(labels, predicted, 3).tolist() == [[1, 0, 1], [0, 1, 0], [0, 0, 1]]
+
+
+def test_a_flow_keeps_its_images() -> None:
+    """Both ends of every band lie in the bars, which are as high as the images that are there."""
+    figure = draw(flows.draw_flow, SINGLE, [Link(0, 1, 0, 1, True, 3), Link(0, 1, 0, 0, False, 1)], ["a", "b"])
+    bars = [patch for patch in figure.axes[0].patches if type(patch).__name__ == "Rectangle" and patch.get_height()]
+    heights = sorted(round(bar.get_height() / min(one.get_height() for one in bars), 6) for bar in bars)
+    assert heights == [1, 3, 4]

@@ -1,0 +1,203 @@
+"""`study figure`: each figure in each format, with its caption; wrong input is one line."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipelines.common.settings import CompareSettings, ExplainSettings, FigureSettings, ImportFlowSettings
+from pipelines.comparing.compare import compare
+from pipelines.drawing.style import DOUBLE, PAGE, SINGLE, draw
+from pipelines.explaining.explain import explain
+from pipelines.flow.import_log import import_flow
+from pipelines.reporting.embedding import VARIABLES, embed
+from pipelines.reporting.evidence import Evidence
+from pipelines.reporting.figure import save_figure
+from pipelines.reporting.figure_catalogue import FIGURES, Request
+from pipelines.reporting.subject import make_subject
+from pipelines.training.train import train
+from support.commands import study_command
+from support.drawn import faults
+from support.homes import TINY, fresh
+from tracking.catalogue import resolve
+from tracking.home import Home, find_home
+from tracking.reading import connect
+
+SVG = "{http://www.w3.org/2000/svg}"
+ALONE = ("fixed-and-broken", "flow")  # figures that an imported log gives beside those of one epoch
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory, make_once: Callable, empty_tracker: Path) -> Home:
+    """A home with everything that a figure may show: maps of several epochs, a comparison, concepts."""
+
+    def make(folder: Path) -> None:
+        home = fresh(folder, empty_tracker)
+        run = train(replace(TINY, epochs=2), home)
+        shown = {"run": run, "epochs": "0,1,2", "instances": "0,1,2,3,4,5"}
+        explain(ExplainSettings(**shown, method=("saliency", "occlusion", "ice"), concepts=2), home)
+        compare(CompareSettings(run=run, randomization_count=0, shortcut_count=4), home)
+
+    return find_home(str(make_once("figures", make) / "study"))
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory, make_once: Callable, empty_tracker: Path) -> Home:
+    """A home with an imported log of 100 classes."""
+
+    def make(folder: Path) -> None:
+        home = fresh(folder, empty_tracker)
+        count = 300
+        content = {
+            "name": "log", "labels": [f"a class with a long name, no. {i}" for i in range(100)],
+            "instances": [{"id": f"i{i}", "actual": i % 100} for i in range(count)],
+            "epochs": [
+                {"id": str(e), "classifications": [(i + (i * e) % 7) % 100 for i in range(count)]} for e in range(4)
+            ],
+        }  # fmt: skip
+        (folder / "log.json").write_text(json.dumps(content))
+        import_flow(ImportFlowSettings(file=str(folder / "log.json")), home)
+
+    return find_home(str(make_once("figures_log", make) / "study"))
+
+
+def gathered(home: Home, name: str, style=SINGLE, **chosen):
+    """The drawn figure and its caption."""
+    settings = FigureSettings(name=name, **chosen)
+    with connect(home) as connection:
+        run = resolve(home, settings.run)
+        request = Request(make_subject(settings, home, run, Evidence(connection, run.run_id)), settings, style)
+        content = FIGURES[name].gather(request)
+        return draw(FIGURES[name].draw, style, *content.values, **content.options), request.complete(content)
+
+
+@pytest.mark.parametrize("style", [SINGLE, DOUBLE], ids=["single", "double"])
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_fits_in_every_format(home: Home, name: str, style, tmp_path: Path) -> None:
+    drawn, caption = gathered(home, name, style)
+    run = resolve(home, "latest")
+    assert f"Run {run.name} ({run.run_id[:8]})" in caption
+    assert "split test" in caption
+    for file_format in ("svg", "pdf", "png") if style is SINGLE else ():
+        file = tmp_path / f"figure.{file_format}"
+        file.write_bytes(save_figure(drawn, file_format, name, caption))
+        check_file(file, caption)
+    assert faults(drawn) == []
+    assert drawn.get_figwidth() <= style.width + 1e-6
+
+
+@pytest.mark.parametrize("name", [*ALONE, "accuracy", "class-accuracy", "confusion", "pair-flow"])
+def test_a_log_of_100_classes_fits(log: Home, name: str) -> None:
+    drawn, _ = gathered(log, name)
+    assert faults(drawn) == []
+    assert drawn.get_figheight() < 9
+
+
+@pytest.mark.parametrize("file_format", ["svg", "pdf", "png"])
+def test_a_file_is_the_same_each_time(home: Home, file_format: str, tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / f"accuracy-{resolve(home, 'latest').run_id[:8]}.{file_format}"
+    contents = []
+    for _ in range(2):
+        code, out, err = study_command(capsys, "figure", "accuracy", "--format", file_format, "--home", home.path)
+        assert (code, out) == (0, f"{file.name}\n")
+        check_file(file, err.strip())
+        contents.append(file.read_bytes())
+        file.unlink()
+    assert contents[0] == contents[1]
+
+
+def check_file(file: Path, caption: str) -> None:
+    """Text is text, fonts are TrueType, pictures have 300 dots an inch, and the caption is in the metadata."""
+    if file.suffix == ".svg":
+        tree = ElementTree.parse(file)
+        assert caption in [element.text for element in tree.iter("{http://purl.org/dc/elements/1.1/}description")]
+        sizes = [
+            re.search(r"(?:font-size|font): ([\d.]+)px", text.get("style", "")) for text in tree.iter(f"{SVG}text")
+        ]
+        assert sizes
+        assert all(size and float(size[1]) >= 6 for size in sizes)
+        assert "<dc:date>" not in file.read_text()
+    elif file.suffix == ".pdf":
+        content = file.read_bytes()
+        assert b"/FontFile2" in content
+        assert b"/Type3" not in content
+        assert b"/CreationDate" not in content
+    else:
+        with Image.open(file) as picture:
+            assert picture.info["dpi"][0] == pytest.approx(300, abs=1)
+            assert picture.info["Description"] == caption
+
+
+def test_without_a_name_it_lists_what_the_run_can_give(home: Home, log: Home, capsys) -> None:
+    code, out, _ = study_command(capsys, "figure", "--home", home.path)
+    assert code == 0
+    for name, kind in FIGURES.items():
+        [line] = [line for line in out.splitlines() if line.startswith(f"{name} ")]
+        assert kind.summary in line
+        assert line.endswith("yes")
+    code, by_run, _ = study_command(capsys, "figure", resolve(home, "latest").name, "--home", home.path)
+    assert (code, by_run) == (0, out)
+    code, out, _ = study_command(capsys, "figure", "--home", log.path)
+    [line] = [line for line in out.splitlines() if line.startswith("calibration ")]
+    assert line.endswith("no probabilities")
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    (["nothing"], "no figure, and no run, 'nothing'; the figures are: accuracy, "),
+    (["nothing", "other"], "no figure 'nothing'; there are: accuracy, "),
+    (["confusion", "other"], "no run 'other'"),
+    (["confusion", "--epoch", "9"], "--epoch is 9, and this figure has only epochs 0, 1, 2"),
+    (["accuracy", "--epoch", "1"], "figure accuracy takes no --epoch; it takes --split, --epochs"),
+    (["accuracy", "--epochs", "2-1"], "--epochs is '2-1'; it takes a range such as 2-10"),
+    (["accuracy", "--epochs", "8-9"], "--epochs is 8-9, and nothing of this figure lies in that range"),
+    (["flow", "--epochs", "8-9"], "--epochs is 8-9, and only epochs 0 to 2 are logged"),
+    (["faithfulness", "--method", "magic"], "no method 'magic'; there are: saliency"),
+    (["faithfulness", "--method", "shap"], "this figure has no maps of shap; it has those of: saliency, occlusion"),
+    (["agreement", "--method", "saliency", "--epoch", "1", "--split", "val"], "run * has no maps of two methods"),
+    (["faithfulness", "--split", "val"], "run * has no comparison of methods on split val; to make it: study explain"),
+    (["accuracy", "--split", "nowhere"], "run * has no predictions of labelled images of split 'nowhere'"),
+    (["accuracy", "--output", "a/b/c.svg"], "cannot write 'a/b/c.svg': there is no folder 'a/b'"),
+    (["accuracy", "--output", "a.jpg"], "--output 'a.jpg' does not end in .svg, .pdf or .png"),
+    (["accuracy", "--output", "a.svg", "--format", "png"], "--output ends in .svg and --format is png; make them"),
+    (["accuracy", "--format", "jpg"], "argument --format: invalid choice: 'jpg'"),
+])  # fmt: skip
+def test_wrong_input_is_one_line(home: Home, arguments: list[str], said: str, tmp_path: Path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = study_command(capsys, "figure", *arguments, "--home", home.path)
+    assert (code, out) == (2, "")
+    [line] = err.strip().splitlines()
+    assert re.match(re.escape(f"study: {said}").replace(r"\*", r"\w+"), line)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_file_is_replaced(home: Home, tmp_path: Path, capsys) -> None:
+    file = tmp_path / "a.svg"
+    file.write_text("mine")
+    code, _, err = study_command(capsys, "figure", "accuracy", "--output", file, "--home", home.path)
+    assert code == 2
+    assert "exists already and is not replaced" in err
+    assert file.read_text() == "mine"
+
+
+def test_the_page_has_the_drawing_in_its_own_colours(home: Home) -> None:
+    drawn, _ = gathered(home, "accuracy", PAGE)
+    svg = ElementTree.fromstring(embed(drawn, "Accuracy <by> epoch"))
+    assert svg.get("aria-label") == "Accuracy <by> epoch"
+    assert "Accuracy (%)" in [element.text for element in svg.iter("text")]
+    known = {f"{paint}-{name}" for paint in ("fill", "stroke") for name in VARIABLES.values()}
+    used = {name for element in svg.iter() for name in element.get("class", "").split()} - {"chart"}
+    assert {"fill-ink", "stroke-s1", "stroke-s2"} <= used <= known
+    assert not [element for element in svg.iter() if element.get("style")]
+    style = Path("pipelines/reporting/templates/page.css").read_text()
+    assert [name for name in known if f".{name} {{" not in style] == []
+    places = re.findall(r"[ML](-?[\d.]+) (-?[\d.]+)", " ".join(path.get("d") for path in svg.iter("path")))
+    width, height = map(float, svg.get("viewBox").split()[2:])
+    assert np.array(places, float).min() > -2
+    assert (np.array(places, float).max(0) <= np.array([width, height]) + 2).all()
