@@ -45,7 +45,7 @@ def gather_facts(subject: Subject) -> Facts:
     """Ask every question of the report."""
     shortcuts = gather_shortcuts(subject)
     accuracy = gather_accuracy(subject)
-    labels = gather_labels(subject)
+    labels, training_labels = gather_labels(subject), gather_training_labels(subject.evidence)
     parts = None if subject.imported else gather_parts(subject)
     faithfulness = gather_faithfulness(subject) if parts else None
     patterns = None if subject.imported else gather_patterns(subject)
@@ -55,9 +55,9 @@ def gather_facts(subject: Subject) -> Facts:
     order = [*ranked, *(method for method in METHODS if method not in ranked)]
     explained = parts.explained if parts else None
     return Facts(
-        subject, accuracy, gather_calibration(subject), shortcuts, labels, gather_training_labels(subject.evidence),
-        parts, faithfulness, patterns, mistakes, gather_learning(subject), checks, gather_model(subject),
-        gather_method_figures(subject), fill_gallery(subject, explained, order, mistakes, checks, labels, shortcuts),
+        subject, accuracy, gather_calibration(subject), shortcuts, labels, training_labels, parts, faithfulness,
+        patterns, mistakes, gather_learning(subject), checks, gather_model(subject), gather_method_figures(subject),
+        fill_gallery(subject, explained, order, mistakes, checks, labels, training_labels, shortcuts),
         _find_flow_page(subject),
     )  # fmt: skip
 

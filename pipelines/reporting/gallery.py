@@ -29,6 +29,7 @@ SHOWN = """
 EACH = 4  # images of the first answer, of a pair, and of each kind in the evidence
 METHODS_SHOWN = 3  # of the first answer
 LABELS = 6  # doubtful labels that the page leads with
+TRAINING_LABELS = 8  # of training images, those that the model contradicted most
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class Gallery:
     pair: list[Shown]  # images of one class of the pair misclassified as the other
     checks: dict[int, Shown]  # by instance
     labels: list[Shown]  # suspect ones
+    training_labels: list[tuple[dict, Picture]]  # rows of label_suspects, and the training images that they are of
     patches: dict[int, list[Picture]]  # by class that a shortcut decides, images of it and images misclassified as it
     every_method: list[Shown]  # in the evidence: right and wrong predictions by all methods
     halves: list[tuple[Shown, list[Picture]]]  # SHAP for and against the predicted class, and the true one
@@ -69,7 +71,7 @@ class Gallery:
 
 def fill_gallery(
     subject: Subject, explained: ExplainedImages | None, order: Sequence[str], mistakes: Mistakes, checks: Checks,
-    labels: Labels, shortcuts: Shortcuts,
+    labels: Labels, training_labels: Labels, shortcuts: Shortcuts,
 ) -> Gallery:  # fmt: skip
     """Choose and draw; `order` has the methods, those first whose maps are to be shown first."""
     known = _read_images(subject)
@@ -99,6 +101,8 @@ def fill_gallery(
         subject.pictures.why_none, first, [show(one, first) for one in chosen], [show(one) for one in pair],
         {row["instance_id"]: show(row["instance_id"]) for reason in checks.reasons for row in reason.shown},
         [show(row["instance_id"]) for row in labels.suspect[:LABELS]],
+        [(row, subject.pictures.thumbnail("train", row["instance_id"]))
+         for row in training_labels.contradicted[:TRAINING_LABELS]],
         {row["class_id"]: _frame_patch(subject, row, known) for row in shortcuts.found},
         [show(one, list(explained.methods)) for one in every] if explained else [],
         [(show(one, []), _halves(explained, one)) for one in wrong or shap] if explained else [],

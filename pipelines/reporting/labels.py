@@ -7,7 +7,6 @@ from pipelines.reporting.evidence import Answer, Evidence
 from pipelines.reporting.found_shortcuts import list_misleading
 from pipelines.reporting.subject import Subject
 
-SHOWN = 4  # contradicted labels in the evidence
 ALL = 1_000_000_000  # rows of an answer
 
 
@@ -20,11 +19,15 @@ class Labels:
     misleading: list[str]  # classes where a shortcut decides, whose labels are not judged
     is_estimated: bool
     suspect: list[dict]  # rows of labels that the estimate speaks against, least supported first
-    contradicted: list[dict]  # the first rows of labels that the model contradicts
-    disputed: int  # labels that the model contradicts, these among them
+    contradicted: list[dict]  # rows of labels that the model contradicts, these among them, least supported first
     p_wrong: float | None  # mean over the suspect ones, with the ends of its interval
     low: float | None
     high: float | None
+
+    @property
+    def disputed(self) -> int:
+        """How many labels the model contradicts."""
+        return len(self.contradicted)
 
 
 def gather_labels(subject: Subject) -> Labels:
@@ -47,5 +50,5 @@ def judge_labels(source: Answer, rows: list[dict], misleading: list[str]) -> Lab
     ends = [fmean(row[column] for row in suspect) if suspect else None
             for column in ("p_wrong", "p_wrong_low", "p_wrong_high")]  # fmt: skip
     is_estimated = any(row["p_wrong"] is not None for row in rows)
-    disputed = [row for row in rows if row["score"] > 0.5]
-    return Labels(source, len(rows), misleading, is_estimated, suspect, disputed[:SHOWN], len(disputed), *ends)
+    contradicted = [row for row in rows if row["score"] > 0.5]
+    return Labels(source, len(rows), misleading, is_estimated, suspect, contradicted, *ends)

@@ -18,10 +18,12 @@ from PIL import Image
 
 import queries
 from pipelines.cli import main
+from pipelines.common.figures import short
 from pipelines.common.settings import ExplainSettings, ImportFlowSettings, ReportSettings
 from pipelines.explaining.explain import explain
 from pipelines.flow.import_log import import_flow
 from pipelines.reporting import accuracy
+from pipelines.reporting.gallery import TRAINING_LABELS
 from pipelines.reporting.html import html, safe
 from pipelines.reporting.page import make_environment
 from pipelines.reporting.report import report
@@ -187,6 +189,24 @@ def test_numbers_are_those_of_sql(home: Home, full: Path) -> None:
     shares = maps[:, 2:6, 2:6].sum((1, 2)) / maps.sum((1, 2))
     [row] = re.findall(r"<tr><td>saliency</td>.*?</tr>", full.read_text(), re.DOTALL)[:1]
     assert percent(float(shares.mean())) in row
+
+
+def test_the_training_labels_contradicted_most_are_shown_and_never_called_wrong(home: Home, bare: Path) -> None:
+    rows = [row for row in answer(home, "label_suspects", split="train_seen", limit="1000") if row["score"] > 0.5]
+    assert len(rows) > TRAINING_LABELS
+    [part] = re.findall(r"<h3>Training labels.*?<details>", bare.read_text(), re.DOTALL)
+    shown = re.findall(r'<img[^>]*src="([^"]*)" alt="image (\d+) of train">', part)
+    assert [int(instance) for _, instance in shown] == [row["instance_id"] for row in rows[:TRAINING_LABELS]]
+    assert len({source for source, _ in shown}) == TRAINING_LABELS
+    captions = [unescape(flat(text)) for text in re.findall("<figcaption>(.*?)</figcaption>", part, re.DOTALL)]
+    assert captions == [
+        f"#{row['instance_id']} labelled {short(row['label_name'], 12)}, predicted {short(row['suggested_name'], 12)}"
+        for row in rows[:TRAINING_LABELS]
+    ]
+    assert part.count("wrong") == 1
+    assert "which may be wrong or belong to hard images" in part
+    run_id = resolve(home, "latest").run_id
+    assert f"study ask label_suspects --run-id {run_id} --split train_seen --limit {len(rows)}" in commands(bare)
 
 
 def test_every_command_of_the_appendix_answers(home: Home, full: Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
