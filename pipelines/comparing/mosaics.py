@@ -10,8 +10,9 @@ from PIL import Image
 
 import queries
 from pipelines.common.figures import DPI, short
+from pipelines.common.heatmaps import draw_map
 from pipelines.comparing.map_selection import MapSelection
-from pipelines.explaining.maps.heatmaps import CORRECT_COLOUR, INCORRECT_COLOUR, full_colour_magnitude, overlay
+from pipelines.explaining.maps.heatmaps import CORRECT_COLOUR, INCORRECT_COLOUR
 from xai import METHODS
 
 MAX_EPOCHS = 8  # per mosaic
@@ -80,8 +81,8 @@ def draw_mosaic(mosaic: Mosaic, image: np.ndarray, classes: tuple[str, ...]) -> 
             values = mosaic.maps[method].get(epoch)
             if values is not None:
                 top, left = HEADER + step_y * row, LABEL + step_x * column
-                heatmap = overlay(image, values, full_colour_magnitude(values), METHODS[method].signed)
-                drawn[top : top + height, left : left + width] = _fit(heatmap)
+                heatmap = draw_map(image, values, METHODS[method].signed, _fit)
+                drawn[top : top + height, left : left + width] = heatmap
 
     whole_height, whole_width = drawn.shape[:2]
     figure = Figure(figsize=(whole_width / DPI, whole_height / DPI), dpi=DPI)

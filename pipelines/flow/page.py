@@ -17,8 +17,8 @@ from tracking.home import Home
 
 WEB_FOLDER = Path(__file__).parent / "web"
 SCRIPTS = (
-    "data", "facts", "state", "paint", "words", "strip", "glyphs", "flow", "table", "comparison", "confusion", "detail",
-    "gallery", "export", "answers", "main",
+    "data", "facts", "heatmaps", "state", "paint", "words", "strip", "glyphs", "flow", "table", "comparison",
+    "confusion", "detail", "gallery", "export", "answers", "main",
 )  # fmt: skip
 SHOWN_QUERIES = (
     "transition_outcomes", "turbulent_epochs", "flow_links", "flow_nodes", "instance_metrics", "confusion_by_epoch",

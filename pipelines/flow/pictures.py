@@ -11,6 +11,16 @@ from duckdb import DuckDBPyConnection
 from PIL import Image
 
 import queries
+from pipelines.common.heatmaps import (
+    GREY,
+    OPACITY,
+    OUTLINE,
+    SCALE_ENDS,
+    SCALE_NOTE,
+    colour_table,
+    find_strongest,
+    full_colour_magnitude,
+)  # fmt: skip
 from pipelines.common.settings import TrainSettings
 from pipelines.data.added import read_extra_splits
 from pipelines.data.linked import linked_image
@@ -161,9 +171,10 @@ def _resize(image: Image.Image, longest_side: int) -> Image.Image:
 
 
 def add_maps(payload: Payload, records: Sequence[Record], connection: DuckDBPyConnection) -> dict:
-    """Add the heatmaps of the page's instances, each scaled by its own largest value.
+    """Add the heatmaps of the page's instances, each on its own scale.
 
-    Returns their size and what each shows: its instance, epoch, class explained, kind (method and target kind) and run.
+    Returns their size and style, and what each shows: its instance, epoch, class explained, kind (method and target
+    kind) and run.
     """
     nothing = {"instances": [], "rows": [], "kinds": [], "height": 0, "width": 0}
     scopes = [{"run_id": record.run.run_id, "split": record.stored_split} for record in records]
@@ -197,8 +208,8 @@ def add_maps(payload: Payload, records: Sequence[Record], connection: DuckDBPyCo
     for side in sorted({min(shorter_side, side) for side in MAP_SIDES}, reverse=True):
         height = side * maps[0].height // shorter_side
         width = side * maps[0].width // shorter_side
-        scaled_maps = np.stack([_scale_map(stored, height, width) for stored in maps])
-        if payload.add_array("maps", scaled_maps, "heatmaps"):
+        packed_maps = np.stack([_pack_map(stored, height, width) for stored in maps])
+        if payload.add_array("maps", packed_maps, "heatmaps"):
             break
     else:
         return nothing
@@ -212,14 +223,30 @@ def add_maps(payload: Payload, records: Sequence[Record], connection: DuckDBPyCo
         "kinds": described_kinds,
         "height": height,
         "width": width,
+        "style": _describe_style(),
     }
 
 
-def _scale_map(stored: StoredMap, height: int, width: int) -> np.ndarray:
-    """A map as bytes [height, width]: 0 to the largest value as 0..255; signed ones as 1..255, zero at 128."""
+def _describe_style() -> dict:
+    """The numbers of `pipelines/common/heatmaps.py`, by which the page draws maps as it does."""
+    return {
+        "colours": {"signed": colour_table(True).tobytes().hex(), "strength": colour_table(False).tobytes().hex()},
+        "ends": {"signed": SCALE_ENDS[True], "strength": SCALE_ENDS[False]},
+        "note": SCALE_NOTE,
+        "grey": GREY,
+        "opacity": OPACITY,
+        "outline": OUTLINE,
+    }
+
+
+def _pack_map(stored: StoredMap, height: int, width: int) -> np.ndarray:
+    """A map as bytes: its levels, row by row, then its strongest tenth as a bit per pixel.
+
+    The level of 0 to the full colour is 0..255; of signed maps 1..255, zero at 128.
+    """
     values = np.array(stored.values, np.float32).reshape(stored.height, stored.width)
     resized = np.asarray(Image.fromarray(values).resize((width, height), Image.Resampling.BOX))
-    largest = np.abs(resized).max() or 1.0
-    zero, span = (128, 127) if METHODS[stored.method].signed else (0, 255)
-    levels = zero + span * resized / largest
-    return np.round(levels).astype(np.uint8)
+    scaled = np.clip(resized / full_colour_magnitude(values), -1, 1)
+    levels = 128 + 127 * scaled if METHODS[stored.method].signed else 255 * scaled.clip(min=0)
+    strongest = Image.fromarray(find_strongest(values)).resize((width, height), Image.Resampling.NEAREST)
+    return np.concatenate([np.round(levels).astype(np.uint8).ravel(), np.packbits(np.asarray(strongest))])

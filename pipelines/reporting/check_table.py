@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 import queries
-from pipelines.explaining.maps.heatmaps import full_colour_magnitude, overlay
+from pipelines.common.heatmaps import draw_map
 from pipelines.reporting.subject import Subject
 from xai import METHODS
 
@@ -56,18 +56,22 @@ def _draw(subject: Subject, instance: int, image: np.ndarray) -> np.ndarray:
     method = next((name for name in (*PREFERRED, *METHODS) if name in values_by_method), None)
     # MLflow's cell shows the upper half of a square, in whose middle it puts what is not square
     canvas = np.full((2 * SIDE + GAP, 2 * SIDE + GAP, 3), 255, np.uint8)
-    _paste(canvas, image, 0)
+    _paste(canvas, _fit(image), 0)
     if method is not None:
         values = values_by_method[method]
-        _paste(canvas, overlay(image, values, full_colour_magnitude(values), METHODS[method].signed), SIDE + GAP)
+        _paste(canvas, draw_map(image, values, METHODS[method].signed, _fit), SIDE + GAP)
     return canvas
 
 
-def _paste(canvas: np.ndarray, image: np.ndarray, left: int) -> None:
-    """Put an image [H, W, 3], 0..1, into a square of SIDE pixels at the top of the canvas."""
+def _paste(canvas: np.ndarray, fitted: np.ndarray, left: int) -> None:
+    """Put a picture [h, w, 3], uint8, at the top of the canvas."""
+    canvas[: fitted.shape[0], left : left + fitted.shape[1]] = fitted
+
+
+def _fit(image: np.ndarray) -> np.ndarray:
+    """An image [H, W, 3], 0..1, as large as it is in a square of SIDE pixels; [h, w, 3], uint8."""
     picture = Image.fromarray(np.round(image * 255).astype(np.uint8))
     scale = SIDE / max(picture.size)
     size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
     resampling = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX
-    fitted = np.asarray(picture.resize(size, resampling))
-    canvas[: fitted.shape[0], left : left + fitted.shape[1]] = fitted
+    return np.asarray(picture.resize(size, resampling))

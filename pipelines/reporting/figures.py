@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from pipelines.common.figures import short
+from pipelines.common.heatmaps import SCALE_ENDS, SCALE_NOTE, colour_table
 from pipelines.drawing.style import PAGE, draw
 from pipelines.reporting.embedding import ENLARGED, embed
 from pipelines.reporting.figure_catalogue import FIGURES, count_confusion, read_pair_flow
@@ -82,13 +83,18 @@ def bar(share: float | None, low: float | None = None, high: float | None = None
     return _svg(wide, 12, percent(share), parts, "bar")
 
 
+def map_legend(signed: bool, strength: bool) -> Html:
+    """What is drawn into maps, and what the colours of those mean that are shown: signed ones, others, or both."""
+    bars = [colour_bar(kind) for kind, shown in ((True, signed), (False, strength)) if shown]
+    return joined([html("<span>{}</span>", SCALE_NOTE), *bars])
+
+
 def colour_bar(signed: bool) -> Html:
     """What the colours of the maps mean, from their least to their greatest value."""
-    stops = ("#053061", "#4393c3", "#f7f7f7", "#d6604d", "#67001f") if signed else (
-        "#000004", "#57106e", "#bc3754", "#f98e09", "#fcffa4")  # fmt: skip
+    stops = [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in colour_table(signed)[[0, *range(31, 256, 32)]]]
     name = "signed" if signed else "strength"
-    gradient = joined(html('<stop offset="{}" stop-color="{}"/>', i / 4, stop) for i, stop in enumerate(stops))
-    ends = ("against the class", "for it") if signed else ("weak", "strong")
+    gradient = joined(html('<stop offset="{}" stop-color="{}"/>', i / 8, stop) for i, stop in enumerate(stops))
+    ends = SCALE_ENDS[signed]
     parts = [
         html('<defs><linearGradient id="{}">{}</linearGradient></defs>', name, gradient),
         html('<rect x="0" y="2" width="190" height="9" fill="url(#{})" class="frame"/>', name),

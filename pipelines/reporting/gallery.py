@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.explaining.maps.heatmaps import full_colour_magnitude
+from pipelines.common.heatmaps import full_colour_magnitude
 from pipelines.reporting.checks import Checks
 from pipelines.reporting.examples import ExplainedImages
 from pipelines.reporting.labels import Labels

@@ -8,15 +8,14 @@ from pathlib import Path
 import numpy as np
 from duckdb import DuckDBPyConnection
 from PIL import Image
-from scipy.ndimage import binary_dilation, binary_erosion, gaussian_filter
 
+from pipelines.common.heatmaps import draw_map, outline
 from pipelines.common.settings import TrainSettings
 from pipelines.data.added import read_extra_splits
 from pipelines.data.datasets import Dataset
 from pipelines.data.linked import linked_image
 from pipelines.data.names import format_name
 from pipelines.data.pixels import read_picture
-from pipelines.explaining.maps.heatmaps import full_colour_magnitude, overlay
 from pipelines.lifecycle.run_inputs import load_data, read_recorded_settings
 from tracking.catalogue import RunRecord
 from tracking.errors import InputError
@@ -24,7 +23,6 @@ from tracking.home import Home
 
 SIDE = 96  # pixels of the longer side that a picture has at the least, if whole multiples allow
 MOST = 144  # at the most
-SMOOTHING = 16  # of the image's side, the width of the smoothing behind an outline
 
 
 @dataclass(frozen=True)
@@ -82,18 +80,13 @@ def read_pictures(connection: DuckDBPyConnection, home: Home, run: RunRecord, da
 
 
 def heatmap(image: np.ndarray, values: np.ndarray, signed: bool, alt: str, full: float | None = None) -> Picture:
-    """A map [H, W] over its image, its strongest tenth outlined; `full` is the value of the full colour.
-
-    By default that is the map's own 99.5th percentile.
-    """
+    """A map [H, W] over its image; `full` is the magnitude of the full colour, by default the map's own."""
     if not values.any():
         return Picture(note="zero everywhere")
     if values.shape != image.shape[:2]:
         return Picture(note="of another size")
-    drawn = overlay(image, values, full or full_colour_magnitude(values), signed)
-    large = np.asarray(_sized(to_bytes(drawn))).copy()
-    _outline(large, np.abs(values))
-    return Picture(data_uri(Image.fromarray(large)), alt)
+    drawn = draw_map(image, values, signed, lambda tile: np.asarray(_sized(to_bytes(tile))), full)
+    return Picture(data_uri(Image.fromarray(drawn)), alt)
 
 
 def framed(image: np.ndarray, place: tuple[int, int, int], alt: str) -> Picture:
@@ -105,21 +98,8 @@ def framed(image: np.ndarray, place: tuple[int, int, int], alt: str) -> Picture:
     inside[round(top * height) : round((top + side) * height), round(left * width) : round((left + side) * width)] = (
         True
     )
-    _draw_border(large, inside)
+    outline(large, inside)
     return Picture(data_uri(Image.fromarray(large)), alt)
-
-
-def _outline(drawn: np.ndarray, magnitudes: np.ndarray) -> None:
-    """Draw the border of the strongest tenth, of magnitudes smoothed as a whole region needs, into [H, W, 3], uint8."""
-    smooth = gaussian_filter(magnitudes, max(magnitudes.shape) / SMOOTHING)
-    strong = Image.fromarray(smooth >= np.quantile(smooth, 0.9)).resize(drawn.shape[1::-1], Image.Resampling.NEAREST)
-    _draw_border(drawn, np.asarray(strong))
-
-
-def _draw_border(drawn: np.ndarray, inside: np.ndarray) -> None:
-    border = inside & ~binary_erosion(inside, iterations=2)
-    drawn[binary_dilation(border) & ~border] = 0  # so that the line is seen on light and on dark
-    drawn[border] = 255
 
 
 def to_bytes(image: np.ndarray) -> Image.Image:

@@ -12,7 +12,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from pipelines.common.figures import DPI, SPLIT_COLOURS, short
-from pipelines.explaining.maps.heatmaps import enlarge, overlay
+from pipelines.common.heatmaps import COLOUR_MAPS, enlarge, overlay
 from xai.concept_count import CountChoice
 
 SIGNIFICANT_COLOUR, INSIGNIFICANT_COLOUR = "#1b7fb8", "#b9c4cc"
@@ -100,7 +100,7 @@ def draw_cards(cards: Iterable[Card], classes: tuple[str, ...]) -> Iterator[np.n
 def _prepare_scale(figure: Figure) -> Axes:
     """The colours of the maps, with the values that they stand for left out of what is drawn once."""
     scale = figure.add_axes((0.8, 0.955, 0.185, 0.018))
-    scale.imshow(np.linspace(0, 1, 256)[None], cmap="inferno", aspect="auto", extent=(0, 1, 0, 1))
+    scale.imshow(np.linspace(0, 1, 256)[None], cmap=COLOUR_MAPS[False], aspect="auto", extent=(0, 1, 0, 1))
     scale.set_yticks([])
     scale.tick_params(labelsize=6.5, length=2, pad=1)
     scale.xaxis.set_animated(True)
@@ -135,8 +135,8 @@ def _paste(picture: np.ndarray, panel: Panel, full_colour: float, top: float) ->
     for number, (image, values) in enumerate(zip(panel.images, panel.maps, strict=True)):
         factor = math.ceil(TILE_SIDE / image.shape[0])  # small images are enlarged first, so that pixels stay sharp
         tiles = [enlarge(part, factor) for part in (image, overlay(image, values, full_colour, signed=False))]
-        gap = np.ones((len(tiles[0]), len(tiles[0]) // 32, 3))
-        pair = Image.fromarray(np.round(np.concatenate([tiles[0], gap, tiles[1]], 1) * 255).astype(np.uint8))
+        gap = np.full((len(tiles[0]), len(tiles[0]) // 32, 3), 255, np.uint8)
+        pair = Image.fromarray(np.concatenate([tiles[0], gap, tiles[1]], 1))
         scale = min(PAIR_WIDTH * width / pair.width, PAIR_HEIGHT * height / pair.height)
         size = (round(pair.width * scale), round(pair.height * scale))
         left = round((0.01 + number * PAIR_STEP) * width)

@@ -1,4 +1,4 @@
-"""Heatmaps beside their images, for a person to look at. Maps are scaled for display here and nowhere else."""
+"""Heatmaps beside their images, for a person to look at; drawn as `pipelines/common/heatmaps.py` says."""
 
 import re
 from collections.abc import Iterator
@@ -7,20 +7,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from matplotlib import colormaps
-from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from matplotlib.image import BboxImage
 from matplotlib.patches import Rectangle
 from matplotlib.transforms import Bbox, TransformedBbox
 
 from pipelines.common.figures import short
+from pipelines.common.heatmaps import SCALE_ENDS, colour_table, draw_map, enlarge, full_colour_magnitude
 from pipelines.data.raw import Split
 from pipelines.explaining.maps.rows import AttributionBatch
 
 COLUMNS, ROWS = 4, 4  # instances per page, with one map each
 MAX_PAGES = 6  # per epoch; the maps themselves are all kept
-FULL_COLOUR_PERCENTILE = 99.5  # of a map's magnitude
 TILE_SIDE = 160  # pixels of an image on a page, approximately
 PICTURE_SIDE = 128  # pixels of a picture in MLflow, of which four stand in a row of its chart view at 1280 pixels
 GAP = 4  # pixels between an image and a map
@@ -79,10 +77,8 @@ def pages(explained: ExplainedImages, title: str) -> Iterator[Figure]:
 
 def tile(image: np.ndarray, values: np.ndarray, signed: bool) -> np.ndarray:
     """A map [H, W] over its image [H, W, 3] alone, on its own scale, small ones enlarged; [h, w, 3], uint8."""
-    drawn = enlarge(
-        overlay(image, values, full_colour_magnitude(values), signed), max(1, PICTURE_SIDE // image.shape[0])
-    )
-    return np.round(drawn * 255).astype(np.uint8)
+    factor = max(1, PICTURE_SIDE // image.shape[0])
+    return draw_map(image, values, signed, lambda drawn: enlarge(drawn, factor))
 
 
 def picture_key(split: Split, split_name: str, instance: int, classes: tuple[str, ...]) -> str:
@@ -122,10 +118,10 @@ def _draw_instance(figure: Figure, space: Bbox, explained: ExplainedImages, row:
     full = full_colour_magnitude(maps)  # one for all targets, so that they can be compared
     factor = max(1, TILE_SIDE // image.shape[0])
     large_image = enlarge(image, factor)
-    gap = np.ones((large_image.shape[0], GAP, 3))
+    gap = np.full((large_image.shape[0], GAP, 3), 255, np.uint8)
     tiles = [large_image]
     for values in maps:
-        tiles += [gap, enlarge(overlay(image, values, full, explained.signed), factor)]
+        tiles += [gap, draw_map(image, values, explained.signed, lambda tile: enlarge(tile, factor), full)]
     drawn = np.concatenate(tiles, axis=1)
     box = space.shrunk_to_aspect(drawn.shape[0] / drawn.shape[1]).anchored("C", space)
     _place(figure, drawn, box)
@@ -142,12 +138,12 @@ def _draw_instance(figure: Figure, space: Bbox, explained: ExplainedImages, row:
 
 def _draw_scale(figure: Figure, box: Bbox, signed: bool) -> None:
     """The colours from their least to their greatest value, and what these mean."""
-    _place(figure, _colour_map(signed)(np.linspace(0, 1, 256))[None, :, :3], box)
+    _place(figure, colour_table(signed)[None], box)
     frame = Rectangle(box.min, box.width, box.height, fill=False, linewidth=0.8, transform=figure.dpi_scale_trans)
     figure.add_artist(frame)
-    names = ("against", "0", "for") if signed else ("0", "full")
-    for x, name in zip(np.linspace(box.x0, box.x1, len(names)), names, strict=True):
-        _write(figure, x, box.y0 - 0.04, name, fontsize=6, ha="center", va="top")
+    least, greatest = SCALE_ENDS[signed]
+    for x, name, side in ((box.x0, least, "left"), (box.x1, greatest, "right")):
+        _write(figure, x, box.y0 - 0.04, name, fontsize=6, ha=side, va="top")
 
 
 def _place(figure: Figure, image: np.ndarray, box: Bbox) -> None:
@@ -160,28 +156,3 @@ def _place(figure: Figure, image: np.ndarray, box: Bbox) -> None:
 def _write(figure: Figure, x: float, y: float, text: str, **style: Any) -> None:
     """Write a text at a place in inches, with whatever $ it holds."""
     figure.text(x, y, text, transform=figure.dpi_scale_trans, parse_math=False, **style)
-
-
-def enlarge(image: np.ndarray, factor: int) -> np.ndarray:
-    """An image [H, W, 3] with every pixel repeated, so that its edges stay sharp."""
-    return np.kron(image, np.ones((factor, factor, 1)))
-
-
-def full_colour_magnitude(values: np.ndarray) -> float:
-    """Magnitude drawn in the full colour; 1 for a map of zeros."""
-    magnitudes = np.abs(values)
-    return float(np.percentile(magnitudes, FULL_COLOUR_PERCENTILE)) or float(magnitudes.max()) or 1.0
-
-
-def overlay(image: np.ndarray, values: np.ndarray, full: float, signed: bool) -> np.ndarray:
-    """The map [H, W] over the greyed image [H, W, 3]; the greater a magnitude, the less of the image shows through."""
-    scaled = np.clip(values / full, -1, 1)
-    position = scaled / 2 + 0.5 if signed else scaled
-    colours = _colour_map(signed)(position)[:, :, :3]
-    grey = 0.25 + 0.35 * image.mean(axis=2, keepdims=True)
-    opacity = 0.1 + 0.9 * np.abs(scaled)[:, :, None]
-    return opacity * colours + (1 - opacity) * grey
-
-
-def _colour_map(signed: bool) -> Colormap:
-    return colormaps["RdBu_r" if signed else "inferno"]

@@ -145,14 +145,17 @@ function mapsOf(i) {
 }
 
 // Heatmaps: methods down, epochs of each run across; the caption of a map names the class it explains.
-function drawMaps(i, values) {
+function drawMaps(i, packed) {
   const box = element("maps");
   const maps = mapsOf(i);
-  if (!maps.length || !values) {
+  element("map-legend").replaceChildren();
+  if (!maps.length || !packed) {
     box.style.gridTemplateColumns = "";
     explainMissingMaps(box, i);
     return;
   }
+  element("map-legend").replaceChildren(makeMapLegend(maps));
+  const brightness = brightnessOf(i);
   const inOrder = [...maps].sort((a, b) => a.run - b.run || a.epoch - b.epoch);
   const columns = [...new Set(inOrder.map(map => map.column))];
   const rows = [...new Set(maps.map(map => map.row))];
@@ -162,7 +165,7 @@ function drawMaps(i, values) {
     cells.push(textElement("span", row));
     for (const column of columns) {
       const map = maps.find(candidate => candidate.column === column && candidate.row === row);
-      cells.push(map ? makeMapFigure(map, values) : document.createElement("span"));
+      cells.push(map ? makeMapFigure(map, packed, brightness) : document.createElement("span"));
     }
   }
   box.replaceChildren(...cells);
@@ -195,37 +198,55 @@ function textElement(tag, text) {
   return created;
 }
 
-function makeMapFigure(map, values) {
-  const { height, width } = head.maps;
-  const figure = document.createElement("figure");
+function makeMapFigure(map, packed, brightness) {
+  const longerSide = Math.max(head.maps.height, head.maps.width);
+  const drawn = drawMapPixels(unpackMap(packed, map.index), brightness, map.signed, Math.ceil(MAP_SIDE / longerSide));
   const canvas = document.createElement("canvas");
-  canvas.width = width;
-  canvas.height = height;
-  const context = canvas.getContext("2d");
-  const picture = context.createImageData(width, height);
-  const start = map.index * height * width;
-  const colourOf = map.signed ? value => divergingColour((value - 128) / 127) : value => glowColour(value / 255);
-  for (let pixel = 0; pixel < height * width; pixel++) picture.data.set(colourOf(values[start + pixel]), 4 * pixel);
-  context.putImageData(picture, 0, 0);
-  const key = map.signed ? "red is evidence for it, blue against it" : "brighter is stronger";
-  canvas.title = `${map.method}, ${map.column.replace("\n", ", ")}, explains ${nameOfClass(map.target)}; ${key}`;
+  canvas.width = drawn.width;
+  canvas.height = drawn.height;
+  canvas.style.width = `${drawn.width * unit()}px`;
+  canvas.style.height = `${drawn.height * unit()}px`;
+  canvas.getContext("2d").putImageData(new ImageData(drawn.pixels, drawn.width, drawn.height), 0, 0);
+  const figure = document.createElement("figure");
+  const [least, greatest] = STYLE.ends[styleOf(map.signed)];
+  canvas.title = `${map.method}, ${map.column.replace("\n", ", ")}, explains ${nameOfClass(map.target)}; `
+    + `from ${least} to ${greatest}`;
   figure.append(canvas, textElement("figcaption", nameOfClass(map.target)));
   return figure;
 }
 
-// RGBA of -1..1: blue, white, red.
-function divergingColour(value) {
-  const fade = 1 - Math.min(1, Math.abs(value));
-  const full = value > 0 ? [178, 24, 43] : [33, 102, 172];
-  return [...full.map(channel => channel + (247 - channel) * fade), 255];
+// The mean of an image's channels, 0..1, in the pixels of a heatmap; without pictures, that of a grey one.
+function brightnessOf(i) {
+  const { height, width } = head.maps;
+  if (!sprite) return new Float32Array(height * width).fill(0.5);
+  const side = Math.max(height, width);
+  const context = new OffscreenCanvas(width, height).getContext("2d");
+  drawThumbnail(context, i, (width - side) / 2, (height - side) / 2, side);
+  const { data } = context.getImageData(0, 0, width, height);
+  return Float32Array.from({ length: height * width }, (_, p) => (data[4 * p] + data[4 * p + 1] + data[4 * p + 2]) / 765);
 }
 
-// RGBA of 0..1: black, purple, orange, yellow.
-function glowColour(value) {
-  const red = 255 * Math.min(1, 1.6 * value);
-  const green = 255 * Math.max(0, 1.5 * value - 0.5);
-  const blue = 255 * (value < 0.4 ? value : 0.4 * (1 - value));
-  return [red, green, blue, 255];
+// What is drawn into the maps, and a bar of the colours of each kind of map shown.
+function makeMapLegend(maps) {
+  const legend = document.createElement("div");
+  legend.className = "map-legend";
+  legend.append(textElement("span", STYLE.note));
+  for (const signed of [true, false]) {
+    if (!maps.some(map => map.signed === signed)) continue;
+    const bar = document.createElement("canvas");
+    bar.width = 256;
+    bar.height = 1;
+    const context = bar.getContext("2d");
+    const picture = context.createImageData(256, 1);
+    const table = colourTables[styleOf(signed)];
+    for (let p = 0; p < 256; p++) picture.data.set([...table.subarray(3 * p, 3 * p + 3), 255], 4 * p);
+    context.putImageData(picture, 0, 0);
+    const [least, greatest] = STYLE.ends[styleOf(signed)];
+    const item = document.createElement("span");
+    item.append(`${least} `, bar, ` ${greatest}`);
+    legend.append(item);
+  }
+  return legend;
 }
 
 element("close-detail").onclick = closeDetail;

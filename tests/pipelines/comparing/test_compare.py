@@ -246,7 +246,7 @@ def test_mosaics_are_methods_by_epochs(home: Home) -> None:
     assert drawn.shape[0] > height + 100
     assert drawn.shape[1] == width
     is_empty = (drawn[height + 4 :, -70:] == 255).all(2).mean(), (drawn[height + 4 :, -160:-92] == 255).all(2).mean()
-    assert is_empty[0] < 0.2  # the last epoch has maps of all methods
+    assert is_empty[0] < 0.3  # the last epoch has maps of all methods, whose outlines are white as well
     assert is_empty[1] == 1  # the first has none of the second and the third
 
 

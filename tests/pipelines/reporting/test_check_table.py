@@ -48,8 +48,8 @@ def test_reasons_take_turns() -> None:
 def test_pictures_are_at_the_top_of_a_square() -> None:
     """MLflow's cell shows no more than the upper half."""
     canvas = np.full((324, 324, 3), 255, np.uint8)
-    check_table._paste(canvas, np.zeros((32, 16, 3)), 0)
-    check_table._paste(canvas, np.zeros((400, 400, 3)), 164)
+    check_table._paste(canvas, check_table._fit(np.zeros((32, 16, 3))), 0)
+    check_table._paste(canvas, check_table._fit(np.zeros((400, 400, 3))), 164)
     assert (canvas[:160, :80] == 0).all()
     assert (canvas[:160, 80:164] == 255).all()
     assert (canvas[:160, 164:] == 0).all()
