@@ -318,7 +318,7 @@ class FigureSettings(CheckedSettings):
     epoch: int | None = setting(None, "epoch to show; default: the last there is", least=0)
     epochs: str | None = setting(None, "range of epochs to show, such as 2-10; default: all")
     instances: str | None = setting(None, "instance IDs to show, such as 0,7,42; default: two right, two wrong")
-    method: tuple[str, ...] = setting((), "explanation methods to show, in this order; default: all there are")
+    method: tuple[str, ...] = setting((), "explanation methods to show; default: all there are")
     data: str | None = setting(None, "where the data set, or an imported log's images, are now")
 
     @classmethod

@@ -2,10 +2,10 @@
 
 import queries
 from pipelines.common.figures import render_figure
-from pipelines.comparing import history
 from pipelines.comparing.comparison import Comparison
 from pipelines.comparing.mosaics import draw_mosaic, read_mosaics
 from pipelines.drawing import methods
+from pipelines.drawing.concepts import draw_concept_history
 from pipelines.drawing.style import LOGGED, draw
 from pipelines.explaining.maps.heatmaps import picture_key
 from tracking import commits, models, runs
@@ -92,7 +92,7 @@ def _log_figures(comparison: Comparison, run: runs.Run, rows: list[dict]) -> Non
         drawn["settling"] = draw(methods.draw_settling, LOGGED, drift_rows)
     concept_rows = ask(comparison, run, "concepts_by_epoch")
     if len({row["epoch"] for row in concept_rows}) > 1:
-        drawn["concepts"] = history.concepts(concept_rows)
+        drawn["concepts"] = draw(draw_concept_history, LOGGED, concept_rows)
     for name, figure in drawn.items():
         runs.log_picture(run, render_figure(figure, title), f"figures/{name}.png")
 

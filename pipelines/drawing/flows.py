@@ -86,7 +86,7 @@ def draw_flow(links: Sequence[Link], names: Sequence[str], style: Style) -> Figu
     for text, x in heads.items():
         axes.annotate(
             text, (x, 0), (0, 2), textcoords="offset points", ha="right" if text == "epoch" else "center", va="bottom",
-            fontsize=style.small,
+            fontsize=style.small, annotation_clip=False,
         )  # fmt: skip
     for epoch, x, side in ((epochs[0], -0.05, "right"), (epochs[-1], inside + 0.05, "left")):
         for row, name in enumerate(names):

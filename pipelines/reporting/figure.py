@@ -12,7 +12,8 @@ from pipelines.common.settings import FigureSettings, ReportSettings, flag_name
 from pipelines.common.terminal import find_screen, say
 from pipelines.drawing.style import DOUBLE, SINGLE, draw
 from pipelines.reporting.evidence import Evidence
-from pipelines.reporting.figure_catalogue import FIGURES, FigureKind, MissingData, Request
+from pipelines.reporting.figure_catalogue import FIGURES, FigureKind
+from pipelines.reporting.figure_request import MissingData, Request
 from pipelines.reporting.subject import make_subject
 from tracking import catalogue
 from tracking.catalogue import SHORT_ID, RunRecord

@@ -6,7 +6,8 @@ from pipelines.common.figures import short
 from pipelines.common.heatmaps import SCALE_ENDS, SCALE_NOTE, colour_table
 from pipelines.drawing.style import PAGE, draw
 from pipelines.reporting.embedding import ENLARGED, embed
-from pipelines.reporting.figure_catalogue import FIGURES, count_confusion, read_pair_flow
+from pipelines.reporting.figure_catalogue import FIGURES
+from pipelines.reporting.figure_predictions import count_confusion, read_pair_flow
 from pipelines.reporting.html import Html, html, joined
 from pipelines.reporting.mistakes import Mistakes, Pair, PairFlow
 from pipelines.reporting.words import capital, percent

@@ -74,7 +74,7 @@ def fill_gallery(
     labels: Labels, training_labels: Labels, shortcuts: Shortcuts,
 ) -> Gallery:  # fmt: skip
     """Choose and draw; `order` has the methods, those first whose maps are to be shown first."""
-    known = _read_images(subject)
+    known = read_images(subject)
     made: dict[int, dict[str, dict]] = {}
     for row in explained.answer.where(target_kind="predicted") if explained else []:
         made.setdefault(row["instance_id"], {})[row["method"]] = row
@@ -109,7 +109,7 @@ def fill_gallery(
     )  # fmt: skip
 
 
-def _read_images(subject: Subject) -> dict[int, dict]:
+def read_images(subject: Subject) -> dict[int, dict]:
     """How every labelled image of the split is predicted at the last epoch."""
     split = subject.split.replace("'", "''")
     statement = SHOWN.format(run_id=subject.run.run_id, split=split, epoch=subject.epoch)

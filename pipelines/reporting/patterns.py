@@ -247,15 +247,22 @@ def _describe(found: FoundConcepts, concept: int) -> Concept:
 
 def _cut(found: FoundConcepts, concept: int, images: int | None) -> Picture:
     """The first images of a concept's logged card, each with its map; all of them for None."""
+    part = cut_card(found, concept, images)
+    if part is None:
+        return Picture(note="its picture is not among the explainer run's files")
+    shaded = part.quantize(SHADES, method=Image.Quantize.MEDIANCUT)
+    return Picture(data_uri(shaded), f"Images that show concept {concept} most, each with its map")
+
+
+def cut_card(found: FoundConcepts, concept: int, images: int | None) -> Image.Image | None:
+    """The first images of a concept's logged card, each with its map; None if there is no card."""
     file = found.card(concept)
     if not file.is_file():
-        return Picture(note="its picture is not among the explainer run's files")
+        return None
     with Image.open(file, formats=("PNG",)) as card:
         width, height = card.size
         left, right, top, bottom = 0.0, 1.0, *WHOLE
         if images is not None:
             left, right, top, bottom = FIRST, FIRST + STEP * images, TOP, BOTTOM
         box = (round(left * width), round(top * height), round(right * width), round(bottom * height))
-        part = card.convert("RGB").crop(box)
-    shaded = part.quantize(SHADES, method=Image.Quantize.MEDIANCUT)
-    return Picture(data_uri(shaded), f"Images that show concept {concept} most, each with its map")
+        return card.convert("RGB").crop(box)

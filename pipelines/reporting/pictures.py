@@ -85,13 +85,27 @@ def heatmap(image: np.ndarray, values: np.ndarray, signed: bool, alt: str, full:
         return Picture(note="zero everywhere")
     if values.shape != image.shape[:2]:
         return Picture(note="of another size")
-    drawn = draw_map(image, values, signed, lambda tile: np.asarray(_sized(to_bytes(tile))), full)
-    return Picture(data_uri(Image.fromarray(drawn)), alt)
+    return Picture(data_uri(Image.fromarray(outlined_map(image, values, signed, full))), alt)
+
+
+def outlined_map(image: np.ndarray, values: np.ndarray, signed: bool, full: float | None = None) -> np.ndarray:
+    """A map [H, W] over its image as `heatmap` shows it, [h, w, 3], uint8."""
+    return draw_map(image, values, signed, enlarged, full)
+
+
+def enlarged(image: np.ndarray) -> np.ndarray:
+    """An image [H, W, 3], 0..1, as large as its maps, uint8."""
+    return np.asarray(_sized(to_bytes(image)))
 
 
 def framed(image: np.ndarray, place: tuple[int, int, int], alt: str) -> Picture:
     """An image [H, W, 3] with a square framed: its first row, first column and side, in eighths of the image."""
-    large = np.asarray(_sized(to_bytes(image))).copy()
+    return Picture(data_uri(Image.fromarray(framed_image(image, place))), alt)
+
+
+def framed_image(image: np.ndarray, place: tuple[int, int, int]) -> np.ndarray:
+    """The picture of `framed`, [h, w, 3], uint8."""
+    large = enlarged(image).copy()
     top, left, side = place
     inside = np.zeros(large.shape[:2], bool)
     height, width = large.shape[0] / 8, large.shape[1] / 8
@@ -99,7 +113,7 @@ def framed(image: np.ndarray, place: tuple[int, int, int], alt: str) -> Picture:
         True
     )
     outline(large, inside)
-    return Picture(data_uri(Image.fromarray(large)), alt)
+    return large
 
 
 def to_bytes(image: np.ndarray) -> Image.Image:

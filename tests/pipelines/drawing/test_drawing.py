@@ -5,8 +5,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from pipelines.drawing import flows, methods, predictions
+from pipelines.drawing import concepts, flows, methods, pictures, predictions, shortcuts
 from pipelines.drawing.flows import Link
+from pipelines.drawing.pictures import ConceptRow, TileRow
 from pipelines.drawing.style import DOUBLE, LOGGED, PAGE, SINGLE, Style, draw, name_method
 from support.drawn import faults, written
 from xai import METHODS
@@ -94,6 +95,44 @@ def links(classes: int, epochs: int) -> tuple[list[Link], list[str]]:
     return made, class_names(classes)
 
 
+def tile_rows(count: int, columns: int, shape: tuple[int, int] = (8, 8)) -> list[TileRow]:
+    tile = np.zeros((*shape, 3), np.uint8)
+    return [TileRow(("#12", LONG[:12], "→ " + LONG[:12]), [tile, *[None] * (columns - 1)]) for _ in range(count)]
+
+
+def heads(methods: list[str]) -> list[tuple[str, ...]]:
+    return [("Image",), *(tuple(name_method(method).split(" ")) for method in methods)]
+
+
+def concept_rows(count: int) -> list[ConceptRow]:
+    strip = np.zeros((10, 40, 3), np.uint8)
+    effects = [(LONG, 12.5, True), ("b", -0.25, False)]
+    return [ConceptRow(f"{i}: {LONG * 3}", strip if i else None, effects) for i in range(count)]
+
+
+def concept_matrix(concepts: int, classes: int) -> tuple:
+    values = np.linspace(0, 1, concepts * classes).reshape(concepts, classes)
+    return values, values > 0.5, [f"{i}: {LONG}" for i in range(concepts)], class_names(classes)
+
+
+def concept_epochs(concepts: int) -> list[dict]:
+    return [
+        {"concept_id": i, "concept_name": LONG, "stability": 0.95, "epoch": epoch, "cosine": 1.0,
+         "prevalence": 0.0, "tcav_sign": sign,
+         "significant": epoch == 2}
+        for i in range(concepts)
+        for epoch, sign in ((0, None), (2, 1.0))
+    ]  # fmt: skip
+
+
+def patches(classes: int) -> list[dict]:
+    return [
+        {"class_name": name, "verdict": "found" if i == 0 else None, "follows": 1.0, "follows_low": 0.9,
+         "follows_high": 1.0, "follows_elsewhere": 0.0, "follows_others": None}
+        for i, name in enumerate(class_names(classes))
+    ]  # fmt: skip
+
+
 CASES: dict[str, tuple[Callable, tuple, dict]] = {
     "accuracy of one epoch": (predictions.draw_accuracy, (accuracies(1),), {}),
     "accuracy of 100 epochs": (predictions.draw_accuracy, (accuracies(100),), {}),
@@ -116,6 +155,16 @@ CASES: dict[str, tuple[Callable, tuple, dict]] = {
     "agreement of all": (methods.draw_agreement, (agreements([*METHODS]),), {}),
     "drift": (methods.draw_drift, (drifts([*METHODS], 3),), {}),
     "settling": (methods.draw_settling, (drifts(["saliency"], 1),), {}),
+    "one map": (pictures.draw_tiles, (tile_rows(1, 2), heads(["saliency"])), {"scales": [False]}),
+    "maps of all": (pictures.draw_tiles, (tile_rows(4, 8), heads([*METHODS])), {"scales": [True, False]}),
+    "maps of wide images": (pictures.draw_tiles, (tile_rows(12, 8, (8, 16)), heads([*METHODS])), {"scales": [True]}),
+    "one concept": (pictures.draw_concepts, (concept_rows(1),), {}),
+    "six concepts": (pictures.draw_concepts, (concept_rows(6),), {}),
+    "concepts of two classes": (concepts.draw_concept_classes, concept_matrix(1, 2), {}),
+    "concepts of 40 classes": (concepts.draw_concept_classes, concept_matrix(20, 40), {}),
+    "concepts over epochs": (concepts.draw_concept_history, (concept_epochs(9),), {}),
+    "patches of two classes": (shortcuts.draw_shortcuts, (patches(2),), {}),
+    "patches of 50 classes": (shortcuts.draw_shortcuts, (patches(50),), {}),
     "flow of two classes": (flows.draw_flow, links(2, 1), {}),
     "flow of thirteen": (flows.draw_flow, links(13, 4), {}),
 }  # fmt: skip

@@ -1,0 +1,176 @@
+"""Data of the figures on predictions: accuracy, calibration, confusion, and flows from epoch to epoch."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+
+from pipelines.drawing import predictions
+from pipelines.drawing.flows import Link
+from pipelines.drawing.style import SPLIT_NAMES
+from pipelines.reporting.accuracy import gather_accuracy as gather_accuracies
+from pipelines.reporting.criteria import VERDICTS
+from pipelines.reporting.figure_request import Content, Request
+from pipelines.reporting.history import choose_drawn
+from pipelines.reporting.mistakes import MATRIX, PairFlow, gather_mistakes, list_mixed
+from pipelines.reporting.words import number
+from tracking.errors import InputError
+
+WILSON = "95 % Wilson intervals"
+NARROW_FLOW, WIDE_FLOW = 5, 9  # epochs of a flow, at most
+
+
+def gather_accuracy(request: Request) -> Content:
+    rows = [row for row in request.subject.ask("accuracy_by_epoch").rows if row["accuracy"] is not None]
+    rows = request.limit_epochs(rows, "epoch")
+    sizes = {row["split"]: row["n"] for row in rows}
+    listed = "; ".join(f"{SPLIT_NAMES.get(split, split)}: n = {number(n)}" for split, n in sizes.items())
+    return Content((rows,), f"Accuracy after each epoch, with {WILSON} ({listed}).")
+
+
+def gather_learning_curves(request: Request) -> Content:
+    rows = request.subject.ask("metrics_by_epoch").rows
+    rows = [row for row in rows if row["epoch"] is not None and row["key"].endswith(("_accuracy", "_loss"))]
+    if not rows:
+        raise request.missing("logged accuracy and loss")
+    return Content((request.limit_epochs(rows, "epoch"),), "Accuracy and cross-entropy after each epoch.")
+
+
+def gather_class_accuracy(request: Request) -> Content:
+    epoch = request.choose_epoch()
+    rows = request.subject.ask("hard_classes", split=request.split, epoch=epoch).rows
+    most = request.style.most_rows
+    which = f" of the {most} hardest of {number(len(rows))} classes" if len(rows) > most else " by class"
+    caption = f"Accuracy{which}, hardest first, with {WILSON}; in brackets the images of each class."
+    return Content((rows,), caption, epoch, sum(row["n"] for row in rows))
+
+
+def gather_calibration(request: Request) -> Content:
+    epoch, level = request.choose_epoch(), VERDICTS["confidence_bins"].level
+    found = request.subject.ask("calibration", split=request.split, epoch=epoch, level=level)
+    rows = [row for row in found.rows if row["confidence"] is not None]
+    if not rows:
+        raise request.missing("probabilities")
+    caption = (
+        f"Accuracy by confidence in {len(rows)} bins, with {WILSON}; dashed: confidence equals accuracy; open marks: "
+        f"off beyond chance (exact binomial tests, Holm, level {level}). Expected calibration "
+        f"error {rows[0]['ece']:.3f} ({rows[0]['ece_by_chance']:.3f} where confidence is right). "
+        "Below: images of each bin."
+    )
+    return Content((rows,), caption, epoch, sum(row["n"] for row in rows))
+
+
+def gather_confusion(request: Request) -> Content:
+    epoch = request.choose_epoch()
+    rows = request.subject.ask("confusion_by_epoch", split=request.split, epoch=epoch).rows
+    names = request.subject.classes
+    counts, totals = count_confusion(rows, range(len(names)))
+    caption = (
+        "Images by true class (rows) and predicted class (columns). Blue: correct, orange: mistakes; the darker, the "
+        f"larger the fraction of the true class (mistakes {predictions.MISTAKE_DEPTH} times as dark)."
+    )
+    return Content((counts, totals, names), caption, epoch, int(totals.sum()))
+
+
+def count_confusion(rows: Sequence[dict], shown: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Images by true and predicted class of those shown, [K, K], and all images of each [K]; of confusion_by_epoch."""
+    place = {class_id: row for row, class_id in enumerate(shown)}
+    counts, totals = np.zeros((len(place), len(place)), int), np.zeros(len(place), int)
+    for row in rows:
+        if row["label"] in place:
+            totals[place[row["label"]]] += row["n"]
+            if row["predicted"] in place:
+                counts[place[row["label"]], place[row["predicted"]]] = row["n"]
+    return counts, totals
+
+
+def gather_outcomes(request: Request) -> Content:
+    rows = request.subject.ask("transition_outcomes", split=request.split).rows
+    if not rows:
+        raise request.missing(f"second epoch of predictions of split {request.split}")
+    rows = request.limit_epochs(rows, "epoch", "next_epoch")
+    drawn = choose_drawn(rows)
+    left_out = ""
+    if len(drawn) < len(rows):
+        first = rows[0]
+        left_out = (
+            f" Epoch {first['next_epoch']}, with {number(first['fixed'])} fixed and {number(first['broken'])} broken, "
+            "is left out."
+        )
+    return Content((drawn,), f"Images that each epoch fixed (up) and broke (down).{left_out}", n=rows[-1]["n"])
+
+
+def gather_flow(request: Request) -> Content:
+    subject, classes = request.subject, request.subject.classes
+    there = sorted({row["epoch"] for row in subject.ask("transition_outcomes", split=request.split).rows})
+    if not there:
+        raise request.missing(f"second epoch of predictions of split {request.split}")
+    there.append(subject.epoch)
+    first, last = request.choose_range(there)
+    epochs = [epoch for epoch in there if first <= epoch <= last]
+    if len(epochs) < 2:
+        raise InputError(f"--epochs is {request.settings.epochs}, and only epochs {there[0]} to {there[-1]} are logged")
+    most = NARROW_FLOW if request.style.is_narrow else WIDE_FLOW
+    shown = epochs if len(epochs) <= most else [epochs[round(i * (len(epochs) - 1) / (most - 1))] for i in range(most)]
+    which = list_mixed(subject.ask("confused_pairs", split=request.split).rows, len(classes))
+    which = which or list(range(MATRIX))
+    chosen = ",".join(map(str, which)) if len(which) < len(classes) else None
+    links = []
+    for epoch, next_epoch in pairwise(shown):
+        stride = epochs.index(next_epoch) - epochs.index(epoch)
+        found = subject.ask(
+            "flow_links", split=request.split, from_epoch=epoch, to_epoch=next_epoch, stride=stride, classes=chosen
+        )
+        links += [_read_link(row, which, len(classes)) for row in found.rows]
+    names = [classes[one] for one in which] + ["other"] * (chosen is not None)
+    only = f" of the {len(which)} classes confused most" if chosen else ""
+    caption = (
+        f"Flow of the images{only} between predicted classes (InstanceFlow): each column is an epoch, each bar the "
+        "images predicted as a class, each band those that go from one class to another or stay."
+    )
+    return Content((merge_links(links), names), caption, n=sum(link.n for link in links if link.epoch == shown[0]))
+
+
+def _read_link(row: dict, shown: Sequence[int], other: int) -> Link:
+    """A row of flow_links; the class Other comes behind those shown."""
+    place = {class_id: number for number, class_id in enumerate([*shown, other])}
+    is_correct = None if row["label"] is None else row["label"] == row["target"]
+    return Link(row["epoch"], row["next_epoch"], place[row["source"]], place[row["target"]], is_correct, row["n"])
+
+
+def merge_links(links: Iterable[Link]) -> list[Link]:
+    """Links with the same ends and outcome as one."""
+    sums: dict[Link, int] = {}
+    for link in links:
+        key = replace(link, n=0)
+        sums[key] = sums.get(key, 0) + link.n
+    return [replace(link, n=n) for link, n in sums.items()]
+
+
+def gather_pair_flow(request: Request) -> Content:
+    subject = request.subject
+    mistakes = gather_mistakes(subject, gather_accuracies(subject), None)
+    if mistakes.pair is None:
+        raise request.missing(f"pair of classes that stands out among its mistakes on split {request.split}")
+    if mistakes.flow is None:
+        raise request.missing(f"second epoch of predictions of split {request.split}")
+    a, b = mistakes.pair.a, mistakes.pair.b
+    caption = (
+        f"Images of {a} and {b}, the classes confused most, by predicted class over the epochs; other: any other class."
+    )
+    links, names = read_pair_flow(mistakes.pair.ids, mistakes.flow, subject.classes)
+    return Content((links, names), caption, n=sum(link.n for link in links if link.epoch == mistakes.flow.epochs[0]))
+
+
+def read_pair_flow(ends: tuple[int, int], flow: PairFlow, classes: Sequence[str]) -> tuple[list[Link], list[str]]:
+    """The flow of a pair's images between its two classes, with all others between them, and the rows' names."""
+    places = (ends[0], -1, ends[1])
+    links = [
+        Link(
+            row["epoch"], row["next_epoch"], places.index(row["place"]), places.index(row["next_place"]),
+            row["label"] == row["next_place"], row["n"],
+        )
+        for row in flow.links
+    ]  # fmt: skip
+    return merge_links(links), [classes[ends[0]], "other", classes[ends[1]]]
