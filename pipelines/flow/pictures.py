@@ -92,7 +92,7 @@ def add_thumbnails(payload: Payload, images: list[Image.Image]) -> dict | None:
             continue
         sprite = _draw_sprite(images, side, images_per_row)
         if payload.add_file("thumbnails", sprite, "thumbnails"):
-            return {"side": side, "across": images_per_row}
+            return {"side": side, "across": images_per_row, "shrunk": side < longest_side}
     return None
 
 

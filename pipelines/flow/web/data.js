@@ -76,9 +76,12 @@ async function loadSprite() {
 
 function drawThumbnail(context, i, x, y, size) {
   if (!sprite) return;
-  const { side, across } = head.thumbnails;
+  const { side, across, shrunk } = head.thumbnails;
   const left = (i % across) * side;
   const top = Math.floor(i / across) * side;
-  context.imageSmoothingEnabled = false;
+  // whole multiples of a small image's pixels stay sharp; squares of unequal size would look worse than smooth ones
+  const scale = size * context.getTransform().a / side;
+  context.imageSmoothingEnabled = shrunk || scale < 1 || !Number.isInteger(scale);
+  context.imageSmoothingQuality = "high";
   context.drawImage(sprite, left, top, side, side, x, y, size, size);
 }

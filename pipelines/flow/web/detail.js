@@ -29,8 +29,7 @@ function closeDetail() {
 function drawLarge(i) {
   const canvas = element("large");
   canvas.hidden = !sprite;
-  canvas.width = canvas.height = 192;
-  drawThumbnail(canvas.getContext("2d"), i, 0, 0, 192);
+  if (sprite) drawPicture(canvas, i, 192);
 }
 
 function describeDetail(i) {
@@ -200,12 +199,10 @@ function textElement(tag, text) {
 
 function makeMapFigure(map, packed, brightness) {
   const longerSide = Math.max(head.maps.height, head.maps.width);
-  const drawn = drawMapPixels(unpackMap(packed, map.index), brightness, map.signed, Math.ceil(MAP_SIDE / longerSide));
+  const factor = wholeMultiple(longerSide, PICTURE_SIDE);
+  const drawn = drawMapPixels(unpackMap(packed, map.index), brightness, map.signed, factor);
   const canvas = document.createElement("canvas");
-  canvas.width = drawn.width;
-  canvas.height = drawn.height;
-  canvas.style.width = `${drawn.width * unit()}px`;
-  canvas.style.height = `${drawn.height * unit()}px`;
+  fixSize(canvas, drawn.width, drawn.height);
   canvas.getContext("2d").putImageData(new ImageData(drawn.pixels, drawn.width, drawn.height), 0, 0);
   const figure = document.createElement("figure");
   const [least, greatest] = STYLE.ends[styleOf(map.signed)];

@@ -2,6 +2,7 @@
 
 const gallery = element("gallery");
 const MAX_GALLERY = 48; // images
+const MAX_LARGE = 16; // images, of which each has a large picture
 
 function drawGallery() {
   const shown = state.selected.slice(0, MAX_GALLERY);
@@ -12,14 +13,14 @@ function drawGallery() {
   const epochs = ranges().map(([, last]) => epochName(last)).join(" and ");
   heading.textContent = `${formatInteger(state.selected.length)} selected${more}: `
     + `label, and prediction at ${epochs}. A click opens an image.`;
-  gallery.replaceChildren(heading, ...shown.map(makeGalleryItem));
+  gallery.replaceChildren(heading, ...shown.map(i => makeGalleryItem(i, shown.length > MAX_LARGE ? CROWDED_SIDE : PICTURE_SIDE)));
 }
 
-function makeGalleryItem(i) {
+function makeGalleryItem(i, side) {
   const item = document.createElement("button");
   item.type = "button";
   item.title = ranges().map(([, last]) => describeInstance(i, last)).join("\n");
-  if (sprite) item.append(makeThumbnail(i));
+  if (sprite) item.append(makeThumbnail(i, side));
   item.append(textElement("span", nameOfClass(labels[i])), ...ranges().map(([, last]) => makePrediction(i, last)));
   item.onclick = () => openDetail(i);
   return item;

@@ -1,7 +1,6 @@
 // Heatmaps as pipelines/common/heatmaps.py draws them, with its numbers; a test compares the two.
 
 const STYLE = head.maps.style;
-const MAP_SIDE = 96; // pixels of a heatmap's longer side at least
 const colourTables = {}; // by kind of map: 256 colours of three bytes each
 for (const [kind, digits] of Object.entries(STYLE?.colours ?? {})) {
   colourTables[kind] = Uint8Array.from(digits.match(/../g), pair => parseInt(pair, 16));

@@ -137,17 +137,40 @@ function showTip(event, text, instances = []) {
   tip.textContent = text;
   if (sprite && instances.length) {
     const images = document.createElement("div");
-    images.append(...instances.slice(0, MAX_TIP_IMAGES).map(makeThumbnail));
+    images.append(...instances.slice(0, MAX_TIP_IMAGES).map(i => makeThumbnail(i, PICTURE_SIDE)));
     tip.append(images);
   }
   tip.style.left = `${Math.max(4, Math.min(event.clientX + 14, innerWidth - tip.offsetWidth - 4))}px`;
   tip.style.top = `${Math.min(event.clientY + 14, innerHeight - tip.offsetHeight - 4)}px`;
 }
 
-function makeThumbnail(i) {
+// A picture of an image on a canvas, at least so many CSS pixels large, and larger on large screens.
+function drawPicture(canvas, i, least) {
+  const { side, shrunk } = head.thumbnails;
+  const size = shrunk ? Math.round(least * pixelsPerUnit()) : side * wholeMultiple(side, least);
+  fixSize(canvas, size, size);
+  drawThumbnail(canvas.getContext("2d"), i, 0, 0, size);
+}
+
+// How many times as large a picture of `side` pixels is drawn, so that it has at least so many CSS pixels.
+function wholeMultiple(side, least) {
+  return Math.max(Math.ceil(least * (devicePixelRatio || 1) / side), Math.round(least * pixelsPerUnit() / side));
+}
+
+// A canvas of so many pixels of the screen.
+function fixSize(canvas, width, height) {
+  const ratio = devicePixelRatio || 1;
+  canvas.width = width;
+  canvas.height = height;
+  canvas.style.width = `${width / ratio}px`;
+  canvas.style.height = `${height / ratio}px`;
+}
+
+const PICTURE_SIDE = 96; // CSS pixels of a picture at least, where there are few
+const CROWDED_SIDE = 64; // where there are many
+function makeThumbnail(i, least) {
   const canvas = document.createElement("canvas");
-  canvas.width = canvas.height = 64;
-  drawThumbnail(canvas.getContext("2d"), i, 0, 0, 64);
+  drawPicture(canvas, i, least);
   return canvas;
 }
 

@@ -1,6 +1,6 @@
 // The table: a row per image; only those in sight are elements.
 
-const ROW_HEIGHT = 32; // units
+const ROW_HEIGHT = 36; // units
 const rowPixels = () => ROW_HEIGHT * unit();
 const table = element("table");
 const tableBody = element("body");
@@ -32,7 +32,7 @@ const COLUMNS = [
   { key: "id", title: "ID", width: 66, value: i => i, text: nameOf, help: "image, row number in its split" },
   { key: "label", title: "Label", width: 92, help: "true class",
     value: i => labels[i], text: i => nameOfClass(labels[i]) },
-  { key: "image", title: "Image", width: 56, help: "the image", draw: (context, i) => drawThumbnail(context, i, 6, 1, 30) },
+  { key: "image", title: "Image", width: 56, help: "the image", draw: (context, i) => drawThumbnail(context, i, 6, 1.5, 32) },
   { key: "trinary", title: "Outcomes", width: 96, draw: drawTrinary,
     value: i => labels[i] === UNKNOWN ? NaN : derived.metrics.correct[i] / derived.metrics.n[i],
     help: "epochs of the range predicted correctly (full), as a class not shown (grey), as another class (striped)" },
@@ -58,6 +58,10 @@ const COLUMNS = [
     value: i => mapCounts[i] },
 ].filter(({ key }) => !UNAVAILABLE[key]);
 
+// Columns share the room that a wide screen has left.
+const allColumnsWidth = COLUMNS.reduce((sum, { width }) => sum + width, 0);
+const widthOfColumn = ({ width }) => width * Math.max(1, (table.clientWidth / unit() - 1) / allColumnsWidth);
+
 function drawTrinary(context, i, width) {
   const { correct, other, n } = derived.metrics;
   if (!n[i] || labels[i] === UNKNOWN) return;
@@ -70,7 +74,7 @@ function drawTrinary(context, i, width) {
   for (const [epochs, fill] of parts) {
     const partWidth = epochs / n[i] * (width - 8);
     context.fillStyle = fill;
-    context.fillRect(x, 9, partWidth, 14);
+    context.fillRect(x, 11, partWidth, 14);
     x += partWidth;
   }
 }
@@ -82,14 +86,14 @@ function drawPredictions(context, i, width) {
   for (let e = 0; e < E; e++) {
     if (predictedAt(i, e) === MISSING) continue;
     context.fillStyle = colourOfClass(predictedAt(i, e));
-    context.fillRect(x(e), 6, epochWidth + 0.3, 15);
+    context.fillRect(x(e), 8, epochWidth + 0.3, 15);
     if (labels[i] === UNKNOWN || isCorrect(i, e)) continue;
     context.fillStyle = themeColour("--incorrect");
-    context.fillRect(x(e), 23, epochWidth + 0.3, 3);
+    context.fillRect(x(e), 25, epochWidth + 0.3, 3);
   }
   context.strokeStyle = themeColour("--ink");
   context.lineWidth = 1;
-  for (const [from, to] of ranges()) context.strokeRect(x(from), 4.5, (to - from + 1) * epochWidth, 18);
+  for (const [from, to] of ranges()) context.strokeRect(x(from), 6.5, (to - from + 1) * epochWidth, 18);
 }
 
 const isNumeric = column => column.digits !== undefined;
@@ -231,7 +235,7 @@ function drawHistogram(canvas, column) {
     return counts;
   };
   const listed = derived.listed.map(column.value).filter(Number.isFinite);
-  const { context, width, height } = prepareCanvas(canvas, HISTOGRAM.height, column.width);
+  const { context, width, height } = prepareCanvas(canvas, HISTOGRAM.height, widthOfColumn(column));
   const layers = [[count(all), themeColour("--line")], [count(listed), themeColour("--fixed")]];
   const tallest = Math.max(1, ...layers[0][0]);
   const binWidth = (width - 12) / HISTOGRAM.bins;
@@ -269,7 +273,7 @@ function drawTable() {
     const order = isDown ? "descending" : "ascending";
     cell.setAttribute("aria-sort", place < 0 ? "none" : order);
     for (const row of ["head-row", "filter-row", "histogram-row"]) {
-      element(row).children[index].style.width = `${column.width * unit()}px`;
+      element(row).children[index].style.width = `${widthOfColumn(column) * unit()}px`;
     }
   });
   for (const field of document.querySelectorAll("#filter-row input")) {
@@ -277,7 +281,7 @@ function drawTable() {
   }
   currentRow = Math.min(currentRow, Math.max(0, rowCount - 1));
   tableBody.style.height = `${rowCount * rowPixels()}px`;
-  tableBody.style.width = `${COLUMNS.reduce((sum, { width }) => sum + width, 0) * unit()}px`;
+  tableBody.style.width = `${COLUMNS.reduce((sum, column) => sum + widthOfColumn(column), 0) * unit()}px`;
   table.setAttribute("aria-rowcount", rowCount);
   const selected = state.selected.length ? `, ${formatInteger(state.selected.length)} selected` : "";
   element("listed").textContent = `${formatInteger(derived.listed.length)} of ${formatInteger(N)} listed${selected}; `
@@ -337,22 +341,22 @@ const DRAWN_COLUMNS = COLUMNS.filter(column => column.draw);
 function makeCanvas(i) {
   const canvas = document.createElement("canvas");
   const ratio = pixelsPerUnit();
-  const width = DRAWN_COLUMNS.reduce((sum, column) => sum + column.width, 0);
+  const width = DRAWN_COLUMNS.reduce((sum, column) => sum + widthOfColumn(column), 0);
   canvas.style.width = `${width * unit()}px`;
   canvas.width = width * ratio;
-  canvas.height = 31 * ratio;
+  canvas.height = (ROW_HEIGHT - 1) * ratio;
   const context = canvas.getContext("2d");
   context.scale(ratio, ratio);
   for (const column of DRAWN_COLUMNS) {
-    column.draw(context, i, column.width);
-    context.translate(column.width, 0);
+    column.draw(context, i, widthOfColumn(column));
+    context.translate(widthOfColumn(column), 0);
   }
   return canvas;
 }
 
 function makeCell(column, i) {
   const cell = document.createElement("span");
-  cell.style.width = `${column.width * unit()}px`;
+  cell.style.width = `${widthOfColumn(column) * unit()}px`;
   cell.dataset.key = column.key;
   cell.className = isNumeric(column) ? "number" : "";
   cell.textContent = cellText(column, i);
@@ -397,12 +401,18 @@ tableBody.addEventListener("dblclick", event => {
 let hoveredRow = null;
 tableBody.addEventListener("mousemove", event => {
   const index = rowUnder(event);
-  if (index === null || index === hoveredRow) return;
+  if (index === null) return;
+  const instances = instancesOf([derived.tableRows[index]]);
+  const [first] = DRAWN_COLUMNS; // the image, if there are pictures
+  const isOverPicture = first.key === "image" && event.target.tagName === "CANVAS" && placeOf(event)[0] < widthOfColumn(first);
+  showTip(event, isOverPicture ? instances.map(i => describeInstance(i, lastMeasured())).join() : "", instances);
+  if (index === hoveredRow) return;
   hoveredRow = index;
-  drawTraces(instancesOf([derived.tableRows[index]]));
+  drawTraces(instances);
 });
 tableBody.addEventListener("mouseleave", () => {
   hoveredRow = null;
+  showTip(null, "");
   drawTraces();
 });
 table.addEventListener("keydown", event => {

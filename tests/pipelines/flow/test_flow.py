@@ -370,6 +370,40 @@ def test_selected_images_are_seen_at_once_and_listed_first(browser, study: Home,
 
 
 @in_browser
+def test_pictures_are_large_and_whole_multiples_of_their_pixels(browser, made: Path) -> None:
+    """At least 96 pixels of the screen, of many selected images 64, so that images of 8 x 8 can be seen."""
+    side = head_of(made)["thumbnails"]["side"]
+    sizes = """return [...document.querySelectorAll(arguments[0])].map(
+        canvas => [canvas.width, canvas.getBoundingClientRect().width * devicePixelRatio])"""
+    show(browser, made)
+    for count, least in ((3, 96), (30, 64)):
+        browser.execute_script(f"study.change({{selected: [...Array({count}).keys()]}})")
+        look_at(browser, "gallery")
+        found = browser.execute_script(sizes, "#gallery canvas")
+        assert len(found) == count
+        for width, shown in found:
+            assert shown == width >= least
+            assert width % side == 0
+    look_at(browser, "table-section")
+    browser.execute_script("""
+        const canvas = document.querySelector(".row canvas"), place = canvas.getBoundingClientRect();
+        const at = {clientX: place.x + 20, clientY: place.y + 9, bubbles: true};
+        canvas.dispatchEvent(new MouseEvent("mousemove", at));""")
+    [(width, shown)] = browser.execute_script(sizes, "#tip canvas")
+    assert shown == width >= 96
+    assert width % side == 0
+
+
+@in_browser
+def test_the_table_fills_a_wide_screen(browser, made: Path) -> None:
+    show(browser, made)
+    look_at(browser, "table-section")
+    widths = "return [document.getElementById('table').clientWidth, document.querySelector('.row').scrollWidth]"
+    table, row = browser.execute_script(widths)
+    assert 0 <= table - row <= 2
+
+
+@in_browser
 def test_every_move_is_drawn_or_counted(browser, real_log: Home) -> None:
     show(browser, page_of(real_log), "#from=2&to=4&top=3")
     look_at(browser, "flow-section")
