@@ -8,8 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, PathPatch, Rectangle
 from matplotlib.path import Path
 
-from pipelines.common.figures import short
-from pipelines.drawing.style import BLUE, GREY, INK, ORANGE, Style, add_legend, measure
+from pipelines.drawing.style import BLUE, GREY, INK, ORANGE, Style, add_legend, measure, shorten
 
 NODE = 0.09  # width of a node, in inches
 # of a link by whether it leads to a correct prediction: name, colour, opacity; the latter tells them apart in grey
@@ -36,7 +35,8 @@ class Link:
 def draw_flow(links: Sequence[Link], names: Sequence[str], style: Style) -> Figure:
     """Images by predicted class (rows, named) and epoch (columns), and their moves; heights are numbers of images."""
     epochs = sorted({link.epoch for link in links} | {link.next_epoch for link in links})
-    label = measure(["epoch", *(short(name, 14) for name in names)], style.text) + 0.06
+    names = shorten(names, 14)
+    label = measure(["epoch", *names], style.text) + 0.06
     gap = style.row  # keeps the names, which stand beside their nodes, apart
     flow = max(0.9, 0.42 * style.width if style.is_narrow else 2.6)  # height of all images together
     top = 1.2 * style.row
@@ -92,7 +92,7 @@ def draw_flow(links: Sequence[Link], names: Sequence[str], style: Style) -> Figu
         for row, name in enumerate(names):
             if sizes[epoch, row]:
                 middle = starts[epoch, row] + sizes[epoch, row] / 2
-                axes.text(x, middle, short(name, 14), ha=side, va="center_baseline")
+                axes.text(x, middle, name, ha=side, va="center_baseline")
     return figure
 
 

@@ -28,6 +28,7 @@ from pipelines.drawing.style import (
     set_epochs,
     set_grid,
     set_percent,
+    shorten,
 )
 
 Rows = Sequence[dict]
@@ -92,7 +93,8 @@ def draw_class_accuracy(rows: Rows, style: Style) -> Figure:
     places = range(len(shown))
     axes.hlines(places, [row["low"] for row in shown], [row["high"] for row in shown], color=INK, lw=style.line)
     axes.plot([row["accuracy"] for row in shown], places, "o", color=BLUE, clip_on=False)
-    axes.set_yticks(places, [f"{short(row['class_name'], 18)} ({row['n']:,})" for row in shown], color=INK)
+    names = shorten([row["class_name"] for row in shown], 18)
+    axes.set_yticks(places, [f"{name} ({row['n']:,})" for name, row in zip(names, shown, strict=True)], color=INK)
     axes.tick_params(axis="y", length=0, labelsize=style.text)
     axes.set(xlim=(0, 1), ylim=(len(shown) - 0.4, -0.6), xlabel="Accuracy (%)")
     set_percent(axes.xaxis)
@@ -144,8 +146,13 @@ def draw_confusion(
     framed. `numbers` says how many of the largest mistakes show theirs; by default all cells with room do.
     """
     count = len(names)
-    margin = measure([short(name, 14) for name in names], style.small) + 2.6 * style.text / 72
-    side = min((style.width - margin - 0.1) / count, 3.4 * style.text / 72)
+    labels, kind, beside = shorten(names, 14), "", 2.6 * style.text / 72 + 0.1
+    side = (style.width - measure(labels, style.small) - beside) / count
+    if side < 1.15 * style.small / 72:
+        labels, kind = [f"{count}"], " (ID)"
+        side = (style.width - measure(labels, style.small) - beside) / count
+    side = min(side, 3.4 * style.text / 72)
+    margin = measure(labels, style.small) + 2.6 * style.text / 72
     square = max(side * count, measure(["Predicted class"], style.text))
     figure = Figure(figsize=(square + margin + 0.1, square + margin + 0.15))
     width, height = figure.get_size_inches()
@@ -177,12 +184,9 @@ def draw_confusion(
     axes.set(xlim=(-0.5, count - 0.5), ylim=(count - 0.5, -0.5))
     axes.xaxis.tick_top()
     axes.xaxis.set_label_position("top")
-    kind = " (ID)"
-    if side >= 1.15 * style.small / 72:
-        kind = ""
-        shown = [short(name, 14) for name in names]
-        axes.set_xticks(range(count), shown, rotation=90, color=INK)
-        axes.set_yticks(range(count), shown, color=INK)
+    if not kind:
+        axes.set_xticks(range(count), labels, rotation=90, color=INK)
+        axes.set_yticks(range(count), labels, color=INK)
     axes.set_xlabel(f"Predicted class{kind}", loc="left")
     axes.set_ylabel(f"True class{kind}", loc="top")
     axes.tick_params(length=0)
@@ -207,6 +211,8 @@ def draw_outcomes(rows: Rows, style: Style) -> Figure:
     set_epochs(axes, epochs)
     axes.set_xlim(epochs[0] - 0.6, epochs[-1] + 0.6)
     axes.set_ylabel("Images")
+    low, high = axes.get_ylim()
+    axes.set_ylim(min(low, -1), max(high, 1))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{abs(value):,.0f}"))
     axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     set_grid(axes, "y")

@@ -13,6 +13,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
+from pipelines.common.figures import short
 from xai import METHODS
 
 # colours that colour-blind readers tell apart (Okabe and Ito 2008); in grey, dashes and markers tell series apart
@@ -145,7 +146,7 @@ def set_percent(axis: Axis, ticks: Sequence[float] = (0, 0.25, 0.5, 0.75, 1)) ->
 def set_epochs(axes: Axes, epochs: Sequence[int]) -> None:
     """Whole epochs on the horizontal axis, with room for a single one."""
     axes.set_xlabel("Epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7) if len(epochs) > 1 else FixedLocator(epochs))
     margin = 0.03 * (epochs[-1] - epochs[0]) or 0.5
     axes.set_xlim(epochs[0] - margin, epochs[-1] + margin)
 
@@ -172,6 +173,15 @@ def add_legend(figure: Figure, style: Style, handles: Sequence, names: Sequence[
     width, height = figure.get_size_inches()
     figure.set_size_inches(width, height + 1.6 * style.small / 72 * -(-len(names) // columns))
     figure.legend(handles, names, loc="outside upper left", ncols=columns, handletextpad=0.5)
+
+
+def shorten(names: Sequence[str], most: int) -> list[str]:
+    """Names of at most so many characters: cut at their end, or within where they would then be the same."""
+    cut = [short(name, most) for name in names]
+    if len(set(cut)) == len(set(names)):
+        return cut
+    head = (most - 1) // 2
+    return [name if len(name) <= most else f"{name[:head]}…{name[head + 1 - most :]}" for name in names]
 
 
 def name_method(method: str) -> str:

@@ -18,9 +18,8 @@ from xai.references import REFERENCES
 class MissingData(InputError):
     """A run lacks what a figure shows: `what` names it, and the message has the command that makes it, if one does."""
 
-    def __init__(self, run_id: str, what: str, command: str | None) -> None:
-        hint = f"; to make it: {command}" if command else ""
-        super().__init__(f"run {run_id[:SHORT_ID]} has no {what}{hint}")
+    def __init__(self, what: str, message: str) -> None:
+        super().__init__(message)
         self.what = what
 
 
@@ -52,7 +51,13 @@ class Request:
         return self.subject.run.run_id
 
     def missing(self, what: str, command: str | None = None) -> MissingData:
-        return MissingData(self.run_id, what, command)
+        """An error that says what the run lacks, and the command that makes it, where one can."""
+        hint = ""
+        if command is not None and self.subject.imported:
+            hint = ", and cannot get any: an imported log has no checkpoints to explain"
+        elif command is not None:
+            hint = f"; to make it: {command}"
+        return MissingData(what, f"run {self.run_id[:SHORT_ID]} has no {what}{hint}")
 
     def choose_epoch(self) -> int:
         """The epoch asked for, else the last one. Raises InputError if the split has no predictions there."""

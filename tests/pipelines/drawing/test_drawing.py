@@ -8,7 +8,7 @@ import pytest
 from pipelines.drawing import concepts, flows, methods, pictures, predictions, shortcuts
 from pipelines.drawing.flows import Link
 from pipelines.drawing.pictures import ConceptRow, TileRow
-from pipelines.drawing.style import DOUBLE, LOGGED, PAGE, SINGLE, Style, draw, name_method
+from pipelines.drawing.style import DOUBLE, LOGGED, PAGE, SINGLE, Style, draw, name_method, shorten
 from support.drawn import faults, written
 from xai import METHODS
 
@@ -198,6 +198,11 @@ def test_faults_are_found() -> None:
 def test_names_are_written_as_they_are() -> None:
     figure = draw(predictions.draw_class_accuracy, DOUBLE, [by_class(1)[0] | {"class_name": "$x^2$ & <b>"}])
     assert "$x^2$ & <b> (10,000)" in [text for text, *_ in written(figure)]
+
+
+def test_long_names_stay_apart() -> None:
+    assert shorten(["short", "a name that is cut"], 10) == ["short", "a name th…"]
+    assert shorten(["species of birds 1", "species of birds 2"], 10) == ["spec…rds 1", "spec…rds 2"]
 
 
 def test_methods_are_named_as_in_papers() -> None:
