@@ -31,8 +31,8 @@
 --   verdict            found, suspected or null
 --   val_recall         recall on validation images, 0..1; null without images of the class
 --   recall             recall in the split; null without images of the class
---   val_precision      precision on validation images; null if never predicted
---   precision          precision in the split; null if never predicted
+--   val_precision      precision on validation images; null if never predicted, or without images of the class
+--   precision          precision in the split; null likewise
 --   gap_p_value        of a recall or precision as much lower by chance, corrected, 0..1
 --   patch_top          first row of the patch, in eighths of the image's height; null without a comparison
 --   patch_left         first column of the patch, in eighths of its width

@@ -1027,8 +1027,8 @@ create or replace macro concept_prevalences(training_run) as table
     from beside;
 
 -- How much worse a model is on a split than on validation images, at the split's last epoch: its accuracy (class_id is
--- null), and recall and precision of every class, as counts. p_value is Fisher's, one-sided, corrected for all rows by
--- Holm (1979).
+-- null), and recall and precision of every class, as counts; of a class without images in a split none, where precision
+-- could only be 0. p_value is Fisher's, one-sided, corrected for all rows by Holm (1979).
 create or replace macro split_gaps(training_run, of_split) as table
     with chosen as (
         select
@@ -1078,6 +1078,7 @@ create or replace macro split_gaps(training_run, of_split) as table
             sum(ok) as hits,
             count(*) as n
         from chosen
+        semi join (select split, label as predicted from chosen) using (split, predicted)
         group by
             split,
             predicted

@@ -655,6 +655,16 @@ def test_concept_prevalences_are_fishers_test(tiny) -> None:
     assert answer(tiny, "select p_value from concept_prevalences('many') where run_id = 'its ice'") == [(None,)]
 
 
+def test_a_class_without_images_in_a_split_has_no_gap_in_precision(tiny) -> None:
+    """No test image is a bird, so one predicted as a bird can only be wrong."""
+    held_out = [data.prediction("tiny", "val", 4, key, key % 3, key % 3, 0.9) for key in range(60)]
+    data.insert(tiny, "predictions", held_out)
+    assert answer(tiny, "select * from predictions where run_id = 'tiny' and split = 'test' and epoch = 4 "
+                        "and predicted = 2 and label is not null")  # fmt: skip
+    measured = answer(tiny, "select class_id from split_gaps('tiny', 'test') where metric = 'precision' order by all")
+    assert measured == [(0,), (1,)]
+
+
 def test_split_gaps_counts_and_corrects(tiny) -> None:
     held_out = [data.prediction("tiny", "val", 4, key, key % 2, key % 2, 0.9) for key in range(40)]
     data.insert(tiny, "predictions", held_out)
