@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from pipelines.reporting.accuracy import ask_differences, judge_classes
 from pipelines.reporting.evidence import Answer
 from pipelines.reporting.found_shortcuts import list_misleading
 from pipelines.reporting.subject import Subject
@@ -33,8 +34,13 @@ class Checks:
 
 
 def list_checks(subject: Subject) -> Answer:
-    """The images worth a look, with reasons; where a shortcut decides, contradicted labels say nothing."""
+    """The images worth a look, with reasons; none if the model is not shown to tell classes apart.
+
+    Where a shortcut decides, contradicted labels say nothing.
+    """
     found = subject.ask("instances_to_check", split=subject.split)
+    if judge_classes(subject.ask("hard_classes", split=subject.split).rows, ask_differences(subject).rows) == "blind":
+        return replace(found, rows=[])
     misleading = list_misleading(subject)
     rows = [
         row

@@ -3,7 +3,8 @@
 import textwrap
 from collections.abc import Iterator
 
-from pipelines.reporting.accuracy import few_sentence, images_of, uneven_sentence
+from pipelines.reporting.accuracy import few_sentence, images_of, judge_classes, uneven_sentence
+from pipelines.reporting.criteria import VERDICTS
 from pipelines.reporting.evidence import Evidence
 from pipelines.reporting.found_shortcuts import LEVEL
 from pipelines.reporting.labels import gather_training_labels
@@ -29,8 +30,7 @@ def summarise(home: Home, training_run: str, other_runs: list[str], report_page:
         lines = [
             *_describe_accuracy(evidence, class_names),
             *_describe_shortcuts(evidence),
-            *_describe_labels(evidence),
-            *_describe_confusions(evidence),
+            *_describe_mistakes(evidence),
             *_describe_runs(runs, training_run, other_runs),
         ]
     text = "\n".join(line for name, words in lines for line in _wrap(name, words.replace(SPACE, " ")))
@@ -88,6 +88,15 @@ def _describe_shortcuts(evidence: Evidence) -> Iterator[Line]:
                 f"Of the test images predicted as {name}, {percent(row['precision'])} are; of the validation images, "
                 f"{percent(row['val_precision'])}.",
             )
+
+
+def _describe_mistakes(evidence: Evidence) -> Iterator[Line]:
+    differences = evidence.ask("class_differences", level=VERDICTS["class_accuracy"].level)
+    if judge_classes(evidence.ask("hard_classes").rows, differences.rows) == "blind":
+        yield "classes", "the model is not shown to tell them apart, so its mistakes say nothing of labels or classes"
+        return
+    yield from _describe_labels(evidence)
+    yield from _describe_confusions(evidence)
 
 
 def _describe_labels(evidence: Evidence) -> Iterator[Line]:

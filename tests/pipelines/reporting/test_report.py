@@ -352,9 +352,15 @@ def write_log(folder: Path, classes: int, per_class: int, predict: Callable[[int
     return folder / "log.json"
 
 
+NOTHING_LEARNED = {  # predictions that have nothing to do with the labels
+    "constant": lambda *_: 3,
+    "nearly constant": lambda epoch, i, _: 3 if i % 29 else i % 7,
+    "shuffled": lambda epoch, i, _: random.Random(3 * i + epoch).randrange(10),
+    "shuffled, ever the same": lambda epoch, i, _: random.Random(i).randrange(10) if epoch else 0,
+}
 STATES = {  # what the model says of an image, and what the page says of that
     "perfect": (10, 30, lambda epoch, _, label: label if epoch else 0, "all 300 are classified correctly"),
-    "constant": (10, 30, lambda *_: 3, "not shown to tell"),
+    "constant": (10, 30, NOTHING_LEARNED["constant"], "not shown to tell"),
     "many_classes": (
         100,
         4,
@@ -370,19 +376,16 @@ STATES = {  # what the model says of an image, and what the page says of that
 }
 
 
-NOTHING_LEARNED = {  # predictions that have nothing to do with the labels
-    "constant": lambda *_: 3,
-    "nearly constant": lambda epoch, i, _: 3 if i % 29 else i % 7,
-    "shuffled": lambda epoch, i, _: random.Random(3 * i + epoch).randrange(10),
-    "shuffled, ever the same": lambda epoch, i, _: random.Random(i).randrange(10) if epoch else 0,
-}
-
-
 @pytest.mark.parametrize("name", NOTHING_LEARNED)
 def test_of_a_model_that_learned_nothing_only_that_is_claimed(name: str, tmp_path: Path, empty_tracker: Path) -> None:
     home = fresh(tmp_path, empty_tracker)
     import_flow(ImportFlowSettings(file=str(write_log(tmp_path, 10, 60, NOTHING_LEARNED[name]))), home)
-    text = " ".join(Visible(Path(report(ReportSettings(), home))).words)
+    assert_nothing_is_claimed(Path(report(ReportSettings(), home)))
+
+
+def assert_nothing_is_claimed(page: Path) -> None:
+    """Of a model that learned nothing the page says that alone."""
+    text = " ".join(Visible(page).words)
     assert "not shown to tell" in text
     assert "no image stands out" in text
     assert not re.search(
@@ -390,7 +393,74 @@ def test_of_a_model_that_learned_nothing_only_that_is_claimed(name: str, tmp_pat
     ), text
 
 
-@pytest.fixture(scope="module", params=[*STATES, "bare", "full", "log"])
+@pytest.fixture(scope="module")
+def untrained_home(tmp_path_factory: pytest.TempPathFactory, empty_tracker: Path) -> Home:
+    """A home with a training run that was stopped before its first epoch, and explanations of the untrained network."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    home = fresh(tmp_path_factory.mktemp("untrained"), empty_tracker)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipelines.training.train.train_epoch", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(TINY, home)
+    explain(ExplainSettings(method=("saliency", "ice"), count=40, concepts=2), home)
+    return home
+
+
+@pytest.fixture(scope="module")
+def untrained(untrained_home: Home) -> Path:
+    return Path(report(ReportSettings(), untrained_home))
+
+
+def test_of_an_untrained_network_only_that_is_claimed(untrained_home: Home, untrained: Path) -> None:
+    assert_nothing_is_claimed(untrained)
+    page = Visible(untrained)
+    assert page.leads == [
+        "No part is shown to decide: the model is not shown to tell the classes apart.",
+        "Not answered: the model is not shown to tell the classes apart.",
+        "Everywhere: it is not shown to tell the classes apart.",
+    ]
+    assert "Patterns not answered" in " ".join(page.words)
+    assert "labels contradict" not in plain(untrained)
+    folder = untrained_home.run_folder(resolve(untrained_home, "latest", ("report",)).run_id)
+    assert (folder / "instances_to_check.csv").read_text() == "split,instance_id,reason\n"
+    assert not (folder / "images_to_check.json").exists()
+    summary = summarise(untrained_home, resolve(untrained_home, "latest").run_id, [], "report", "flow")
+    assert "classes      the model is not shown to tell them apart" in summary
+    assert not re.search("contradicts|confused", summary)
+
+
+@pytest.fixture(scope="module")
+def missing(tmp_path_factory: pytest.TempPathFactory, empty_tracker: Path) -> Path:
+    """The report where no test image is of class bottom, and half of class middle look as if they were."""
+    folder = tmp_path_factory.mktemp("missing")
+    draw = np.random.default_rng(0)
+    rows = {"top": 0, "middle": 3, "bottom": 6}
+    for part, counts in (("train", {"top": 40, "middle": 40, "bottom": 40}), ("test", {"top": 30, "middle": 30})):
+        for name, count in counts.items():
+            (folder / "data" / part / name).mkdir(parents=True)
+            for number in range(count):
+                row = rows["bottom" if part == "test" and name == "middle" and number % 2 else name]
+                pixels = draw.integers(0, 100, (8, 8), dtype=np.uint8)
+                pixels[row : row + 2] += 150
+                Image.fromarray(pixels).save(folder / "data" / part / name / f"{number}.png")
+    home = fresh(folder, empty_tracker)
+    settings = {"dataset": "folder", "data": str(folder / "data"), "model": "support.networks:flat"}
+    train(replace(TINY, epochs=4, batch=16, lr=0.01, **settings), home)
+    explain(ExplainSettings(method=("saliency",), count=40), home)
+    return Path(report(ReportSettings(), home))
+
+
+def test_of_a_class_without_test_images_only_that_is_claimed(missing: Path) -> None:
+    text = " ".join(Visible(missing).words)
+    assert "Middle is misclassified as bottom in 15 of 30 images; the test images have none of bottom" in text
+    assert "Too few images to say how hard they are: bottom (no images)." in text
+    assert not re.search("0 of 0|class bottom|Class bottom", text), text
+
+
+@pytest.fixture(scope="module", params=[*STATES, "bare", "full", "log", "untrained", "missing"])
 def state(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, empty_tracker: Path) -> Path:
     """The page of a study of every kind."""
     if request.param not in STATES:
@@ -421,6 +491,13 @@ def test_no_sentence_has_a_hole(state: Path) -> None:
     """No value that is not there, no mark after a space, nothing in brackets that are empty."""
     text = " ".join(Visible(state).words)
     assert not re.search(r"\b(none|nan|undefined) %| [,.;:)]|\(\)|\( ", text, re.IGNORECASE), text
+    assert not re.search(r"\b(None|nan|undefined)\b", plain(state).partition(" Appendix ")[0])
+
+
+def test_no_chart_is_empty(state: Path) -> None:
+    charts = re.findall(r'<svg class="chart.*?</svg>', state.read_text(), re.DOTALL)
+    assert charts
+    assert all(re.search('<circle|<rect|class="line', chart) for chart in charts)
 
 
 @in_browser
