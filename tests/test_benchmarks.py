@@ -58,7 +58,7 @@ PROGRAMS: dict[str, tuple[str, dict[str, object]]] = {
     "training": ("--data {cifar10} --epochs 1 --baseline-until 0", {}),
     "zoo": ("--names frozen --size 16", {}),
 }
-MODULES = {"peers", "residual", "zoo_networks"}  # what the programs share
+MODULES = {"made_tables", "peers", "residual", "zoo_networks"}  # what the programs share
 # libraries of others, which only these compare with
 NEEDED = {"explainers": ("captum",), "faithfulness": ("quantus", "pytorch_grad_cam")}
 

@@ -28,8 +28,8 @@ from pathlib import Path
 
 import duckdb
 import numpy as np
-import pyarrow as pa
 import torch
+from made_tables import add, open_tables
 from scipy.stats import spearmanr
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, roc_auc_score
@@ -46,7 +46,6 @@ from pipelines.training.epoch import train_epoch
 from pipelines.training.recipe import make_recipe, resolve_settings
 from tracking.home import find_home
 from tracking.reading import connect
-from tracking.tables import SCHEMA, add_macros
 
 KINDS = ("none", "symmetric:0.05", "symmetric:0.1", "symmetric:0.2", "symmetric:0.4",
          "pairs:0.1", "pairs:0.2", "similar:0.05", "similar:0.1", "similar:0.2")  # fmt: skip
@@ -262,23 +261,12 @@ def ask_suspects(case: Case) -> dict[str, np.ndarray]:
     """Columns of label_suspects, in the order of images."""
     split = "train_seen" if case.split == "train_seen" else "test"
     ids, given = torch.arange(len(case.given)), torch.from_numpy(case.given)
-    with empty_database() as connection:
+    with open_tables() as connection:
         for epoch, values in enumerate(case.logits, 1):
             columns = Predictions(split, ids, given, torch.from_numpy(values).float()).to_columns("run", epoch)
-            insert_predictions(connection, {key: values for key, values in columns.items() if key != "probabilities"})
+            known = {key: values for key, values in columns.items() if key != "probabilities"}
+            add(connection, "predictions", len(ids), **known)
         return read_suspects(connection, split)
-
-
-def empty_database() -> duckdb.DuckDBPyConnection:
-    connection = duckdb.connect(config={"threads": 1})
-    connection.execute(SCHEMA)
-    add_macros(connection)
-    return connection
-
-
-def insert_predictions(connection: duckdb.DuckDBPyConnection, columns: dict) -> None:
-    connection.register("rows", pa.table({key: pa.array(values) for key, values in columns.items()}))
-    connection.execute("insert into predictions by name select * from rows")
 
 
 def read_suspects(connection: duckdb.DuckDBPyConnection, split: str) -> dict[str, np.ndarray]:
@@ -325,7 +313,7 @@ def print_simulated(studies: int, seed: int) -> None:
     """One row per way in which mistakes die out and kind of label noise."""
     sizes = "".join(f"{f'n = {size}':>10}" for size in SIZES)
     print(f"{'mistakes':<25}{'wrong labels':<17}{sizes}{'stated':>9}{'true':>7}{'inside':>8}")
-    with empty_database() as connection:
+    with open_tables() as connection:
         for mistakes, noise in product(MISTAKES, NOISE):
             random = np.random.default_rng([seed, *f"{mistakes} {noise}".encode()])
             any_suspect: list[float] = []
@@ -357,13 +345,10 @@ def simulate_study(
     p_predicted = 1 / (1 + np.exp(-certainty))
     contradicted = predicted != label
     connection.execute("delete from predictions")
-    insert_predictions(connection, {
-        "run_id": ["run"] * size, "epoch": [1] * size, "split": ["test"] * size, "instance_id": np.arange(size),
-        "label": label, "predicted": predicted, "p_predicted": p_predicted,
-        "p_true": np.where(contradicted, (1 - p_predicted) / 2, p_predicted),
-        "margin": np.where(contradicted, -certainty - 1, certainty),
-        "p_sq": p_predicted**2,
-    })  # fmt: skip
+    add(connection, "predictions", size, run_id="run", epoch=1, split="test", instance_id=np.arange(size),
+        label=label, predicted=predicted, p_predicted=p_predicted,
+        p_true=np.where(contradicted, (1 - p_predicted) / 2, p_predicted),
+        margin=np.where(contradicted, -certainty - 1, certainty), p_sq=p_predicted**2)  # fmt: skip
     rows = read_suspects(connection, "test")
     suspect = rows["kind"] == "suspect"
     if not suspect.any():

@@ -13,11 +13,10 @@ shortcuts, which have shares and programs of their own. --settings coverage meas
 import argparse
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 import duckdb
 import numpy as np
-import pyarrow as pa
+from made_tables import add, add_run, open_tables
 from scipy.stats import t
 from tqdm import tqdm
 
@@ -26,10 +25,8 @@ from pipelines.reporting import accuracy, calibration, history, mistakes, parts,
 from pipelines.reporting.criteria import VERDICTS
 from pipelines.reporting.found_concepts import is_own
 from tracking.ingesting import link
-from tracking.tables import MAP_COLUMNS, add_macros
 from xai import METHODS
 
-SCHEMA = Path(__file__).parents[2] / "tracking" / "schema.sql"
 RUN, COMPARISON, LAST_EPOCH, CONCEPTS, SCORED = "study", "comparison", 3, 6, 300
 REFERENCES = ("random", "edge")
 
@@ -58,10 +55,7 @@ def main() -> None:
     parser.add_argument("--settings", nargs="+", default=list(SETTINGS), choices=[*SETTINGS, "coverage"])
     parser.add_argument("--seed", type=int, default=0)
     flags = parser.parse_args()
-    connection = duckdb.connect(config={"threads": 1})
-    connection.execute(SCHEMA.read_text())
-    add_macros(connection)
-    connection.execute(f"create table maps ({', '.join(f'{name} {kind}' for name, kind in MAP_COLUMNS.items())})")
+    connection = open_tables()
     for name in flags.settings:
         if name == "coverage":
             print_coverage(connection, flags.studies, flags.seed)
@@ -178,10 +172,7 @@ def make_study(connection: duckdb.DuckDBPyConnection, setting: Setting, draw: np
     for (table,) in connection.execute("select table_name from duckdb_tables()").fetchall():
         connection.execute(f"delete from {table}")
     for run_id, kind in ((RUN, "train"), ("maps", "explain"), (COMPARISON, "compare"), ("ice", "explain")):
-        source = None if kind == "train" else RUN
-        connection.execute("insert into runs by name select ? as run_id, ? as kind, ? as source_run_id, '' as name, "
-                           "'FINISHED' as status, '{}' as params, timestamp '2026-01-01' as started_at",
-                           [run_id, kind, source])  # fmt: skip
+        add_run(connection, run_id, kind, None if kind == "train" else RUN)
     labels = np.arange(setting.images) % setting.classes
     add(connection, "classes", len(np.unique(labels)), run_id=RUN, class_id=np.arange(setting.classes),
         name=[f"class {key}" for key in range(setting.classes)])  # fmt: skip
@@ -191,15 +182,6 @@ def make_study(connection: duckdb.DuckDBPyConnection, setting: Setting, draw: np
     link(connection, RUN)
     add_maps(connection, setting, right[: setting.explained], draw)
     add_concepts(connection, setting, labels, right, draw)
-
-
-def add(connection: duckdb.DuckDBPyConnection, table: str, count: int, **columns: object) -> None:
-    """Rows from columns, or from values that all rows share."""
-    filled = {key: [value] * count if isinstance(value, str | int | float) else value for key, value in columns.items()}
-    rows = pa.table({key: list(value) for key, value in filled.items()})
-    connection.register("rows_to_add", rows)
-    connection.execute(f"insert into {table} by name select * from rows_to_add")
-    connection.unregister("rows_to_add")
 
 
 def add_predictions(

@@ -16,8 +16,8 @@ from types import SimpleNamespace
 
 import duckdb
 import numpy as np
-import pyarrow as pa
 import torch
+from made_tables import add, add_run, open_tables
 from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
@@ -31,7 +31,6 @@ from pipelines.data.raw import LoadOptions, Split
 from pipelines.models.networks import Normalise
 from pipelines.reporting.evidence import Answer
 from pipelines.reporting.found_shortcuts import LEVEL, ask_gap, ask_shortcuts
-from tracking.tables import MAP_COLUMNS, SCHEMA, add_macros
 from xai.gradient import all_scores
 
 RUN, COMPARISON, COUNT = "study", "comparison", 32  # images per class that patches are pasted into: the default
@@ -99,7 +98,7 @@ def print_made(studies: int, seed: int) -> None:
     """How often studies of random numbers state a gap or a shortcut."""
     print(f"\n{studies} made studies each; level {LEVEL:.2%} for gaps and for shortcuts\n")
     print("| nothing there but | gap stated | shortcut found |\n|---|---|---|")
-    connection = open_tables()
+    connection = open_study()
     for kind, make in MADE.items():
         found = []
         for study in tqdm(range(studies), desc=kind, leave=False, disable=None):
@@ -238,7 +237,7 @@ def study_network(kind: str, images: Tensor, labels: Tensor, seed: int) -> Found
     model = train(splits["train"], seed)
     pixels, known = ({part: getattr(split, name) for part, split in splits.items()} for name in ("images", "labels"))
     trials = make_trials(model, torch.device("cpu"), pixels, known, "test", COUNT, seed)
-    connection = open_tables()
+    connection = open_study()
     for part in ("val", "test"):
         scores = all_scores(model, splits[part].images / 255)
         add_predicted(connection, part, splits[part].labels.numpy(), scores.argmax(1).numpy())
@@ -309,31 +308,17 @@ def train(split: Split, seed: int) -> nn.Module:
 # --- the tables and the questions
 
 
-def open_tables() -> duckdb.DuckDBPyConnection:
-    """Empty tables, with a training run and its comparison."""
-    connection = duckdb.connect(config={"threads": 1})
-    connection.execute(SCHEMA)
-    add_macros(connection)
-    connection.execute(f"create table maps ({', '.join(f'{name} {kind}' for name, kind in MAP_COLUMNS.items())})")
-    for run_id, kind, source in ((RUN, "train", None), (COMPARISON, "compare", RUN)):
-        connection.execute("insert into runs by name select ? as run_id, ? as kind, ? as source_run_id, '' as name, "
-                           "'FINISHED' as status, '{}' as params, timestamp '2026-01-01' as started_at",
-                           [run_id, kind, source])  # fmt: skip
+def open_study() -> duckdb.DuckDBPyConnection:
+    """Empty tables, but for a training run and its comparison."""
+    connection = open_tables()
+    add_run(connection, RUN, "train")
+    add_run(connection, COMPARISON, "compare", RUN)
     return connection
 
 
 def clear(connection: duckdb.DuckDBPyConnection) -> None:
     for table in ("predictions", "patch_trials"):
         connection.execute(f"delete from {table}")
-
-
-def add(connection: duckdb.DuckDBPyConnection, table: str, count: int, **columns: object) -> None:
-    """Rows from columns, or from values that all rows share."""
-    filled = {key: [value] * count if isinstance(value, str | int | float) else value for key, value in columns.items()}
-    rows = pa.table({key: list(value) for key, value in filled.items()})
-    connection.register("rows_to_add", rows)
-    connection.execute(f"insert into {table} by name select * from rows_to_add")
-    connection.unregister("rows_to_add")
 
 
 def add_predicted(connection: duckdb.DuckDBPyConnection, split: str, labels: np.ndarray, predicted: np.ndarray) -> None:
