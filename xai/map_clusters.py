@@ -37,7 +37,7 @@ def _make_laplacian(directions: Tensor) -> Tensor:
     count = len(directions)
     similarity = directions @ directions.T
     similarity.fill_diagonal_(-math.inf)
-    # so few neighbours, and random graphs still hang together; equally near ones are all joined
+    # about log N neighbours still connect a random graph; equally near ones are all joined
     kth_nearest = similarity.topk(math.ceil(math.log(count)), dim=1).values[:, -1:]
     edges = (similarity >= kth_nearest - 1e-9).double()
     edges = torch.maximum(edges, edges.T)

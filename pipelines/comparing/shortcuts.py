@@ -184,7 +184,8 @@ def _try_class(
 
     def elsewhere(size: int) -> list[Window]:
         overlap = {window: window.count_shared_cells(place) for window in windows(place.side)}
-        apart = [window for window in overlap if overlap[window] == min(overlap.values())]
+        least = min(overlap.values())
+        apart = [window for window in overlap if overlap[window] == least]
         return [apart[random.integers(len(apart))] for _ in range(size)]
 
     rows, before, own_donors = material.rows[tried], material.predicted[tried], donors[SCAN_COUNT:]
