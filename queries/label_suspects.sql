@@ -15,8 +15,9 @@
 -- kind: suspect if p_wrong >= 0.5, so rather wrong than right by the estimate, and if at 95 % over 0.2 % of the labels
 -- are wrong; else disputed if aum < 0; else supported; null without p_wrong.
 -- Measured: simulated studies with right labels have hardly any suspects where at most 3 % of the surest answers are
--- mistakes, and more where 8 % are. train_seen ranks planted wrong labels as well as test does (average precision .92 to .998 on
--- the digits), but for labels of a class that all go to one other (.62 to .87), which the estimate misses too.
+-- mistakes, and more where 8 % are. train_seen ranks planted wrong labels about as well as test does (average precision
+-- .92 to .998 on the digits, .57 to .93 on CIFAR-10), worst where those of a class all go to one other (.62 to .87, and
+-- .42), which the estimate misses too.
 -- tests/benchmarks/README.md has the tables.
 -- Of val, test and extra images the late epochs count; of train and train_seen, on which the model was trained, all from
 -- 1 on for score and the first half of them for p_wrong, before it learns wrong labels by heart.
