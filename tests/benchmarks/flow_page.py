@@ -1,6 +1,6 @@
 """How large is the InstanceFlow page, how soon does it open, how soon does it answer?
 
-    python tests/benchmarks/flow_page.py [--instances 10000] [--epochs 60] [--classes 10]
+    python tests/benchmarks/flow_page.py [--instances 10000] [--epochs 60] [--classes 10] [--runs 1]
 
 Needs chromium and chromedriver. The run is made up: logits that drift towards the label and jitter, images of noise
 (the hardest to compress). Opening is from the address to the drawn page; an answer is from the event to the next
@@ -60,9 +60,10 @@ def main() -> None:
     parser.add_argument("--instances", type=int, default=10_000)
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--classes", type=int, default=10)
+    parser.add_argument("--runs", type=int, default=1, choices=(1, 2))
     flags = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        page = make(Path(folder) / "flow.html", flags.instances, flags.epochs, flags.classes)
+        page = make(Path(folder) / "flow.html", flags.instances, flags.epochs, flags.classes, flags.runs)
         print(f"{page.stat().st_size / 1e6:.1f} MB")
         browser = open_browser()
         for _ in range(2):
@@ -70,32 +71,39 @@ def main() -> None:
         browser.quit()
 
 
-def make(path: Path, instances: int, epochs: int, classes: int) -> Path:
-    """The page of a run that is made up."""
+def make(path: Path, instances: int, epochs: int, classes: int, runs: int = 1) -> Path:
+    """The page of a run that is made up, or of two on the same images."""
     random, connection = np.random.default_rng(0), duckdb.connect()
     connection.execute(SCHEMA)
     add_macros(connection)
     labels = random.integers(0, classes, instances).astype(np.int32)
     known = {"instance_id": np.arange(instances, dtype=np.int32), "label": labels}
-    insert(connection, "instances", known | {"split": ["test"] * instances, "source": ["noise"] * instances})
-    insert(connection, "classes", {"class_id": range(classes), "name": [f"class {c}" for c in range(classes)]})
     images = random.normal(0, 1, (instances, classes))
-    for epoch in range(epochs):
-        logits = 2 * images + random.normal(0, 0.45, images.shape)
-        logits[np.arange(instances), labels] += 5 * epoch / (epoch + 4)
-        predictions = Predictions("test", torch.arange(instances), torch.tensor(labels).long(), torch.tensor(logits))
-        insert(connection, "predictions", predictions.to_columns("run", epoch))
-    link(connection, "run")
+    run_ids = ("run", "other")[:runs]
+    for run_id in run_ids:
+        rows = known | {"split": ["test"] * instances, "source": ["noise"] * instances}
+        insert(connection, "instances", rows, run_id)
+        names = [f"class {c}" for c in range(classes)]
+        insert(connection, "classes", {"class_id": range(classes), "name": names}, run_id)
+        for epoch in range(epochs):
+            logits = 2 * images + random.normal(0, 0.45, images.shape)
+            logits[np.arange(instances), labels] += 5 * epoch / (epoch + 4)
+            predictions = Predictions(
+                "test", torch.arange(instances), torch.tensor(labels).long(), torch.tensor(logits)
+            )
+            insert(connection, "predictions", predictions.to_columns(run_id, epoch), run_id)
+        link(connection, run_id)
     connection.execute(f"create view maps as {view_definitions(Home(path.parent), {})['maps']}")
-    run = replace(new_record("train", "made up", {}, dataset="noise"), run_id="run")
+    made_up = new_record("train", "made up", {}, dataset="noise")
+    records = [read_record(connection, replace(made_up, run_id=run_id), "test") for run_id in run_ids]
     noise = [Image.fromarray(random.integers(0, 256, (32, 32, 3), np.uint8)) for _ in range(instances)]
     with patch.object(pictures, "_read_images", lambda *_: noise):
-        return write_page(path, read_record(connection, run, "test"), connection, Home(path.parent), None)
+        return write_page(path, records[0], connection, Home(path.parent), None, *records[1:])
 
 
-def insert(connection: duckdb.DuckDBPyConnection, table: str, columns: dict) -> None:
+def insert(connection: duckdb.DuckDBPyConnection, table: str, columns: dict, run_id: str) -> None:
     rows = pa.table({name: pa.array(list(values)) for name, values in columns.items()})  # noqa: F841
-    run = "" if "run_id" in columns else ", 'run' as run_id"
+    run = "" if "run_id" in columns else f", '{run_id}' as run_id"
     connection.execute(f"insert into {table} by name select *{run} from rows")
 
 

@@ -2,8 +2,13 @@
 
 const comparison = element("comparison");
 
+const clearCompared = element("clear-compared"); // in the table's section
+clearCompared.onclick = () => change({ compared: "" });
+
 function drawComparison() {
   if (!isPair) return;
+  clearCompared.hidden = !state.compared;
+  clearCompared.textContent = `${COMPARED_NAMES[OUTCOMES.indexOf(state.compared)]} ✕`;
   const { counts, correct, n } = countCompared();
   const heading = textElement("p", `At the last chosen epochs, ${stepName(state.to, state.otherTo)}, `
     + `${formatPercent(correct[0] / n)} and ${formatPercent(correct[1] / n)} of ${formatInteger(n)} labelled images are correct. `

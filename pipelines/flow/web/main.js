@@ -179,7 +179,7 @@ const VIEWS = [
   { draw: drawHistograms, place: element("table-section"), key: listState },
   { draw: drawConfusion, place: element("confusion-section"), key: () => [...memberState(), state.cell, state.measured] },
 ];
-const surroundings = () => [innerWidth, document.documentElement.dataset.theme, sprite !== null];
+const surroundings = () => [innerWidth, document.body.clientWidth, document.documentElement.dataset.theme, sprite !== null];
 
 function drawIfChanged(view) {
   const key = JSON.stringify([view.key(), surroundings()]);
@@ -203,8 +203,14 @@ const observer = new IntersectionObserver(entries => {
   }
   VIEWS.forEach(drawIfChanged);
 }, { rootMargin: "200px" });
+const PAPER_WIDTH = "700px"; // between the margins of A4
 addEventListener("beforeprint", () => {
   for (const view of VIEWS) view.isVisible = true;
+  document.body.style.width = PAPER_WIDTH;
+  drawAll();
+});
+addEventListener("afterprint", () => {
+  document.body.style.width = "";
   drawAll();
 });
 

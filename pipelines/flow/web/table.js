@@ -18,7 +18,7 @@ const COMPARING_COLUMNS = isPair ? [
     key: `predicted_${run + 1}`, title: name, width: 104, help: `class predicted by ${name} at the last epoch chosen of it`,
     value: i => predictedAt(i, rangeOf(run)[1]), text: i => nameOfClass(predictedAt(i, rangeOf(run)[1])),
   })),
-  { key: "compared", title: "Change", width: 150, help: `what ${RUNS[1].name} changes, each run at the last epoch chosen of it`,
+  { key: "compared", title: "Change", width: 196, help: `what ${RUNS[1].name} changes, each run at the last epoch chosen of it`,
     value: i => lastOutcome(i) ?? NaN, text: i => COMPARED_NAMES[lastOutcome(i)] ?? "" },
   ...(pTrue ? [{
     key: "p_true_change", title: "p(true) change", width: 126, digits: 3,

@@ -404,6 +404,20 @@ def test_the_table_fills_a_wide_screen(browser, made: Path) -> None:
 
 
 @in_browser
+def test_views_are_drawn_for_paper(browser, made: Path) -> None:
+    """As wide as the paper is, since a canvas that is only made narrower has squeezed letters."""
+    widths = """dispatchEvent(new Event(arguments[0]));
+        return ["strip", "flow", "confusion"].map(id => document.getElementById(id))
+            .map(({width, height, clientWidth: shown, clientHeight}) => [width / height, shown / clientHeight, shown])
+        """
+    show(browser, made)
+    for event, least, most in (("beforeprint", 500, 700), ("afterprint", 1200, 1600)):
+        for drawn, shown, width in browser.execute_script(widths, event):
+            assert drawn == pytest.approx(shown, rel=0.02)
+            assert least <= width <= most
+
+
+@in_browser
 def test_every_move_is_drawn_or_counted(browser, real_log: Home) -> None:
     show(browser, page_of(real_log), "#from=2&to=4&top=3")
     look_at(browser, "flow-section")
