@@ -33,7 +33,8 @@ from tracking.errors import InputError
 from tracking.home import Home
 from xai import METHODS
 
-THUMBNAIL_SIDES = (48, 32, 24, 16)  # pixels, largest first: the first that fits is used
+THUMBNAIL_SIDES = (96, 48, 32, 24, 16)  # pixels, largest first: the first that fits is used
+MAX_LARGEST = 1_000  # images with thumbnails of the largest side, of which each has about 3 kB
 MAX_WEBP_SIDE = 16_383  # pixels, a limit of the format
 MAP_SIDES = (64, 32, 16, 8)  # pixels of a heatmap's shorter side, largest first
 MAX_MAPS = 20_000
@@ -87,7 +88,8 @@ def add_thumbnails(payload: Payload, images: list[Image.Image]) -> dict | None:
     """Add one picture of all thumbnails, row by row. Returns its layout, or None without room."""
     images_per_row = int(np.ceil(np.sqrt(len(images))))
     longest_side = max(max(image.size) for image in images)
-    for side in sorted({min(longest_side, side) for side in THUMBNAIL_SIDES}, reverse=True):
+    sides = THUMBNAIL_SIDES if len(images) <= MAX_LARGEST else THUMBNAIL_SIDES[1:]
+    for side in sorted({min(longest_side, side) for side in sides}, reverse=True):
         if side * images_per_row > MAX_WEBP_SIDE:
             continue
         sprite = _draw_sprite(images, side, images_per_row)

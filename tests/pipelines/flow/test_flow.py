@@ -10,12 +10,14 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipelines.common.settings import FlowSettings, ImportFlowSettings
 from pipelines.flow import page
 from pipelines.flow.flow import flow
 from pipelines.flow.import_log import import_flow
 from pipelines.flow.packing import Payload, quantize_fractions, quantize_hundredths
+from pipelines.flow.pictures import add_thumbnails
 from pipelines.flow.record import read_record
 from support.commands import study_command
 from support.flow_pages import in_browser, look_at, said_by, show
@@ -131,6 +133,22 @@ def test_a_smaller_version_is_added_where_the_larger_had_no_room(monkeypatch: py
     assert payload.left_out == {"noise"}
     assert payload.add_array("a", np.zeros(1000, np.uint8), "noise")
     assert not payload.left_out
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "layout"),
+    [
+        (5, (32, 20), (32, False)),
+        (5, (300, 200), (96, True)),
+        (1001, (60, 60), (48, True)),
+        (1001, (48, 9), (48, False)),
+    ],
+)
+def test_thumbnails_of_few_images_are_as_large_as_they_are_drawn(
+    count: int, size: tuple[int, int], layout: tuple[int, bool]
+) -> None:
+    made = add_thumbnails(Payload(), [Image.new("RGB", size)] * count)
+    assert (made["side"], made["shrunk"]) == layout
 
 
 @pytest.mark.parametrize(
