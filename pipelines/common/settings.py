@@ -314,7 +314,9 @@ class FigureSettings(CheckedSettings):
     )
     output: str | None = setting(None, "file to write; default: NAME-RUN.FORMAT in this folder", path=True)
     width: str = setting("single", "width of the page's columns that it fills", choices=("single", "double"))
-    split: str = setting("test", "split to show, such as test, val or extra:NAME")
+    split: str | None = setting(
+        None, "split to show, such as test, val or extra:NAME; default: test, or all where a figure has all"
+    )
     epoch: int | None = setting(None, "epoch to show; default: the last there is", least=0)
     epochs: str | None = setting(None, "range of epochs to show, such as 2-10; default: all")
     instances: str | None = setting(None, "instance IDs to show, such as 0,7,42; default: two right, two wrong")

@@ -79,7 +79,8 @@ def draw_flow(links: Sequence[Link], names: Sequence[str], style: Style) -> Figu
         ends = (xs[link.epoch] + NODE, xs[link.next_epoch])
         _draw_link(axes, ends, (start, enter_of[link]), thick, link.is_correct)
     for (epoch, row), size in sizes.items():
-        axes.add_patch(Rectangle((xs[epoch], starts[epoch, row]), NODE, size, facecolor=INK, lw=0))
+        if size:  # some viewers draw a line for a box without height
+            axes.add_patch(Rectangle((xs[epoch], starts[epoch, row]), NODE, size, facecolor=INK, lw=0))
     heads = {"epoch": -0.05}
     for epoch in epochs:
         heads[f"{epoch}"] = xs[epoch] + NODE / 2

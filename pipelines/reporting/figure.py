@@ -8,13 +8,11 @@ from matplotlib.figure import Figure
 
 from pipelines.asking.tables import as_table
 from pipelines.common.outputs import check_new_file
-from pipelines.common.settings import FigureSettings, ReportSettings, flag_name
+from pipelines.common.settings import FigureSettings, flag_name
 from pipelines.common.terminal import find_screen, say
 from pipelines.drawing.style import DOUBLE, SINGLE, draw
-from pipelines.reporting.evidence import Evidence
 from pipelines.reporting.figure_catalogue import FIGURES, FigureKind
-from pipelines.reporting.figure_request import MissingData, Request
-from pipelines.reporting.subject import make_subject
+from pipelines.reporting.figure_request import MissingData, make_request
 from tracking import catalogue
 from tracking.catalogue import SHORT_ID, RunRecord
 from tracking.errors import InputError
@@ -26,7 +24,7 @@ WIDTHS = {"single": SINGLE, "double": DOUBLE}
 FORMATS = ("svg", "pdf", "png")
 DEFAULT_FORMAT = "pdf"
 DPI = 300  # of PNG
-SELECTORS = ("epoch", "epochs", "instances", "method")  # settings that only some figures take
+SELECTORS = ("epoch", "epochs", "instances", "method", "data")  # settings that only some figures take
 
 
 def figure(settings: FigureSettings, home: Home) -> str:
@@ -40,9 +38,7 @@ def figure(settings: FigureSettings, home: Home) -> str:
     path = Path(settings.output or f"{settings.name}-{run.run_id[:SHORT_ID]}.{file_format}")
     check_new_file(path)
     with connect(home) as connection:
-        reported = ReportSettings(run=settings.run, split=settings.split, data=settings.data)
-        subject = make_subject(reported, home, run, Evidence(connection, run.run_id))
-        request = Request(subject, settings, WIDTHS[settings.width])
+        request = make_request(settings, home, run, connection, WIDTHS[settings.width])
         content = kind.gather(request)
         drawn = draw(kind.draw, request.style, *content.values, **content.options)
     caption = request.complete(content)
@@ -87,15 +83,14 @@ def _list_figures(settings: FigureSettings, home: Home) -> str:
         return as_table(["figure", "shows"], rows, find_screen())
     given = []
     with connect(home) as connection:
-        reported = ReportSettings(run=run.run_id, split=settings.split, data=settings.data)
-        subject = make_subject(reported, home, run, Evidence(connection, run.run_id))
+        request = make_request(settings, home, run, connection, WIDTHS[settings.width])
         for name, summary in rows:
             try:
-                FIGURES[name].gather(Request(subject, settings, WIDTHS[settings.width]))
+                FIGURES[name].gather(request)
                 given.append((name, summary, "yes"))
             except MissingData as error:
                 given.append((name, summary, f"no {error.what}"))
-    say(f"run {run.run_id[:SHORT_ID]} ({run.name}), split {settings.split}")
+    say(f"run {run.run_id[:SHORT_ID]} ({run.name}), split {request.split}")
     return as_table(["figure", "shows", "this run"], given, find_screen())
 
 

@@ -96,13 +96,13 @@ FIGURES = {
         "images and their maps, method by method",
         pictures.draw_tiles,
         figure_pictures.gather_maps,
-        ("epoch", "instances", "method"),
+        ("epoch", "instances", "method", "data"),
     ),
     "map-history": FigureKind(
         "one image's maps, methods by epochs",
         pictures.draw_tiles,
         figure_pictures.gather_map_history,
-        ("epochs", "instances", "method"),
+        ("epochs", "instances", "method", "data"),
     ),
     "concepts": FigureKind(
         "concepts: images that show each, and what it adds to classes",
@@ -127,5 +127,6 @@ FIGURES = {
         "images of the classes that a patch decides, with its place framed",
         pictures.draw_tiles,
         figure_pictures.gather_shortcut_images,
+        ("data",),
     ),
 }

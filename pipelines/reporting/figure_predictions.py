@@ -8,7 +8,7 @@ import numpy as np
 
 from pipelines.drawing import predictions
 from pipelines.drawing.flows import Link
-from pipelines.drawing.style import SPLIT_NAMES
+from pipelines.drawing.style import SPLIT_NAMES, SPLITS
 from pipelines.reporting.accuracy import gather_accuracy as gather_accuracies
 from pipelines.reporting.criteria import VERDICTS
 from pipelines.reporting.figure_request import Content, Request
@@ -22,19 +22,28 @@ NARROW_FLOW, WIDE_FLOW = 5, 9  # epochs of a flow, at most
 
 
 def gather_accuracy(request: Request) -> Content:
-    rows = [row for row in request.subject.ask("accuracy_by_epoch").rows if row["accuracy"] is not None]
+    wanted = request.settings.split
+    rows = [
+        row
+        for row in request.subject.ask("accuracy_by_epoch").rows
+        if row["accuracy"] is not None and wanted in (None, row["split"])
+    ]
     rows = request.limit_epochs(rows, "epoch")
     sizes = {row["split"]: row["n"] for row in rows}
     listed = "; ".join(f"{SPLIT_NAMES.get(split, split)}: n = {number(n)}" for split, n in sizes.items())
-    return Content((rows,), f"Accuracy after each epoch, with {WILSON} ({listed}).")
+    caption = f"Accuracy after each epoch, with {WILSON} ({listed})."
+    return Content((rows,), caption, has_all_splits=wanted is None)
 
 
 def gather_learning_curves(request: Request) -> Content:
     rows = request.subject.ask("metrics_by_epoch").rows
-    rows = [row for row in rows if row["epoch"] is not None and row["key"].endswith(("_accuracy", "_loss"))]
+    wanted = request.settings.split
+    keys = [f"{split}_{metric}" for split in SPLITS for metric in ("accuracy", "loss") if wanted in (None, split)]
+    rows = [row for row in rows if row["epoch"] is not None and row["key"] in keys]
     if not any(row["key"].endswith("_loss") for row in rows):
         raise request.missing("logged loss")
-    return Content((request.limit_epochs(rows, "epoch"),), "Accuracy and cross-entropy after each epoch.")
+    caption = "Accuracy and cross-entropy after each epoch."
+    return Content((request.limit_epochs(rows, "epoch"),), caption, has_all_splits=wanted is None)
 
 
 def gather_class_accuracy(request: Request) -> Content:

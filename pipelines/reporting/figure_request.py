@@ -5,14 +5,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipelines.common.settings import FigureSettings
+from duckdb import DuckDBPyConnection
+
+from pipelines.common.settings import FigureSettings, ReportSettings
 from pipelines.drawing.style import Style
-from pipelines.reporting.subject import Subject
+from pipelines.reporting.evidence import Evidence
+from pipelines.reporting.subject import Subject, make_subject
 from pipelines.reporting.words import number
-from tracking.catalogue import SHORT_ID
+from tracking.catalogue import SHORT_ID, RunRecord
 from tracking.errors import InputError
+from tracking.home import Home
 from xai import METHODS
 from xai.references import REFERENCES
+
+DEFAULT_SPLIT = "test"
 
 
 class MissingData(InputError):
@@ -32,6 +38,16 @@ class Content:
     epoch: int | None = None  # None for a figure over several epochs
     n: int | None = None  # images; None where the caption says it
     options: Mapping[str, Any] = field(default_factory=dict)
+    has_all_splits: bool = False  # rather than the one asked for
+
+
+def make_request(
+    settings: FigureSettings, home: Home, run: RunRecord, connection: DuckDBPyConnection, style: Style
+) -> "Request":
+    """Raises InputError if the run has no predictions of labelled images of the split."""
+    reported = ReportSettings(run=run.run_id, split=settings.split or DEFAULT_SPLIT, data=settings.data)
+    subject = make_subject(reported, home, run, Evidence(connection, run.run_id))
+    return Request(subject, settings, style)
 
 
 @dataclass(frozen=True)
@@ -105,7 +121,7 @@ class Request:
         """The whole caption: what is shown, and of which run, epoch, split and how many images."""
         run = self.subject.run
         facts = [f"Run {run.name} ({run.run_id[:SHORT_ID]})", f"data set {run.dataset}"]
-        facts.append(f"split {self.split}")
+        facts += [] if content.has_all_splits else [f"split {self.split}"]
         facts += [f"epoch {content.epoch}"] if content.epoch is not None else []
         facts += [f"n = {number(content.n)}"] if content.n is not None else []
         facts += [f"code {run.git_commit}"] if run.git_commit else []

@@ -17,11 +17,9 @@ from pipelines.drawing.style import DOUBLE, PAGE, SINGLE, draw
 from pipelines.explaining.explain import explain
 from pipelines.flow.import_log import import_flow
 from pipelines.reporting.embedding import VARIABLES, embed
-from pipelines.reporting.evidence import Evidence
 from pipelines.reporting.figure import save_figure
 from pipelines.reporting.figure_catalogue import FIGURES
-from pipelines.reporting.figure_request import Request
-from pipelines.reporting.subject import make_subject
+from pipelines.reporting.figure_request import make_request
 from pipelines.training.train import train
 from support.commands import study_command
 from support.drawn import faults
@@ -73,7 +71,7 @@ def gathered(home: Home, name: str, style=SINGLE, **chosen):
     settings = FigureSettings(name=name, **chosen)
     with connect(home) as connection:
         run = resolve(home, settings.run)
-        request = Request(make_subject(settings, home, run, Evidence(connection, run.run_id)), settings, style)
+        request = make_request(settings, home, run, connection, style)
         content = FIGURES[name].gather(request)
         return draw(FIGURES[name].draw, style, *content.values, **content.options), request.complete(content)
 
@@ -84,7 +82,7 @@ def test_every_figure_fits_in_every_format(home: Home, name: str, style, tmp_pat
     drawn, caption = gathered(home, name, style)
     run = resolve(home, "latest")
     assert f"Run {run.name} ({run.run_id[:8]})" in caption
-    assert "split test" in caption
+    assert ("split test" in caption) is (name not in ("accuracy", "learning-curves"))
     for file_format in ("svg", "pdf", "png") if style is SINGLE else ():
         file = tmp_path / f"figure.{file_format}"
         file.write_bytes(save_figure(drawn, file_format, name, caption))
@@ -156,6 +154,7 @@ def test_without_a_name_it_lists_what_the_run_can_give(home: Home, log: Home, ca
     (["confusion", "other"], "no run 'other'"),
     (["confusion", "--epoch", "9"], "--epoch is 9, and this figure has only epochs 0, 1, 2"),
     (["accuracy", "--epoch", "1"], "figure accuracy takes no --epoch; it takes --split, --epochs"),
+    (["confusion", "--data", "a"], "figure confusion takes no --data; it takes --split, --epoch"),
     (["accuracy", "--epochs", "2-1"], "--epochs is '2-1'; it takes a range such as 2-10"),
     (["accuracy", "--epochs", "8-9"], "--epochs is 8-9, and nothing of this figure lies in that range"),
     (["flow", "--epochs", "8-9"], "--epochs is 8-9, and only epochs 0 to 2 are logged"),
@@ -181,6 +180,21 @@ def test_wrong_input_is_one_line(home: Home, arguments: list[str], said: str, tm
     [line] = err.strip().splitlines()
     assert re.match(re.escape(f"study: {said}").replace(r"\*", r"\w+"), line)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_one_split_alone(home: Home) -> None:
+    for name in ("accuracy", "learning-curves"):
+        drawn, caption = gathered(home, name, split="val")
+        assert "split val" in caption
+        [legend] = drawn.legends
+        assert [text.get_text() for text in legend.get_texts()] == ["validation"]
+
+
+def test_a_home_without_runs_lists_the_figures(tmp_path: Path, capsys) -> None:
+    code, out, err = study_command(capsys, "figure", "--home", tmp_path / "none")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()[2:]] == [*FIGURES]
+    assert err == "there is no run yet; `study run` makes one\n"
 
 
 def test_no_file_is_replaced(home: Home, tmp_path: Path, capsys) -> None:
