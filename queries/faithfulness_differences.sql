@@ -6,9 +6,9 @@
 -- counts how often the largest of all rows' statistics reaches this one's (step-down max-T, Westfall and Young 1993):
 -- with no difference anywhere, any row differs in at most `level` of studies. Where a small difference on most images may
 -- be undone by a few, signs are not alike even if the mean is 0, so two intervals have to leave out 0, too: low to high,
--- which allows for any difference of unseen images within the metric's range, and one at `level` divided by the number of
--- rows, with unseen differences as far beyond the seen ones as those are apart. Rows that do not differ are not shown to be equally good. Only the choice of
--- images is covered, not another training run.
+-- which allows for any difference of unseen images within the metric's range, and one at `level` divided by the number
+-- of rows, with unseen differences as far beyond the seen ones as those are apart. Rows that do not differ are not shown
+-- to be equally good. Only the choice of images is covered, not another training run.
 -- low and high are of the pair alone, not corrected for the number of pairs; see faithfulness_by_method for how they
 -- are made. Which way a metric speaks for a method: see there too.
 --

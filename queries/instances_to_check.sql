@@ -81,7 +81,8 @@ reasons as (
         instance_id,
         'confident_wrong' as reason,
         p_predicted as weight,
-        format('misclassified as {} with probability {:.2f}', coalesce(names.name, predicted::varchar), p_predicted) as detail
+        format('misclassified as {} with probability {:.2f}', coalesce(names.name, predicted::varchar), p_predicted)
+            as detail
     from ends
     left join class_names($run_id) as names on names.class_id = ends.predicted
     where
