@@ -2,7 +2,7 @@
 --
 -- Links between two models rather than two epochs: source is what run_id predicts at epoch, target what other_run_id
 -- predicts at other_epoch. Images are matched by split and instance_id; those whose label or source differs are left
--- out. Both runs must use the same data: see runs.data_digest.
+-- out. Whether their pixels are the same is not known here: `study flow RUN OTHER` checks it.
 -- outcome says what the other run changes: kept (both right), fixed (wrong, right in the other), broken (right, wrong in
 -- the other), rerouted (both wrong, as different classes), stuck (both wrong, as the same class).
 -- If classes are given, only images of these true classes are counted, and predictions outside them become Other, whose

@@ -1,7 +1,7 @@
 -- What do two runs predict of each image, and which of them is right?
 --
--- Images are matched by split and instance_id; those whose label or source differs are left out. Both runs must use the
--- same data: see runs.data_digest.
+-- Images are matched by split and instance_id; those whose label or source differs are left out. Whether their pixels are
+-- the same is not known here: `study flow RUN OTHER` checks it.
 -- outcome says what the other run changes: kept (both right), fixed (wrong, right in the other), broken (right, wrong in
 -- the other), rerouted (both wrong, as different classes), stuck (both wrong, as the same class). Changes of right and
 -- wrong come first, then those whose probability of the label changes most.

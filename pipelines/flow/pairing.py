@@ -14,16 +14,15 @@ from tracking.errors import InputError
 def read_pair(connection: DuckDBPyConnection, run: RunRecord, other: RunRecord, split: str) -> tuple[Record, Record]:
     """The records of two runs in a split, row by row of the same images. Images added later are left out.
 
-    Images are the same if their number in the split, label and source are; `read_images` checks the pictures. Raises
-    InputError if they differ, or if the data sets or their classes do.
+    Images are the same if their number in the split, label and source are; `read_images` checks the pictures. What the
+    runs were trained on may differ. Raises InputError if images, classes or kinds of run differ.
     """
     names = f"runs {run.run_id[:8]} and {other.run_id[:8]}"
     if run.run_id == other.run_id:
         raise InputError(f"both runs are {run.run_id[:8]}; name another one, or leave it out")
     if run.kind != other.kind:
         raise InputError(f"{names} are of kinds {run.kind} and {other.kind}; name two of one kind")
-    if run.kind != "import" and run.dataset != other.dataset:  # an imported log has a name of its own
-        raise InputError(f"{names} have different data ({run.dataset} and {other.dataset}); name two on the same")
+
     first, second = (_leave_out_added(read_record(connection, record, split)) for record in (run, other))
     if first.classes != second.classes:
         raise InputError(f"{names} have different classes ({_name_difference(first, second)}); name two with the same")

@@ -113,7 +113,10 @@ function describeDifference(query) {
   const tableLimits = [
     state.cell && "the chosen cell", state.compared && "the chosen outcome", isListNarrowed && "search and filters",
   ];
-  const limitsOf = { flow_links: flowLimits, compared_flow: flowLimits, compared_instances: tableLimits, flow_nodes: flowLimits, instance_metrics: tableLimits };
+  const limitsOf = {
+    flow_links: flowLimits, flow_nodes: flowLimits, compared_flow: flowLimits,
+    instance_metrics: tableLimits, compared_instances: tableLimits,
+  };
   const limits = (limitsOf[query] ?? []).filter(Boolean);
   const narrowed = limits.length ? `  (all images; the view is limited by ${limits.join(", ")})` : "";
   if (query === "instance_history" || head.splits.length === 1 || state.split !== "all") return narrowed;
