@@ -2,7 +2,7 @@
 
 from pipelines.drawing import methods
 from pipelines.reporting.criteria import VERDICTS
-from pipelines.reporting.figure_request import Content, Request
+from pipelines.reporting.figure_request import Content, Request, span
 from pipelines.reporting.subject import ask_faithfulness, newest_comparison
 from pipelines.reporting.words import number
 from tracking.errors import InputError
@@ -73,13 +73,13 @@ def gather_drift(request: Request) -> Content:
         "Rank correlation of each epoch's maps (8x8, absolute values) with those of the last epoch explained, with "
         f"{STUDENT}."
     )
-    return Content((rows,), caption, n=max(row["n"] for row in rows))
+    return Content((rows,), caption, span(rows, "epoch"), max(row["n"] for row in rows))
 
 
 def gather_settling(request: Request) -> Content:
     rows = _read_drift(request)
     caption = "Images whose prediction, and whose map by each method, stays as it is from that epoch on."
-    return Content((rows,), caption, n=max(row["n"] for row in rows))
+    return Content((rows,), caption, span(rows, "epoch"), max(row["n"] for row in rows))
 
 
 def _read_drift(request: Request) -> list[dict]:

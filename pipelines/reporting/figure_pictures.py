@@ -13,7 +13,7 @@ from pipelines.drawing.style import BLUE, ORANGE, name_method
 from pipelines.lifecycle.selection import parse_numbers
 from pipelines.reporting.accuracy import gather_accuracy
 from pipelines.reporting.examples import ExplainedImages, read_explained
-from pipelines.reporting.figure_request import Content, Request
+from pipelines.reporting.figure_request import Content, Request, span
 from pipelines.reporting.found_concepts import FoundConcepts, find_concepts
 from pipelines.reporting.found_shortcuts import LEVEL, ask_shortcuts
 from pipelines.reporting.gallery import choose, is_right, read_images
@@ -151,7 +151,7 @@ def gather_map_history(request: Request) -> Content:
         f"epoch, each of the class predicted then, which stands below the epoch. {SCALE_NOTE}"
     )
     signs = [signed for signed in (True, False) if any(METHODS[method].signed is signed for method in methods)]
-    return Content((rows, heads), caption, n=1, options={"scales": signs})
+    return Content((rows, heads), caption, (epochs[0], epochs[-1]), 1, {"scales": signs})
 
 
 def gather_concepts(request: Request) -> Content:
@@ -203,7 +203,8 @@ def gather_concept_history(request: Request) -> Content:
         f"{which} of the last epoch by the most similar one found at earlier epochs: their cosine, the fraction of "
         "images that show it, and its TCAV sign for the class that shows it most (filled: beyond chance)."
     )
-    return Content((request.limit_epochs(rows, "epoch"),), caption)
+    rows = request.limit_epochs(rows, "epoch")
+    return Content((rows,), caption, span(rows, "epoch"))
 
 
 def _find_concepts(request: Request) -> FoundConcepts:

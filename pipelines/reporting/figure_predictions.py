@@ -11,7 +11,7 @@ from pipelines.drawing.flows import Link
 from pipelines.drawing.style import SPLIT_NAMES, SPLITS
 from pipelines.reporting.accuracy import gather_accuracy as gather_accuracies
 from pipelines.reporting.criteria import VERDICTS
-from pipelines.reporting.figure_request import Content, Request
+from pipelines.reporting.figure_request import Content, Request, span
 from pipelines.reporting.history import choose_drawn
 from pipelines.reporting.mistakes import MATRIX, PairFlow, gather_mistakes, list_mixed
 from pipelines.reporting.words import number
@@ -32,7 +32,7 @@ def gather_accuracy(request: Request) -> Content:
     sizes = {row["split"]: row["n"] for row in rows}
     listed = "; ".join(f"{SPLIT_NAMES.get(split, split)}: n = {number(n)}" for split, n in sizes.items())
     caption = f"Accuracy after each epoch, with {WILSON} ({listed})."
-    return Content((rows,), caption, has_all_splits=wanted is None)
+    return Content((rows,), caption, span(rows, "epoch"), has_all_splits=wanted is None)
 
 
 def gather_learning_curves(request: Request) -> Content:
@@ -42,8 +42,9 @@ def gather_learning_curves(request: Request) -> Content:
     rows = [row for row in rows if row["epoch"] is not None and row["key"] in keys]
     if not any(row["key"].endswith("_loss") for row in rows):
         raise request.missing("logged loss")
+    rows = request.limit_epochs(rows, "epoch")
     caption = "Accuracy and cross-entropy after each epoch."
-    return Content((request.limit_epochs(rows, "epoch"),), caption, has_all_splits=wanted is None)
+    return Content((rows,), caption, span(rows, "epoch"), has_all_splits=wanted is None)
 
 
 def gather_class_accuracy(request: Request) -> Content:
@@ -107,7 +108,12 @@ def gather_outcomes(request: Request) -> Content:
             f" Epoch {first['next_epoch']}, with {number(first['fixed'])} fixed and {number(first['broken'])} broken, "
             "is left out."
         )
-    return Content((drawn,), f"Images that each epoch fixed (up) and broke (down).{left_out}", n=rows[-1]["n"])
+    return Content(
+        (drawn,),
+        f"Images that each epoch fixed (up) and broke (down).{left_out}",
+        span(drawn, "next_epoch"),
+        rows[-1]["n"],
+    )
 
 
 def gather_flow(request: Request) -> Content:
@@ -138,7 +144,8 @@ def gather_flow(request: Request) -> Content:
         f"Flow of the images{only} between predicted classes (InstanceFlow): each column is an epoch, each bar the "
         "images predicted as a class, each band those that go from one class to another or stay."
     )
-    return Content((merge_links(links), names), caption, n=sum(link.n for link in links if link.epoch == shown[0]))
+    count = sum(link.n for link in links if link.epoch == shown[0])
+    return Content((merge_links(links), names), caption, (shown[0], shown[-1]), count)
 
 
 def _read_link(row: dict, shown: Sequence[int], other: int) -> Link:
@@ -169,7 +176,9 @@ def gather_pair_flow(request: Request) -> Content:
         f"Images of {a} and {b}, the classes confused most, by predicted class over the epochs; other: any other class."
     )
     links, names = read_pair_flow(mistakes.pair.ids, mistakes.flow, subject.classes)
-    return Content((links, names), caption, n=sum(link.n for link in links if link.epoch == mistakes.flow.epochs[0]))
+    epochs = mistakes.flow.epochs
+    count = sum(link.n for link in links if link.epoch == epochs[0])
+    return Content((links, names), caption, (epochs[0], epochs[-1]), count)
 
 
 def read_pair_flow(ends: tuple[int, int], flow: PairFlow, classes: Sequence[str]) -> tuple[list[Link], list[str]]:

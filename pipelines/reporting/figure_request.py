@@ -35,7 +35,7 @@ class Content:
 
     values: tuple
     caption: str
-    epoch: int | None = None  # None for a figure over several epochs
+    epoch: int | tuple[int, int] | None = None  # or the first and the last of several
     n: int | None = None  # images; None where the caption says it
     options: Mapping[str, Any] = field(default_factory=dict)
     has_all_splits: bool = False  # rather than the one asked for
@@ -80,7 +80,10 @@ class Request:
         wanted = self.settings.epoch
         if wanted is None:
             return self.subject.epoch
-        self._check_epoch(wanted, [row["epoch"] for row in self._predicted()])
+        rows = self.subject.ask("accuracy_by_epoch").where(split=self.split)
+        there = sorted({row["epoch"] for row in rows})
+        if wanted not in there:
+            raise InputError(f"--epoch is {wanted}, and this figure has only epochs {', '.join(map(str, there))}")
         return wanted
 
     def limit_epochs(self, rows: Sequence[dict], *columns: str) -> list[dict]:
@@ -122,15 +125,16 @@ class Request:
         run = self.subject.run
         facts = [f"Run {run.name} ({run.run_id[:SHORT_ID]})", f"data set {run.dataset}"]
         facts += [] if content.has_all_splits else [f"split {self.split}"]
-        facts += [f"epoch {content.epoch}"] if content.epoch is not None else []
+        if isinstance(content.epoch, tuple):
+            facts.append("epochs {} to {}".format(*content.epoch))
+        elif content.epoch is not None:
+            facts.append(f"epoch {content.epoch}")
         facts += [f"n = {number(content.n)}"] if content.n is not None else []
         facts += [f"code {run.git_commit}"] if run.git_commit else []
         return f"{content.caption} {', '.join(facts)}."
 
-    def _predicted(self) -> list[dict]:
-        return self.subject.ask("accuracy_by_epoch").where(split=self.split)
 
-    def _check_epoch(self, wanted: int, there: Sequence[int]) -> None:
-        if wanted not in there:
-            known = ", ".join(map(str, sorted(set(there)))) or "none"
-            raise InputError(f"--epoch is {wanted}, and this figure has only epochs {known}")
+def span(rows: Sequence[dict], *columns: str) -> tuple[int, int]:
+    """The first and the last epoch in these columns."""
+    epochs = [row[column] for row in rows for column in columns]
+    return min(epochs), max(epochs)

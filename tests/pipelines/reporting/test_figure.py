@@ -20,7 +20,6 @@ from pipelines.reporting.embedding import VARIABLES, embed
 from pipelines.reporting.figure import save_figure
 from pipelines.reporting.figure_catalogue import FIGURES
 from pipelines.reporting.figure_request import make_request
-from pipelines.training.train import train
 from support.commands import study_command
 from support.drawn import faults
 from support.homes import TINY, fresh
@@ -33,21 +32,22 @@ ALONE = ("fixed-and-broken", "flow")  # figures that an imported log gives besid
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory, make_once: Callable, empty_tracker: Path) -> Home:
+def home(make_once: Callable, trained_home: Callable) -> Home:
     """A home with everything that a figure may show: maps of several epochs, a comparison, concepts."""
 
     def make(folder: Path) -> None:
-        home = fresh(folder, empty_tracker)
-        run = train(replace(TINY, epochs=2), home)
-        shown = {"run": run, "epochs": "0,1,2", "instances": "0,1,2,3,4,5"}
-        explain(ExplainSettings(**shown, method=("saliency", "occlusion", "ice"), concepts=2), home)
+        home = trained_home(folder, replace(TINY, epochs=2))
+        run = resolve(home, "latest").run_id
+        shown = {"run": run, "instances": "0,1,2,3,4,5"}
+        explain(ExplainSettings(**shown, method=("saliency", "occlusion"), epochs="0,1,2"), home)
+        explain(ExplainSettings(**shown, method=("ice",), epochs="1,2", concepts=2), home)
         compare(CompareSettings(run=run, randomization_count=0, shortcut_count=4), home)
 
     return find_home(str(make_once("figures", make) / "study"))
 
 
 @pytest.fixture(scope="module")
-def log(tmp_path_factory, make_once: Callable, empty_tracker: Path) -> Home:
+def log(make_once: Callable, empty_tracker: Path) -> Home:
     """A home with an imported log of 100 classes."""
 
     def make(folder: Path) -> None:
@@ -82,6 +82,7 @@ def test_every_figure_fits_in_every_format(home: Home, name: str, style, tmp_pat
     drawn, caption = gathered(home, name, style)
     run = resolve(home, "latest")
     assert f"Run {run.name} ({run.run_id[:8]})" in caption
+    assert re.search(r", epochs? \d", caption) or name == "shortcuts"
     assert ("split test" in caption) is (name not in ("accuracy", "learning-curves"))
     for file_format in ("svg", "pdf", "png") if style is SINGLE else ():
         file = tmp_path / f"figure.{file_format}"
