@@ -160,7 +160,8 @@ def draw_confusion(
     axes = figure.add_axes((margin / width, below / height, side * count / width, side * count / height))
     fractions = counts / totals.clip(1)[:, None]
     mistakes = np.sort(counts[~np.eye(count, dtype=bool)])[::-1]
-    least = 1 if numbers is None else max(1, mistakes[:numbers].min(initial=1))
+    largest = mistakes[:numbers] if numbers else mistakes
+    least = max(1, int(largest[-1])) if len(largest) else 1
     room = max(LEAST_CELL * style.small / 72, 1.1 * measure([f"{counts.max(initial=0)}"], style.small))
     for correct, colour in ((True, BLUE), (False, ORANGE)):
         cells, depths = [], []
@@ -170,7 +171,7 @@ def draw_confusion(
             depth = float(fractions[row, column]) * (1 if correct else MISTAKE_DEPTH)
             cells.append(Rectangle((column - 0.48, row - 0.48), 0.96, 0.96))
             depths.append(max(0.06, min(1.0, depth)))
-            shows = numbers is None or (not correct and counts[row, column] >= least)
+            shows = numbers is None or (row != column and counts[row, column] >= least)
             if side >= room and shows:
                 axes.text(
                     column, row, f"{counts[row, column]}", ha="center", va="center", fontsize=style.small,

@@ -33,12 +33,14 @@ def gather_maps(request: Request) -> Content:
     subject = request.subject
     epoch = find_epoch(subject) if request.settings.epoch is None else request.settings.epoch
     explained = None if epoch is None else read_explained(subject, epoch)
-    if explained is None or not explained.answer.rows:
-        there = sorted({row["epoch"] for row in subject.ask("explained").where(split=request.split)})
+    maps_there = explained.answer.where(target_kind="predicted") if explained else []
+    if explained is None or not maps_there:
+        rows_there = subject.ask("explained").where(split=request.split, target_kind="predicted")
+        there = sorted({row["epoch"] for row in rows_there})
         at = f" at epoch {epoch} (there are some at {', '.join(map(str, there))})" if there else ""
         raise request.missing(f"maps of split {request.split}{at}", subject.explain("saliency", more=subject.some))
     made: dict[int, dict[str, dict]] = {}
-    for row in explained.answer.where(target_kind="predicted"):
+    for row in maps_there:
         made.setdefault(row["instance_id"], {})[row["method"]] = row
     methods = request.choose_methods([method for own in made.values() for method in own])
     instances = _choose_instances(request, made, methods)
@@ -91,7 +93,8 @@ def _read_image(request: Request, instance: int) -> np.ndarray:
     """An image [H, W, 3], 0..1. Raises InputError if it cannot be had."""
     image = request.subject.pictures.image(request.split, instance)
     if image is None:
-        raise InputError(f"the images are not there: {request.subject.pictures.why_none or 'none is stored'}")
+        why = request.subject.pictures.why_none
+        raise request.missing("images that can be read" + (f": {why}" if why else ""))
     return image
 
 

@@ -212,6 +212,12 @@ def test_methods_are_named_as_in_papers() -> None:
     ]  # fmt: skip
 
 
+def test_the_page_shows_the_largest_mistakes_in_numbers() -> None:
+    counts = np.array([[50, 9, 1], [3, 40, 0], [7, 2, 30]])
+    figure = draw(predictions.draw_confusion, PAGE, counts, counts.sum(1), ["a", "b", "c"], numbers=3)
+    assert sorted(text for text, *_ in written(figure) if text.isdigit()) == ["3", "7", "9"]
+
+
 def test_counts_are_those_of_the_pairs() -> None:
     labels, predicted = np.array([0, 0, 1, 2]), np.array([0, 2, 1, 2])
     assert predictions.count_pairs(labels, predicted, 3).tolist() == [[1, 0, 1], [0, 1, 0], [0, 0, 1]]

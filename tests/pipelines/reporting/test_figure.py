@@ -16,10 +16,12 @@ from pipelines.comparing.compare import compare
 from pipelines.drawing.style import DOUBLE, PAGE, SINGLE, draw
 from pipelines.explaining.explain import explain
 from pipelines.flow.import_log import import_flow
+from pipelines.reporting import subject
 from pipelines.reporting.embedding import VARIABLES, embed
 from pipelines.reporting.figure import save_figure
 from pipelines.reporting.figure_catalogue import FIGURES
 from pipelines.reporting.figure_request import make_request
+from pipelines.reporting.pictures import Pictures
 from support.commands import study_command
 from support.drawn import faults
 from support.homes import TINY, fresh
@@ -196,6 +198,14 @@ def test_a_home_without_runs_lists_the_figures(tmp_path: Path, capsys) -> None:
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()[2:]] == [*FIGURES]
     assert err == "there is no run yet; `study run` makes one\n"
+
+
+def test_without_its_images_a_run_has_no_maps_to_show(home: Home, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subject.Subject, "pictures", Pictures(why_none="they moved; name them with --data"))
+    code, out, _ = study_command(capsys, "figure", "--home", home.path)
+    assert code == 0
+    [line] = [line for line in out.splitlines() if line.startswith("maps ")]
+    assert line.endswith("no images that can be read: they moved; name them with --data")
 
 
 def test_no_file_is_replaced(home: Home, tmp_path: Path, capsys) -> None:
