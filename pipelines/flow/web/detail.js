@@ -42,7 +42,7 @@ function describeDetail(i) {
   });
   return [
     ...predictions,
-    `In epochs ${rangeName(measuredRun())}:`,
+    `In ${rangeName(measuredRun())}:`,
     `misclassified ${metric("score_raw", 0)} of ${values.n[i]} times, ${values.frequency_raw[i]} changes`,
     `forgotten ${metric("forgetting", 0)} times`,
     `learned at ${metric("first_learned", 0)}; visited ${visited}`,

@@ -129,13 +129,9 @@ function drawRuns(context, box, rows) {
   for (const run of shownRuns()) {
     const columns = columnsOfRun(run);
     const [left, right] = [columnX(box, columns[0]), columnX(box, columns.at(-1)) + box.nodeWidth];
-    const { name } = RUNS[run];
-    if (run === 0 || context.measureText(name).width < box.x + box.width - left) {
-      const end = box.boundary >= 0 && run === 0 ? boundaryX(box) : box.x + box.width;
-      write(context, name, left, box.y + 9, { maxWidth: end - left - 6 });
-    } else {
-      write(context, name, box.x + box.width - 4, box.y + 9, { align: "right", maxWidth: box.x + box.width - boundaryX(box) - 10 });
-    }
+    const bounds = [left, box.x + box.width - 4];
+    if (box.boundary >= 0) bounds[run === 0 ? 1 : 0] = boundaryX(box) + (run === 0 ? -6 : 6);
+    writeRunName(context, RUNS[run].name, left, bounds, box.y + 9);
     context.fillStyle = themeColour("--ink");
     context.fillRect(left, box.y + 18, right - left, 1.4);
   }
@@ -447,7 +443,7 @@ function tracePoint(i, e, column, box, rows) {
 // The epochs of the flow, in words.
 function describeColumns(columns) {
   if (state.runs === "ends") return stepName(...columns);
-  return `epochs ${shownRuns().map(rangeName).join(", then ")}`;
+  return shownRuns().map(rangeName).join(", then ");
 }
 
 const NODE_LEGENDS = {

@@ -96,6 +96,13 @@ function write(context, text, x, y, options = {}) {
   context.fillText(shortened, x, y);
 }
 
+// A run's name over its epochs, from their left end on; without the room, as much as fits between two bounds.
+function writeRunName(context, name, left, [from, to], y = 9) {
+  const fits = left + context.measureText(name).width <= to;
+  if (fits) write(context, name, left, y);
+  else write(context, name, to, y, { align: "right", maxWidth: to - from });
+}
+
 const writeFaint = (context, text, x, y, options = {}) =>
   write(context, text, x, y, { colour: themeColour("--faint"), ...options });
 

@@ -33,18 +33,22 @@ function drawStrip() {
   drawMovesAxis(context, maxMoves, width, base, plotHeight);
 
   const labelEvery = Math.max(1, Math.ceil(E * 34 / (width - 60)));
-  for (const { name, start, end } of RUNS) {
+  for (const { start, end } of RUNS) {
     for (let e = start; e < end; e += labelEvery) {
       writeFaint(context, String(head.epochs[e]), stripX(e, width), height - 8, { align: "center" });
     }
-    if (isPair) write(context, name, stripX(start, width), 9, { maxWidth: stripX(end - 1, width) - stripX(start, width) + 30 });
+  }
+  if (isPair) {
+    const [[firstLeft, firstRight], [secondLeft]] = RUNS.map(({ start, end }) => [stripX(start, width), stripX(end - 1, width)]);
+    writeRunName(context, RUNS[0].name, firstLeft, [firstLeft, secondLeft - 8]);
+    writeRunName(context, RUNS[1].name, secondLeft, [firstRight + 8, width - 4]);
   }
   const markStyle = { align: "center", colour: themeColour("--gold"), halo: true };
   for (let e = 0; e < E; e++) {
     if (head.turbulent[e]) write(context, "▲", stripX(e - 0.5, width), base - 5, markStyle);
   }
 
-  const chosen = `epochs ${RUNS.map((_, run) => rangeName(run)).join(", and ")} are chosen`;
+  const chosen = `chosen: ${RUNS.map((_, run) => rangeName(run)).join(", and ")}`;
   strip.setAttribute("aria-label", `${describeTransition(outcomes, lastMeasured())}; ${chosen}`);
   fillLegend(element("strip-legend"),
     [themeColour("--ink"), "accuracy (line, left axis)"],

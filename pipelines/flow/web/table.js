@@ -283,9 +283,11 @@ function drawTable() {
   tableBody.style.height = `${rowCount * rowPixels()}px`;
   tableBody.style.width = `${COLUMNS.reduce((sum, column) => sum + widthOfColumn(column), 0) * unit()}px`;
   table.setAttribute("aria-rowcount", rowCount);
+  // no higher than all images need, whichever are listed, so that filtering moves nothing
+  table.style.maxHeight = `${headHeight() + (N + 1) * rowPixels()}px`;
   const selected = state.selected.length ? `, ${formatInteger(state.selected.length)} selected` : "";
   element("listed").textContent = `${formatInteger(derived.listed.length)} of ${formatInteger(N)} listed${selected}; `
-    + `epochs ${rangeName(measuredRun())}`;
+    + rangeName(measuredRun());
   drawRows();
 }
 

@@ -8,10 +8,11 @@ function stepName(e, f) {
   return `epoch ${head.epochs[e]} to ${head.epochs[f]}${isPair ? ` of ${RUNS[runOf(e)].name}` : ""}`;
 }
 
-// "2 to 5", of two runs "2 to 5 of one": the epochs chosen of a run.
+// The epochs chosen of a run: "epochs 2 to 5", of two runs "epochs 2 to 5 of one".
 function rangeName(run) {
   const [from, to] = rangeOf(run).map(e => head.epochs[e]);
-  return `${from} to ${to}${isPair ? ` of ${RUNS[run].name}` : ""}`;
+  const epochs = from === to ? `epoch ${from}` : `epochs ${from} to ${to}`;
+  return isPair ? `${epochs} of ${RUNS[run].name}` : epochs;
 }
 
 // As InstanceFlow words it: "15 Truck(s) from Other to Truck".
