@@ -119,8 +119,6 @@ def _run_command(arguments: list[str]) -> int:
 
 def _report_error(error: BaseException) -> int:
     """Print the error that ended a command in one line; returns the exit code. Raises errors of our own making."""
-    if isinstance(error, BrokenPipeError):  # the reader of our output has seen enough
-        return 0
     if isinstance(error, KeyboardInterrupt) or stopping.was_asked():  # libraries may turn it into another error
         print(_prefix(), "stopped", file=sys.stderr)
         return stopping.CODE

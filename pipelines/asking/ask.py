@@ -25,6 +25,7 @@ def ask(flags: argparse.Namespace, rest: list[str], home: Home) -> Iterator[str]
 
     Comes as text that a terminal may be given as it is, in pieces.
     """
+    is_whole = True  # so many rows as are asked for are shown
     if flags.question is None:
         is_help = rest in (["-h"], ["--help"])
         if rest and not is_help:
@@ -39,13 +40,14 @@ def ask(flags: argparse.Namespace, rest: list[str], home: Home) -> Iterator[str]
         try:
             header = queries.header(flags.question)
             values = _parse_parameters(flags.question, header, rest)
+            is_whole = values.get("limit") is not None
             values |= _resolve_runs(values, home)
             with connect(home) as connection:
                 answer = queries.run(connection, flags.question, values)
                 check_parameters(connection, values)
         except ValueError as error:
             raise InputError(str(error)) from None
-    return iter([format_answer(flags.format, answer.columns, answer.rows, find_screen()), "\n"])
+    return iter([format_answer(flags.format, answer.columns, answer.rows, find_screen(), is_whole=is_whole), "\n"])
 
 
 def _parse_parameters(question: str, header: queries.Header, rest: list[str]) -> dict[str, str | None]:

@@ -52,9 +52,11 @@ def as_json(columns: list[str], rows: list[tuple]) -> str:
 FORMATS = {"table": as_table, "csv": as_csv, "excel-csv": as_spreadsheet, "json": as_json}
 
 
-def format_answer(name: str, columns: list[str], rows: list[tuple], screen: Screen | None) -> str:
-    """An answer in a format; only a table depends on the screen that it is read on."""
-    return as_table(columns, rows, screen) if name == "table" else FORMATS[name](columns, rows)
+def format_answer(
+    name: str, columns: list[str], rows: list[tuple], screen: Screen | None, *, is_whole: bool = False
+) -> str:
+    """An answer in a format; only a table depends on the screen, and gives that the first rows unless `is_whole`."""
+    return as_table(columns, rows, screen, is_whole=is_whole) if name == "table" else FORMATS[name](columns, rows)
 
 
 def _to_json_value(value: Any, nested: bool = True) -> Any:

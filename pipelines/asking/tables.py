@@ -2,7 +2,7 @@
 
 On a terminal, a column with one value in every row is shown once above, IDs are shortened, and long texts and heads
 are wrapped. Where the columns still do not fit, a few rows are shown in panels beneath each other, and of many rows
-each becomes a block of names and values.
+each becomes a block of names and values. Of very many rows the first are shown, and how many more there are.
 """
 
 import datetime
@@ -22,6 +22,7 @@ MAX_WRAPPED = 300  # characters per cell on a terminal, where it takes several l
 MIN_TEXT_WIDTH = 24  # columns of text are not made narrower, so that words stay whole
 MAX_PANEL_ROWS = 30  # and panels, above which a reader would lose the row; then each row is a block
 MAX_PANELS = 3
+MAX_ROWS, MAX_BLOCKS = 100, 20  # that a terminal gets of an answer, unless all are asked for; a pipe gets all
 MAX_HEIGHT = 4  # mean lines per row above which blocks read better than a table
 GAP = "  "
 NUMERIC_TYPES: set[type] = {int, bool, float, Decimal, type(None)}
@@ -81,8 +82,13 @@ class Stack:
         return self.name_width + len(GAP) + self.value_width
 
 
-def as_table(columns: Sequence[str], rows: Sequence[tuple], screen: Screen | None = None) -> str:
-    """Rows beneath the names of their columns; laid out for a screen, or complete and on one line each without one."""
+def as_table(
+    columns: Sequence[str], rows: Sequence[tuple], screen: Screen | None = None, *, is_whole: bool = False
+) -> str:
+    """Rows beneath the names of their columns; laid out for a screen, or complete and on one line each without one.
+
+    A screen gets the first rows of very many, unless the whole is asked for.
+    """
     values = list(zip(*rows, strict=True)) if rows else [()] * len(columns)
     names = [printable(name.replace("\n", " ").replace("\t", " ")) for name in columns]
     if screen is None:
@@ -100,16 +106,23 @@ def as_table(columns: Sequence[str], rows: Sequence[tuple], screen: Screen | Non
     varying = [column for column, is_said_once in zip(formatted, is_constant, strict=True) if not is_said_once]
 
     lines = _describe_constants(constant, screen)
+    shown = len(rows)
     if not rows:
         lines += [*wrap(", ".join(names), screen.width), "(no rows)"]
     elif panels := _split_into_panels(varying, len(rows), screen.width):
+        shown = len(rows) if is_whole else min(len(rows), MAX_ROWS)
         for number, (panel, widths) in enumerate(panels):
-            lines += [""] * (number > 0) + _draw_grid(panel, widths, screen)
+            lines += [""] * (number > 0) + _draw_grid(_take_rows(panel, shown), widths, screen)
     else:
-        lines += _draw_blocks(varying, len(rows), screen)
+        shown = len(rows) if is_whole else min(len(rows), MAX_BLOCKS)
+        lines += _draw_blocks(_take_rows(varying, shown), shown, screen)
+    notes = []
+    if more := len(rows) - shown:
+        notes.append(f"{more:,} more {'row' if more == 1 else 'rows'} ({FULL})")
     if shortened:
-        note = f"Shortened: {', '.join(dict.fromkeys(shortened))} ({FULL})"
-        lines += ["", *(screen.style(line, "dim") for line in wrap(note, screen.width))]
+        notes.append(f"Shortened: {', '.join(dict.fromkeys(shortened))} ({FULL})")
+    if notes:
+        lines += ["", *(screen.style(line, "dim") for note in notes for line in wrap(note, screen.width))]
     return "\n".join(lines)
 
 
@@ -137,6 +150,10 @@ def _format_cell(value: Any, max_width: int) -> str:
 
 def _cut(text: str, max_width: int) -> str:
     return text if len(text) <= max_width else text[: max_width - 1] + "…"
+
+
+def _take_rows(columns: list[Column], count: int) -> list[Column]:
+    return [Column(column.name, column.cells[:count], column.is_numeric) for column in columns]
 
 
 def _align_points(cells: list[str]) -> list[str]:

@@ -25,16 +25,22 @@ def prepare_streams() -> None:
 
 @contextmanager
 def written() -> Iterator[None]:
-    """What is printed inside the block has arrived after it; otherwise raises OSError, such as of a full disk."""
+    """What is printed inside the block has arrived after it; otherwise raises OSError, such as of a full disk.
+
+    The block ends quietly where a reader, such as head, has seen enough.
+    """
     try:
-        yield
-    finally:
         try:
-            sys.stdout.flush()
-        except OSError:
-            with open(os.devnull, "w") as null_device:  # otherwise Python tries again on exit, and complains
-                os.dup2(null_device.fileno(), sys.stdout.fileno())
-            raise
+            yield
+        finally:
+            try:
+                sys.stdout.flush()
+            except OSError:
+                with open(os.devnull, "w") as null_device:  # otherwise Python tries again on exit, and complains
+                    os.dup2(null_device.fileno(), sys.stdout.fileno())
+                raise
+    except BrokenPipeError:
+        pass
 
 
 def shown(result: str) -> str:

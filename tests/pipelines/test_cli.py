@@ -220,6 +220,22 @@ def test_a_closed_stream_is_no_error(study: Home, stream: int) -> None:
     assert bool(found.stdout) == (stream == 2)
 
 
+@pytest.mark.parametrize("command", [
+    "pipelines.cli ask instance_metrics", "pipelines.cli ask instance_metrics --format json",
+    "pipelines.cli sql {q}", "pipelines.data.faulty_digits",
+])  # fmt: skip
+def test_a_reader_that_has_seen_enough_is_no_error(study: Home, command: str) -> None:
+    words = [word.format(q="select range from range(100000)") for word in command.split()]
+    home = ("--home", str(study.path)) if "cli" in command else ()
+    with subprocess.Popen(
+        [sys.executable, "-m", *words, *home], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout.read(1)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(60) == 0
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device here")
 def test_a_full_disk_behind_standard_output_is_said(study: Home) -> None:
     command = [sys.executable, "-m", "pipelines.cli", "ask", "runs", "--home", str(study.path)]

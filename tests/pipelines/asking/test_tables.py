@@ -29,12 +29,26 @@ def make_rows(row_count: int, column_count: int) -> tuple[list[str], list[tuple]
 @pytest.mark.parametrize(("row_count", "column_count"), [(1, 9), (2, 40), (29, 9), (31, 9), (40, 30), (3, 1)])
 def test_a_table_fits_and_says_everything(width: int, row_count: int, column_count: int) -> None:
     names, rows = make_rows(row_count, column_count)
-    text = as_table(names, rows, Screen(width))
+    text = as_table(names, rows, Screen(width), is_whole=True)
     assert max(map(display_width, text.splitlines())) <= width
     assert [cell for row in rows for cell in row if cell not in text] == []
     whole = re.sub(r"\s+", "", text)
     assert [name for name in names if name.split("_")[-2] not in whole] == []
     assert "…" not in text
+
+
+@pytest.mark.parametrize(("row_count", "column_count", "shown"), [
+    (100, 2, 100), (101, 2, 100), (1500, 2, 100), (20, 30, 20), (31, 30, 20), (1500, 30, 20),
+])  # fmt: skip
+def test_a_terminal_gets_the_first_rows_of_very_many(row_count: int, column_count: int, shown: int) -> None:
+    names, rows = make_rows(row_count, column_count)
+    text = as_table(names, rows, Screen(80))
+    assert [row for row in range(row_count) if f"r{row}c0v" in text] == [*range(shown)]
+    more = row_count - shown
+    rows_left_out = "row" if more == 1 else "rows"
+    assert (f"{more:,} more {rows_left_out} (in full: --format csv or json)" in text) is (more > 0)
+    assert "more row" not in as_table(names, rows)
+    assert f"r{row_count - 1}c0v" in as_table(names, rows)
 
 
 def test_what_all_rows_say_is_said_once_above() -> None:
