@@ -38,6 +38,13 @@ PANELS = {
     "randomized/everything": ("Random weights", "lower is better"),
     "points_at_glyph": ("On what decides", "higher is better"),
 }
+# colour, face and marker of a mean, by verdict
+MARKS = {
+    True: (BLUE, BLUE, "o"),
+    False: (ORANGE, PAPER, "o"),
+    None: (GREY, PAPER, "o"),
+    "reference": (GREY, GREY, "s"),
+}
 ROAD_ORDERS = {"road_morf_": "Most relevant first", "road_lerf_": "Least relevant first"}
 # column of attribution_agreement: title, least value, colour map
 AGREEMENT_MATRICES = {
@@ -76,13 +83,16 @@ def draw_faithfulness(
         axes.tick_params(axis="y", length=0, labelsize=style.text)
     grid[0].set_ylim(len(methods) - 0.4, -0.6)
     if has_legend:
-        kinds = {
-            True: ("better than random maps", Line2D([], [], color=BLUE, marker="o")),
-            False: ("not shown to be", Line2D([], [], color=ORANGE, marker="o", mfc=PAPER)),
-            None: ("reference, or too few images", Line2D([], [], color=GREY, marker="s")),
-        }
-        drawn = {row["beats_random"] for row in rows if row["metric"] in panels}
-        shown = [kind for verdict, kind in kinds.items() if verdict in drawn]
+        names = {
+            True: "better than random maps", False: "not shown to be", None: "not judged",
+            "reference": "reference",
+        }  # fmt: skip
+        drawn = {_judge(row) for row in rows if row["metric"] in panels}
+        shown = [
+            (name, Line2D([], [], color=MARKS[verdict][0], mfc=MARKS[verdict][1], marker=MARKS[verdict][2]))
+            for verdict, name in names.items()
+            if verdict in drawn
+        ]
         add_legend(figure, style, [line for _, line in shown], [name for name, _ in shown])
     return figure
 
@@ -95,15 +105,15 @@ def order_by_insertion(rows: Rows) -> list[str]:
     return [*methods, *(method for method in REFERENCES if method in known)]
 
 
+def _judge(row: dict) -> bool | str | None:
+    """Whether a method is shown to beat random maps, null if it is not judged; or that it is a reference."""
+    return "reference" if row["method"] in REFERENCES else row["beats_random"]
+
+
 def _draw_mean(axes: Axes, row: dict, place: int, style: Style) -> None:
     if row["mean"] is None:
         return
-    if row["method"] in REFERENCES or row["beats_random"] is None:
-        colour, face, marker = GREY, GREY, "s"
-    elif row["beats_random"]:
-        colour, face, marker = BLUE, BLUE, "o"
-    else:
-        colour, face, marker = ORANGE, PAPER, "o"
+    colour, face, marker = MARKS[_judge(row)]
     if row["low"] is not None:
         axes.hlines(place, row["low"], row["high"], color=colour, lw=style.line)
     axes.plot(row["mean"], place, marker, color=colour, mfc=face)

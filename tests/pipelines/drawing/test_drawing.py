@@ -229,3 +229,14 @@ def test_a_flow_keeps_its_images() -> None:
     bars = [patch for patch in figure.axes[0].patches if type(patch).__name__ == "Rectangle" and patch.get_height()]
     heights = sorted(round(bar.get_height() / min(one.get_height() for one in bars), 6) for bar in bars)
     assert heights == [1, 3, 4]
+
+
+@pytest.mark.parametrize(("verdict", "mark"), methods.MARKS.items())
+def test_a_method_that_is_not_judged_looks_neither_better_nor_worse(verdict: bool | str | None, mark: tuple) -> None:
+    name = "random" if verdict == "reference" else "saliency"
+    rows = comparison(["saliency"], None if verdict == "reference" else verdict)
+    rows = [row for row in rows if row["method"] == name]
+    figure = draw(methods.draw_faithfulness, PAGE, rows, metrics=("insertion",), has_legend=False)
+    [mean] = [line for line in figure.axes[0].lines if line.get_marker() != "None"]
+    assert (mean.get_color(), mean.get_markerfacecolor(), mean.get_marker()) == mark
+    assert len(set(methods.MARKS.values())) == 4
