@@ -132,6 +132,8 @@ def test_every_value_is_escaped_but_html() -> None:
 
 def test_the_summary_of_a_study_says_it_too(study: Home, trained, monkeypatch: pytest.MonkeyPatch) -> None:
     summary = summarise(study, trained.run_id, [], "report", "flow")
+    assert "\nlabels       the model contradicts " in summary
+    assert "\nconfused     " in summary
     assert "Too few" not in summary
     monkeypatch.setattr(accuracy, "IMAGES_FOR_CLASS", 1000)
     monkeypatch.setattr(accuracy, "UNEVEN_CLASSES", 1)
