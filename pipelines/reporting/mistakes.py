@@ -45,6 +45,22 @@ FLOW = """
     group by all
     order by all"""
 
+TAKEN_FOR = """
+    select
+        made.predicted as class_id,
+        names.name as class_name,
+        count(*) as n,
+        count(distinct made.label) as n_labels,
+        sum(count(*)) over ()::integer as wrong
+    from labelled_predictions('{run_id}', '{split}') as made
+    left join class_names('{run_id}') as names on names.class_id = made.predicted
+    where
+        made.epoch = {epoch}
+        and made.predicted <> made.label
+    group by all
+    order by n desc, made.predicted"""
+MOST = 0.5  # of all mistakes, for the class that receives them to be named
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -90,6 +106,9 @@ class Mistakes:
     n: int  # images
     wrong: int
     pairs: Answer  # of confused_pairs
+    taken_for: Answer  # mistakes by the class predicted
+    sink: dict | None  # its row of the class that receives most mistakes
+    is_sink_misled: bool  # whether a patch can decide that class
     matrix: Answer  # of confusion_by_epoch
     classes: list[int]  # of the matrix drawn, in their order
     pair: Pair | None
@@ -106,11 +125,20 @@ def gather_mistakes(subject: Subject, accuracy: Accuracy, patterns: Patterns | N
     n = sum(row["n"] for row in accuracy.hard.rows)
     wrong = n - sum(round(row["accuracy"] * row["n"]) for row in accuracy.hard.rows)
     pair = judge_pair(pairs.rows, accuracy.differences.rows)
-    misled = bool(pair and list_misleading(subject) & {pair.a, pair.b})
+    taken_for = subject.evidence.sql(
+        TAKEN_FOR.format(
+            run_id=subject.run.run_id, split=subject.split.replace("'", "''"), epoch=subject.epoch
+        ),
+        "As which class are images misclassified?",
+    )  # fmt: skip
+    sink = find_sink(taken_for.rows) if pair else None
+    misleading = list_misleading(subject)
+    misled = bool(pair and misleading & {pair.a, pair.b})
     rows = patterns.found.stable_rows if patterns else []
     looked = bool(pair and not misled and shown_by_class(rows).keys() and covers(rows, pair.ids))
     return Mistakes(
-        n, wrong, pairs, matrix, list_mixed(pairs.rows, len(subject.classes)), pair,
+        n, wrong, pairs, taken_for, sink, bool(sink and sink["class_name"] in misleading), matrix,
+        list_mixed(pairs.rows, len(subject.classes)), pair,
         find_shared(pair.ids, rows) if pair and looked else None, looked, misled,
         _follow(subject, pair, accuracy) if pair else None,
     )  # fmt: skip
@@ -119,6 +147,15 @@ def gather_mistakes(subject: Subject, accuracy: Accuracy, patterns: Patterns | N
 def count_mistakes(row: dict) -> int:
     """All wrong predictions; a row of confused_pairs."""
     return round(row["n"] / row["share"])
+
+
+def find_sink(rows: list[dict]) -> dict | None:
+    """The class that half of the mistakes or more end in; rows of mistakes by the class predicted, most first.
+
+    None if its mistakes are of a single class, which the pair tells already.
+    """
+    first = rows[0] if rows else None
+    return first if first and first["n"] >= MOST * first["wrong"] and first["n_labels"] > 1 else None
 
 
 def judge_pair(rows: list[dict], classes: list[dict]) -> Pair | None:

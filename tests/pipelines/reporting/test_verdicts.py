@@ -8,7 +8,7 @@ from pipelines.reporting.criteria import VERDICTS, holm
 from pipelines.reporting.evidence import Answer
 from pipelines.reporting.faithfulness import find_pointing, judge_methods
 from pipelines.reporting.history import count_forgotten, count_settled, judge_last_step, judge_settling
-from pipelines.reporting.mistakes import find_shared, judge_pair, list_mixed
+from pipelines.reporting.mistakes import find_shared, find_sink, judge_pair, list_mixed
 from pipelines.reporting.parts import compare_agreement, compare_with_edges, contrast, judge_places
 from pipelines.reporting.patterns import count_ages, count_served, judge_answer, relate_to_accuracy
 
@@ -217,6 +217,15 @@ def test_a_pair_is_the_first_and_leans_only_beyond_chance() -> None:
     assert not judge_pair([PAIR], sized_classes(400, 100)).leans  # of four times as many cats a fifth is the same share
     rare = judge_pair([PAIR | {"a_as_b": 20, "b_as_a": 30}], sized_classes(400, 100))
     assert (rare.a, rare.a_as_b, rare.n_a, rare.b_as_a, rare.leans) == ("dog", 30, 100, 20, True)
+
+
+def test_a_class_that_half_of_the_mistakes_end_in_is_named() -> None:
+    """Not one whose mistakes are all of one class: these are a pair's."""
+    row = {"class_id": 0, "n": 30, "n_labels": 2, "wrong": 60}
+    assert find_sink([row, row | {"class_id": 1, "n": 29}]) is row
+    assert find_sink([row | {"wrong": 61}]) is None
+    assert find_sink([row | {"n_labels": 1}]) is None
+    assert find_sink([]) is None
 
 
 def test_a_confusion_matrix_shows_whole_pairs_of_many_classes() -> None:
