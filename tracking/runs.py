@@ -309,8 +309,9 @@ def log_points(run: Run, run_id: str, metrics: dict[str, float], epoch: int, tim
         run.client.log_batch(run_id, metrics=points)
 
 
-def set_tag(run: Run, key: str, value: str) -> None:
-    run.client.set_tag(run.run_id, key, value)
+def set_tag(run: Run, key: str, value: str, run_id: str | None = None) -> None:
+    """A tag that `run`, or another run, shows in MLflow."""
+    run.client.set_tag(run_id or run.run_id, key, value)
 
 
 def log_picture(run: Run, image: np.ndarray, path: str) -> None:

@@ -1,16 +1,19 @@
 """What a comparison found, as metrics, pictures and one table in MLflow; from SQL alone."""
 
+from collections.abc import Iterable
+
 import queries
 from pipelines.common.figures import render_figure
 from pipelines.comparing.comparison import Comparison
 from pipelines.comparing.mosaics import draw_mosaic, read_mosaics
 from pipelines.drawing import methods
 from pipelines.drawing.concepts import draw_concept_history
-from pipelines.drawing.style import LOGGED, draw
+from pipelines.drawing.style import LOGGED, draw, name_method
 from pipelines.explaining.maps.heatmaps import picture_key
 from tracking import commits, models, runs
 from tracking.index import ingest
 from tracking.reading import connect
+from xai.references import REFERENCES
 
 UNIT = "summary"
 RANKING = "insertion"  # the metric of every method that the run and the epoch's model show in MLflow
@@ -23,7 +26,9 @@ HEADLINES = {
     "epoch_0": "epoch_0",
     "points_at_glyph": "points_at_glyph",
 }
-TABLE_COLUMNS = {"": "mean", "_low": "low", "_high": "high", "_n": "n"}  # column of the query by ending of the name
+JUDGING = ("insertion", "deletion", "road_gap")  # metrics by which a method is said to beat random maps
+TABLE_COLUMNS = {"": "mean", "_low": "low", "_high": "high"}  # column of the query by ending of the name
+VERDICT_TAG = "study.verdict"  # of a method's own run, in the newest comparison
 
 
 def log(comparison: Comparison, run: runs.Run) -> None:
@@ -44,7 +49,10 @@ def log(comparison: Comparison, run: runs.Run) -> None:
             for row in rows
             if row["method"] == method and row["metric"] in HEADLINES
         }
-        runs.log_points(run, comparison.selection.main_maker(method), headlines, epoch, commit.time_ms)
+        maker = comparison.selection.main_maker(method)
+        runs.log_points(run, maker, headlines, epoch, commit.time_ms)
+        verdict = judge_by_random(row for row in rows if row["method"] == method)
+        runs.set_tag(run, VERDICT_TAG, "beats random" if verdict == "yes" else verdict, maker)
     ingest(run.home, [run.run_id])
     runs.log_table(run, _build_table(rows), "faithfulness.json")
     _log_figures(comparison, run, rows)
@@ -57,20 +65,36 @@ def ask(comparison: Comparison, run: runs.Run, name: str, parameters: dict | Non
         return queries.run(connection, name, {"run_id": comparison.selection.run_id} | (parameters or {})).dicts
 
 
+def judge_by_random(rows: Iterable[dict]) -> str:
+    """Whether a method is shown to beat random maps, in words; its rows of faithfulness_by_method."""
+    found = [row["beats_random"] for row in rows if row["metric"] in JUDGING and row["beats_random"] is not None]
+    if not found:
+        return "not judged"
+    if not any(found):
+        return "not shown"
+    return "yes" if all(found) else "partly"
+
+
 def _build_table(rows: list[dict]) -> list[dict]:
-    """A row per method: mean and 95 % interval of each headline, and by which of them it beats random noise."""
+    """A row per method: whether it beats random maps, by what, and mean and 95 % interval of each headline."""
     by_method: dict[str, dict[str, dict]] = {}
     for row in rows:
         by_method.setdefault(row["method"], {})[row["metric"]] = row
     metrics = [metric for metric in HEADLINES if any(metric in by_metric for by_metric in by_method.values())]
     table = []
     for method, by_metric in by_method.items():
-        table_row: dict[str, object] = {"method": method}
+        beaten = [HEADLINES[metric] for metric in metrics if by_metric.get(metric, {}).get("beats_random")]
+        table_row: dict[str, object] = {
+            "method": name_method(method),
+            "beats random maps": "reference" if method in REFERENCES else judge_by_random(by_metric.values()),
+            "beats_random_by": ", ".join(beaten),
+        }
         for metric in metrics:
+            row = by_metric.get(metric, {})
             for ending, column in TABLE_COLUMNS.items():
-                table_row[HEADLINES[metric] + ending] = by_metric[metric][column] if metric in by_metric else None
-        beaten = [metric for metric in metrics if by_metric.get(metric, {}).get("beats_random")]
-        table_row["beats_random_by"] = ", ".join(HEADLINES[metric] for metric in beaten)
+                value = row.get(column)
+                table_row[HEADLINES[metric] + ending] = None if value is None else round(value, 3)
+            table_row[f"{HEADLINES[metric]}_n"] = row.get("n")
         table.append(table_row)
     return table
 

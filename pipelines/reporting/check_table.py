@@ -1,6 +1,6 @@
 """The images worth a look as a table with pictures, which MLflow shows in its evaluation tab and among the files."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import chain, groupby, zip_longest
 
 import numpy as np
@@ -11,32 +11,41 @@ from pipelines.common.heatmaps import draw_map
 from pipelines.reporting.subject import Subject
 from xai import METHODS
 
-SHOWN = 24  # rows, of all reasons in turn
+SHOWN = 24  # images, of all reasons in turn
 SIDE = 160  # pixels of an image or a map
 GAP = 4  # between both
 PREFERRED = ("integrated_gradients", "shap")  # of an image's maps the first of these is shown, else any
 
 
 def draw_check_table(subject: Subject, rows: Sequence[dict]) -> list[dict]:
-    """Rows of instances_to_check with a picture: the image, and beside it a map of its predicted class if there is one.
+    """A row per image of instances_to_check with a picture: the image, and beside it a map of its predicted class.
 
-    All words stand in one column, as MLflow's tab compares the next one, which so is the picture. Images that cannot
-    be had are left out.
+    All words stand in one column, as MLflow's tab compares the next one, which so is the picture: which image of how
+    many it is, and each reason to look at it. Images that cannot be had are left out.
     """
-    table: list[dict] = []
-    for row in _take_turns(rows):
-        image = subject.pictures.image(row["split"], row["instance_id"], row["source"])
-        if image is not None and len(table) < SHOWN:
-            words = f"{row['split']} #{row['instance_id']}: {row['label_name']}, predicted {row['predicted_name']}"
-            why = f"{row['reason'].replace('_', ' ')}: {row['detail']}"
-            table.append({"image": f"{words}\n{why}", "picture": _draw(subject, row["instance_id"], image)})
-    return table
+    by_image = _take_turns(rows)
+    drawn: list[tuple[str, np.ndarray]] = []
+    for (split, instance), reasons in by_image.items():
+        image = subject.pictures.image(split, instance, reasons[0]["source"])
+        if image is not None and len(drawn) < SHOWN:
+            words = f"{split} #{instance}: {reasons[0]['label_name']}, predicted {reasons[0]['predicted_name']}"
+            why = [f"{row['reason'].replace('_', ' ')}: {row['detail']}" for row in reasons]
+            drawn.append(("\n".join([words, *why]), _draw(subject, instance, image)))
+    whole = "" if len(drawn) == len(by_image) else f" ({len(by_image)} in the CSV)"  # short, as the cell cuts its text
+    return [
+        {"image": f"{place} of {len(drawn)}{whole}\n{words}", "picture": picture}
+        for place, (words, picture) in enumerate(drawn, start=1)
+    ]
 
 
-def _take_turns(rows: Sequence[dict]) -> Iterator[dict]:
-    """The most striking row of every reason, then the next of each."""
+def _take_turns(rows: Sequence[dict]) -> dict[tuple[str, int], list[dict]]:
+    """All rows by split and image: the most striking image of every reason, then the next of each."""
     by_reason = [list(group) for _, group in groupby(rows, key=lambda row: row["reason"])]
-    return (row for row in chain.from_iterable(zip_longest(*by_reason)) if row is not None)
+    by_image: dict[tuple[str, int], list[dict]] = {}
+    for row in chain.from_iterable(zip_longest(*by_reason)):
+        if row is not None:
+            by_image.setdefault((row["split"], row["instance_id"]), []).append(row)
+    return by_image
 
 
 def _draw(subject: Subject, instance: int, image: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import torch
 
 from pipelines.common.figures import render_figure
 from pipelines.common.settings import CompareSettings, ExplainSettings, ResumeSettings
-from pipelines.comparing import comparison, measurements
+from pipelines.comparing import comparison, measurements, summary
 from pipelines.comparing.compare import compare
 from pipelines.comparing.map_selection import select_maps
 from pipelines.comparing.mosaics import draw_mosaic, read_mosaics
@@ -223,11 +223,36 @@ def test_figures_and_table(home: Home) -> None:
     assert {"faithfulness.png", "road.png", "agreement.png", "drift.png"} <= names
     table = json.loads((folder / "faithfulness.json").read_text())
     by_method = {row[0]: dict(zip(table["columns"], row, strict=True)) for row in table["data"]}
-    assert set(by_method) == {*METHODS, *REFERENCES}
+    assert set(by_method) == {"Integrated Gradients", "Occlusion", "Saliency", "Random maps", "Edge detector"}
     sql = "select avg(value) from attribution_scores where method = 'occlusion' and metric = 'insertion'"
-    assert by_method["occlusion"]["insertion"] == pytest.approx(rows(home, sql)[0][0])
-    assert by_method["occlusion"]["insertion_n"] == 6
-    assert by_method["random"]["beats_random_by"] == ""
+    assert by_method["Occlusion"]["insertion"] == round(rows(home, sql)[0][0], 3)
+    assert by_method["Occlusion"]["insertion_n"] == 6
+    assert by_method["Random maps"]["beats_random_by"] == ""
+    assert {by_method[name]["beats random maps"] for name in ("Random maps", "Edge detector")} == {"reference"}
+    assert by_method["Occlusion"]["beats random maps"] == "not judged"  # 6 images are too few
+    client = mlflow_client.connect(home)
+    assert client.get_run(resolve(home, "occlusion", ("explain",)).run_id).data.tags["study.verdict"] == "not judged"
+
+
+@pytest.mark.parametrize(
+    ("insertion", "deletion", "verdict"),
+    [
+        (None, None, "not judged"),
+        (False, None, "not shown"),
+        (True, None, "yes"),
+        (True, False, "partly"),
+        (True, True, "yes"),
+    ],
+)
+def test_the_measures_of_faithfulness_say_whether_a_method_beats_random(
+    insertion: bool | None, deletion: bool | None, verdict: str
+) -> None:
+    """That maps change with the weights, as epoch_0 says, is another question."""
+    judged = {"insertion": insertion, "deletion": deletion, "epoch_0": True}
+    assert (
+        summary.judge_by_random({"metric": metric, "beats_random": beats} for metric, beats in judged.items())
+        == verdict
+    )
 
 
 def test_mosaics_are_methods_by_epochs(home: Home) -> None:

@@ -48,6 +48,38 @@ def test_printed_address_lists_all_runs_with_what_they_are(trained, address: str
     assert see(browser, "What to open:")  # the note
 
 
+COLUMNS_IN_SIGHT = """
+    const viewport = document.querySelector('.ag-header-viewport');
+    if (!viewport) return [0, []];
+    const seen = viewport.getBoundingClientRect();
+    const shown = [...viewport.querySelectorAll('.ag-header-row-column .ag-header-cell')].filter(cell => {
+        const own = cell.getBoundingClientRect();
+        return own.left >= seen.left && own.right <= seen.right;
+    }).sort((one, other) => one.getBoundingClientRect().left - other.getBoundingClientRect().left);
+    return [seen.width, shown.map(cell => cell.innerText.trim())]"""
+
+
+def test_what_runs_are_compared_by_is_in_sight(address: str, browser) -> None:
+    """In a window of 1400 pixels, beside MLflow's assistant and the list's own scroll bar."""
+    size = browser.get_window_size()
+    browser.set_window_size(1400, 900)
+    try:
+        browser.get("about:blank")
+        browser.get(address)
+        deadline = time.monotonic() + 30
+        while (found := browser.execute_script(COLUMNS_IN_SIGHT))[1][:2] != ["test_accuracy", "study.n"]:
+            assert time.monotonic() < deadline, found  # no method was compared, so what that shows is not there
+            time.sleep(0.2)
+    finally:
+        browser.set_window_size(size["width"], size["height"])
+    columns = list(study_view.COLUMNS)
+    first = columns[: columns.index("metrics.`road_gap`") + 1]
+    assert first == [
+        "metrics.`test_accuracy`", "tags.`study.verdict`", "metrics.`insertion`", "metrics.`road_gap`"
+    ]  # fmt: skip
+    assert sum(study_view.COLUMNS[column] for column in first) <= found[0]
+
+
 def test_training_run_tells_its_story(trained, address: str, browser) -> None:
     open_page(browser, address, f"/runs/{trained.run_id}")
     for text in (

@@ -21,27 +21,37 @@ def test_mlflow_shows_the_images_to_check_with_pictures(copy: Home) -> None:
     table = json.loads((folder / "images_to_check.json").read_text())
     assert table["columns"] == ["image", "picture"]
     listed = (folder / "instances_to_check.csv").read_text().splitlines()[1:]
+    images = {tuple(line.split(",")[:2]) for line in listed}
     assert 0 < len(table["data"]) <= check_table.SHOWN
-    for words, picture in table["data"]:
-        split_and_id, reason = words.split(":")[0], words.splitlines()[1].split(":")[0]
-        split, instance = split_and_id.split(" #")
-        assert f"{split},{instance},{reason.replace(' ', '_')}" in listed
+    seen = []
+    for place, (words, picture) in enumerate(table["data"], start=1):
+        first, image, *reasons = words.splitlines()
+        shown = f"{place} of {len(table['data'])}"
+        assert first == (
+            shown if len(images) == len(table["data"])
+            else f"{shown} ({len(images)} in the CSV)"
+        )  # fmt: skip
+        split, instance = image.split(":")[0].split(" #")
+        seen.append((split, instance))
+        own = {line for line in listed if line.startswith(f"{split},{instance},")}
+        assert {f"{split},{instance},{reason.split(':')[0].replace(' ', '_')}" for reason in reasons} == own
         drawn = np.asarray(Image.open(folder / picture["filepath"]))
         is_explained = int(instance) < 20  # by the study's saliency run
         assert (drawn[:160, 164:] < 255).any() == is_explained
+    assert len(set(seen)) == len(seen)
     [artifact] = json.loads(mlflow_client.connect(copy).get_run(run_id).data.tags["mlflow.loggedArtifacts"])
     assert artifact == {"path": "images_to_check.json", "type": "table"}
 
 
-def test_reasons_take_turns() -> None:
-    rows = [{"reason": reason, "detail": detail} for reason, detail in ("a1", "a2", "a3", "b1", "c1", "c2")]
-    assert [row["reason"] + row["detail"] for row in check_table._take_turns(rows)] == [
-        "a1",
-        "b1",
-        "c1",
-        "a2",
-        "c2",
-        "a3",
+def test_reasons_take_turns_and_an_image_under_two_has_one_place() -> None:
+    listed = (("a", 1), ("a", 2), ("a", 3), ("b", 2), ("c", 1), ("c", 4))
+    rows = [{"reason": reason, "split": "test", "instance_id": instance} for reason, instance in listed]
+    by_image = check_table._take_turns(rows)
+    assert [(image, [row["reason"] for row in own]) for (_, image), own in by_image.items()] == [
+        (1, ["a", "c"]),
+        (2, ["b", "a"]),
+        (4, ["c"]),
+        (3, ["a"]),
     ]
 
 
