@@ -9,7 +9,12 @@
 -- at the end of the metric's range, so that it holds for skewed numbers and for numbers most of which are equal, too.
 -- They cover the choice of images, not another training run.
 -- beats_random is decided as in faithfulness_differences, by sign flips and by intervals of the gain, for all rows here:
--- with nothing better than random, any row says otherwise in at most `level` of studies.
+-- with nothing better than random, any row says otherwise in at most `level` of studies. It takes more than a low
+-- p_adjusted: a few unseen images may undo a gain that most images show, so gain_low to gain_high has to leave out 0,
+-- too. It spans two intervals of the gain: one at `level`, which allows for any value of unseen images within the metric's
+-- range, and one at `level` divided by the number of rows, with unseen gains as far beyond the seen ones as those are
+-- apart. So a method whose gains vary from image to image may fail where one with a smaller but steadier gain passes.
+-- why_not names what failed.
 --
 -- params:
 --   run_id          training run to look at
@@ -29,8 +34,13 @@
 --   random_mean     mean of random over the images that have the metric for both; null without any
 --   p_adjusted      probability of such a paired difference to random by chance, corrected for all rows, 0..1; null where
 --                   beats_random has to be
---   beats_random    whether p_adjusted is at most `level` and both intervals on the better side; null for random,
---                   for a descriptive metric, and with less than 20 images in common
+--   beats_random    whether p_adjusted is at most `level` and gain_low to gain_high on the better side of 0; null for
+--                   random, for a descriptive metric, and with less than 20 images in common
+--   gain_low        lower end of both intervals of the mean minus that of random, on the images in common; null where
+--                   beats_random is
+--   gain_high       their upper end
+--   why_not         why beats_random is false: p_adjusted above level, worse than random, or interval reaches 0; else
+--                   null
 with scores as (
     select
         *,
@@ -80,6 +90,7 @@ gains as (
         hypothesis,
         places,
         numbers,
+        mean_gain,
         $level::double / count(*) over () as level_of_each,
         least(
             mean_low(mean_gain, gain_deviation, len(numbers), reach_low(numbers, least_gain), level_of_each),
@@ -110,7 +121,15 @@ select
     case
         when tests.p_adjusted is not null
             then tests.p_adjusted <= $level::double and if(better = 'higher', low_gain > 0, high_gain < 0)
-    end as beats_random
+    end as beats_random,
+    gains.low_gain as gain_low,
+    gains.high_gain as gain_high,
+    case
+        when beats_random then null
+        when tests.p_adjusted > $level::double then 'p_adjusted above level'
+        when (better = 'higher') <> (gains.mean_gain > 0) then 'worse than random'
+        when tests.p_adjusted is not null then 'interval reaches 0'
+    end as why_not
 from means
 left join gains using (hypothesis)
 left join sign_flip_tests('gains') as tests using (hypothesis)

@@ -164,6 +164,34 @@ def test_too_few_images_have_no_verdict(compared):
     assert [alone[key] for key in figures] == [1, -1, None, None, 1, None, None]
 
 
+def test_what_is_not_shown_to_beat_random_says_why(compared):
+    n = 60
+    gains = {
+        "steady": 0.1 + 0.01 * random(1).normal(size=n), "noise": 0.1 * random(2).normal(size=n),
+        "uneven": np.where(np.arange(n) < 8, 0.6, 0.004), "worse": -0.1 + 0.01 * random(3).normal(size=n),
+    }  # fmt: skip
+    for metric, sign in (("insertion", 1), ("deletion", -1)):
+        data.add_scores(compared, "compared", "random", metric, np.full(n, 0.5))
+        for method, gain in gains.items():
+            data.add_scores(compared, "compared", method, metric, 0.5 + sign * gain)
+    data.add_scores(compared, "compared", "steady", "share_object", np.full(n, 0.5))
+    rows = records(compared, "faithfulness_by_method", level=0.02)
+    for metric, sign in (("insertion", 1), ("deletion", -1)):
+        own = {row["method"]: row for row in rows if row["metric"] == metric}
+        assert {method: own[method]["why_not"] for method in (*gains, "random")} == {
+            "steady": None, "noise": "p_adjusted above level", "uneven": "interval reaches 0",
+            "worse": "worse than random", "random": None,
+        }  # fmt: skip
+        assert own["uneven"]["p_adjusted"] <= 0.02
+        for method, gain in gains.items():
+            low, high = own[method]["gain_low"], own[method]["gain_high"]
+            assert low < sign * gain.mean() < high
+            assert own[method]["beats_random"] == (method == "steady") == (low > 0 if sign > 0 else high < 0)
+        assert own["random"]["gain_low"] is own["random"]["gain_high"] is None
+    descriptive = only(rows, metric="share_object")
+    assert (descriptive["gain_low"], descriptive["why_not"]) == (None, None)
+
+
 @pytest.mark.parametrize("spread", [0, 1e-3])
 @pytest.mark.parametrize("n", [20, 60])
 def test_what_a_few_unseen_images_may_undo_is_no_difference(n, spread):
