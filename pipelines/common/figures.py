@@ -14,6 +14,10 @@ def short(name: str, most: int = 14) -> str:
     return name if len(name) <= most else name[: most - 1] + "…"
 
 
+def capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
 def render_figure(figure: Figure, title: str | None = None) -> np.ndarray:
     """The drawn figure as an image [H, W, 3], uint8, with a title above it if one is given."""
     figure.set_dpi(DPI)

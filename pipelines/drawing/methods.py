@@ -8,6 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from pipelines.common.figures import capital
+from pipelines.common.metrics import name_metric
 from pipelines.drawing.style import (
     BLUE,
     FAINT,
@@ -30,19 +32,22 @@ from pipelines.drawing.style import (
 from xai.references import REFERENCES
 
 Rows = Sequence[dict]
-# metrics that have a panel: name, and which values are better
+# metrics that have a panel, and which values are better
 PANELS = {
-    "insertion": ("Insertion", "higher is better"),
-    "deletion": ("Deletion", "lower is better"),
-    "road_gap": ("ROAD gap", "higher is better"),
-    "randomized/everything": ("Random weights", "lower is better"),
-    "points_at_glyph": ("On what decides", "higher is better"),
+    "insertion": "higher is better",
+    "deletion": "lower is better",
+    "road_gap": "higher is better",
+    "randomized/everything": "lower is better",
+    "points_at_glyph": "higher is better",
 }
+# has no verdict: random maps do not depend on weights, so they are at 1 by definition, and to be below shows little
+ESTIMATE = "randomized/everything"
 # colour, face and marker of a mean, by verdict
 MARKS = {
     True: (BLUE, BLUE, "o"),
     False: (ORANGE, PAPER, "o"),
     None: (GREY, PAPER, "o"),
+    "estimate": (INK, INK, "D"),
     "reference": (GREY, GREY, "s"),
 }
 ROAD_ORDERS = {"road_morf_": "Most relevant first", "road_lerf_": "Least relevant first"}
@@ -58,13 +63,14 @@ def draw_faithfulness(
 ) -> Figure:
     """Mean and 95 % interval of every method, one panel per metric; the dashed line is at random maps.
 
-    Filled marks are corrected for all of them: with nothing better than random, any is filled in at most 5 % of studies
-    (or the level at which the rows were asked for). Rows of faithfulness_by_method.
+    Filled circles are corrected for all of them: with nothing better than random, any is filled in at most 5 % of
+    studies (or the level at which the rows were asked for). Likeness to random weights' maps has no verdict. Rows of
+    faithfulness_by_method.
     """
     panels = [metric for metric in metrics if any(row["metric"] == metric for row in rows)]
     methods = order_by_insertion(rows)
-    label = measure([name_method(method) for method in methods], style.text)
-    least = measure([f"({better})" for _, better in PANELS.values()], style.text) + 0.1
+    label = measure([name_method(method, style) for method in methods], style.text)
+    least = measure([f"({better})" for better in PANELS.values()], style.text) + 0.1
     across = max(1, min(len(panels), int((style.width - label) / least)))
     down = -(-len(panels) // across)
     figure = new_figure(style, down * style.row * (len(methods) + 3.6))
@@ -74,18 +80,18 @@ def draw_faithfulness(
     for axes, metric in zip(grid, panels, strict=False):
         for row in (row for row in rows if row["metric"] == metric and row["method"] in methods):
             _draw_mean(axes, row, methods.index(row["method"]), style)
-        axes.set_xlabel("{}\n({})".format(*PANELS[metric]))
+        axes.set_xlabel(f"{capital(name_metric(metric))}\n({PANELS[metric]})")
         axes.xaxis.set_major_locator(MaxNLocator(nbins=3))
         set_grid(axes, "x")
     for axes in grid[::across]:
-        axes.set_yticks(range(len(methods)), [name_method(method) for method in methods], color=INK)
+        axes.set_yticks(range(len(methods)), [name_method(method, style) for method in methods], color=INK)
     for axes in grid:
         axes.tick_params(axis="y", length=0, labelsize=style.text)
     grid[0].set_ylim(len(methods) - 0.4, -0.6)
     if has_legend:
         names = {
-            True: "better than random maps", False: "not shown to be", None: "not judged",
-            "reference": "reference",
+            True: "better than random maps: test and interval show it", False: "test or interval does not show it",
+            None: "not judged", "estimate": "estimate, not tested", "reference": "reference",
         }  # fmt: skip
         drawn = {_judge(row) for row in rows if row["metric"] in panels}
         shown = [
@@ -106,15 +112,18 @@ def order_by_insertion(rows: Rows) -> list[str]:
 
 
 def _judge(row: dict) -> bool | str | None:
-    """Whether a method is shown to beat random maps, null if it is not judged; or that it is a reference."""
-    return "reference" if row["method"] in REFERENCES else row["beats_random"]
+    """Whether a method is shown to beat random maps, null if it is not judged; or that it is another mark."""
+    if row["method"] in REFERENCES:
+        return "reference"
+    return "estimate" if row["metric"] == ESTIMATE else row["beats_random"]
 
 
 def _draw_mean(axes: Axes, row: dict, place: int, style: Style) -> None:
     if row["mean"] is None:
         return
     colour, face, marker = MARKS[_judge(row)]
-    if row["low"] is not None:
+    is_constant = row["metric"] == ESTIMATE and row["method"] in REFERENCES  # they do not depend on the weights
+    if row["low"] is not None and not is_constant:
         axes.hlines(place, row["low"], row["high"], color=colour, lw=style.line)
     axes.plot(row["mean"], place, marker, color=colour, mfc=face)
     if row["method"] == "random":
@@ -139,7 +148,7 @@ def draw_road(rows: Rows, style: Style, *, starts_at_one: bool) -> Figure:
             )
             points = [(0.0, 1.0), *points] if starts_at_one else points
             if points:
-                _draw_line(axes, *zip(*points, strict=True), method=method)
+                _draw_line(axes, *zip(*points, strict=True), style, method=method)
         axes.set(xlabel=f"Pixels imputed (%)\n{title}", ylim=(0, 1.03), xlim=(0, 1))
         set_percent(axes.xaxis, (0, 0.5, 1))
         set_grid(axes)
@@ -149,16 +158,16 @@ def draw_road(rows: Rows, style: Style, *, starts_at_one: bool) -> Figure:
     return figure
 
 
-def _draw_line(axes: Axes, xs: Sequence[float], ys: Sequence[float], *, method: str) -> None:
+def _draw_line(axes: Axes, xs: Sequence[float], ys: Sequence[float], style: Style, *, method: str) -> None:
     series = line_of_method(method)
-    axes.plot(xs, ys, color=series.colour, ls=series.dashes, marker=series.marker, label=name_method(method))
+    axes.plot(xs, ys, color=series.colour, ls=series.dashes, marker=series.marker, label=name_method(method, style))
 
 
 def draw_agreement(rows: Rows, style: Style) -> Figure:
     """Matrices over pairs of methods: rank correlation, overlap of the strongest tenth; of attribution_agreement."""
     pairs = [row for row in rows if row["subset"] == "all"]
     methods = order_methods({row[column] for row in pairs for column in ("method_a", "method_b")})
-    names = [name_method(method) for method in methods]
+    names = [name_method(method, style) for method in methods]
     label = measure(names, style.small) + 0.1
     panels = len(AGREEMENT_MATRICES)
     across, down = (1, panels) if style.is_narrow else (panels, 1)
@@ -229,7 +238,7 @@ def _draw_epochs(rows: Rows, style: Style, column: str, name: str) -> tuple[Figu
     axes = figure.subplots()
     for method in order_methods({row["method"] for row in rows}):
         own = [row for row in rows if row["method"] == method and row[column] is not None]
-        _draw_line(axes, [row["epoch"] for row in own], [row[column] for row in own], method=method)
+        _draw_line(axes, [row["epoch"] for row in own], [row[column] for row in own], style, method=method)
     set_epochs(axes, sorted({row["epoch"] for row in rows}))
     axes.set_ylabel(name)
     set_grid(axes)

@@ -32,7 +32,10 @@ from pipelines.drawing.style import (
 )
 
 Rows = Sequence[dict]
-MISTAKE_DEPTH = 3  # times as deep a colour as a correct prediction's of the same fraction
+MISTAKE_DEPTH = 3  # how deep the colour of mistakes is, per fraction of the class, at most 1
+CORRECT_DEPTH = 0.35  # that of correct predictions: light, as they are the most and of less interest
+LEAST_DEPTH = 0.06  # of a cell with any image
+SCALE_BAR = 0.6  # inches
 LEAST_BAR = 0.7  # images at the foot of a logarithmic axis, below 1
 LEAST_CELL = 1.6  # side of a matrix's cell that holds a number, in heights of its text
 
@@ -142,8 +145,9 @@ def draw_confusion(
 ) -> Figure:
     """Images by true class (rows) and predicted class (columns), [K, K]; blue: correct, orange: mistakes.
 
-    The darker, the larger the fraction of the class's images, of which there are `totals` [K]. A `pair` of rows is
-    framed. `numbers` says how many of the largest mistakes show theirs; by default all cells with room do.
+    The darker, the larger the fraction of the class's images, of which there are `totals` [K]; a scale below says how
+    dark. A `pair` of rows is framed. `numbers` says how many of the largest mistakes show theirs; by default all cells
+    with room do, as those on the diagonal always do.
     """
     count = len(names)
     labels, kind, beside = shorten(names, 14), "", 2.6 * style.text / 72 + 0.1
@@ -154,7 +158,13 @@ def draw_confusion(
     side = min(side, 3.4 * style.text / 72)
     margin = measure(labels, style.small) + 2.6 * style.text / 72
     square = max(side * count, measure(["Predicted class"], style.text))
-    figure = Figure(figsize=(square + margin + 0.1, square + margin + 0.15))
+    scales = [
+        (BLUE, CORRECT_DEPTH, "correct: 0 to 100 % of the class"),
+        (ORANGE, 1.0, f"mistakes: 0 to {100 / MISTAKE_DEPTH:.0f} % or more"),
+    ]
+    scale = measure([name for *_, name in scales], style.small) + SCALE_BAR + 0.2
+    foot = len(scales) * 1.6 * style.small / 72 + 0.05
+    figure = Figure(figsize=(max(square + margin, scale) + 0.1, square + margin + 0.15 + foot))
     width, height = figure.get_size_inches()
     below = height - margin - side * count
     axes = figure.add_axes((margin / width, below / height, side * count / width, side * count / height))
@@ -168,10 +178,10 @@ def draw_confusion(
         for row, column in np.argwhere(counts):
             if (row == column) != correct:
                 continue
-            depth = float(fractions[row, column]) * (1 if correct else MISTAKE_DEPTH)
+            depth = float(fractions[row, column]) * (CORRECT_DEPTH if correct else MISTAKE_DEPTH)
             cells.append(Rectangle((column - 0.48, row - 0.48), 0.96, 0.96))
-            depths.append(max(0.06, min(1.0, depth)))
-            shows = numbers is None or (row != column and counts[row, column] >= least)
+            depths.append(max(LEAST_DEPTH, min(1.0, depth)))
+            shows = numbers is None or correct or counts[row, column] >= least
             if side >= room and shows:
                 axes.text(
                     column, row, f"{counts[row, column]}", ha="center", va="center", fontsize=style.small,
@@ -188,11 +198,32 @@ def draw_confusion(
     if not kind:
         axes.set_xticks(range(count), labels, rotation=90, color=INK)
         axes.set_yticks(range(count), labels, color=INK)
-    axes.set_xlabel(f"Predicted class{kind}", loc="left")
-    axes.set_ylabel(f"True class{kind}", loc="top")
+    is_wide = side * count >= measure([f"Predicted class{kind}"], style.text)
+    axes.set_xlabel(f"Predicted class{kind}", loc="center" if is_wide else "left")
+    axes.set_ylabel(f"True class{kind}", loc="center" if is_wide else "top")
     axes.tick_params(length=0)
     axes.spines[["left", "bottom"]].set_visible(False)
+    _draw_scales(figure, style, scales, (margin if margin + scale <= width else 0.05, foot))
     return figure
+
+
+def _draw_scales(
+    figure: Figure, style: Style, scales: Sequence[tuple[str, float, str]], corner: tuple[float, float]
+) -> None:
+    """Bars below each other, from none to the deepest colour; `corner` is their upper left one, in inches."""
+    width, height = figure.get_size_inches()
+    x, y = corner
+    axes = figure.add_axes((x / width, 0, 1 - x / width, y / height))
+    axes.set(xlim=(0, width - x), ylim=(0, y))
+    axes.set_axis_off()
+    step = 1.6 * style.small / 72
+    for place, (colour, depth, name) in enumerate(scales):
+        middle = y - (place + 0.5) * step
+        parts = np.linspace(0, 1, 16)
+        cell = SCALE_BAR / len(parts)
+        cells = [Rectangle((number * cell, middle - 0.3 * step), cell, 0.6 * step) for number in range(len(parts))]
+        axes.add_collection(PatchCollection(cells, facecolor=colour, alpha=(depth * parts).clip(LEAST_DEPTH), lw=0))
+        axes.text(SCALE_BAR + 0.08, middle, name, va="center", fontsize=style.small, color=INK)
 
 
 def count_pairs(labels: np.ndarray, predicted: np.ndarray, class_count: int) -> np.ndarray:

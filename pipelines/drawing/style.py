@@ -63,6 +63,7 @@ class Style:
     small: float  # of ticks and numbers
     line: float
     most_rows: int  # classes, or images, of a figure that has a row for each
+    is_print: bool = False  # whether methods are named as papers write them, rather than as the report does
 
     @property
     def row(self) -> float:
@@ -115,8 +116,8 @@ class Style:
         }
 
 
-SINGLE = Style(width=3.3, text=8, small=7, line=1.0, most_rows=40)
-DOUBLE = Style(width=6.9, text=8, small=7, line=1.0, most_rows=40)
+SINGLE = Style(width=3.3, text=8, small=7, line=1.0, most_rows=40, is_print=True)
+DOUBLE = Style(width=6.9, text=8, small=7, line=1.0, most_rows=40, is_print=True)
 PAGE = Style(width=330 / 72, text=10.5, small=10, line=1.4, most_rows=12)
 WIDE_PAGE = Style(width=690 / 72, text=10.5, small=10, line=1.4, most_rows=12)
 LOGGED = Style(width=10, text=9, small=8, line=1.4, most_rows=100)
@@ -184,9 +185,12 @@ def shorten(names: Sequence[str], most: int) -> list[str]:
     return [name if len(name) <= most else f"{name[:head]}…{name[head + 1 - most :]}" for name in names]
 
 
-def name_method(method: str) -> str:
-    """A method's name as papers write it; references are named too."""
-    return METHODS[method].card.printed if method in METHODS else REFERENCE_NAMES.get(method, method)
+def name_method(method: str, style: Style) -> str:
+    """A method's name, as papers write it or as the report does; references are named too."""
+    if method not in METHODS:
+        return REFERENCE_NAMES.get(method, method)
+    card = METHODS[method].card
+    return card.printed if style.is_print else card.name
 
 
 def order_methods(methods: Sequence[str] | set[str]) -> list[str]:

@@ -3,25 +3,21 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from pipelines.common.metrics import name_metric
 from pipelines.reporting.criteria import VERDICTS
 from pipelines.reporting.evidence import Answer
 from pipelines.reporting.subject import Subject, ask_faithfulness, newest_comparison
 from tracking.catalogue import RunRecord
 from xai import METHODS
 
-RANKING = {"insertion": "insertion", "deletion": "deletion", "road_gap": "ROAD"}  # metrics that judge a method
+RANKING = {metric: name_metric(metric) for metric in ("insertion", "deletion", "road_gap")}  # they judge a method
 REFERENCES = ("random", "edge")
 EVERYTHING, SIGNED = "randomized/everything", "randomized_signed/everything"
+# columns of the table: which way is better; the last two are of planted data only
 COLUMNS = {
-    "insertion": "insertion ↑",
-    "deletion": "deletion ↓",
-    "road_gap": "ROAD gap ↑",
-    EVERYTHING: "random weights ↓",
-    SIGNED: "with signs ↓",
-    "epoch_0": "untrained ↓",
-    "points_at_glyph": "on the glyph ↑",  # planted data only
-    "points_at_decoy": "on the decoy ↓",
-}
+    "insertion": "↑", "deletion": "↓", "road_gap": "↑", EVERYTHING: "↓", SIGNED: "↓", "epoch_0": "↓",
+    "points_at_glyph": "↑", "points_at_decoy": "↓",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -76,13 +72,17 @@ class Faithfulness:
     def columns(self) -> dict[str, str]:
         """Names of the metrics that there are, by key."""
         there = {row["metric"] for row in self.by_method.rows}
-        return {metric: name for metric, name in COLUMNS.items() if metric in there}
+        return {metric: f"{name_metric(metric)} {way}" for metric, way in COLUMNS.items() if metric in there}
 
     @property
     def listed(self) -> list[str]:
         """Methods, then references, that there are."""
         there = {row["method"] for row in self.by_method.rows}
         return [method for method in (*METHODS, *REFERENCES) if method in there]
+
+    def has_interval(self, row: dict) -> bool:
+        """Whether the mean is an estimate; references do not depend on weights: their likeness is 1 by definition."""
+        return row["method"] not in REFERENCES or row["metric"] not in (EVERYTHING, SIGNED, "epoch_0")
 
     @property
     def sanity(self) -> list[dict]:

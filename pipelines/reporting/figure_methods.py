@@ -19,9 +19,16 @@ def gather_faithfulness(request: Request) -> Content:
     fewest = f"{number(min(counts))} to " if min(counts) < max(counts) else ""
     caption = (
         f"Faithfulness of explanation methods: means with {STUDENT} on {fewest}{number(max(counts))} images; dashed: "
-        "random maps. Filled: better than random maps (paired sign flips, step-down max-T, family-wise "
-        f"level {VERDICTS['beats_random'].level})."
+        "random maps. Filled circles: better than random maps, by a permutation test (paired sign flips, step-down "
+        f"max-T over all methods and metrics, family-wise level {VERDICTS['beats_random'].level}) and by intervals of "
+        "the difference that leave out 0 and allow for unseen images anywhere in the metric's range; hollow: test or "
+        "interval does not show it, even where the mean is better."
     )
+    if any(row["metric"] == methods.ESTIMATE for row in rows):
+        caption += (
+            " Random weights: rank correlation of maps before and after all weights are drawn anew, an estimate that "
+            "is not tested; references do not depend on weights, so they are at 1 by definition."
+        )
     return Content((rows,), caption, rows[0]["epoch"])
 
 

@@ -50,7 +50,7 @@ def gather_maps(request: Request) -> Content:
         image = _read_image(request, instance)
         tiles = [enlarged(image), *(_draw_map(explained, image, made[instance].get(one)) for one in methods)]
         rows.append(TileRow(_describe(request, row), tiles, BLUE if is_right(row) else ORANGE))
-    heads = [("Image",), *(tuple(name_method(method).split(" ")) for method in methods)]
+    heads = [("Image",), *(tuple(name_method(method, request.style).split(" ")) for method in methods)]
     listed = ", ".join(f"#{instance}" for instance in instances)
     caption = (
         f"Maps of the predicted class of images {listed}; before each its true class and the predicted one (orange: "
@@ -147,7 +147,7 @@ def gather_map_history(request: Request) -> Content:
         own = [maps[method].get(epoch) for epoch in epochs]
         drawn = [None if values is None else _overlay(image, values, method) for values in own]
         beside = plain if place == 0 else np.full_like(plain, 255)
-        rows.append(TileRow(tuple(name_method(method).split(" ")), [beside, *drawn]))
+        rows.append(TileRow(tuple(name_method(method, request.style).split(" ")), [beside, *drawn]))
     label = history[epochs[-1]]["label"]
     caption = (
         f"Maps of image #{instance} ({subject.classes[label] if label is not None else 'label unknown'}) by method and "

@@ -78,7 +78,8 @@ def gather_confusion(request: Request) -> Content:
     counts, totals = count_confusion(rows, range(len(names)))
     caption = (
         "Images by true class (rows) and predicted class (columns). Blue: correct, orange: mistakes; the darker, the "
-        f"larger the fraction of the true class (mistakes {predictions.MISTAKE_DEPTH} times as dark)."
+        f"larger the fraction of the true class (mistakes from 0 to {100 / predictions.MISTAKE_DEPTH:.0f} % or more, "
+        "correct ones from 0 to 100 %, and lighter)."
     )
     return Content((counts, totals, names), caption, epoch, int(totals.sum()))
 

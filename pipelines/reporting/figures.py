@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from pipelines.common.figures import short
+from pipelines.common.figures import capital, short
 from pipelines.common.heatmaps import SCALE_ENDS, SCALE_NOTE, colour_table
 from pipelines.drawing.style import PAGE, draw
 from pipelines.reporting.embedding import ENLARGED, embed
@@ -10,7 +10,7 @@ from pipelines.reporting.figure_catalogue import FIGURES
 from pipelines.reporting.figure_predictions import count_confusion, read_pair_flow
 from pipelines.reporting.html import Html, html, joined
 from pipelines.reporting.mistakes import Mistakes, Pair, PairFlow
-from pipelines.reporting.words import capital, percent
+from pipelines.reporting.words import percent
 
 LARGEST = 12  # mistakes of a confusion matrix that show their number
 

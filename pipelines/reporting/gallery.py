@@ -13,6 +13,7 @@ from pipelines.reporting.mistakes import Mistakes
 from pipelines.reporting.pictures import Picture, framed, heatmap
 from pipelines.reporting.shortcuts import Shortcuts
 from pipelines.reporting.subject import Subject
+from pipelines.reporting.techniques import called
 from xai import METHODS
 
 SHOWN = """
@@ -172,7 +173,9 @@ def _draw(subject: Subject, explained: ExplainedImages, instance: int, row: dict
     image = subject.pictures.image(subject.split, instance)
     if row is None or image is None:
         return Picture(note="no map" if row is None else "no image")
-    return heatmap(image, explained.values(row), METHODS[row["method"]].signed, f"{row['method']} of image {instance}")
+    return heatmap(
+        image, explained.values(row), METHODS[row["method"]].signed, f"{called(row['method'])} of image {instance}"
+    )
 
 
 def _frame_patch(subject: Subject, row: dict, known: dict[int, dict]) -> list[Picture]:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from pipelines.common.figures import short
+from pipelines.common.figures import capital, short
+from pipelines.common.metrics import name_metric
 from pipelines.common.policy import policy_of
 from pipelines.reporting import criteria, faithfulness, figures, parts, patterns, words
 from pipelines.reporting.accuracy import images_of
@@ -41,8 +42,8 @@ def make_environment() -> Environment:
     environment.filters |= {
         "percent": words.percent, "number": words.number, "value": words.value, "name": _name, "called": call_class,
         "names": words.listed,
-        "method": called, "methods": list_methods, "command": command, "capital": words.capital, "heat": heat,
-        "papers": link_papers,
+        "method": called, "methods": list_methods, "command": command, "capital": capital, "heat": heat,
+        "metric": name_metric, "papers": link_papers,
     }  # fmt: skip
     environment.globals |= {
         "between": words.between, "value_between": words.value_between, "interval_of": words.interval_of,

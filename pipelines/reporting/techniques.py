@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 
+from pipelines.drawing.style import REFERENCE_NAMES
 from pipelines.reporting.evidence import Answer
 from pipelines.reporting.parts import find_epoch
 from pipelines.reporting.subject import Subject
@@ -46,8 +47,8 @@ class MethodFigures:
 
 
 def called(method: str) -> str:
-    """A method's name within a sentence; the key of one that has no card."""
-    name = TECHNIQUES[method].name if method in TECHNIQUES else method
+    """A method's or reference's name within a sentence; the key of one that has none."""
+    name = TECHNIQUES[method].name if method in TECHNIQUES else REFERENCE_NAMES.get(method, method)
     return name if any(letter.isupper() for letter in name[1:]) else name.lower()
 
 

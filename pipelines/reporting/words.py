@@ -75,10 +75,6 @@ def series(parts: Sequence[str]) -> str:
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
-def capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
 def sized(n: int) -> str:
     """On how many images a figure stands."""
     return f"n{SPACE}={SPACE}{number(n)}"

@@ -5,10 +5,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from pipelines.common.figures import capital
 from pipelines.drawing import concepts, flows, methods, pictures, predictions, shortcuts
 from pipelines.drawing.flows import Link
 from pipelines.drawing.pictures import ConceptRow, TileRow
-from pipelines.drawing.style import DOUBLE, LOGGED, PAGE, SINGLE, Style, draw, name_method, shorten
+from pipelines.drawing.style import DOUBLE, INK, LOGGED, PAGE, SINGLE, WIDE_PAGE, Style, draw, name_method, shorten
+from pipelines.reporting.techniques import called
 from support.drawn import faults, written
 from xai import METHODS
 
@@ -101,7 +103,7 @@ def tile_rows(count: int, columns: int, shape: tuple[int, int] = (8, 8)) -> list
 
 
 def heads(methods: list[str]) -> list[tuple[str, ...]]:
-    return [("Image",), *(tuple(name_method(method).split(" ")) for method in methods)]
+    return [("Image",), *(tuple(name_method(method, SINGLE).split(" ")) for method in methods)]
 
 
 def concept_rows(count: int) -> list[ConceptRow]:
@@ -205,17 +207,24 @@ def test_long_names_stay_apart() -> None:
     assert shorten(["species of birds 1", "species of birds 2"], 10) == ["spec…rds 1", "spec…rds 2"]
 
 
-def test_methods_are_named_as_in_papers() -> None:
-    assert [name_method(method) for method in (*METHODS, "random", "edge")] == [
-        "Saliency", "SmoothGrad", "Integrated Gradients", "Grad-CAM", "Occlusion", "Expected Gradients",
-        "Partition SHAP", "Random maps", "Edge detector",
-    ]  # fmt: skip
+def test_methods_are_named_as_in_papers_in_print_and_as_in_the_report_elsewhere() -> None:
+    for style in (SINGLE, DOUBLE):
+        assert [name_method(method, style) for method in (*METHODS, "random", "edge")] == [
+            "Saliency", "SmoothGrad", "Integrated Gradients", "Grad-CAM", "Occlusion", "Expected Gradients",
+            "Partition SHAP", "Random maps", "Edge detector",
+        ]  # fmt: skip
+    for style in (PAGE, WIDE_PAGE, LOGGED):
+        named = [name_method(method, style) for method in METHODS]
+        assert named == [capital(called(method)) for method in METHODS]
+        assert "SHAP" in named
 
 
-def test_the_page_shows_the_largest_mistakes_in_numbers() -> None:
+def test_the_page_shows_the_largest_mistakes_and_all_correct_predictions_in_numbers() -> None:
     counts = np.array([[50, 9, 1], [3, 40, 0], [7, 2, 30]])
     figure = draw(predictions.draw_confusion, PAGE, counts, counts.sum(1), ["a", "b", "c"], numbers=3)
-    assert sorted(text for text, *_ in written(figure) if text.isdigit()) == ["3", "7", "9"]
+    assert sorted(text for text, *_ in written(figure) if text.isdigit()) == [
+        "3", "30", "40", "50", "7", "9",
+    ]  # fmt: skip
 
 
 def test_counts_are_those_of_the_pairs() -> None:
@@ -234,9 +243,23 @@ def test_a_flow_keeps_its_images() -> None:
 @pytest.mark.parametrize(("verdict", "mark"), methods.MARKS.items())
 def test_a_method_that_is_not_judged_looks_neither_better_nor_worse(verdict: bool | str | None, mark: tuple) -> None:
     name = "random" if verdict == "reference" else "saliency"
-    rows = comparison(["saliency"], None if verdict == "reference" else verdict)
+    metric = methods.ESTIMATE if verdict == "estimate" else "insertion"
+    rows = comparison(["saliency"], verdict if isinstance(verdict, bool) else None)
     rows = [row for row in rows if row["method"] == name]
-    figure = draw(methods.draw_faithfulness, PAGE, rows, metrics=("insertion",), has_legend=False)
+    figure = draw(methods.draw_faithfulness, PAGE, rows, metrics=(metric,), has_legend=False)
     [mean] = [line for line in figure.axes[0].lines if line.get_marker() != "None"]
     assert (mean.get_color(), mean.get_markerfacecolor(), mean.get_marker()) == mark
-    assert len(set(methods.MARKS.values())) == 4
+    assert len(set(methods.MARKS.values())) == 5
+
+
+@pytest.mark.parametrize("verdict", [True, False])
+def test_likeness_to_maps_of_random_weights_has_no_verdict_and_references_no_interval(verdict: bool) -> None:
+    rows = comparison(["saliency"], verdict)
+    for metric, intervals, colour in (("insertion", 3, methods.MARKS[verdict][0]), (methods.ESTIMATE, 1, INK)):
+        figure = draw(methods.draw_faithfulness, PAGE, rows, metrics=(metric,))
+        axes = figure.axes[0]
+        assert len(axes.collections) == intervals
+        assert [line.get_color() for line in axes.lines if line.get_marker() in ("o", "D")] == [colour]
+        legend = [text.get_text() for text in figure.legends[0].get_texts()]
+        assert ("estimate, not tested" in legend) == (metric == methods.ESTIMATE)
+        assert any("better than random maps" in text for text in legend) == (verdict and metric == "insertion")

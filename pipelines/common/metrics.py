@@ -1,0 +1,33 @@
+"""What the metrics of a comparison are called wherever a person reads them: in figures, tables and sentences."""
+
+METRICS = {
+    "insertion": "insertion",
+    "deletion": "deletion",
+    "road_gap": "ROAD gap",
+    "randomized/everything": "random weights",
+    "randomized_signed/everything": "random weights, with signs",
+    "epoch_0": "untrained network",
+    "epoch_0_signed": "untrained network, with signs",
+    "points_at_glyph": "on what decides",
+    "points_at_decoy": "on the decoy",
+    "covers_all_parts": "all parts covered",
+    "share_object": "fraction on the object",
+}
+# by the beginning of other keys: their names, with the rest: a percentage, a layer or a part's number
+FAMILIES = {
+    "road_morf_": "ROAD, {} % imputed, most relevant first",
+    "road_lerf_": "ROAD, {} % imputed, least relevant first",
+    "randomized/": "random weights down to {}",
+    "randomized_signed/": "random weights down to {}, with signs",
+    "share_part_": "fraction on part {}",
+}
+
+
+def name_metric(key: str) -> str:
+    """A metric's name within a sentence; the key itself if it has none."""
+    if key in METRICS:
+        return METRICS[key]
+    for start, name in FAMILIES.items():
+        if key.startswith(start):
+            return name.format(key.removeprefix(start))
+    return key
