@@ -85,7 +85,7 @@ def _build_table(rows: list[dict]) -> list[dict]:
     for method, by_metric in by_method.items():
         beaten = [HEADLINES[metric] for metric in metrics if by_metric.get(metric, {}).get("beats_random")]
         table_row: dict[str, object] = {
-            "method": name_method(method),
+            "method": name_method(method, LOGGED),
             "beats random maps": "reference" if method in REFERENCES else judge_by_random(by_metric.values()),
             "beats_random_by": ", ".join(beaten),
         }

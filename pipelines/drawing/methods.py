@@ -148,7 +148,7 @@ def draw_road(rows: Rows, style: Style, *, starts_at_one: bool) -> Figure:
             )
             points = [(0.0, 1.0), *points] if starts_at_one else points
             if points:
-                _draw_line(axes, *zip(*points, strict=True), style, method=method)
+                _draw_line(axes, style, *zip(*points, strict=True), method=method)
         axes.set(xlabel=f"Pixels imputed (%)\n{title}", ylim=(0, 1.03), xlim=(0, 1))
         set_percent(axes.xaxis, (0, 0.5, 1))
         set_grid(axes)
@@ -158,7 +158,7 @@ def draw_road(rows: Rows, style: Style, *, starts_at_one: bool) -> Figure:
     return figure
 
 
-def _draw_line(axes: Axes, xs: Sequence[float], ys: Sequence[float], style: Style, *, method: str) -> None:
+def _draw_line(axes: Axes, style: Style, xs: Sequence[float], ys: Sequence[float], *, method: str) -> None:
     series = line_of_method(method)
     axes.plot(xs, ys, color=series.colour, ls=series.dashes, marker=series.marker, label=name_method(method, style))
 
@@ -238,7 +238,7 @@ def _draw_epochs(rows: Rows, style: Style, column: str, name: str) -> tuple[Figu
     axes = figure.subplots()
     for method in order_methods({row["method"] for row in rows}):
         own = [row for row in rows if row["method"] == method and row[column] is not None]
-        _draw_line(axes, [row["epoch"] for row in own], [row[column] for row in own], style, method=method)
+        _draw_line(axes, style, [row["epoch"] for row in own], [row[column] for row in own], method=method)
     set_epochs(axes, sorted({row["epoch"] for row in rows}))
     axes.set_ylabel(name)
     set_grid(axes)

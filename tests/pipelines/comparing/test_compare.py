@@ -223,7 +223,7 @@ def test_figures_and_table(home: Home) -> None:
     assert {"faithfulness.png", "road.png", "agreement.png", "drift.png"} <= names
     table = json.loads((folder / "faithfulness.json").read_text())
     by_method = {row[0]: dict(zip(table["columns"], row, strict=True)) for row in table["data"]}
-    assert set(by_method) == {"Integrated Gradients", "Occlusion", "Saliency", "Random maps", "Edge detector"}
+    assert set(by_method) == {"Integrated gradients", "Occlusion", "Saliency", "Random maps", "Edge detector"}
     sql = "select avg(value) from attribution_scores where method = 'occlusion' and metric = 'insertion'"
     assert by_method["Occlusion"]["insertion"] == round(rows(home, sql)[0][0], 3)
     assert by_method["Occlusion"]["insertion_n"] == 6
