@@ -10,17 +10,18 @@ function drawComparison() {
   clearCompared.hidden = !state.compared;
   clearCompared.textContent = `${COMPARED_NAMES[OUTCOMES.indexOf(state.compared)]} ✕`;
   const { counts, correct, n } = countCompared();
+  const cell = state.cell ? " of the chosen cell" : "";
   const heading = textElement("p", `At the last chosen epochs, ${stepName(state.to, state.otherTo)}, `
-    + `${formatPercent(correct[0] / n)} and ${formatPercent(correct[1] / n)} of ${formatInteger(n)} labelled images are correct. `
+    + `${formatPercent(correct[0] / n || 0)} and ${formatPercent(correct[1] / n || 0)} of ${formatInteger(n)} labelled images${cell} are correct. `
     + "A click shows those images alone:");
   comparison.replaceChildren(heading, ...JUDGED.map(outcome => makeComparisonButton(outcome, counts[outcome])));
 }
 
-// compared_flow, summed over classes, of the images of the chosen classes: counts of outcomes, how many of the labelled
+// compared_flow, summed over classes, of the images of the chosen classes and cell: counts of outcomes, how many of the labelled
 // images each run predicts correctly, and how many there are.
 function countCompared() {
   const counts = new Int32Array(OUTCOMES.length);
-  for (const i of derived.members) {
+  for (const i of derived.ofCell) {
     const outcome = lastOutcome(i);
     if (outcome !== undefined) counts[outcome]++;
   }

@@ -3,23 +3,23 @@
 const grid = element("confusion");
 const GRID = { left: 92, top: 20, maxClasses: 20 };
 let gridColumns = []; // classes; the last one may be Other
-let gridLayout = null; // {cellWidth, cellHeight, rows, columns, counts, totals} as last drawn, of the measured run
+let gridLayout = null; // {cellWidth, cellHeight, rows, columns, counts, totals, shown} as last drawn, of the measured run
 
 function drawConfusion() {
-  const shown = state.classes.slice(0, GRID.maxClasses);
+  const shown = gridClasses();
   gridColumns = shown.length < K ? [...shown, K] : shown;
   const rows = shown.length;
   const columns = gridColumns.length;
   const rowOf = new Int32Array(K + 1).fill(rows);
   shown.forEach((c, row) => { rowOf[c] = row; });
-  const all = confusion(derived.members, rowOf, columns);
+  const all = confusion(derived.ofOutcome, rowOf, columns);
   const { start, end } = RUNS[measuredRun()];
   const counts = all.counts.map(cells => cells.map(epochs => epochs.subarray(start, end)));
   const totals = all.totals.map(epochs => epochs.subarray(start, end));
 
   const cellWidth = (widthOf(grid) - GRID.left - 8) / columns;
   const cellHeight = Math.max(24, Math.min(44, cellWidth * 0.6));
-  gridLayout = { cellWidth, cellHeight, rows, columns, counts, totals };
+  gridLayout = { cellWidth, cellHeight, rows, columns, counts, totals, shown: lastMeasured() - start };
   const { context } = prepareCanvas(grid, GRID.top + rows * cellHeight + 4);
   const largest = largestConfusion(gridLayout);
   gridColumns.forEach((c, column) => {
@@ -33,7 +33,9 @@ function drawConfusion() {
   });
 
   const first = state.classes.length > rows ? `, the first ${rows} of ${state.classes.length} classes` : "";
-  const about = `fraction of a true class (row) predicted as a class (column), all epochs${isPair ? ` of ${RUNS[measuredRun()].name}` : ""}${first}`;
+  const chosen = state.compared ? `, of images ${COMPARED_NAMES[OUTCOMES.indexOf(state.compared)]}` : "";
+  const about = `% of a true class (row) predicted as a class (column) at ${epochName(lastMeasured())}, the last chosen; `
+    + `line: all epochs, dot: that epoch${chosen}${first}`;
   element("confusion-about").textContent = about;
   grid.setAttribute("aria-label", about);
   drawGridCursor(context);
@@ -41,7 +43,7 @@ function drawConfusion() {
   clearButton.hidden = !state.cell;
   if (state.cell) {
     const [label, guess] = state.cell.map(nameOfClass);
-    clearButton.textContent = `${label} predicted ${guess} in the range ✕`;
+    clearButton.textContent = `${label} predicted ${guess} at ${epochName(lastMeasured())} ✕`;
   }
 }
 
@@ -62,7 +64,7 @@ function largestConfusion({ rows, columns, counts, totals }) {
 
 // Misclassifications share one scale, up to the largest of them; the diagonal goes from 0 to 1.
 function drawCell(context, row, column, largest) {
-  const { cellWidth, cellHeight } = gridLayout;
+  const { cellWidth, cellHeight, shown } = gridLayout;
   const { label, guess, counts, totals } = cellAt(row, column);
   const x = GRID.left + column * cellWidth;
   const y = GRID.top + row * cellHeight;
@@ -72,23 +74,30 @@ function drawCell(context, row, column, largest) {
   context.lineWidth = isChosen ? 3 : 1;
   context.strokeRect(x + 1, y + 1, cellWidth - 2, cellHeight - 2);
 
-  const last = counts.at(-1) / totals.at(-1);
-  context.globalAlpha = Math.min(0.5, (last / scale || 0) * 0.5);
+  const fraction = counts[shown] / totals[shown];
+  context.globalAlpha = Math.min(0.5, (fraction / scale || 0) * 0.5);
   context.fillStyle = themeColour(row === column ? "--correct" : "--incorrect");
   context.fillRect(x + 1, y + 1, cellWidth - 2, cellHeight - 2);
   context.globalAlpha = 1;
 
-  context.beginPath();
-  for (let e = 0; e < counts.length; e++) {
-    const fraction = Math.min(1, counts[e] / totals[e] / scale || 0);
+  const pointAt = e => {
+    const height = Math.min(1, counts[e] / totals[e] / scale || 0);
     const position = counts.length > 1 ? e / (counts.length - 1) : 0;
-    context.lineTo(x + 3 + position * (cellWidth - 6), y + cellHeight - 3 - fraction * (cellHeight - 6));
-  }
+    return [x + 3 + position * (cellWidth - 6), y + cellHeight - 3 - height * (cellHeight - 6)];
+  };
+  context.beginPath();
+  for (let e = 0; e < counts.length; e++) context.lineTo(...pointAt(e));
   context.strokeStyle = themeColour("--ink");
   context.lineWidth = 1;
   context.stroke();
-  if (!(last > 0.005) || cellWidth < 46) return;
-  const percent = (100 * last).toFixed(last < 0.1 ? 1 : 0);
+  if (counts[shown]) {
+    context.beginPath();
+    context.arc(...pointAt(shown), 2, 0, 7);
+    context.fillStyle = themeColour("--ink");
+    context.fill();
+  }
+  if (!(fraction > 0.005) || cellWidth < 46) return;
+  const percent = (100 * fraction).toFixed(fraction < 0.1 ? 1 : 0);
   writeFaint(context, percent, x + cellWidth - 4, y + 8, { align: "right", halo: true });
 }
 
@@ -109,11 +118,11 @@ function cellUnder(event) {
 
 function describeCell({ label, guess, counts, totals }) {
   const { start } = RUNS[measuredRun()];
-  const last = counts.length - 1;
+  const { shown } = gridLayout;
   const fractionAt = e => counts[e] / totals[e];
   const peak = counts.reduce((best, _, e) => fractionAt(e) > fractionAt(best) ? e : best, 0);
   return `${nameOfClass(label)} predicted ${nameOfClass(guess)}\n`
-    + `${counts[last]} of ${totals[last]} at ${epochName(start + last)} (${formatPercent(fractionAt(last))})\n`
+    + `${counts[shown]} of ${totals[shown]} at ${epochName(start + shown)} (${formatPercent(fractionAt(shown) || 0)})\n`
     + `most at ${epochName(start + peak)}: ${counts[peak]}`;
 }
 

@@ -3,6 +3,7 @@
 const detail = element("detail");
 let openInstance = null;
 let focusBeforeDetail = null; // element that had the keyboard
+let instanceOfMaps = null; // whose heatmaps are drawn
 
 async function openDetail(i) {
   openInstance = i;
@@ -20,7 +21,7 @@ async function openDetail(i) {
 }
 
 function closeDetail() {
-  openInstance = null;
+  openInstance = instanceOfMaps = null;
   detail.hidden = true;
   focusBeforeDetail?.focus({ preventScroll: true });
   writeQueries();
@@ -36,9 +37,14 @@ function describeDetail(i) {
   const values = derived.metrics;
   const metric = (name, digits) => formatNumber(values[name][i], digits) || "–";
   const visited = visitedClasses(i, ...measuredRange()).map(nameOfClass).join(", ");
-  const predictions = ranges().map(([, last]) => {
-    const prediction = predictedAt(i, last);
-    return `${epochName(last)}: ${prediction === MISSING ? "not predicted" : `predicted ${nameOfClass(prediction)}`}`;
+  const describePrediction = (e, why) => {
+    const prediction = predictedAt(i, e);
+    return `${epochName(e)}${why}: ${prediction === MISSING ? "not predicted" : `predicted ${nameOfClass(prediction)}`}`;
+  };
+  const predictions = ranges().flatMap(([, last], run) => {
+    const end = RUNS[run].end - 1;
+    if (last === end) return [describePrediction(end, ", the last")];
+    return [describePrediction(last, ", where the chosen range ends"), describePrediction(end, ", the last")];
   });
   return [
     ...predictions,
@@ -143,31 +149,57 @@ function mapsOf(i) {
   return maps;
 }
 
-// Heatmaps: methods down, epochs of each run across; the caption of a map names the class it explains.
+// Heatmaps. Methods with maps of several epochs are rows of a grid, with the epochs of each run across; those with one map
+// of a run stand beside each other. The caption of a map names the class it explains.
 function drawMaps(i, packed) {
   const box = element("maps");
   const maps = mapsOf(i);
   element("map-legend").replaceChildren();
   if (!maps.length || !packed) {
-    box.style.gridTemplateColumns = "";
     explainMissingMaps(box, i);
     return;
   }
   element("map-legend").replaceChildren(makeMapLegend(maps));
   const brightness = brightnessOf(i);
   const inOrder = [...maps].sort((a, b) => a.run - b.run || a.epoch - b.epoch);
+  const rows = [...new Set(maps.map(map => map.row))].map(row => [row, inOrder.filter(map => map.row === row)]);
+  const isSeries = mapsOfRow => new Set(mapsOfRow.map(map => map.run)).size < mapsOfRow.length;
+  const single = document.createElement("div");
+  single.className = "single-maps";
+  for (const [row, mapsOfRow] of rows) {
+    if (isSeries(mapsOfRow)) continue;
+    const method = document.createElement("div");
+    method.append(textElement("span", row), ...mapsOfRow.map(map => makeMapFigure(map, packed, brightness, `${map.column}\n`)));
+    single.append(method);
+  }
+  const series = makeMapGrid(rows.filter(([, mapsOfRow]) => isSeries(mapsOfRow)), packed, brightness);
+  const scrolledTo = instanceOfMaps === i ? box.querySelector(".map-series")?.scrollLeft : null;
+  box.replaceChildren(single, series);
+  series.scrollLeft = scrolledTo ?? series.scrollWidth; // at first, to the last epoch
+  instanceOfMaps = i;
+}
+
+function makeMapGrid(rows, packed, brightness) {
+  const grid = document.createElement("div");
+  grid.className = "map-series";
+  const inOrder = rows.flatMap(([, maps]) => maps).sort((a, b) => a.run - b.run || a.epoch - b.epoch);
   const columns = [...new Set(inOrder.map(map => map.column))];
-  const rows = [...new Set(maps.map(map => map.row))];
-  box.style.gridTemplateColumns = `max-content repeat(${columns.length}, max-content)`;
-  const cells = [document.createElement("span"), ...columns.map(column => textElement("span", column))];
-  for (const row of rows) {
-    cells.push(textElement("span", row));
+  grid.style.gridTemplateColumns = `max-content repeat(${columns.length}, max-content)`;
+  const addName = text => {
+    const name = textElement("span", text);
+    name.className = "map-row"; // stays in sight
+    grid.append(name);
+  };
+  if (rows.length) addName("");
+  grid.append(...columns.map(column => textElement("span", column)));
+  for (const [row, maps] of rows) {
+    addName(row);
     for (const column of columns) {
-      const map = maps.find(candidate => candidate.column === column && candidate.row === row);
-      cells.push(map ? makeMapFigure(map, packed, brightness) : document.createElement("span"));
+      const map = maps.find(candidate => candidate.column === column);
+      grid.append(map ? makeMapFigure(map, packed, brightness) : document.createElement("i"));
     }
   }
-  box.replaceChildren(...cells);
+  return grid;
 }
 
 // For the images of the first one's split; of two runs, one command each.
@@ -197,7 +229,7 @@ function textElement(tag, text) {
   return created;
 }
 
-function makeMapFigure(map, packed, brightness) {
+function makeMapFigure(map, packed, brightness, epoch = "") {
   const longerSide = Math.max(head.maps.height, head.maps.width);
   const factor = wholeMultiple(longerSide, PICTURE_SIDE);
   const drawn = drawMapPixels(unpackMap(packed, map.index), brightness, map.signed, factor);
@@ -208,7 +240,7 @@ function makeMapFigure(map, packed, brightness) {
   const [least, greatest] = STYLE.ends[styleOf(map.signed)];
   canvas.title = `${map.method}, ${map.column.replace("\n", ", ")}, explains ${nameOfClass(map.target)}; `
     + `from ${least} to ${greatest}`;
-  figure.append(canvas, textElement("figcaption", nameOfClass(map.target)));
+  figure.append(canvas, textElement("figcaption", `${epoch}${nameOfClass(map.target)}`));
   return figure;
 }
 

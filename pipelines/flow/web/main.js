@@ -173,11 +173,11 @@ const VIEWS = [
   { draw: drawStrip, place: element("overview"), key: () => [...memberState(), ranges(), state.measured] },
   { draw: drawFlow, place: element("flow-section"), key: () => [...flowState(), ...flowSettings()] },
   { draw: drawTraces, place: element("flow-section"), key: () => state.selected },
-  { draw: drawComparison, place: element("flow-section"), key: () => [...memberState(), ranges(), state.compared] },
+  { draw: drawComparison, place: element("flow-section"), key: rangeState },
   { draw: drawGallery, place: element("flow-section"), key: () => [state.selected, ranges()] },
   { draw: drawTable, place: element("table-section"), key: () => [...listState(), ...tableSettings()] },
   { draw: drawHistograms, place: element("table-section"), key: listState },
-  { draw: drawConfusion, place: element("confusion-section"), key: () => [...memberState(), state.cell, state.measured] },
+  { draw: drawConfusion, place: element("confusion-section"), key: rangeState },
 ];
 const surroundings = () => [innerWidth, document.body.clientWidth, document.documentElement.dataset.theme, sprite !== null];
 

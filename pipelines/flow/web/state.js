@@ -160,7 +160,9 @@ const DERIVED = {
   isShown: [() => state.classes, () => Uint8Array.from(head.classes, (_, c) => state.classes.includes(c))], // [K]
   metrics: [() => [state.classes, measuredRange()], () => metrics(...measuredRange(), derived.isShown)],
   members: [memberState, () => findInstances(isMember)], // of the chosen classes and split
-  chosen: [rangeState, chooseInstances], // of the cell and the outcome chosen
+  ofCell: [rangeState, () => ofChosenCell(derived.members)],
+  ofOutcome: [rangeState, () => ofChosenOutcome(derived.members)],
+  chosen: [rangeState, () => ofChosenOutcome(derived.ofCell)],
   listed: [() => [...listState(), ...sortState()], () => listInstances()], // in the table
   tableRows: [() => [...listState(), ...sortState()], () => arrangeTable()], // with headings of groups
   inFlow: [flowState, findFlowInstances],
@@ -195,11 +197,13 @@ function findFlowInstances() {
   return derived.chosen.filter(i => shownRuns().some(run => isEverIncorrect(i, ...rangeOf(run))));
 }
 
-function chooseInstances() {
-  const tests = [];
-  if (state.cell) tests.push(i => isInCell(i, state.cell));
-  if (state.compared) tests.push(i => OUTCOMES[lastOutcome(i)] === state.compared);
-  return tests.length ? derived.members.filter(i => tests.every(test => test(i))) : derived.members;
+function ofChosenCell(instances) {
+  return state.cell ? instances.filter(i => isInCell(i, state.cell)) : instances;
+}
+
+// Of two runs.
+function ofChosenOutcome(instances) {
+  return state.compared ? instances.filter(i => OUTCOMES[lastOutcome(i)] === state.compared) : instances;
 }
 
 // Of the last chosen epochs of both runs.
@@ -211,18 +215,13 @@ function findInstances(fits) {
   return instances;
 }
 
-// A cell of the confusion grid: images of one class predicted as another at some epoch of the range.
+// A cell of the confusion grid: images of one class predicted as another at the epoch that the grid shows.
 function isInCell(i, [label, guess]) {
-  if (labels[i] !== label) return false;
-  const gridColumns = state.classes.slice(0, GRID.maxClasses); // all other classes are the grid's Other
-  const [from, to] = measuredRange();
-  for (let e = from; e <= to; e++) {
-    const now = predictedAt(i, e);
-    if (now === MISSING) continue;
-    if (guess === K ? !gridColumns.includes(now) : now === guess) return true;
-  }
-  return false;
+  const now = predictedAt(i, lastMeasured());
+  if (labels[i] !== label || now === MISSING) return false;
+  return guess === K ? !gridClasses().includes(now) : now === guess;
 }
+const gridClasses = () => state.classes.slice(0, GRID.maxClasses); // all other classes are the grid's Other
 
 // Row of the flow for every predicted class; classes that are not shown share the last one, Other.
 function arrangeRows() {

@@ -313,7 +313,7 @@ function makeHeading(index, { group, instances }) {
   row.dataset.index = index;
   row.id = `row-${index}`;
   row.setAttribute("role", "row");
-  const cell = textElement("span", `${state.group === "label" ? "label" : "predicted"} ${nameOfClass(group)}: `
+  const cell = textElement("span", `${state.group === "label" ? "label" : `predicted at ${epochName(lastMeasured())}:`} ${nameOfClass(group)}: `
     + `${formatInteger(instances.length)} images; a click selects them`);
   cell.setAttribute("role", "gridcell");
   row.append(cell);

@@ -66,6 +66,9 @@ function askCommands(query) {
     const commands = [askCommand(query, 0, state.to, state.otherTo)];
     return isDrawn ? [...commands, askCommand(query, 0, columns[boundary], columns[boundary + 1])] : commands;
   }
+  if (query === "instance_metrics" && state.cell) {
+    return [askCommand(query, measuredRun(), ...measuredRange()), cellCommand()];
+  }
   const runs = {
     transition_outcomes: RUNS.map((_, run) => run),
     turbulent_epochs: RUNS.map((_, run) => run),
@@ -94,16 +97,25 @@ function askCommand(query, run, from, to) {
   };
   if (query === "instance_history" && openInstance !== null) values.split = head.splits[splitIndices[openInstance]];
   if (query === "transition_outcomes") values.from_epoch = values.to_epoch = null; // the overview shows all epochs
-  if (query === "confusion_by_epoch") values.epoch = null; // the last one
+  if (query === "confusion_by_epoch") values.epoch = head.epochs[to];
   const names = head.queries[query].params.filter(name => values[name] !== null && values[name] !== undefined);
   const quote = text => /^[\w.,:-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
   const flags = names.map(name => `--${name.replaceAll("_", "-")} ${quote(String(values[name]))}`);
   return [`study ask ${query}`, `--run-id ${RUNS[run].run_id}`, ...flags].join(" ");
 }
 
+// Lists the images of the chosen cell.
+function cellCommand() {
+  const [label, guess] = state.cell;
+  const splits = state.split === "all" ? head.splits : [state.split];
+  const prediction = guess === K ? `predicted not in (${gridClasses().join(", ")})` : `predicted = ${guess}`;
+  return `study sql "select split, instance_id from predictions where run_id = '${RUNS[measuredRun()].run_id}' `
+    + `and split in (${splits.map(split => `'${split}'`).join(", ")}) and epoch = ${head.epochs[lastMeasured()]} `
+    + `and label = ${label} and ${prediction} order by all"`;
+}
+
 // How a view differs from the rows of its command.
 function describeDifference(query) {
-  if (query === "confusion_by_epoch") return "  (the last epoch; choose another with --epoch)";
   const isListNarrowed = state.search || state.selectedOnly || Object.values(state.filters).some(Boolean);
   const flowLimits = [
     state.cell && "the chosen cell",
@@ -112,11 +124,12 @@ function describeDifference(query) {
     state.flicker && query === "flow_links" && "hidden flicker",
   ];
   const tableLimits = [
-    state.cell && "the chosen cell", state.compared && "the chosen outcome", isListNarrowed && "search and filters",
+    state.cell && (query === "instance_metrics" ? "the chosen cell, whose images the second command lists" : "the chosen cell"),
+    state.compared && "the chosen outcome", isListNarrowed && "search and filters",
   ];
   const limitsOf = {
     flow_links: flowLimits, flow_nodes: flowLimits, compared_flow: flowLimits,
-    instance_metrics: tableLimits, compared_instances: tableLimits,
+    instance_metrics: tableLimits, compared_instances: tableLimits, confusion_by_epoch: [state.compared && "the chosen outcome"],
   };
   const limits = (limitsOf[query] ?? []).filter(Boolean);
   const narrowed = limits.length ? `  (all images; the view is limited by ${limits.join(", ")})` : "";

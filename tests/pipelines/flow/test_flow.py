@@ -12,16 +12,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.common.settings import FlowSettings, ImportFlowSettings
+from pipelines.common.settings import ExplainSettings, FlowSettings, ImportFlowSettings, ReportSettings
+from pipelines.explaining.explain import explain
 from pipelines.flow import page
 from pipelines.flow.flow import flow
 from pipelines.flow.import_log import import_flow
 from pipelines.flow.packing import Payload, quantize_fractions, quantize_hundredths
 from pipelines.flow.pictures import add_thumbnails
 from pipelines.flow.record import read_record
+from pipelines.reporting.report import report
 from support.commands import study_command
 from support.flow_pages import in_browser, look_at, said_by, show
-from support.homes import answer, fresh
+from support.homes import answer, copied, fresh
 from support.places import DATA
 from tracking.catalogue import resolve
 from tracking.home import Home
@@ -334,15 +336,68 @@ def test_sort_filter_search(browser, real_log: Home) -> None:
     assert browser.find_element("id", "listed").text.startswith(f"{cats} of 1,000 listed")
 
 
+def told_of_cell(browser, row: int, column: int, rows: int, columns: int) -> str:
+    """What the page says where the pointer is over a cell of the confusion grid."""
+    script = """
+        const [row, column, rows, columns] = arguments, canvas = document.getElementById("confusion");
+        const place = canvas.getBoundingClientRect();
+        const [left, top] = [92, 20]; // where the cells start
+        const at = {clientX: place.x + left + (column + 0.5) * (place.width - left - 8) / columns,
+            clientY: place.y + top + (row + 0.5) * (place.height - top - 4) / rows, bubbles: true};
+        canvas.dispatchEvent(new MouseEvent("mousemove", at));
+        const told = document.getElementById("tip").textContent;
+        canvas.dispatchEvent(new MouseEvent("click", at));
+        return told;"""
+    return browser.execute_script(script, row, column, rows, columns)
+
+
 @in_browser
-def test_a_cell_of_the_confusion_grid_filters(browser, real_log: Home) -> None:
-    show(browser, page_of(real_log), "#from=0&to=61&cell=[3,5]")
-    look_at(browser, "table-section")
-    with connect(real_log) as connection:
-        sql = "select count(distinct instance_id) from predictions where label = 3 and predicted = 5"
-        (count,) = connection.execute(sql).fetchone()
-    assert browser.find_element("id", "listed").text.startswith(f"{count} of 1,000 listed")
-    assert "Cat predicted Dog" in browser.find_element("id", "clear-cell").text
+@pytest.mark.parametrize("source", ["study", "log"])
+@pytest.mark.parametrize("chosen", [{}, {"to": 1}, {"to": 2, "classes": [1, 2]}])
+def test_a_cell_lists_the_images_that_it_counts(request, browser, capsys, source: str, chosen: dict) -> None:
+    """Those of its label and prediction at the last chosen epoch: number, table, CSV, and the command beside it."""
+    home = request.getfixturevalue(source)
+    made = page_of(home)
+    show(browser, made)
+    browser.execute_script("study.change(arguments[0])", {"from": 0, "to": 10**6, "split": "test"} | chosen)
+    look_at(browser, "confusion-section")
+    place = browser.execute_script("return study.state.to")
+    class_count = len(head_of(made)["classes"])
+    with connect(home) as connection:
+        sql = """select label, predicted, instance_id from predictions where run_id = $1 and split = 'test'
+            and epoch = (select distinct epoch from predictions where run_id = $1 order by 1 offset $2 limit 1)"""
+        found = connection.execute(sql, [resolve(home, "latest").run_id, place]).fetchall()
+    classes = chosen.get("classes", list(range(class_count)))
+    columns = [*classes, class_count] if len(classes) < class_count else classes  # the last one: all other classes
+    instances: dict[tuple[int, int], list[int]] = {}
+    for label, predicted, instance_id in found:
+        if label in classes:
+            cell = (label, predicted if predicted in classes else class_count)
+            instances.setdefault(cell, []).append(instance_id)
+    assert any(label != predicted for label, predicted in instances)
+    for (label, predicted), expected in sorted(instances.items())[:8]:
+        row, column = classes.index(label), columns.index(predicted)
+        told = told_of_cell(browser, row, column, len(classes), len(columns))
+        assert browser.execute_script("return study.state.cell") == [label, predicted]
+        assert told.splitlines()[1].startswith(f"{len(expected)} of ")
+        assert sorted(one["instance_id"] for one in said_by(browser, "instance_metrics")) == sorted(expected)
+        exported = csv.DictReader(browser.execute_script("return study.exportCsv()").splitlines())
+        assert sorted(int(one["instance_id"]) for one in exported) == sorted(expected)
+    command = browser.execute_script(
+        "return document.querySelectorAll('[data-query=instance_metrics] code')[1].textContent"
+    )
+    capsys.readouterr()
+    code, out, err = study_command(capsys, *shlex.split(command)[1:], "--format", "json", "--home", home.path)
+    assert (code, err) == (0, "")
+    assert [one["instance_id"] for one in json.loads(out)] == sorted(expected)  # of the last cell
+    command = browser.execute_script(
+        "return document.querySelector('[data-query=confusion_by_epoch] code').textContent"
+    )
+    code, out, _ = study_command(capsys, *shlex.split(command)[1:], "--format", "json", "--home", home.path)
+    asked_cells = {(one["label"], one["predicted"]): one["n"] for one in json.loads(out)}
+    for cell, expected in instances.items():
+        if class_count not in cell:
+            assert asked_cells[cell] == len(expected)
 
 
 @in_browser
@@ -553,6 +608,56 @@ def test_one_image_shows_its_maps(browser, made: Path) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.1)
     assert "saliency" in browser.find_element("id", "maps").text
+
+
+@pytest.fixture(scope="module")
+def explained(study: Home, tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """Image 7 has maps of one method at three epochs, and of another at the last epoch alone; a page and a report."""
+    home = copied(study.path.parent, tmp_path_factory.mktemp("explained"))
+    explain(ExplainSettings(method=("grad_cam",), epochs="last", where="instance_id = 7"), home)
+    flow(FlowSettings(), home)
+    report(ReportSettings(), home)
+    return home
+
+
+@in_browser
+def test_the_last_epoch_of_every_method_is_in_sight(browser, explained: Home) -> None:
+    """Also in a narrow panel: a method with one map needs no column per epoch, the others are scrolled to the last."""
+    show(browser, page_of(explained), "#from=0&to=2&selected=[7]")
+    browser.execute_script("document.getElementById('detail').style.width = '280px'")
+    look_at(browser, "gallery")
+    browser.find_element("css selector", "#gallery button").click()
+    deadline = time.monotonic() + 10
+    while len(browser.find_elements("css selector", "#maps figure")) != 4:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    single = browser.find_element("css selector", ".single-maps")
+    assert single.text.splitlines()[0] == "grad_cam"
+    assert "epoch 3" in single.text
+    headings = browser.find_elements("css selector", ".map-series > span:not(.map-row)")
+    assert [heading.text for heading in headings][-1] == "epoch 3"
+    edges = """const [panel, ...last] = ["#detail", ".single-maps figure:last-child", ".map-series figure:last-child"]
+        .map(name => document.querySelector(name).getBoundingClientRect()); return last.map(({left, right}) =>
+        left >= panel.left && right <= panel.right)"""
+    assert browser.execute_script(edges) == [True, True]
+
+    scroll = "document.querySelector('.map-series').scrollLeft"
+    assert browser.execute_script(f"return {scroll}") > 0
+    browser.execute_script(f"{scroll} = 5; study.change({{top: 3}})")
+    time.sleep(0.2)
+    assert browser.execute_script(f"return {scroll}") == 5  # stays where it was put
+
+    facts = browser.find_element("id", "detail-facts").text.splitlines()
+    assert facts[0].startswith("epoch 2, where the chosen range ends: predicted ")
+    assert facts[1].startswith("epoch 3, the last: predicted ")
+
+
+@in_browser
+def test_the_report_opens_the_page_at_its_own_epoch(browser, explained: Home) -> None:
+    folder = explained.run_folder(resolve(explained, "latest").run_id)
+    [address] = re.findall(r'href="(flow\.html#[^"]*)"', (folder / "report.html").read_text())
+    show(browser, folder / "flow.html", address.removeprefix("flow.html"))
+    assert browser.execute_script("return study.state.to") == 3
 
 
 @in_browser

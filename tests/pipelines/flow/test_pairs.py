@@ -265,6 +265,33 @@ def test_the_comparison_equals_the_sql_and_filters(browser, pair: Home, made: Pa
 
 
 @in_browser
+@pytest.mark.parametrize(("measured", "column"), [("first", "predicted"), ("second", "other_predicted")])
+def test_a_cell_and_an_outcome_count_what_both_list(
+    browser, pair: Home, made: Path, measured: str, column: str
+) -> None:
+    """Each counts within the other, at the last chosen epochs."""
+    show(browser, made)
+    browser.execute_script("study.change(arguments[0])", {"to": 1, "otherTo": 5, "measured": measured})
+    look_at(browser, "flow-section")
+    rows = asked(pair, "compared_instances", FIRST, other_run_id="other", epoch=1, other_epoch=1)
+    cells = Counter((row["label"], row[column], row["outcome"]) for row in rows if row["label"] != row[column])
+    (label, predicted, outcome), n = cells.most_common(1)[0]
+    expected = {row["instance_id"] for row in rows if (row["label"], row[column]) == (label, predicted)}
+    browser.execute_script("study.change({cell: arguments[0]})", [label, predicted])
+    assert {row["instance_id"] for row in said_by(browser, "compared_instances")} == expected
+    look_at(browser, "flow-section")
+    button = browser.find_element("css selector", f"#comparison [data-outcome={outcome}]")
+    assert int(button.find_element("tag name", "b").text.replace(",", "")) == n
+    browser.execute_script("arguments[0].click()", button)
+    assert len(said_by(browser, "compared_instances")) == n
+    look_at(browser, "confusion-section")
+    grid = browser.find_element("id", "confusion")
+    browser.execute_script("arguments[0].focus()", grid)
+    grid.send_keys(*[DOWN] * label, *[RIGHT] * predicted)
+    assert grid.get_attribute("aria-label").splitlines()[1].startswith(f"{n} of ")
+
+
+@in_browser
 def test_the_commands_beside_the_views_ask_about_both_runs(browser, pair: Home, made: Path, capsys) -> None:
     show(browser, made)
     look_at(browser, "flow-section")
@@ -320,10 +347,10 @@ def test_table_gallery_and_csv_have_both_runs(browser, pair: Home, made: Path) -
     assert len(button.find_elements("tag name", "span")) == 3  # label and two predictions
     button.click()
     look_at(browser, "maps")
-    columns = browser.execute_script(
-        "return [...document.querySelectorAll('#maps > span')].map(cell => cell.textContent)"
+    captions = browser.execute_script(
+        "return [...document.querySelectorAll('#maps figcaption')].map(caption => caption.textContent)"
     )
-    assert columns[1:3] == [f"{FIRST}\nepoch 3", "other\nepoch 2"]
+    assert [caption.rpartition("\n")[0] for caption in captions] == [f"{FIRST}\nepoch 3", "other\nepoch 2"]
 
 
 @in_browser
