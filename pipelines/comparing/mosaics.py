@@ -1,7 +1,6 @@
 """One image's heatmaps, methods by epochs: how its explanation developed."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import duckdb
 import numpy as np
@@ -12,16 +11,21 @@ import queries
 from pipelines.common.figures import DPI, short
 from pipelines.common.heatmaps import draw_map
 from pipelines.comparing.map_selection import MapSelection
+from pipelines.drawing.style import LOGGED, name_method
 from pipelines.explaining.maps.heatmaps import CORRECT_COLOUR, INCORRECT_COLOUR
 from xai import METHODS
 
-MAX_EPOCHS = 8  # per mosaic
+MAX_EPOCHS = 4  # per mosaic
 MOSAICS = 8  # images with a mosaic
 # in pixels, few enough that MLflow shows the picture at about its own size, so that its text is readable
-TILE = 76
+TILE = 104
 GAP = 6
-LABEL = 150  # width of the methods' names
-HEADER = 62  # height of what stands above a column
+HEADER = 64  # height of what stands above a column
+NAME = 20  # height of what stands above a method's maps
+NAME_AND_EPOCH = (
+    52  # and above a map that is its method's only one: two lines for the name, as it is as narrow as a tile
+)
+LEAST_WIDTH = 96  # of a column, for its words
 
 
 @dataclass(frozen=True)
@@ -64,41 +68,51 @@ def _read_mosaic(connection: duckdb.DuckDBPyConnection, selection: MapSelection,
 
 
 def draw_mosaic(mosaic: Mosaic, image: np.ndarray, classes: tuple[str, ...]) -> Figure:
-    """A row of heatmaps per method over the image [H, W, 3], 0..1, those of several epochs first.
+    """A square with a row of heatmaps per method over the image [H, W, 3], 0..1; those of a single epoch share rows.
 
-    Each map has its own scale, as logits grow in training. A method that did not explain an epoch has no map there.
+    Square, as MLflow puts grey bands around any other picture. Each map has its own scale, as logits grow in training.
+    A method that did not explain an epoch has no map there.
     """
     epochs = mosaic.epochs
-    methods = sorted(mosaic.maps, key=lambda method: (-len(mosaic.maps[method]), method))
+    columns = len(epochs) + 1
+    several = sorted(method for method, by_epoch in mosaic.maps.items() if len(by_epoch) > 1)
+    single = sorted(mosaic.maps.keys() - several)
     plain = _fit(image)
     height, width = plain.shape[:2]
-    step_y, step_x = height + GAP, width + GAP
-    # one picture of all tiles in its own pixels, as an axis for each would take longer than all that is drawn
-    drawn = np.full((HEADER + step_y * len(methods), LABEL + step_x * (len(epochs) + 1), 3), 255, np.uint8)
-    drawn[HEADER : HEADER + height, LABEL : LABEL + width] = plain
-    for row, method in enumerate(methods):
+    step_x, step_y = max(width, LEAST_WIDTH) + GAP, height + GAP
+    placed: list[tuple[int, int, np.ndarray]] = []  # top, left, tile
+    texts: list[tuple[int, int, str, str]] = []  # left, middle, text, colour
+    for column, epoch in enumerate(epochs, start=1):
+        lines = (f"epoch {epoch}", CORRECT_COLOUR), *_caption(mosaic.predicted.get(epoch), classes)
+        texts += [(step_x * column, 14 + 18 * line, *text) for line, text in enumerate(lines)]
+    top = HEADER + NAME
+    placed.append((top, 0, plain))
+    for method in several:
+        texts.append((step_x, top - NAME // 2, name_method(method, LOGGED), CORRECT_COLOUR))
         for column, epoch in enumerate(epochs, start=1):
             values = mosaic.maps[method].get(epoch)
             if values is not None:
-                top, left = HEADER + step_y * row, LABEL + step_x * column
-                heatmap = draw_map(image, values, METHODS[method].signed, _fit)
-                drawn[top : top + height, left : left + width] = heatmap
+                placed.append((top, step_x * column, draw_map(image, values, METHODS[method].signed, _fit)))
+        top += step_y + NAME
+    top += NAME_AND_EPOCH - NAME
+    for place, method in enumerate(single):
+        [(epoch, values)] = mosaic.maps[method].items()
+        row_top, left = top + (step_y + NAME_AND_EPOCH) * (place // columns), step_x * (place % columns)
+        upwards = [f"epoch {epoch}", *reversed(name_method(method, LOGGED).split(" ", 1))]
+        texts += [
+            (left, row_top - 10 - 15 * line, short(text, 14), CORRECT_COLOUR) for line, text in enumerate(upwards)
+        ]
+        placed.append((row_top, left, draw_map(image, values, METHODS[method].signed, _fit)))
 
-    whole_height, whole_width = drawn.shape[:2]
-    figure = Figure(figsize=(whole_width / DPI, whole_height / DPI), dpi=DPI)
+    side = max(step_x * columns, *(tile_top + step_y for tile_top, _, _ in placed))
+    # one picture of all tiles in its own pixels, as an axis for each would take longer than all that is drawn
+    drawn = np.full((side, side, 3), 255, np.uint8)
+    for tile_top, left, tile in placed:
+        drawn[tile_top : tile_top + height, left : left + width] = tile
+    figure = Figure(figsize=(side / DPI, side / DPI), dpi=DPI)
     figure.figimage(drawn, origin="upper")
-
-    def write(x: float, y: float, text: str, **style: Any) -> None:
-        figure.text(x / whole_width, 1 - y / whole_height, text, va="center", parse_math=False, **style)
-
-    for row, method in enumerate(methods):
-        write(6, HEADER + step_y * row + height / 2, short(method, 22), fontsize=8)
-    for column, epoch in enumerate(epochs, start=1):
-        left = LABEL + step_x * column
-        name, percent, colour = _caption(mosaic.predicted.get(epoch), classes)
-        write(left, 14, f"epoch {epoch}", fontsize=7.5)
-        write(left, 33, name, fontsize=7, color=colour)
-        write(left, 51, percent, fontsize=7, color=colour)
+    for left, middle, text, colour in texts:
+        figure.text(left / side, 1 - middle / side, text, va="center", fontsize=7, color=colour, parse_math=False)
     return figure
 
 
@@ -112,11 +126,11 @@ def _fit(image: np.ndarray) -> np.ndarray:
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BOX))
 
 
-def _caption(predicted: tuple[int, float, int | None] | None, classes: tuple[str, ...]) -> tuple[str, str, str]:
-    """What the image was predicted as, how surely, and a colour that tells whether that is correct."""
+def _caption(predicted: tuple[int, float, int | None] | None, classes: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """What the image was predicted as, and how surely, each with a colour that tells whether that is correct."""
     if predicted is None:
-        return "", "", CORRECT_COLOUR
+        return ()
     class_id, probability, label = predicted
     percent = "" if probability is None else f"{probability:.0%}"
     colour = CORRECT_COLOUR if label in (class_id, None) else INCORRECT_COLOUR
-    return short(classes[class_id], 9), percent, colour
+    return (short(classes[class_id], 13), colour), (percent, colour)

@@ -266,13 +266,13 @@ def test_mosaics_are_methods_by_epochs(home: Home) -> None:
     assert second.epochs == [0, 2]
     classes = ("a $" * 9,) * 10
     drawn = render_figure(draw_mosaic(second, np.zeros((8, 8, 3)), classes))
-    alone = replace(second, maps={"saliency": second.maps["saliency"]})
-    height, width = render_figure(draw_mosaic(alone, np.zeros((8, 8, 3)), classes)).shape[:2]
-    assert drawn.shape[0] > height + 100
-    assert drawn.shape[1] == width
-    is_empty = (drawn[height + 4 :, -70:] == 255).all(2).mean(), (drawn[height + 4 :, -160:-92] == 255).all(2).mean()
-    assert is_empty[0] < 0.3  # the last epoch has maps of all methods, whose outlines are white as well
-    assert is_empty[1] == 1  # the first has none of the second and the third
+    assert drawn.shape[0] == drawn.shape[1]  # MLflow puts grey bands around any other
+    assert (drawn[:40] < 255).any()  # nor does it begin with a blank one
+    is_drawn = [(tile < 255).any(2).mean() > 0.5 for tile in (
+        drawn[84:188, 0:104], drawn[84:188, 110:214], drawn[84:188, 220:324],  # the image, and saliency at two epochs
+        drawn[246:350, 0:104], drawn[246:350, 110:214], drawn[246:350, 220:324],  # the two with one map, side by side
+    )]  # fmt: skip
+    assert is_drawn == [True, True, True, True, True, False]
 
 
 def test_a_mosaic_has_a_key_of_its_own_in_mlflow(home: Home) -> None:
