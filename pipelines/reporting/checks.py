@@ -27,6 +27,7 @@ class Checks:
     source: Answer
     images: int  # different ones
     reasons: list[Reason]
+    left_out: int  # entries of the question that a shortcut makes doubtful
 
     @property
     def ids(self) -> str:
@@ -65,4 +66,5 @@ def gather_checks(subject: Subject) -> Checks:
                 taken.add(row["instance_id"])
                 shown[name].append(row)
     reasons = [Reason(name, rows, shown[name]) for name, rows in by_reason.items() if rows]
-    return Checks(found, len({row["instance_id"] for row in found.rows}), reasons)
+    left_out = len(subject.ask("instances_to_check", split=subject.split).rows) - len(found.rows)
+    return Checks(found, len({row["instance_id"] for row in found.rows}), reasons, left_out)

@@ -69,6 +69,20 @@ class Faithfulness:
         return [one.method for one in self.methods if one.is_undefeated]
 
     @property
+    def measures(self) -> list[str]:
+        """Names of the metrics by which any method was held against random maps."""
+        return [name for name in RANKING.values() if any(name in one.judged for one in self.methods)]
+
+    @property
+    def beating(self) -> list[str]:
+        """The methods that beat random maps by every one of these."""
+        return (
+            [one.method for one in self.methods if one.judged == self.measures and not one.failed]
+            if self.measures
+            else []
+        )
+
+    @property
     def columns(self) -> dict[str, str]:
         """Names of the metrics that there are, by key."""
         there = {row["metric"] for row in self.by_method.rows}

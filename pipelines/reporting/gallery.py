@@ -61,7 +61,7 @@ class Gallery:
     checks: dict[int, Shown]  # by instance
     labels: list[Shown]  # suspect ones
     training_labels: list[tuple[dict, Picture]]  # rows of label_suspects, and the training images that they are of
-    patches: dict[int, list[Picture]]  # by class that a shortcut decides, images of it and images misclassified as it
+    patches: dict[int, list[Shown]]  # by class that a shortcut decides, images of it and images misclassified as it
     every_method: list[Shown]  # in the evidence: right and wrong predictions by all methods
     halves: list[tuple[Shown, list[Picture]]]  # SHAP for and against the predicted class, and the true one
 
@@ -178,18 +178,19 @@ def _draw(subject: Subject, explained: ExplainedImages, instance: int, row: dict
     )
 
 
-def _frame_patch(subject: Subject, row: dict, known: dict[int, dict]) -> list[Picture]:
+def _frame_patch(subject: Subject, row: dict, known: dict[int, dict]) -> list[Shown]:
     """Two images of a class and two misclassified as it, with the place of its patch framed; a row of shortcuts."""
     predicted = [instance for instance, one in known.items() if one["predicted"] == row["class_id"]]
     groups = ([one for one in predicted if is_right(known[one]) is right] for right in (True, False))
-    pictures = []
+    shown = []
     for instance in (one for group in groups for one in group[:2]):
         image = subject.pictures.image(subject.split, instance)
         if image is not None:
-            of = subject.classes[known[instance]["label"]]
+            label, made = (subject.classes[known[instance][key]] for key in ("label", "predicted"))
             place = (row["patch_top"], row["patch_left"], row["patch_side"])
-            pictures.append(framed(image, place, f"image {instance} of {of}, with the patch framed"))
-    return pictures
+            picture = framed(image, place, f"image {instance} of {label}, with the place of the patch framed")
+            shown.append(Shown(instance, label, made, known[instance]["p_predicted"], picture, []))
+    return shown
 
 
 def _halves(explained: ExplainedImages, instance: int) -> list[Picture]:

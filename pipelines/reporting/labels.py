@@ -6,8 +6,10 @@ from statistics import fmean
 from pipelines.reporting.evidence import Answer, Evidence
 from pipelines.reporting.found_shortcuts import list_misleading
 from pipelines.reporting.subject import Subject
+from pipelines.reporting.words import number
 
 ALL = 1_000_000_000  # rows of an answer
+SPLITS = {"train_seen": "training", "val": "validation", "test": "test"}
 
 
 @dataclass(frozen=True)
@@ -52,3 +54,9 @@ def judge_labels(source: Answer, rows: list[dict], misleading: list[str]) -> Lab
     is_estimated = any(row["p_wrong"] is not None for row in rows)
     contradicted = [row for row in rows if row["score"] > 0.5]
     return Labels(source, len(rows), misleading, is_estimated, suspect, contradicted, *ends)
+
+
+def count_labels(count: int, split: str) -> str:
+    """So many labels of a split: 1 test label, 3 test labels, no label of extra:x."""
+    many = f"{number(count) if count else 'no'} {{}}label{'s' if count > 1 else ''}"
+    return many.format(f"{SPLITS[split]} ") if split in SPLITS else f"{many.format('')} of {split}"

@@ -131,7 +131,8 @@ def gather_mistakes(subject: Subject, accuracy: Accuracy, patterns: Patterns | N
         ),
         "As which class are images misclassified?",
     )  # fmt: skip
-    sink = find_sink(taken_for.rows) if pair else None
+    is_counted = wrong >= MISTAKES_FOR_PAIRS and accuracy.classes != "blind"
+    sink = find_sink(taken_for.rows) if is_counted else None
     misleading = list_misleading(subject)
     misled = bool(pair and misleading & {pair.a, pair.b})
     rows = patterns.found.stable_rows if patterns else []

@@ -15,6 +15,7 @@ from pipelines.reporting.accuracy import images_of
 from pipelines.reporting.facts import Facts
 from pipelines.reporting.found_concepts import is_own
 from pipelines.reporting.html import Html, html, joined, safe
+from pipelines.reporting.labels import count_labels
 from pipelines.reporting.shortcuts import SHARES, place_of
 from pipelines.reporting.techniques import TECHNIQUES, called, link_papers
 from xai import METHODS
@@ -47,7 +48,7 @@ def make_environment() -> Environment:
     }  # fmt: skip
     environment.globals |= {
         "between": words.between, "value_between": words.value_between, "interval_of": words.interval_of,
-        "is_own": is_own, "plural": words.plural, "of": words.of,
+        "is_own": is_own, "plural": words.plural, "of": words.of, "count_labels": count_labels,
         "NONE": words.NONE, "figure": figures, "criteria": criteria, "METHODS": METHODS, "TECHNIQUES": TECHNIQUES,
         "place_of": place_of, "SHARES": SHARES, "concept_name": patterns.concept_name, "EVEN": parts.EVEN,
         "is_beyond_chance": patterns.is_beyond_chance, "COLUMNS": faithfulness.COLUMNS, "RANKING": faithfulness.RANKING,

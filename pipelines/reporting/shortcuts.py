@@ -8,6 +8,40 @@ from pipelines.reporting.subject import Subject
 from xai.map_clusters import MIN_MAPS
 
 SHARES = {1: "an eighth", 2: "a quarter", 3: "three eighths", 4: "half"}  # of the image's side, by eighths
+ON_PATCH = """
+    with strongest as (
+        select
+            made.method,
+            made.instance_id,
+            list_transform(made.map8, lambda number: abs(number)) as magnitudes,
+            list_position(magnitudes, list_max(magnitudes)) - 1 as cell
+        from sampled_maps('attributions', '{run_id}', '{split}', 'predicted') as made
+        semi join explainer_runs('{run_id}') as explainers
+            on explainers.run_id = made.run_id
+        join labelled_predictions('{run_id}', '{split}') as known
+            on known.epoch = made.epoch
+            and known.instance_id = made.instance_id
+        where
+            known.predicted = {class_id}
+            and made.epoch in (
+                select epoch
+                from patch_trials
+                join ranked_comparisons('{run_id}') using (run_id)
+                where trial = 'pasted'
+                qualify place = min(place) over ()
+            )
+    )
+    select
+        method,
+        count(*) as n,
+        count(distinct instance_id) as images,
+        avg((
+            cell // 8 between {top} and {bottom}
+            and cell % 8 between {left} and {right}
+        )::integer) as inside
+    from strongest
+    group by method
+    order by inside desc, method"""
 NEAREST = 3  # images named of a cluster of maps
 PLACES = (
     ("top left", "top", "top right"),
@@ -28,6 +62,17 @@ class MapCluster:
 
 
 @dataclass(frozen=True)
+class MapsOnPatch:
+    """How often the maps of images predicted as a class are strongest in the patch that decides it."""
+
+    source: Answer  # by method, most often first: n maps, of how many images, fraction inside
+
+    @property
+    def images(self) -> int:
+        return max(row["images"] for row in self.source.rows)
+
+
+@dataclass(frozen=True)
 class Shortcuts:
     """What is shown of patches and of the splits.
 
@@ -41,6 +86,7 @@ class Shortcuts:
     lower: list[dict]  # rows of split_gap that are lower than on validation images
     tried: bool  # whether any patch was tried
     clusters: dict[int, MapCluster]  # by class found
+    maps: dict[int, MapsOnPatch]  # by class found that has maps
 
     @property
     def by_class(self) -> dict[str, dict[str, dict]]:
@@ -63,7 +109,19 @@ def gather_shortcuts(subject: Subject) -> Shortcuts:
     tried = any(row["n"] for row in decided.rows)
     found = decided.where(verdict="found")
     clusters = {row["class_id"]: cluster for row in found if (cluster := find_cluster(subject, row))}
-    return Shortcuts(decided, gap, found, gap.where(is_lower=True), tried, clusters)
+    maps = {row["class_id"]: find_maps(subject, row) for row in found if row["n_maps"]}
+    return Shortcuts(decided, gap, found, gap.where(is_lower=True), tried, clusters, maps)
+
+
+def find_maps(subject: Subject, patch: dict) -> MapsOnPatch:
+    """The maps of a patch's class by method; a row of shortcuts, which counts the same maps over all methods."""
+    last = patch["patch_side"] - 1
+    statement = ON_PATCH.format(
+        run_id=subject.run.run_id, split=subject.split.replace("'", "''"), class_id=patch["class_id"],
+        top=patch["patch_top"], bottom=patch["patch_top"] + last,
+        left=patch["patch_left"], right=patch["patch_left"] + last,
+    )  # fmt: skip
+    return MapsOnPatch(subject.evidence.sql(statement, "By which methods are maps strongest in the patch?"))
 
 
 def find_cluster(subject: Subject, patch: dict) -> MapCluster | None:

@@ -1,6 +1,5 @@
 """What a report is about: a run, a split of it, and the evidence there is."""
 
-import shlex
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -54,11 +53,6 @@ class Subject:
 
     def ask(self, name: str, **values: object) -> Answer:
         return self.evidence.ask(name, **values)
-
-    @property
-    def place(self) -> str:
-        """The study home as a shell takes it."""
-        return shlex.quote(str(self.home.path))
 
     @property
     def some(self) -> str:

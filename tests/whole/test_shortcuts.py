@@ -59,13 +59,17 @@ def test_the_planted_tag_is_found_at_its_place(tagged: tuple[Home, str]) -> None
 def test_the_report_leads_with_it(tagged: tuple[Home, str]) -> None:
     text = tagged[1]
     lead = text[: text.index("Three answers")]
-    assert "A shortcut decides class ring" in lead
-    assert "A patch at the top right of the image decides whether the model sees ring." in lead
+    assert "A shortcut to class ring" in lead
+    assert "A patch at the top right of the image is enough to make the model see ring in " in lead
+    assert "Framed: the place of the patch." in lead
+    assert re.search(r"#\d+ ✓ ring", lead)
+    assert re.search(r"#\d+ ✗ \w+ → ring", lead)
     assert "beyond chance" in lead
     assert "a precision of" in lead
     assert "No difference between classes" not in text
-    assert "For class ring a patch at the top right decides" in text
-    assert "Nothing is said of labels where the model predicts, or should predict, ring" in text
+    assert "For class ring a patch at the top right is often enough" in text
+    assert "No test label is judged where the model predicts, or should predict, ring" in text
+    assert "mistakes are images misclassified as ring, which a patch can decide." in text
 
 
 def test_without_a_tag_nothing_is_claimed(few_images: None, home: Home) -> None:
@@ -73,5 +77,6 @@ def test_without_a_tag_nothing_is_claimed(few_images: None, home: Home) -> None:
     assert not any(row["verdict"] for row in answer(home, "shortcuts"))
     assert not any(row["is_lower"] for row in answer(home, "split_gap"))
     assert "Shortcut none shown" in " ".join(text.split())
-    assert "A shortcut decides" not in text
+    assert "A shortcut to" not in text
+    assert "which a patch can decide" not in text
     assert "is at work" not in text

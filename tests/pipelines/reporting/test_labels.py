@@ -3,7 +3,7 @@
 import pytest
 
 from pipelines.reporting.evidence import Answer
-from pipelines.reporting.labels import Labels, judge_labels
+from pipelines.reporting.labels import Labels, count_labels, judge_labels
 
 
 def label(kind: str | None, p_wrong: float | None, score: float) -> dict:
@@ -34,3 +34,11 @@ def test_a_disputed_label_is_not_called_wrong() -> None:
 @pytest.mark.parametrize("rows", [[], [label(None, None, 0.9)] * 99])
 def test_without_an_estimate_nothing_is_said_of_labels(rows: list[dict]) -> None:
     assert not judge(rows).is_estimated
+
+
+@pytest.mark.parametrize(("count", "split", "words"), [
+    (0, "test", "no test label"), (1, "val", "1 validation label"), (2000, "train_seen", "2,000 training labels"),
+    (3, "extra:x", "3 labels of extra:x"), (0, "extra:x", "no label of extra:x"),
+])  # fmt: skip
+def test_labels_are_counted_with_their_split(count: int, split: str, words: str) -> None:
+    assert count_labels(count, split) == words

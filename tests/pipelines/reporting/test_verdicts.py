@@ -6,7 +6,7 @@ from pipelines.reporting.accuracy import compare_best, few_sentence, judge_class
 from pipelines.reporting.calibration import judge_confidence
 from pipelines.reporting.criteria import VERDICTS, holm
 from pipelines.reporting.evidence import Answer
-from pipelines.reporting.faithfulness import find_pointing, judge_methods
+from pipelines.reporting.faithfulness import Faithfulness, find_pointing, judge_methods
 from pipelines.reporting.history import count_forgotten, count_settled, judge_last_step, judge_settling
 from pipelines.reporting.mistakes import find_shared, find_sink, judge_pair, list_mixed
 from pipelines.reporting.parts import compare_agreement, compare_with_edges, contrast, judge_places
@@ -162,6 +162,16 @@ def test_a_method_is_undefeated_only_if_none_is_better_and_random_is_beaten() ->
     assert occlusion.failed == ["insertion"]
     assert all(one.is_undefeated for one in judge_methods(rows[:2], []))
     assert not judge_methods([score("shap", 0.6, beats_random=None)], [])[0].is_undefeated  # too few images
+
+
+def test_methods_beat_random_maps_by_every_measure_that_any_was_judged_by() -> None:
+    rows = [score("saliency", 0.4), score("shap", 0.6), score("shap", 0.1, "deletion")]
+    found = Faithfulness(None, Answer(rows, 1), Answer([], 2), judge_methods(rows, []), None, {})
+    assert (found.measures, found.beating) == (["insertion", "deletion"], ["shap"])
+    few = Faithfulness(
+        None, Answer([], 1), Answer([], 2), judge_methods([score("shap", 0.6, beats_random=None)], []), None, {}
+    )
+    assert (few.measures, few.beating) == ([], [])
 
 
 def test_methods_like_an_edge_detector_are_told() -> None:
