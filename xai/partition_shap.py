@@ -15,7 +15,16 @@ import torch
 from torch import Tensor, nn
 
 from xai.gradient import target_scores
-from xai.method import DEFAULTS, DEVELOPERS_AND_USERS, MAX_PASS_SIZE, Attribution, Card, Method, MethodInputs
+from xai.method import (
+    DEFAULTS,
+    DEVELOPERS_AND_USERS,
+    LEAVES_PARTS_OUT,
+    MAX_PASS_SIZE,
+    Attribution,
+    Card,
+    Method,
+    MethodInputs,
+)
 
 SAMPLES = 500
 # Evaluations per image between two choices of what to halve; the values depend on it, so it is fixed
@@ -196,7 +205,8 @@ METHOD = Method(
         how="attribution without gradients: 500 partly blurred images; rectangles are halved where the score changes",
         when="after training, at any stored epoch",
         where="any image classifier",
-        limits="Not pixel by pixel: 500 passes give a few dozen regions; depends on the blur that hides a region.",
+        limits="Not pixel by pixel: 500 passes give a few dozen regions; depends on the blur that hides a region. "
+        + LEAVES_PARTS_OUT,
         use="evidence for and against a class, by region",
         beware="regions are rectangles",
         in_print="Partition SHAP",
