@@ -42,14 +42,6 @@ links as (
     cross join known
     where $classes::varchar is null or list_contains(shown, label)
     group by all
-),
-names as (
-    from class_names($run_id)
-    union all
-    select
-        other,
-        'Other'
-    from known
 )
 select
     links.source,
@@ -61,9 +53,9 @@ select
     links.outcome,
     links.n
 from links
-left join names as origin on origin.class_id = links.source
-left join names as goal on goal.class_id = links.target
-left join names as truth on truth.class_id = links.label
+left join class_names_with_other($run_id) as origin on origin.class_id = links.source
+left join class_names_with_other($run_id) as goal on goal.class_id = links.target
+left join class_names_with_other($run_id) as truth on truth.class_id = links.label
 order by
     links.source,
     links.target,

@@ -96,14 +96,6 @@ links as (
     cross join known
     where $classes::varchar is null or list_contains(shown, label)
     group by all
-),
-names as (
-    from class_names($run_id)
-    union all
-    select
-        other,
-        'Other'
-    from known
 )
 select
     links.epoch,
@@ -116,9 +108,9 @@ select
     truth.name as label_name,
     links.n
 from links
-left join names as origin on origin.class_id = links.source
-left join names as goal on goal.class_id = links.target
-left join names as truth on truth.class_id = links.label
+left join class_names_with_other($run_id) as origin on origin.class_id = links.source
+left join class_names_with_other($run_id) as goal on goal.class_id = links.target
+left join class_names_with_other($run_id) as truth on truth.class_id = links.label
 order by
     links.epoch,
     links.next_epoch,

@@ -108,14 +108,6 @@ nodes as (
     cross join known
     group by all
     having sum(n) > 0
-),
-names as (
-    from class_names($run_id)
-    union all
-    select
-        other,
-        'Other'
-    from known
 )
 select
     nodes.epoch,
@@ -126,8 +118,8 @@ select
     nodes.type,
     nodes.n
 from nodes
-left join names as place on place.class_id = nodes.class_id
-left join names as truth on truth.class_id = nodes.label
+left join class_names_with_other($run_id) as place on place.class_id = nodes.class_id
+left join class_names_with_other($run_id) as truth on truth.class_id = nodes.label
 order by
     nodes.epoch,
     nodes.class_id,

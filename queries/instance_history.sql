@@ -42,15 +42,7 @@ select
     chosen.p_true,
     chosen.p_predicted,
     chosen.margin,
-    case
-        when before is null then 'first'
-        when label is null then null
-        when before = label and predicted = label then 'kept'
-        when predicted = label then 'fixed'
-        when before = label then 'broken'
-        when before <> predicted then 'rerouted'
-        else 'stuck'
-    end as event
+    case when before is null then 'first' else outcome_of(label, before, predicted) end as event
 from chosen
 left join class_names($run_id) as truth on truth.class_id = chosen.label
 left join class_names($run_id) as guess on guess.class_id = chosen.predicted

@@ -10,6 +10,27 @@ create or replace macro class_names(training_run) as table
     from classes
     where run_id = training_run;
 
+-- The same, with Other, whose id is the number of classes: where flows put the classes that are not shown.
+create or replace macro class_names_with_other(training_run) as table
+    from class_names(training_run)
+    union all
+    select
+        count(*),
+        'Other'
+    from class_names(training_run);
+
+-- What becomes of an image from one prediction to another: kept (both right), fixed (wrong, then right), broken (right,
+-- then wrong), rerouted (both wrong, as different classes) or stuck (both wrong, as the same class); null without a label.
+create or replace macro outcome_of(truth, before, afterwards) as
+    case
+        when truth is null then null
+        when before = truth and afterwards = truth then 'kept'
+        when afterwards = truth then 'fixed'
+        when before = truth then 'broken'
+        when before <> afterwards then 'rerouted'
+        else 'stuck'
+    end;
+
 -- Predictions of a split's images whose label is known.
 create or replace macro labelled_predictions(training_run, of_split) as table
     select *
@@ -41,8 +62,7 @@ create or replace macro moves(training_run, of_split) as table
         and previous_epoch is not null;
 
 -- Each image of a split as two trainings predicted it, each at an epoch, by default its last. Images are the same if
--- their number, label and source are. outcome: kept (both right), fixed (wrong, right in the other), broken (right, wrong
--- in the other), rerouted (both wrong, as different classes), stuck (both wrong, as the same class); null without a label.
+-- their number, label and source are. outcome is outcome_of, from the first to the other.
 create or replace macro compared_predictions(training_run, other_training_run, of_split, of_epoch, of_other_epoch) as table
     select
         here.instance_id,
@@ -51,14 +71,7 @@ create or replace macro compared_predictions(training_run, other_training_run, o
         other.predicted as other_predicted,
         here.p_true,
         other.p_true as other_p_true,
-        case
-            when here.label is null then null
-            when here.predicted = here.label and other.predicted = here.label then 'kept'
-            when here.predicted = here.label then 'broken'
-            when other.predicted = here.label then 'fixed'
-            when here.predicted <> other.predicted then 'rerouted'
-            else 'stuck'
-        end as outcome
+        outcome_of(here.label, here.predicted, other.predicted) as outcome
     from predictions as here
     join predictions as other
         on other.split = here.split

@@ -140,6 +140,17 @@ def test_labelled_predictions_at(tiny) -> None:
     assert answer(tiny, sql.format(9)) == []
 
 
+def test_other_comes_behind_the_classes(tiny) -> None:
+    sql = "from class_names_with_other('tiny') order by class_id"
+    assert answer(tiny, sql) == [*enumerate(data.CLASSES), (len(data.CLASSES), "Other")]
+
+
+def test_outcomes_are_by_hand(tiny) -> None:
+    cases = {"1, 1, 1": "kept", "1, 2, 1": "fixed", "1, 1, 2": "broken", "1, 2, 3": "rerouted", "1, 2, 2": "stuck"}
+    for values, outcome in (cases | {"null, 1, 1": None}).items():
+        assert answer(tiny, f"select outcome_of({values})") == [(outcome,)]
+
+
 def test_moves(tiny) -> None:
     sql = "select epoch, next_epoch, predicted, next_predicted from moves('tiny', 'test') where instance_id = 2"
     assert sorted(answer(tiny, sql)) == [(0, 1, 0, 2), (1, 3, 2, 2), (3, 4, 2, 1)]
