@@ -25,7 +25,7 @@ def ask(flags: argparse.Namespace, rest: list[str], home: Home) -> Iterator[str]
 
     Comes as text that a terminal may be given as it is, in pieces.
     """
-    is_whole = True  # so many rows as are asked for are shown
+    is_whole = True  # the catalogue, and an answer whose --limit the user set
     if flags.question is None:
         is_help = rest in (["-h"], ["--help"])
         if rest and not is_help:

@@ -13,6 +13,7 @@ METRICS = {
     "covers_all_parts": "all parts covered",
     "share_object": "fraction on the object",
 }
+JUDGING = ("insertion", "deletion", "road_gap")  # those by which a method is said to beat random maps
 # by the beginning of other keys: their names, with the rest: a percentage, a layer or a part's number
 FAMILIES = {
     "road_morf_": "ROAD, {} % imputed, most relevant first",

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import queries
 from pipelines.common.figures import render_figure
+from pipelines.common.metrics import JUDGING
 from pipelines.comparing.comparison import Comparison
 from pipelines.comparing.mosaics import draw_mosaic, read_mosaics
 from pipelines.drawing import methods
@@ -26,7 +27,6 @@ HEADLINES = {
     "epoch_0": "epoch_0",
     "points_at_glyph": "points_at_glyph",
 }
-JUDGING = ("insertion", "deletion", "road_gap")  # metrics by which a method is said to beat random maps
 TABLE_COLUMNS = {"": "mean", "_low": "low", "_high": "high"}  # column of the query by ending of the name
 VERDICT_TAG = "study.verdict"  # of a method's own run, in the newest comparison
 

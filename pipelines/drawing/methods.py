@@ -202,7 +202,7 @@ def draw_agreement(rows: Rows, style: Style) -> Figure:
 
 
 def _fit(style: Style, side: float, letters: float) -> float:
-    """Size of a text of so many letters in a cell of a side in inches: 6 points at least."""
+    """Size in points, at least 6, of a text of this many letters in a cell; its side is in inches."""
     return max(6.0, min(style.small, 72 * side / (0.62 * letters)))
 
 

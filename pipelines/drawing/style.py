@@ -177,7 +177,7 @@ def add_legend(figure: Figure, style: Style, handles: Sequence, names: Sequence[
 
 
 def shorten(names: Sequence[str], most: int) -> list[str]:
-    """Names of at most so many characters: cut at their end, or within where they would then be the same."""
+    """Names of at most this many characters: cut at the end, or in the middle where they would then be the same."""
     cut = [short(name, most) for name in names]
     if len(set(cut)) == len(set(names)):
         return cut

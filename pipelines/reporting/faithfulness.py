@@ -3,14 +3,14 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pipelines.common.metrics import name_metric
+from pipelines.common.metrics import JUDGING, name_metric
 from pipelines.reporting.criteria import VERDICTS
 from pipelines.reporting.evidence import Answer
 from pipelines.reporting.subject import Subject, ask_faithfulness, newest_comparison
 from tracking.catalogue import RunRecord
 from xai import METHODS
 
-RANKING = {metric: name_metric(metric) for metric in ("insertion", "deletion", "road_gap")}  # they judge a method
+RANKING = {metric: name_metric(metric) for metric in JUDGING}
 REFERENCES = ("random", "edge")
 EVERYTHING, SIGNED = "randomized/everything", "randomized_signed/everything"
 # columns of the table: which way is better; the last two are of planted data only
