@@ -1,7 +1,7 @@
-"""Data sets behind one interface: `load_dataset(name, ...)` gives classes and three splits of images.
+"""Data sets behind one interface: `load_dataset(name, ...)` gives classes and splits of images.
 
-Each data set is a line in DATASETS, with a function that returns its classes and images as `RawDataset`; the validation
-split, the checks and the digest are the same for all.
+Each data set is a line in DATASETS, with a function that returns its classes and images as `RawDataset`; splitting off
+what a data set does not come with, the checks and the digest are the same for all.
 """
 
 import hashlib
@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,6 +20,7 @@ from pipelines.data.folder import load_folder
 from pipelines.data.names import check_text, format_name, format_names
 from pipelines.data.planted import load_planted, load_planted_pair, load_planted_shortcut
 from pipelines.data.raw import LoadOptions, RawDataset, Reading, Split
+from pipelines.data.splitting import split_off
 from pipelines.data.suspicions import find_suspicions
 from tracking.errors import InputError
 
@@ -52,7 +52,7 @@ class Dataset:
 
     name: str
     classes: tuple[str, ...]
-    splits: dict[str, Split]  # train, val, test
+    splits: dict[str, Split]  # train, val unless the data set says that it has none, test
     flips: bool  # whether a mirrored image keeps its class
     shrinks: bool  # whether an image of half the side still shows its class
     notes: tuple[str, ...]  # what was converted on the way in, left out, or looks wrong
@@ -94,9 +94,9 @@ def load_dataset(
 ) -> Dataset:
     """Load data set `name`, from `path` where it needs one.
 
-    Images are [N, C, H, W], uint8. `val_fraction` of the training images, the same fraction of each class, become the
-    validation split, chosen by `seed`. `recorded_reading` is how a run read the same files. Raises InputError on an
-    unknown name and on bad data.
+    Images are [N, C, H, W], uint8. Where the data set has no validation images of its own, `val_fraction` of the
+    training images, the same fraction of each class, become the validation split, chosen by `seed`. `recorded_reading`
+    is how a run read the same files. Raises InputError on an unknown name and on bad data.
     """
     if name not in DATASETS:
         raise InputError(f"no data set {format_name(name)}; there are: {', '.join(DATASETS)}")
@@ -107,8 +107,7 @@ def load_dataset(
         )
     raw = loader.load(path, home_data, LoadOptions(size, skip_unreadable, recorded_reading))
     _check_classes(raw)
-    train, val = _split_off_validation(raw.train, val_fraction, seed)
-    splits = {"train": train, "val": val, "test": raw.test}
+    splits = _make_splits(raw, val_fraction, seed)
 
     notes = list(raw.notes)
     if recorded_reading and recorded_reading.unreadable:
@@ -116,10 +115,12 @@ def load_dataset(
         notes.append(
             f"{len(sources)} images left out, which could not be read when the run was made: {format_names(sources)}"
         )
-    test_counts = _count_by_class(raw.test, raw.classes)
-    untested_classes = [class_name for class_name, count in test_counts.items() if count == 0]
-    if untested_classes:
-        notes.append(f"no test image of class {format_names(untested_classes)}")
+    for part, split in (("validation", raw.val), ("test", raw.test)):
+        if split is None or len(split.labels) == 0:
+            continue
+        missing = [class_name for class_name, count in _count_by_class(split, raw.classes).items() if count == 0]
+        if missing:
+            notes.append(f"no {part} image of class {format_names(missing)}")
     notes += find_suspicions(raw)
 
     return Dataset(
@@ -147,12 +148,14 @@ def _check_classes(raw: RawDataset) -> None:
     if empty_classes:
         raise InputError(f"no training image: class {format_names(empty_classes)}; add some or remove the class")
     single_image_classes = [name for name, count in counts.items() if count == 1]
-    if single_image_classes:
+    if single_image_classes and raw.val is None:
         raise InputError(
             "only one training image, which leaves none for validation: class "
             f"{format_names(single_image_classes)}; add some or remove the class"
         )
-    check_text((*raw.classes, *raw.train.sources, *raw.test.sources))
+    check_text(raw.classes)
+    for split in raw.parts.values():
+        check_text(split.sources)
 
 
 def _count_by_class(split: Split, classes: tuple[str, ...]) -> dict[str, int]:
@@ -160,16 +163,12 @@ def _count_by_class(split: Split, classes: tuple[str, ...]) -> dict[str, int]:
     return dict(zip(classes, counts, strict=True))
 
 
-def _split_off_validation(split: Split, val_fraction: float, seed: int) -> tuple[Split, Split]:
-    """Training and validation part; each class gives `val_fraction` of its images, rounded, but at least one."""
-    random = np.random.default_rng(seed)
-    labels = split.labels.numpy()
-    is_val = np.zeros(len(labels), dtype=bool)
-    for label in np.unique(labels):
-        rows = np.flatnonzero(labels == label)
-        count = min(max(1, round(len(rows) * val_fraction)), len(rows) - 1)
-        is_val[random.permutation(rows)[:count]] = True
-    return split.rows(np.flatnonzero(~is_val)), split.rows(np.flatnonzero(is_val))
+def _make_splits(raw: RawDataset, val_fraction: float, seed: int) -> dict[str, Split]:
+    """The splits of a study: validation images are split off only where the data set does not come with its own."""
+    if raw.val is None:
+        train, val = split_off(raw.train, val_fraction, seed)
+        return {"train": train, "val": val, "test": raw.test}
+    return {name: split for name, split in raw.parts.items() if len(split.labels)}
 
 
 def _compute_digest(classes: tuple[str, ...], splits: dict[str, Split]) -> str:

@@ -67,7 +67,7 @@ class LoadOptions:
 
 @dataclass(frozen=True)
 class RawDataset:
-    """Classes, training and test images as the source has them."""
+    """Classes and images as the source has them."""
 
     classes: tuple[str, ...]
     train: Split
@@ -76,3 +76,9 @@ class RawDataset:
     shrinks: bool  # whether an image of half the side still shows its class
     notes: tuple[str, ...] = ()  # what was converted on the way in, or left out
     reading: Reading = Reading()
+    val: Split | None = None  # None: to be split off the training images; of no images: there is none, nor shall be
+
+    @property
+    def parts(self) -> dict[str, Split]:
+        """What the source has, by the name of the split, in the order of all tables."""
+        return {"train": self.train} | ({} if self.val is None else {"val": self.val}) | {"test": self.test}

@@ -3,6 +3,7 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import chain, combinations
 
 import torch
 
@@ -12,38 +13,30 @@ from pipelines.data.raw import RawDataset, Split
 IMBALANCE = 10  # ratio of the largest class to the smallest, in training images, that is worth a note
 FEW_IMAGES = 5  # training images of a class; with fewer, little can be learned about it
 
+PART_NAMES = {"train": "training", "val": "validation", "test": "test"}
+
 Occurrence = tuple[str, int]  # source of an image, and its label
+Pictures = dict[bytes, list[Occurrence]]  # by the digest of the pixels
 
 
 def find_suspicions(raw: RawDataset) -> Iterator[str]:
     """Notes on classes of very different sizes, and on pictures that occur more than once."""
     yield from _check_class_sizes(raw)
-    train = _group_by_pixels(raw.train)
-    test = _group_by_pixels(raw.test)
+    pictures = {part: _group_by_pixels(split) for part, split in raw.parts.items()}
+    for learned, held_out in combinations(pictures, 2):
+        yield from _check_leaks(raw, pictures, learned, held_out)
 
-    leaks: list[tuple[Occurrence, Occurrence]] = []
-    for digest in test:
-        if digest in train:
-            leaks += [(train[digest][0], test_occurrence) for test_occurrence in test[digest]]
-    if leaks:
-        yield (
-            f"{len(leaks):,} of {len(raw.test.labels):,} test images are also training images, pixel by pixel, so test "
-            f"accuracy is too high: {_give_example(leaks)}"
-        )
-
-    for name, pictures, image_count in (
-        ("training", train, len(raw.train.labels)),
-        ("test", test, len(raw.test.labels)),
-    ):
+    for part, by_digest in pictures.items():
         repeats: list[tuple[Occurrence, Occurrence]] = []
-        for first, *others in pictures.values():
+        for first, *others in by_digest.values():
             repeats += [(first, other) for other in others]
         if repeats:
-            yield f"{len(repeats):,} of {image_count:,} {name} images repeat another: {_give_example(repeats)}"
+            count = len(raw.parts[part].labels)
+            yield f"{len(repeats):,} of {count:,} {PART_NAMES[part]} images repeat another: {_give_example(repeats)}"
 
     contradictions = []
-    for digest in dict.fromkeys([*train, *test]):
-        occurrences = train.get(digest, []) + test.get(digest, [])
+    for digest in dict.fromkeys(chain(*pictures.values())):
+        occurrences = list(chain(*(by_digest.get(digest, []) for by_digest in pictures.values())))
         labels = {label for _, label in occurrences}
         if len(labels) > 1:
             contradictions.append(occurrences)
@@ -54,6 +47,24 @@ def find_suspicions(raw: RawDataset) -> Iterator[str]:
             described.append(f"{format_name(source)} as {format_name(raw.classes[label])}")
         example = ", ".join(described)
         yield f"pictures in more than one class: {len(contradictions):,}, for example {example}"
+
+
+def _check_leaks(raw: RawDataset, pictures: dict[str, Pictures], learned: str, held_out: str) -> Iterator[str]:
+    """A note on the images of part `held_out` that part `learned`, which is trained on or selects an epoch, has too."""
+    leaks: list[tuple[Occurrence, Occurrence]] = []
+    for digest, occurrences in pictures[held_out].items():
+        if digest in pictures[learned]:
+            leaks += [(pictures[learned][digest][0], occurrence) for occurrence in occurrences]
+    if not leaks:
+        return
+    count, what = len(raw.parts[held_out].labels), PART_NAMES[held_out]
+    harm = f"{what} accuracy is too high"
+    if learned == "val":
+        harm = "an epoch chosen by its validation accuracy is chosen by test images too"
+    yield (
+        f"{len(leaks):,} of {count:,} {what} images are also {PART_NAMES[learned]} images, pixel by pixel, so {harm}: "
+        f"{_give_example(leaks)}"
+    )
 
 
 def _check_class_sizes(raw: RawDataset) -> Iterator[str]:
@@ -72,9 +83,9 @@ def _check_class_sizes(raw: RawDataset) -> Iterator[str]:
         yield f"classes of fewer than {FEW_IMAGES} training images: {format_names(small_classes)}"
 
 
-def _group_by_pixels(split: Split) -> dict[bytes, list[Occurrence]]:
+def _group_by_pixels(split: Split) -> Pictures:
     """The occurrences of each picture, by the digest of its pixels."""
-    occurrences: dict[bytes, list[Occurrence]] = defaultdict(list)
+    occurrences: Pictures = defaultdict(list)
     for image, source, label in zip(split.images.numpy(), split.sources, split.labels.tolist(), strict=True):
         digest = hashlib.blake2b(image.tobytes(), digest_size=16).digest()
         occurrences[digest].append((source, label))

@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,9 @@ from pyarrow import parquet
 
 from pipelines.data import cifar10_batches, faulty_digits, jpeg, planted
 from pipelines.data.cifar10 import CLASSES
-from pipelines.data.datasets import DATASETS, load_dataset
+from pipelines.data.datasets import DATASETS, DatasetLoader, load_dataset
 from pipelines.data.decoding import decode_images
+from pipelines.data.digits import load_digits
 from pipelines.data.pixels import read_picture
 from pipelines.data.raw import LoadOptions, Reading
 from support.pictures import content, noise, table
@@ -125,6 +127,45 @@ def test_validation_depends_on_the_seed_only():
     first, same, other = (data("digits", seed=seed).splits["val"] for seed in (3, 3, 4))
     assert first.sources == same.sources
     assert first.sources != other.sources
+
+
+def given(monkeypatch, **changes):
+    """The digits as a data set that comes with its own validation images, as `changes` say."""
+    raw = replace(load_digits(None, Path(), LoadOptions(size=8)), **changes)
+    monkeypatch.setitem(DATASETS, "given", DatasetLoader(lambda path, home_data, options: raw))
+    return raw
+
+
+def test_validation_images_of_its_own_are_kept_and_none_are_split_off(monkeypatch):
+    digits = load_digits(None, Path(), LoadOptions(size=8))
+    raw = given(monkeypatch, train=digits.train.part(100, 1352), val=digits.train.part(0, 100))
+    first, other = (data("given", seed=seed, val_fraction=share) for seed, share in ((0, 0.1), (5, 0.5)))
+    assert first.digest == other.digest
+    assert list(first.splits) == ["train", "val", "test"]
+    assert all(first.splits[name] is split for name, split in raw.parts.items())
+    assert first.digest != data("digits", size=8).digest
+
+
+def test_a_data_set_may_have_no_validation_images_at_all(monkeypatch):
+    digits = load_digits(None, Path(), LoadOptions(size=8))
+    given(monkeypatch, val=digits.train.part(0, 0))
+    got = data("given")
+    assert {name: len(split.labels) for name, split in got.splits.items()} == {"train": 1352, "test": 445}
+    assert got.notes == ()
+
+
+def test_what_is_odd_about_validation_images_is_said(monkeypatch):
+    digits = load_digits(None, Path(), LoadOptions(size=8))
+    train, val = digits.train, digits.train.rows(np.flatnonzero(digits.train.labels != 7))
+    given(monkeypatch, train=train, val=replace(val, images=val.images.clone()), test=digits.test)
+    no_sevens, leak = data("given").notes
+    assert no_sevens == "no validation image of class 7"
+    assert leak.startswith("1,217 of 1,217 validation images are also training images, pixel by pixel, so validation ")
+    given(monkeypatch, train=digits.test, val=val, test=val.part(0, 3))
+    *_, leak = data("given").notes
+    assert leak.startswith("3 of 3 test images are also validation images, pixel by pixel, so an epoch chosen by ")
+    given(monkeypatch, train=val, val=digits.test)
+    assert "no training image: class 7" in complaint("given")
 
 
 # --- digest
