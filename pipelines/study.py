@@ -6,7 +6,7 @@ from pipelines.common.progress import Work, work
 from pipelines.common.settings import CompareSettings, ExplainSettings, FlowSettings, ReportSettings, RunSettings
 from pipelines.comparing.compare import compare
 from pipelines.explaining.explain import explain
-from pipelines.flow.flow import flow
+from pipelines.instanceflow.flow import flow
 from pipelines.reporting.report import report
 from pipelines.reporting.study_summary import summarise
 from pipelines.training.train import train

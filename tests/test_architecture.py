@@ -34,12 +34,13 @@ STEPS = {
     "predicting": {"common", "data", "models", "lifecycle"},
     "explaining": {"common", "data", "models", "lifecycle"},
     "comparing": {"common", "drawing", "models", "lifecycle", "explaining"},
-    "flow": {"common", "data", "lifecycle"},
+    "instanceflow": {"common", "data", "lifecycle"},
     "asking": {"common"},
     "reporting": {"common", "data", "drawing", "models", "lifecycle", "explaining", "asking"},
     "home": {"common", "lifecycle"},
 }
-SPANNING = {"cli", "kinds", "launch", "study", "resume", "rerun"}  # modules of no folder, which may know every step
+# modules of no folder, which may know every step
+SPANNING = {"cli", "commands", "kinds", "launch", "study", "resuming", "rerunning"}
 FILES = [file for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py"))]
 
 

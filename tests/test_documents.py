@@ -5,7 +5,7 @@ import re
 import pytest
 
 import queries
-from pipelines.cli import COMMANDS
+from pipelines.commands import COMMANDS
 from pipelines.common.settings import TrainSettings
 from pipelines.data.datasets import DATASETS
 from support.places import ROOT

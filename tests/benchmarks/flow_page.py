@@ -22,9 +22,9 @@ import torch
 from PIL import Image
 from selenium import webdriver
 
-from pipelines.flow import pictures
-from pipelines.flow.page import write_page
-from pipelines.flow.record import read_record
+from pipelines.instanceflow import pictures
+from pipelines.instanceflow.page import write_page
+from pipelines.instanceflow.record import read_record
 from pipelines.models.predictions import Predictions
 from tracking.home import Home
 from tracking.ingesting import link

@@ -16,7 +16,8 @@ import pytest
 import queries
 from pipelines.asking import formats as answers
 from pipelines.asking.tables import MAX_CELL_WIDTH
-from pipelines.cli import COMMANDS, GROUPS, make_parser
+from pipelines.cli import make_parser
+from pipelines.commands import COMMANDS, GROUPS
 from pipelines.common.flags import from_flags, utf8
 from pipelines.common.settings import FORMATS, CheckedSettings, TrainSettings
 from pipelines.common.streams import prepare_streams

@@ -5,14 +5,14 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from pipelines import rerun as rerunning
+from pipelines import rerunning
 from pipelines.cli import main
 from pipelines.common.settings import CompareSettings, ExplainSettings, PredictSettings, ReportSettings, RerunSettings
 from pipelines.comparing.compare import compare
 from pipelines.explaining.explain import explain
 from pipelines.predicting.predict import predict
 from pipelines.reporting.report import report
-from pipelines.rerun import TableDifference, check, rerun
+from pipelines.rerunning import TableDifference, check, rerun
 from pipelines.training import train as training
 from pipelines.training.train import train
 from support.homes import TINY, fresh

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 
 const [, , page, expression] = process.argv;
 const html = readFileSync(page, "utf8");
-const scripts = ["data", "facts", "heatmaps"].map(name => readFileSync(new URL(`../../pipelines/flow/web/${name}.js`, import.meta.url)));
+const scripts = ["data", "facts", "heatmaps"].map(name => readFileSync(new URL(`../../pipelines/instanceflow/web/${name}.js`, import.meta.url)));
 
 globalThis.document = {
   getElementById(id) {

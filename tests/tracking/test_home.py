@@ -15,8 +15,8 @@ import pytest
 
 from pipelines.common.settings import ExplainSettings, RerunSettings, ResumeSettings
 from pipelines.explaining.explain import explain
-from pipelines.rerun import rerun
-from pipelines.resume import resume
+from pipelines.rerunning import rerun
+from pipelines.resuming import resume
 from pipelines.training.train import train
 from support.commands import said
 from support.homes import TINY, commit_epoch, drop_macros, predictions, start, up_to_date

@@ -13,7 +13,7 @@ from mlflow.cli import cli as mlflow_cli
 
 from pipelines import cli
 from pipelines.common.settings import ImportFlowSettings
-from pipelines.flow.import_log import import_flow
+from pipelines.instanceflow.import_log import import_flow
 from support.commands import said
 from support.homes import start, up_to_date
 from tracking import mlflow_client, remote, runs

@@ -11,7 +11,7 @@ from pipelines.comparing.compare import compare
 from pipelines.explaining.explain import explain
 from pipelines.home.rebuild import rebuild
 from pipelines.reporting.report import report
-from pipelines.resume import resume
+from pipelines.resuming import resume
 from pipelines.training import train as training
 from pipelines.training.train import replace, train
 from support.homes import TINY, predictions

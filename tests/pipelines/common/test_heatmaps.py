@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from pipelines.common import heatmaps
-from pipelines.flow.pictures import MAP_SIDES, StoredMap, _describe_style, _pack_map
+from pipelines.instanceflow.pictures import MAP_SIDES, StoredMap, _describe_style, _pack_map
 from support.flow_pages import NODE, computed
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from pipelines.common.policy import policy_of
 from pipelines.common.settings import FlowSettings, ReportSettings
-from pipelines.flow.flow import flow
+from pipelines.instanceflow.flow import flow
 from pipelines.reporting.report import report
 from support.places import BROWSER, DRIVER
 from support.servers import open_page

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.common.settings import FlowSettings, ReportSettings
-from pipelines.flow.flow import flow
+from pipelines.instanceflow.flow import flow
 from pipelines.reporting.report import report
 from support.places import ROOT
 from tracking import mlflow_client, runs, staging

@@ -15,7 +15,7 @@ from pipelines.comparing.map_selection import select_maps
 from pipelines.comparing.mosaics import draw_mosaic, read_mosaics
 from pipelines.explaining.explain import explain
 from pipelines.lifecycle.selection import sample_instances
-from pipelines.resume import resume
+from pipelines.resuming import resume
 from support.homes import TINY, answer, rows
 from tracking import mlflow_client, models, runs
 from tracking.catalogue import resolve

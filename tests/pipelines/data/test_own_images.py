@@ -14,8 +14,8 @@ from pipelines.data.datasets import load_dataset
 from pipelines.data.raw import Reading
 from pipelines.explaining.explain import explain
 from pipelines.lifecycle.run_inputs import load_data, read_recorded_config, read_recorded_settings
-from pipelines.rerun import rerun
-from pipelines.resume import resume
+from pipelines.rerunning import rerun
+from pipelines.resuming import resume
 from pipelines.training import epoch as epochs
 from pipelines.training import train as training
 from support.commands import said

@@ -18,7 +18,7 @@ from pipelines.lifecycle.selection import choose_epochs, sample_instances
 from pipelines.models.checkpoints import load_model
 from pipelines.models.networks import build_model
 from pipelines.models.predictions import prepare_images
-from pipelines.resume import resume
+from pipelines.resuming import resume
 from pipelines.training.train import train
 from queries.classes import find_classes
 from support.homes import TINY, answer, rows

@@ -13,8 +13,8 @@ from pipelines.explaining.job import Job
 from pipelines.explaining.maps import attribution
 from pipelines.home.prune import prune
 from pipelines.predicting import predict
-from pipelines.rerun import rerun
-from pipelines.resume import resume
+from pipelines.rerunning import rerun
+from pipelines.resuming import resume
 from support.homes import TINY
 from tracking import commits, locks, runs
 from tracking.catalogue import RunRecord, resolve

@@ -19,7 +19,7 @@ from pipelines.common.settings import ExplainSettings, PredictSettings, RerunSet
 from pipelines.explaining.explain import explain
 from pipelines.lifecycle.verification import allowed_difference
 from pipelines.predicting.predict import predict
-from pipelines.rerun import rerun
+from pipelines.rerunning import rerun
 from pipelines.training.train import train
 from support.commands import said
 from support.homes import TINY, forge, fresh, place_of

@@ -15,7 +15,7 @@ from pipelines.common.settings import CompareSettings, ExplainSettings, FigureSe
 from pipelines.comparing.compare import compare
 from pipelines.drawing.style import DOUBLE, PAGE, SINGLE, draw
 from pipelines.explaining.explain import explain
-from pipelines.flow.import_log import import_flow
+from pipelines.instanceflow.import_log import import_flow
 from pipelines.reporting import subject
 from pipelines.reporting.embedding import VARIABLES, embed
 from pipelines.reporting.figure import save_figure

@@ -21,7 +21,7 @@ from pipelines.cli import main
 from pipelines.common.figures import short
 from pipelines.common.settings import ExplainSettings, ImportFlowSettings, ReportSettings
 from pipelines.explaining.explain import explain
-from pipelines.flow.import_log import import_flow
+from pipelines.instanceflow.import_log import import_flow
 from pipelines.reporting import accuracy
 from pipelines.reporting.gallery import TRAINING_LABELS
 from pipelines.reporting.html import html, safe

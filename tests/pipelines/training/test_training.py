@@ -19,7 +19,7 @@ from pipelines.models.checkpoints import load_model
 from pipelines.models.image_sizes import plan_image_scales
 from pipelines.models.networks import build_model
 from pipelines.models.predictions import Predictions, evaluate
-from pipelines.resume import resume
+from pipelines.resuming import resume
 from pipelines.training import epoch as epochs
 from pipelines.training import train as training
 from pipelines.training.augment import choose_flips, crop_images, pad_images

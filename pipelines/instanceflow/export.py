@@ -1,4 +1,4 @@
-"""A run's predictions in InstanceFlow's JSON format, which `pipelines/flow/instanceflow_log.py` describes and reads."""
+"""A run's predictions in InstanceFlow's JSON format, which `instanceflow_log.py` describes and reads."""
 
 import json
 from pathlib import Path

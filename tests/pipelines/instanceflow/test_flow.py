@@ -14,12 +14,12 @@ from PIL import Image
 
 from pipelines.common.settings import ExplainSettings, FlowSettings, ImportFlowSettings, ReportSettings
 from pipelines.explaining.explain import explain
-from pipelines.flow import page
-from pipelines.flow.flow import flow
-from pipelines.flow.import_log import import_flow
-from pipelines.flow.packing import Payload, quantize_fractions, quantize_hundredths
-from pipelines.flow.pictures import add_thumbnails
-from pipelines.flow.record import read_record
+from pipelines.instanceflow import page
+from pipelines.instanceflow.flow import flow
+from pipelines.instanceflow.import_log import import_flow
+from pipelines.instanceflow.packing import Payload, quantize_fractions, quantize_hundredths
+from pipelines.instanceflow.pictures import add_thumbnails
+from pipelines.instanceflow.record import read_record
 from pipelines.reporting.report import report
 from support.commands import study_command
 from support.flow_pages import in_browser, look_at, said_by, show
@@ -104,7 +104,7 @@ def test_names_cannot_break_the_page(log: Home) -> None:
 
 
 def test_what_has_no_room_is_said(study: Home, tmp_path: Path, trained, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.flow.packing.MAX_CHARACTERS", 30_000)
+    monkeypatch.setattr("pipelines.instanceflow.packing.MAX_CHARACTERS", 30_000)
     with connect(study) as connection:
         record = read_record(connection, trained, "test")
         made = page.write_page(tmp_path / "flow.html", record, connection, study, None)
@@ -129,7 +129,7 @@ def test_numbers_are_quantized_to_their_digits() -> None:
 
 
 def test_a_smaller_version_is_added_where_the_larger_had_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.flow.packing.MAX_CHARACTERS", 400)
+    monkeypatch.setattr("pipelines.instanceflow.packing.MAX_CHARACTERS", 400)
     payload, random = Payload(), np.random.default_rng(0)
     assert not payload.add_array("a", random.integers(0, 255, 1000).astype(np.uint8), "noise")
     assert payload.left_out == {"noise"}

@@ -26,8 +26,8 @@ from pipelines.data.added import read_extra_splits
 from pipelines.data.linked import linked_image
 from pipelines.data.names import format_name, format_names
 from pipelines.data.pixels import read_picture
-from pipelines.flow.packing import Payload
-from pipelines.flow.record import Record
+from pipelines.instanceflow.packing import Payload
+from pipelines.instanceflow.record import Record
 from pipelines.lifecycle.run_inputs import load_data, read_recorded_settings
 from tracking.errors import InputError
 from tracking.home import Home

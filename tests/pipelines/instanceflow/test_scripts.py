@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from pipelines.common.settings import FlowSettings, ImportFlowSettings
-from pipelines.flow.flow import flow
-from pipelines.flow.import_log import import_flow
-from pipelines.flow.page import SCRIPTS, WEB_FOLDER
+from pipelines.instanceflow.flow import flow
+from pipelines.instanceflow.import_log import import_flow
+from pipelines.instanceflow.page import SCRIPTS, WEB_FOLDER
 from support.flow_pages import NODE, computed
 from support.homes import answer, fresh
 from tracking.home import Home

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from pipelines.common.settings import FlowSettings
 from pipelines.common.terminal import say
-from pipelines.flow.export import export
-from pipelines.flow.page import write_page
-from pipelines.flow.pairing import read_pair
-from pipelines.flow.record import read_record
+from pipelines.instanceflow.export import export
+from pipelines.instanceflow.page import write_page
+from pipelines.instanceflow.pairing import read_pair
+from pipelines.instanceflow.record import read_record
 from tracking import catalogue, runs
 from tracking.errors import InputError
 from tracking.home import Home

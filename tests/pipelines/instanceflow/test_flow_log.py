@@ -13,12 +13,12 @@ from pyarrow import parquet
 import queries
 from pipelines.cli import main
 from pipelines.common.settings import ImportFlowSettings
-from pipelines.flow import import_log as flow_import
-from pipelines.flow import instanceflow_log
-from pipelines.flow.export import export, export_flow
-from pipelines.flow.import_log import import_flow
-from pipelines.flow.pictures import _read_linked_images
-from pipelines.flow.record import read_record
+from pipelines.instanceflow import import_log as flow_import
+from pipelines.instanceflow import instanceflow_log
+from pipelines.instanceflow.export import export, export_flow
+from pipelines.instanceflow.import_log import import_flow
+from pipelines.instanceflow.pictures import _read_linked_images
+from pipelines.instanceflow.record import read_record
 from support.commands import said
 from support.homes import fresh
 from support.places import DATA

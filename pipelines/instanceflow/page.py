@@ -10,9 +10,9 @@ from markupsafe import Markup
 
 import queries
 from pipelines.common.policy import policy_of
-from pipelines.flow.packing import Payload, quantize_fractions, quantize_hundredths
-from pipelines.flow.pictures import add_maps, add_thumbnails, read_images
-from pipelines.flow.record import Record
+from pipelines.instanceflow.packing import Payload, quantize_fractions, quantize_hundredths
+from pipelines.instanceflow.pictures import add_maps, add_thumbnails, read_images
+from pipelines.instanceflow.record import Record
 from tracking.home import Home
 
 WEB_FOLDER = Path(__file__).parent / "web"

@@ -17,10 +17,10 @@ from PIL import Image
 import queries
 from pipelines.common.settings import ExplainSettings, FlowSettings, ImportFlowSettings
 from pipelines.explaining.explain import explain
-from pipelines.flow import pictures
-from pipelines.flow.flow import flow
-from pipelines.flow.import_log import import_flow
-from pipelines.flow.pairing import read_pair
+from pipelines.instanceflow import pictures
+from pipelines.instanceflow.flow import flow
+from pipelines.instanceflow.import_log import import_flow
+from pipelines.instanceflow.pairing import read_pair
 from pipelines.training.train import train
 from support.commands import study_command
 from support.flow_pages import NODE, computed, in_browser, look_at, said_by, show

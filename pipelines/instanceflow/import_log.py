@@ -9,7 +9,7 @@ import pyarrow as pa
 from pipelines.common.progress import work
 from pipelines.common.settings import ImportFlowSettings
 from pipelines.common.terminal import printable, say
-from pipelines.flow.instanceflow_log import FlowEpoch, Log, read_log
+from pipelines.instanceflow.instanceflow_log import FlowEpoch, Log, read_log
 from pipelines.lifecycle.start import commit_start
 from tracking import runs
 from tracking.home import Home

@@ -6,7 +6,7 @@ import numpy as np
 from duckdb import DuckDBPyConnection
 
 from pipelines.data.names import format_name
-from pipelines.flow.record import Record, read_record
+from pipelines.instanceflow.record import Record, read_record
 from tracking.catalogue import RunRecord
 from tracking.errors import InputError
 
