@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from pipelines.data.names import format_name
+from pipelines.data.pixels import resize_pixels
 from pipelines.data.raw import Split
 from tracking.errors import InputError
 
@@ -38,15 +38,9 @@ def _read_split(folder: Path, part: str, names: tuple[str, ...], size: int | Non
     images = np.concatenate([batch[b"data"] for batch in batches]).reshape(-1, 3, 32, 32)
     labels = np.concatenate([batch[b"labels"] for batch in batches]).astype(np.int64)
     if size not in (None, 32):
-        images = np.ascontiguousarray([_resize(image, size) for image in images])
+        images = np.ascontiguousarray([resize_pixels(image, (size, size)) for image in images])
     sources = tuple(f"{part}/{row:05d}" for row in range(len(labels)))
     return Split(torch.from_numpy(images), torch.from_numpy(labels), sources)
-
-
-def _resize(image: np.ndarray, size: int) -> np.ndarray:
-    """An image [3, H, W] resized as image files are, so that both layouts give the same pixels."""
-    resized = Image.fromarray(image.transpose(1, 2, 0)).resize((size, size), Image.Resampling.BILINEAR)
-    return np.asarray(resized).transpose(2, 0, 1)
 
 
 def _read_batch(file: Path) -> dict[bytes, Any]:

@@ -78,7 +78,7 @@ def decode_to_shape(
     that cannot be read.
     """
     count = sum(source not in options.left_out for source in sources)
-    images = _allocate_images(count, shape)
+    images = allocate_images(count, shape)
     faults = dict(faults or {})
     rows: list[int] = []
     stretches: list[float] = []
@@ -121,6 +121,16 @@ def decode_to_shape(
     )
 
 
+def allocate_images(count: int, shape: tuple[int, int, int]) -> np.ndarray:
+    """Room for `count` images of `shape` (C, H, W), uint8. Raises InputError if there is none."""
+    try:
+        return np.empty((count, *shape), dtype=np.uint8)
+    except MemoryError:
+        _, height, width = shape
+        gigabytes = np.prod((count, *shape), dtype=float) / 1e9
+        raise InputError(f"{count} images of {width}x{height} need {gigabytes:.1f} GB; give a smaller --size") from None
+
+
 def _choose_reading(headers: Iterable[Header]) -> Reading:
     """The smallest range of each kind that holds the levels of all images."""
     largest_levels: dict[str, float] = {}
@@ -147,12 +157,3 @@ def _make_unreadable_error(faults: list[Unreadable], count: int, options: LoadOp
 
 def _list_faults(faults: list[Unreadable]) -> str:
     return format_names(f"{fault.name}: {fault.reason}" for fault in faults)
-
-
-def _allocate_images(count: int, shape: tuple[int, int, int]) -> np.ndarray:
-    try:
-        return np.empty((count, *shape), dtype=np.uint8)
-    except MemoryError:
-        _, height, width = shape
-        gigabytes = np.prod((count, *shape), dtype=float) / 1e9
-        raise InputError(f"{count} images of {width}x{height} need {gigabytes:.1f} GB; give a smaller --size") from None

@@ -136,6 +136,13 @@ def read_picture(name: str, content: bytes | Path) -> Image.Image:
     return image.convert("RGB")
 
 
+def resize_pixels(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """An image [C, H, W], uint8, of one or three channels, resized to (width, height) as image files are."""
+    image = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
+    resized = np.asarray(image.resize(size, Image.Resampling.BILINEAR))
+    return resized[None] if resized.ndim == 2 else resized.transpose(2, 0, 1)
+
+
 @contextmanager
 def _open_image(name: str, content: bytes | Path) -> Iterator[ImageFile.ImageFile]:
     """The opened image; whatever goes wrong with it inside the block is raised as Unreadable."""
@@ -215,7 +222,7 @@ def _to_plain_image(
             image = image.transpose(TRANSPOSE_BY_ORIENTATION[orientation])
 
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in info:
-        image, is_transparent = _put_on_white(image)
+        image, is_transparent = put_on_white(image)
         if is_transparent:
             remarks.append("transparent, now on white")
     elif file_mode not in ("1", "L", "P", "RGB") and levels is None:
@@ -258,7 +265,7 @@ def _has_metadata_behind_pixels(image: ImageFile.ImageFile, content: bytes | Pat
             file.seek(int.from_bytes(length) + 4, os.SEEK_CUR)
 
 
-def _put_on_white(image: Image.Image) -> tuple[Image.Image, bool]:
+def put_on_white(image: Image.Image) -> tuple[Image.Image, bool]:
     """What a viewer shows, as colours below transparent pixels are arbitrary; and whether any pixel is transparent."""
     image = image.convert("RGBA")
     white = Image.new("RGBA", image.size, "white")

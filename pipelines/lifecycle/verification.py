@@ -14,12 +14,13 @@ from torch import Tensor, nn
 import queries
 from pipelines.common.settings import TrainSettings
 from pipelines.common.terminal import say
+from pipelines.common.user_code import errors_reported
 from pipelines.data.datasets import Dataset
 from pipelines.lifecycle.run_inputs import checkpoint_file, read_recorded_config, read_recorded_settings
 from pipelines.lifecycle.selection import sample_instances
 from pipelines.models.checkpoints import load_model
 from pipelines.models.predictions import Predictions, prepare_images
-from pipelines.models.user_code import digest_code, errors_reported
+from pipelines.models.user_code import digest_code
 from tracking.catalogue import RunRecord
 from tracking.commits import EpochCommit
 from tracking.errors import InputError

@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from pipelines.common.user_code import errors_reported, import_factory
 from pipelines.data.datasets import Dataset
 from pipelines.models import user_errors
 from pipelines.models.randomness import seed_generators
-from pipelines.models.user_code import errors_reported, import_factory
 from tracking.errors import InputError
 
 WHITENING_IMAGES = 1000  # training images whose patches initialise the first layer
@@ -123,7 +123,7 @@ def build_model(name: str, data: Dataset, seed: int) -> Classifier:
         raise InputError(f"no model {name!r}; there are: {', '.join(MODELS)}, or give package.module:factory")
     seed_generators(seed)
     problem = f"model {name} does not take images {data.image_shape}"
-    factory = MODELS[name] if is_built_in else import_factory(name)
+    factory = MODELS[name] if is_built_in else import_factory(name, "model")
     with errors_reported(problem):
         arguments: dict[str, Any] = {"num_classes": len(data.classes)}
         if "image_shape" in inspect.signature(factory).parameters:

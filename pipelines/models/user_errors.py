@@ -8,10 +8,11 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from types import FrameType
 
+from pipelines.common.user_code import describe_error
+
 OUR_PACKAGES = ("pipelines", "xai", "tracking", "queries")
 INSTALL_FOLDERS = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 MODULE_CALL = "_call_impl"  # the function of torch.nn.Module that every forward pass goes through, compiled ones too
-LONGEST_REASON = 300  # characters
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,6 @@ def describe_model_error(error: BaseException) -> str | None:
             place = f"{os.path.basename(frame.f_code.co_filename)}, line {line}"
             return f"model {model.name} raised {describe_error(error)} ({place})"
     return None
-
-
-def describe_error(error: BaseException) -> str:
-    """Class and message of an error, in one line."""
-    reason = " ".join(str(error).split())[:LONGEST_REASON]
-    return f"{type(error).__name__}: {reason}" if reason else type(error).__name__
 
 
 def _package_of(frame: FrameType) -> str:

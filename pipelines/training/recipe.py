@@ -8,13 +8,12 @@ import torch
 from torch import Tensor
 
 from pipelines.common.settings import ResolvedSettings, ResolvedTraining, TrainSettings
+from pipelines.common.user_code import describe_error, errors_reported
 from pipelines.data.datasets import Dataset
 from pipelines.models import hardware
 from pipelines.models.image_sizes import plan_image_scales
 from pipelines.models.memory import resolve_pass_sizes
 from pipelines.models.networks import MODELS, Classifier, copy_model
-from pipelines.models.user_code import errors_reported
-from pipelines.models.user_errors import describe_error
 from pipelines.training.augment import pad_images
 from pipelines.training.optimizers import make_optimizers, one_cycle_factor
 from pipelines.training.trial import try_out

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from pipelines.common.settings import ResolvedSettings
 from pipelines.common.terminal import say
+from pipelines.common.user_code import errors_reported
 from pipelines.data.datasets import Dataset
 from pipelines.lifecycle.verification import allowed_difference, compute_logits
 from pipelines.models import hardware
@@ -15,7 +16,6 @@ from pipelines.models.checkpoints import load_model, save_model
 from pipelines.models.networks import check_logits, copy_model, main_logits
 from pipelines.models.predictions import prepare_images
 from pipelines.models.randomness import seed_generators
-from pipelines.models.user_code import errors_reported
 from pipelines.training.averaging import update_average
 from pipelines.training.optimizers import make_optimizers
 from tracking.errors import InputError
