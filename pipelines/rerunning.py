@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 import queries
-from pipelines.common.settings import RerunSettings, TrainSettings
+from pipelines.common.settings import RerunSettings, TrackedSettings
 from pipelines.common.terminal import say
 from pipelines.data.added import EXTRA_PREFIX
 from pipelines.kinds import KINDS
@@ -111,7 +111,7 @@ def _likely_cause(home: Home, original: RunRecord, repeated: RunRecord) -> str:
             changes.append(f"{name} {then} then, {now} now")
     if changes:
         return f"the cause may be: {'; '.join(changes)}"
-    model = read_recorded_settings(home, _training_run(home, original), TrainSettings).model
+    model = read_recorded_settings(home, _training_run(home, original), TrackedSettings).model
     unseeded = "" if model in MODELS else f", so {model} may draw random numbers that no seed controls"
     return f"both ran on the same processor, versions and threads{unseeded}"
 
@@ -121,12 +121,12 @@ def _read_conditions(home: Home, record: RunRecord) -> dict[str, object]:
     start = commits.commits_by_unit(home, record.run_id)["start"]
     environment = read_json(commits.committed_file(home, start, "environment.json"))
     training_run = _training_run(home, record)
-    settings = read_recorded_settings(home, training_run, TrainSettings)
-    model_code = read_recorded_config(home, training_run).get("model_code", {})
+    config = read_recorded_config(home, training_run)
+    settings, model_code = config["settings"], config.get("model_code", {})
     return {
         **{name: environment[name] for name in ("git_commit", "processor", "python")},
         **environment["packages"],
-        **{name: getattr(settings, name) for name in ("device", "precision", "threads")},
+        **{name: settings.get(name) for name in ("device", "precision", "threads")},
         **{f"code of {module}": f"sha256 {digest[:8]}" for module, digest in model_code.items()},
     }
 

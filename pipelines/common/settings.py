@@ -86,8 +86,8 @@ class CheckedSettings:
 
 
 @dataclass(frozen=True)
-class TrainSettings(CheckedSettings):
-    """Train a classifier; every epoch's checkpoint and predictions are remembered. Prints the run ID."""
+class TrackedSettings(CheckedSettings):
+    """What every run with checkpoints records, whoever trained it: its data, and how its model is built and run."""
 
     dataset: str = setting("digits", DATASET)
     data: str | None = setting(None, "where the data set is; cifar10 is also looked for in the study home")
@@ -99,6 +99,20 @@ class TrainSettings(CheckedSettings):
         0.1, "fraction of the training set used for validation", least=0.01, most=0.5, formerly="val_share"
     )
     model: str = setting("cnn", "cnn, or package.module:factory, a function that returns your torch module")
+    seed: int = setting(0, "random seed; all randomness derives from it", least=0, most=2**32 - 1)
+    device: str = setting("auto", "auto: a GPU if there is one, else the CPU; or a torch device such as cpu or cuda:1")
+    threads: int = setting(0, "CPU threads; 0: one per core", least=0, most=1024)
+    memory: float | None = setting(None, MEMORY, least=0.01, most=100_000)
+    evaluation_batch: int | None = setting(
+        None, "images per evaluation pass; default: 500, fewer if these would take over 1 GB", least=1, most=65_536
+    )
+    name: str | None = setting(None, "run name; default: from data set, model and seed")
+
+
+@dataclass(frozen=True)
+class TrainSettings(TrackedSettings):
+    """Train a classifier; every epoch's checkpoint and predictions are remembered. Prints the run ID."""
+
     epochs: int = setting(10, "passes over the training images", least=1, most=10_000)
     batch: int | None = setting(None, "images per step; default: 256, fewer if an epoch would have under 20 steps or "
                                 "they would not fit into --memory",
@@ -128,16 +142,8 @@ class TrainSettings(CheckedSettings):
         0.98, "decay of the exponential moving average of the weights, which is the model that is kept; 0: none",
         least=0, most=0.9999, formerly="average",
     )  # fmt: skip
-    seed: int = setting(0, "random seed; all randomness derives from it", least=0, most=2**32 - 1)
     precision: str = setting("auto", "auto: bfloat16 if the processor supports it, else float32",
                              choices=("auto", "float32", "bfloat16"))  # fmt: skip
-    device: str = setting("auto", "auto: a GPU if there is one, else the CPU; or a torch device such as cpu or cuda:1")
-    threads: int = setting(0, "CPU threads; 0: one per core", least=0, most=1024)
-    memory: float | None = setting(None, MEMORY, least=0.01, most=100_000)
-    evaluation_batch: int | None = setting(
-        None, "images per evaluation pass; default: 500, fewer if these would take over 1 GB", least=1, most=65_536
-    )
-    name: str | None = setting(None, "run name; default: from data set, model and seed")
 
     @classmethod
     def flag_groups(cls) -> dict[str, tuple[str, ...]]:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipelines.common.settings import CompareSettings, ExplainSettings, TrainSettings
+from pipelines.common.settings import CompareSettings, ExplainSettings, TrackedSettings
 from pipelines.comparing.map_selection import MapSelection
 from pipelines.explaining.job import Job, TrainedRun, background, make_job, open_trained_run
 from pipelines.lifecycle.run_inputs import checkpoint_file, read_recorded_settings
@@ -51,7 +51,7 @@ class Comparison:
 
     def build_fresh_model(self) -> nn.Module:
         """An untrained model, with another seed than the training's."""
-        settings = read_recorded_settings(self.source.home, self.source.record, TrainSettings)
+        settings = read_recorded_settings(self.source.home, self.source.record, TrackedSettings)
         return build_model(settings.model, self.source.data, settings.seed + 1).to(self.source.device)
 
     def load_instances(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipelines.common.settings import ExplainSettings, TrainSettings
+from pipelines.common.settings import ExplainSettings, TrackedSettings
 from pipelines.common.terminal import say
 from pipelines.data.added import EXTRA_PREFIX, read_extra_splits
 from pipelines.data.datasets import Dataset
@@ -121,7 +121,7 @@ def _read_trained_run(
     recorded_instances: dict[int, np.ndarray] | None,
     finished_epochs: Collection[int],
 ) -> TrainedRun:
-    trained = read_recorded_settings(home, record, TrainSettings)
+    trained = read_recorded_settings(home, record, TrackedSettings)
     trained = replace(trained, data=settings.data or trained.data)
 
     stored = commits.stored_epochs(home, record.run_id)

@@ -21,7 +21,7 @@ from pipelines.common.heatmaps import (
     find_strongest,
     full_colour_magnitude,
 )  # fmt: skip
-from pipelines.common.settings import TrainSettings
+from pipelines.common.settings import TrackedSettings
 from pipelines.data.added import read_extra_splits
 from pipelines.data.linked import linked_image
 from pipelines.data.names import format_name, format_names
@@ -100,7 +100,7 @@ def add_thumbnails(payload: Payload, images: list[Image.Image]) -> dict | None:
 
 def _read_images(record: Record, home: Home, data: str | None) -> list[Image.Image]:
     """The images of all instances, in their order. Raises InputError if they cannot be read."""
-    settings = read_recorded_settings(home, record.run, TrainSettings)
+    settings = read_recorded_settings(home, record.run, TrackedSettings)
     if data is not None:
         settings = replace(settings, data=data)
     split_by_name = load_data(settings, home, record.run).splits | read_extra_splits(home, record.run)

@@ -4,7 +4,7 @@ from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipelines.common.settings import CheckedSettings, TrainSettings, recorded_name
+from pipelines.common.settings import CheckedSettings, TrackedSettings, TrainSettings, recorded_name
 from pipelines.common.terminal import say
 from pipelines.data.datasets import Dataset, load_dataset
 from pipelines.data.raw import Reading
@@ -18,7 +18,7 @@ from tracking.home import Home
 Settings = TypeVar("Settings", bound=CheckedSettings)
 
 
-def load_data(settings: TrainSettings, home: Home, run: RunRecord | None = None) -> Dataset:
+def load_data(settings: TrackedSettings, home: Home, run: RunRecord | None = None) -> Dataset:
     """The data of a training; that of `run` is read as it was then. Raises InputError if its digest has changed."""
     say(f"loading {settings.dataset}")
     data = load_dataset(
@@ -70,6 +70,12 @@ def read_recorded_settings(home: Home, record: RunRecord, kind: type[Settings]) 
         if key in recorded:
             values[setting.name] = _from_json(recorded[key])
     return kind(**values)
+
+
+def read_training_settings(home: Home, record: RunRecord) -> TrackedSettings:
+    """TrainSettings of a training of this program; of any other, what is known: TrackedSettings."""
+    is_own = read_recorded_config(home, record)["command"] == "train"
+    return read_recorded_settings(home, record, TrainSettings if is_own else TrackedSettings)
 
 
 def _from_json(value: Any) -> Any:

@@ -12,7 +12,7 @@ from duckdb import DuckDBPyConnection
 from torch import Tensor, nn
 
 import queries
-from pipelines.common.settings import TrainSettings
+from pipelines.common.settings import TrackedSettings
 from pipelines.common.terminal import say
 from pipelines.common.user_code import errors_reported
 from pipelines.data.datasets import Dataset
@@ -67,7 +67,7 @@ def verify_checkpoints(
     `instances` are those in use, by epoch; a fixed sample of the split is added. No clean predictions of training
     images are logged, so those of val stand in. Leaves the weights of the last epoch in the model.
     """
-    settings = read_recorded_settings(home, record, TrainSettings)
+    settings = read_recorded_settings(home, record, TrackedSettings)
     recorded_digests = read_recorded_config(home, record).get("model_code") or {}  # old runs have none
     digests = digest_code(settings.model, model)
     changed_modules = [module for module, digest in recorded_digests.items() if digests.get(module) != digest]

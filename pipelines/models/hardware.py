@@ -7,28 +7,34 @@ from typing import TypeVar
 
 import torch
 
-from pipelines.common.settings import TrainSettings
+from pipelines.common.settings import TrackedSettings, TrainSettings
 from tracking.errors import InputError
 
-Settings = TypeVar("Settings", bound=TrainSettings)
+Settings = TypeVar("Settings", bound=TrackedSettings)
+Training = TypeVar("Training", bound=TrainSettings)
 
 
-def resolve_hardware(settings: Settings) -> Settings:
+def resolve_hardware(settings: Training) -> Training:
     """Decide what `auto` and 0 stand for on this machine. Raises InputError if it has no such device."""
+    resolved = resolve_device(settings)
+    precision = resolved.precision
+    if precision == "auto":
+        precision = "bfloat16" if _computes_bfloat16(torch.device(resolved.device)) else "float32"
+    return replace(resolved, precision=precision)
+
+
+def resolve_device(settings: Settings) -> Settings:
+    """Device and threads of this machine. Raises InputError if it has no such device."""
     device = settings.device
     if device == "auto":
         device = _default_device()
     obstacle = _find_obstacle(device)
     if obstacle:
         raise InputError(f"no device {device!r} here: {obstacle}; try --device cpu")
-    precision = settings.precision
-    if precision == "auto":
-        precision = "bfloat16" if _computes_bfloat16(torch.device(device)) else "float32"
-    threads = settings.threads or os.cpu_count() or 1
-    return replace(settings, device=device, precision=precision, threads=threads)
+    return replace(settings, device=device, threads=settings.threads or os.cpu_count() or 1)
 
 
-def prepare_device(settings: TrainSettings) -> torch.device:
+def prepare_device(settings: TrackedSettings) -> torch.device:
     """Set the number of threads that resolved settings name; returns their device."""
     torch.set_num_threads(settings.threads)
     return torch.device(settings.device)

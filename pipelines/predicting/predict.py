@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.common.progress import work
-from pipelines.common.settings import PredictSettings, TrainSettings
+from pipelines.common.settings import PredictSettings, TrackedSettings
 from pipelines.common.terminal import say
 from pipelines.data.added import (
     EXTRA_PREFIX,
@@ -56,7 +56,7 @@ class Evaluation:
     name: str
     epochs: list[EpochCommit]
     data: Dataset
-    settings: TrainSettings  # with the device of this machine
+    settings: TrackedSettings  # with the device of this machine
 
     @property
     def split(self) -> str:
@@ -98,10 +98,10 @@ def predict(settings: PredictSettings, home: Home) -> str:
 def _open_run(settings: PredictSettings, home: Home, record: catalogue.RunRecord) -> Evaluation:
     epochs = commits.stored_epochs(home, record.run_id)
     choose_epochs("all", epochs)  # refuses a run without any
-    recorded_settings = read_recorded_settings(home, record, TrainSettings)
+    recorded_settings = read_recorded_settings(home, record, TrackedSettings)
     device = settings.device or hardware.choose_available_device(recorded_settings.device)
     data_path = settings.data or recorded_settings.data
-    train_settings = hardware.resolve_hardware(replace(recorded_settings, device=device, data=data_path))
+    train_settings = hardware.resolve_device(replace(recorded_settings, device=device, data=data_path))
     data = load_data(train_settings, home, record)
     return Evaluation(runs.open_run(home, record), settings.name, epochs, data, train_settings)
 

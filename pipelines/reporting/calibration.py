@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from scipy.stats import binomtest
 
+from pipelines.common.settings import TrainSettings
 from pipelines.reporting.criteria import VERDICTS
 from pipelines.reporting.evidence import Answer
 from pipelines.reporting.subject import Subject
@@ -30,7 +31,7 @@ def gather_calibration(subject: Subject) -> Calibration | None:
     if not rows:
         return None
     n, confidence, accuracy = average_bins(rows)
-    smoothing = subject.settings.label_smoothing if subject.settings else 0.0
+    smoothing = subject.settings.label_smoothing if isinstance(subject.settings, TrainSettings) else 0.0
     return Calibration(
         found, rows, n, confidence, accuracy, judge_confidence(rows), [row for row in rows if row["is_off"]], smoothing
     )

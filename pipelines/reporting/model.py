@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from pipelines.common.settings import TrainSettings
+from pipelines.common.settings import TrackedSettings, TrainSettings
 from pipelines.data.datasets import Dataset
 from pipelines.lifecycle.run_inputs import checkpoint_file
 from pipelines.models.networks import build_model
@@ -33,10 +33,10 @@ class Layer:
 
 @dataclass(frozen=True)
 class Training:
-    """How a run of this program was trained."""
+    """How a run was trained, as far as it is known."""
 
     settings: dict[str, object]
-    planned: int  # epochs
+    planned: int | None  # epochs; None if another program's loop trained it
     times: Answer  # of metrics_by_epoch
     seconds: float
     processor: str
@@ -82,7 +82,7 @@ def gather_model(subject: Subject) -> Model:
     return Model(settings.model, shape, layers, found, counts, _gather_training(subject, settings))
 
 
-def _build(settings: TrainSettings, loaded: Dataset) -> nn.Module | None:
+def _build(settings: TrackedSettings, loaded: Dataset) -> nn.Module | None:
     """The untrained model; None if it cannot be built."""
     try:
         return build_model(settings.model, loaded, settings.seed).eval()
@@ -119,15 +119,16 @@ def _describe(part: nn.Module) -> str:
     return f"{type(part).__name__}({', '.join(settings[:3])})"
 
 
-def _gather_training(subject: Subject, settings: TrainSettings) -> Training:
+def _gather_training(subject: Subject, settings: TrackedSettings) -> Training:
     times = subject.ask("metrics_by_epoch", key="seconds")
     done = commits.read_commits(subject.home, subject.run.run_id)
     known = read_json(commits.committed_file(subject.home, done[0], "environment.json"))
     last = commits.epoch_commits(subject.home, subject.run.run_id)[f"epoch_{subject.epoch:04d}"]
     digests = {file.path: file.sha256 for file in last.files}
-    params = settings.params()
+    params = settings.params() if isinstance(settings, TrainSettings) else {}
+    planned = settings.epochs if isinstance(settings, TrainSettings) else None
     return Training(
-        {name.replace("_", " "): params[name] for name in KEPT if params[name] is not None}, settings.epochs, times,
+        {name.replace("_", " "): params[name] for name in KEPT if params.get(name) is not None}, planned, times,
         sum(row["value"] for row in times.rows), str(known["processor"]), known["cores"],
         {name: known["packages"][name] for name in ("torch", "mlflow", "duckdb")}, known["git_commit"],
         checkpoint_file(subject.home, last).name, digests[f"checkpoints/epoch_{subject.epoch:04d}.safetensors"],

@@ -10,7 +10,7 @@ from duckdb import DuckDBPyConnection
 from PIL import Image
 
 from pipelines.common.heatmaps import draw_map, outline
-from pipelines.common.settings import TrainSettings
+from pipelines.common.settings import TrackedSettings
 from pipelines.data.added import read_extra_splits
 from pipelines.data.datasets import Dataset
 from pipelines.data.linked import linked_image
@@ -69,7 +69,7 @@ def read_pictures(connection: DuckDBPyConnection, home: Home, run: RunRecord, da
                 raise
             return Pictures(why_none=str(error))
         return Pictures(files=folder)
-    settings = read_recorded_settings(home, run, TrainSettings)
+    settings = read_recorded_settings(home, run, TrackedSettings)
     try:
         found = load_data(replace(settings, data=data or settings.data), home, run)
     except InputError as error:

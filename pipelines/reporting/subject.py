@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-from pipelines.common.settings import ReportSettings, TrainSettings
-from pipelines.lifecycle.run_inputs import read_recorded_settings
+from pipelines.common.settings import ReportSettings, TrackedSettings
+from pipelines.lifecycle.run_inputs import read_training_settings
 from pipelines.reporting.criteria import NARROW_INTERVALS, VERDICTS
 from pipelines.reporting.evidence import Answer, Evidence
 from pipelines.reporting.pictures import Pictures, read_pictures
@@ -38,7 +38,7 @@ class Subject:
     n: int  # labelled images of the split
     splits: Answer  # what there is to report on
     classes: tuple[str, ...]
-    settings: TrainSettings | None  # of the training; None for an imported log
+    settings: TrackedSettings | None  # of the training; None for an imported log
     evidence: Evidence
     data: str | None  # where the images are, if they moved
 
@@ -77,7 +77,7 @@ def make_subject(settings: ReportSettings, home: Home, run: RunRecord, evidence:
         )
     names = "select name from classes where run_id = ? order by class_id"
     classes = tuple(name for (name,) in evidence.connection.execute(names, [run.run_id]).fetchall())
-    trained = None if run.kind == "import" else read_recorded_settings(home, run, TrainSettings)
+    trained = None if run.kind == "import" else read_training_settings(home, run)
     return Subject(home, run, split, chosen["epoch"], chosen["n"], found, classes, trained, evidence, settings.data)
 
 

@@ -2,35 +2,32 @@
 
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from torch import nn
 
 from pipelines.common import progress
 from pipelines.common.costs import estimate_training
-from pipelines.common.figures import render_figure
 from pipelines.common.settings import ResolvedTraining, TrainSettings
 from pipelines.common.terminal import say
 from pipelines.data.datasets import Dataset
-from pipelines.drawing.predictions import count_pairs, draw_confusion, draw_learning_curves
-from pipelines.drawing.style import LOGGED, draw
 from pipelines.lifecycle.child_run import run_guard
+from pipelines.lifecycle.epoch_commit import commit_epoch, complete_models, log_learning_curves, resume_file
 from pipelines.lifecycle.run_inputs import describe_data, load_data, read_recorded_settings
 from pipelines.lifecycle.start import commit_start
 from pipelines.lifecycle.verification import verify_checkpoints
 from pipelines.models import hardware
-from pipelines.models.checkpoints import load_state, save_model, save_state
+from pipelines.models.checkpoints import load_state, save_state
 from pipelines.models.networks import Classifier, build_model
 from pipelines.models.predictions import EVALUATION_BATCH, Predictions, evaluate
 from pipelines.models.user_code import digest_code
 from pipelines.training.epoch import train_epoch
 from pipelines.training.recipe import Recipe, make_recipe, resolve_settings
-from tracking import catalogue, commits, models, runs
+from tracking import catalogue, commits, runs
 from tracking.commits import EpochCommit
 from tracking.errors import InputError, RunError
-from tracking.files import write_table
 from tracking.home import Home
-from tracking.index import ingest
 from xai.method import limit_pass_size
 
 
@@ -90,7 +87,7 @@ def resume(record: catalogue.RunRecord, home: Home, data: str | None = None) -> 
         last = committed[-1]
         with limit_pass_size(settings.evaluation_batch or EVALUATION_BATCH):
             verify_checkpoints(home, record, recipe.averaged_model, dataset, recipe.device, [last])
-        load_state(model, recipe.optimizers, commits.committed_file(home, last, _state_path(last.epoch)))
+        load_state(model, recipe.optimizers, commits.committed_file(home, last, resume_file(last.epoch)))
     run = runs.reopen_run(home, record)
     return _run_epochs(Training(settings, dataset, model, recipe, run), committed)
 
@@ -125,26 +122,21 @@ def _run_epochs(training: Training, committed: list[EpochCommit]) -> str:
     settings = training.settings
     with run_guard(run):
         say(f"  {settings.epochs} epochs on {settings.device}, {settings.precision}, {settings.threads} threads")
-        for commit in committed:  # a crash may have come between a commit and its model
-            models.log_epoch_model(run, commit)
+        complete_models(run, committed)
         cost = estimate_training(len(training.data.splits["train"].labels), settings.epochs)
         with progress.work("training", settings.epochs + 1, done=len(committed), cost=cost) as epochs:
             for epoch in range(len(committed), settings.epochs + 1):
                 with epochs.part(1):
                     predictions, metrics = _compute_epoch(training, epoch)
-                    committed.append(_commit_epoch(training, epoch, predictions, metrics))
+                    save_state_too = partial(_save_resume_state, training, epoch)
+                    model, classes = training.recipe.averaged_model, training.data.classes
+                    committed.append(commit_epoch(run, epoch, model, predictions, metrics, classes, save_state_too))
                 say(
                     f"epoch {epoch:>3}/{settings.epochs}  val {metrics['val_accuracy']:.2%}  "
                     f"test {metrics['test_accuracy']:.2%}  test loss {metrics['test_loss']:.3f}  "
                     f"{metrics['seconds']:.1f} s"
                 )
-        rows = [
-            {"epoch": commit.epoch, "key": key, "value": value}
-            for commit in committed
-            for key, value in commit.metrics.items()
-        ]
-        curves = draw(draw_learning_curves, LOGGED, rows)
-        runs.log_picture(run, render_figure(curves, run.record.name), "figures/learning_curves.png")
+        log_learning_curves(run, committed)
     return run.run_id
 
 
@@ -170,34 +162,6 @@ def _compute_epoch(training: Training, epoch: int) -> tuple[list[Predictions], d
     return predictions, metrics
 
 
-def _commit_epoch(
-    training: Training, epoch: int, predictions: list[Predictions], metrics: dict[str, float]
-) -> EpochCommit:
-    run = training.run
-    recipe = training.recipe
-    # the picture comes before the commit, so that no interruption leaves the epoch without it
-    test = predictions[-1]
-    title = f"test, epoch {epoch}: {test.accuracy:.1%} correct"
-    counts = count_pairs(test.label.numpy(), test.logits.argmax(1).numpy(), len(training.data.classes))
-    matrix = draw(draw_confusion, LOGGED, counts, counts.sum(axis=1), training.data.classes)
-    runs.log_image(run, render_figure(matrix, title), "confusion_test", epoch)
-
-    parts = [part.to_columns(run.run_id, epoch) for part in predictions]
-    table = {column: [value for part in parts for value in part[column]] for column in parts[0]}
-    unit = f"epoch_{epoch:04d}"
-    state = _state_path(epoch)
-    with runs.staging_folder(run.home) as folder:
-        files = {
-            f"checkpoints/{unit}.safetensors": save_model(recipe.averaged_model, folder / f"{unit}.safetensors"),
-            f"predictions/{unit}.parquet": write_table(folder / f"{unit}.parquet", table),
-            state: save_state(training.model, recipe.optimizers, folder / Path(state).name),
-        }
-        commit = runs.commit(run, unit, files, metrics, epoch)
-    models.log_epoch_model(run, commit)
-    ingest(run.home, [run.run_id])
-    return commit
-
-
-def _state_path(epoch: int) -> str:
-    """Two files alternate, so that the last committed epoch's state survives a crash while the next is written."""
-    return f"resume/{'odd' if epoch % 2 else 'even'}.safetensors"
+def _save_resume_state(training: Training, epoch: int, folder: Path) -> dict[str, Path]:
+    path = resume_file(epoch)
+    return {path: save_state(training.model, training.recipe.optimizers, folder / Path(path).name)}

@@ -1,0 +1,73 @@
+"""Committing an epoch: the one way in which checkpoints and predictions enter a run, whoever trained the model."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from torch import nn
+
+from pipelines.common.figures import render_figure
+from pipelines.drawing.predictions import count_pairs, draw_confusion, draw_learning_curves
+from pipelines.drawing.style import LOGGED, draw
+from pipelines.models.checkpoints import save_model
+from pipelines.models.predictions import Predictions
+from tracking import models, runs
+from tracking.commits import EpochCommit
+from tracking.files import write_table
+from tracking.index import ingest
+
+SaveFiles = Callable[[Path], dict[str, Path]]  # into a folder; path in the run: file
+
+
+def commit_epoch(
+    run: runs.Run,
+    epoch: int,
+    model: nn.Module,
+    predictions: Sequence[Predictions],
+    metrics: dict[str, float],
+    classes: tuple[str, ...],
+    save_more: SaveFiles | None = None,
+) -> EpochCommit:
+    """Commit the model's weights and its predictions, those of test among them, and what `save_more` writes."""
+    # the picture comes before the commit, so that no interruption leaves the epoch without it
+    test = next(part for part in predictions if part.split == "test")
+    title = f"test, epoch {epoch}: {test.accuracy:.1%} correct"
+    counts = count_pairs(test.label.numpy(), test.logits.argmax(1).numpy(), len(classes))
+    matrix = draw(draw_confusion, LOGGED, counts, counts.sum(axis=1), classes)
+    runs.log_image(run, render_figure(matrix, title), "confusion_test", epoch)
+
+    parts = [part.to_columns(run.run_id, epoch) for part in predictions]
+    table = {column: [value for part in parts for value in part[column]] for column in parts[0]}
+    unit = f"epoch_{epoch:04d}"
+    with runs.staging_folder(run.home) as folder:
+        files = {
+            f"checkpoints/{unit}.safetensors": save_model(model, folder / f"{unit}.safetensors"),
+            f"predictions/{unit}.parquet": write_table(folder / f"{unit}.parquet", table),
+        }
+        if save_more:
+            files |= save_more(folder)
+        commit = runs.commit(run, unit, files, metrics, epoch)
+    models.log_epoch_model(run, commit)
+    ingest(run.home, [run.run_id])
+    return commit
+
+
+def complete_models(run: runs.Run, committed: Sequence[EpochCommit]) -> None:
+    """Log the models of committed epochs: a crash may have come between a commit and its model."""
+    for commit in committed:
+        models.log_epoch_model(run, commit)
+
+
+def log_learning_curves(run: runs.Run, committed: Sequence[EpochCommit]) -> None:
+    """The metrics of all epochs as the picture figures/learning_curves.png."""
+    rows = [
+        {"epoch": commit.epoch, "key": key, "value": value}
+        for commit in committed
+        for key, value in commit.metrics.items()
+    ]
+    curves = draw(draw_learning_curves, LOGGED, rows)
+    runs.log_picture(run, render_figure(curves, run.record.name), "figures/learning_curves.png")
+
+
+def resume_file(epoch: int) -> str:
+    """Where an epoch's training state lies: two files alternate, so that the last survives a crash of the next."""
+    return f"resume/{'odd' if epoch % 2 else 'even'}.safetensors"
