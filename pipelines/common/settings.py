@@ -96,8 +96,13 @@ class TrackedSettings(CheckedSettings):
         False, "leave out images that cannot be read, and record which; otherwise they are errors"
     )
     val_fraction: float = setting(
-        0.1, "fraction of the training set used for validation", least=0.01, most=0.5, formerly="val_share"
-    )
+        0.1, "fraction of the training set used for validation, unless the data set has validation images of its own",
+        least=0.01, most=0.5, formerly="val_share",
+    )  # fmt: skip
+    test_fraction: float | None = setting(
+        None, "fraction of the images held out for testing, for data without test images of its own; default: 0.5 of "
+        "its validation images, or 0.2 of all", least=0.01, most=0.9,
+    )  # fmt: skip
     model: str = setting("cnn", "cnn, or package.module:factory, a function that returns your torch module")
     seed: int = setting(0, "random seed; all randomness derives from it", least=0, most=2**32 - 1)
     device: str = setting("auto", "auto: a GPU if there is one, else the CPU; or a torch device such as cpu or cuda:1")
@@ -148,7 +153,7 @@ class TrainSettings(TrackedSettings):
     @classmethod
     def flag_groups(cls) -> dict[str, tuple[str, ...]]:
         return {
-            "data": ("dataset", "data", "size", "skip_unreadable", "val_fraction"),
+            "data": ("dataset", "data", "size", "skip_unreadable", "val_fraction", "test_fraction"),
             "model and optimization": ("model", "epochs", "batch", "optimizer", "lr", "weight_decay", "ema_decay"),
             "regularization": ("label_smoothing", "random_shift", "random_flip", "progressive_resizing"),
             "reproducibility": ("seed", "name"),

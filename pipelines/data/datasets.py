@@ -33,12 +33,13 @@ class DatasetLoader:
 
     load: Callable[[str | None, Path, LoadOptions], RawDataset]  # from --data, the home's data/ and options
     takes_data: bool = True  # whether --data says where it is; otherwise it needs no folder
+    takes: tuple[str, ...] = ()  # which other options of `load_dataset` mean something for it
 
 
 DATASETS = {
     "digits": DatasetLoader(load_digits, takes_data=False),
     "cifar10": DatasetLoader(load_cifar10),
-    "folder": DatasetLoader(load_folder),
+    "folder": DatasetLoader(load_folder, takes=("test_fraction",)),
     "planted": DatasetLoader(load_planted, takes_data=False),
     "planted:pair": DatasetLoader(load_planted_pair, takes_data=False),
     "planted:shortcut": DatasetLoader(load_planted_shortcut, takes_data=False),
@@ -91,12 +92,14 @@ def load_dataset(
     size: int | None,
     skip_unreadable: bool = False,
     recorded_reading: Reading | None = None,
+    test_fraction: float | None = None,
 ) -> Dataset:
     """Load data set `name`, from `path` where it needs one.
 
     Images are [N, C, H, W], uint8. Where the data set has no validation images of its own, `val_fraction` of the
-    training images, the same fraction of each class, become the validation split, chosen by `seed`. `recorded_reading`
-    is how a run read the same files. Raises InputError on an unknown name and on bad data.
+    training images, the same fraction of each class, become the validation split, chosen by `seed`; where it has no
+    test images, `test_fraction` are held out. `recorded_reading` is how a run read the same files. Raises InputError on
+    an unknown name and on bad data.
     """
     if name not in DATASETS:
         raise InputError(f"no data set {format_name(name)}; there are: {', '.join(DATASETS)}")
@@ -105,7 +108,9 @@ def load_dataset(
         raise InputError(
             f"--dataset {name} needs no --data; for your own images: --dataset folder --data {format_name(path)}"
         )
-    raw = loader.load(path, home_data, LoadOptions(size, skip_unreadable, recorded_reading))
+    if test_fraction is not None and "test_fraction" not in loader.takes:
+        raise InputError(f"--test-fraction does nothing for --dataset {name}; leave it out")
+    raw = loader.load(path, home_data, LoadOptions(size, skip_unreadable, recorded_reading, test_fraction))
     _check_classes(raw)
     splits = _make_splits(raw, val_fraction, seed)
 

@@ -1,8 +1,9 @@
-"""folder: your own images as train/CLASS/* and test/CLASS/*; the sub-folders' names are the classes."""
+"""folder: your own images in one folder per class, below train/, val/ and test/ or alone; its name is the class's."""
 
 import os
 from collections import Counter
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -12,45 +13,55 @@ from pipelines.data.decoding import decode_images
 from pipelines.data.names import find_look_alikes, format_name, format_names, normalise_name
 from pipelines.data.pixels import SUFFIXES_BY_FORMAT
 from pipelines.data.raw import LoadOptions, RawDataset, Split
+from pipelines.data.splitting import add_test_images
 from tracking.errors import InputError
 
 SUFFIXES = tuple(sorted(suffix for suffixes in SUFFIXES_BY_FORMAT.values() for suffix in suffixes))
 SYSTEM_FILES = {"Thumbs.db", "desktop.ini", "__MACOSX"}  # left by Windows and macOS
-PARTS = ("train", "test")
+NAMES_BY_PART = {  # of a part's folder, in any case
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation"),
+    "test": ("test", "testing"),
+}
+NEEDED = "train/CLASS/* and test/CLASS/*, also val/CLASS/*; or CLASS/* alone"
 
 LabelledFile = tuple[Path, int]
+Parts = dict[str, Path]  # the folder of each part that there is, in the order of NAMES_BY_PART
 
 
 def load_folder(path: str | None, home_data: Path, options: LoadOptions) -> RawDataset:
     """Images [N, C, H, W] of any size, colour or grey, brought to one shape."""
     if not path:
-        raise InputError("--dataset folder needs --data FOLDER with train/CLASS/ and test/CLASS/ in it")
+        raise InputError(f"--dataset folder needs --data FOLDER with {NEEDED}")
     root = Path(path)
-    files: dict[str, list[LabelledFile]] = {"train": [], "test": []}
     try:
-        _check_parts(root)
-        classes, class_folders = _find_class_folders(root)
-        for part in PARTS:
+        parts = _find_parts(root)
+        classes, class_folders = _find_class_folders(parts)
+        files: dict[str, list[LabelledFile]] = {part: [] for part in parts}
+        for part, folder in parts.items():
             for label, name in enumerate(classes):
                 if name in class_folders[part]:
                     # a link to the part itself would make every class's images this class's too
-                    part_folder = os.path.realpath(root / part)
+                    part_folder = os.path.realpath(folder)
                     files[part] += [(file, label) for file in _walk(class_folders[part][name], {part_folder})]
-        notes = _describe_unused_files(root, files)
+        notes = _describe_unused_files(root, parts, files)
     except OSError as error:
         raise _make_listing_error(error) from None
 
-    images = {part: [(file, label) for file, label in files[part] if _is_image(file)] for part in PARTS}
+    images = {part: [(file, label) for file, label in files[part] if _is_image(file)] for part in parts}
+    if root in parts.values():
+        _check_that_folders_are_classes(root, classes, images["train"])
     labels_with_images = {label for _, label in images["train"]}
     empty_classes = [name for label, name in enumerate(classes) if label not in labels_with_images]
     if empty_classes:
         raise InputError(
-            f"{format_name(root / 'train')} has no images of class {format_names(empty_classes)} "
+            f"{format_name(parts['train'])} has no images of class {format_names(empty_classes)} "
             f"({', '.join(SUFFIXES)}); add some or remove the folder"
         )
-    if not images["test"]:
-        raise InputError(f"{format_name(root / 'test')} has no images in class folders; add some")
-    notes += _describe_nested_classes(root, classes, images)
+    for part, folder in parts.items():
+        if not images[part]:
+            raise InputError(f"{format_name(folder)} has no images in class folders; add some or remove the folder")
+    notes += _describe_nested_classes(parts, classes, images)
     notes += find_look_alikes(classes)
     return _decode_parts(root, classes, images, options, notes)
 
@@ -66,34 +77,54 @@ def list_images(folder: Path) -> tuple[list[Path], list[Path]]:
     return images, other_files
 
 
-def _check_parts(root: Path) -> None:
+def _find_parts(root: Path) -> Parts:
+    """The folder of each part; of class folders alone, the root is that of the training images."""
     if not os.path.isdir(root):  # unlike Path.is_dir, for names of any length
         problem = "is a file, not a folder" if os.path.exists(root) else "does not exist"
-        raise InputError(
-            f"{format_name(root)} {problem}; --data takes the folder with train/CLASS/ and test/CLASS/ in it"
-        )
-    for part in PARTS:
-        if not (root / part).is_dir():
+        raise InputError(f"{format_name(root)} {problem}; --data takes the folder with {NEEDED} in it")
+    folders = [name for name in _list_visible(root) if (root / name).is_dir()]
+    parts: Parts = {}
+    for part, known_names in NAMES_BY_PART.items():
+        found = [name for name in folders if name.casefold() in known_names]
+        if len(found) > 1:
+            raise InputError(f"{format_name(root)} has {format_names(found)}, which all are its {part}/; keep one")
+        if found:
+            parts[part] = root / found[0]
+
+    if not parts or (len(parts) == 1 and not any(map(_has_folders, parts.values()))):  # a class may be called train
+        if not folders:
             entries = format_names(_list_visible(root)) or "nothing"
-            raise InputError(
-                f"{format_name(root)} has no folder {part}/ (it has: {entries}); "
-                "needed are train/CLASS/*.png and test/CLASS/*.png"
-            )
+            raise InputError(f"{format_name(root)} has no folder in it (it has: {entries}); needed are {NEEDED}")
+        return {"train": root}
+    missing = [part for part in ("train", "test") if part not in parts]
+    if missing == ["test"] and "val" in parts:
+        return parts
+    if missing:
+        entries = format_names(_list_visible(root))
+        alone = f" (as of --data {format_name(parts['train'])})" if "train" in parts else ""
+        raise InputError(
+            f"{format_name(root)} has no folder {missing[0]}/ (it has: {entries}); needed are {NEEDED}{alone}"
+        )
+    return parts
 
 
-def _find_class_folders(root: Path) -> tuple[tuple[str, ...], dict[str, dict[str, Path]]]:
-    """The classes' names, sorted, and by part the folder of each; every class of test/ is one of train/."""
+def _has_folders(folder: Path) -> bool:
+    return any((folder / name).is_dir() for name in _list_visible(folder))
+
+
+def _find_class_folders(parts: Parts) -> tuple[tuple[str, ...], dict[str, dict[str, Path]]]:
+    """The classes' names, sorted, and by part the folder of each; every class of the others is one of train/."""
     folders: dict[str, dict[str, Path]] = {}
-    for part in PARTS:
+    for part, part_folder in parts.items():
         folders[part] = {}
-        for entry in _list_visible(root / part):
-            folder = root / part / entry
+        for entry in _list_visible(part_folder):
+            folder = part_folder / entry
             if not folder.is_dir():
                 continue
             name = normalise_name(entry)
             if name in folders[part]:
                 raise InputError(
-                    f"{format_name(root / part)} has class {format_name(name)} twice, as "
+                    f"{format_name(part_folder)} has class {format_name(name)} twice, as "
                     f"{folders[part][name].name!a} and {entry!a}: one name whose accents are written in two ways; put "
                     "their images into one folder"
                 )
@@ -101,14 +132,24 @@ def _find_class_folders(root: Path) -> tuple[tuple[str, ...], dict[str, dict[str
 
     classes = sorted(folders["train"])
     if not classes:
-        raise InputError(f"{format_name(root / 'train')} has no folders; sort its images into one folder per class")
-    test_only = sorted(folders["test"].keys() - folders["train"].keys())
-    if test_only:
-        raise InputError(
-            f"{format_name(root / 'test')} has classes that train/ lacks: {format_names(test_only)}; "
-            f"train/ has: {format_names(classes)}; add training images or remove them"
-        )
+        raise InputError(f"{format_name(parts['train'])} has no folders; sort its images into one folder per class")
+    for part, part_folder in parts.items():
+        unknown = sorted(folders[part].keys() - folders["train"].keys())
+        if unknown:
+            raise InputError(
+                f"{format_name(part_folder)} has classes that train/ lacks: {format_names(unknown)}; "
+                f"train/ has: {format_names(classes)}; add training images or remove them"
+            )
     return tuple(classes), folders
+
+
+def _check_that_folders_are_classes(root: Path, classes: tuple[str, ...], images: list[LabelledFile]) -> None:
+    """Raise InputError on folders of folders, such as of parts with other names, which would become classes."""
+    if images and all(len(file.relative_to(root).parts) > 2 for file, _ in images):
+        raise InputError(
+            f"{format_name(root)} has {format_names(classes)}, with images only in folders further below, so these "
+            f"are no classes; needed are {NEEDED}"
+        )
 
 
 def _decode_parts(
@@ -118,17 +159,20 @@ def _decode_parts(
     options: LoadOptions,
     notes: list[str],
 ) -> RawDataset:
-    """Both parts, decoded together, so that they get one shape and one range of levels."""
-    paths, labels = zip(*images["train"], *images["test"], strict=True)
+    """All parts, decoded together, so that they get one shape and one range of levels."""
+    paths, labels = zip(*chain(*images.values()), strict=True)
     sources = [path.relative_to(root).as_posix() for path in paths]
     decoded = decode_images([(str(path), path) for path in paths], sources, options)
     all_images = Split(decoded.images, torch.tensor(labels)[decoded.rows], decoded.sources)
-    train_count = int((decoded.rows < len(images["train"])).sum())
-    train = all_images.part(0, train_count)
-    # a copy, so that the memory of all images is freed once training images are drawn from them
-    test = all_images.rows(np.arange(train_count, len(decoded.rows)))
-    all_notes = (*notes, *decoded.notes)
-    return RawDataset(classes, train, test, flips=True, shrinks=False, notes=all_notes, reading=decoded.reading)
+    ends = np.cumsum([len(files) for files in images.values()])
+    starts = np.searchsorted(decoded.rows, [0, *ends])  # among the images that were read
+    splits = {}
+    for part, start, end in zip(images, starts[:-1], starts[1:], strict=True):
+        # copies, but of the first, so that the memory of all images is freed once training images are drawn from them
+        splits[part] = all_images.part(0, end) if start == 0 else all_images.rows(np.arange(start, end))
+    splits, split_notes = add_test_images(splits, options.test_fraction)
+    all_notes = (*notes, *split_notes, *decoded.notes)
+    return RawDataset(classes, **splits, flips=True, shrinks=False, notes=all_notes, reading=decoded.reading)
 
 
 def _walk(folder: Path, visited: set[str]) -> Iterator[Path]:
@@ -157,33 +201,38 @@ def _make_listing_error(error: OSError) -> InputError:
     return InputError(f"cannot list {format_name(error.filename)}: {error.strerror}; grant access to it")
 
 
-def _describe_unused_files(root: Path, files: dict[str, list[LabelledFile]]) -> list[str]:
+def _describe_unused_files(root: Path, parts: Parts, files: dict[str, list[LabelledFile]]) -> list[str]:
     """Notes on what lies in the folder but is not used, so that nobody thinks it is."""
-    ignored = [file for part in PARTS for file, _ in files[part] if not _is_image(file)]
-    for part in PARTS:
-        entries = [root / part / name for name in _list_visible(root / part)]
+    ignored = [file for part in parts for file, _ in files[part] if not _is_image(file)]
+    for folder in parts.values():
+        entries = [folder / name for name in _list_visible(folder)]
         ignored += [entry for entry in entries if not entry.is_dir()]
-    unused_folders = [name for name in _list_visible(root) if name not in PARTS and (root / name).is_dir()]
 
     notes = []
     if ignored:
         names = [file.relative_to(root).as_posix() for file in ignored]
         notes.append(f"{len(names)} files ignored, no images in class folders: {format_names(names)}")
-    if unused_folders:
-        notes.append(f"folders beside train/ and test/ not used: {format_names(unused_folders)}")
+    if root not in parts.values():
+        used_names = [folder.name for folder in parts.values()]
+        unused_folders = [name for name in _list_visible(root) if name not in used_names and (root / name).is_dir()]
+        if unused_folders:
+            beside = " and ".join(f"{name}/" for name in used_names)
+            notes.append(f"folders beside {beside} not used: {format_names(unused_folders)}")
     return notes
 
 
-def _describe_nested_classes(root: Path, classes: tuple[str, ...], images: dict[str, list[LabelledFile]]) -> list[str]:
+def _describe_nested_classes(
+    parts: Parts, classes: tuple[str, ...], images: dict[str, list[LabelledFile]]
+) -> list[str]:
     """A note on images in a folder that is named after another class than the one they count as."""
     counts: Counter[str] = Counter()
-    for part in PARTS:
+    for part, part_folder in parts.items():
         for file, label in images[part]:
-            _, class_folder, *nested_folders = file.relative_to(root).parts[:-1]
+            class_folder, *nested_folders = file.relative_to(part_folder).parts[:-1]
             for depth, folder in enumerate(nested_folders, 1):
                 name = normalise_name(folder)
                 if name in classes and name != classes[label]:
-                    counts["/".join((part, class_folder, *nested_folders[:depth]))] += 1
+                    counts["/".join((part_folder.name, class_folder, *nested_folders[:depth]))] += 1
     if not counts:
         return []
     return [

@@ -58,6 +58,7 @@ class LoadOptions:
     size: int | None = None  # side length in pixels
     skip_unreadable: bool = False  # otherwise an unreadable image is an error
     recorded_reading: Reading | None = None  # how a run read the same files
+    test_fraction: float | None = None  # of images held out for testing, where the data set has no test images
 
     @property
     def left_out(self) -> frozenset[str]:

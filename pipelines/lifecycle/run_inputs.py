@@ -30,6 +30,7 @@ def load_data(settings: TrackedSettings, home: Home, run: RunRecord | None = Non
         size=settings.size,
         skip_unreadable=settings.skip_unreadable and run is None,
         recorded_reading=_recorded_reading(home, run) if run else None,
+        test_fraction=settings.test_fraction,
     )
     for note in data.notes:
         say(f"  {note}")

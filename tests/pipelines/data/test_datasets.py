@@ -531,12 +531,12 @@ def test_hidden_and_system_files_are_passed_over_others_said(folder):
     assert data("folder", folder).notes == ()
     (folder / "train/cat/notes.txt").touch()
     (folder / "test/loose.png").touch()
-    (folder / "valid").mkdir()
+    (folder / "spare").mkdir()
     got = data("folder", folder)
     assert got.digest == before
     assert "2 files ignored" in got.notes[0]
     assert "train/cat/notes.txt, test/loose.png" in got.notes[0]
-    assert got.notes[1].endswith("not used: valid")
+    assert got.notes[1].endswith("not used: spare")
 
 
 def test_upper_case_endings_nested_folders_and_links(folder, tmp_path):
@@ -683,7 +683,7 @@ def _empty(path):
     [
         (lambda root: shutil.rmtree(root), "does not exist"),
         (lambda root: (shutil.rmtree(root), root.touch()), "is a file, not a folder"),
-        (lambda root: (root / "test").rename(root / "Testing"), "no folder test/ (it has: Testing, train)"),
+        (lambda root: (root / "test").rename(root / "held-out"), "no folder test/ (it has: held-out, train)"),
         (lambda root: _empty(root / "train"), "train has no folders"),
         (lambda root: _empty(root / "test"), "test has no images in class folders"),
         (lambda root: _empty(root / "train/dog"), "train has no images of class dog"),
@@ -714,6 +714,118 @@ def test_two_images_a_class_are_enough(folder):
             (folder / f"train/{name}/{row}.png").unlink()
     splits = data("folder", folder, val_fraction=0.01).splits
     assert splits["train"].labels.tolist() == splits["val"].labels.tolist() == [0, 1]
+
+
+# --- folder, in its other layouts
+
+
+def counts(got):
+    """Images of each class by split."""
+    return {name: torch.bincount(split.labels).tolist() for name, split in got.splits.items()}
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "Validation"])
+def test_a_folder_of_validation_images_is_kept(folder, name):
+    shutil.copytree(folder / "test", folder / name)
+    for file in (folder / name).rglob("*.png"):
+        Image.fromarray(noise(10, 12, 3)).save(file)
+    got = data("folder", folder)
+    assert counts(got) == {"train": [8, 8], "val": [3, 3], "test": [3, 3]}
+    assert got.notes == ()
+    for part, split in zip(("train", name, "test"), got.splits.values(), strict=True):
+        for image, source in zip(split.images, split.sources, strict=True):
+            assert source.startswith(f"{part}/")
+            np.testing.assert_array_equal(image, np.asarray(Image.open(folder / source)).transpose(2, 0, 1))
+    assert data("folder", folder, seed=3, val_fraction=0.5).digest == got.digest
+    (folder / name / "dog/0.png").write_bytes(b"")
+    skipped = data("folder", folder, skip_unreadable=True)
+    assert counts(skipped) == {"train": [8, 8], "val": [3, 2], "test": [3, 3]}
+
+
+def test_without_test_images_half_of_the_validation_images_are_held_out_and_it_is_said(folder):
+    (folder / "test").rename(folder / "val")
+    got, other_seed = data("folder", folder), data("folder", folder, seed=9)
+    assert counts(got) == {"train": [8, 8], "val": [1, 1], "test": [2, 2]}
+    assert got.notes == (
+        "no test images of its own: 4 of 6 validation images are held out for testing, 0.5 of each class "
+        "(--test-fraction), the same ones for every --seed",
+    )
+    assert other_seed.digest == got.digest
+    assert counts(data("folder", folder, test_fraction=0.3))["test"] == [1, 1]
+
+
+def test_class_folders_alone_hold_out_test_images_and_it_is_said(folder):
+    got, other_seed = data("folder", folder / "train"), data("folder", folder / "train", seed=9)
+    assert counts(got) == {"train": [4, 4], "val": [2, 2], "test": [2, 2]}
+    assert got.notes == (
+        "no test images of its own: 4 of 16 training images are held out for testing, 0.2 of each class "
+        "(--test-fraction), the same ones for every --seed",
+    )
+    assert other_seed.splits["test"].sources == got.splits["test"].sources
+    assert other_seed.splits["val"].sources != got.splits["val"].sources
+    every = [source for split in got.splits.values() for source in split.sources]
+    assert sorted(every) == sorted(f"{name}/{row}.png" for name in ("cat", "dog") for row in range(8))
+    assert counts(data("folder", folder / "train", test_fraction=0.5))["test"] == [4, 4]
+
+
+def test_a_class_may_be_called_like_a_part(folder):
+    (folder / "train/dog").rename(folder / "train/train")
+    got = data("folder", folder / "train")
+    assert got.classes == ("cat", "train")
+
+
+def test_200_classes_of_sizes_from_1_to_200(tmp_path):
+    for label in range(200):
+        (tmp_path / f"{label:03d}").mkdir()
+        for row in range(200 if label == 0 else 3):
+            Image.fromarray(noise(8, 8)).save(tmp_path / f"{label:03d}/{row}.png")
+    got = data("folder", tmp_path)
+    assert counts(got)["test"] == [40] + [1] * 199
+    assert counts(got)["val"] == [40] + [1] * 199
+    assert [note.split(",")[0] for note in got.notes] == [
+        "no test images of its own: 239 of 797 training images are held out for testing",
+        "classes differ in size",
+        "classes of fewer than 5 training images: 001 (2)",
+    ]
+    for row in (0, 1):
+        (tmp_path / f"007/{row}.png").unlink()
+    assert "only one training image, which leaves none for validation: class 007" in complaint("folder", tmp_path)
+
+
+def _validation(change):
+    def apply(root):
+        shutil.copytree(root / "test", root / "val")
+        change(root)
+
+    return apply
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (_validation(lambda root: _empty(root / "val")), "val has no images in class folders; add some or remove"),
+        (_validation(lambda root: _empty(root / "val/dog")), "no validation image of class dog"),
+        (_validation(lambda root: (root / "val/dog").rename(root / "val/bird")), "lacks: bird; train/ has: cat, dog"),
+        (_validation(lambda root: (root / "valid").mkdir()), "has val, valid, which all are its val/; keep one"),
+        (_validation(lambda root: (root / "val/cat/0.png").write_text("x")), "val/cat/0.png: its content is no image"),
+        (_validation(lambda root: shutil.rmtree(root / "train")), "no folder train/ (it has: test, val)"),
+        (lambda root: shutil.rmtree(root / "test"), "or CLASS/* alone (as of --data {root}/train)"),
+        (lambda root: [(root / part).rename(root / f"set-{part}") for part in ("train", "test")],
+         "has set-test, set-train, with images only in folders further below, so these are no classes"),
+        (lambda root: [shutil.rmtree(root / part) for part in ("train", "test")], "has no folder in it (it has: noth"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_other_layouts_is_said_in_one_line(folder, change, words):
+    change(folder)
+    if words.startswith("no validation image"):
+        assert words in data("folder", folder).notes
+    else:
+        assert words.format(root=folder) in complaint("folder", folder)
+
+
+def test_a_fraction_for_testing_is_refused_where_it_does_nothing(folder):
+    assert "does nothing for data with its own test images" in complaint("folder", folder, test_fraction=0.3)
+    assert complaint("digits", test_fraction=0.3) == "--test-fraction does nothing for --dataset digits; leave it out"
 
 
 # --- CIFAR-10, made
