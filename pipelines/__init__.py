@@ -1,1 +1,25 @@
-"""The steps of a study and its command line; the only package that knows xai, tracking and queries."""
+"""The steps of a study: the command line, and every command as a function, such as `pipelines.train(epochs=3)`.
+
+The only package that knows xai, tracking and queries. `pipelines.<Tab>` lists the functions, `help(pipelines.train)`
+explains one; each is imported when it is first used.
+"""
+
+from typing import Any
+
+
+def __getattr__(name: str) -> Any:
+    if not name.startswith("_"):
+        from pipelines.commands import FUNCTIONS
+
+        if name in FUNCTIONS:
+            from pipelines.functions import as_function
+
+            globals()[name] = as_function(FUNCTIONS[name])
+            return globals()[name]
+    raise AttributeError(f"module 'pipelines' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    from pipelines.commands import FUNCTIONS
+
+    return sorted({*globals(), *FUNCTIONS})

@@ -1,21 +1,18 @@
 """The command `study`. Standard output carries only a command's result; all else goes to standard error."""
 
 import argparse
-import importlib
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import nullcontext, redirect_stdout
 
-from pipelines.commands import ASK_HELP, COMMANDS, GROUPS, READERS
+from pipelines.commands import ASK_HELP, COMMANDS, GROUPS, keep_output, load_step, open_home
 from pipelines.common import settings, stopping
 from pipelines.common.console import redacting
-from pipelines.common.flags import Parser, add_flags, from_flags, is_broken
+from pipelines.common.flags import Parser, add_flags, from_flags
 from pipelines.common.streams import prepare_streams, shown, written
 from pipelines.common.terminal import has_colours, printable, styled
 from pipelines.models.user_errors import describe_model_error
 from tracking.errors import InputError, RunError, from_outside
-from tracking.home import check_alone, find_home
 
 MAX_MESSAGE_LENGTH = 2000  # characters
 
@@ -89,19 +86,12 @@ def _single_line(message: str) -> str:
 def _dispatch(arguments: list[str]) -> None:
     parser = make_parser()
     flags, rest = parser.parse_known_args(arguments)
-    settings_class, target, _ = COMMANDS[flags.command]
+    settings_class, *_ = COMMANDS[flags.command]
     if rest and flags.command != "ask":
         flags.parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    module, function = target.split(":")
-    run_step = getattr(importlib.import_module(module), function)
-    if flags.command not in READERS:
-        check_alone()
-    home = find_home(flags.home)
-    if is_broken(str(home.path)):
-        raise InputError(f"the study home {home.path} is no UTF-8 path in this locale; choose another with --home")
-
-    # what a user's model prints is no result
-    with nullcontext() if flags.command in READERS else redirect_stdout(sys.stderr):
+    run_step = load_step(flags.command)
+    home = open_home(flags.command, flags.home)
+    with keep_output(flags.command):
         if settings_class is None:
             result = run_step(flags, rest, home)
         else:

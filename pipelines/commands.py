@@ -1,7 +1,16 @@
-"""The commands: what `study` takes, and as which functions Python has them. Nothing of theirs is imported here."""
+"""The registry of commands: of `study` (cli.py), and as functions of this package (functions.py)."""
+
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
+from importlib import import_module
+from typing import Any
 
 from pipelines.common import settings
+from pipelines.common.flags import is_broken
 from pipelines.common.settings import CheckedSettings
+from tracking.errors import InputError
+from tracking.home import Home, check_alone, find_home
 
 # command: (settings, module:function, example); modules are imported when used, so that asking starts quickly
 GROUPS: dict[str, dict[str, tuple[type[CheckedSettings] | None, str, str]]] = {
@@ -61,4 +70,31 @@ GROUPS: dict[str, dict[str, tuple[type[CheckedSettings] | None, str, str]]] = {
 }
 COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
 READERS = ("ask", "sql", "figure", "ui")  # commands that start no run
+COMMAND_LINE_ONLY = ("ask", "sql", "ui")  # `tracking.open` asks in Python, and the UI runs until it is stopped
+COMMAND_LINE_ONLY = ("ask", "sql", "ui")  # `tracking.open` answers in Python; the UI runs until it is stopped
 ASK_HELP = "Answer one question of the catalogue; without a question, list the catalogue."
+
+# name in this package: command
+FUNCTIONS = {name.replace("-", "_"): name for name in COMMANDS if name not in COMMAND_LINE_ONLY}
+
+
+def load_step(name: str) -> Callable[..., Any]:
+    """The function that does a command's work, with its module imported."""
+    module, function = COMMANDS[name][1].split(":")
+    step: Callable[..., Any] = getattr(import_module(module), function)
+    return step
+
+
+def open_home(name: str, path: str | None) -> Home:
+    """The home that a command works on. Raises InputError if it cannot."""
+    if name not in READERS:
+        check_alone()
+    home = find_home(path)
+    if is_broken(str(home.path)):
+        raise InputError(f"the study home {home.path} is no UTF-8 path in this locale; choose another with --home")
+    return home
+
+
+def keep_output(name: str) -> AbstractContextManager[object]:
+    """Inside, what a user's model prints goes to standard error, as it is no result of the command."""
+    return nullcontext() if name in READERS else redirect_stdout(sys.stderr)

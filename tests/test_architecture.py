@@ -40,7 +40,7 @@ STEPS = {
     "home": {"common", "lifecycle"},
 }
 # modules of no folder, which may know every step
-SPANNING = {"cli", "commands", "kinds", "launch", "study", "resuming", "rerunning"}
+SPANNING = {"cli", "commands", "functions", "stub", "kinds", "launch", "study", "resuming", "rerunning"}
 FILES = [file for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py"))]
 
 

@@ -17,18 +17,23 @@ ACCOUNT = re.compile(r"(?<=://)[^\s/?#'\"]*@")  # user:password@ of an address
 PARAMETER = re.compile(r"(?i)([?&;][\w.-]*(?:password|passwd|pwd|token|secret|key)=)[^&;\s'\"]+")  # ?password=...
 
 
-class InputError(ValueError):
+class PlainError(Exception):
+    """An error whose message is all that a user needs, without passwords."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(redacted(message))
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in a notebook in place of a traceback."""
+        return [f"{type(self).__name__}: {self}"]
+
+
+class InputError(PlainError, ValueError):
     """Wrong input, exit code 2. The message says what is wrong, what there is, and what to do."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(redacted(message))
 
-
-class RunError(RuntimeError):
+class RunError(PlainError, RuntimeError):
     """A run that could not be finished, exit code 1. The message says why and how to continue."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(redacted(message))
 
 
 def from_outside(error: BaseException) -> str | None:

@@ -10,7 +10,7 @@ from dataclasses import MISSING, Field, fields
 from functools import partial
 from typing import Any, NoReturn, get_args, get_origin
 
-from pipelines.common.settings import CheckedSettings, flag_name
+from pipelines.common.settings import CheckedSettings, flag_name, setting_help
 from pipelines.common.terminal import has_colours, say, styled, wrap
 from tracking.errors import InputError
 
@@ -96,14 +96,14 @@ def add_flags(parser: argparse.ArgumentParser, settings: type[CheckedSettings]) 
         group_of_field |= dict.fromkeys(names, group)
     for setting in fields(settings):
         place = group_of_field.get(setting.name, parser)
-        value_type, takes_several = _parse_annotation(setting.type)
+        value_type, takes_several = parse_annotation(setting.type)
         if value_type is bool:
             place.add_argument(flag_name(setting.name), action="store_true", help=setting.metadata["help"])
             continue
 
         options: dict[str, Any] = {
             "type": value_type if value_type is str else partial(_parse_number, value_type),
-            "help": _format_help(setting),
+            "help": setting_help(setting).replace("%", "%%"),  # argparse formats it
             "choices": setting.metadata["choices"],
         }
         if takes_several:
@@ -139,13 +139,18 @@ def from_flags(settings: type[CheckedSettings], flags: argparse.Namespace) -> Ch
         if not setting.metadata["path"]:
             items = [utf8(name, item) if isinstance(item, str) else item for item in items]
         if not is_positional:
-            if any(isinstance(item, str) and not item.strip() for item in items):
-                raise InputError(f"{name} is empty; leave it out, or give a value: {setting.metadata['help']}")
-            repeated = [item for place, item in enumerate(items) if item in items[:place]]
-            if repeated:
-                raise InputError(f"{name} has {repeated[0]!r} more than once; give each once")
+            check_given(name, items, setting)
         values[setting.name] = tuple(items) if isinstance(value, list) else items[0]
     return settings(**values)
+
+
+def check_given(name: str, items: list[Any], setting: Field) -> None:
+    """Raise InputError if a value of a setting is empty, or if one of several is repeated."""
+    if any(isinstance(item, str) and not item.strip() for item in items):
+        raise InputError(f"{name} is empty; leave it out, or give a value: {setting.metadata['help']}")
+    repeated = [item for place, item in enumerate(items) if item in items[:place]]
+    if repeated:
+        raise InputError(f"{name} has {repeated[0]!r} more than once; give each once")
 
 
 def is_broken(text: str) -> bool:
@@ -161,21 +166,13 @@ def utf8(name: str, text: str) -> str:
         raise InputError(f"{name} is {text!r}, and its bytes are not UTF-8; give it as UTF-8") from None
 
 
-def _parse_annotation(annotation: Any) -> tuple[type, bool]:
+def parse_annotation(annotation: Any) -> tuple[type, bool]:
     """The plain type of a field, and whether it takes several values."""
     if get_origin(annotation) is tuple:
         return get_args(annotation)[0], True
     if isinstance(annotation, types.UnionType):
         return get_args(annotation)[0], False
     return annotation, False
-
-
-def _format_help(setting: Field) -> str:
-    text = setting.metadata["help"].replace("%", "%%")  # argparse formats it
-    if setting.default in (None, MISSING, ()):
-        return text
-    default = " ".join(setting.default) if isinstance(setting.default, tuple) else setting.default
-    return f"{text} [{default}]"
 
 
 def _parse_number(number_type: type, text: str) -> float:

@@ -23,12 +23,14 @@ def setting(
     choices: tuple[str, ...] | None = None,
     positional: bool = False,
     path: bool = False,
+    numbers: bool = False,
     formerly: str | None = None,
 ) -> Any:
     """A documented field of a settings class. Bounds are always checked, `choices` on the command line.
 
-    A `path` may have any bytes; other texts, and paths that are recorded, are UTF-8. `formerly` is the field's name in
-    earlier versions: still its key in records, and still accepted as a flag.
+    A `path` may have any bytes; other texts, and paths that are recorded, are UTF-8. A text that holds `numbers`, such
+    as IDs, may be given as these in Python. `formerly` is the field's name in earlier versions: still its key in
+    records, and still accepted as a flag.
     """
     metadata = {
         "help": help,
@@ -37,6 +39,7 @@ def setting(
         "choices": choices,
         "positional": positional,
         "path": path,
+        "numbers": numbers,
         "formerly": formerly,
     }
     return field(default=default, metadata=metadata)
@@ -50,6 +53,15 @@ def recorded_name(setting_field: Field) -> str:
 def flag_name(setting_name: str) -> str:
     """What a setting is called on the command line."""
     return f"--{setting_name.replace('_', '-')}"
+
+
+def setting_help(setting_field: Field) -> str:
+    """What a setting means, and its default."""
+    text: str = setting_field.metadata["help"]
+    default = setting_field.default
+    if default in (None, MISSING, ()) or default is False:
+        return text
+    return f"{text} [{' '.join(default) if isinstance(default, tuple) else default}]"
 
 
 @dataclass(frozen=True)
@@ -198,20 +210,22 @@ class ExplainSettings(CheckedSettings):
 
     run: str = setting("latest", RUN, positional=True)
     method: tuple[str, ...] = setting(("saliency",), "explanation methods")
-    epochs: str = setting("last", "last, best (highest val accuracy), all, or a list such as 0,5,10")
+    epochs: str = setting("last", "last, best (highest val accuracy), all, or a list such as 0,5,10", numbers=True)
     split: str = setting("test", "train, val, test or extra:NAME; for train, --where reads train_seen")
-    instances: str | None = setting(None, "instance IDs, such as 0,7,42")
+    instances: str | None = setting(None, "instance IDs, such as 0,7,42", numbers=True)
     count: int | None = setting(
         None,
         "number of instances: a fixed random sample (smaller ones are subsets of larger ones); default: 64",
         least=1,
     )
     also: str | None = setting(
-        None, "instance IDs to explain beside the random sample, such as 0,7,42; no average or test counts them"
+        None,
+        "instance IDs to explain beside the random sample, such as 0,7,42; no average or test counts them",
+        numbers=True,
     )
     where: str | None = setting(None, 'SQL condition on predictions, such as "label = 3 and predicted = 5"')
     target: tuple[str, ...] = setting(
-        (), "classes whose score is explained: predicted, label, class names or IDs; default: by method"
+        (), "classes whose score is explained: predicted, label, class names or IDs; default: by method", numbers=True
     )
     samples: int | None = setting(None, "forward passes per image, for sampling-based methods; default: by method",
                                   least=2, most=1_000_000)  # fmt: skip
@@ -283,7 +297,9 @@ class LabelSettings(CheckedSettings):
     """Name a concept; later runs that find the same direction adopt the name. Prints the concept's key."""
 
     run: str = setting(MISSING, "explainer run of method ice: ID, unique prefix, name, or latest", positional=True)
-    concept: str = setting(MISSING, "concept_id, or the beginning of its concept_key", positional=True)
+    concept: str = setting(
+        MISSING, "concept_id, or the beginning of its concept_key", positional=True, numbers=True
+    )  # fmt: skip
     label: str = setting(MISSING, 'the name, such as "wheels"', positional=True)
     epoch: int | None = setting(None, "epoch of the concept; default: the run's last", least=0)
 
@@ -330,7 +346,9 @@ class FigureSettings(CheckedSettings):
     )
     epoch: int | None = setting(None, "epoch to show; default: the last there is", least=0)
     epochs: str | None = setting(None, "range of epochs to show, such as 2-10; default: all")
-    instances: str | None = setting(None, "instance IDs to show, such as 0,7,42; default: two right, two wrong")
+    instances: str | None = setting(
+        None, "instance IDs to show, such as 0,7,42; default: two right, two wrong", numbers=True
+    )
     method: tuple[str, ...] = setting((), "explanation methods to show; default: all there are")
     data: str | None = setting(None, "where the data set, or an imported log's images, are now")
 

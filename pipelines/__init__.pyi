@@ -1,0 +1,371 @@
+"""Written by `python -m pipelines.stub` from the commands' settings; a test compares the two."""
+
+from collections.abc import Sequence
+from os import PathLike
+
+def run(
+    *,
+    dataset: str = "digits:faults",
+    data: str | PathLike[str] | None = None,
+    size: int | None = None,
+    skip_unreadable: bool = False,
+    val_fraction: float = 0.1,
+    model: str = "cnn",
+    epochs: int = 10,
+    batch: int | None = None,
+    optimizer: str = "auto",
+    lr: float | None = None,
+    weight_decay: float = 0.0005,
+    label_smoothing: float = 0.1,
+    random_shift: int = 2,
+    random_flip: str = "auto",
+    progressive_resizing: str = "auto",
+    ema_decay: float = 0.98,
+    seed: int = 0,
+    precision: str = "auto",
+    device: str = "auto",
+    threads: int = 0,
+    memory: float | None = None,
+    evaluation_batch: int | None = None,
+    name: str | None = None,
+    home: str | PathLike[str] | None = None,
+) -> str:
+    """Run the whole study: train, explain, compare, report and summarise. Accepts every flag of `study train`.
+
+    Arguments, as the flags of `study run`:
+        dataset: digits, cifar10, folder, planted, planted:pair, planted:shortcut or digits:faults [digits:faults]
+        data: where the data set is; cifar10 is also looked for in the study home
+        size: image side length in pixels; default: the data set's
+        skip_unreadable: leave out images that cannot be read, and record which; otherwise they are errors
+        val_fraction: fraction of the training set used for validation [0.1]
+        model: cnn, or package.module:factory, a function that returns your torch module [cnn]
+        epochs: passes over the training images [10]
+        batch: images per step; default: 256, fewer if an epoch would have under 20 steps or they would not fit into `memory`
+        optimizer: auto: muon for the cnn, adam for other models [auto]
+        lr: peak learning rate of the one-cycle schedule; default: by optimizer
+        weight_decay: weight decay (decoupled, as in AdamW) [0.0005]
+        label_smoothing: probability spread evenly over all classes [0.1]
+        random_shift: random shift of training images, at most this many pixels each way [2]
+        random_flip: random horizontal flip of training images; auto: if the data set allows it [auto]
+        progressive_resizing: train on small images first, then on larger ones; auto: if the data set allows it [auto]
+        ema_decay: decay of the exponential moving average of the weights, which is the model that is kept; 0: none [0.98]
+        seed: random seed; all randomness derives from it [0]
+        precision: auto: bfloat16 if the processor supports it, else float32 [auto]
+        device: auto: a GPU if there is one, else the CPU; or a torch device such as cpu or cuda:1 [auto]
+        threads: CPU threads; 0: one per core [0]
+        memory: memory limit of a pass in GB; default: half of the machine's or the GPU's
+        evaluation_batch: images per evaluation pass; default: 500, fewer if these would take over 1 GB
+        name: run name; default: from data set, model and seed
+        home: study home [STUDY_HOME, else ./study]
+    """
+
+def train(
+    *,
+    dataset: str = "digits",
+    data: str | PathLike[str] | None = None,
+    size: int | None = None,
+    skip_unreadable: bool = False,
+    val_fraction: float = 0.1,
+    model: str = "cnn",
+    epochs: int = 10,
+    batch: int | None = None,
+    optimizer: str = "auto",
+    lr: float | None = None,
+    weight_decay: float = 0.0005,
+    label_smoothing: float = 0.1,
+    random_shift: int = 2,
+    random_flip: str = "auto",
+    progressive_resizing: str = "auto",
+    ema_decay: float = 0.98,
+    seed: int = 0,
+    precision: str = "auto",
+    device: str = "auto",
+    threads: int = 0,
+    memory: float | None = None,
+    evaluation_batch: int | None = None,
+    name: str | None = None,
+    home: str | PathLike[str] | None = None,
+) -> str:
+    """Train a classifier; every epoch's checkpoint and predictions are remembered. Returns the run ID.
+
+    Arguments, as the flags of `study train`:
+        dataset: digits, cifar10, folder, planted, planted:pair, planted:shortcut or digits:faults [digits]
+        data: where the data set is; cifar10 is also looked for in the study home
+        size: image side length in pixels; default: the data set's
+        skip_unreadable: leave out images that cannot be read, and record which; otherwise they are errors
+        val_fraction: fraction of the training set used for validation [0.1]
+        model: cnn, or package.module:factory, a function that returns your torch module [cnn]
+        epochs: passes over the training images [10]
+        batch: images per step; default: 256, fewer if an epoch would have under 20 steps or they would not fit into `memory`
+        optimizer: auto: muon for the cnn, adam for other models [auto]
+        lr: peak learning rate of the one-cycle schedule; default: by optimizer
+        weight_decay: weight decay (decoupled, as in AdamW) [0.0005]
+        label_smoothing: probability spread evenly over all classes [0.1]
+        random_shift: random shift of training images, at most this many pixels each way [2]
+        random_flip: random horizontal flip of training images; auto: if the data set allows it [auto]
+        progressive_resizing: train on small images first, then on larger ones; auto: if the data set allows it [auto]
+        ema_decay: decay of the exponential moving average of the weights, which is the model that is kept; 0: none [0.98]
+        seed: random seed; all randomness derives from it [0]
+        precision: auto: bfloat16 if the processor supports it, else float32 [auto]
+        device: auto: a GPU if there is one, else the CPU; or a torch device such as cpu or cuda:1 [auto]
+        threads: CPU threads; 0: one per core [0]
+        memory: memory limit of a pass in GB; default: half of the machine's or the GPU's
+        evaluation_batch: images per evaluation pass; default: 500, fewer if these would take over 1 GB
+        name: run name; default: from data set, model and seed
+        home: study home [STUDY_HOME, else ./study]
+    """
+
+def explain(
+    run: str = "latest",
+    *,
+    method: str | Sequence[str] = ("saliency",),
+    epochs: str | int | Sequence[int] = "last",
+    split: str = "test",
+    instances: str | int | Sequence[int] | None = None,
+    count: int | None = None,
+    also: str | int | Sequence[int] | None = None,
+    where: str | None = None,
+    target: str | int | Sequence[str | int] = (),
+    samples: int | None = None,
+    concepts: int | None = None,
+    layer: str | None = None,
+    seed: int = 0,
+    data: str | PathLike[str] | None = None,
+    batch: int = 128,
+    memory: float | None = None,
+    home: str | PathLike[str] | None = None,
+) -> list[str]:
+    """Explain predictions of a training run's checkpoints. Returns the ID of one explainer run per method.
+
+    Arguments, as the flags of `study explain`:
+        run: run ID, unique prefix of one, run name, or latest [latest]
+        method: explanation methods [saliency]
+        epochs: last, best (highest val accuracy), all, or a list such as 0,5,10 [last]
+        split: train, val, test or extra:NAME; for train, `where` reads train_seen [test]
+        instances: instance IDs, such as 0,7,42
+        count: number of instances: a fixed random sample (smaller ones are subsets of larger ones); default: 64
+        also: instance IDs to explain beside the random sample, such as 0,7,42; no average or test counts them
+        where: SQL condition on predictions, such as "label = 3 and predicted = 5"
+        target: classes whose score is explained: predicted, label, class names or IDs; default: by method
+        samples: forward passes per image, for sampling-based methods; default: by method
+        concepts: number of concepts, for ice; default: chosen from the data
+        layer: layer, for layer-based methods; default: the last layer with spatial output
+        seed: random seed; randomness derives from it and the instance ID [0]
+        data: where the data set is now; default: where it was in training
+        batch: images per batch, fewer if they would not fit into `memory` [128]
+        memory: memory limit of a pass in GB; default: half of the machine's or the GPU's
+        home: study home [STUDY_HOME, else ./study]
+    """
+
+def compare(
+    run: str = "latest",
+    *,
+    method: str | Sequence[str] = (),
+    epoch: int | None = None,
+    split: str = "test",
+    target: str = "predicted",
+    randomization_count: int = 32,
+    shortcut_count: int = 32,
+    seed: int = 0,
+    data: str | PathLike[str] | None = None,
+    memory: float | None = None,
+    home: str | PathLike[str] | None = None,
+) -> str:
+    """Compare the methods that explained a training run: faithfulness, agreement, drift. Returns the run ID.
+
+    Arguments, as the flags of `study compare`:
+        run: run ID, unique prefix of one, run name, or latest [latest]
+        method: methods to compare, beside random and edge; default: all that have maps
+        epoch: epoch to compare; default: the one that most methods explained
+        split: split of the instances [test]
+        target: target whose maps are compared [predicted]
+        randomization_count: instances for the randomization test, explained again with randomized weights; 0: none [32]
+        shortcut_count: images per class into which the patch that may decide the class is pasted, as a check for shortcuts; 0: none [32]
+        seed: random seed; randomness derives from it and the instance ID [0]
+        data: where the data set is now; default: where it was in training
+        memory: memory limit of a pass in GB; default: half of the machine's or the GPU's
+        home: study home [STUDY_HOME, else ./study]
+    """
+
+def report(
+    run: str = "latest",
+    *,
+    split: str = "test",
+    data: str | PathLike[str] | None = None,
+    home: str | PathLike[str] | None = None,
+) -> str:
+    """Make one page that answers the research questions from everything tracked for a run. Returns its path.
+
+    Arguments, as the flags of `study report`:
+        run: run ID, unique prefix of one, run name, or latest [latest]
+        split: split to report on, such as test, val or extra:NAME [test]
+        data: where the data set, or an imported log's images, are now
+        home: study home [STUDY_HOME, else ./study]
+    """
+
+def flow(
+    run: str = "latest",
+    other: str | None = None,
+    *,
+    split: str = "test",
+    data: str | PathLike[str] | None = None,
+    export: str | PathLike[str] | None = None,
+    home: str | PathLike[str] | None = None,
+) -> str:
+    """Make the InstanceFlow page of a run: which image was classified as what, epoch by epoch. Returns its path.
+
+        With another run, the page shows both on the same images, and what the other one fixes and breaks.
+
+
+    Arguments, as the flags of `study flow`:
+        run: run ID, unique prefix of one, run name, or latest [latest]
+        other: run to compare it with, on the same images
+        split: split to show, such as test, val or train_seen; images added later are included [test]
+        data: where the data set, or an imported log's images, are now
+        export: write InstanceFlow's JSON to this file instead
+        home: study home [STUDY_HOME, else ./study]
+    """
+
+def figure(
+    name: str | None = None,
+    run: str = "latest",
+    *,
+    format: str | None = None,
+    output: str | PathLike[str] | None = None,
+    width: str = "single",
+    split: str | None = None,
+    epoch: int | None = None,
+    epochs: str | None = None,
+    instances: str | int | Sequence[int] | None = None,
+    method: str | Sequence[str] = (),
+    data: str | PathLike[str] | None = None,
+    home: str | PathLike[str] | None = None,
+) -> str:
+    """Write one figure as one would print it; without a name, list the figures. Returns the file's path.
+
+    Arguments, as the flags of `study figure`:
+        name: name of a figure; without one, or with a run in its place, lists all and which of them the run can give
+        run: run ID, unique prefix of one, run name, or latest [latest]
+        format: file format; default: that of `output`, else pdf
+        output: file to write; default: NAME-RUN.FORMAT in this folder
+        width: width of the page's columns that it fills [single]
+        split: split to show, such as test, val or extra:NAME; default: test, or all where a figure has all
+        epoch: epoch to show; default: the last there is
+        epochs: range of epochs to show, such as 2-10; default: all
+        instances: instance IDs to show, such as 0,7,42; default: two right, two wrong
+        method: explanation methods to show; default: all there are
+        data: where the data set, or an imported log's images, are now
+        home: study home [STUDY_HOME, else ./study]
+    """
+
+def predict(
+    run: str,
+    images: str | PathLike[str] | Sequence[str | PathLike[str]],
+    *,
+    name: str = "new",
+    skip_unreadable: bool = False,
+    device: str | None = None,
+    data: str | PathLike[str] | None = None,
+    memory: float | None = None,
+    home: str | PathLike[str] | None = None,
+) -> str:
+    """Evaluate every checkpoint of a training run on new images; only what is missing is computed. Returns the split.
+
+    Arguments, as the flags of `study predict`:
+        run: run ID, unique prefix of one, run name, or latest
+        images: image files, or folders of them; a file's label is the class that its folder is named after
+        name: name of these images: their split is extra:NAME [new]
+        skip_unreadable: leave out images that cannot be read; otherwise they are errors
+        device: torch device such as cpu or cuda:1; default: the training's, if available
+        data: where the data set is now; default: where it was in training
+        memory: memory limit of a pass in GB; default: half of the machine's or the GPU's
+        home: study home [STUDY_HOME, else ./study]
+    """
+
+def label_concept(
+    run: str,
+    concept: str | int | Sequence[int],
+    label: str,
+    *,
+    epoch: int | None = None,
+    home: str | PathLike[str] | None = None,
+) -> str:
+    """Name a concept; later runs that find the same direction adopt the name. Returns the concept's key.
+
+    Arguments, as the flags of `study label-concept`:
+        run: explainer run of method ice: ID, unique prefix, name, or latest
+        concept: concept_id, or the beginning of its concept_key
+        label: the name, such as "wheels"
+        epoch: epoch of the concept; default: the run's last
+        home: study home [STUDY_HOME, else ./study]
+    """
+
+def import_flow(
+    file: str | PathLike[str],
+    *,
+    name: str | None = None,
+    home: str | PathLike[str] | None = None,
+) -> str:
+    """Import a training log in InstanceFlow's JSON format as a run. Returns the run ID.
+
+    Arguments, as the flags of `study import-flow`:
+        file: the log, a JSON file
+        name: run name; default: from the log's name
+        home: study home [STUDY_HOME, else ./study]
+    """
+
+def resume(
+    run: str = "latest",
+    *,
+    data: str | PathLike[str] | None = None,
+    home: str | PathLike[str] | None = None,
+) -> str:
+    """Resume an interrupted run; the result is bit-identical to an uninterrupted one. Returns the run ID.
+
+    Arguments, as the flags of `study resume`:
+        run: run ID, unique prefix of one, run name, or latest [latest]
+        data: where the data set is now; default: where it was then
+        home: study home [STUDY_HOME, else ./study]
+    """
+
+def rerun(
+    run: str = "latest",
+    *,
+    check: bool = False,
+    data: str | PathLike[str] | None = None,
+    home: str | PathLike[str] | None = None,
+) -> str:
+    """Repeat a run from its own record, as a new run. Returns its ID.
+
+    Arguments, as the flags of `study rerun`:
+        run: run ID, unique prefix of one, run name, or latest [latest]
+        check: check that every number is identical; if not, say how far off, with exit code 1
+        data: where the data set is now; default: where it was then
+        home: study home [STUDY_HOME, else ./study]
+    """
+
+def prune(
+    run: str,
+    *,
+    every: int = 5,
+    dry: bool = False,
+    home: str | PathLike[str] | None = None,
+) -> str:
+    """Delete checkpoints of a training run to free space; predictions and maps stay. Returns the epochs kept.
+
+    Arguments, as the flags of `study prune`:
+        run: training run: ID, unique prefix of one, run name, or latest
+        every: keep every Nth checkpoint (5: epochs 0, 5, 10, ...); the best and the last are always kept [5]
+        dry: only report what would be freed
+        home: study home [STUDY_HOME, else ./study]
+    """
+
+def rebuild(
+    *,
+    home: str | PathLike[str] | None = None,
+) -> str:
+    """Rebuild study.duckdb from the runs' committed files.
+
+    Arguments, as the flags of `study rebuild`:
+        home: study home [STUDY_HOME, else ./study]
+    """

@@ -1,0 +1,103 @@
+"""Every command as a function: `pipelines.train(epochs=3)` does what `study train --epochs 3` does.
+
+Arguments are the command's settings, and `home`; what comes back is what the command prints.
+"""
+
+import difflib
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import MISSING, fields
+from inspect import Parameter, Signature
+from typing import Any
+
+from pipelines.commands import COMMANDS, keep_output, load_step, open_home
+from pipelines.common.arguments import accepted_type, from_arguments
+from pipelines.common.console import redacting
+from pipelines.common.settings import CheckedSettings, setting_help
+from pipelines.models.user_errors import describe_model_error
+from tracking.errors import InputError, RunError, from_outside
+
+HOME = "study home [STUDY_HOME, else ./study]"
+FLAG = re.compile(r"`[^`]*`|--([a-z][a-z-]*)")  # a command stands as it is typed; flags within it are skipped
+
+
+def as_function(name: str) -> Callable[..., Any]:
+    """The function of a command."""
+    settings_class = settings_of(name)
+    signature = signature_of(settings_class)
+    function_name = name.replace("-", "_")
+
+    def function(*values: Any, **named_values: Any) -> Any:
+        with plain_errors():
+            try:
+                arguments = signature.bind(*values, **named_values).arguments
+            except TypeError as error:
+                raise InputError(_explain_call(function_name, signature, error)) from None
+            place = arguments.pop("home", None)
+            home = open_home(name, None if place is None else os.fspath(place))
+            settings = from_arguments(settings_class, arguments)
+            with redacting(), keep_output(name):
+                return load_step(name)(settings, home)
+
+    function.__name__ = function.__qualname__ = function_name
+    function.__module__ = "pipelines"
+    function.__doc__ = describe(name)
+    function.__signature__ = signature  # type: ignore[attr-defined]
+    return function
+
+
+def settings_of(name: str) -> type[CheckedSettings]:
+    settings_class = COMMANDS[name][0]
+    assert settings_class is not None, f"{name} has no settings"
+    return settings_class
+
+
+def signature_of(settings_class: type[CheckedSettings]) -> Signature:
+    """The command's own arguments come first and by position, as on the command line; all others by name."""
+    parameters = []
+    for field in fields(settings_class):
+        kind = Parameter.POSITIONAL_OR_KEYWORD if field.metadata["positional"] else Parameter.KEYWORD_ONLY
+        default = Parameter.empty if field.default is MISSING else field.default
+        parameters.append(Parameter(field.name, kind, default=default, annotation=accepted_type(field)))
+    home = Parameter("home", Parameter.KEYWORD_ONLY, default=None, annotation="str | PathLike[str] | None")
+    return Signature([*sorted(parameters, key=lambda parameter: parameter.kind), home])
+
+
+def describe(name: str) -> str:
+    """A function's help, from that of its command."""
+    settings_class = settings_of(name)
+    lines = [f"    {field.name}: {_name_arguments(setting_help(field))}" for field in fields(settings_class)]
+    text = str(settings_class.__doc__).replace("Prints ", "Returns ")
+    return "\n".join([text, "", f"Arguments, as the flags of `study {name}`:", *lines, f"    home: {HOME}"])
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Errors of a command as a Python call has them: one line, in which arguments are no flags."""
+    try:
+        yield
+    except (InputError, RunError) as error:
+        error.args = (_name_arguments(str(error)),)
+        raise
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a user's model may raise SystemExit
+        reason = describe_model_error(error) or from_outside(error)
+        if reason is None:
+            raise
+        raise RunError(_name_arguments(reason)) from error
+
+
+def _name_arguments(message: str) -> str:
+    """A message with `count` for --count, but not in a command to type."""
+    return FLAG.sub(lambda found: f"`{found[1].replace('-', '_')}`" if found[1] else found[0], message)
+
+
+def _explain_call(name: str, signature: Signature, error: TypeError) -> str:
+    """What is wrong with a call, and the nearest argument."""
+    unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+    nearest = difflib.get_close_matches(unknown[1], signature.parameters, n=1) if unknown else []
+    hint = f"; did you mean {nearest[0]}?" if nearest else ""
+    return f"{name}: {error}{hint} (help(pipelines.{name}) lists what there is)"
