@@ -19,6 +19,7 @@ from xai.method import (
     Method,
     MethodInputs,
     NotApplicable,
+    enlarge_maps,
 )
 
 
@@ -36,9 +37,9 @@ def attribute(model: nn.Module, images: Tensor, targets: Tensor, inputs: MethodI
         if gradient is None:
             raise NotApplicable(f"no gradient reaches layer {layer.name!r}; name a later one, or use occlusion or shap")
         weights = gradient.mean(dim=(2, 3), keepdim=True)  # [N, c, 1, 1]
-        coarse = (weights * features).sum(1, keepdim=True).relu().detach()  # [N, 1, h, w]
-    maps = nn.functional.interpolate(coarse, images.shape[2:], mode="bilinear", align_corners=False)
-    return Attribution(maps.squeeze(1), scores.detach())
+        coarse = (weights * features).sum(1).relu().detach()  # [N, h, w]
+    height, width = images.shape[2:]
+    return Attribution(enlarge_maps(coarse, (height, width), inputs.seen), scores.detach())
 
 
 grad_cam = attribute  # its name in earlier versions

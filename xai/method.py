@@ -41,6 +41,16 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class Region:
+    """A rectangle of an image, in its pixels; it may reach beyond the image's edges."""
+
+    top: float
+    left: float
+    height: float
+    width: float
+
+
+@dataclass(frozen=True)
 class MethodInputs:
     """What a method may use besides model, images and targets. Everything has a default."""
 
@@ -49,6 +59,7 @@ class MethodInputs:
     background: Tensor | None = None  # [B, C, H, W] images to draw baselines from; default: one grey image
     samples: int | None = None  # passes per image, for sampling-based methods; default: by method
     layer: Layer | str | None = None  # for layer-based methods; a name is checked again; default: see choose_layer
+    seen: Region | None = None  # what layers see of the image, as behind a crop; default: all of it
 
     def generator(self, row: int) -> torch.Generator:
         """Random generator of one instance, the same whatever batch it is in."""
@@ -68,6 +79,18 @@ class MethodInputs:
 
 
 DEFAULTS = MethodInputs()  # every default
+
+
+def enlarge_maps(maps: Tensor, size: tuple[int, int], seen: Region | None = None) -> Tensor:
+    """A layer's maps [N, h, w] at the image's size, [N, H, W]: laid over what the layer sees of it, zero elsewhere."""
+    seen = seen or Region(0, 0, *size)
+    top, left = round(seen.top), round(seen.left)
+    bottom, right = round(seen.top + seen.height), round(seen.left + seen.width)
+    laid_out = nn.functional.interpolate(
+        maps[:, None], (bottom - top, right - left), mode="bilinear", align_corners=False
+    )
+    margins = (left, size[1] - right, top, size[0] - bottom)  # negative where the layer sees beyond the edge
+    return nn.functional.pad(laid_out, margins).squeeze(1) if any(margins) else laid_out.squeeze(1)
 
 
 @dataclass(frozen=True)

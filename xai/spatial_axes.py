@@ -5,6 +5,7 @@ size, a band of the image is changed instead: along the spatial axes, the change
 """
 
 import copy
+from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -101,9 +102,11 @@ def _find_axes(
 ) -> dict[str, ObservedLayer]:
     """The layers with their axes, found with larger images and, where these tell nothing, with bands.
 
+    Both are made of what the first learned step gets, as a resize or crop before it hides sizes, and edges.
     Behind attention over the whole image, bands tell nothing either. There the inputs and outputs of 2-D layers have
     channels first, provided that they have the image's aspect ratio.
     """
+    model, images = _skip_unlearned_steps(model, images)
     candidates = {
         name: layer.shape
         for name, layer in layers.items()
@@ -133,6 +136,21 @@ def _find_axes(
         )
         for name, layer in layers.items()
     }
+
+
+def _skip_unlearned_steps(model: nn.Module, images: Tensor) -> tuple[nn.Module, Tensor]:
+    """A sequential model behind its first steps, as far as they learn nothing, and the images [N, c, h, w] it gets."""
+    if type(model).forward is not nn.Sequential.forward:
+        return model, images
+    steps = OrderedDict(model.named_children())
+    with frozen(model), torch.no_grad():
+        for name, step in list(steps.items())[:-1]:
+            changed = step(images)
+            if changed.ndim != 4 or any(True for _ in step.parameters()):
+                break
+            images = changed
+            del steps[name]
+    return nn.Sequential(steps), images
 
 
 def _has_aspect_ratio(shape: Shape, images: Tensor) -> bool:

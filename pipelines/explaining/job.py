@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pipelines.common.settings import ExplainSettings, TrackedSettings
 from pipelines.common.terminal import say
@@ -18,7 +18,7 @@ from pipelines.lifecycle.verification import verify_checkpoints
 from pipelines.models import hardware
 from pipelines.models.checkpoints import load_model
 from pipelines.models.memory import count_fitting_images, default_memory_limit
-from pipelines.models.networks import build_model
+from pipelines.models.networks import Classifier, build_model
 from pipelines.models.predictions import prepare_images
 from queries.classes import find_class
 from tracking import catalogue, commits, locks
@@ -42,7 +42,7 @@ class TrainedRun:
     home: Home
     record: catalogue.RunRecord
     data: Dataset
-    model: nn.Module
+    model: Classifier
     device: torch.device
     epochs: dict[int, EpochCommit]
     instances: dict[int, np.ndarray]  # to explain, by epoch
@@ -72,7 +72,9 @@ class Job:
 
     def method_inputs(self, ids: np.ndarray) -> MethodInputs:
         settings = self.settings
-        return MethodInputs(torch.from_numpy(ids), settings.seed, self.source.background, settings.samples, self.layer)
+        seen = self.source.model.normalise.seen
+        background = self.source.background
+        return MethodInputs(torch.from_numpy(ids), settings.seed, background, settings.samples, self.layer, seen)
 
     def load(self, epoch: int) -> None:
         """Load an epoch's weights into the model."""

@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import json
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from pipelines.common.user_code import errors_reported, import_factory
 from pipelines.data.datasets import Dataset
 from pipelines.models import user_errors
+from pipelines.models.preprocessing import Preprocess, Preprocessing
 from pipelines.models.randomness import seed_generators
 from tracking.errors import InputError
 
@@ -19,40 +21,10 @@ WHITENING_IMAGES = 1000  # training images whose patches initialise the first la
 WHITENING_PIXELS = 64 * 64 * WHITENING_IMAGES  # in all of them: of large images fewer do, with as many patches
 
 
-class Normalise(nn.Module):
-    """Images in 0..1 to zero mean and unit standard deviation per channel: the first layer of every model.
-
-    It also shrinks images to the fraction `scale` of their side. Both are part of a checkpoint, so that any epoch's
-    model takes images as they are. A network that does not take channels_last gets torch's default layout from it.
-    """
-
-    default_layout = False
-    mean: Tensor
-    std: Tensor
-    scale: Tensor
-
-    def __init__(self, mean: Tensor, std: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("mean", mean.view(-1, 1, 1))
-        self.register_buffer("std", std.view(-1, 1, 1))
-        self.register_buffer("scale", torch.ones(()))
-
-    def forward(self, images: Tensor) -> Tensor:
-        scale = self.scale.item()
-        if scale < 1:
-            size = [round(side * scale) for side in images.shape[2:]]
-            images = nn.functional.interpolate(images, size, mode="bilinear", antialias=True)
-        images = (images - self.mean) / self.std
-        if self.default_layout:
-            # a copy: images of one channel are in both layouts, and convolutions choose by their strides
-            images = images.clone(memory_format=torch.contiguous_format)
-        return images
-
-
 class Classifier(nn.Sequential):
-    """What is trained and kept: the normalisation, then the network."""
+    """What is trained and kept: the preprocessing, then the network."""
 
-    normalise: Normalise
+    normalise: Preprocess
     network: nn.Module
 
 
@@ -111,28 +83,34 @@ Network = TypeVar("Network", bound=nn.Module)
 MODELS: dict[str, Callable[..., nn.Module]] = {"cnn": cnn}
 
 
-def build_model(name: str, data: Dataset, seed: int) -> Classifier:
+def build_model(
+    name: str,
+    data: Dataset,
+    seed: int,
+    *,
+    model_args: str | None = None,
+    preprocessing: Preprocessing | None = None,
+) -> Classifier:
     """The untrained model `name` for the data, its weights drawn from `seed`.
 
-    `name` is a key of MODELS or package.module:factory. A factory takes num_classes and, if it wants, image_shape
-    (C, H, W); its model gets normalised images [N, C, H, W] and returns logits [N, num_classes]. Raises InputError for
-    any other model, and for one whose code raises an error.
+    `name` is a key of MODELS or package.module:factory; `model_args` are the factory's arguments, a JSON object. Its
+    network gets preprocessed images [N, C, H, W], by default normalised ones, and returns logits [N, num_classes].
+    Raises InputError for any other model, and for one whose code raises an error.
     """
     is_built_in = name in MODELS
     if not is_built_in and not name.partition(":")[2]:
         raise InputError(f"no model {name!r}; there are: {', '.join(MODELS)}, or give package.module:factory")
+    preprocess = Preprocess(preprocessing or normalise_by_statistics(data), data.image_shape)
     seed_generators(seed)
-    problem = f"model {name} does not take images {data.image_shape}"
-    factory = MODELS[name] if is_built_in else import_factory(name, "model")
+    arguments = read_model_args(model_args)
+    with_arguments = f" with --model-args {json.dumps(arguments)}" if arguments else ""
+    problem = f"model {name}{with_arguments} does not take images {preprocess.output_shape}"
     with errors_reported(problem):
-        arguments: dict[str, Any] = {"num_classes": len(data.classes)}
-        if "image_shape" in inspect.signature(factory).parameters:
-            arguments["image_shape"] = data.image_shape
-        network = factory(**arguments)
+        network = _call_factory(name, len(data.classes), preprocess.output_shape, arguments)
     if not isinstance(network, nn.Module):
         raise InputError(f"{problem}: it returns {_describe_type(network)}; a factory returns a torch.nn.Module")
     user_errors.watch_model(name, map(type, network.modules()))
-    model = Classifier(OrderedDict(normalise=Normalise(*data.channel_statistics()), network=network)).eval()
+    model = Classifier(OrderedDict(normalise=preprocess, network=network)).eval()
 
     train_images = data.splits["train"].images
     if is_built_in:
@@ -146,6 +124,37 @@ def build_model(name: str, data: Dataset, seed: int) -> Classifier:
     check_logits(name, logits, (2, len(data.classes)))
     _choose_layout(model, images)
     return model
+
+
+def normalise_by_statistics(data: Dataset) -> Preprocessing:
+    """Zero mean and unit standard deviation of the training pixels, per channel."""
+    mean, std = data.channel_statistics()
+    return Preprocessing(mean=tuple(mean.tolist()), std=tuple(std.tolist()))
+
+
+def read_model_args(text: str | None) -> dict[str, Any]:
+    """The factory's arguments that --model-args gives. Raises InputError unless it is a JSON object."""
+    try:
+        arguments = json.loads(text or "{}")
+    except ValueError as error:
+        raise InputError(
+            f"--model-args is {text!r}, which is not JSON ({error}); it takes an object such as '{{\"width\": 64}}'"
+        ) from None
+    if not isinstance(arguments, dict):
+        raise InputError(f"--model-args is {text}; it takes a JSON object such as '{{\"width\": 64}}'")
+    return arguments
+
+
+def _call_factory(name: str, class_count: int, image_shape: tuple[int, int, int], arguments: dict[str, Any]) -> object:
+    """What a factory returns for the arguments, and for num_classes and image_shape where it takes them."""
+    factory = MODELS[name] if name in MODELS else import_factory(name, "model")
+    parameters = inspect.signature(factory).parameters
+    takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
+    if takes_any or "num_classes" in parameters:
+        arguments = {"num_classes": class_count} | arguments
+    if "image_shape" in parameters:  # by name alone: torchvision's factories pass any others on, and fail
+        arguments = {"image_shape": image_shape} | arguments
+    return factory(**arguments)
 
 
 def _choose_layout(model: Classifier, images: Tensor) -> None:

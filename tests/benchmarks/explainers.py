@@ -27,7 +27,8 @@ from peers import shap_maps
 from residual import residual
 from torch import Tensor, nn
 
-from pipelines.models.networks import Normalise, cnn
+from pipelines.models.networks import cnn
+from pipelines.models.preprocessing import Preprocess, Preprocessing
 from xai import METHODS, MethodInputs
 from xai.gradient import score_gradient, target_scores
 from xai.occlusion import occlusion_windows
@@ -79,7 +80,7 @@ def main() -> None:
 def make(network: str, count: int) -> tuple[nn.Module, Tensor, Tensor]:
     """The network, images [N, 3, 32, 32] and background images [200, 3, 32, 32]."""
     torch.manual_seed(0)
-    model = nn.Sequential(Normalise(torch.full((3,), 0.5), torch.full((3,), 0.25)), NETWORKS[network]())
+    model = nn.Sequential(Preprocess(Preprocessing(mean=(0.5,), std=(0.25,)), (3, SIDE, SIDE)), NETWORKS[network]())
     images = torch.rand(count + 200, 3, SIDE, SIDE).contiguous(memory_format=torch.channels_last)
     return model.eval().to(memory_format=torch.channels_last), images[:count], images[count:]
 

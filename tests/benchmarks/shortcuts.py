@@ -28,7 +28,7 @@ from pipelines.data.cifar10_parquet import read_parquet
 from pipelines.data.digits import load_digits
 from pipelines.data.planted import load_planted
 from pipelines.data.raw import LoadOptions, Split
-from pipelines.models.networks import Normalise
+from pipelines.models.preprocessing import Preprocess, Preprocessing
 from pipelines.reporting.evidence import Answer
 from pipelines.reporting.found_shortcuts import LEVEL, ask_gap, ask_shortcuts
 from xai.gradient import all_scores
@@ -287,9 +287,10 @@ def train(split: Split, seed: int) -> nn.Module:
     torch.manual_seed(seed)
     images, classes = split.images / 255, int(split.labels.max()) + 1
     channels = images.shape[1]
-    mean, deviation = images.mean((0, 2, 3)), images.std((0, 2, 3))
+    mean, deviation = (tuple(of((0, 2, 3)).tolist()) for of in (images.mean, images.std))
+    normalise = Preprocess(Preprocessing(mean=mean, std=deviation), tuple(images.shape[1:]))
     model = nn.Sequential(
-        Normalise(mean, deviation),
+        normalise,
         nn.Conv2d(channels, 32, 4, 4), nn.ReLU(), nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(),
         nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(64, classes),
     )  # fmt: skip

@@ -17,8 +17,9 @@ from torch import nn
 
 from pipelines.common.settings import TrainSettings
 from pipelines.data.datasets import Dataset, load_dataset
-from pipelines.models.networks import Normalise
+from pipelines.models.networks import normalise_by_statistics
 from pipelines.models.predictions import evaluate, prepare_images
+from pipelines.models.preprocessing import Preprocess
 from pipelines.training.train import train
 from tracking import commits
 from tracking.home import Home, find_home
@@ -69,7 +70,7 @@ def baseline(path: str, until: float) -> Curve:
 
 def baseline_model(data: Dataset) -> nn.Module:
     torch.manual_seed(0)
-    layers: list[nn.Module] = [Normalise(*data.channel_statistics())]
+    layers: list[nn.Module] = [Preprocess(normalise_by_statistics(data), data.image_shape)]
     channels = 3
     for width, dropout in ((32, 0.2), (64, 0.3), (128, 0.4)):
         for entering in (channels, width):

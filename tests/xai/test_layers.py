@@ -90,19 +90,37 @@ def test_channels_may_come_last() -> None:
     assert torch.allclose(parts.head(found), model(images.double()))
 
 
+class OwnSequence(nn.Sequential):
+    """A sequence of its own making, whose steps are not known to be all that it does."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images)
+
+
 def test_axes_are_known_where_a_model_takes_one_size_alone() -> None:
     torch.manual_seed(0)
     fixed = nn.Upsample(size=(24, 24), mode="bilinear")  # larger images have no more positions
     for body, expected in ((Last(), True), (Net(), False)):
-        seen = observe_layers(nn.Sequential(fixed, body), pictures())
+        seen = observe_layers(OwnSequence(fixed, body), pictures())
         assert seen["1.act" if expected else "1.late"].channels_last is expected
     assert not seen["1.late"].grows
     flat_images = torch.rand(2, 3, 9, 32, generator=torch.Generator().manual_seed(1))  # nine rows make three bands
-    assert observe_layers(nn.Sequential(fixed, Net()), flat_images)["1.late"].channels_last is False
+    assert observe_layers(OwnSequence(fixed, Net()), flat_images)["1.late"].channels_last is False
     folded = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 3 * 49), nn.Unflatten(1, (3, 7, 7)))
     assert observe_layers(folded, pictures())["2"].channels_last is None  # axes that are not spatial
     with pytest.raises(NotApplicable, match=r"layer '2' returns \[2, 3, 7, 7\], of which no two axes are the image's"):
         choose_layer(nn.Sequential(*folded, nn.Flatten(), nn.Linear(147, 3)), pictures(), "2")
+
+
+def test_steps_that_learn_nothing_hide_neither_sizes_nor_edges() -> None:
+    class Middle(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return images[:, :, 12:20, 12:20]  # the outer bands of the image are cut off
+
+    for body, name, expected in ((Last(), "1.act", True), (Net(), "1.late", False)):
+        seen = observe_layers(nn.Sequential(Middle(), body), pictures())[name]
+        assert seen.channels_last is expected
+        assert seen.grows
 
 
 def test_tokens_are_refused() -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import queries
 from pipelines.explaining.concepts.concept_set import ConceptSet
@@ -14,6 +14,7 @@ from tracking.home import Home
 from tracking.reading import connect
 from xai import ice
 from xai.cut import cut_model
+from xai.method import enlarge_maps
 
 EXAMPLE_COUNT = 8  # instances with the highest scores, and as many with the lowest
 SERVED_RATIO = 1.5  # a concept serves a class in which it is this many times as prevalent as on average
@@ -81,6 +82,6 @@ def _examples(
 ) -> Examples:
     images = job.images(instances[rows])
     features = ice.extract_features(job.source.model, cut_model(job.source.model, job.layer), images)
-    maps = ice.concept_maps(features, concepts.directions.to(features.device))[:, concept_id, None]  # [T, 1, h, w]
-    resized = nn.functional.interpolate(maps, images.shape[2:], mode="bilinear", align_corners=False)
-    return Examples(rows, resized.squeeze(1).cpu())
+    maps = ice.concept_maps(features, concepts.directions.to(features.device))[:, concept_id]  # [T, h, w]
+    height, width = images.shape[2:]
+    return Examples(rows, enlarge_maps(maps, (height, width), job.source.model.normalise.seen).cpu())

@@ -1,0 +1,340 @@
+"""What becomes of a stored picture before the network sees it: the first layer of every model, and part of its record.
+
+Pictures are [N, C, H, W] in 0..1. Every step is differentiable, so that a map of the network's input is one of the
+picture; `rounding` repeats the arithmetic of the library that a network was trained with, to the last bit.
+"""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms import functional as transforms_v1
+from torchvision.transforms.v2 import functional as transforms_v2
+
+from tracking.errors import InputError
+from xai.method import Region
+
+LEVELS = 255  # of a stored picture
+FIXED_POINT = 2**22  # by which Pillow multiplies its weights before it rounds them to whole numbers
+GREY_WEIGHTS = (19595, 38470, 7471)  # of red, green and blue in Pillow, in 65536ths
+TENSOR_RESIZES = {"v1": transforms_v1.resize, "v2": transforms_v2.resize}
+
+Size = tuple[int, int]  # height, width
+
+
+class Step(Protocol):
+    """A change of a picture's shape or channels."""
+
+    def __call__(self, images: Tensor) -> Tensor: ...
+
+    def output_size(self, size: Size) -> Size:
+        """The size of what becomes of a picture of a size."""
+        ...
+
+    def seen_region(self, size: Size) -> Region:
+        """The part of a picture of a size that its output shows."""
+        ...
+
+
+@dataclass(frozen=True)
+class Resize:
+    """Resizes to a height and width, or the shorter side to a length."""
+
+    size: tuple[int, ...]  # (shorter side) or (height, width)
+    interpolation: str = "bilinear"  # nearest, nearest-exact, bilinear, bicubic or lanczos
+    antialias: bool = True
+    rounding: str | None = None  # to 8 bits as by pillow, or by torchvision on tensors (v1, v2); None: not rounded
+
+    def __post_init__(self) -> None:
+        """Raises InputError on an interpolation that cannot be done."""
+        if not self.interpolation.startswith("nearest") and self.interpolation not in FILTERS:
+            raise InputError(f"no interpolation {self.interpolation!r}; there are: nearest, {', '.join(FILTERS)}")
+
+    def __call__(self, images: Tensor) -> Tensor:
+        height, width = images.shape[2:]
+        size = self.output_size((height, width))
+        if size == (height, width):
+            return images
+        if self.rounding is None:
+            mode = InterpolationMode(self.interpolation)
+            return transforms_v2.resize(images, list(size), mode, antialias=self.antialias)
+        if self.rounding == "pillow":
+            levels = _round_levels(images.double() * LEVELS)
+            for axis in pillow_order((height, width), size, self.interpolation):
+                levels = resize_axis(levels, axis, size[axis - 2], self.interpolation)
+            return levels.to(images.dtype) / LEVELS
+        return self._resize_levels(images, size)
+
+    def output_size(self, size: Size) -> Size:
+        if len(self.size) == 2:
+            return self.size[0], self.size[1]
+        height, width = size
+        side = self.size[0]
+        if height <= width:
+            return side, int(side * width / height)
+        return int(side * height / width), side
+
+    def seen_region(self, size: Size) -> Region:
+        return Region(0, 0, *size)
+
+    def _resize_levels(self, images: Tensor, size: Size) -> Tensor:
+        """As torchvision resizes tensors of 8 bits, on the processor; its gradient is that without rounding."""
+        resize = TENSOR_RESIZES[str(self.rounding)]
+        arguments: tuple[Any, ...] = (list(size), InterpolationMode(self.interpolation))
+        smooth = resize(images, *arguments, antialias=self.antialias)
+        levels = _round_levels(images.detach() * LEVELS).to("cpu", torch.uint8)
+        exact = resize(levels, *arguments, antialias=self.antialias).to(images) / LEVELS
+        return exact + (smooth - smooth.detach())
+
+
+@dataclass(frozen=True)
+class CenterCrop:
+    """Cuts out the middle; a picture that is smaller is filled up with black."""
+
+    size: Size
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return transforms_v1.center_crop(images, list(self.size))
+
+    def output_size(self, size: Size) -> Size:
+        return self.size
+
+    def seen_region(self, size: Size) -> Region:
+        top, left = (
+            # as torchvision rounds: a margin is half of what is missing, a cut half of what is left over
+            -((wanted - length) // 2) if wanted > length else round((length - wanted) / 2.0)
+            for length, wanted in zip(size, self.size, strict=True)
+        )
+        return Region(top, left, *self.size)
+
+
+@dataclass(frozen=True)
+class Pad:
+    """Adds a margin of one brightness."""
+
+    size: tuple[int, int, int, int]  # left, top, right, bottom
+    level: float = 0.0  # in 0..1
+
+    def __call__(self, images: Tensor) -> Tensor:
+        left, top, right, bottom = self.size
+        return functional.pad(images, (left, right, top, bottom), value=self.level)
+
+    def output_size(self, size: Size) -> Size:
+        left, top, right, bottom = self.size
+        return size[0] + top + bottom, size[1] + left + right
+
+    def seen_region(self, size: Size) -> Region:
+        return Region(-self.size[1], -self.size[0], *self.output_size(size))
+
+
+@dataclass(frozen=True)
+class Grey:
+    """One channel of colour pictures, as Pillow computes it; grey ones stay as they are."""
+
+    def __call__(self, images: Tensor) -> Tensor:
+        if images.shape[1] == 1:
+            return images
+        levels = _round_levels(images.double() * LEVELS)
+        weights = levels.new_tensor(GREY_WEIGHTS).view(-1, 1, 1)
+        grey = _round_levels((levels * weights).sum(1, keepdim=True) / 65536)
+        return grey.to(images.dtype) / LEVELS
+
+    def output_size(self, size: Size) -> Size:
+        return size
+
+    def seen_region(self, size: Size) -> Region:
+        return Region(0, 0, *size)
+
+
+STEPS: dict[str, Callable[..., Step]] = {"resize": Resize, "center_crop": CenterCrop, "pad": Pad, "grey": Grey}
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How pictures become a network's input: the steps in order, then as many channels, then mean and deviation."""
+
+    steps: tuple[Step, ...] = ()
+    channels: int | None = None  # that the network takes; grey pictures are repeated. None: those of the pictures
+    mean: tuple[float, ...] = (0.0,)  # of each channel, or one for all
+    std: tuple[float, ...] = (1.0,)
+
+    def to_json(self) -> str:
+        """As a run records it."""
+        names = {step_class: name for name, step_class in STEPS.items()}
+        steps = [{"step": names[type(step)], **asdict(step)} for step in self.steps]  # type: ignore[call-overload]
+        return json.dumps({"steps": steps, "channels": self.channels, "mean": self.mean, "std": self.std})
+
+    @classmethod
+    def from_json(cls, text: str) -> "Preprocessing":
+        """What `to_json` wrote. Raises InputError on anything else."""
+        try:
+            content = {name: _to_tuple(value) for name, value in json.loads(text).items()}
+            steps = []
+            for entry in content.pop("steps", ()):
+                fields = {name: _to_tuple(value) for name, value in entry.items()}
+                steps.append(STEPS[fields.pop("step")](**fields))
+            return cls(steps=tuple(steps), **content)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise InputError(f"no description of a preprocessing: {text[:200]} ({error})") from None
+
+    def output_shape(self, image_shape: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Shape (C, H, W) of what the network gets of a picture of a shape."""
+        channels, height, width = image_shape
+        size = (height, width)
+        for step in self.steps:
+            size = step.output_size(size)
+            if isinstance(step, Grey):
+                channels = 1
+        return self.channels or channels, *size
+
+    def seen_region(self, size: Size) -> Region:
+        """The part of a picture of a size that the network sees, in its pixels."""
+        seen = Region(0, 0, *size)
+        for step in self.steps:
+            part = step.seen_region(size)
+            down, across = seen.height / size[0], seen.width / size[1]  # pixels of the picture per pixel here
+            seen = Region(
+                seen.top + part.top * down, seen.left + part.left * across, part.height * down, part.width * across
+            )
+            size = step.output_size(size)
+        return seen
+
+
+class Preprocess(nn.Module):
+    """The first layer of every model: a preprocessing, then images shrunk to the fraction `scale` of their side.
+
+    Mean, standard deviation and scale are part of a checkpoint. A network that does not take channels_last gets
+    torch's default layout from it.
+    """
+
+    default_layout = False
+    mean: Tensor
+    std: Tensor
+    scale: Tensor
+
+    def __init__(self, preprocessing: Preprocessing, image_shape: tuple[int, int, int]) -> None:
+        """For pictures of a shape (C, H, W). Raises InputError if they cannot become what the network takes."""
+        super().__init__()
+        self.steps = preprocessing.steps
+        self.output_shape = preprocessing.output_shape(image_shape)  # of what the network gets of a picture
+        self.channels = self.output_shape[0]
+        self.seen = preprocessing.seen_region(image_shape[1:])
+        channels = 1 if any(isinstance(step, Grey) for step in self.steps) else image_shape[0]
+        if self.channels != channels and channels != 1:
+            raise InputError(
+                f"the network takes {self.channels} channels and the images have {channels}; only grey images can be "
+                "repeated to more"
+            )
+        for name in ("mean", "std"):
+            values = torch.tensor(getattr(preprocessing, name))
+            if len(values) not in (1, self.channels):
+                raise InputError(f"the preprocessing has {len(values)} values of {name}, for {self.channels} channels")
+            self.register_buffer(name, values.expand(self.channels).clone().view(-1, 1, 1))
+        self.register_buffer("scale", torch.ones(()))
+
+    def forward(self, images: Tensor) -> Tensor:
+        for step in self.steps:
+            images = step(images)
+        if images.shape[1] != self.channels:
+            images = images.expand(-1, self.channels, -1, -1)
+        scale = self.scale.item()
+        if scale < 1:
+            size = [round(side * scale) for side in images.shape[2:]]
+            images = functional.interpolate(images, size, mode="bilinear", antialias=True)
+        images = (images - self.mean) / self.std
+        if self.default_layout:
+            # a copy: images of one channel are in both layouts, and convolutions choose by their strides
+            images = images.clone(memory_format=torch.contiguous_format)
+        return images
+
+
+@cache
+def pillow_order(size: Size, new_size: Size, interpolation: str) -> tuple[int, int]:
+    """The axes of images [N, C, H, W] in the order in which Pillow resizes them, which decides what is rounded.
+
+    Its versions choose differently, and by both sizes, so it is asked.
+    """
+    noise = torch.rand((*size, 3), generator=torch.Generator().manual_seed(0)).mul(LEVELS).byte()
+    filter_number = Image.Resampling[interpolation.partition("-")[0].upper()]
+    resized = Image.fromarray(noise.numpy()).resize((new_size[1], new_size[0]), filter_number)
+    levels = noise.permute(2, 0, 1).double()[None]
+    for axis in (2, 3):
+        levels = resize_axis(levels, axis, new_size[axis - 2], interpolation)
+    return (2, 3) if torch.equal(levels[0].permute(1, 2, 0), torch.from_numpy(np.array(resized)).double()) else (3, 2)
+
+
+def resize_axis(levels: Tensor, axis: int, length: int, interpolation: str) -> Tensor:
+    """Levels [N, C, H, W] with the height (axis 2) or width (axis 3) resized as Pillow does."""
+    if levels.shape[axis] == length:
+        return levels
+    weights = pillow_weights(levels.shape[axis], length, interpolation).to(levels.device)
+    return _round_levels((weights @ levels if axis == 2 else levels @ weights.T) / FIXED_POINT)
+
+
+@cache
+def pillow_weights(length: int, new_length: int, interpolation: str) -> Tensor:
+    """Whole weights [new_length, length], float64, with which Pillow resizes an axis of 8-bit pixels.
+
+    They add up to about FIXED_POINT.
+    """
+    scale = length / new_length
+    if interpolation.startswith("nearest"):
+        steps = torch.full((new_length,), scale, dtype=torch.float64)
+        steps[0] = scale / 2
+        nearest = steps.cumsum(0).long()  # added up, as Pillow does: near a border it decides
+        return functional.one_hot(nearest, length).double() * FIXED_POINT
+    kernel, support = FILTERS[interpolation]
+    stretch = max(scale, 1.0)  # shrinking averages over more pixels
+    weights = torch.zeros(new_length, length, dtype=torch.float64)
+    for row in range(new_length):
+        centre = (row + 0.5) * scale
+        first = max(int(centre - support * stretch + 0.5), 0)
+        last = min(int(centre + support * stretch + 0.5), length)
+        values = [kernel((pixel - centre + 0.5) / stretch) for pixel in range(first, last)]
+        total = sum(values)
+        fixed = [value / total * FIXED_POINT for value in values]
+        weights[row, first:last] = torch.tensor([float(int(math.copysign(0.5, value) + value)) for value in fixed])
+    return weights
+
+
+def _linear(x: float) -> float:
+    return max(0.0, 1.0 - abs(x))
+
+
+def _cubic(x: float) -> float:
+    x = abs(x)
+    if x < 1:
+        return (1.5 * x - 2.5) * x * x + 1
+    return ((-0.5 * x + 2.5) * x - 4) * x + 2 if x < 2 else 0.0
+
+
+def _sinc(x: float) -> float:
+    return math.sin(math.pi * x) / (math.pi * x) if x else 1.0
+
+
+def _lanczos(x: float) -> float:
+    return _sinc(x) * _sinc(x / 3) if -3 <= x < 3 else 0.0
+
+
+FILTERS = {"bilinear": (_linear, 1.0), "bicubic": (_cubic, 2.0), "lanczos": (_lanczos, 3.0)}
+
+
+def _round_levels(values: Tensor) -> Tensor:
+    """Levels as 8 bits hold them (halves rounded up, none below 0 or above 255), with the gradient of the values.
+
+    Methods change images beyond black and white, where a gradient of zero would tell nothing.
+    """
+    return (values.detach() + 0.5).floor().clamp(0, LEVELS) + (values - values.detach())
+
+
+def _to_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
