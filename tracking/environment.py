@@ -6,7 +6,7 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGES = ("torch", "torchvision", "numpy", "shap", "scikit-learn", "mlflow", "duckdb", "pandas", "pillow")
+PACKAGES = ("torch", "torchvision", "timm", "numpy", "shap", "scikit-learn", "mlflow", "duckdb", "pandas", "pillow")
 SOURCE = Path(__file__).parent.parent
 
 

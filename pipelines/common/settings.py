@@ -115,7 +115,18 @@ class TrackedSettings(CheckedSettings):
         None, "fraction of the images held out for testing, for data without test images of its own; default: 0.5 of "
         "its validation images, or 0.2 of all", least=0.01, most=0.9,
     )  # fmt: skip
-    model: str = setting("cnn", "cnn, or package.module:factory, a function that returns your torch module")
+    model: str = setting("cnn", "cnn, timm:NAME, torchvision:NAME, or package.module:factory, a function that returns "
+                         "your torch module")  # fmt: skip
+    model_args: str | None = setting(
+        None, "arguments of the factory or network, a JSON object such as '{\"width\": 64}'"
+    )
+    transform: str | None = setting(
+        None, "package.module:name of the torchvision transform that makes a picture the network's input, or none; it "
+        "becomes the model's first layer; default: the network's own in timm and torchvision, else normalising",
+    )  # fmt: skip
+    channels: int | None = setting(
+        None, "channels that the network takes, to which grey images are repeated", least=1, most=16
+    )
     seed: int = setting(0, "random seed; all randomness derives from it", least=0, most=2**32 - 1)
     device: str = setting("auto", "auto: a GPU if there is one, else the CPU; or a torch device such as cpu or cuda:1")
     threads: int = setting(0, "CPU threads; 0: one per core", least=0, most=1024)
@@ -166,7 +177,18 @@ class TrainSettings(TrackedSettings):
     def flag_groups(cls) -> dict[str, tuple[str, ...]]:
         return {
             "data": ("dataset", "data", "size", "skip_unreadable", "val_fraction", "test_fraction"),
-            "model and optimization": ("model", "epochs", "batch", "optimizer", "lr", "weight_decay", "ema_decay"),
+            "model and optimization": (
+                "model",
+                "model_args",
+                "transform",
+                "channels",
+                "epochs",
+                "batch",
+                "optimizer",
+                "lr",
+                "weight_decay",
+                "ema_decay",
+            ),
             "regularization": ("label_smoothing", "random_shift", "random_flip", "progressive_resizing"),
             "reproducibility": ("seed", "name"),
             "machine": ("device", "precision", "threads", "memory", "evaluation_batch"),

@@ -13,7 +13,7 @@ from pipelines.comparing.map_selection import MapSelection
 from pipelines.explaining.job import Job, TrainedRun, background, make_job, open_trained_run
 from pipelines.lifecycle.run_inputs import checkpoint_file, read_recorded_settings
 from pipelines.models.checkpoints import load_model
-from pipelines.models.networks import build_model
+from pipelines.models.networks import build_tracked_model
 from tracking import catalogue
 from tracking.home import Home
 from tracking.reading import connect
@@ -52,7 +52,7 @@ class Comparison:
     def build_fresh_model(self) -> nn.Module:
         """An untrained model, with another seed than the training's."""
         settings = read_recorded_settings(self.source.home, self.source.record, TrackedSettings)
-        return build_model(settings.model, self.source.data, settings.seed + 1).to(self.source.device)
+        return build_tracked_model(settings, self.source.data, seed=settings.seed + 1).to(self.source.device)
 
     def load_instances(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
         """Images [N, C, H, W] and the classes explained [N], which may be those that the loaded weights predict."""

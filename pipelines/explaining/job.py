@@ -18,7 +18,7 @@ from pipelines.lifecycle.verification import verify_checkpoints
 from pipelines.models import hardware
 from pipelines.models.checkpoints import load_model
 from pipelines.models.memory import count_fitting_images, default_memory_limit
-from pipelines.models.networks import Classifier, build_model
+from pipelines.models.networks import Classifier, build_tracked_model
 from pipelines.models.predictions import prepare_images
 from queries.classes import find_class
 from tracking import catalogue, commits, locks
@@ -140,7 +140,7 @@ def _read_trained_run(
         target_class(target, data.classes)  # refuses unknown classes
 
     device = hardware.prepare_device(replace(trained, device=hardware.choose_available_device(trained.device)))
-    model = build_model(trained.model, data, trained.seed).to(device)
+    model = build_tracked_model(trained, data).to(device)
     committed = {commit.epoch: commit for commit in commits.read_epochs(home, record.run_id)}
     background_images = background(data, settings.seed, device)
     memory = settings.memory or default_memory_limit(device)

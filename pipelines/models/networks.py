@@ -5,16 +5,20 @@ import inspect
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from pipelines.common.settings import TrackedSettings
 from pipelines.common.user_code import errors_reported, import_factory
 from pipelines.data.datasets import Dataset
 from pipelines.models import user_errors
+from pipelines.models.libraries import own_preprocessing, read_model_args, split_library
 from pipelines.models.preprocessing import Preprocess, Preprocessing
 from pipelines.models.randomness import seed_generators
+from pipelines.models.transforms import describe_transform
 from tracking.errors import InputError
 
 WHITENING_IMAGES = 1000  # training images whose patches initialise the first layer
@@ -80,7 +84,44 @@ def _block(channels: int, width: int, *, pool: bool) -> nn.Sequential:
 
 
 Network = TypeVar("Network", bound=nn.Module)
+Settings = TypeVar("Settings", bound=TrackedSettings)
 MODELS: dict[str, Callable[..., nn.Module]] = {"cnn": cnn}
+
+
+def build_tracked_model(settings: TrackedSettings, data: Dataset, *, seed: int | None = None) -> Classifier:
+    """The untrained model of a run with checkpoints, from its recorded settings; `seed` is by default the run's."""
+    preprocessing = Preprocessing.from_json(settings.transform) if settings.transform else normalise_by_statistics(data)
+    if settings.channels is not None:
+        preprocessing = replace(preprocessing, channels=settings.channels)
+    return build_model(
+        settings.model,
+        data,
+        settings.seed if seed is None else seed,
+        model_args=settings.model_args,
+        preprocessing=preprocessing,
+    )
+
+
+def resolve_transform(settings: Settings) -> Settings:
+    """The settings with `transform` as a description in JSON, or None for normalised images.
+
+    That of a network of timm or torchvision is its own by default. Raises InputError on a transform that cannot become
+    part of the model.
+    """
+    text = settings.transform
+    if text is None:
+        preprocessing = own_preprocessing(settings.model, settings.model_args)
+    elif text == "none":
+        preprocessing = Preprocessing()
+    elif ":" in text and not text.startswith("{"):
+        transform: Any = import_factory(text, "transform")
+        if inspect.isroutine(transform) or inspect.isclass(transform):
+            with errors_reported(f"transform {text} cannot be made"):
+                transform = transform()
+        preprocessing = describe_transform(transform)
+    else:
+        preprocessing = Preprocessing.from_json(text)
+    return replace(settings, transform=None if preprocessing is None else preprocessing.to_json())
 
 
 def build_model(
@@ -99,7 +140,10 @@ def build_model(
     """
     is_built_in = name in MODELS
     if not is_built_in and not name.partition(":")[2]:
-        raise InputError(f"no model {name!r}; there are: {', '.join(MODELS)}, or give package.module:factory")
+        raise InputError(
+            f"no model {name!r}; there are: {', '.join(MODELS)}, timm:NAME and torchvision:NAME, or give "
+            "package.module:factory"
+        )
     preprocess = Preprocess(preprocessing or normalise_by_statistics(data), data.image_shape)
     seed_generators(seed)
     arguments = read_model_args(model_args)
@@ -132,21 +176,11 @@ def normalise_by_statistics(data: Dataset) -> Preprocessing:
     return Preprocessing(mean=tuple(mean.tolist()), std=tuple(std.tolist()))
 
 
-def read_model_args(text: str | None) -> dict[str, Any]:
-    """The factory's arguments that --model-args gives. Raises InputError unless it is a JSON object."""
-    try:
-        arguments = json.loads(text or "{}")
-    except ValueError as error:
-        raise InputError(
-            f"--model-args is {text!r}, which is not JSON ({error}); it takes an object such as '{{\"width\": 64}}'"
-        ) from None
-    if not isinstance(arguments, dict):
-        raise InputError(f"--model-args is {text}; it takes a JSON object such as '{{\"width\": 64}}'")
-    return arguments
-
-
 def _call_factory(name: str, class_count: int, image_shape: tuple[int, int, int], arguments: dict[str, Any]) -> object:
     """What a factory returns for the arguments, and for num_classes and image_shape where it takes them."""
+    library, network = split_library(name)
+    if library is not None:
+        return library.make(network, **{"num_classes": class_count} | arguments)
     factory = MODELS[name] if name in MODELS else import_factory(name, "model")
     parameters = inspect.signature(factory).parameters
     takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())

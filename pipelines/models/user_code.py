@@ -7,7 +7,7 @@ from torch import nn
 
 from tracking.files import sha256
 
-VERSIONED_PACKAGES = ("torch", "torchvision", "pipelines")  # a run records their versions, so needs no digests
+VERSIONED_PACKAGES = ("torch", "torchvision", "timm", "pipelines")  # a run records their versions, so needs no digests
 
 
 def digest_code(name: str, model: nn.Module) -> dict[str, str]:

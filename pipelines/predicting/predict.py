@@ -34,7 +34,7 @@ from pipelines.lifecycle.verification import verify_checkpoints
 from pipelines.models import hardware
 from pipelines.models.checkpoints import load_model
 from pipelines.models.memory import PROBE_IMAGES, count_fitting_images, default_memory_limit
-from pipelines.models.networks import build_model
+from pipelines.models.networks import build_tracked_model
 from pipelines.models.predictions import Predictions, prepare_images
 from pipelines.models.user_errors import describe_model_error
 from tracking import catalogue, commits, locks, runs
@@ -113,7 +113,7 @@ def _add_and_evaluate(
     train_settings = evaluation.settings
     data = evaluation.data
     device = hardware.prepare_device(train_settings)
-    model = build_model(train_settings.model, data, train_settings.seed).to(device)
+    model = build_tracked_model(train_settings, data).to(device)
     probe = prepare_images(data.splits["train"].images[:PROBE_IMAGES], device)
     memory = settings.memory or default_memory_limit(device)
     with limit_pass_size(count_fitting_images(model, probe, memory)):

@@ -9,7 +9,7 @@ from torch import nn
 from pipelines.common.settings import TrackedSettings, TrainSettings
 from pipelines.data.datasets import Dataset
 from pipelines.lifecycle.run_inputs import checkpoint_file
-from pipelines.models.networks import build_model
+from pipelines.models.networks import build_tracked_model
 from pipelines.reporting.evidence import Answer
 from pipelines.reporting.subject import Subject
 from tracking import commits
@@ -85,7 +85,7 @@ def gather_model(subject: Subject) -> Model:
 def _build(settings: TrackedSettings, loaded: Dataset) -> nn.Module | None:
     """The untrained model; None if it cannot be built."""
     try:
-        return build_model(settings.model, loaded, settings.seed).eval()
+        return build_tracked_model(settings, loaded).eval()
     except InputError:
         return None
 

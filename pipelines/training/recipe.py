@@ -13,7 +13,7 @@ from pipelines.data.datasets import Dataset
 from pipelines.models import hardware
 from pipelines.models.image_sizes import plan_image_scales
 from pipelines.models.memory import resolve_pass_sizes
-from pipelines.models.networks import MODELS, Classifier, copy_model
+from pipelines.models.networks import MODELS, Classifier, copy_model, resolve_transform
 from pipelines.training.augment import pad_images
 from pipelines.training.optimizers import make_optimizers, one_cycle_factor
 from pipelines.training.trial import try_out
@@ -72,7 +72,7 @@ def resolve_settings(settings: TrainSettings, data: Dataset) -> ResolvedSettings
         "random_flip": _resolve_auto(settings.random_flip, data.flips),
         "progressive_resizing": _resolve_auto(settings.progressive_resizing, resizes_by_default),
     }
-    settings = hardware.resolve_hardware(settings)
+    settings = resolve_transform(hardware.resolve_hardware(settings))
     if isinstance(settings, ResolvedTraining):
         return replace(settings, **resolved)
     return ResolvedSettings(**vars(settings) | resolved)

@@ -19,7 +19,7 @@ from pipelines.lifecycle.start import commit_start
 from pipelines.lifecycle.verification import verify_checkpoints
 from pipelines.models import hardware
 from pipelines.models.checkpoints import load_state, save_state
-from pipelines.models.networks import Classifier, build_model
+from pipelines.models.networks import Classifier, build_tracked_model
 from pipelines.models.predictions import EVALUATION_BATCH, Predictions, evaluate
 from pipelines.models.user_code import digest_code
 from pipelines.training.epoch import train_epoch
@@ -51,7 +51,7 @@ def train(settings: TrainSettings, home: Home, original: catalogue.RunRecord | N
     data = load_data(settings, home, original)
     resolved = resolve_settings(settings, data)
     hardware.prepare_device(resolved)  # before anything is computed: the first weights depend on the threads too
-    model = build_model(settings.model, data, settings.seed)
+    model = build_tracked_model(resolved, data)
     recipe = make_recipe(resolved, data, model)
 
     default_name = f"{settings.dataset}-{settings.model.rpartition(':')[2]}-{settings.seed}"
@@ -81,7 +81,7 @@ def resume(record: catalogue.RunRecord, home: Home, data: str | None = None) -> 
     if len(committed) == settings.epochs + 1 and record.status == "FINISHED":
         raise InputError(f"run {record.run_id[:8]} is finished with all {settings.epochs} epochs; nothing to resume")
     dataset = load_data(replace(settings, data=data or settings.data), home, record)
-    model = build_model(settings.model, dataset, settings.seed)
+    model = build_tracked_model(settings, dataset)
     recipe = make_recipe(settings, dataset, model)
     if committed:
         last = committed[-1]
