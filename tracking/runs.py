@@ -34,6 +34,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 from PIL import Image
 
+NOTE = "mlflow.note.content"  # the tag in which MLflow keeps a description, of a run, a model or an experiment
+VERDICT_TAG = "study.verdict"  # a few words, for the list of runs
+FOUND = "**Found:** "  # how a sentence at the top of a description begins that another run put there
 PNG_LEVEL = 3  # of 9: half of the default's time, for a twentieth more bytes
 
 
@@ -82,7 +85,7 @@ def start_run(home: Home, record: RunRecord, tags: dict[str, str], note: str) ->
     all_tags = {
         "study.kind": record.kind,
         "study.training": record.name,  # of a run that owns epochs; others bring that of their source
-        "mlflow.note.content": note,
+        NOTE: note,
         "mlflow.user": _user(),
         "mlflow.source.name": f"study {record.kind}",
         "mlflow.source.type": "LOCAL",
@@ -103,7 +106,8 @@ def start_run(home: Home, record: RunRecord, tags: dict[str, str], note: str) ->
         client.log_batch(run.run_id, params=params)
     if record.dataset and record.data_digest:
         source = json.dumps({"uri": record.params.get("data") or record.dataset})
-        dataset = Dataset(record.dataset, record.data_digest[:36], source_type="local", source=source)
+        # MLflow writes it behind the name; the whole digest is in the run's record
+        dataset = Dataset(record.dataset, record.data_digest[:8], source_type="local", source=source)
         context = InputTag("mlflow.data.context", "training" if record.kind == "train" else record.kind)
         client.log_inputs(run.run_id, datasets=[DatasetInput(dataset, tags=[context])])
     return run
@@ -314,6 +318,30 @@ def set_tag(run: Run, key: str, value: str, run_id: str | None = None) -> None:
     run.client.set_tag(run_id or run.run_id, key, value)
 
 
+def set_finding(run: Run, sentence: str, verdict: str, run_id: str) -> None:
+    """What `run` found about another run: a verdict in the list of runs, a sentence at the top of its description.
+
+    It replaces what was found before; the rest of the description stays, as someone may have changed it in MLflow.
+    """
+    set_tag(run, VERDICT_TAG, verdict, run_id)
+    _, note = _split_note(run.client, run_id)
+    set_tag(run, NOTE, f"{FOUND}{sentence}\n\n{note}", run_id)
+
+
+def read_finding(home: Home, run_id: str) -> str:
+    """The sentence that `set_finding` put at the top of a run's description; empty if there is none."""
+    return _split_note(connect(home), run_id)[0]
+
+
+def _split_note(client: MlflowClient, run_id: str) -> tuple[str, str]:
+    """The sentence that `set_finding` put at the top of a run's description, and the rest."""
+    note = client.get_run(run_id).data.tags.get(NOTE, "")
+    if not note.startswith(FOUND):
+        return "", note
+    first, _, rest = note.partition("\n\n")
+    return first.removeprefix(FOUND), rest
+
+
 def log_picture(run: Run, image: np.ndarray, path: str) -> None:
     """Save an image [H, W, 3], uint8, as `path`, a .png in the run's files."""
     with staging_folder(run.home) as folder:
@@ -359,24 +387,26 @@ def set_experiment_tag(home: Home, key: str, value: str) -> None:
     connect(home).set_experiment_tag(experiment_id(home), key, value)
 
 
-def log_table(run: Run, rows: list[dict], name: str) -> None:
-    """Log rows as `name`, a .json file that MLflow shows as a table; images [H, W, 3], uint8, become files of the run.
+def log_tables(run: Run, tables: dict[str, list[dict]]) -> None:
+    """Log rows by name of a .json file, which MLflow shows as a table; the first table is the one it opens.
 
-    Logging it again replaces it.
+    Images [H, W, 3], uint8, in them become files of the run. Logging them again replaces the run's tables.
 
-    MlflowClient.log_table would append to the existing table, which a resumed run must not.
+    MlflowClient.log_table would append to an existing table, which a resumed run must not.
     """
-    data = []
-    for number, row in enumerate(rows):
-        cells = []
-        for column, value in row.items():
-            if isinstance(value, np.ndarray):
-                path = f"{Path(name).stem}/{column}_{number:03d}.png"
-                log_picture(run, value, path)
-                value = {"type": "image", "filepath": path, "compressed_filepath": path}
-            cells.append(value)
-        data.append(cells)
-    content = {"columns": list(rows[0]), "data": data}
-    with staging_folder(run.home) as folder:
-        log_file(run, write_json(folder / name, content), name)
-    set_tag(run, mlflow_internals.MLFLOW_LOGGED_ARTIFACTS, json.dumps([{"path": name, "type": "table"}]))
+    for name, rows in tables.items():
+        data = []
+        for number, row in enumerate(rows):
+            cells = []
+            for column, value in row.items():
+                if isinstance(value, np.ndarray):
+                    path = f"{Path(name).stem}/{column}_{number:03d}.png"
+                    log_picture(run, value, path)
+                    value = {"type": "image", "filepath": path, "compressed_filepath": path}
+                cells.append(value)
+            data.append(cells)
+        content = {"columns": list(rows[0]), "data": data}
+        with staging_folder(run.home) as folder:
+            log_file(run, write_json(folder / name, content), name)
+    listed = [{"path": name, "type": "table"} for name in tables]
+    set_tag(run, mlflow_internals.MLFLOW_LOGGED_ARTIFACTS, json.dumps(listed))

@@ -28,7 +28,6 @@ HEADLINES = {
     "points_at_glyph": "points_at_glyph",
 }
 TABLE_COLUMNS = {"": "mean", "_low": "low", "_high": "high"}  # column of the query by ending of the name
-VERDICT_TAG = "study.verdict"  # of a method's own run, in the newest comparison
 
 
 def log(comparison: Comparison, run: runs.Run) -> None:
@@ -52,9 +51,9 @@ def log(comparison: Comparison, run: runs.Run) -> None:
         maker = comparison.selection.main_maker(method)
         runs.log_points(run, maker, headlines, epoch, commit.time_ms)
         verdict = judge_by_random(row for row in rows if row["method"] == method)
-        runs.set_tag(run, VERDICT_TAG, "beats random" if verdict == "yes" else verdict, maker)
+        runs.set_tag(run, runs.VERDICT_TAG, "beats random" if verdict == "yes" else verdict, maker)
     ingest(run.home, [run.run_id])
-    runs.log_table(run, _build_table(rows), "faithfulness.json")
+    runs.log_tables(run, {"faithfulness.json": _build_table(rows)})
     _log_figures(comparison, run, rows)
     _log_mosaics(comparison, run)
 

@@ -19,7 +19,6 @@ VIEWS: dict[str, tuple[str, dict]] = {
     "study": ("Study", {}),
     "check": ("Images to check", {"searchFilter": "tags.`study.kind` = 'report'"}),  # as each run is a column there
 }
-NOTE = "mlflow.note.content"
 OWN_NOTE = "study.note"  # the note as it was written here, to tell whether someone has changed it
 # of the list of runs, in their order; the width in pixels, in which the page needs to know it. Those up to road_gap are
 # in sight in a window of 1400 pixels, of which MLflow's assistant takes 360. The name and the date always come first.
@@ -43,6 +42,7 @@ LINE = {
     "selectedXAxisMetricKey": "", "yAxisKey": "metric", "yAxisExpressions": [], "ignoreOutliers": False,
     "useGlobalXaxisKey": True, "useGlobalLineSmoothing": True,
 }  # fmt: skip
+MODE = "workflowType=machine_learning"  # the page's menu; its other one is about language models
 NEWEST = 5  # trainings whose pages are listed
 
 
@@ -86,25 +86,36 @@ def save_views(home: Home) -> None:
             content = {"name": name, "createdAt": now, "updatedAt": now, "state": state}
             runs.set_experiment_tag(home, VIEW_TAG + view, json.dumps(content))
     note = _describe_experiment(home)
-    if tags.get(NOTE, "") in ("", tags.get(OWN_NOTE)) and note != tags.get(NOTE):
+    if tags.get(runs.NOTE, "") in ("", tags.get(OWN_NOTE)) and note != tags.get(runs.NOTE):
         runs.set_experiment_tag(home, OWN_NOTE, note)
-        runs.set_experiment_tag(home, NOTE, note)
+        runs.set_experiment_tag(home, runs.NOTE, note)
 
 
 def list_addresses(home: Home) -> dict[str, str]:
     """What to open in MLflow, as addresses behind that of the server, by what is there."""
-    experiment = f"#/experiments/{runs.experiment_id(home)}/runs"
-    mode = "workflowType=machine_learning"  # the page's menu; its other one is about language models
-    addresses = {
-        "runs": f"{experiment}?viewStateShareKey=study&{mode}",
-        "heatmaps": f"{experiment}?viewStateShareKey=study&{mode}&compareRunsMode=CHART",
-        "images to check": f"{experiment}?viewStateShareKey=check&{mode}&compareRunsMode=ARTIFACT",
+    pages = {
+        f"{page} of {record.name}": address
+        for record in _trainings(home)
+        for page, address in _list_pages(home, record).items()
     }
-    for record in _trainings(home):
-        for page in ("report", "flow"):
-            if (home.run_folder(record.run_id) / f"{page}.html").is_file():
-                addresses[f"{page} of {record.name}"] = f"{experiment}/{record.run_id}/artifacts/{page}.html?{mode}"
-    return addresses
+    return _list_views(home) | pages
+
+
+def _list_views(home: Home) -> dict[str, str]:
+    """Addresses of MLflow's pages that show the runs of all trainings."""
+    experiment = f"#/experiments/{runs.experiment_id(home)}/runs"
+    return {
+        "runs": f"{experiment}?viewStateShareKey=study&{MODE}",
+        "heatmaps": f"{experiment}?viewStateShareKey=study&{MODE}&compareRunsMode=CHART",
+        "images to check": f"{experiment}?viewStateShareKey=check&{MODE}&compareRunsMode=ARTIFACT",
+    }
+
+
+def _list_pages(home: Home, training: RunRecord) -> dict[str, str]:
+    """Addresses of the pages that a training has."""
+    files = f"#/experiments/{runs.experiment_id(home)}/runs/{training.run_id}/artifacts"
+    folder = home.run_folder(training.run_id)
+    return {page: f"{files}/{page}.html?{MODE}" for page in ("report", "flow") if (folder / f"{page}.html").is_file()}
 
 
 def _trainings(home: Home) -> list[RunRecord]:
@@ -113,9 +124,21 @@ def _trainings(home: Home) -> list[RunRecord]:
 
 
 def _describe_experiment(home: Home) -> str:
-    """The experiment's note, in Markdown; one paragraph, as the page shows only the first while it is closed."""
-    links = [f"[{what}]({address})" for what, address in list_addresses(home).items()]
-    return f"**What to open:** {' · '.join(links)}"
+    """The experiment's note, in Markdown: what was found in each training, and what to open.
+
+    Plain words come first, as the list of experiments shows the text as it is; the newest training is in the first
+    paragraph, as the page of runs shows only that one while the note is closed.
+    """
+    trainings = _trainings(home)
+    paragraphs = []
+    for number, record in enumerate(trainings):
+        finding = runs.read_finding(home, record.run_id)
+        name = f"{record.name}: " if len(trainings) > 1 else ""
+        addresses = _list_pages(home, record) | ({} if number else _list_views(home))
+        links = " · ".join(f"[{what}]({address})" for what, address in addresses.items())
+        if finding or links:
+            paragraphs.append(" ".join([f"{name}{finding}".strip(), f"**Open:** {links}" if links else ""]).strip())
+    return "\n\n".join(paragraphs)
 
 
 def _view_state(home: Home) -> dict:

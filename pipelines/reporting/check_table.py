@@ -1,4 +1,8 @@
-"""The images worth a look as a table with pictures, which MLflow shows in its evaluation tab and among the files."""
+"""The images worth a look as tables with pictures, which MLflow shows in its evaluation tab and among the files.
+
+That tab has rows named by the first column, and the pictures of the one called `output` beside them; the other columns
+are in its menu, and all of them in the table among the run's files.
+"""
 
 from collections.abc import Sequence
 from itertools import chain, groupby, zip_longest
@@ -8,34 +12,66 @@ from PIL import Image
 
 import queries
 from pipelines.common.heatmaps import draw_map
+from pipelines.reporting.checks import REASONS
+from pipelines.reporting.labels import Labels
 from pipelines.reporting.subject import Subject
+from pipelines.reporting.techniques import called
+from pipelines.reporting.words import percent
 from xai import METHODS
 
 SHOWN = 24  # images, of all reasons in turn
+LABELS_SHOWN = 60  # training images
 SIDE = 160  # pixels of an image or a map
 GAP = 4  # between both
-PREFERRED = ("integrated_gradients", "shap")  # of an image's maps the first of these is shown, else any
 
 
-def draw_check_table(subject: Subject, rows: Sequence[dict]) -> list[dict]:
-    """A row per image of instances_to_check with a picture: the image, and beside it a map of its predicted class.
+def draw_check_table(subject: Subject, rows: Sequence[dict], methods: Sequence[str]) -> list[dict]:
+    """A row per image of instances_to_check: why to look at it, and the image beside a map of its predicted class.
 
-    All words stand in one column, as MLflow's tab compares the next one, which so is the picture: which image of how
-    many it is, and each reason to look at it. Images that cannot be had are left out.
+    Of an image's maps the one by the first of `methods` is shown. Images that cannot be had are left out.
     """
-    by_image = _take_turns(rows)
-    drawn: list[tuple[str, np.ndarray]] = []
-    for (split, instance), reasons in by_image.items():
-        image = subject.pictures.image(split, instance, reasons[0]["source"])
-        if image is not None and len(drawn) < SHOWN:
-            words = f"{split} #{instance}: {reasons[0]['label_name']}, predicted {reasons[0]['predicted_name']}"
-            why = [f"{row['reason'].replace('_', ' ')}: {row['detail']}" for row in reasons]
-            drawn.append(("\n".join([words, *why]), _draw(subject, instance, image)))
-    whole = "" if len(drawn) == len(by_image) else f" ({len(by_image)} in the CSV)"  # short, as the cell cuts its text
-    return [
-        {"image": f"{place} of {len(drawn)}{whole}\n{words}", "picture": picture}
-        for place, (words, picture) in enumerate(drawn, start=1)
-    ]
+    table: list[dict] = []
+    for (split, instance), reasons in _take_turns(rows).items():
+        first = reasons[0]
+        image = subject.pictures.image(split, instance, first["source"])
+        if image is None or len(table) == SHOWN:
+            continue
+        label, predicted = first["label_name"], first["predicted_name"]
+        titles = "; ".join(REASONS[row["reason"]] for row in reasons)
+        method, values = _find_map(subject, instance, image, methods)
+        table.append(
+            {
+                "image": f"{split} #{instance}: {label}, predicted as {predicted}. {titles}",
+                "output": _draw(image, method, values),
+                "label": label,
+                "predicted": predicted,
+                "reasons": titles,
+                "details": "; ".join(f"{REASONS[row['reason']]}: {row['detail']}" for row in reasons),
+                "map": f"{called(method)}, for the predicted class" if method else "none",
+            }
+        )
+    return table
+
+
+def draw_label_table(subject: Subject, labels: Labels) -> list[dict]:
+    """A row per training image whose label the model contradicts, least supported first."""
+    table: list[dict] = []
+    for row in labels.contradicted[:LABELS_SHOWN]:
+        image = subject.pictures.image("train", row["instance_id"])
+        if image is None:
+            continue
+        predicted = row["suggested_name"] or "?"
+        table.append(
+            {
+                "image": f"train #{row['instance_id']}: {row['label_name']}, mostly predicted as {predicted}",
+                "output": _draw(image, None, None),
+                "label": row["label_name"],
+                "mostly predicted": predicted,
+                "of the epochs": percent(row["suggested_share"], 1),
+                "probability of the label": "" if row["confidence"] is None else f"{row['confidence']:.2f}",
+            }
+        )
+    return table
 
 
 def _take_turns(rows: Sequence[dict]) -> dict[tuple[str, int], list[dict]]:
@@ -48,7 +84,10 @@ def _take_turns(rows: Sequence[dict]) -> dict[tuple[str, int], list[dict]]:
     return by_image
 
 
-def _draw(subject: Subject, instance: int, image: np.ndarray) -> np.ndarray:
+def _find_map(
+    subject: Subject, instance: int, image: np.ndarray, methods: Sequence[str]
+) -> tuple[str | None, np.ndarray | None]:
+    """The first of these methods that has a map of the image at its last explained epoch, and the map [H, W]."""
     scope: dict[str, str | int | float | None] = {
         "run_id": subject.run.run_id,
         "split": subject.split,
@@ -62,12 +101,16 @@ def _draw(subject: Subject, instance: int, image: np.ndarray) -> np.ndarray:
         for method, epoch, height, width, values in maps
         if epoch == last_epoch and (height, width) == image.shape[:2]
     }
-    method = next((name for name in (*PREFERRED, *METHODS) if name in values_by_method), None)
+    method = next((name for name in methods if name in values_by_method), None)
+    return method, values_by_method[method] if method else None
+
+
+def _draw(image: np.ndarray, method: str | None, values: np.ndarray | None) -> np.ndarray:
+    """The image, and a map over it at its right, [h, w, 3], uint8."""
     # MLflow's cell shows the upper half of a square, in whose middle it puts what is not square
     canvas = np.full((2 * SIDE + GAP, 2 * SIDE + GAP, 3), 255, np.uint8)
     _paste(canvas, _fit(image), 0)
-    if method is not None:
-        values = values_by_method[method]
+    if method is not None and values is not None:
         _paste(canvas, draw_map(image, values, METHODS[method].signed, _fit), SIDE + GAP)
     return canvas
 

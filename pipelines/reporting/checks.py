@@ -8,7 +8,14 @@ from pipelines.reporting.found_shortcuts import list_misleading
 from pipelines.reporting.subject import Subject
 
 SHOWN = 12  # images on the page
-REASONS = ("suspect_label", "confident_wrong", "never_right", "forgotten", "ambiguous")  # in their order on the page
+# what each reason is called, in their order on the page
+REASONS = {
+    "suspect_label": "Label contradicted",
+    "confident_wrong": "Wrong, and sure of it",
+    "never_right": "Never right",
+    "forgotten": "Learned and lost",
+    "ambiguous": "Ambiguous to the model",
+}
 
 
 @dataclass(frozen=True)

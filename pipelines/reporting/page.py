@@ -12,6 +12,7 @@ from pipelines.common.metrics import name_metric
 from pipelines.common.policy import policy_of
 from pipelines.reporting import criteria, faithfulness, figures, parts, patterns, words
 from pipelines.reporting.accuracy import images_of
+from pipelines.reporting.checks import REASONS
 from pipelines.reporting.facts import Facts
 from pipelines.reporting.found_concepts import is_own
 from pipelines.reporting.html import Html, html, joined, safe
@@ -52,7 +53,8 @@ def make_environment() -> Environment:
         "NONE": words.NONE, "figure": figures, "criteria": criteria, "METHODS": METHODS, "TECHNIQUES": TECHNIQUES,
         "place_of": place_of, "SHARES": SHARES, "concept_name": patterns.concept_name, "EVEN": parts.EVEN,
         "is_beyond_chance": patterns.is_beyond_chance, "COLUMNS": faithfulness.COLUMNS, "RANKING": faithfulness.RANKING,
-        "is_stable": patterns.is_stable, "REFERENCES": faithfulness.REFERENCES, "EVERYTHING": faithfulness.EVERYTHING,
+        "is_stable": patterns.is_stable, "REASONS": REASONS, "REFERENCES": faithfulness.REFERENCES,
+        "EVERYTHING": faithfulness.EVERYTHING,
     }  # fmt: skip
     return environment
 

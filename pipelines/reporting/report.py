@@ -1,6 +1,6 @@
 """One page that answers the research questions on a training run, from all that is remembered of it."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from duckdb import DuckDBPyConnection
@@ -9,20 +9,41 @@ from pipelines.asking.formats import as_csv
 from pipelines.common.settings import ReportSettings
 from pipelines.lifecycle.child_run import run_guard, start_child
 from pipelines.lifecycle.run_inputs import read_recorded_settings
-from pipelines.reporting.check_table import draw_check_table
+from pipelines.reporting.check_table import draw_check_table, draw_label_table
 from pipelines.reporting.checks import list_checks
 from pipelines.reporting.evidence import Evidence
 from pipelines.reporting.facts import gather_facts
 from pipelines.reporting.page import render
+from pipelines.reporting.story import Finding, list_findings, write_headline, write_note
 from pipelines.reporting.subject import make_subject
+from pipelines.reporting.words import plural
 from tracking import catalogue, runs
 from tracking.catalogue import RunRecord
 from tracking.files import write_text
 from tracking.home import Home
 from tracking.reading import connect
+from xai import METHODS
 
 CHECK = "instances_to_check.csv"
 CHECK_TABLE = "images_to_check.json"
+LABEL_TABLE = "labels_to_check.json"  # of training images
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a report consists of."""
+
+    page: Path
+    check: Path  # the list of images to check
+    tables: dict[str, list[dict]]  # with pictures, for MLflow; none without rows
+    note: str  # of the report's own run, in Markdown
+    headline: str
+    findings: list[Finding]  # for the runs that were read
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """The files by name."""
+        return {file.name: file for file in (self.page, self.check)}
 
 
 def report(settings: ReportSettings, home: Home) -> str:
@@ -30,10 +51,10 @@ def report(settings: ReportSettings, home: Home) -> str:
     source = catalogue.resolve(home, settings.run)
     with runs.staging_folder(home) as folder:
         with connect(home) as connection:  # closed before the index is written to
-            files, checked = write_report(folder, settings, home, source, connection)
+            written = write_report(folder, settings, home, source, connection)
         if not runs.unreachable(home):
-            _commit(settings, home, source, files, checked)
-        return str(runs.log_page(home, source, files[0]))
+            _commit(settings, home, source, written)
+        return str(runs.log_page(home, source, written.page))
 
 
 def rerun(record: RunRecord, home: Home, data: str | None) -> str:
@@ -45,27 +66,46 @@ def rerun(record: RunRecord, home: Home, data: str | None) -> str:
 
 def write_report(
     folder: Path, settings: ReportSettings, home: Home, source: RunRecord, connection: DuckDBPyConnection
-) -> tuple[tuple[Path, Path], list[dict]]:
-    """The page and the list of images to check, in `folder`; and the table of these with pictures.
+) -> Written:
+    """The page and the list of images to check, in `folder`, and what MLflow shows of them.
 
     Raises InputError where there is nothing to report on.
     """
     subject = make_subject(settings, home, source, Evidence(connection, source.run_id))
-    text = render(gather_facts(subject))
+    facts = gather_facts(subject)
+    text = render(facts)
     found = list_checks(subject)
     columns = ["split", "instance_id", "reason"]
     listed = as_csv(columns, [tuple(row[column] for column in columns) for row in found.rows])
     name = "report.html" if settings.split == "test" else f"report_{settings.split.replace(':', '_')}.html"
-    files = write_text(folder / name, text), write_text(folder / CHECK, listed + "\n")
-    return files, draw_check_table(subject, found.rows)
+    methods = facts.faithfulness.order() if facts.faithfulness else list(METHODS)
+    is_blind = facts.accuracy.classes == "blind"  # contradicted labels then say nothing
+    tables = {
+        CHECK_TABLE: draw_check_table(subject, found.rows, methods),
+        LABEL_TABLE: [] if is_blind else draw_label_table(subject, facts.training_labels),
+    }
+    return Written(
+        page=write_text(folder / name, text),
+        check=write_text(folder / CHECK, listed + "\n"),
+        tables={table: rows for table, rows in tables.items() if rows},
+        note=write_note(facts),
+        headline=write_headline(facts),
+        findings=list(list_findings(facts)),
+    )
 
 
-def _commit(
-    settings: ReportSettings, home: Home, source: RunRecord, files: tuple[Path, Path], checked: list[dict]
-) -> None:
-    note = f"Report on `{source.name}` (run `{source.run_id}`), split {settings.split}: `{files[0].name}`, `{CHECK}`."
+def _commit(settings: ReportSettings, home: Home, source: RunRecord, written: Written) -> None:
+    tables = [f"`{name}` ({plural(len(rows), 'image')})" for name, rows in written.tables.items()]
+    note = (
+        f"{written.headline}.\n\n{written.note}\n\n"
+        f"Report on `{source.name}` (run `{source.run_id}`), split {settings.split}: `{written.page.name}`. "
+        f"Pictures, in the evaluation tab and among the files: {' and '.join(tables) or 'none'}. All images to check, "
+        f"with every reason: `{CHECK}`."
+    )
     run = start_child(home, "report", "report", settings, source, {"study.split": settings.split}, note)
     with run_guard(run):
-        if checked:
-            runs.log_table(run, checked, CHECK_TABLE)
-        runs.commit(run, "report", {file.name: file for file in files}, {}, None)
+        if written.tables:
+            runs.log_tables(run, written.tables)
+        for finding in written.findings:
+            runs.set_finding(run, finding.sentence, finding.verdict, finding.run_id)
+        runs.commit(run, "report", written.files, {}, None)

@@ -28,9 +28,7 @@ def summarise(home: Home, training_run: str, other_runs: list[str], report_page:
         sql = "select run_id, kind, name from runs"
         runs = {run_id: (kind, name) for run_id, kind, name in connection.execute(sql).fetchall()}
         lines = [
-            *_describe_accuracy(evidence, class_names),
-            *_describe_shortcuts(evidence),
-            *_describe_mistakes(evidence),
+            *describe_findings(evidence, class_names, "test"),
             *_describe_runs(runs, training_run, other_runs),
         ]
     text = "\n".join(line for name, words in lines for line in _wrap(name, words.replace(SPACE, " ")))
@@ -49,25 +47,37 @@ def summarise(home: Home, training_run: str, other_runs: list[str], report_page:
     return text + "\n\n" + "\n".join(f"{name:{NAME_WIDTH}}{words}" for name, words in next_steps)
 
 
-def _describe_accuracy(evidence: Evidence, class_names: list[str]) -> Iterator[Line]:
+def describe_findings(evidence: Evidence, class_names: list[str], split: str) -> list[Line]:
+    """Accuracy on a split, the shortcuts found, suspect training labels and confused classes."""
+    return [
+        *_describe_accuracy(evidence, class_names, split),
+        *describe_shortcuts(evidence, split),
+        *_describe_mistakes(evidence, split),
+    ]
+
+
+def _describe_accuracy(evidence: Evidence, class_names: list[str], split: str) -> Iterator[Line]:
     last = {row["split"]: row for row in evidence.ask("accuracy_by_epoch").rows}  # epochs ascend
-    test, val = last["test"], last["val"]
-    interval = between(test["low"], test["high"], test["n"])
+    own, val = last[split], last.get("val") if split != "val" else None
+    interval = between(own["low"], own["high"], own["n"])
+    validation = f", validation {percent(val['accuracy'], val['n'])} of {number(val['n'])}" if val else ""
     yield (
         "accuracy",
-        f"test {percent(test['accuracy'], test['n'])} of {number(test['n'])} images (95 % interval {interval}), "
-        f"validation {percent(val['accuracy'], val['n'])} of {number(val['n'])}",
+        f"{split} {percent(own['accuracy'], own['n'])} of {number(own['n'])} images (95 % interval {interval})"
+        f"{validation}",
     )
-    hard_classes = evidence.ask("hard_classes").rows
-    for caution in (uneven_sentence(hard_classes, images_of("test")), few_sentence(hard_classes, class_names)):
+    hard_classes = evidence.ask("hard_classes", split=split).rows
+    for caution in (uneven_sentence(hard_classes, images_of(split)), few_sentence(hard_classes, class_names)):
         if caution:
             yield "", caution
 
 
-def _describe_shortcuts(evidence: Evidence) -> Iterator[Line]:
-    found = evidence.ask("shortcuts", level=LEVEL).where(verdict="found")
+def describe_shortcuts(evidence: Evidence, split: str) -> Iterator[Line]:
+    """What a comparison found of patches that decide a class."""
+    answer = evidence.ask("shortcuts", split=split, level=LEVEL)
+    found = answer.where(verdict="found")
     if not found:
-        yield "shortcut", "none found"
+        yield "shortcut", "none found" if any(row["n"] for row in answer.rows) else "not tested"
     for row in found:
         name, n = row["class_name"], row["n"]
         controls = max(row["follows_elsewhere"], row["follows_others"])
@@ -90,13 +100,13 @@ def _describe_shortcuts(evidence: Evidence) -> Iterator[Line]:
             )
 
 
-def _describe_mistakes(evidence: Evidence) -> Iterator[Line]:
-    differences = evidence.ask("class_differences", level=VERDICTS["class_accuracy"].level)
-    if judge_classes(evidence.ask("hard_classes").rows, differences.rows) == "blind":
+def _describe_mistakes(evidence: Evidence, split: str) -> Iterator[Line]:
+    differences = evidence.ask("class_differences", split=split, level=VERDICTS["class_accuracy"].level)
+    if judge_classes(evidence.ask("hard_classes", split=split).rows, differences.rows) == "blind":
         yield "classes", "the model is not shown to tell them apart, so its mistakes say nothing of labels or classes"
         return
     yield from _describe_labels(evidence)
-    yield from _describe_confusions(evidence)
+    yield from _describe_confusions(evidence, split)
 
 
 def _describe_labels(evidence: Evidence) -> Iterator[Line]:
@@ -116,13 +126,13 @@ def _describe_labels(evidence: Evidence) -> Iterator[Line]:
         )
 
 
-def _describe_confusions(evidence: Evidence) -> Iterator[Line]:
+def _describe_confusions(evidence: Evidence, split: str) -> Iterator[Line]:
     parts = [
         f"{row['name_a']} and {row['name_b']} ({row['a_as_b']} {row['name_a']} as {row['name_b']}, "
         f"{row['b_as_a']} {row['name_b']} as {row['name_a']})"
-        for row in evidence.ask("confused_pairs", limit=PAIRS).rows
+        for row in evidence.ask("confused_pairs", split=split, limit=PAIRS).rows
     ]
-    yield "confused", "; ".join(parts) or "nothing: no test image is misclassified"
+    yield "confused", "; ".join(parts) or f"nothing: none of the {images_of(split)} is misclassified"
 
 
 def _describe_runs(runs: dict[str, tuple[str, str]], training_run: str, other_runs: list[str]) -> Iterator[Line]:

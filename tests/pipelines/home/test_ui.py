@@ -45,7 +45,7 @@ def test_printed_address_lists_all_runs_with_what_they_are(trained, address: str
         assert time.monotonic() < deadline, rows
         time.sleep(0.2)
     assert see(browser, "Study")  # the view's name, in the menu
-    assert see(browser, "What to open:")  # the note
+    assert see(browser, "Open:")  # the note
 
 
 COLUMNS_IN_SIGHT = """

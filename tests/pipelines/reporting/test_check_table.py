@@ -1,46 +1,81 @@
 """The table of images to check in MLflow: which rows, with which pictures."""
 
 import json
+from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
+import queries
 from pipelines.common.settings import ReportSettings
 from pipelines.reporting import check_table
+from pipelines.reporting.checks import REASONS
 from pipelines.reporting.report import report
 from tracking import mlflow_client
 from tracking.catalogue import resolve
 from tracking.home import Home
+from tracking.reading import connect
 
 
-def test_mlflow_shows_the_images_to_check_with_pictures(copy: Home) -> None:
-    """MLflow's tab groups by the first column of text and compares the next, so there is one, and the pictures."""
+@pytest.fixture
+def reported(copy: Home) -> tuple[Home, Path]:
+    """A home with a report, and the folder of the report's run."""
     report(ReportSettings(), copy)
-    run_id = resolve(copy, "latest", ("report",)).run_id
-    folder = copy.run_folder(run_id)
-    table = json.loads((folder / "images_to_check.json").read_text())
-    assert table["columns"] == ["image", "picture"]
+    return copy, copy.run_folder(resolve(copy, "latest", ("report",)).run_id)
+
+
+def read_rows(folder: Path, name: str) -> list[dict]:
+    table = json.loads((folder / name).read_text())
+    return [dict(zip(table["columns"], cells, strict=True)) for cells in table["data"]]
+
+
+def test_mlflow_shows_the_images_to_check_with_pictures(reported: tuple[Home, Path]) -> None:
+    """Rows are named by the first column, and MLflow's tab shows the one called output beside it."""
+    _, folder = reported
+    rows = read_rows(folder, "images_to_check.json")
+    assert list(rows[0])[:2] == ["image", "output"]
     listed = (folder / "instances_to_check.csv").read_text().splitlines()[1:]
-    images = {tuple(line.split(",")[:2]) for line in listed}
-    assert 0 < len(table["data"]) <= check_table.SHOWN
+    assert 0 < len(rows) <= check_table.SHOWN
     seen = []
-    for place, (words, picture) in enumerate(table["data"], start=1):
-        first, image, *reasons = words.splitlines()
-        shown = f"{place} of {len(table['data'])}"
-        assert first == (
-            shown if len(images) == len(table["data"])
-            else f"{shown} ({len(images)} in the CSV)"
-        )  # fmt: skip
-        split, instance = image.split(":")[0].split(" #")
+    for row in rows:
+        split, instance = row["image"].split(":")[0].split(" #")
+        assert row["image"] == (
+            f"{split} #{instance}: {row['label']}, predicted as {row['predicted']}. {row['reasons']}"
+        )
         seen.append((split, instance))
-        own = {line for line in listed if line.startswith(f"{split},{instance},")}
-        assert {f"{split},{instance},{reason.split(':')[0].replace(' ', '_')}" for reason in reasons} == own
-        drawn = np.asarray(Image.open(folder / picture["filepath"]))
+        own = {line.split(",")[2] for line in listed if line.startswith(f"{split},{instance},")}
+        assert set(row["reasons"].split("; ")) == {REASONS[reason] for reason in own}
+        assert all(f"{title}: " in row["details"] for title in row["reasons"].split("; "))
+        assert all(isinstance(cell, str) for name, cell in row.items() if name != "output")  # as MLflow filters by them
+        drawn = np.asarray(Image.open(folder / row["output"]["filepath"]))
         is_explained = int(instance) < 20  # by the study's saliency run
         assert (drawn[:160, 164:] < 255).any() == is_explained
+        assert row["map"] == ("saliency, for the predicted class" if is_explained else "none")
     assert len(set(seen)) == len(seen)
-    [artifact] = json.loads(mlflow_client.connect(copy).get_run(run_id).data.tags["mlflow.loggedArtifacts"])
-    assert artifact == {"path": "images_to_check.json", "type": "table"}
+
+
+def test_contradicted_training_labels_have_a_table_with_pictures_too(reported: tuple[Home, Path]) -> None:
+    home, folder = reported
+    rows = read_rows(folder, "labels_to_check.json")
+    with connect(home) as connection:
+        run_id = resolve(home, "latest", ("train",)).run_id
+        answer = queries.run(
+            connection, "label_suspects", {"run_id": run_id, "split": "train_seen", "limit": "1000000"}
+        )
+        expected = [row for row in answer.dicts if row["score"] > 0.5][: check_table.LABELS_SHOWN]
+    assert expected
+    assert [(row["image"].split(":")[0], row["label"], row["mostly predicted"]) for row in rows] == [
+        (f"train #{row['instance_id']}", row["label_name"], row["suggested_name"]) for row in expected
+    ]
+    drawn = np.asarray(Image.open(folder / rows[0]["output"]["filepath"]))
+    assert (drawn[:160, :160] > 0).any()
+    assert (drawn[:160, 164:] == 255).all()  # there are no maps of training images
+    tags = mlflow_client.connect(home).get_run(folder.parent.name).data.tags
+    assert [one["path"] for one in json.loads(tags["mlflow.loggedArtifacts"])] == [
+        "images_to_check.json",
+        "labels_to_check.json",
+    ]
 
 
 def test_reasons_take_turns_and_an_image_under_two_has_one_place() -> None:
