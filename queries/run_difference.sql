@@ -17,8 +17,8 @@
 --   split           one split [null: all, and what has none]
 --   limit           image ids listed per row [20]
 -- returns:
---   what            predictions, maps, concepts, concept_scores, tcav_scores, attribution_scores, map_clusters or
---                   patch_trials
+--   what            predictions, maps, concepts, concept_scores, tcav_scores, attribution_scores, map_clusters,
+--                   patch_trials or patch_carriers
 --   epoch           0 is the untrained network
 --   split           split of the images; null for concepts and tcav_scores
 --   method          explanation method or a reference; null but for maps, attribution_scores and map_clusters
@@ -114,6 +114,16 @@ with written as not materialized (  -- part tells apart the rows of an image or 
         class_id || ' ' || trial || ' ' || donor_id as part,
         [patch_top, patch_left, patch_side, predicted_before, predicted_after] as numbers
     from patch_trials
+    union all by name
+    select
+        run_id,
+        'patch_carriers' as what,
+        epoch,
+        split,
+        instance_id,
+        class_id::varchar as part,
+        [n_pasted, n_following, predicted_covered] as numbers
+    from patch_carriers
 ),
 known as (  -- images of the training runs that the two runs are, or look at
     select
@@ -258,7 +268,7 @@ order by
     array_position(
         [
             'predictions', 'maps', 'concepts', 'concept_scores', 'tcav_scores', 'attribution_scores', 'map_clusters',
-            'patch_trials'
+            'patch_trials', 'patch_carriers'
         ],
         what
     ),

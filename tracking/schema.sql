@@ -110,6 +110,18 @@ create table patch_trials (
     predicted_after integer not null  -- class_id predicted of the altered image
 );
 
+create table patch_carriers (
+    run_id varchar not null,  -- comparing run
+    source_run_id varchar not null,  -- training run whose checkpoint is tried
+    epoch integer not null,  -- epoch of the checkpoint
+    class_id integer not null,  -- class whose patch is looked for, at the place of its patch_trials
+    split varchar not null,  -- split of the image
+    instance_id integer not null,  -- image that may carry the patch
+    n_pasted integer not null,  -- images of other classes that its pixels at that place are pasted into
+    n_following integer not null,  -- those of them that are then predicted as the class, 0..n_pasted
+    predicted_covered integer not null  -- class_id predicted of the image with the patch covered by other classes' pixels
+);
+
 create table concepts (
     run_id varchar not null,  -- explainer run
     source_run_id varchar not null,  -- training run whose checkpoint is explained

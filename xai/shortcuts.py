@@ -89,3 +89,11 @@ def find_place(own_gain: Callable[[Window], float], any_gain: Callable[[Window],
 def predict_pasted(model: nn.Module, images: Tensor, donors: Tensor, places: Sequence[Window]) -> Tensor:
     """The class predicted of each image with its donor's patch, [N]."""
     return all_scores(model, paste(images, donors, places)).argmax(1)
+
+
+def follow_patches(model: nn.Module, donors: Tensor, recipients: Tensor, place: Window, class_id: int) -> Tensor:
+    """Whether the patch of each donor [N, C, H, W] makes the model see a class in each recipient [R, ...], [N, R]."""
+    pairs = len(donors) * len(recipients)
+    altered = paste(recipients.repeat(len(donors), 1, 1, 1), donors.repeat_interleave(len(recipients), 0),
+                    [place] * pairs)  # fmt: skip
+    return (all_scores(model, altered).argmax(1) == class_id).view(len(donors), len(recipients))

@@ -7,64 +7,21 @@ compared are taken. A class's place is chosen on other images than it is tried o
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from pipelines.common.progress import track
+from pipelines.comparing.carriers import find_carriers
 from pipelines.comparing.comparison import Comparison
-from pipelines.models.predictions import prepare_images
+from pipelines.comparing.patch_material import SCAN_COUNT, Material, collect_material
 from tracking import commits, runs
 from tracking.index import ingest
-from xai.gradient import all_scores
-from xai.shortcuts import Window, find_place, make_gain, predict_pasted, windows
+from xai.shortcuts import Window, find_place, windows
 
 UNIT = "shortcuts"
-SCAN_COUNT = 16  # images on which a class's place is chosen
-DONOR_COUNT = 64  # training images of a class, of which those predicted correctly give patches
-POOL_FACTOR = 8  # images that are predicted, per image that a class needs
 MAX_CLASSES = 50  # of more, those with most training images are tried
-
-
-@dataclass(frozen=True)
-class Material:
-    """The images that are altered, and the model, with the weights of the epoch compared."""
-
-    model: nn.Module
-    device: torch.device
-    images: Mapping[str, Tensor]  # by split, uint8
-    labels: Mapping[str, Tensor]
-    split: str  # whose images patches are pasted into
-    rows: np.ndarray  # [N] a sample of it
-    predicted: np.ndarray  # [N]
-    donors: dict[int, np.ndarray]  # by class, training images that are predicted correctly
-    held_out: dict[int, np.ndarray]  # by class, validation images that are predicted correctly
-
-    def make_gain(self, rows: np.ndarray, donors: np.ndarray) -> Callable[[Window], float]:
-        """A function of a window: the mean rise of the donors' classes, as it is pasted into images."""
-        classes = self.labels["train"][donors].to(self.device)
-        return make_gain(self.model, self._prepare(self.split, rows), self._prepare("train", donors), classes)
-
-    def predict_pasted(self, split: str, rows: np.ndarray, donors: np.ndarray, places: Sequence[Window]) -> list[int]:
-        """The class predicted of images of a split with patches of training images."""
-        images, donor_images = self._prepare(split, rows), self._prepare("train", donors)
-        return predict_pasted(self.model, images, donor_images, places).tolist()
-
-    def choose_donors(self, predicted: np.ndarray, random: np.random.Generator, besides: int | None) -> np.ndarray:
-        """A training image of a random class for each image: not the class predicted if possible, nor `besides`."""
-        classes = [class_id for class_id in self.donors if class_id != besides]
-        chosen = []
-        for class_id in predicted.tolist():
-            donor_class = random.choice([rival for rival in classes if rival != class_id] or classes)
-            chosen.append(random.choice(self.donors[donor_class]))
-        return np.array(chosen)
-
-    def _prepare(self, split: str, rows: np.ndarray) -> torch.Tensor:
-        return prepare_images(self.images[split][rows], self.device)
 
 
 def try_patches(comparison: Comparison, run: runs.Run) -> None:
@@ -76,77 +33,36 @@ def try_patches(comparison: Comparison, run: runs.Run) -> None:
     split, count = comparison.selection.split, settings.shortcut_count
     images = {name: part.images for name, part in source.data.splits.items()}
     labels = {name: part.labels for name, part in source.data.splits.items()}
-    columns = make_trials(model, source.device, images, labels, split, count, settings.seed)
-    size = len(columns["class_id"])
-    columns |= {"run_id": [run.run_id] * size, "source_run_id": [run.record.source] * size, "epoch": [epoch] * size}
-    runs.commit_tables(run, UNIT, {"patch_trials": columns} if size else {}, epoch)
+    random = np.random.default_rng(settings.seed)
+    material = collect_material(model, source.device, images, labels, split, count, random)
+    trials = make_trials(material, count, random)
+    tables = {"patch_trials": trials, "patch_carriers": find_carriers(material, trials, split, random)}
+    for columns in tables.values():
+        size = len(columns["class_id"])
+        columns |= {"run_id": [run.run_id] * size, "source_run_id": [run.record.source] * size, "epoch": [epoch] * size}
+    runs.commit_tables(run, UNIT, {name: columns for name, columns in tables.items() if columns["class_id"]}, epoch)
     ingest(run.home, [run.run_id])
 
 
-def make_trials(
-    model: nn.Module,
-    device: torch.device,
-    images: Mapping[str, Tensor],
-    labels: Mapping[str, Tensor],
-    compared: str,
-    count: int,
-    seed: int,
-) -> dict[str, list]:
-    """Columns of table patch_trials, without the run's, from the splits' images [N, C, H, W], uint8, and labels [N].
+def make_trials(material: Material, count: int, random: np.random.Generator) -> dict[str, list]:
+    """Columns of table patch_trials, without the run's.
 
     `count` images per class are tried; with fewer than two classes that are predicted correctly, none.
     """
-    random = np.random.default_rng(seed)
     columns: dict[str, list] = defaultdict(list)
-    material = _collect_material(model, device, images, labels, compared, count, random)
     if len(material.donors) < 2 or len(material.rows) == 0:
         return columns
     # where an object always lies at one place, every class gains there: that is no shortcut of one class
     sample = slice(2 * SCAN_COUNT)
     mixed_donors = material.choose_donors(material.predicted[sample], random, besides=None)
     any_gain = cache(material.make_gain(material.rows[sample], mixed_donors))
-    counts = np.bincount(labels["train"].numpy())
+    counts = np.bincount(material.labels["train"].numpy())
     most_frequent = sorted(material.donors, key=lambda class_id: (-counts[class_id], class_id))[:MAX_CLASSES]
     for class_id in track(sorted(most_frequent), "shortcuts", "classes"):
         for trial in _try_class(material, class_id, any_gain, count, random):
             for column, values in trial.items():
                 columns[column] += values
     return columns
-
-
-def _collect_material(
-    model: nn.Module,
-    device: torch.device,
-    images: Mapping[str, Tensor],
-    labels: Mapping[str, Tensor],
-    compared: str,
-    count: int,
-    random: np.random.Generator,
-) -> Material:
-    def predict(split: str, rows: np.ndarray) -> np.ndarray:
-        return all_scores(model, prepare_images(images[split][rows], device)).argmax(1).cpu().numpy()
-
-    def sample_correct(split: str, per_class: int) -> dict[int, np.ndarray]:
-        known = labels[split].numpy()
-        correct = {}
-        for label in np.unique(known).tolist():
-            rows = random.permutation(np.flatnonzero(known == label))[:per_class]
-            correct[label] = rows[predict(split, rows) == label]
-        return {label: rows for label, rows in correct.items() if len(rows)}
-
-    split = "val" if len(labels["val"]) >= 2 * (SCAN_COUNT + count) else compared
-    rows = random.permutation(len(labels[split]))[: POOL_FACTOR * count]
-    return Material(
-        model=model,
-        device=device,
-        images=images,
-        labels=labels,
-        split=split,
-        rows=rows,
-        predicted=predict(split, rows),
-        donors=sample_correct("train", DONOR_COUNT),
-        held_out=sample_correct("val", count),
-    )
 
 
 def _try_class(

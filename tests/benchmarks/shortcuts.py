@@ -23,6 +23,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 import queries
+from pipelines.comparing.patch_material import collect_material
 from pipelines.comparing.shortcuts import make_trials
 from pipelines.data.cifar10_parquet import read_parquet
 from pipelines.data.digits import load_digits
@@ -236,7 +237,9 @@ def study_network(kind: str, images: Tensor, labels: Tensor, seed: int) -> Found
 
     model = train(splits["train"], seed)
     pixels, known = ({part: getattr(split, name) for part, split in splits.items()} for name in ("images", "labels"))
-    trials = make_trials(model, torch.device("cpu"), pixels, known, "test", COUNT, seed)
+    random = np.random.default_rng(seed)
+    material = collect_material(model, torch.device("cpu"), pixels, known, "test", COUNT, random)
+    trials = make_trials(material, COUNT, random)
     connection = open_study()
     for part in ("val", "test"):
         scores = all_scores(model, splits[part].images / 255)

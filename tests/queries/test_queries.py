@@ -154,6 +154,9 @@ def add_patch_trials(connection, run_id):
     for instance_id, (trial, split, after) in itertools.product(range(2), data.TRIALS):
         row = {"trial": trial, "split": split, "instance_id": instance_id, "predicted_after": after}
         data.insert(connection, "patch_trials", [key | row | {"donor_class": 1 if after == 1 else 2}])
+    key = {"run_id": f"{run_id} compared", "source_run_id": run_id, "epoch": 4, "class_id": 1, "split": "test"}
+    tried = [{"instance_id": k, "n_pasted": 8, "n_following": 4 * k, "predicted_covered": 0} for k in range(3)]
+    data.insert(connection, "patch_carriers", [key | row for row in tried])
 
 
 def add_concepts(connection, run_id, source_run_id):
@@ -182,6 +185,7 @@ def add_concepts(connection, run_id, source_run_id):
 TABLES = (
     "runs", "metrics", "classes", "instances", "predictions", "attributions", "maps", "attribution_scores", "concepts",
     "concept_scores", "tcav_scores", "map_clusters", "patch_trials",
+    "patch_carriers",
 )  # fmt: skip
 
 
@@ -845,7 +849,7 @@ def alike():
 KINDS = {
     "": {"predictions"},
     " explained": {"maps", "concepts", "concept_scores", "tcav_scores"},
-    " compared": {"attribution_scores", "map_clusters", "patch_trials"},
+    " compared": {"attribution_scores", "map_clusters", "patch_trials", "patch_carriers"},
 }
 
 

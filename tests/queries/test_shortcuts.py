@@ -142,3 +142,24 @@ def test_a_cluster_is_where_its_maps_lie_and_what_its_images_are() -> None:
     assert second.items() >= (expected | {"label_name": "dog", "label_fraction": 1, "instance_ids": [3]}).items()
     assert [row["instance_ids"] for row in records(connection, "attribution_clusters", limit="1")] == [[1], [3]]
     assert records(connection, "attribution_clusters", target_kind="label") == []
+
+
+def test_an_image_carries_the_patch_if_more_than_two_thirds_follow_it_and_lacks_it_under_a_third() -> None:
+    connection = study(follows=16, recall=10)
+    key = {"run_id": "compared", "source_run_id": "tiny", "epoch": 4, "class_id": 1, "split": "test", "n_pasted": 9}
+    following = {1: 9, 0: 7, 2: 6, 21: 3, 23: 2, 4: 0}
+    rows = [{"instance_id": image, "n_following": n, "predicted_covered": 0} for image, n in following.items()]
+    data.insert(connection, "patch_carriers", [key | row for row in rows])
+    data.insert(connection, "patch_carriers", [key | rows[0] | {"run_id": "older"}, key | rows[0] | {"split": "val"}])
+    found = records(connection, "shortcut_images")
+    # those that carry it first, and of these the images predicted as the class: dogs have odd numbers, of which the
+    # ten up to 19 are predicted as dogs
+    assert [(row["instance_id"], row["carries"]) for row in found] == [
+        (1, True), (0, True), (4, False), (23, False), (2, None), (21, None),
+    ]  # fmt: skip
+    assert found[0] == {
+        "class_id": 1, "class_name": "dog", "instance_id": 1, "carries": True, "label": 1, "label_name": "dog",
+        "predicted": 1, "predicted_name": "dog", "n_pasted": 9, "n_following": 9, "predicted_covered": 0,
+        "predicted_covered_name": "cat",
+    }  # fmt: skip
+    assert records(connection, "shortcut_images", class_id="0") == []

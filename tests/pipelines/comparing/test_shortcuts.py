@@ -5,7 +5,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pipelines.comparing.shortcuts import SCAN_COUNT, make_trials
+from pipelines.comparing.carriers import RECIPIENT_COUNT, find_carriers
+from pipelines.comparing.patch_material import SCAN_COUNT, Material, collect_material
+from pipelines.comparing.shortcuts import make_trials
 
 COUNT, CLASSES = 8, 3
 
@@ -30,10 +32,18 @@ def split(size: int, seed: int, tagged: bool) -> tuple[Tensor, Tensor]:
     return images, labels
 
 
-def tries(val_size: int = 120) -> dict[str, list]:
+def collect(random: np.random.Generator, val_size: int = 120) -> Material:
+    """Material of the tagged model; every fifth test image of any class has a tag, in one of two shades."""
     splits = {"train": split(90, 0, True), "val": split(val_size, 1, True), "test": split(90, 2, False)}
+    for row in range(0, 90, 5):
+        splits["test"][0][row, :, :2, -2:] = 255 if row % 2 else 240
     images, labels = ({name: part[place] for name, part in splits.items()} for place in (0, 1))
-    return make_trials(Tagged(), torch.device("cpu"), images, labels, "test", COUNT, 5)
+    return collect_material(Tagged(), torch.device("cpu"), images, labels, "test", COUNT, random)
+
+
+def tries(val_size: int = 120) -> dict[str, list]:
+    random = np.random.default_rng(5)
+    return make_trials(collect(random, val_size), COUNT, random)
 
 
 def count(trials: dict[str, list], trial: str, column: str = "class_id") -> float:
@@ -69,3 +79,25 @@ def test_images_of_the_split_compared_stand_in_where_validation_has_few(val_size
     assert pasted == {expected}
     if expected == "test":
         assert count(trials, "pasted") == 1
+
+
+def test_images_carry_the_patch_whose_pixels_do_what_the_tag_does_whatever_their_class() -> None:
+    random = np.random.default_rng(5)
+    material = collect(random)
+    found = find_carriers(material, make_trials(material, COUNT, random), "test", random)
+    rows = [row for row, class_id in enumerate(found["class_id"]) if class_id == 2]
+    tried = {name: [values[row] for row in rows] for name, values in found.items()}
+    assert sorted(tried["instance_id"]) == list(range(90))
+    following = dict(zip(tried["instance_id"], tried["n_following"], strict=True))
+    assert following == {row: 0 if row % 5 else RECIPIENT_COUNT for row in range(90)}
+    covered = dict(zip(tried["instance_id"], tried["predicted_covered"], strict=True))
+    without_tag = Tagged()(material.images["test"].clone().index_fill_(3, torch.arange(14, 16), 0) / 255).argmax(1)
+    assert covered == dict(enumerate(without_tag.tolist()))
+
+
+def test_no_image_carries_anything_where_no_patch_is_followed() -> None:
+    random = np.random.default_rng(5)
+    material = collect(random)
+    trials = make_trials(material, COUNT, random)
+    trials["predicted_after"] = trials["predicted_before"]
+    assert find_carriers(material, trials, "test", random)["class_id"] == []
