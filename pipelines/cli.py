@@ -121,6 +121,7 @@ def make_parser() -> argparse.ArgumentParser:
         command.add_argument("--home", help="study home [STUDY_HOME, else ./study]")
         if settings_class:
             add_flags(command, settings_class)
+            command.takes_words_anywhere = True
         else:
             command.add_argument("question", nargs="?", help="name in the catalogue")
             command.add_argument("--format", choices=settings.FORMATS, default="table", help=settings.FORMAT)

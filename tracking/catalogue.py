@@ -175,11 +175,19 @@ def resolve(home: Home, reference: str, kinds: tuple[str, ...] = TRAINED) -> Run
     [match] = matches
     if match.kind not in kinds:
         reason = " (imported, so without checkpoints)" if match.kind == "import" else ""
+        sources = [one for one in all_records if one.run_id == match.source_run_id and one.kind in kinds]
+        advice = (
+            f"name run {sources[0].run_id[:SHORT_ID]}, which it is about" if sources else "`study ask runs` lists all"
+        )
         raise InputError(
-            f"run {match.run_id[:SHORT_ID]} is of kind {match.kind}{reason}, needed is {' or '.join(kinds)}; "
-            "`study ask runs` lists all"
+            f"run {match.run_id[:SHORT_ID]} is of kind {match.kind}{reason}, needed is {' or '.join(kinds)}; {advice}"
         )
     return match
+
+
+def matches(home: Home, reference: str) -> bool:
+    """Whether a reference means any run, of whatever kind."""
+    return bool(_find_matches(read_records(home), reference))
 
 
 def _find_matches(all_records: list[RunRecord], reference: str) -> list[RunRecord]:

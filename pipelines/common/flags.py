@@ -49,6 +49,19 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **options: Any) -> None:
         defaults: dict[str, Any] = {"allow_abbrev": False, "formatter_class": HelpFormatter}
         super().__init__(**defaults | options)
+        self.takes_words_anywhere = False
+        self._is_parsing = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Arguments without a flag may also follow flags, as in `study figure NAME --format svg RUN`."""
+        is_asking_for_help = bool({"-h", "--help"} & set(args or ()))  # which shows arguments as they are declared
+        if self.takes_words_anywhere and not self._is_parsing and not is_asking_for_help:
+            self._is_parsing = True
+            try:
+                return self.parse_known_intermixed_args(args, namespace)
+            finally:
+                self._is_parsing = False
+        return super().parse_known_args(args, namespace)
 
     def format_help(self) -> str:
         words = [self.prog]  # the flags are listed below

@@ -351,17 +351,19 @@ class ReportSettings(CheckedSettings):
 
 @dataclass(frozen=True)
 class FigureSettings(CheckedSettings):
-    """Write one figure as one would print it; without a name, list the figures. Prints the file's path."""
+    """Write figures as one would print them; without a name, list the figures. Prints the files' paths."""
 
     name: str | None = setting(
-        None, "name of a figure; without one, or with a run in its place, lists all and which of them the run can give",
-        positional=True,
+        None, "name of a figure, several with commas between them, or all; without one, or with a run in its place, "
+        "lists them and which of them the run can give", positional=True,
     )  # fmt: skip
     run: str = setting("latest", RUN, positional=True)
     format: str | None = setting(
         None, "file format; default: that of --output, else pdf", choices=("svg", "pdf", "png")
     )
-    output: str | None = setting(None, "file to write; default: NAME-RUN.FORMAT in this folder", path=True)
+    output: str | None = setting(
+        None, "file to write, of a single figure; default: NAME-RUN.FORMAT in this folder", path=True
+    )
     width: str = setting("single", "width of the page's columns that it fills", choices=("single", "double"))
     split: str | None = setting(
         None, "split to show, such as test, val or extra:NAME; default: test, or all where a figure has all"

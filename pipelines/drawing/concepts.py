@@ -14,6 +14,7 @@ from pipelines.drawing.style import (
     PAPER,
     Style,
     add_legend,
+    choose_ink,
     measure,
     new_figure,
     set_epochs,
@@ -49,7 +50,7 @@ def draw_concept_classes(
     size = max(6.0, min(style.small, 72 * side / 2.0))
     has_numbers = measure(["100"], size) < 0.95 * side
     for row, column in np.ndindex(*values.shape):
-        value = values[row, column]
+        value = float(values[row, column])
         if np.isnan(value):
             continue
         frame = {"edgecolor": INK, "lw": 0.9} if marked[row, column] else {"lw": 0}
@@ -58,7 +59,7 @@ def draw_concept_classes(
         if has_numbers:
             axes.text(
                 column + 0.5, row + 0.5, f"{100 * value:.0f}", ha="center", va="center_baseline", fontsize=size,
-                color=PAPER if value > 0.6 else INK,
+                color=choose_ink(style, BLUE, 0.05 + 0.9 * value),
             )  # fmt: skip
     axes.xaxis.tick_top()
     axes.set_yticks([row + 0.5 for row in range(len(names))], names, color=INK)

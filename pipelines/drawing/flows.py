@@ -1,22 +1,26 @@
 """Where images are predicted from epoch to epoch (InstanceFlow's Sankey diagram)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, PathPatch, Rectangle
 from matplotlib.path import Path
 
-from pipelines.drawing.style import BLUE, GREY, INK, ORANGE, Style, add_legend, measure, shorten
+from pipelines.drawing.style import BLUE, GREY, HATCH, INK, ORANGE, PAPER, Style, add_legend, measure, shorten
 
 NODE = 0.09  # width of a node, in inches
-# of a link by whether it leads to a correct prediction: name, colour, opacity; the latter tells them apart in grey
+# of a link by whether it leads to a correct prediction: name, colour, opacity; in grey, the latter and hatching tell
+# them apart
 LINKS: dict[bool | None, tuple[str, str, float]] = {
     True: ("then correct", BLUE, 0.4),
     False: ("then misclassified", ORANGE, 0.75),
     None: ("label unknown", GREY, 0.5),
 }
+MOST_UNEVEN = 3  # times that a gap between epochs may be wider than another and both be drawn to scale
 Ends = tuple[float, float]  # places along the vertical axis, which points down
 
 
@@ -32,6 +36,12 @@ class Link:
     n: int
 
 
+def is_to_scale(epochs: Sequence[int]) -> bool:
+    """Whether epochs are drawn apart in proportion to their difference; else, where gaps differ much, evenly."""
+    gaps = [end - start for start, end in pairwise(epochs)]
+    return max(gaps) <= MOST_UNEVEN * min(gaps)
+
+
 def draw_flow(links: Sequence[Link], names: Sequence[str], style: Style) -> Figure:
     """Images by predicted class (rows, named) and epoch (columns), and their moves; heights are numbers of images."""
     epochs = sorted({link.epoch for link in links} | {link.next_epoch for link in links})
@@ -42,9 +52,9 @@ def draw_flow(links: Sequence[Link], names: Sequence[str], style: Style) -> Figu
     top = 1.2 * style.row
     height = flow + gap * len(names) + top
     figure = Figure(figsize=(style.width, height))
-    kinds = [kind for correct, kind in LINKS.items() if any(link.is_correct is correct for link in links)]
-    handles = [Patch(facecolor=colour, alpha=alpha, lw=0) for _, colour, alpha in kinds]
-    add_legend(figure, style, handles, [name for name, *_ in kinds])
+    kinds = [kind for kind in LINKS if any(link.is_correct is kind for link in links)]
+    handles = [Patch(**_paint(kind, style)) for kind in kinds]
+    add_legend(figure, style, handles, [LINKS[kind][0] for kind in kinds])
     whole = figure.get_figheight()
     axes = figure.add_axes((label / style.width, 0.04 / whole, 1 - 2 * label / style.width, (height - top) / whole))
     inside = style.width - 2 * label
@@ -53,7 +63,9 @@ def draw_flow(links: Sequence[Link], names: Sequence[str], style: Style) -> Figu
 
     totals = [sum(link.n for link in links if link.epoch == epoch) for epoch in epochs[:-1]]
     scale = flow / max(totals)
-    xs = {epoch: place * (inside - NODE) / (len(epochs) - 1) for place, epoch in enumerate(epochs)}
+    places = epochs if is_to_scale(epochs) else range(len(epochs))
+    step = (inside - NODE) / (places[-1] - places[0])
+    xs = {epoch: (place - places[0]) * step for place, epoch in zip(places, epochs, strict=True)}
     sizes = {
         (epoch, row): scale * max(
             sum(link.n for link in links if (link.epoch, link.source) == (epoch, row)),
@@ -77,7 +89,7 @@ def draw_flow(links: Sequence[Link], names: Sequence[str], style: Style) -> Figu
         start, thick = leaves[link.epoch, link.source], scale * link.n
         leaves[link.epoch, link.source] += thick
         ends = (xs[link.epoch] + NODE, xs[link.next_epoch])
-        _draw_link(axes, ends, (start, enter_of[link]), thick, link.is_correct)
+        _draw_link(axes, ends, (start, enter_of[link]), thick, _paint(link.is_correct, style))
     for (epoch, row), size in sizes.items():
         if size:  # some viewers draw a line for a box without height
             axes.add_patch(Rectangle((xs[epoch], starts[epoch, row]), NODE, size, facecolor=INK, lw=0))
@@ -97,7 +109,14 @@ def draw_flow(links: Sequence[Link], names: Sequence[str], style: Style) -> Figu
     return figure
 
 
-def _draw_link(axes: Axes, xs: Ends, tops: Ends, thick: float, is_correct: bool | None) -> None:
+def _paint(is_correct: bool | None, style: Style) -> dict[str, Any]:
+    """How a link is filled; in print, mistakes are hatched."""
+    _, colour, alpha = LINKS[is_correct]
+    hatched = {"hatch": HATCH, "edgecolor": PAPER} if is_correct is False and style.is_print else {}
+    return {"facecolor": colour, "alpha": alpha, "lw": 0} | hatched
+
+
+def _draw_link(axes: Axes, xs: Ends, tops: Ends, thick: float, paint: Mapping[str, Any]) -> None:
     """A band between two nodes, from its tops at both ends."""
     (left, right), (start, end) = xs, tops
     middle = (left + right) / 2
@@ -107,5 +126,4 @@ def _draw_link(axes: Axes, xs: Ends, tops: Ends, thick: float, is_correct: bool 
     ]  # fmt: skip
     curve = [Path.CURVE4] * 3
     path = Path(vertices, [Path.MOVETO, *curve, Path.LINETO, *curve, Path.CLOSEPOLY])
-    _, colour, alpha = LINKS[is_correct]
-    axes.add_patch(PathPatch(path, facecolor=colour, alpha=alpha, lw=0))
+    axes.add_patch(PathPatch(path, **paint))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -20,6 +21,7 @@ from pipelines.drawing.style import (
     SOLID,
     Style,
     add_legend,
+    choose_ink,
     line_of_method,
     measure,
     name_method,
@@ -73,14 +75,15 @@ def draw_faithfulness(
     least = measure([f"({better})" for better in PANELS.values()], style.text) + 0.1
     across = max(1, min(len(panels), int((style.width - label) / least)))
     down = -(-len(panels) // across)
-    figure = new_figure(style, down * style.row * (len(methods) + 3.6))
+    figure = new_figure(style, down * style.row * (len(methods) + (4.6 if style.is_print else 3.6)))
     grid = figure.subplots(down, across, sharey=True, squeeze=False).ravel()
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
     for axes, metric in zip(grid, panels, strict=False):
         for row in (row for row in rows if row["metric"] == metric and row["method"] in methods):
             _draw_mean(axes, row, methods.index(row["method"]), style)
-        axes.set_xlabel(f"{capital(name_metric(metric))}\n({PANELS[metric]})")
+        lines = [capital(name_metric(metric)), f"({PANELS[metric]})"]
+        axes.set_xlabel("\n".join([*lines, _count_images(rows, metric)] if style.is_print else lines))
         axes.xaxis.set_major_locator(MaxNLocator(nbins=3))
         set_grid(axes, "x")
     for axes in grid[::across]:
@@ -101,6 +104,13 @@ def draw_faithfulness(
         ]
         add_legend(figure, style, [line for _, line in shown], [name for name, _ in shown])
     return figure
+
+
+def _count_images(rows: Rows, metric: str) -> str:
+    """How many images have a metric: the fewest and the most of any method."""
+    counts = [row["n"] for row in rows if row["metric"] == metric]
+    few, many = min(counts), max(counts)
+    return f"n = {many:,}" if few == many else f"n = {few:,} to {many:,}"
 
 
 def order_by_insertion(rows: Rows) -> list[str]:
@@ -189,7 +199,7 @@ def draw_agreement(rows: Rows, style: Style) -> Figure:
         axes.pcolormesh(values, cmap=colours, vmin=least, vmax=1, edgecolors=PAPER, linewidth=0.4)
         for i, j in np.argwhere(~np.isnan(values)):
             text = f"{round(values[i, j], 2) + 0.0:.2f}".replace("0.", ".")  # + 0.0 makes 0 of -0
-            colour = PAPER if abs(values[i, j]) > 0.6 else INK
+            colour = choose_ink(style, colormaps[colours]((values[i, j] - least) / (1 - least))[:3])
             axes.text(j + 0.5, i + 0.5, text, ha="center", va="center", fontsize=_fit(style, side, 3.1), color=colour)
         axes.invert_yaxis()
         axes.annotate(name, (0, 1), (0, 3), "axes fraction", "offset points", va="bottom")

@@ -15,6 +15,7 @@ from pipelines.drawing.style import BLUE, FAINT, GREY, INK, ORANGE, PAPER, Style
 
 GAP = 0.04  # between tiles, in inches
 LARGEST_TILE = 1.1  # inches
+TALLEST = 7.5  # inches, of all rows of tiles
 SCALE_WIDTH, SCALE_HEIGHT = 1.3, 0.09  # inches
 BARS = 4  # classes of a concept
 
@@ -40,17 +41,25 @@ class ConceptRow:
 def draw_tiles(
     rows: Sequence[TileRow], heads: Sequence[tuple[str, ...]], style: Style, *, scales: Sequence[bool] = ()
 ) -> Figure:
-    """Rows of pictures under their columns' heads, lines of text each; `scales` says which colours the maps have."""
-    label = measure([line for row in rows for line in row.lines], style.small) + 0.08
-    side = min((style.width - label - 0.02) / len(heads) - GAP, LARGEST_TILE)
-    shape = next((tile.shape for row in rows for tile in row.tiles if tile is not None), (1, 1))
+    """Rows of pictures under their columns' heads, lines of text each; `scales` says which colours the maps have.
+
+    Where the heads are too wide for their columns and the rows' lines are not, rows and columns change places.
+    """
+    turned = [TileRow(head, [row.tiles[place] for row in rows]) for place, head in enumerate(heads)]
+    if not _fits(rows, heads, style) and _fits(turned, [row.lines for row in rows], style):
+        colours = [row.colour for row in rows]
+        rows, heads = turned, [row.lines for row in rows]
+    else:
+        colours = [INK] * len(heads)
+    label, side = _measure_tiles(rows, heads, style)
+    shape = _shape_of(rows)
     tall = side * shape[0] / shape[1]
     line = 1.2 * style.small / 72
     step = max(tall, line * max(len(row.lines) for row in rows)) + GAP
-    is_turned = measure([text for head in heads for text in head], style.small) > side + GAP
+    is_turned = not _fits(rows, heads, style)
     longest = measure([" ".join(head) for head in heads], style.small)
     top = longest + 0.06 if is_turned else line * max(map(len, heads)) + 0.05
-    scale = 2.9 * line if scales else 0.0
+    scale = 3.9 * line if scales else 0.0
     width = label + len(heads) * (side + GAP) + 0.02
     if scales:
         width = min(style.width, max(width, len(scales) * (SCALE_WIDTH + 0.2) + 0.1))
@@ -62,7 +71,8 @@ def draw_tiles(
                       fontsize=style.small)  # fmt: skip
         for number, text in enumerate(() if is_turned else head):
             y = top - 0.04 - line * (len(head) - 1 - number)
-            axes.text(x + side / 2, y, text, ha="center", va="baseline", fontsize=style.small)
+            colour = colours[column] if number == len(head) - 1 else INK
+            axes.text(x + side / 2, y, text, ha="center", va="baseline", fontsize=style.small, color=colour)
     for place, row in enumerate(rows):
         y = top + place * step
         for number, text in enumerate(row.lines):
@@ -74,6 +84,24 @@ def draw_tiles(
     for number, signed in enumerate(scales):
         _draw_scale(axes, style, 0.06 + number * (SCALE_WIDTH + 0.2), top + step * len(rows) + 0.4 * line, signed)
     return figure
+
+
+def _measure_tiles(rows: Sequence[TileRow], heads: Sequence[tuple[str, ...]], style: Style) -> tuple[float, float]:
+    """Width of the rows' texts and of a tile, in inches."""
+    label = measure([line for row in rows for line in row.lines], style.small) + 0.08
+    shape = _shape_of(rows)
+    tallest = (TALLEST / len(rows) - GAP) * shape[1] / shape[0]
+    return label, min((style.width - label - 0.02) / len(heads) - GAP, LARGEST_TILE, tallest)
+
+
+def _shape_of(rows: Sequence[TileRow]) -> tuple[int, ...]:
+    return next((tile.shape for row in rows for tile in row.tiles if tile is not None), (1, 1))
+
+
+def _fits(rows: Sequence[TileRow], heads: Sequence[tuple[str, ...]], style: Style) -> bool:
+    """Whether the heads are no wider than their columns."""
+    _, side = _measure_tiles(rows, heads, style)
+    return measure([text for head in heads for text in head], style.small) <= side + GAP
 
 
 def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
@@ -106,8 +134,14 @@ def _draw_scale(axes: Axes, style: Style, left: float, top: float, signed: bool)
                                  facecolor=colour, lw=0))  # fmt: skip
     axes.add_patch(Rectangle((left, top), SCALE_WIDTH, SCALE_HEIGHT, fill=False, edgecolor=FAINT, lw=0.5))
     size = min(style.small, 7)
-    for x, text, side in ((left, low, "left"), (left + SCALE_WIDTH, high, "right")):
-        axes.text(x, top + SCALE_HEIGHT + 1.1 * size / 72, text, ha=side, va="baseline", fontsize=size)
+    least = "\u22121" if signed else "0"
+    for x, value, meaning, side in ((left, least, low, "left"), (left + SCALE_WIDTH, "1", high, "right")):
+        for number, text in enumerate((value, meaning)):
+            y = top + SCALE_HEIGHT + (1.1 + 1.2 * number) * size / 72
+            axes.text(x, y, text, ha=side, va="baseline", fontsize=size)
+    if signed:
+        axes.text(left + SCALE_WIDTH / 2, top + SCALE_HEIGHT + 1.1 * size / 72, "0", ha="center", va="baseline",
+                  fontsize=size)  # fmt: skip
 
 
 def draw_concepts(rows: Sequence[ConceptRow], style: Style) -> Figure:

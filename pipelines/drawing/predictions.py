@@ -1,6 +1,6 @@
 """What a model predicts: accuracy, calibration, confusion, and what each epoch changed. Rows are those of queries."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,6 +13,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from pipelines.common.figures import short
 from pipelines.drawing.style import (
     BLUE,
+    DASHED,
     FAINT,
     GREY,
     INK,
@@ -23,6 +24,7 @@ from pipelines.drawing.style import (
     SPLITS,
     Style,
     add_legend,
+    choose_ink,
     measure,
     new_figure,
     set_epochs,
@@ -38,6 +40,8 @@ LEAST_DEPTH = 0.06  # of a cell with any image
 SCALE_BAR = 0.6  # inches
 LEAST_BAR = 0.7  # images at the foot of a logarithmic axis, below 1
 LEAST_CELL = 1.6  # side of a matrix's cell that holds a number, in heights of its text
+WIDEST_CELL = 1.8  # width of a printed matrix's cell, in its heights
+CLASS_PANELS = 24  # classes with a panel of their own
 
 
 def draw_accuracy(rows: Rows, style: Style) -> Figure:
@@ -105,6 +109,43 @@ def draw_class_accuracy(rows: Rows, style: Style) -> Figure:
     return figure
 
 
+def draw_class_history(rows: Rows, whole: Mapping[int, float], style: Style) -> Figure:
+    """Accuracy of each class by epoch, 95 % intervals as bands, beside that of all images; a panel a class.
+
+    Rows of class_metrics_by_epoch, classes in the order in which they come.
+    """
+    names = dict.fromkeys(row["class_name"] for row in rows)
+    epochs = list(whole)
+    across = min(len(names), 4 if style.is_narrow else 6)
+    down = -(-len(names) // across)
+    figure = new_figure(style, down * 0.75 * max(style.width / across, 0.9) + 2 * style.row)
+    grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
+    most = int(1.75 * 72 * style.width / across / style.small) - 6
+    for axes, name, shown in zip(grid.flat, names, shorten(list(names), most), strict=False):
+        own = [row for row in rows if row["class_name"] == name]
+        there = [row["epoch"] for row in own]
+        low, high = ([row[end] for row in own] for end in ("recall_low", "recall_high"))
+        axes.plot(epochs, list(whole.values()), color=GREY, ls=DASHED, lw=0.8 * style.line, label="all classes")
+        axes.fill_between(there, low, high, color=BLUE, alpha=0.2, lw=0)
+        axes.plot(there, [row["recall"] for row in own], color=BLUE, label="the class")
+        axes.set_title(shown, loc="left", pad=2)
+        axes.set(ylim=(0, 1.02))
+        set_epochs(axes, epochs)
+        axes.set_xlabel("")
+        if len(epochs) > 1:
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=3, steps=(1, 2, 5, 10)))
+        set_percent(axes.yaxis, (0, 0.5, 1))
+        set_grid(axes)
+    for axes in grid.flat[len(names) :]:
+        axes.set_visible(False)
+    for axes in grid.T.flat if down > 1 else ():  # the lowest panel of a column has the numbers
+        axes.tick_params(labelbottom=True)
+    figure.supxlabel("Epoch", fontsize=style.text)
+    figure.supylabel("Accuracy (%)", fontsize=style.text)
+    add_legend(figure, style, *grid.flat[0].get_legend_handles_labels())
+    return figure
+
+
 def draw_calibration(rows: Rows, style: Style) -> Figure:
     """Accuracy against confidence by bin, 95 % intervals, and the images of each bin below; rows of calibration."""
     figure = new_figure(style, 0.72 * style.width if style.is_narrow else 3.2)
@@ -151,28 +192,31 @@ def draw_confusion(
     """
     count = len(names)
     labels, kind, beside = shorten(names, 14), "", 2.6 * style.text / 72 + 0.1
-    side = (style.width - measure(labels, style.small) - beside) / count
-    if side < 1.15 * style.small / 72:
+    across = (style.width - measure(labels, style.small) - beside) / count
+    if across < 1.15 * style.small / 72:
         labels, kind = [f"{count}"], " (ID)"
-        side = (style.width - measure(labels, style.small) - beside) / count
-    side = min(side, 3.4 * style.text / 72)
+        across = (style.width - measure(labels, style.small) - beside) / count
+    side = min(across, 3.4 * style.text / 72)  # of a cell, down
+    across = min(across, (WIDEST_CELL if style.is_print else 1) * side)
     margin = measure(labels, style.small) + 2.6 * style.text / 72
-    square = max(side * count, measure(["Predicted class"], style.text))
+    wide, tall = (max(cell * count, measure(["Predicted class"], style.text)) for cell in (across, side))
     scales = [
         (BLUE, CORRECT_DEPTH, "correct: 0 to 100 % of the class"),
         (ORANGE, 1.0, f"mistakes: 0 to {100 / MISTAKE_DEPTH:.0f} % or more"),
     ]
     scale = measure([name for *_, name in scales], style.small) + SCALE_BAR + 0.2
     foot = len(scales) * 1.6 * style.small / 72 + 0.05
-    figure = Figure(figsize=(max(square + margin, scale) + 0.1, square + margin + 0.15 + foot))
+    figure = Figure(figsize=(max(wide + margin, scale) + 0.1, tall + margin + 0.15 + foot))
     width, height = figure.get_size_inches()
     below = height - margin - side * count
-    axes = figure.add_axes((margin / width, below / height, side * count / width, side * count / height))
+    axes = figure.add_axes((margin / width, below / height, across * count / width, side * count / height))
     fractions = counts / totals.clip(1)[:, None]
     mistakes = np.sort(counts[~np.eye(count, dtype=bool)])[::-1]
     largest = mistakes[:numbers] if numbers else mistakes
     least = max(1, int(largest[-1])) if len(largest) else 1
-    room = max(LEAST_CELL * style.small / 72, 1.1 * measure([f"{counts.max(initial=0)}"], style.small))
+    has_room = side >= LEAST_CELL * style.small / 72 and across >= 1.1 * measure(
+        [f"{counts.max(initial=0)}"], style.small
+    )
     for correct, colour in ((True, BLUE), (False, ORANGE)):
         cells, depths = [], []
         for row, column in np.argwhere(counts):
@@ -182,10 +226,10 @@ def draw_confusion(
             cells.append(Rectangle((column - 0.48, row - 0.48), 0.96, 0.96))
             depths.append(max(LEAST_DEPTH, min(1.0, depth)))
             shows = numbers is None or correct or counts[row, column] >= least
-            if side >= room and shows:
+            if has_room and shows:
                 axes.text(
                     column, row, f"{counts[row, column]}", ha="center", va="center", fontsize=style.small,
-                    color=PAPER if depths[-1] > 0.6 else INK,
+                    color=choose_ink(style, colour, depths[-1]),
                 )  # fmt: skip
         if cells:
             axes.add_collection(PatchCollection(cells, facecolor=colour, alpha=depths, linewidth=0))
@@ -198,9 +242,9 @@ def draw_confusion(
     if not kind:
         axes.set_xticks(range(count), labels, rotation=90, color=INK)
         axes.set_yticks(range(count), labels, color=INK)
-    is_wide = side * count >= measure([f"Predicted class{kind}"], style.text)
-    axes.set_xlabel(f"Predicted class{kind}", loc="center" if is_wide else "left")
-    axes.set_ylabel(f"True class{kind}", loc="center" if is_wide else "top")
+    named = measure([f"Predicted class{kind}"], style.text)
+    axes.set_xlabel(f"Predicted class{kind}", loc="center" if across * count >= named else "left")
+    axes.set_ylabel(f"True class{kind}", loc="center" if side * count >= named else "top")
     axes.tick_params(length=0)
     axes.spines[["left", "bottom"]].set_visible(False)
     _draw_scales(figure, style, scales, (margin if margin + scale <= width else 0.05, foot))

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
@@ -16,11 +17,13 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 from pipelines.common.figures import short
 from xai import METHODS
 
-# colours that colour-blind readers tell apart (Okabe and Ito 2008); in grey, dashes and markers tell series apart
+# colours that colour-blind readers tell apart (Okabe and Ito 2008); in grey, dashes, markers and hatching do
 INK, FAINT, GRID, PAPER = "#1b1b1f", "#55555f", "#d8d8de", "#ffffff"
 ORANGE, BLUE, GREY, PURPLE = "#d55e00", "#0072b2", "#74747e", "#7a3e9d"
 GREEN, PINK, BROWN = "#00795c", "#a8487f", "#8a6d00"
 FONT = "DejaVu Sans"  # comes with Matplotlib, so that figures are the same everywhere
+HATCH = "//////"  # of what is told apart in grey by it
+DEEP = 0.6  # opacity from which on a themed colour takes white
 SOLID, DOTTED, DASHED = "-", (0, (1, 1.5)), (0, (4, 2))
 
 
@@ -64,6 +67,7 @@ class Style:
     line: float
     most_rows: int  # classes, or images, of a figure that has a row for each
     is_print: bool = False  # whether methods are named as papers write them, rather than as the report does
+    is_themed: bool = False  # whether colours are the page's, which is dark for readers who want that
 
     @property
     def row(self) -> float:
@@ -118,8 +122,8 @@ class Style:
 
 SINGLE = Style(width=3.3, text=8, small=7, line=1.0, most_rows=40, is_print=True)
 DOUBLE = Style(width=6.9, text=8, small=7, line=1.0, most_rows=40, is_print=True)
-PAGE = Style(width=330 / 72, text=10.5, small=10, line=1.4, most_rows=12)
-WIDE_PAGE = Style(width=690 / 72, text=10.5, small=10, line=1.4, most_rows=12)
+PAGE = Style(width=330 / 72, text=10.5, small=10, line=1.4, most_rows=12, is_themed=True)
+WIDE_PAGE = Style(width=690 / 72, text=10.5, small=10, line=1.4, most_rows=12, is_themed=True)
 LOGGED = Style(width=10, text=9, small=8, line=1.4, most_rows=100)
 
 
@@ -131,6 +135,26 @@ def draw(function: Callable[..., Figure], style: Style, *values: Any, **options:
             figure.draw_without_rendering()
             figure.set_layout_engine("none")
     return figure
+
+
+def choose_ink(style: Style, colour: Any, alpha: float = 1) -> str:
+    """Black or white, whichever is easier to read on a colour that lies on paper with this opacity (WCAG 2.1)."""
+    if style.is_themed:  # both change with the theme: white on deep colours is dark where those are light
+        return PAPER if alpha > DEEP else INK
+    ground = alpha * np.array(to_rgb(colour)) + (1 - alpha) * np.array(to_rgb(PAPER))
+    return max((INK, PAPER), key=lambda ink: measure_contrast(ink, ground))
+
+
+def measure_contrast(one: Any, other: Any) -> float:
+    """Contrast of two colours, 1 to 21 (WCAG 2.1)."""
+    dark, light = sorted(map(_measure_luminance, (one, other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def _measure_luminance(colour: Any) -> float:
+    values = np.array(to_rgb(colour))
+    linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    return float(linear @ (0.2126, 0.7152, 0.0722))
 
 
 def new_figure(style: Style, height: float) -> Figure:

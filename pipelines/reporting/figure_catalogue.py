@@ -39,6 +39,12 @@ FIGURES = {
         figure_predictions.gather_class_accuracy,
         ("epoch",),
     ),
+    "class-history": FigureKind(
+        "accuracy of each class after each epoch, with intervals",
+        predictions.draw_class_history,
+        figure_predictions.gather_class_history,
+        ("epochs",),
+    ),
     "calibration": FigureKind(
         "accuracy against confidence: the reliability diagram",
         predictions.draw_calibration,

@@ -4,31 +4,43 @@ from pipelines.drawing import methods
 from pipelines.reporting.criteria import VERDICTS
 from pipelines.reporting.figure_request import Content, Request, span
 from pipelines.reporting.subject import ask_faithfulness, newest_comparison
-from pipelines.reporting.words import number
 from tracking.errors import InputError
 from xai import METHODS
 
 STUDENT = "95 % intervals of the mean"
+# what is on the axis of each panel
+MEASURES = {
+    "insertion": "Insertion: mean probability of the class while pixels enter a blurred image, most relevant first.",
+    "deletion": "Deletion: the same while they are blurred away.",
+    "road_gap": (
+        "ROAD gap: how much more often the class is kept when the least relevant pixels are imputed than when the most "
+        "relevant ones are."
+    ),
+    methods.ESTIMATE: (
+        "Random weights: rank correlation of the maps with those of the model with all weights drawn anew, an estimate "
+        "that is not tested; references do not depend on weights, so they are at 1 by definition."
+    ),
+    "points_at_glyph": "On what decides: fraction of images whose strongest pixel lies on what decides the class.",
+}
 
 
 def gather_faithfulness(request: Request) -> Content:
     rows = _read_comparison(request)
-    counts = [row["n"] for row in rows if row["metric"] in methods.PANELS]
-    if not counts:
+    shown = [row for row in rows if row["metric"] in methods.PANELS]
+    if not shown:
         raise request.missing("metric of this figure in the comparison", f"study compare {request.run_id}")
-    fewest = f"{number(min(counts))} to " if min(counts) < max(counts) else ""
-    caption = (
-        f"Faithfulness of explanation methods: means with {STUDENT} on {fewest}{number(max(counts))} images; dashed: "
-        "random maps. Filled circles: better than random maps, by a permutation test (paired sign flips, step-down "
-        f"max-T over all methods and metrics, family-wise level {VERDICTS['beats_random'].level}) and by intervals of "
-        "the difference that leave out 0 and allow for unseen images anywhere in the metric's range; hollow: test or "
-        "interval does not show it, even where the mean is better."
+    level = VERDICTS["beats_random"].level
+    caption = f"Faithfulness of explanation methods: means with {STUDENT}; dashed: random maps. "
+    if any(row["low"] is None for row in shown):
+        caption += "On fewer than 20 images a mean has neither interval nor verdict. "
+    caption += " ".join(text for metric, text in MEASURES.items() if any(row["metric"] == metric for row in shown))
+    caption += (
+        " Filled circles: better than random maps, by a permutation test (paired sign flips, step-down "
+        "max-T over all methods and metrics) and by intervals of the difference that leave out 0 and allow for unseen "
+        "images anywhere in the metric's range; hollow: test or interval does not show it, even where the mean is "
+        f"better. Level {level}, as in the report, whose tests share 5 %; study ask faithfulness_by_method "
+        f"--level {level} gives the same verdicts."
     )
-    if any(row["metric"] == methods.ESTIMATE for row in rows):
-        caption += (
-            " Random weights: rank correlation of maps before and after all weights are drawn anew, an estimate that "
-            "is not tested; references do not depend on weights, so they are at 1 by definition."
-        )
     return Content((rows,), caption, rows[0]["epoch"])
 
 

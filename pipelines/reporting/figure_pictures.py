@@ -12,7 +12,9 @@ from pipelines.drawing.pictures import BARS, ConceptRow, TileRow
 from pipelines.drawing.style import BLUE, ORANGE, name_method
 from pipelines.lifecycle.selection import parse_numbers
 from pipelines.reporting.accuracy import gather_accuracy
+from pipelines.reporting.criteria import VERDICTS
 from pipelines.reporting.examples import ExplainedImages, read_explained
+from pipelines.reporting.figure_predictions import choose_evenly
 from pipelines.reporting.figure_request import Content, Request, span
 from pipelines.reporting.found_concepts import FoundConcepts, find_concepts
 from pipelines.reporting.found_shortcuts import LEVEL, ask_shortcuts
@@ -21,9 +23,11 @@ from pipelines.reporting.mistakes import gather_mistakes
 from pipelines.reporting.parts import find_epoch
 from pipelines.reporting.patterns import DESCRIBED, cut_card, is_beyond_chance
 from pipelines.reporting.pictures import enlarged, framed_image, outlined_map
+from pipelines.reporting.words import SMALL, percent
 from tracking.errors import InputError
 from xai import CONCEPT_METHODS, METHODS
 
+SCALES = f"{SCALE_NOTE} 1 stands for the 99.5th percentile of its magnitudes."
 MOST_IMAGES = 12  # of a figure
 MOST_EPOCHS = 8  # of an image's maps
 NARROW_CONCEPTS, WIDE_CONCEPTS = 6, 8  # of a figure
@@ -53,11 +57,20 @@ def gather_maps(request: Request) -> Content:
     heads = [("Image",), *(tuple(name_method(method, request.style).split(" ")) for method in methods)]
     listed = ", ".join(f"#{instance}" for instance in instances)
     caption = (
-        f"Maps of the predicted class of images {listed}; before each its true class and the predicted one (orange: "
-        f"misclassified). {SCALE_NOTE}"
+        f"Maps of the predicted class of images {listed}, each with its true class and the predicted one (orange: "
+        f"misclassified). {_describe_choice(request)} {SCALES}"
     )
     signs = [signed for signed in (True, False) if any(METHODS[method].signed is signed for method in methods)]
     return Content((rows, heads), caption, epoch, len(rows), {"scales": signs})
+
+
+def _describe_choice(request: Request) -> str:
+    if request.settings.instances is not None:
+        return "The images were chosen by hand."
+    return (
+        "Chosen: two predicted correctly and two misclassified, as far as there are any with maps, first those by most "
+        "methods, then those of the two classes confused most, then the lowest IDs."
+    )
 
 
 def _choose_instances(request: Request, made: dict[int, dict[str, dict]], methods: Sequence[str]) -> list[int]:
@@ -73,6 +86,12 @@ def _read_instances(request: Request, there: dict[int, dict[str, dict]], what: s
     instances = parse_numbers(request.settings.instances or "", "--instances")
     absent = [instance for instance in instances if instance not in there]
     if absent:
+        unknown = [instance for instance in absent if instance not in read_images(request.subject)]
+        if unknown:
+            raise InputError(
+                f'split {request.split} has no image {unknown[0]}; `study sql "select instance_id from instances '
+                f"where split = '{request.split}'\"` lists those there are"
+            )
         known = ", ".join(map(str, sorted(there)[:MOST_IMAGES]))
         raise InputError(
             f"image {absent[0]} of split {request.split} has no {what} for this figure; some that have: {known}; to "
@@ -134,8 +153,7 @@ def gather_map_history(request: Request) -> Content:
     epochs = sorted({epoch for method in methods for epoch in maps[method] if first <= epoch <= last})
     if len(epochs) < 2:
         raise InputError(f"--epochs is {request.settings.epochs}, and under two epochs in it have maps")
-    if len(epochs) > MOST_EPOCHS:
-        epochs = [epochs[round(i * (len(epochs) - 1) / (MOST_EPOCHS - 1))] for i in range(MOST_EPOCHS)]
+    epochs = choose_evenly(epochs, MOST_EPOCHS)
     image = _read_image(request, instance)
     found_history = subject.ask("instance_history", split=request.split, instance_id=instance)
     history = {row["epoch"]: row for row in found_history.rows}
@@ -151,10 +169,10 @@ def gather_map_history(request: Request) -> Content:
     label = history[epochs[-1]]["label"]
     caption = (
         f"Maps of image #{instance} ({subject.classes[label] if label is not None else 'label unknown'}) by method and "
-        f"epoch, each of the class predicted then, which stands below the epoch. {SCALE_NOTE}"
+        f"epoch, each of the class predicted then, which stands with the epoch. {SCALES}"
     )
     signs = [signed for signed in (True, False) if any(METHODS[method].signed is signed for method in methods)]
-    return Content((rows, heads), caption, (epochs[0], epochs[-1]), 1, {"scales": signs})
+    return Content((rows, heads), caption, epochs, 1, {"scales": signs})
 
 
 def gather_concepts(request: Request) -> Content:
@@ -164,17 +182,35 @@ def gather_concepts(request: Request) -> Content:
     rows = []
     for concept in order[:most]:
         strip = cut_card(found, concept, images)
-        by_class = sorted(found.by_class.where(concept_id=concept), key=lambda row: -abs(row["contribution"]))[:BARS]
-        effects = [(row["class_name"], row["contribution"], is_beyond_chance(row)) for row in by_class]
-        name = _name_concept(found, concept)
+        by_class = sorted(found.by_class.where(concept_id=concept), key=lambda row: -abs(row["contribution"]))
+        effects = [(row["class_name"], row["contribution"], is_beyond_chance(row)) for row in by_class[:BARS]]
+        highest = max(by_class, key=lambda row: row["prevalence"])
+        share = percent(highest["prevalence"], SMALL - 1)
+        name = f"{_name_concept(found, concept)}: {share} of class {short(highest['class_name'], 14)}"
         rows.append(ConceptRow(name, None if strip is None else np.asarray(strip), effects))
-    which = f"{len(rows)} of {len(order)} concepts" if len(rows) < len(order) else f"{len(rows)} concepts"
+    first = f"{len(rows)} of {len(order)} concepts" if len(rows) < len(order) else f"{len(rows)} concepts"
+    order_of_rows = "those that other images lead to first, then by number" if found.unstable else "by number"
     caption = (
-        f"{which[0].upper()}{which[1:]} of layer {found.by_class.rows[0]['layer']} (ICE with TCAV): images that show "
-        f"each most, each with its map, and the logits it adds to the {BARS} classes it acts on most; filled: beyond "
-        "chance (TCAV against directions without meaning, family-wise)."
+        f"{first} of layer {found.by_class.rows[0]['layer']} (ICE with TCAV), {order_of_rows}: the class "
+        "that shows each most often, the images that show it most, each with its map, and the logits it adds to the "
+        f"{BARS} classes it acts on most. {_describe_test(found, 'Filled')}"
     )
-    return Content((rows,), caption, found.epoch)
+    return Content((rows,), caption, found.epoch, _count_scored(found))
+
+
+def _describe_test(found: FoundConcepts, mark: str) -> str:
+    """What a mark stands for: by which test, of how many hypotheses and at which level."""
+    return (
+        f"{mark}: an effect on the class's logit beyond chance (TCAV against directions without meaning, family-wise "
+        f"over all {len(found.names)} concepts and {len(found.subject.classes)} classes, level "
+        f"{VERDICTS['concepts'].level}, as in the report; `significant` in study ask concepts_by_class is at 0.05)."
+    )
+
+
+def _count_scored(found: FoundConcepts) -> int | None:
+    """Images on which the concepts were scored; None in runs that did not count them."""
+    counts = [row["n"] for row in found.own.rows]
+    return None if None in counts else sum(counts)
 
 
 def gather_concept_classes(request: Request) -> Content:
@@ -188,10 +224,11 @@ def gather_concept_classes(request: Request) -> Content:
             values[cell], marked[cell] = row["prevalence"], is_beyond_chance(row)
     names = [_name_concept(found, concept) for concept in concepts]
     caption = (
-        "Images of each class that show each concept, in percent; framed: more of the concept raises or lowers the "
-        f"class's logit beyond chance (TCAV, family-wise). Layer {found.by_class.rows[0]['layer']}."
+        "Images of each class (columns) that show each concept (rows), in percent, of layer "
+        f"{found.by_class.rows[0]['layer']} (ICE). {_describe_test(found, 'Framed')}"
     )
-    return Content((values, marked, names, [found.classes[one] for one in classes]), caption, found.epoch)
+    heads = [found.classes[one] for one in classes]
+    return Content((values, marked, names, heads), caption, found.epoch, _count_scored(found))
 
 
 def gather_concept_history(request: Request) -> Content:
@@ -218,8 +255,9 @@ def _find_concepts(request: Request) -> FoundConcepts:
 
 
 def _name_concept(found: FoundConcepts, concept: int) -> str:
-    """Its number, and the user's name or its description."""
-    return f"{concept}: {found.names[concept].split(DESCRIBED)[0]}"
+    """Its number, and the user's name if it has one: what a description says stands in the figure."""
+    name = found.names[concept]
+    return f"concept {concept}" if DESCRIBED in name else f"concept {concept} ({short(name, 16)})"
 
 
 def gather_shortcuts(request: Request) -> Content:

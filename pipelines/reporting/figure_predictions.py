@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from pipelines.drawing import predictions
-from pipelines.drawing.flows import Link
+from pipelines.drawing.flows import Link, is_to_scale
 from pipelines.drawing.style import SPLIT_NAMES, SPLITS
 from pipelines.reporting.accuracy import gather_accuracy as gather_accuracies
 from pipelines.reporting.criteria import VERDICTS
@@ -18,7 +18,8 @@ from pipelines.reporting.words import number
 from tracking.errors import InputError
 
 WILSON = "95 % Wilson intervals"
-NARROW_FLOW, WIDE_FLOW = 5, 9  # epochs of a flow, at most
+FLOW_COLOURS = "Heights are numbers of images. Blue: those then predicted correctly; orange, hatched: misclassified."
+NARROW_FLOW, WIDE_FLOW = 6, 11  # epochs of a flow, at most
 
 
 def gather_accuracy(request: Request) -> Content:
@@ -54,6 +55,30 @@ def gather_class_accuracy(request: Request) -> Content:
     which = f" of the {most} hardest of {number(len(rows))} classes" if len(rows) > most else " by class"
     caption = f"Accuracy{which}, hardest first, with {WILSON}; in brackets the images of each class."
     return Content((rows,), caption, epoch, sum(row["n"] for row in rows))
+
+
+def gather_class_history(request: Request) -> Content:
+    rows = [row for row in request.subject.ask("class_metrics_by_epoch", split=request.split).rows if row["support"]]
+    rows = request.limit_epochs(rows, "epoch")
+    last = max(row["epoch"] for row in rows)
+    hardest = sorted((row["recall"], row["class_id"]) for row in rows if row["epoch"] == last)
+    shown = [class_id for _, class_id in hardest[: predictions.CLASS_PANELS]]
+    which = f"the {len(shown)} hardest of {number(len(hardest))} classes" if len(shown) < len(hardest) else "each class"
+    sizes = [row["support"] for row in rows if row["epoch"] == last]
+    few, many = min(sizes), max(sizes)
+    each = number(many) if few == many else f"{number(few)} to {number(many)}"
+    everything = [row | {"place": shown.index(row["class_id"])} for row in rows if row["class_id"] in shown]
+    everything.sort(key=lambda row: (row["place"], row["epoch"]))
+    whole = {
+        epoch: sum(row["recall"] * row["support"] for row in own) / sum(row["support"] for row in own)
+        for epoch in sorted({row["epoch"] for row in rows})
+        for own in [[row for row in rows if row["epoch"] == epoch]]
+    }
+    caption = (
+        f"Accuracy of {which} after each epoch, the hardest at the end first, with {WILSON} (recall: images of the "
+        f"class that are predicted as it; {each} images per class); dashed: all classes together."
+    )
+    return Content((everything, whole), caption, span(rows, "epoch"), sum(sizes))
 
 
 def gather_calibration(request: Request) -> Content:
@@ -128,7 +153,7 @@ def gather_flow(request: Request) -> Content:
     if len(epochs) < 2:
         raise InputError(f"--epochs is {request.settings.epochs}, and only epochs {there[0]} to {there[-1]} are logged")
     most = NARROW_FLOW if request.style.is_narrow else WIDE_FLOW
-    shown = epochs if len(epochs) <= most else [epochs[round(i * (len(epochs) - 1) / (most - 1))] for i in range(most)]
+    shown = choose_evenly(epochs, most)
     which = list_mixed(subject.ask("confused_pairs", split=request.split).rows, len(classes))
     which = which or list(range(MATRIX))
     chosen = ",".join(map(str, which)) if len(which) < len(classes) else None
@@ -142,11 +167,27 @@ def gather_flow(request: Request) -> Content:
     names = [classes[one] for one in which] + ["other"] * (chosen is not None)
     only = f" of the {len(which)} classes confused most" if chosen else ""
     caption = (
-        f"Flow of the images{only} between predicted classes (InstanceFlow): each column is an epoch, each bar the "
-        "images predicted as a class, each band those that go from one class to another or stay."
+        f"Flow of the images{only} between predicted classes (InstanceFlow) at {len(shown)} of {len(epochs)} epochs, "
+        f"{_describe_columns(shown)}: each bar is the images predicted as a class, each band those that go from one "
+        f"class to another or stay. {FLOW_COLOURS}"
     )
     count = sum(link.n for link in links if link.epoch == shown[0])
-    return Content((merge_links(links), names), caption, (shown[0], shown[-1]), count)
+    return Content((merge_links(links), names), caption, shown, count)
+
+
+def choose_evenly(epochs: Sequence[int], most: int) -> list[int]:
+    """At most so many epochs, the first and the last among them, each as far from the next wherever that can be."""
+    steps = len(epochs) - 1
+    if len(epochs) <= most:
+        return list(epochs)
+    even = next((step for step in range(2, steps) if steps % step == 0 and steps // step < most), steps)
+    if steps // even + 1 > most // 2:
+        return list(epochs[::even])
+    return [epochs[round(i * steps / (most - 1))] for i in range(most)]
+
+
+def _describe_columns(epochs: Sequence[int]) -> str:
+    return "drawn to scale" if is_to_scale(epochs) else "evenly spaced, whatever lies between them"
 
 
 def _read_link(row: dict, shown: Sequence[int], other: int) -> Link:
@@ -174,12 +215,12 @@ def gather_pair_flow(request: Request) -> Content:
         raise request.missing(f"second epoch of predictions of split {request.split}")
     a, b = mistakes.pair.a, mistakes.pair.b
     caption = (
-        f"Images of {a} and {b}, the classes confused most, by predicted class over the epochs; other: any other class."
+        f"Images of {a} and {b}, the classes confused most, by predicted class at {len(mistakes.flow.epochs)} epochs, "
+        f"{_describe_columns(mistakes.flow.epochs)}; other: any other class. {FLOW_COLOURS}"
     )
     links, names = read_pair_flow(mistakes.pair.ids, mistakes.flow, subject.classes)
-    epochs = mistakes.flow.epochs
-    count = sum(link.n for link in links if link.epoch == epochs[0])
-    return Content((links, names), caption, (epochs[0], epochs[-1]), count)
+    count = sum(link.n for link in links if link.epoch == mistakes.flow.epochs[0])
+    return Content((links, names), caption, mistakes.flow.epochs, count)
 
 
 def read_pair_flow(ends: tuple[int, int], flow: PairFlow, classes: Sequence[str]) -> tuple[list[Link], list[str]]:

@@ -11,7 +11,7 @@ from pipelines.common.settings import FigureSettings, ReportSettings
 from pipelines.drawing.style import Style
 from pipelines.reporting.evidence import Evidence
 from pipelines.reporting.subject import Subject, make_subject
-from pipelines.reporting.words import number
+from pipelines.reporting.words import number, series
 from tracking.catalogue import SHORT_ID, RunRecord
 from tracking.errors import InputError
 from tracking.home import Home
@@ -19,6 +19,7 @@ from xai import METHODS
 from xai.references import REFERENCES
 
 DEFAULT_SPLIT = "test"
+SHORT_COMMIT = 10  # characters of a commit's hash, enough to find it
 
 
 class MissingData(InputError):
@@ -35,7 +36,7 @@ class Content:
 
     values: tuple
     caption: str
-    epoch: int | tuple[int, int] | None = None  # or the first and the last of several
+    epoch: int | tuple[int, int] | list[int] | None = None  # or the first and the last of several, or each
     n: int | None = None  # images; None where the caption says it
     options: Mapping[str, Any] = field(default_factory=dict)
     has_all_splits: bool = False  # rather than the one asked for
@@ -125,12 +126,14 @@ class Request:
         run = self.subject.run
         facts = [f"Run {run.name} ({run.run_id[:SHORT_ID]})", f"data set {run.dataset}"]
         facts += [] if content.has_all_splits else [f"split {self.split}"]
-        if isinstance(content.epoch, tuple):
+        if isinstance(content.epoch, list):
+            facts.append(f"epochs {series(list(map(str, content.epoch)))}")
+        elif isinstance(content.epoch, tuple):
             facts.append("epochs {} to {}".format(*content.epoch))
         elif content.epoch is not None:
             facts.append(f"epoch {content.epoch}")
         facts += [f"n = {number(content.n)}"] if content.n is not None else []
-        facts += [f"code {run.git_commit}"] if run.git_commit else []
+        facts += [f"code {run.git_commit[:SHORT_COMMIT]}"] if run.git_commit else []
         return f"{content.caption} {', '.join(facts)}."
 
 

@@ -1,15 +1,35 @@
 """Drawings: nothing is cut off, lies on another or is too small, with few and many classes, epochs and methods."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
+from matplotlib.patches import PathPatch
+from matplotlib.text import Annotation
 
 from pipelines.common.figures import capital
 from pipelines.drawing import concepts, flows, methods, pictures, predictions, shortcuts
 from pipelines.drawing.flows import Link
 from pipelines.drawing.pictures import ConceptRow, TileRow
-from pipelines.drawing.style import DOUBLE, INK, LOGGED, PAGE, SINGLE, WIDE_PAGE, Style, draw, name_method, shorten
+from pipelines.drawing.style import (
+    BLUE,
+    DOUBLE,
+    INK,
+    LOGGED,
+    ORANGE,
+    PAGE,
+    SINGLE,
+    WIDE_PAGE,
+    Style,
+    choose_ink,
+    draw,
+    measure_contrast,
+    name_method,
+    shorten,
+)
 from pipelines.reporting.techniques import called
 from support.drawn import faults, written
 from xai import METHODS
@@ -47,6 +67,15 @@ def confidences(bins: int) -> list[dict]:
         }
         for i in range(bins)
     ]  # fmt: skip
+
+
+def class_epochs(classes: int, epochs: int) -> tuple[list[dict], dict[int, float]]:
+    rows = [
+        {"class_name": name, "epoch": epoch, "recall": 0.5, "recall_low": 0.0, "recall_high": 1.0}
+        for name in class_names(classes)
+        for epoch in range(epochs)
+    ]
+    return rows, dict.fromkeys(range(epochs), 0.5)
 
 
 def matrix(count: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -97,6 +126,9 @@ def links(classes: int, epochs: int) -> tuple[list[Link], list[str]]:
     return made, class_names(classes)
 
 
+FAR_APART = [Link(0, 1, 0, 1, True, 3), Link(1, 2, 1, 0, False, 3), Link(2, 90, 0, 0, None, 3)]
+
+
 def tile_rows(count: int, columns: int, shape: tuple[int, int] = (8, 8)) -> list[TileRow]:
     tile = np.zeros((*shape, 3), np.uint8)
     return [TileRow(("#12", LONG[:12], "→ " + LONG[:12]), [tile, *[None] * (columns - 1)]) for _ in range(count)]
@@ -141,6 +173,9 @@ CASES: dict[str, tuple[Callable, tuple, dict]] = {
     "learning curves": (predictions.draw_learning_curves, (metrics(11),), {}),
     "two classes": (predictions.draw_class_accuracy, (by_class(2),), {}),
     "100 classes": (predictions.draw_class_accuracy, (by_class(100),), {}),
+    "one class over one epoch": (predictions.draw_class_history, class_epochs(1, 1), {}),
+    "ten classes over epochs": (predictions.draw_class_history, class_epochs(10, 11), {}),
+    "24 classes over epochs": (predictions.draw_class_history, class_epochs(predictions.CLASS_PANELS, 101), {}),
     "one bin": (predictions.draw_calibration, (confidences(1),), {}),
     "fifteen bins": (predictions.draw_calibration, (confidences(15),), {}),
     **{
@@ -169,6 +204,7 @@ CASES: dict[str, tuple[Callable, tuple, dict]] = {
     "patches of 50 classes": (shortcuts.draw_shortcuts, (patches(50),), {}),
     "flow of two classes": (flows.draw_flow, links(2, 1), {}),
     "flow of thirteen": (flows.draw_flow, links(13, 4), {}),
+    "flow of uneven epochs": (flows.draw_flow, (FAR_APART, class_names(2)), {}),
 }  # fmt: skip
 
 
@@ -238,6 +274,53 @@ def test_a_flow_keeps_its_images() -> None:
     bars = [patch for patch in figure.axes[0].patches if type(patch).__name__ == "Rectangle" and patch.get_height()]
     heights = sorted(round(bar.get_height() / min(one.get_height() for one in bars), 6) for bar in bars)
     assert heights == [1, 3, 4]
+
+
+@pytest.mark.parametrize(("epochs", "gaps"), [((0, 2, 3), [2, 1]), ((0, 1, 90), [1, 1])])
+def test_epochs_of_a_flow_are_as_far_apart_as_they_are_unless_some_would_vanish(epochs: tuple, gaps: list) -> None:
+    moves = [Link(start, end, 0, 0, True, 1) for start, end in pairwise(epochs)]
+    figure = draw(flows.draw_flow, DOUBLE, moves, ["a"])
+    [heads] = [
+        {text.get_text(): text.xy[0] for text in axes.texts if isinstance(text, Annotation)} for axes in figure.axes
+    ]
+    places = [heads[str(epoch)] for epoch in epochs]
+    first, second = places[1] - places[0], places[2] - places[1]
+    assert first / second == pytest.approx(gaps[0] / gaps[1])
+    assert flows.is_to_scale(epochs) is (epochs[-1] == 3)
+
+
+def test_mistakes_are_hatched_in_print_and_on_the_page_are_not() -> None:
+    moves = [Link(0, 1, 0, 0, True, 1), Link(0, 1, 0, 1, False, 1), Link(0, 1, 1, 1, None, 1)]
+    for style, hatched in ((SINGLE, 1), (PAGE, 0)):
+        figure = draw(flows.draw_flow, style, moves, ["a", "b"])
+        bands = [patch for patch in figure.axes[0].patches if isinstance(patch, PathPatch)]
+        assert (len(bands), sum(bool(band.get_hatch()) for band in bands)) == (3, hatched)
+
+
+def test_numbers_can_be_read_on_every_colour() -> None:
+    """White on the deepest orange has 3.9, and on half of it 2."""
+    for colour in (BLUE, ORANGE):
+        for alpha in np.linspace(0, 1, 21):
+            ground = alpha * np.array(to_rgb(colour)) + 1 - alpha
+            assert measure_contrast(choose_ink(SINGLE, colour, alpha), ground) > 4.3
+    assert measure_contrast("#000000", "#ffffff") == pytest.approx(21)
+    assert measure_contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
+
+
+def test_rows_and_columns_of_tiles_change_places_where_heads_are_too_wide() -> None:
+    """The colour of a row's last line, which says what is wrong, goes with it."""
+    rows = [replace(row, colour=ORANGE) for row in tile_rows(2, 8)]
+    named = [("Image",), *(tuple(name_method(method, SINGLE).split(" ")) for method in METHODS)]
+    for style, is_turned in ((SINGLE, True), (DOUBLE, False)):
+        figure = draw(pictures.draw_tiles, style, rows, named)
+        [axes] = figure.axes
+        across = {text.get_text(): text.get_position()[0] for text in axes.texts}
+        down = {text.get_text(): text.get_position()[1] for text in axes.texts}
+        assert (across["Saliency"] == across["Occlusion"]) is is_turned
+        assert (down["Saliency"] == down["Occlusion"]) is not is_turned
+        assert all(text.get_rotation() == 0 for text in axes.texts)
+        last = [text for text in axes.texts if text.get_text().startswith("→")]
+        assert [text.get_color() for text in last] == [ORANGE] * 2
 
 
 @pytest.mark.parametrize(("verdict", "mark"), methods.MARKS.items())

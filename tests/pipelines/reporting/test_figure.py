@@ -17,9 +17,11 @@ from pipelines.drawing.style import DOUBLE, PAGE, SINGLE, draw
 from pipelines.explaining.explain import explain
 from pipelines.instanceflow.import_log import import_flow
 from pipelines.reporting import subject
+from pipelines.reporting.criteria import VERDICTS
 from pipelines.reporting.embedding import VARIABLES, embed
 from pipelines.reporting.figure import save_figure
 from pipelines.reporting.figure_catalogue import FIGURES
+from pipelines.reporting.figure_predictions import choose_evenly
 from pipelines.reporting.figure_request import make_request
 from pipelines.reporting.pictures import Pictures
 from support.commands import study_command
@@ -88,8 +90,8 @@ def test_every_figure_fits_in_every_format(home: Home, name: str, style, tmp_pat
     assert ("split test" in caption) is (name not in ("accuracy", "learning-curves"))
     for file_format in ("svg", "pdf", "png") if style is SINGLE else ():
         file = tmp_path / f"figure.{file_format}"
-        file.write_bytes(save_figure(drawn, file_format, name, caption))
-        check_file(file, caption)
+        file.write_bytes(save_figure(drawn, file_format, name, caption, style.width))
+        check_file(file, caption, style.width)
     assert faults(drawn) == []
     assert drawn.get_figwidth() <= style.width + 1e-6
 
@@ -109,16 +111,17 @@ def test_a_file_is_the_same_each_time(home: Home, file_format: str, tmp_path: Pa
     for _ in range(2):
         code, out, err = study_command(capsys, "figure", "accuracy", "--format", file_format, "--home", home.path)
         assert (code, out) == (0, f"{file.name}\n")
-        check_file(file, err.strip())
+        check_file(file, err.strip(), SINGLE.width)
         contents.append(file.read_bytes())
         file.unlink()
     assert contents[0] == contents[1]
 
 
-def check_file(file: Path, caption: str) -> None:
-    """Text is text, fonts are TrueType, pictures have 300 dots an inch, and the caption is in the metadata."""
+def check_file(file: Path, caption: str, width: float) -> None:
+    """It is as wide as asked, text is text, fonts are TrueType, and the caption is in the metadata; width in inches."""
     if file.suffix == ".svg":
         tree = ElementTree.parse(file)
+        assert float(tree.getroot().get("width").removesuffix("pt")) == pytest.approx(72 * width, abs=0.1)
         assert caption in [element.text for element in tree.iter("{http://purl.org/dc/elements/1.1/}description")]
         sizes = [
             re.search(r"(?:font-size|font): ([\d.]+)px", text.get("style", "")) for text in tree.iter(f"{SVG}text")
@@ -128,12 +131,15 @@ def check_file(file: Path, caption: str) -> None:
         assert "<dc:date>" not in file.read_text()
     elif file.suffix == ".pdf":
         content = file.read_bytes()
+        [box] = re.findall(rb"/MediaBox \[ 0 0 ([\d.]+) [\d.]+ \]", content)
+        assert float(box) == pytest.approx(72 * width, abs=0.1)
         assert b"/FontFile2" in content
         assert b"/Type3" not in content
         assert b"/CreationDate" not in content
     else:
         with Image.open(file) as picture:
             assert picture.info["dpi"][0] == pytest.approx(300, abs=1)
+            assert picture.width == pytest.approx(300 * width, abs=2)
             assert picture.info["Description"] == caption
 
 
@@ -152,8 +158,15 @@ def test_without_a_name_it_lists_what_the_run_can_give(home: Home, log: Home, ca
 
 
 @pytest.mark.parametrize(("arguments", "said"), [
-    (["nothing"], "no figure, and no run, 'nothing'; the figures are: accuracy, "),
+    (["nothing"], "no figure 'nothing'; there are: accuracy, "),
     (["nothing", "other"], "no figure 'nothing'; there are: accuracy, "),
+    (["confuson"], "no figure 'confuson'; did you mean confusion? There are: accuracy, "),
+    (["confusion,flwo"], "no figure 'flwo'; did you mean flow? There are: accuracy, "),
+    (["confusion,flow", "--epoch", "1"], "figure flow takes no --epoch; it takes --split, --epochs"),
+    (["confusion,flow", "--output", "a.svg"], "--output is one file, and these are 2 figures; leave it out, or name"),
+    (["confusion", "compare"], "run * is of kind compare, needed is train or import; name run *, which it is about"),
+    (["compare"], "run * is of kind compare, needed is train or import; name run *, which it is about"),
+    (["maps", "--instances", "0,99999"], "split test has no image 99999; `study sql"),
     (["confusion", "other"], "no run 'other'"),
     (["confusion", "--epoch", "9"], "--epoch is 9, and this figure has only epochs 0, 1, 2"),
     (["accuracy", "--epoch", "1"], "figure accuracy takes no --epoch; it takes --split, --epochs"),
@@ -183,6 +196,92 @@ def test_wrong_input_is_one_line(home: Home, arguments: list[str], said: str, tm
     [line] = err.strip().splitlines()
     assert re.match(re.escape(f"study: {said}").replace(r"\*", r"\w+"), line)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_several_figures_at_once_and_a_run_behind_flags(home: Home, tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = resolve(home, "latest").run_id
+    code, out, err = study_command(
+        capsys, "figure", "confusion,class-history", "--format", "svg", run, "--home", home.path
+    )
+    assert (code, out) == (0, f"confusion-{run[:8]}.svg\nclass-history-{run[:8]}.svg\n")
+    captions = err.strip().splitlines()
+    assert len(captions) == 2
+    for name, caption in zip(out.split(), captions, strict=True):
+        check_file(tmp_path / name, caption, SINGLE.width)
+
+
+def test_all_figures_are_those_that_a_run_can_give(log: Home, tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = study_command(capsys, "figure", "all", "--format", "svg", "--home", log.path)
+    assert code == 0
+    written = [name.rsplit("-", 1)[0] for name in out.split()]
+    assert written == [name for name in FIGURES if f"no {name}: run" not in err]
+    assert sorted(one.name for one in tmp_path.iterdir()) == sorted(out.split())
+    assert {"confusion", "class-history", "flow"} <= {*written}
+    assert "no maps: run" in err
+
+
+def test_accuracy_of_each_class_is_what_its_predictions_say(home: Home) -> None:
+    """The class with the lowest accuracy at the end comes first; the dashed line is all images together."""
+    drawn, caption = gathered(home, "class-history")
+    with connect(home) as connection:
+        right = """
+            select label, epoch, avg((predicted = label)::int) from predictions
+            where split = 'test' group by all order by epoch
+        """
+        rows = connection.execute(right).fetchall()
+        whole = (
+            "select avg((predicted = label)::int) from predictions where split = 'test' group by epoch order by epoch"
+        )
+        everything = [value for (value,) in connection.execute(whole).fetchall()]
+    by_class: dict[int, list[float]] = {}
+    for label, _, accuracy in rows:
+        by_class.setdefault(label, []).append(accuracy)
+    hardest = sorted(by_class, key=lambda label: (by_class[label][-1], label))
+    panels = [axes for axes in drawn.axes if axes.get_visible()]
+    assert [axes.get_title(loc="left") for axes in panels] == [str(label) for label in hardest]
+    for axes, label in zip(panels, hardest, strict=True):
+        dashed, line = axes.lines
+        assert line.get_ydata() == pytest.approx(by_class[label])
+        assert dashed.get_ydata() == pytest.approx(everything)
+    assert "Wilson" in caption
+
+
+def test_the_epochs_of_a_flow_are_named(log: Home) -> None:
+    _, caption = gathered(log, "flow", epochs="1-3")
+    assert "at 3 of 3 epochs, drawn to scale" in caption
+    assert "epochs 1, 2 and 3," in caption
+
+
+@pytest.mark.parametrize(("count", "most", "chosen"), [
+    (11, 6, [0, 2, 4, 6, 8, 10]),
+    (11, 11, [*range(11)]),
+    (62, 6, [0, 12, 24, 37, 49, 61]),  # 61 is prime
+    (3, 6, [0, 1, 2]),
+])  # fmt: skip
+def test_chosen_epochs_are_equally_far_apart_where_they_can_be(count: int, most: int, chosen: list[int]) -> None:
+    assert choose_evenly(range(count), most) == chosen
+
+
+def test_a_figure_of_faithfulness_says_its_level_its_images_and_the_question_with_the_same_verdicts(home: Home) -> None:
+    drawn, caption = gathered(home, "faithfulness")
+    level = VERDICTS["beats_random"].level
+    assert f"study ask faithfulness_by_method --level {level}" in caption
+    assert "On fewer than 20 images a mean has neither interval nor verdict." in caption  # these are 6
+    assert all(axes.get_xlabel().endswith("n = 6") for axes in drawn.axes if axes.get_visible())
+
+
+def test_figures_of_concepts_say_their_test_and_name_concepts_whole(home: Home) -> None:
+    for name in ("concepts", "concept-classes"):
+        drawn, caption = gathered(home, name)
+        assert f"level {VERDICTS['concepts'].level}" in caption
+        assert "family-wise over all 2 concepts and 10 classes" in caption
+        assert re.search(r", n = \d+", caption)
+        words = [text.get_text() for axes in drawn.axes for text in (*axes.texts, *axes.get_yticklabels())]
+        named = [text for text in words if text.startswith("concept ")]
+        assert len(named) == 2
+        assert not any("…" in text for text in named)
 
 
 def test_one_split_alone(home: Home) -> None:
