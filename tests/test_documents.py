@@ -7,7 +7,7 @@ import pytest
 import queries
 from pipelines.commands import COMMANDS
 from pipelines.common.settings import TrainSettings
-from pipelines.data.datasets import DATASETS
+from pipelines.data.datasets import FORMS
 from support.places import ROOT
 from xai import CONCEPT_METHODS, METHODS
 
@@ -20,7 +20,7 @@ LONGEST_README = 1_500  # words: what a stranger reads in six minutes
     ("pipelines/README.md", [f"| `study {name}" for name in COMMANDS]),
     ("queries/README.md", [f"`{name}`" for name in queries.NAMES]),
     ("xai/README.md", [f"| `{x.name}` | {x.summary} | {x.cited} |" for x in (METHODS | CONCEPT_METHODS).values()]),
-    ("pipelines/data/README.md", [f"| `{name}` |" for name in DATASETS]),
+    ("pipelines/data/README.md", [f"| `{name}` |" for name in FORMS]),
 ])  # fmt: skip
 def test_tables_name_all(document: str, rows: list[str]) -> None:
     table = "\n".join(line for line in TEXTS[document].splitlines() if line.startswith("|"))
@@ -29,7 +29,7 @@ def test_tables_name_all(document: str, rows: list[str]) -> None:
 
 def test_help_names_all_data_sets() -> None:
     help_text = TrainSettings.__dataclass_fields__["dataset"].metadata["help"]
-    assert re.findall(r"[\w:]+(?=,| or|$)", help_text) == list(DATASETS)
+    assert re.findall(r"[\w:.]+(?=,| or|$)", help_text) == list(FORMS)
 
 
 def test_readme_is_short() -> None:

@@ -9,7 +9,10 @@ RUN = "run ID, unique prefix of one, run name, or latest"
 MEMORY = "memory limit of a pass in GB; default: half of the machine's or the GPU's"
 SEED = "random seed; randomness derives from it and the instance ID"
 DATA = "where the data set is now; default: where it was in training"
-DATASET = "digits, cifar10, folder, planted, planted:pair, planted:shortcut or digits:faults"
+DATASET = (
+    "digits, cifar10, folder, planted, planted:pair, planted:shortcut, digits:faults, csv:FILE, hf:PATH, "
+    "torchvision:NAME or package.module:factory"
+)
 FORMATS = ("table", "csv", "excel-csv", "json")  # of an answer
 FORMAT = "output format; excel-csv keeps spreadsheets from evaluating text such as =1+1"
 
@@ -102,7 +105,12 @@ class TrackedSettings(CheckedSettings):
     """What every run with checkpoints records, whoever trained it: its data, and how its model is built and run."""
 
     dataset: str = setting("digits", DATASET)
-    data: str | None = setting(None, "where the data set is; cifar10 is also looked for in the study home")
+    data: str | None = setting(
+        None, "where the data set is; cifar10 and torchvision's are also looked for in the study home"
+    )
+    image_column: str | None = setting(None, "column of images, or of their paths; default: found by usual names")
+    label_column: str | None = setting(None, "column of labels; default: found by usual names")
+    split_column: str | None = setting(None, "column of train, val or test; default: found by usual names, if any")
     size: int | None = setting(None, "image side length in pixels; default: the data set's", least=8, most=1024)
     skip_unreadable: bool = setting(
         False, "leave out images that cannot be read, and record which; otherwise they are errors"
@@ -176,7 +184,17 @@ class TrainSettings(TrackedSettings):
     @classmethod
     def flag_groups(cls) -> dict[str, tuple[str, ...]]:
         return {
-            "data": ("dataset", "data", "size", "skip_unreadable", "val_fraction", "test_fraction"),
+            "data": (
+                "dataset",
+                "data",
+                "image_column",
+                "label_column",
+                "split_column",
+                "size",
+                "skip_unreadable",
+                "val_fraction",
+                "test_fraction",
+            ),
             "model and optimization": (
                 "model",
                 "model_args",

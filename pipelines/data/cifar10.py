@@ -3,13 +3,12 @@
 A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
 """
 
-import contextlib
-import sys
 from os.path import exists, isdir  # unlike those of Path, these take names of any length
 from pathlib import Path
 
 from pipelines.data.cifar10_batches import read_batches
 from pipelines.data.cifar10_parquet import read_parquet
+from pipelines.data.downloads import download_into
 from pipelines.data.names import format_name
 from pipelines.data.raw import LoadOptions, RawDataset, Reading
 from tracking.errors import InputError
@@ -37,12 +36,7 @@ def load_cifar10(path: str | None, home_data: Path, options: LoadOptions) -> Raw
 
     from torchvision.datasets import CIFAR10
 
-    try:
-        with contextlib.redirect_stdout(sys.stderr):  # standard output is for results
-            CIFAR10(str(home_data / "cifar10"), download=True)
-    except Exception as error:  # urllib, ssl and torchvision raise many kinds
-        reason = format_name((str(error) or type(error).__name__).splitlines()[0])
-        raise InputError(f"{missing}; downloading it failed too: {reason}") from None
+    download_into(home_data / "cifar10", lambda folder: CIFAR10(str(folder), download=True), missing)
     return _from_batches(home_data / "cifar10" / BATCHES_FOLDER, options)
 
 

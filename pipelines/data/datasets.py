@@ -7,33 +7,46 @@ what a data set does not come with, the checks and the digest are the same for a
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from pipelines.common.settings import flag_name
 from pipelines.data.cifar10 import load_cifar10
+from pipelines.data.csv_table import load_csv
 from pipelines.data.digits import load_digits
 from pipelines.data.faulty_digits import load_faulty_digits
 from pipelines.data.folder import load_folder
+from pipelines.data.hugging_face import load_hugging_face
 from pipelines.data.names import check_text, format_name, format_names
 from pipelines.data.planted import load_planted, load_planted_pair, load_planted_shortcut
 from pipelines.data.raw import LoadOptions, RawDataset, Reading, Split
 from pipelines.data.splitting import split_off
 from pipelines.data.suspicions import find_suspicions
+from pipelines.data.torch_loading import load_factory, load_torchvision
 from tracking.errors import InputError
 
 STATISTICS_BATCH = 256  # images counted together, which bounds the memory that copies take
+
+
+OPTIONS = ("test_fraction", "image_column", "label_column", "split_column")  # which not every data set takes
 
 
 @dataclass(frozen=True)
 class DatasetLoader:
     """How a data set is loaded."""
 
-    load: Callable[[str | None, Path, LoadOptions], RawDataset]  # from --data, the home's data/ and options
+    load: Callable[..., RawDataset]  # from --data, the home's data/ and options; before them, its name if it `is_named`
     takes_data: bool = True  # whether --data says where it is; otherwise it needs no folder
-    takes: tuple[str, ...] = ()  # which other options of `load_dataset` mean something for it
+    takes: tuple[str, ...] = ()  # which of OPTIONS mean something for it
+    argument: str | None = (
+        None  # what stands behind a colon, as help calls it: its --data, or its name if it `is_named`
+    )
+    is_named: bool = False
 
 
 DATASETS = {
@@ -44,7 +57,15 @@ DATASETS = {
     "planted:pair": DatasetLoader(load_planted_pair, takes_data=False),
     "planted:shortcut": DatasetLoader(load_planted_shortcut, takes_data=False),
     "digits:faults": DatasetLoader(load_faulty_digits, takes_data=False),
+    "csv": DatasetLoader(load_csv, takes=OPTIONS, argument="FILE"),
+    "hf": DatasetLoader(load_hugging_face, takes=("test_fraction", "image_column", "label_column"), argument="PATH"),
+    "torchvision": DatasetLoader(load_torchvision, takes=("test_fraction",), argument="NAME", is_named=True),
 }
+FACTORY = DatasetLoader(load_factory, takes=("test_fraction",), is_named=True)  # package.module:factory
+FORMS = (
+    *(f"{name}:{loader.argument}" if loader.argument else name for name, loader in DATASETS.items()),
+    "package.module:factory",
+)
 
 
 @dataclass(frozen=True)
@@ -59,6 +80,7 @@ class Dataset:
     notes: tuple[str, ...]  # what was converted on the way in, left out, or looks wrong
     digest: str  # sha256 over every image, label and class name
     reading: Reading  # how image files were read
+    location: str | None = None  # where it was read from, an absolute path; None where no --data was needed
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -92,25 +114,25 @@ def load_dataset(
     size: int | None,
     skip_unreadable: bool = False,
     recorded_reading: Reading | None = None,
-    test_fraction: float | None = None,
+    **options: Any,
 ) -> Dataset:
     """Load data set `name`, from `path` where it needs one.
 
     Images are [N, C, H, W], uint8. Where the data set has no validation images of its own, `val_fraction` of the
-    training images, the same fraction of each class, become the validation split, chosen by `seed`; where it has no
-    test images, `test_fraction` are held out. `recorded_reading` is how a run read the same files. Raises InputError on
-    an unknown name and on bad data.
+    training images, the same fraction of each class, become the validation split, chosen by `seed`. `recorded_reading`
+    is how a run read the same files; further `options` are those of OPTIONS. Raises InputError on an unknown name and
+    on bad data.
     """
-    if name not in DATASETS:
-        raise InputError(f"no data set {format_name(name)}; there are: {', '.join(DATASETS)}")
-    loader = DATASETS[name]
+    loader, name, path = _find_loader(name, path)
     if path and not loader.takes_data:
         raise InputError(
             f"--dataset {name} needs no --data; for your own images: --dataset folder --data {format_name(path)}"
         )
-    if test_fraction is not None and "test_fraction" not in loader.takes:
-        raise InputError(f"--test-fraction does nothing for --dataset {name}; leave it out")
-    raw = loader.load(path, home_data, LoadOptions(size, skip_unreadable, recorded_reading, test_fraction))
+    given_options = {option: value for option, value in options.items() if value is not None}
+    for option in given_options:
+        if option not in loader.takes:
+            raise InputError(f"{flag_name(option)} does nothing for --dataset {format_name(name)}; leave it out")
+    raw = loader.load(path, home_data, LoadOptions(size, skip_unreadable, recorded_reading, **given_options))
     _check_classes(raw)
     splits = _make_splits(raw, val_fraction, seed)
 
@@ -137,7 +159,28 @@ def load_dataset(
         notes=tuple(notes),
         digest=_compute_digest(raw.classes, splits),
         reading=raw.reading,
+        location=path and str(Path(path).absolute()),
     )
+
+
+def _find_loader(name: str, path: str | None) -> tuple[DatasetLoader, str, str | None]:
+    """How data set `name` is loaded, and its name and path as they are recorded: csv:FILE is csv at FILE."""
+    exact = DATASETS.get(name)
+    if exact and not exact.is_named:
+        return exact, name, path
+    kind, _, argument = name.partition(":")
+    loader = DATASETS.get(kind, FACTORY)
+    if not argument or (loader is not FACTORY and not loader.argument):
+        raise InputError(f"no data set {format_name(name)}; there are: {', '.join(FORMS)}")
+    if loader.is_named:
+        named_load = partial(loader.load, name if loader is FACTORY else argument)
+        return replace(loader, load=named_load), name, path
+    if path:
+        raise InputError(
+            f"--dataset {format_name(name)} says where the data is, and so does --data {format_name(path)}; leave one "
+            "out"
+        )
+    return loader, kind, argument
 
 
 def _check_classes(raw: RawDataset) -> None:
@@ -158,6 +201,13 @@ def _check_classes(raw: RawDataset) -> None:
             "only one training image, which leaves none for validation: class "
             f"{format_names(single_image_classes)}; add some or remove the class"
         )
+    shapes = {part: tuple(split.images.shape[1:]) for part, split in raw.parts.items() if len(split.labels)}
+    for part, shape in shapes.items():
+        if shape != shapes["train"]:
+            raise InputError(
+                f"the images of {part} have shape {shape}, those of train {shapes['train']} (channels, height, width); "
+                "bring them to one shape"
+            )
     check_text(raw.classes)
     for split in raw.parts.values():
         check_text(split.sources)

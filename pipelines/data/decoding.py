@@ -31,8 +31,8 @@ class DecodedImages:
     reading: Reading  # how they were read, and the sources of all others
 
 
-def decode_images(files: Sequence[NamedFile], sources: Sequence[str], options: LoadOptions) -> DecodedImages:
-    """All files in one shape; `sources` says where each lies in the data set.
+def decode_images(files: Iterable[NamedFile], sources: Sequence[str], options: LoadOptions) -> DecodedImages:
+    """All files, which are read twice, in one shape; `sources` says where each lies in the data set.
 
     The images are grey only if all files are. They take `options.size` pixels a side, by default the most common size
     of the files. Raises InputError naming the files that cannot be read.

@@ -3,26 +3,16 @@
 import os
 from collections import Counter
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 
-import numpy as np
-import torch
-
-from pipelines.data.decoding import decode_images
 from pipelines.data.names import find_look_alikes, format_name, format_names, normalise_name
+from pipelines.data.parts import NAMES_BY_PART, PartRows, decode_parts, find_part
 from pipelines.data.pixels import SUFFIXES_BY_FORMAT
-from pipelines.data.raw import LoadOptions, RawDataset, Split
-from pipelines.data.splitting import add_test_images
+from pipelines.data.raw import LoadOptions, RawDataset
 from tracking.errors import InputError
 
 SUFFIXES = tuple(sorted(suffix for suffixes in SUFFIXES_BY_FORMAT.values() for suffix in suffixes))
 SYSTEM_FILES = {"Thumbs.db", "desktop.ini", "__MACOSX"}  # left by Windows and macOS
-NAMES_BY_PART = {  # of a part's folder, in any case
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation"),
-    "test": ("test", "testing"),
-}
 NEEDED = "train/CLASS/* and test/CLASS/*, also val/CLASS/*; or CLASS/* alone"
 
 LabelledFile = tuple[Path, int]
@@ -63,7 +53,12 @@ def load_folder(path: str | None, home_data: Path, options: LoadOptions) -> RawD
             raise InputError(f"{format_name(folder)} has no images in class folders; add some or remove the folder")
     notes += _describe_nested_classes(parts, classes, images)
     notes += find_look_alikes(classes)
-    return _decode_parts(root, classes, images, options, notes)
+    rows = {
+        part: PartRows([file.relative_to(root).as_posix() for file, _ in found], [label for _, label in found])
+        for part, found in images.items()
+    }
+    all_files = [(str(file), file) for found in images.values() for file, _ in found]
+    return decode_parts(classes, all_files, rows, options, notes)
 
 
 def list_images(folder: Path) -> tuple[list[Path], list[Path]]:
@@ -84,8 +79,8 @@ def _find_parts(root: Path) -> Parts:
         raise InputError(f"{format_name(root)} {problem}; --data takes the folder with {NEEDED} in it")
     folders = [name for name in _list_visible(root) if (root / name).is_dir()]
     parts: Parts = {}
-    for part, known_names in NAMES_BY_PART.items():
-        found = [name for name in folders if name.casefold() in known_names]
+    for part in NAMES_BY_PART:
+        found = [name for name in folders if find_part(name) == part]
         if len(found) > 1:
             raise InputError(f"{format_name(root)} has {format_names(found)}, which all are its {part}/; keep one")
         if found:
@@ -150,29 +145,6 @@ def _check_that_folders_are_classes(root: Path, classes: tuple[str, ...], images
             f"{format_name(root)} has {format_names(classes)}, with images only in folders further below, so these "
             f"are no classes; needed are {NEEDED}"
         )
-
-
-def _decode_parts(
-    root: Path,
-    classes: tuple[str, ...],
-    images: dict[str, list[LabelledFile]],
-    options: LoadOptions,
-    notes: list[str],
-) -> RawDataset:
-    """All parts, decoded together, so that they get one shape and one range of levels."""
-    paths, labels = zip(*chain(*images.values()), strict=True)
-    sources = [path.relative_to(root).as_posix() for path in paths]
-    decoded = decode_images([(str(path), path) for path in paths], sources, options)
-    all_images = Split(decoded.images, torch.tensor(labels)[decoded.rows], decoded.sources)
-    ends = np.cumsum([len(files) for files in images.values()])
-    starts = np.searchsorted(decoded.rows, [0, *ends])  # among the images that were read
-    splits = {}
-    for part, start, end in zip(images, starts[:-1], starts[1:], strict=True):
-        # copies, but of the first, so that the memory of all images is freed once training images are drawn from them
-        splits[part] = all_images.part(0, end) if start == 0 else all_images.rows(np.arange(start, end))
-    splits, split_notes = add_test_images(splits, options.test_fraction)
-    all_notes = (*notes, *split_notes, *decoded.notes)
-    return RawDataset(classes, **splits, flips=True, shrinks=False, notes=all_notes, reading=decoded.reading)
 
 
 def _walk(folder: Path, visited: set[str]) -> Iterator[Path]:

@@ -59,6 +59,9 @@ class LoadOptions:
     skip_unreadable: bool = False  # otherwise an unreadable image is an error
     recorded_reading: Reading | None = None  # how a run read the same files
     test_fraction: float | None = None  # of images held out for testing, where the data set has no test images
+    image_column: str | None = None  # names of a table's columns; otherwise they are found
+    label_column: str | None = None
+    split_column: str | None = None
 
     @property
     def left_out(self) -> frozenset[str]:

@@ -98,7 +98,7 @@ def _open_data_set(name: str, data_set: Any) -> tuple[int, Callable[[int], Item]
     """The number of items, and what reads the item at a position."""
     if isinstance(data_set, DataLoader):
         raise InputError(f"{name} is a DataLoader, which has no positions; give the data set in it (loader.dataset)")
-    if _is_pair_of_arrays(data_set):
+    if is_pair_of_arrays(data_set):
         return _open_arrays(name, *data_set)
     if hasattr(data_set, "images") and hasattr(data_set, "labels") and not hasattr(data_set, "__getitem__"):
         return _open_arrays(name, data_set.images, data_set.labels)
@@ -126,7 +126,8 @@ def _open_data_set(name: str, data_set: Any) -> tuple[int, Callable[[int], Item]
     return count, read_item
 
 
-def _is_pair_of_arrays(value: Any) -> bool:
+def is_pair_of_arrays(value: Any) -> bool:
+    """Whether a value is (images, labels)."""
     is_pair = isinstance(value, tuple | list) and len(value) == 2
     return is_pair and isinstance(value[0], np.ndarray | Tensor) and getattr(value[0], "ndim", 0) in (3, 4)
 
@@ -165,7 +166,7 @@ def _read_label(name: str, row: int, label: Any, classes: Sequence[str] | None) 
     if is_class_id and array >= 0 and (classes is None or array < len(classes)):
         return int(array)
     wanted = "a whole number from 0" if classes is None else f"one of 0..{len(classes) - 1}"
-    found = format_name(label) if array.ndim == 0 else f"an array of {array.shape}"
+    found = format_name(array.item()) if array.ndim == 0 else f"an array of {array.shape}"
     raise InputError(f"item {row} of {name} has label {found}, not {wanted}; fix the labels")
 
 

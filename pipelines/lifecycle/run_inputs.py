@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from pipelines.common.settings import CheckedSettings, TrackedSettings, TrainSettings, recorded_name
 from pipelines.common.terminal import say
-from pipelines.data.datasets import Dataset, load_dataset
+from pipelines.data.datasets import OPTIONS, Dataset, load_dataset
 from pipelines.data.raw import Reading
 from tracking import commits
 from tracking.catalogue import RunRecord
@@ -30,7 +30,7 @@ def load_data(settings: TrackedSettings, home: Home, run: RunRecord | None = Non
         size=settings.size,
         skip_unreadable=settings.skip_unreadable and run is None,
         recorded_reading=_recorded_reading(home, run) if run else None,
-        test_fraction=settings.test_fraction,
+        **{option: getattr(settings, option) for option in OPTIONS},
     )
     for note in data.notes:
         say(f"  {note}")

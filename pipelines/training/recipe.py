@@ -1,7 +1,6 @@
 """How a training goes: whatever the settings leave open is decided before the first epoch and recorded with the run."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -66,7 +65,8 @@ def resolve_settings(settings: TrainSettings, data: Dataset) -> ResolvedSettings
         optimizer = "muon" if is_built_in else "adam"
     resizes_by_default = is_built_in and data.shrinks and shortest_side >= SMALLEST_RESIZED_SIDE
     resolved: dict[str, Any] = {
-        "data": settings.data and str(Path(settings.data).absolute()),
+        "dataset": data.name,
+        "data": data.location,
         "optimizer": optimizer,
         "lr": settings.lr or LEARNING_RATES[optimizer],
         "random_flip": _resolve_auto(settings.random_flip, data.flips),

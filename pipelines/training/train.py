@@ -54,7 +54,7 @@ def train(settings: TrainSettings, home: Home, original: catalogue.RunRecord | N
     model = build_tracked_model(resolved, data)
     recipe = make_recipe(resolved, data, model)
 
-    default_name = f"{settings.dataset}-{settings.model.rpartition(':')[2]}-{settings.seed}"
+    default_name = f"{data.name}-{settings.model.rpartition(':')[2]}-{settings.seed}"
     with runs.taking_name(home, settings.name, default_name) as name:
         named_settings = replace(recipe.settings, name=name)
         record = runs.new_record(

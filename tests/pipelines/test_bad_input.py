@@ -54,6 +54,17 @@ VALUES = [
     *[(("train", "--dataset", "folder", "--data", value), "takes the folder") for value in ("{tmp}/no", "{png}", LONG)],
     *[(("train", "--dataset", "cifar10", "--data", value), "no CIFAR-10") for value in ("{tmp}/no", "{png}", LONG)],
     (("train", "--dataset", "cifar10", "--data", "{tmp}"), "parquet"),
+    *[
+        (("train", "--dataset", f"{kind}:{value}"), words)
+        for kind, words in (("csv", "takes a table"), ("hf", "takes a folder"), ("torchvision", "has no data set"))
+        for value in ("{tmp}/no", CONTROL, LONG)
+    ],
+    (("train", "--dataset", "csv:{png}"), "is not text"),
+    (("train", "--dataset", "hf:{png}"), "cannot read"),
+    (("train", "--dataset", "os:getcwd"), "train is of str"),
+    (("train", "--dataset", "a b:c"), "cannot find data set"),
+    (("train", "--test-fraction", "0.2"), "does nothing for --dataset digits"),
+    (("train", "--dataset", "torchvision:FashionMNIST", "--data", "{tmp}"), "no files of torchvision's FashionMNIST"),
     (("train", "--dataset", CONTROL), "no data set"),
     (("run", "--epochs", "0"), "--epochs is 0"),
     (("run", "--dataset", "mnist"), "no data set mnist"),

@@ -1039,9 +1039,10 @@ def test_a_failed_download_is_one_line(tmp_path, monkeypatch):
         raise OSError("no network\nat all")
 
     monkeypatch.setattr("torchvision.datasets.CIFAR10", fail)
-    message = complaint("cifar10", home=tmp_path)
-    assert f"no CIFAR-10 in {tmp_path}/cifar10" in message
-    assert message.endswith("downloading it failed too: no network")
+    message = complaint("cifar10", home=tmp_path / "home/data")
+    assert f"no CIFAR-10 in {tmp_path}/home/data/cifar10" in message
+    assert message.endswith("downloading it failed too: OSError: no network at all")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_download_is_used_and_keeps_standard_output_clean(batches, tmp_path, monkeypatch, capsys):
