@@ -6,8 +6,7 @@ Arguments are the command's settings, and `home`; what comes back is what the co
 import difflib
 import os
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import MISSING, fields
 from inspect import Parameter, Signature
 from typing import Any
@@ -16,11 +15,10 @@ from pipelines.commands import COMMANDS, keep_output, load_step, open_home
 from pipelines.common.arguments import accepted_type, from_arguments
 from pipelines.common.console import redacting
 from pipelines.common.settings import CheckedSettings, setting_help
-from pipelines.models.user_errors import describe_model_error
-from tracking.errors import InputError, RunError, from_outside
+from pipelines.lifecycle.python_errors import name_arguments, plain_errors
+from tracking.errors import InputError
 
 HOME = "study home [STUDY_HOME, else ./study]"
-FLAG = re.compile(r"`[^`]*`|--([a-z][a-z-]*)")  # a command stands as it is typed; flags within it are skipped
 
 
 def as_function(name: str) -> Callable[..., Any]:
@@ -68,31 +66,9 @@ def signature_of(settings_class: type[CheckedSettings]) -> Signature:
 def describe(name: str) -> str:
     """A function's help, from that of its command."""
     settings_class = settings_of(name)
-    lines = [f"    {field.name}: {_name_arguments(setting_help(field))}" for field in fields(settings_class)]
+    lines = [f"    {field.name}: {name_arguments(setting_help(field))}" for field in fields(settings_class)]
     text = str(settings_class.__doc__).replace("Prints ", "Returns ")
     return "\n".join([text, "", f"Arguments, as the flags of `study {name}`:", *lines, f"    home: {HOME}"])
-
-
-@contextmanager
-def plain_errors() -> Iterator[None]:
-    """Errors of a command as a Python call has them: one line, in which arguments are no flags."""
-    try:
-        yield
-    except (InputError, RunError) as error:
-        error.args = (_name_arguments(str(error)),)
-        raise
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # a user's model may raise SystemExit
-        reason = describe_model_error(error) or from_outside(error)
-        if reason is None:
-            raise
-        raise RunError(_name_arguments(reason)) from error
-
-
-def _name_arguments(message: str) -> str:
-    """A message with `count` for --count, but not in a command to type."""
-    return FLAG.sub(lambda found: f"`{found[1].replace('-', '_')}`" if found[1] else found[0], message)
 
 
 def _explain_call(name: str, signature: Signature, error: TypeError) -> str:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from queries.classes import find_classes
 
 if TYPE_CHECKING:
+    import pyarrow
     from duckdb import DuckDBPyConnection
 
 FOLDER = Path(__file__).parent
@@ -138,6 +139,18 @@ def _parse_param(doc: str) -> Param:
 
 def run(connection: DuckDBPyConnection, name: str, values: Mapping[str, Value]) -> Answer:
     """Answer a query; a value of None stands for the parameter's default. Raises ValueError on wrong values."""
+    result = connection.execute(*_prepare(connection, name, values))
+    return Answer([column for column, *_ in result.description], result.fetchall())
+
+
+def run_to_table(connection: DuckDBPyConnection, name: str, values: Mapping[str, Value]) -> pyarrow.Table:
+    """The same answer as an Arrow table, which has the types of its columns even without rows."""
+    sql, parameters = _prepare(connection, name, values)
+    return connection.sql(sql, params=parameters).to_arrow_table()
+
+
+def _prepare(connection: DuckDBPyConnection, name: str, values: Mapping[str, Value]) -> tuple[str, dict[str, Value]]:
+    """The SQL of a query and the values of its parameters."""
     sql = text(name)
     parameters = _complete_values(name, values)
     for key in set(re.findall(r"\$(\w+)::integer", sql)):
@@ -146,8 +159,7 @@ def run(connection: DuckDBPyConnection, name: str, values: Mapping[str, Value]) 
         parameters[key] = _to_float(key, parameters[key])
     if parameters.get("classes") is not None:
         parameters["classes"] = _find_class_ids(connection, parameters["run_id"], str(parameters["classes"]))
-    result = connection.execute(sql, parameters)
-    return Answer([column for column, *_ in result.description], result.fetchall())
+    return sql, parameters
 
 
 def execute(connection: DuckDBPyConnection, name: str, values: Mapping[str, object]) -> DuckDBPyConnection:

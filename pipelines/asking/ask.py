@@ -1,7 +1,10 @@
 """Answers questions of the catalogue. Imports neither torch nor mlflow, so answers come quickly."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeVar
+
+from duckdb import DuckDBPyConnection
 
 import queries
 from pipelines.asking.checks import check_parameters
@@ -17,6 +20,7 @@ from tracking.reading import connect
 # parameters that refer to a run, and the kinds of run they accept
 RUN_KINDS = {"run_id": TRAINED, "other_run_id": TRAINED, "compare_run": ("compare",)}
 FULL_LINE = 90  # characters, above which a line of a header was broken and the sentence goes on in the next
+Result = TypeVar("Result")
 COMPARABLE_KINDS = (*TRAINED, "explain", "compare")  # of which two runs can be compared
 
 
@@ -38,38 +42,54 @@ def ask(flags: argparse.Namespace, rest: list[str], home: Home) -> Iterator[str]
         answer = queries.Answer(["query", "question"], catalogue)
     else:
         try:
-            header = queries.header(flags.question)
-            values = _parse_parameters(flags.question, header, rest)
-            is_whole = values.get("limit") is not None
-            values |= _resolve_runs(values, home)
-            with connect(home) as connection:
-                answer = queries.run(connection, flags.question, values)
-                check_parameters(connection, values)
+            values = _parse_parameters(flags.question, queries.header(flags.question), rest)
         except ValueError as error:
             raise InputError(str(error)) from None
+        is_whole = values.get("limit") is not None
+        answer = answer_question(flags.question, values, home, queries.run)
     return iter([format_answer(flags.format, answer.columns, answer.rows, find_screen(), is_whole=is_whole), "\n"])
 
 
+def answer_question(
+    question: str,
+    given: Mapping[str, str | None],
+    home: Home,
+    run: Callable[[DuckDBPyConnection, str, Mapping[str, str | None]], Result],
+) -> Result:
+    """What `run`, such as `queries.run`, makes of a question, in whose parameters runs are references.
+
+    `latest` where a run is needed and none is given. Raises InputError on wrong values.
+    """
+    try:
+        values = dict.fromkeys(queries.header(question).params) | dict(given)
+        if "run_id" in values and values["run_id"] is None:
+            values["run_id"] = "latest"
+        values |= _resolve_runs(values, home)
+        with connect(home) as connection:
+            answer = run(connection, question, values)
+            check_parameters(connection, values)
+        return answer
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
 def _parse_parameters(question: str, header: queries.Header, rest: list[str]) -> dict[str, str | None]:
-    """The values of a query's parameters; `latest` where a run is needed and none is given."""
+    """The values of a query's parameters, None where a flag is not given."""
     width = max(map(len, header.returns))
     columns = "".join(f"\n  {name:{width}}  {doc}" for name, doc in header.returns.items())
     example = f"study ask {question} --run-id latest" if "run_id" in header.params else f"study ask {question}"
     parser = Parser(
         prog=f"study ask {question}",
         description=header.question,
-        epilog=f"{_join_lines(header.notes)}\n\ncolumns:{columns}\n\nexample:\n  {example} --format csv",
+        epilog=f"{join_lines(header.notes)}\n\ncolumns:{columns}\n\nexample:\n  {example} --format csv",
     )
     for name, param in header.params.items():
         parser.add_argument(f"--{name.replace('_', '-')}", dest=name, help=param.doc.replace("%", "%%"))
     flags = vars(parser.parse_args(rest))
-    values = {name: None if value is None else utf8(name, value) for name, value in flags.items()}
-    if "run_id" in values and values["run_id"] is None:
-        values["run_id"] = "latest"
-    return values
+    return {name: None if value is None else utf8(name, value) for name, value in flags.items()}
 
 
-def _join_lines(notes: str) -> str:
+def join_lines(notes: str) -> str:
     """The notes of a header, whose lines were broken because they were full, as whole paragraphs."""
     text = ""
     for line in notes.splitlines():

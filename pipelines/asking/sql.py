@@ -17,15 +17,18 @@ from pathlib import Path
 from subprocess import PIPE, Popen
 from typing import IO, TYPE_CHECKING, cast
 
-from pipelines.common.terminal import find_screen
+from pipelines.common.terminal import Screen, find_screen
 from tracking.errors import InputError, RunError
 
 if TYPE_CHECKING:  # not needed by the process, which imports this module too
+    import pyarrow
+
     from pipelines.common.settings import SqlSettings
     from tracking.home import Home
 
 BOOTSTRAP = "import sys; sys.path[:] = sys.argv[1:]; from pipelines.asking.sql_process import main; main()"
 OWN_FOLDER = str(Path(__file__).parents[2])
+ARROW = "arrow"  # format of an answer between the two processes, beside those of `--format`
 # exit codes of the process
 ANSWERED = 0
 NO_MEMORY = 77
@@ -35,12 +38,29 @@ PIECE_SIZE = 1 << 16  # characters read at a time
 
 def sql(settings: SqlSettings, home: Home) -> Iterator[str]:
     """The answer to any read-only SQL, in pieces of text. Raises InputError at a limit or on a wrong query."""
-    screen = find_screen()
+    with _answering(settings, home, settings.format, find_screen()) as replies:
+        answer = io.TextIOWrapper(replies, encoding="utf-8", newline="\n")
+        while piece := answer.read(PIECE_SIZE):
+            yield piece
+
+
+def sql_to_table(settings: SqlSettings, home: Home) -> pyarrow.Table:
+    """The same answer as an Arrow table."""
+    from pyarrow import ipc
+
+    with _answering(settings, home, ARROW, None) as replies:
+        answer = replies.read()
+    return ipc.open_stream(answer).read_all()
+
+
+@contextmanager
+def _answering(settings: SqlSettings, home: Home, answer_format: str, screen: Screen | None) -> Iterator[IO[bytes]]:
+    """The answer, to be read to its end in the block. Raises RunError if that end is missing."""
     request = {
         "home": str(home.path),
         "query": settings.query,
         "memory": settings.memory,
-        "format": settings.format,
+        "format": answer_format,
         "screen": asdict(screen) if screen else None,
     }
     # our folder first, as users' packages may have the same names
@@ -55,9 +75,7 @@ def sql(settings: SqlSettings, home: Home) -> Iterator[str]:
             _await_reply(process, replies, settings)  # the tables are open
             with _time_limit(settings, process):
                 _await_reply(process, replies, settings)  # the answer is ready
-            answer = io.TextIOWrapper(replies, encoding="utf-8", newline="\n")
-            while piece := answer.read(PIECE_SIZE):
-                yield piece
+            yield replies
             if process.wait() != ANSWERED:
                 raise RunError("the answer was cut short, as its process was stopped; ask again")
         finally:

@@ -1,18 +1,22 @@
 """The process that runs the query of `study sql`. Its request comes on standard input; when that closes, it ends."""
 
+import io
 import json
 import os
 import re
 import sys
 import threading
 import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 import duckdb
 
 from pipelines.asking.formats import format_answer
-from pipelines.asking.sql import ANSWERED, NO_MEMORY
+from pipelines.asking.sql import ANSWERED, ARROW, NO_MEMORY
 from pipelines.common.terminal import Screen
 from tracking.errors import InputError, from_outside
 from tracking.home import Home
@@ -50,11 +54,14 @@ def _answer(request: dict[str, Any]) -> None:
     connection = connect(Home(Path(request["home"])), request["memory"])
     _send({})
     _limit_memory(request["memory"])
-    columns, rows = fetch_rows(connection, request["query"])
-    screen = Screen(**request["screen"]) if request["screen"] else None
-    text = f"{format_answer(request['format'], columns, rows, screen)}\n".encode()
+    if request["format"] == ARROW:
+        answer = fetch_arrow(connection, request["query"])
+    else:
+        columns, rows = fetch_rows(connection, request["query"])
+        screen = Screen(**request["screen"]) if request["screen"] else None
+        answer = f"{format_answer(request['format'], columns, rows, screen)}\n".encode()
     _send({})
-    sys.stdout.buffer.write(text)
+    sys.stdout.buffer.write(answer)
     sys.stdout.buffer.flush()
 
 
@@ -101,6 +108,28 @@ def _peak_memory() -> int:
 
 def fetch_rows(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[list[str], list[tuple[Any, ...]]]:
     """Columns and rows. Raises InputError if the query is wrong or does more than read."""
+    with _executed(connection, query) as result:
+        columns = [column for column, *_ in result.description or []]
+        return columns, result.fetchall()
+
+
+def fetch_arrow(connection: duckdb.DuckDBPyConnection, query: str) -> bytes:
+    """The answer as a stream of Arrow's IPC format. Raises InputError as `fetch_rows` does."""
+    from pyarrow import ipc
+
+    with _executed(connection, query) as result, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # DuckDB's, that rows are copied once more
+        table = result.to_arrow_table()
+    assert table is not None, "what is read has columns"
+    buffer = io.BytesIO()
+    with ipc.new_stream(buffer, table.schema) as stream:
+        stream.write_table(table)
+    return buffer.getvalue()
+
+
+@contextmanager
+def _executed(connection: duckdb.DuckDBPyConnection, query: str) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A query's result, to be fetched in the block. Raises InputError if it is wrong or does more than read."""
     _check_nesting(query)
     try:
         statements = connection.extract_statements(query)
@@ -108,9 +137,7 @@ def fetch_rows(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[list[
             raise InputError(f"give one SQL statement, not {len(statements)}")
         _check_reads(connection, statements[0])
         connection.execute("begin transaction read only")  # even a select may call what writes
-        result = connection.execute(statements[0])
-        columns = [column for column, *_ in result.description or []]
-        return columns, result.fetchall()
+        yield connection.execute(statements[0])
     except duckdb.OutOfMemoryException:
         raise
     except duckdb.Error as error:

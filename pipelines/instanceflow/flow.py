@@ -5,6 +5,8 @@ Pühringer, Hinterreiter, Streit 2020, arXiv 2007.11353.
 
 from pathlib import Path
 
+from duckdb import DuckDBPyConnection
+
 from pipelines.common.settings import FlowSettings
 from pipelines.common.terminal import say
 from pipelines.instanceflow.export import export
@@ -27,17 +29,24 @@ def flow(settings: FlowSettings, home: Home) -> str:
             raise InputError("--export writes one run; leave the other one out")
         return export(run, settings.split, Path(settings.export), home)
 
-    file_stem = "flow" if settings.split == "test" else f"flow_{settings.split.replace(':', '_')}"
     with connect(home) as connection, runs.staging_folder(home) as folder:
-        if settings.other is None:
-            record, other_record = read_record(connection, run, settings.split), None
-        else:
-            other = catalogue.resolve(home, settings.other)
-            record, other_record = read_pair(connection, run, other, settings.split)
-            file_stem += f"_against_{other.run_id[:8]}"
-        page = write_page(folder / f"{file_stem}.html", record, connection, home, settings.data, other_record)
-        epochs = f"{len(record.epochs)} epochs"
-        if other_record is not None:
-            epochs = f"{len(record.epochs)} and {len(other_record.epochs)} epochs"
-        say(f"{len(record.labels):,} instances, {epochs}, {page.stat().st_size / 1e6:.1f} MB")
+        page = write_flow(folder, settings, home, connection)
         return str(runs.log_page(home, run, page))
+
+
+def write_flow(folder: Path, settings: FlowSettings, home: Home, connection: DuckDBPyConnection) -> Path:
+    """The page, in `folder`. Raises InputError where there is nothing to show."""
+    run = catalogue.resolve(home, settings.run)
+    file_stem = "flow" if settings.split == "test" else f"flow_{settings.split.replace(':', '_')}"
+    if settings.other is None:
+        record, other_record = read_record(connection, run, settings.split), None
+    else:
+        other = catalogue.resolve(home, settings.other)
+        record, other_record = read_pair(connection, run, other, settings.split)
+        file_stem += f"_against_{other.run_id[:8]}"
+    page = write_page(folder / f"{file_stem}.html", record, connection, home, settings.data, other_record)
+    epochs = f"{len(record.epochs)} epochs"
+    if other_record is not None:
+        epochs = f"{len(record.epochs)} and {len(other_record.epochs)} epochs"
+    say(f"{len(record.labels):,} instances, {epochs}, {page.stat().st_size / 1e6:.1f} MB")
+    return page

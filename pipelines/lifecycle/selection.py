@@ -49,7 +49,7 @@ def choose_instances(
     if settings.instances is not None:
         return _read_instances(settings.instances, "--instances", settings.split, count)
     if settings.where is not None:
-        return _select_where(settings.where, settings.split, connection, run_id, epoch)
+        return select_where(settings.where, settings.split, connection, run_id, epoch)
     if settings.count is not None and settings.count > count:
         raise InputError(f"--count {settings.count}: split {settings.split} has {count} instances")
     sample = draw_sample(settings, count)
@@ -98,9 +98,10 @@ def parse_numbers(text: str, flag: str) -> list[int]:
     return sorted({int(part) for part in parts})
 
 
-def _select_where(
+def select_where(
     condition: str, explained_split: str, connection: duckdb.DuckDBPyConnection, run_id: str, epoch: int
 ) -> np.ndarray:
+    """IDs of the instances whose row of `predictions` at an epoch fits an SQL condition, ascending."""
     split = "train_seen" if explained_split == "train" else explained_split
     if not condition.strip():
         raise InputError('--where is empty; it takes a condition such as "label = 3 and predicted = 5"')

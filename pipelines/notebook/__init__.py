@@ -1,0 +1,1 @@
+"""A study in Python and in notebooks: `tracking.open(home)`."""

@@ -1,0 +1,162 @@
+"""Maps of a method as arrays, with the images that they explain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from duckdb import DuckDBPyConnection
+
+import queries
+from pipelines.common.terminal import say
+from pipelines.lifecycle.selection import select_where
+from pipelines.reporting.pictures import Pictures
+from tracking.catalogue import RunRecord
+from tracking.errors import InputError
+from xai import METHODS
+
+if TYPE_CHECKING:
+    import shap
+
+TARGETS = ("predicted", "label")
+
+
+@dataclass(frozen=True, eq=False)
+class Maps:
+    """A method's maps of N images at one epoch, in the order of their IDs."""
+
+    run_id: str
+    method: str
+    epoch: int
+    split: str
+    classes: tuple[str, ...]  # names by class ID
+    ids: np.ndarray  # [N] instance IDs
+    images: np.ndarray | None  # [N, 3, H, W], 0..1, float32; None if they cannot be had
+    maps: np.ndarray  # [N, H, W], float32, signed if the method is, in logits
+    labels: np.ndarray  # [N] class IDs, -1 where unknown
+    predicted: np.ndarray  # [N] class IDs at the epoch
+    targets: np.ndarray  # [N] class IDs explained
+    scores: np.ndarray  # [N] logits of the classes explained
+    baseline_scores: np.ndarray  # [N] their logits for the baseline; NaN for methods without one
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __repr__(self) -> str:
+        size = "x".join(map(str, self.maps.shape[1:]))
+        place = f"{self.split}, epoch {self.epoch}, run {self.run_id[:8]}"
+        return f"Maps({len(self)} maps of {size} by {self.method}, {place})"
+
+    def explanation(self) -> shap.Explanation:
+        """For shap's own plots, such as `shap.image_plot`: values and images [N, H, W, 3].
+
+        shap adds the channels up, so each has a third of a map. Raises InputError if the images cannot be had.
+        """
+        import shap
+
+        if self.images is None:
+            raise InputError(f"the images of run {self.run_id[:8]} cannot be had; say where they are with data=FOLDER")
+        return shap.Explanation(
+            values=np.repeat(self.maps[..., None] / 3, 3, axis=3),
+            base_values=np.nan_to_num(self.baseline_scores),
+            data=self.images.transpose(0, 2, 3, 1),
+        )
+
+
+def read_maps(
+    connection: DuckDBPyConnection,
+    read_pictures: Callable[[], Pictures],
+    run: RunRecord,
+    method: str,
+    *,
+    where: str | None,
+    instances: Sequence[int] | None,
+    epoch: int | None,
+    split: str,
+    target: str,
+) -> Maps:
+    """The maps that there are of the chosen images; says if some have none. Raises InputError if none has one."""
+    if method not in METHODS:
+        raise InputError(f"no method {method!r}; those with maps are: {', '.join(METHODS)}")
+    if target not in TARGETS:
+        raise InputError(f"target is {target!r}; it takes {' or '.join(TARGETS)}")
+    if where is not None and instances is not None:
+        raise InputError("where and instances both choose images; give one")
+    made = queries.run(connection, "explained", {"run_id": run.run_id}).dicts
+    fitting = [row for row in made if (row["split"], row["target_kind"], row["method"]) == (split, target, method)]
+    epochs = sorted({row["epoch"] for row in fitting})
+    if not epochs or epoch not in (None, *epochs):
+        raise InputError(_explain_no_maps(run, method, split, target, epoch, made))
+    epoch = epochs[-1] if epoch is None else epoch
+
+    chosen = {"run_id": run.run_id, "split": split, "target": target, "method": method, "epoch": epoch}
+    relation = connection.sql(queries.internal_text("maps_of_images"), params=chosen)
+    table = relation.to_arrow_table()
+    ids = table["instance_id"].to_numpy().astype(int)
+    wanted = ids
+    if where is not None:
+        wanted = select_where(where, split, connection, run.run_id, epoch)
+    elif instances is not None:
+        wanted = np.unique(np.array(list(instances), int))
+    table = table.filter(np.isin(ids, wanted))
+    at_epoch = f"{method} at epoch {epoch}"
+    if not len(wanted):
+        raise InputError(f"no image of {split} fits {where!r} at epoch {epoch}")
+    if not table.num_rows:
+        raise InputError(f"of the {len(wanted)} images of {split} that are chosen, none is explained by {at_epoch}; "
+                         f"{len(ids)} others are")  # fmt: skip
+    if table.num_rows < len(wanted):
+        say(f"{table.num_rows} of the {len(wanted)} images of {split} that are chosen are explained by {at_epoch}")
+
+    ids = table["instance_id"].to_numpy().astype(int)
+    [(height, width)] = set(zip(table["height"].to_pylist(), table["width"].to_pylist(), strict=True))
+    names = connection.execute("select name from classes where run_id = ? order by class_id", [run.run_id]).fetchall()
+    return Maps(
+        run_id=run.run_id,
+        method=method,
+        epoch=epoch,
+        split=split,
+        classes=tuple(name for (name,) in names),
+        ids=ids,
+        images=_read_images(read_pictures(), split, ids),
+        maps=table["map"].combine_chunks().flatten().to_numpy().reshape(len(ids), height, width).copy(),
+        labels=table["label"].fill_null(-1).to_numpy().astype(int),
+        predicted=table["predicted"].to_numpy().astype(int),
+        targets=table["target"].to_numpy().astype(int),
+        scores=table["score"].to_numpy().copy(),
+        baseline_scores=table["baseline_score"].to_numpy().copy(),
+    )
+
+
+def _read_images(pictures: Pictures, split: str, ids: np.ndarray) -> np.ndarray | None:
+    """Images [N, 3, H, W], 0..1; None, which is said, if they cannot be had."""
+    if pictures.data is None:
+        say(f"without images: {pictures.why_none}")
+        return None
+    return pictures.data.splits[split].rgb(ids).transpose(0, 3, 1, 2).astype(np.float32)
+
+
+def _explain_no_maps(run: RunRecord, method: str, split: str, target: str, epoch: int | None, made: list[dict]) -> str:
+    """What there is instead of the maps that were asked for, and the command that makes these."""
+    epochs: dict[str, list[int]] = {}
+    for row in made:
+        if row["method"] in METHODS:
+            epochs.setdefault(f"{row['method']} of {row['split']}", []).append(row["epoch"])
+    listed = ", ".join(f"{name} at {_describe_epochs(there)}" for name, there in epochs.items()) or "none yet"
+    command = f"study explain {run.run_id[:8]} --method {method} --split {split} --target {target}"
+    if epoch is not None:
+        command += f" --epochs {epoch}"
+    at_epoch = "" if epoch is None else f" at epoch {epoch}"
+    return (
+        f"run {run.run_id[:8]} has no maps of the {target} class by {method} of {split}{at_epoch}; there are: "
+        f"{listed}; `{command}` makes them"
+    )
+
+
+def _describe_epochs(epochs: list[int]) -> str:
+    known = sorted(set(epochs))
+    if known == list(range(known[0], known[-1] + 1)) and len(known) > 2:
+        return f"epochs {known[0]} to {known[-1]}"
+    return f"epoch{'s' if len(known) > 1 else ''} {', '.join(map(str, known))}"
