@@ -10,7 +10,17 @@ def run(
     size: int | None = None,
     skip_unreadable: bool = False,
     val_fraction: float = 0.1,
+    test_fraction: float | None = None,
     model: str = "cnn",
+    model_args: str | None = None,
+    transform: str | None = None,
+    channels: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    threads: int = 0,
+    memory: float | None = None,
+    evaluation_batch: int | None = None,
+    name: str | None = None,
     epochs: int = 10,
     batch: int | None = None,
     optimizer: str = "auto",
@@ -21,13 +31,7 @@ def run(
     random_flip: str = "auto",
     progressive_resizing: str = "auto",
     ema_decay: float = 0.98,
-    seed: int = 0,
     precision: str = "auto",
-    device: str = "auto",
-    threads: int = 0,
-    memory: float | None = None,
-    evaluation_batch: int | None = None,
-    name: str | None = None,
     home: str | PathLike[str] | None = None,
 ) -> str:
     """Run the whole study: train, explain, compare, report and summarise. Accepts every flag of `study train`.
@@ -37,8 +41,18 @@ def run(
         data: where the data set is; cifar10 is also looked for in the study home
         size: image side length in pixels; default: the data set's
         skip_unreadable: leave out images that cannot be read, and record which; otherwise they are errors
-        val_fraction: fraction of the training set used for validation [0.1]
-        model: cnn, or package.module:factory, a function that returns your torch module [cnn]
+        val_fraction: fraction of the training set used for validation, unless the data set has validation images of its own [0.1]
+        test_fraction: fraction of the images held out for testing, for data without test images of its own; default: 0.5 of its validation images, or 0.2 of all
+        model: cnn, timm:NAME, torchvision:NAME, or package.module:factory, a function that returns your torch module [cnn]
+        model_args: arguments of the factory or network, a JSON object such as '{"width": 64}'
+        transform: package.module:name of the torchvision transform that makes a picture the network's input, or none; it becomes the model's first layer; default: the network's own in timm and torchvision, else normalising
+        channels: channels that the network takes, to which grey images are repeated
+        seed: random seed; all randomness derives from it [0]
+        device: auto: a GPU if there is one, else the CPU; or a torch device such as cpu or cuda:1 [auto]
+        threads: CPU threads; 0: one per core [0]
+        memory: memory limit of a pass in GB; default: half of the machine's or the GPU's
+        evaluation_batch: images per evaluation pass; default: 500, fewer if these would take over 1 GB
+        name: run name; default: from data set, model and seed
         epochs: passes over the training images [10]
         batch: images per step; default: 256, fewer if an epoch would have under 20 steps or they would not fit into `memory`
         optimizer: auto: muon for the cnn, adam for other models [auto]
@@ -49,13 +63,7 @@ def run(
         random_flip: random horizontal flip of training images; auto: if the data set allows it [auto]
         progressive_resizing: train on small images first, then on larger ones; auto: if the data set allows it [auto]
         ema_decay: decay of the exponential moving average of the weights, which is the model that is kept; 0: none [0.98]
-        seed: random seed; all randomness derives from it [0]
         precision: auto: bfloat16 if the processor supports it, else float32 [auto]
-        device: auto: a GPU if there is one, else the CPU; or a torch device such as cpu or cuda:1 [auto]
-        threads: CPU threads; 0: one per core [0]
-        memory: memory limit of a pass in GB; default: half of the machine's or the GPU's
-        evaluation_batch: images per evaluation pass; default: 500, fewer if these would take over 1 GB
-        name: run name; default: from data set, model and seed
         home: study home [STUDY_HOME, else ./study]
     """
 
@@ -66,7 +74,17 @@ def train(
     size: int | None = None,
     skip_unreadable: bool = False,
     val_fraction: float = 0.1,
+    test_fraction: float | None = None,
     model: str = "cnn",
+    model_args: str | None = None,
+    transform: str | None = None,
+    channels: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    threads: int = 0,
+    memory: float | None = None,
+    evaluation_batch: int | None = None,
+    name: str | None = None,
     epochs: int = 10,
     batch: int | None = None,
     optimizer: str = "auto",
@@ -77,13 +95,7 @@ def train(
     random_flip: str = "auto",
     progressive_resizing: str = "auto",
     ema_decay: float = 0.98,
-    seed: int = 0,
     precision: str = "auto",
-    device: str = "auto",
-    threads: int = 0,
-    memory: float | None = None,
-    evaluation_batch: int | None = None,
-    name: str | None = None,
     home: str | PathLike[str] | None = None,
 ) -> str:
     """Train a classifier; every epoch's checkpoint and predictions are remembered. Returns the run ID.
@@ -93,8 +105,18 @@ def train(
         data: where the data set is; cifar10 is also looked for in the study home
         size: image side length in pixels; default: the data set's
         skip_unreadable: leave out images that cannot be read, and record which; otherwise they are errors
-        val_fraction: fraction of the training set used for validation [0.1]
-        model: cnn, or package.module:factory, a function that returns your torch module [cnn]
+        val_fraction: fraction of the training set used for validation, unless the data set has validation images of its own [0.1]
+        test_fraction: fraction of the images held out for testing, for data without test images of its own; default: 0.5 of its validation images, or 0.2 of all
+        model: cnn, timm:NAME, torchvision:NAME, or package.module:factory, a function that returns your torch module [cnn]
+        model_args: arguments of the factory or network, a JSON object such as '{"width": 64}'
+        transform: package.module:name of the torchvision transform that makes a picture the network's input, or none; it becomes the model's first layer; default: the network's own in timm and torchvision, else normalising
+        channels: channels that the network takes, to which grey images are repeated
+        seed: random seed; all randomness derives from it [0]
+        device: auto: a GPU if there is one, else the CPU; or a torch device such as cpu or cuda:1 [auto]
+        threads: CPU threads; 0: one per core [0]
+        memory: memory limit of a pass in GB; default: half of the machine's or the GPU's
+        evaluation_batch: images per evaluation pass; default: 500, fewer if these would take over 1 GB
+        name: run name; default: from data set, model and seed
         epochs: passes over the training images [10]
         batch: images per step; default: 256, fewer if an epoch would have under 20 steps or they would not fit into `memory`
         optimizer: auto: muon for the cnn, adam for other models [auto]
@@ -105,13 +127,7 @@ def train(
         random_flip: random horizontal flip of training images; auto: if the data set allows it [auto]
         progressive_resizing: train on small images first, then on larger ones; auto: if the data set allows it [auto]
         ema_decay: decay of the exponential moving average of the weights, which is the model that is kept; 0: none [0.98]
-        seed: random seed; all randomness derives from it [0]
         precision: auto: bfloat16 if the processor supports it, else float32 [auto]
-        device: auto: a GPU if there is one, else the CPU; or a torch device such as cpu or cuda:1 [auto]
-        threads: CPU threads; 0: one per core [0]
-        memory: memory limit of a pass in GB; default: half of the machine's or the GPU's
-        evaluation_batch: images per evaluation pass; default: 500, fewer if these would take over 1 GB
-        name: run name; default: from data set, model and seed
         home: study home [STUDY_HOME, else ./study]
     """
 
@@ -297,6 +313,54 @@ def label_concept(
         concept: concept_id, or the beginning of its concept_key
         label: the name, such as "wheels"
         epoch: epoch of the concept; default: the run's last
+        home: study home [STUDY_HOME, else ./study]
+    """
+
+def import_checkpoints(
+    files: str | PathLike[str] | Sequence[str | PathLike[str]],
+    *,
+    dataset: str = "digits",
+    data: str | PathLike[str] | None = None,
+    size: int | None = None,
+    skip_unreadable: bool = False,
+    val_fraction: float = 0.0,
+    test_fraction: float | None = None,
+    model: str = "cnn",
+    model_args: str | None = None,
+    transform: str | None = None,
+    channels: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    threads: int = 0,
+    memory: float | None = None,
+    evaluation_batch: int | None = None,
+    name: str | None = None,
+    epochs: str | None = None,
+    key: str | None = None,
+    home: str | PathLike[str] | None = None,
+) -> str:
+    """Make a run whose epochs are your own checkpoint files, each evaluated on every split. Returns the run ID.
+
+    Arguments, as the flags of `study import-checkpoints`:
+        dataset: digits, cifar10, folder, planted, planted:pair, planted:shortcut or digits:faults [digits]
+        data: where the data set is; cifar10 is also looked for in the study home
+        size: image side length in pixels; default: the data set's
+        skip_unreadable: leave out images that cannot be read, and record which; otherwise they are errors
+        val_fraction: fraction of the training set that your training left out for validation; default: none, as it is not known [0.0]
+        test_fraction: fraction of the images held out for testing, for data without test images of its own; default: 0.5 of its validation images, or 0.2 of all
+        model: cnn, timm:NAME, torchvision:NAME, or package.module:factory, a function that returns your torch module [cnn]
+        model_args: arguments of the factory or network, a JSON object such as '{"width": 64}'
+        transform: package.module:name of the torchvision transform that makes a picture the network's input, or none; it becomes the model's first layer; default: the network's own in timm and torchvision, else normalising
+        channels: channels that the network takes, to which grey images are repeated
+        seed: random seed; all randomness derives from it [0]
+        device: auto: a GPU if there is one, else the CPU; or a torch device such as cpu or cuda:1 [auto]
+        threads: CPU threads; 0: one per core [0]
+        memory: memory limit of a pass in GB; default: half of the machine's or the GPU's
+        evaluation_batch: images per evaluation pass; default: 500, fewer if these would take over 1 GB
+        name: run name; default: from data set, model and seed
+        files: checkpoint files of torch or safetensors, folders of them, or patterns such as 'ckpt/*.pt'
+        epochs: epochs of the files in their natural order, such as 5,10,15; default: the numbers in their names
+        key: key of the weights in a file that holds more, such as ema or model.state_dict; default: a usual one
         home: study home [STUDY_HOME, else ./study]
     """
 

@@ -46,6 +46,11 @@ GROUPS: dict[str, dict[str, tuple[type[CheckedSettings] | None, str, str]]] = {
             "pipelines.explaining.concepts.labels:label_concept",
             'study label-concept latest 3 "wheels"',
         ),
+        "import-checkpoints": (
+            settings.ImportCheckpointsSettings,
+            "pipelines.importing.import_checkpoints:import_checkpoints",
+            "study import-checkpoints 'ckpt/*.pt' --model package.module:factory --dataset folder --data photos",
+        ),
         "import-flow": (
             settings.ImportFlowSettings,
             "pipelines.instanceflow.import_log:import_flow",

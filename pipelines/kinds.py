@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 from pipelines.comparing import compare
 from pipelines.explaining import explain
+from pipelines.lifecycle.run_inputs import read_recorded_config
 from pipelines.reporting import report
 from pipelines.training import train
 from tracking.catalogue import RunRecord
+from tracking.errors import InputError
 from tracking.home import Home
 
 RunFromRecord = Callable[[RunRecord, Home, str | None], str]  # record, home, where the data is now -> run ID
@@ -29,3 +31,17 @@ KINDS = {
     "compare": Kind(compare.rerun, compare.resume),
     "report": Kind(report.rerun, has_numbers=False),
 }
+
+# by the command that made a training run whose loop is not ours: what can be done instead
+LOOPS_OF_OTHERS = {
+    "record": "its training loop is your own: run that again for a new run, or with record(..., resume={run}) to go on",
+    "import-checkpoints": "its epochs are checkpoint files of a training that is not known here: import them again",
+}
+
+
+def check_repeatable(record: RunRecord, home: Home) -> None:
+    """Raise InputError if the run's training loop is not ours: then we can neither repeat nor resume it."""
+    if record.kind == "train":
+        advice = LOOPS_OF_OTHERS.get(read_recorded_config(home, record)["command"])
+        if advice:
+            raise InputError(f"run {record.run_id[:8]}: {advice.format(run=repr(record.run_id[:8]))}")

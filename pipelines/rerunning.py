@@ -8,7 +8,7 @@ import queries
 from pipelines.common.settings import RerunSettings, TrackedSettings
 from pipelines.common.terminal import say
 from pipelines.data.added import EXTRA_PREFIX
-from pipelines.kinds import KINDS
+from pipelines.kinds import KINDS, check_repeatable
 from pipelines.lifecycle.run_inputs import read_recorded_config, read_recorded_settings
 from pipelines.models.networks import MODELS
 from tracking import catalogue, commits
@@ -56,6 +56,7 @@ class TableDifference:
 def rerun(settings: RerunSettings, home: Home) -> str:
     """The new run's ID. Raises InputError if the data has another digest, RunError if a check finds a difference."""
     original = catalogue.resolve(home, settings.run, tuple(KINDS))
+    check_repeatable(original, home)
     repeated_id = KINDS[original.kind].repeat(original, home, settings.data)
     if settings.check:
         check(original, catalogue.resolve(home, repeated_id, (original.kind,)), home)

@@ -1,7 +1,7 @@
 """Resuming an interrupted run, whatever its kind."""
 
 from pipelines.common.settings import ResumeSettings
-from pipelines.kinds import KINDS
+from pipelines.kinds import KINDS, check_repeatable
 from tracking import catalogue, runs
 from tracking.home import Home
 
@@ -10,6 +10,7 @@ def resume(settings: ResumeSettings, home: Home) -> str:
     """The run ID, once its last unit is committed. Raises InputError while another process writes the run."""
     resumable = {name: kind.resume for name, kind in KINDS.items() if kind.resume is not None}
     record = catalogue.resolve(home, settings.run, tuple(resumable))
+    check_repeatable(record, home)
     with runs.claimed(home, record):
         # read again, as another process may have written it until now
         record = catalogue.resolve(home, record.run_id, tuple(resumable))

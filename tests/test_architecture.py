@@ -33,6 +33,7 @@ STEPS = {
     "models": {"common", "data"},
     "lifecycle": {"common", "data", "drawing", "models"},
     "training": {"common", "data", "models", "lifecycle"},
+    "importing": {"common", "data", "models", "lifecycle"},
     "predicting": {"common", "data", "models", "lifecycle"},
     "explaining": {"common", "data", "models", "lifecycle"},
     "comparing": {"common", "drawing", "models", "lifecycle", "explaining"},

@@ -125,13 +125,15 @@ def epoch_commits(home: Home, run_id: str) -> dict[str, EpochCommit]:
 
 
 def read_epochs(home: Home, run_id: str) -> list[EpochCommit]:
-    """The committed epochs of a training run up to the first gap: 0, 1, 2, ..."""
+    """The committed epochs of a training run, ascending; not every run has all from 0 on."""
     commits = epoch_commits(home, run_id).items()
-    by_epoch = {commit.epoch: commit for unit, commit in commits if unit.startswith("epoch_")}
-    consecutive: list[EpochCommit] = []
-    while len(consecutive) in by_epoch:
-        consecutive.append(by_epoch[len(consecutive)])
-    return consecutive
+    epochs = [commit for unit, commit in commits if unit.startswith("epoch_")]
+    return sorted(epochs, key=lambda commit: commit.epoch)
+
+
+def until_gap(epochs: list[EpochCommit]) -> list[EpochCommit]:
+    """Epochs 0, 1, 2, ... up to the first that is missing: a training goes on behind these."""
+    return [commit for number, commit in enumerate(epochs) if commit.epoch == number]
 
 
 def stored_epochs(home: Home, run_id: str) -> list[EpochCommit]:

@@ -117,7 +117,7 @@ class TrackedSettings(CheckedSettings):
     )
     val_fraction: float = setting(
         0.1, "fraction of the training set used for validation, unless the data set has validation images of its own",
-        least=0.01, most=0.5, formerly="val_share",
+        least=0, most=0.5, formerly="val_share",
     )  # fmt: skip
     test_fraction: float | None = setting(
         None, "fraction of the images held out for testing, for data without test images of its own; default: 0.5 of "
@@ -149,6 +149,10 @@ class TrackedSettings(CheckedSettings):
 class TrainSettings(TrackedSettings):
     """Train a classifier; every epoch's checkpoint and predictions are remembered. Prints the run ID."""
 
+    val_fraction: float = setting(
+        0.1, "fraction of the training set used for validation, unless the data set has validation images of its own",
+        least=0.01, most=0.5, formerly="val_share",
+    )  # fmt: skip
     epochs: int = setting(10, "passes over the training images", least=1, most=10_000)
     batch: int | None = setting(None, "images per step; default: 256, fewer if an epoch would have under 20 steps or "
                                 "they would not fit into --memory",
@@ -415,6 +419,40 @@ class RunSettings(TrainSettings):
     """Run the whole study: train, explain, compare, report and summarise. Accepts every flag of `study train`."""
 
     dataset: str = setting("digits:faults", DATASET)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportCheckpointsSettings(TrackedSettings):
+    """Make a run whose epochs are your own checkpoint files, each evaluated on every split. Prints the run ID."""
+
+    files: tuple[str, ...] = setting(
+        MISSING, "checkpoint files of torch or safetensors, folders of them, or patterns such as 'ckpt/*.pt'",
+        positional=True, path=True,
+    )  # fmt: skip
+    epochs: str | None = setting(
+        None, "epochs of the files in their natural order, such as 5,10,15; default: the numbers in their names"
+    )
+    key: str | None = setting(
+        None, "key of the weights in a file that holds more, such as ema or model.state_dict; default: a usual one"
+    )
+    val_fraction: float = setting(
+        0.0, "fraction of the training set that your training left out for validation; default: none, as it is not "
+        "known", least=0, most=0.5, formerly="val_share",
+    )  # fmt: skip
+
+    def params(self) -> dict[str, Any]:
+        """The files are recorded beside the settings, each with its epoch and digest."""
+        return {key: value for key, value in super().params().items() if key != "files"}
+
+    @classmethod
+    def flag_groups(cls) -> dict[str, tuple[str, ...]]:
+        return {
+            "checkpoints": ("epochs", "key"),
+            "model": ("model", "model_args", "transform", "channels"),
+            "data": ("dataset", "data", "size", "skip_unreadable", "val_fraction", "test_fraction"),
+            "reproducibility": ("seed", "name"),
+            "machine": ("device", "threads", "memory", "evaluation_batch"),
+        }
 
 
 @dataclass(frozen=True)

@@ -219,8 +219,11 @@ def _count_by_class(split: Split, classes: tuple[str, ...]) -> dict[str, int]:
 
 
 def _make_splits(raw: RawDataset, val_fraction: float, seed: int) -> dict[str, Split]:
-    """The splits of a study: validation images are split off only where the data set does not come with its own."""
-    if raw.val is None:
+    """The splits of a study: validation images are split off only where the data set does not come with its own.
+
+    None are split off if the fraction is 0.
+    """
+    if raw.val is None and val_fraction > 0:
         train, val = split_off(raw.train, val_fraction, seed)
         return {"train": train, "val": val, "test": raw.test}
     return {name: split for name, split in raw.parts.items() if len(split.labels)}

@@ -70,9 +70,9 @@ def _delete_checkpoints(settings: PruneSettings, home: Home, record: catalogue.R
 
 
 def _choose_kept_epochs(settings: PruneSettings, stored: list[EpochCommit]) -> set[int]:
-    [best] = choose_epochs("best", stored)
+    best = choose_epochs("best", stored) if "val_accuracy" in stored[-1].metrics else []
     [last] = choose_epochs("last", stored)
-    return {best, last} | {commit.epoch for commit in stored if commit.epoch % settings.every == 0}
+    return {*best, last} | {commit.epoch for commit in stored if commit.epoch % settings.every == 0}
 
 
 def _checkpoint_file(home: Home, run_id: str, epoch: int) -> Path:

@@ -54,13 +54,13 @@ def _describe_settings(settings: CheckedSettings) -> str:
 
 
 @contextmanager
-def run_guard(run: runs.Run) -> Iterator[None]:
-    """Work inside belongs to the run, which ends as FINISHED, KILLED or FAILED.
+def run_guard(run: runs.Run, advice: str | None = None) -> Iterator[None]:
+    """Work inside belongs to the run, which ends as FINISHED, KILLED or FAILED; `advice` says how to go on then.
 
     Raises RunError if the disk, a database or a server fails, or the user's model raises an error.
     """
     say(f"{run.record.kind}: run {run.run_id} ({run.record.name})")
-    advice = f"resume it with: study resume {run.run_id[:8]}"
+    advice = advice or f"resume it with: study resume {run.run_id[:8]}"
     try:
         for commit in commits.read_commits(run.home, run.run_id):  # a crash may have come before its metrics
             runs.log_metrics(run, commit)

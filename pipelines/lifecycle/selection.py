@@ -21,20 +21,24 @@ def choose_epochs(wanted: str, committed: list[EpochCommit]) -> list[int]:
     if wanted == "last":
         return [last]
     if wanted == "best":
+        if "val_accuracy" not in committed[-1].metrics:
+            raise InputError("the run has no validation images, so none of its epochs is best; name some, such as last")
         return [max(committed, key=lambda commit: commit.metrics["val_accuracy"]).epoch]
     if wanted == "all":
         return [commit.epoch for commit in committed]
     chosen = parse_numbers(wanted, "--epochs")
-    if chosen[-1] > last:
-        first_missing = next(epoch for epoch in chosen if epoch > last)
-        raise InputError(f"no epoch {first_missing} in the run; there are 0 to {last}")
     kept = sorted(commit.epoch for commit in committed)
-    pruned = [epoch for epoch in chosen if epoch not in kept]
-    if pruned:
-        raise InputError(
-            f"the checkpoint of epoch {pruned[0]} was pruned; there are those of {', '.join(map(str, kept))}"
-        )
+    missing = [epoch for epoch in chosen if epoch not in kept]
+    if missing:
+        raise InputError(f"the run has no checkpoint of epoch {missing[0]}; there are those of {format_epochs(kept)}")
     return chosen
+
+
+def format_epochs(epochs: list[int]) -> str:
+    """Ascending epochs for a message; an unbroken range in short."""
+    if len(epochs) > 2 and epochs[-1] - epochs[0] == len(epochs) - 1:
+        return f"{epochs[0]} to {epochs[-1]}"
+    return ", ".join(map(str, epochs))
 
 
 def choose_instances(

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.common.settings import CheckedSettings
+from pipelines.data.datasets import Dataset
 from tracking import runs
 from tracking.environment import describe_environment
 from tracking.files import write_json, write_table
@@ -33,6 +34,19 @@ def commit_start(
         files["instances.parquet"] = write_table(folder / "instances.parquet", instances)
         files["classes.parquet"] = write_table(folder / "classes.parquet", class_columns)
         runs.commit(run, "start", files, {}, None)
+
+
+def instance_columns(run_id: str, data: Dataset) -> dict[str, list]:
+    """Columns of table `instances`."""
+    columns: dict[str, list] = {"run_id": [], "split": [], "instance_id": [], "label": [], "source": []}
+    for name, split in data.splits.items():
+        count = len(split.labels)
+        columns["run_id"] += [run_id] * count
+        columns["split"] += [name] * count
+        columns["instance_id"] += range(count)
+        columns["label"] += split.labels.tolist()
+        columns["source"] += split.sources
+    return columns
 
 
 def commit_child_start(run: runs.Run, settings: CheckedSettings, inputs: dict[str, Any] | None = None) -> None:

@@ -110,7 +110,7 @@ def _read_logged(
     if instances is None:
         instances = np.array([], int)
     step = max(1, -(-len(instances) // SAMPLE_COUNT))  # rounded up: at most SAMPLE_COUNT remain
-    for name, wanted in ((split, instances[::step]), ("val", instances[:0])):
+    for name, wanted in ((split, instances[::step]), ("val", instances[:0]), ("test", instances[:0])):
         if name == "train" or name not in data.splits:
             continue
         count = len(data.splits[name].labels)

@@ -26,7 +26,7 @@ def save_model(model: nn.Module, path: Path) -> Path:
 def load_model(model: nn.Module, path: Path) -> None:
     """Load a checkpoint's weights into `model`. Raises InputError if they do not fit or are not finite."""
     try:
-        _load_weights(model, load_file(path))
+        load_weights(model, load_file(path))
     except (RuntimeError, SafetensorError) as error:
         raise _misfit(f"checkpoint {path}", error) from None
     for name, weight in model.named_parameters():
@@ -63,14 +63,14 @@ def load_state(model: nn.Module, optimizers: list[torch.optim.Optimizer], path: 
                 parameter, key = rest.split(".", 1)
                 parameter_state = optimizer_states[int(owner)]["state"].setdefault(int(parameter), {})
                 parameter_state[key] = value
-        _load_weights(model, weights)
+        load_weights(model, weights)
         for optimizer, state in zip(optimizers, optimizer_states, strict=True):
             optimizer.load_state_dict(state)
     except (RuntimeError, SafetensorError, ValueError, KeyError, IndexError) as error:
         raise _misfit(f"the training state {path}", error) from None
 
 
-def _load_weights(model: nn.Module, weights: dict[str, torch.Tensor]) -> None:
+def load_weights(model: nn.Module, weights: dict[str, torch.Tensor]) -> None:
     """Load weights that the model's own code saved: some modules ask for the version of their layout."""
     versioned = OrderedDict(weights)
     versioned._metadata = model.state_dict()._metadata  # type: ignore[attr-defined]  # torch's, which no type declares

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.common.settings import TrackedSettings
+from pipelines.common.terminal import say
 from pipelines.common.user_code import errors_reported, import_factory
 from pipelines.data.datasets import Dataset
 from pipelines.models import user_errors
@@ -21,6 +22,7 @@ from pipelines.models.randomness import seed_generators
 from pipelines.models.transforms import describe_transform
 from tracking.errors import InputError
 
+SUM_TOLERANCE = 1e-5  # maximum distance from 1 of a sum of float32 probabilities
 WHITENING_IMAGES = 1000  # training images whose patches initialise the first layer
 WHITENING_PIXELS = 64 * 64 * WHITENING_IMAGES  # in all of them: of large images fewer do, with as many patches
 
@@ -235,6 +237,20 @@ def check_logits(name: str, logits: object, shape: tuple[int, int], when: str = 
         raise InputError(f"model {name} returns {str(logits.dtype).removeprefix('torch.')}{when}; {requirement}")
     if not logits.isfinite().all():
         raise InputError(f"model {name} returns logits that are not finite before any training; check its weights")
+
+
+def check_scale(name: str, logits: Tensor) -> None:
+    """Raise InputError on probabilities instead of logits; say so of log-probabilities, which are valid logits."""
+    if _sum_to_one(logits) and logits.min() >= 0:
+        raise InputError(
+            f"model {name} returns probabilities (each row sums to 1), but the loss takes logits; remove its softmax"
+        )
+    if _sum_to_one(logits.exp()):
+        say(f"model {name} returns log-probabilities; they are trained and explained in place of logits")
+
+
+def _sum_to_one(values: Tensor) -> bool:
+    return bool((values.sum(1) - 1).abs().max() < SUM_TOLERANCE)
 
 
 def _describe_type(value: object) -> str:

@@ -15,7 +15,7 @@ from pipelines.data.datasets import Dataset
 from pipelines.lifecycle.child_run import run_guard
 from pipelines.lifecycle.epoch_commit import commit_epoch, complete_models, log_learning_curves, resume_file
 from pipelines.lifecycle.run_inputs import describe_data, load_data, read_recorded_settings
-from pipelines.lifecycle.start import commit_start
+from pipelines.lifecycle.start import commit_start, instance_columns
 from pipelines.lifecycle.verification import verify_checkpoints
 from pipelines.models import hardware
 from pipelines.models.checkpoints import load_state, save_state
@@ -64,7 +64,7 @@ def train(settings: TrainSettings, home: Home, original: catalogue.RunRecord | N
         run = runs.start_run(home, record, tags, _describe_training(named_settings, data, model))
         runs.log_record(run)
     inputs = {"data": describe_data(data), "model_code": digest_code(settings.model, model)}
-    commit_start(run, "train", named_settings, _instance_columns(run.run_id, data), data.classes, inputs)
+    commit_start(run, "train", named_settings, instance_columns(run.run_id, data), data.classes, inputs)
     return _run_epochs(Training(named_settings, data, model, recipe, run), [])
 
 
@@ -76,7 +76,7 @@ def rerun(record: catalogue.RunRecord, home: Home, data: str | None) -> str:
 
 def resume(record: catalogue.RunRecord, home: Home, data: str | None = None) -> str:
     """Continue after the last committed epoch; the result is bit-identical to that of an uninterrupted training."""
-    committed = commits.read_epochs(home, record.run_id)
+    committed = commits.until_gap(commits.read_epochs(home, record.run_id))
     settings = read_recorded_settings(home, record, ResolvedTraining)
     if len(committed) == settings.epochs + 1 and record.status == "FINISHED":
         raise InputError(f"run {record.run_id[:8]} is finished with all {settings.epochs} epochs; nothing to resume")
@@ -101,19 +101,6 @@ def _describe_training(settings: TrainSettings, data: Dataset, model: nn.Module)
         f"{counts} images), seed {settings.seed}. Every epoch's weights: `checkpoints/`; every instance's "
         "prediction: `predictions/`. Epoch 0 is the untrained network."
     )
-
-
-def _instance_columns(run_id: str, data: Dataset) -> dict[str, list]:
-    """Columns of table `instances`."""
-    columns: dict[str, list] = {"run_id": [], "split": [], "instance_id": [], "label": [], "source": []}
-    for name, split in data.splits.items():
-        count = len(split.labels)
-        columns["run_id"] += [run_id] * count
-        columns["split"] += [name] * count
-        columns["instance_id"] += range(count)
-        columns["label"] += split.labels.tolist()
-        columns["source"] += split.sources
-    return columns
 
 
 def _run_epochs(training: Training, committed: list[EpochCommit]) -> str:

@@ -13,7 +13,7 @@ from pipelines.data.datasets import Dataset
 from pipelines.lifecycle.verification import allowed_difference, compute_logits
 from pipelines.models import hardware
 from pipelines.models.checkpoints import load_model, save_model
-from pipelines.models.networks import check_logits, copy_model, main_logits
+from pipelines.models.networks import check_logits, check_scale, copy_model, main_logits
 from pipelines.models.predictions import prepare_images
 from pipelines.models.randomness import seed_generators
 from pipelines.training.averaging import update_average
@@ -24,7 +24,6 @@ from xai.gradient import find_nondeterminism
 
 TRIAL_IMAGES = 4
 TRIAL_LR = 1e-3  # changes a network in one step, and breaks none
-SUM_TOLERANCE = 1e-5  # maximum distance from 1 of a sum of float32 probabilities
 
 
 def try_out(settings: ResolvedSettings, model: nn.Module, data: Dataset) -> None:
@@ -57,7 +56,7 @@ def try_out(settings: ResolvedSettings, model: nn.Module, data: Dataset) -> None
             f"to {difference:.2g}, so its state_dict does not hold all that it learns; register what changes in "
             "training as parameters or persistent buffers"
         )
-    _check_scale(name, logits)
+    check_scale(name, logits)
 
 
 def _train_one_step(
@@ -91,17 +90,3 @@ def _train_one_step(
         lr = min(TRIAL_LR, settings.lr)
         for optimizer in make_optimizers(trained, settings.optimizer, lr, settings.weight_decay):
             optimizer.step()
-
-
-def _check_scale(name: str, logits: Tensor) -> None:
-    """Raise InputError on probabilities instead of logits; say so of log-probabilities, which are valid logits."""
-    if _sum_to_one(logits) and logits.min() >= 0:
-        raise InputError(
-            f"model {name} returns probabilities (each row sums to 1), but the loss takes logits; remove its softmax"
-        )
-    if _sum_to_one(logits.exp()):
-        say(f"model {name} returns log-probabilities; they are trained and explained in place of logits")
-
-
-def _sum_to_one(values: Tensor) -> bool:
-    return bool((values.sum(1) - 1).abs().max() < SUM_TOLERANCE)

@@ -1,0 +1,145 @@
+"""Makes a run of checkpoint files: each becomes an epoch, evaluated on every split. Nothing else is known of it."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pipelines.common.progress import work
+from pipelines.common.settings import ImportCheckpointsSettings
+from pipelines.common.terminal import say
+from pipelines.common.user_code import errors_reported
+from pipelines.data.datasets import Dataset
+from pipelines.importing.checkpoint_files import (
+    CheckpointFile,
+    describe_files,
+    find_checkpoints,
+    fit_weights,
+    read_weights,
+)
+from pipelines.lifecycle.child_run import run_guard
+from pipelines.lifecycle.epoch_commit import commit_epoch, log_learning_curves
+from pipelines.lifecycle.run_inputs import describe_data, load_data
+from pipelines.lifecycle.start import commit_start, instance_columns
+from pipelines.models import hardware
+from pipelines.models.checkpoints import load_model, save_model
+from pipelines.models.networks import Classifier, build_tracked_model, check_scale, resolve_transform
+from pipelines.models.predictions import Predictions, evaluate, prepare_images
+from pipelines.models.user_code import digest_code
+from tracking import runs
+from tracking.errors import InputError
+from tracking.files import sha256
+from tracking.home import Home
+from tracking.staging import scratch_folder
+from xai.gradient import find_nondeterminism
+
+TRIAL_IMAGES = 4
+SPLITS = ("val", "test")
+OWN_FIRST_LAYER = "normalise.mean"  # in a checkpoint of this program, whose first layer is part of it
+
+
+def import_checkpoints(settings: ImportCheckpointsSettings, home: Home) -> str:
+    """Make the run; returns its ID. Raises InputError, leaving nothing behind, if a file does not fit the model."""
+    runs.check_start(home, settings.name)
+    files = find_checkpoints(settings.files, settings.epochs)
+    settings = _resolve(settings)
+    data = load_data(settings, home)
+    device = hardware.prepare_device(settings)
+    with torch.random.fork_rng():
+        model = build_tracked_model(settings, data).to(device)
+    say("  " + ", ".join(f"{file.path.name} is epoch {file.epoch}" for file in files))
+    for number, file in enumerate(files):  # all of them, before anything is made
+        _load(file, settings, model, quietly=number > 0)
+        _try_out(file, settings, model, data, thoroughly=number == 0)
+    digests = [sha256(file.path) for file in files]
+
+    default_name = f"{settings.dataset}-{settings.model.rpartition(':')[2]}-imported"
+    with runs.taking_name(home, settings.name, default_name) as name:
+        settings = replace(settings, name=name)
+        record = runs.new_record("train", name, settings.params(), dataset=data.name, data_digest=data.digest)
+        tags = {"study.n": str(len(data.splits["train"].labels))}
+        run = runs.start_run(home, record, tags, _describe(settings, data, model, files))
+        runs.log_record(run)
+    with run_guard(run, advice="import the checkpoints again"):
+        inputs = {
+            "data": describe_data(data),
+            "model_code": digest_code(settings.model, model),
+            "files": describe_files(files, digests),
+        }
+        commit_start(run, "import-checkpoints", settings, instance_columns(run.run_id, data), data.classes, inputs)
+        committed = []
+        with work("importing", len(files), "checkpoints") as progress:
+            for file in files:
+                started_at = time.perf_counter()
+                _load(file, settings, model, quietly=True)
+                predictions = [
+                    evaluate(model, data.splits[split], split, device, settings.evaluation_batch)
+                    for split in SPLITS
+                    if split in data.splits
+                ]
+                metrics = _measure(predictions) | {"seconds": time.perf_counter() - started_at}
+                committed.append(commit_epoch(run, file.epoch, model, predictions, metrics, data.classes))
+                progress.advance()
+                accuracies = "  ".join(f"{part.split} {part.accuracy:.2%}" for part in predictions)
+                say(f"epoch {file.epoch:>3}  {accuracies}  {file.path.name}")
+        log_learning_curves(run, committed)
+    return run.run_id
+
+
+def _resolve(settings: ImportCheckpointsSettings) -> ImportCheckpointsSettings:
+    """The settings with device, data folder and transform decided."""
+    resolved = resolve_transform(hardware.resolve_device(settings))
+    if resolved.transform is None:
+        say("  pictures go to the network as they are, in 0..1; if yours were normalised or resized, give --transform")
+        resolved = resolve_transform(replace(resolved, transform="none"))
+    return replace(resolved, data=settings.data and str(Path(settings.data).absolute()))
+
+
+def _load(file: CheckpointFile, settings: ImportCheckpointsSettings, model: Classifier, quietly: bool = False) -> None:
+    weights: dict[str, Tensor] = read_weights(file.path, settings.key)
+    whole = OWN_FIRST_LAYER in weights
+    fit_weights(file.path, weights, model if whole else model.network, quietly=quietly)
+
+
+def _try_out(
+    file: CheckpointFile, settings: ImportCheckpointsSettings, model: Classifier, data: Dataset, *, thoroughly: bool
+) -> None:
+    """Raise InputError if the model with these weights cannot be evaluated, reproduced or saved."""
+    problem = f"model {settings.model} with {file.path.name}"
+    images = prepare_images(data.splits["train"].images[:TRIAL_IMAGES], torch.device(settings.device))
+    with errors_reported(f"{problem} cannot be evaluated"), torch.inference_mode():
+        logits = model.eval()(images).float().cpu()
+    if not logits.isfinite().all():
+        raise InputError(f"{problem} returns logits that are not finite; leave this checkpoint out")
+    if not thoroughly:
+        return
+    check_scale(settings.model, logits)
+    with errors_reported(f"{problem} cannot be evaluated"):
+        nondeterminism = find_nondeterminism(model, images)
+    if nondeterminism:
+        raise InputError(f"{problem} would not reproduce its own predictions: {nondeterminism}")
+    with errors_reported(f"{problem} cannot be saved as a checkpoint"), scratch_folder() as folder:
+        load_model(model, save_model(model, folder / "trial.safetensors"))
+
+
+def _measure(predictions: list[Predictions]) -> dict[str, float]:
+    metrics = {}
+    for part in predictions:
+        metrics[f"{part.split}_accuracy"] = part.accuracy
+        metrics[f"{part.split}_loss"] = part.loss
+    return metrics
+
+
+def _describe(
+    settings: ImportCheckpointsSettings, data: Dataset, model: Classifier, files: list[CheckpointFile]
+) -> str:
+    """The note of the run in the MLflow UI, in Markdown."""
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    counts = ", ".join(f"{len(split.labels):,} {name}" for name, split in data.splits.items())
+    return (
+        f"**{settings.model}** ({weights:,} weights), {len(files)} checkpoint files evaluated on **{data.name}** "
+        f"({len(data.classes)} classes, {counts} images). How they were trained is not known. Every epoch's weights: "
+        "`checkpoints/`; every instance's prediction: `predictions/`."
+    )
