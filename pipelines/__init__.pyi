@@ -7,6 +7,9 @@ def run(
     *,
     dataset: str = "digits:faults",
     data: str | PathLike[str] | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    split_column: str | None = None,
     size: int | None = None,
     skip_unreadable: bool = False,
     val_fraction: float = 0.1,
@@ -37,8 +40,11 @@ def run(
     """Run the whole study: train, explain, compare, report and summarise. Accepts every flag of `study train`.
 
     Arguments, as the flags of `study run`:
-        dataset: digits, cifar10, folder, planted, planted:pair, planted:shortcut or digits:faults [digits:faults]
-        data: where the data set is; cifar10 is also looked for in the study home
+        dataset: digits, cifar10, folder, planted, planted:pair, planted:shortcut, digits:faults, csv:FILE, hf:PATH, torchvision:NAME or package.module:factory [digits:faults]
+        data: where the data set is; cifar10 and torchvision's are also looked for in the study home
+        image_column: column of images, or of their paths; default: found by usual names
+        label_column: column of labels; default: found by usual names
+        split_column: column of train, val or test; default: found by usual names, if any
         size: image side length in pixels; default: the data set's
         skip_unreadable: leave out images that cannot be read, and record which; otherwise they are errors
         val_fraction: fraction of the training set used for validation, unless the data set has validation images of its own [0.1]
@@ -71,6 +77,9 @@ def train(
     *,
     dataset: str = "digits",
     data: str | PathLike[str] | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    split_column: str | None = None,
     size: int | None = None,
     skip_unreadable: bool = False,
     val_fraction: float = 0.1,
@@ -101,8 +110,11 @@ def train(
     """Train a classifier; every epoch's checkpoint and predictions are remembered. Returns the run ID.
 
     Arguments, as the flags of `study train`:
-        dataset: digits, cifar10, folder, planted, planted:pair, planted:shortcut or digits:faults [digits]
-        data: where the data set is; cifar10 is also looked for in the study home
+        dataset: digits, cifar10, folder, planted, planted:pair, planted:shortcut, digits:faults, csv:FILE, hf:PATH, torchvision:NAME or package.module:factory [digits]
+        data: where the data set is; cifar10 and torchvision's are also looked for in the study home
+        image_column: column of images, or of their paths; default: found by usual names
+        label_column: column of labels; default: found by usual names
+        split_column: column of train, val or test; default: found by usual names, if any
         size: image side length in pixels; default: the data set's
         skip_unreadable: leave out images that cannot be read, and record which; otherwise they are errors
         val_fraction: fraction of the training set used for validation, unless the data set has validation images of its own [0.1]
@@ -257,13 +269,13 @@ def figure(
     data: str | PathLike[str] | None = None,
     home: str | PathLike[str] | None = None,
 ) -> str:
-    """Write one figure as one would print it; without a name, list the figures. Returns the file's path.
+    """Write figures as one would print them; without a name, list the figures. Returns the files' paths.
 
     Arguments, as the flags of `study figure`:
-        name: name of a figure; without one, or with a run in its place, lists all and which of them the run can give
+        name: name of a figure, several with commas between them, or all; without one, or with a run in its place, lists them and which of them the run can give
         run: run ID, unique prefix of one, run name, or latest [latest]
         format: file format; default: that of `output`, else pdf
-        output: file to write; default: NAME-RUN.FORMAT in this folder
+        output: file to write, of a single figure; default: NAME-RUN.FORMAT in this folder
         width: width of the page's columns that it fills [single]
         split: split to show, such as test, val or extra:NAME; default: test, or all where a figure has all
         epoch: epoch to show; default: the last there is
@@ -321,6 +333,9 @@ def import_checkpoints(
     *,
     dataset: str = "digits",
     data: str | PathLike[str] | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    split_column: str | None = None,
     size: int | None = None,
     skip_unreadable: bool = False,
     val_fraction: float = 0.0,
@@ -342,8 +357,11 @@ def import_checkpoints(
     """Make a run whose epochs are your own checkpoint files, each evaluated on every split. Returns the run ID.
 
     Arguments, as the flags of `study import-checkpoints`:
-        dataset: digits, cifar10, folder, planted, planted:pair, planted:shortcut or digits:faults [digits]
-        data: where the data set is; cifar10 is also looked for in the study home
+        dataset: digits, cifar10, folder, planted, planted:pair, planted:shortcut, digits:faults, csv:FILE, hf:PATH, torchvision:NAME or package.module:factory [digits]
+        data: where the data set is; cifar10 and torchvision's are also looked for in the study home
+        image_column: column of images, or of their paths; default: found by usual names
+        label_column: column of labels; default: found by usual names
+        split_column: column of train, val or test; default: found by usual names, if any
         size: image side length in pixels; default: the data set's
         skip_unreadable: leave out images that cannot be read, and record which; otherwise they are errors
         val_fraction: fraction of the training set that your training left out for validation; default: none, as it is not known [0.0]
