@@ -218,7 +218,8 @@ def add_maps(payload: Payload, records: Sequence[Record], connection: DuckDBPyCo
 
     described_kinds = []
     for method, target_kind in kinds:
-        described_kinds.append({"method": method, "target_kind": target_kind, "signed": METHODS[method].signed})
+        name, signed = METHODS[method].card.name, METHODS[method].signed
+        described_kinds.append({"method": method, "name": name, "target_kind": target_kind, "signed": signed})
     return {
         "instances": instances,
         "rows": rows,

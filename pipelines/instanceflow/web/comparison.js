@@ -1,4 +1,5 @@
-// Two runs at the last chosen epoch of each: how many images both get right, the other one fixes, breaks, or both get wrong.
+// Two runs at the last chosen epoch of each, or one run at the first and the last: how many images are correct at both,
+// fixed, broken, or incorrect at both.
 
 const comparison = element("comparison");
 
@@ -6,12 +7,13 @@ const clearCompared = element("clear-compared"); // in the table's section
 clearCompared.onclick = () => change({ compared: "" });
 
 function drawComparison() {
-  if (!isPair) return;
   clearCompared.hidden = !state.compared;
   clearCompared.textContent = `${COMPARED_NAMES[OUTCOMES.indexOf(state.compared)]} ✕`;
   const { counts, correct, n } = countCompared();
   const cell = state.cell ? " of the chosen cell" : "";
-  const heading = textElement("p", `At the last chosen epochs, ${stepName(state.to, state.otherTo)}, `
+  const [before, after] = comparedEpochs();
+  const epochs = isPair ? `At the last chosen epochs, ${stepName(before, after)},` : `At ${epochName(before)} and at ${epochName(after)},`;
+  const heading = textElement("p", `${epochs} `
     + `${formatPercent(correct[0] / n || 0)} and ${formatPercent(correct[1] / n || 0)} of ${formatInteger(n)} labelled images${cell} are correct. `
     + "A click shows those images alone:");
   comparison.replaceChildren(heading, ...JUDGED.map(outcome => makeComparisonButton(outcome, counts[outcome])));

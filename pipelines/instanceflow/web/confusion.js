@@ -1,7 +1,7 @@
 // Confusion over time: a grid of sparklines, true classes down, predicted classes across.
 
 const grid = element("confusion");
-const GRID = { left: 92, top: 20, maxClasses: 20 };
+const GRID = { left: 116, top: 20, maxClasses: 20 };
 let gridColumns = []; // classes; the last one may be Other
 let gridLayout = null; // {cellWidth, cellHeight, rows, columns, counts, totals, shown} as last drawn, of the measured run
 
@@ -22,6 +22,7 @@ function drawConfusion() {
   gridLayout = { cellWidth, cellHeight, rows, columns, counts, totals, shown: lastMeasured() - start };
   const { context } = prepareCanvas(grid, GRID.top + rows * cellHeight + 4);
   const largest = largestConfusion(gridLayout);
+  writeFaint(context, "true / predicted", 2, 9, { maxWidth: GRID.left - 4 });
   gridColumns.forEach((c, column) => {
     const x = GRID.left + (column + 0.5) * cellWidth;
     write(context, nameOfClass(c), x, 9, { align: "center", maxWidth: cellWidth - 4 });
@@ -133,10 +134,24 @@ function chooseCell({ label, guess }) {
 
 // Arrow keys move from cell to cell, Enter chooses one.
 let gridCursor = [0, 0]; // row and column
+function startAtChosenCell() {
+  if (state.cell) gridCursor = [state.classes.indexOf(state.cell[0]), gridColumns.indexOf(state.cell[1])];
+  drawConfusion();
+}
+
 function moveGridCursor(down, right) {
   const [row, column] = gridCursor;
   gridCursor = [clampIndex(row + down, gridLayout.rows), clampIndex(column + right, gridLayout.columns)];
   drawConfusion();
+}
+
+// Below the cell, as a pointer there would be.
+function placeOfGridCursor() {
+  const { cellWidth, cellHeight } = gridLayout;
+  const [row, column] = gridCursor;
+  const place = grid.getBoundingClientRect();
+  const [x, y] = [GRID.left + (column + 0.5) * cellWidth, GRID.top + (row + 0.8) * cellHeight];
+  return { clientX: place.x + x * unit(), clientY: place.y + y * unit() };
 }
 
 function drawGridCursor(context) {
@@ -162,11 +177,17 @@ grid.addEventListener("click", event => {
 });
 grid.addEventListener("keydown", event => {
   const step = ARROWS[event.key];
-  if (step) moveGridCursor(...step);
-  else if (event.key === "Enter") chooseCell(cellAt(...gridCursor));
+  showTip(null, "");
+  if (step) {
+    moveGridCursor(...step);
+    showTip(placeOfGridCursor(), describeCell(cellAt(...gridCursor)));
+  } else if (event.key === "Enter") chooseCell(cellAt(...gridCursor));
   else return;
   event.preventDefault();
 });
-grid.addEventListener("focus", () => drawConfusion());
-grid.addEventListener("blur", () => drawConfusion());
+grid.addEventListener("focus", startAtChosenCell);
+grid.addEventListener("blur", () => {
+  showTip(null, "");
+  drawConfusion();
+});
 element("clear-cell").onclick = () => change({ cell: null });

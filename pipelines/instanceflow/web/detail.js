@@ -12,7 +12,7 @@ async function openDetail(i) {
     detail.hidden = false;
     element("close-detail").focus({ preventScroll: true });
   }
-  element("detail-title").textContent = `${nameOf(i)}: ${nameOfClass(labels[i])}`;
+  element("detail-title").textContent = `Image ${nameOf(i)}, ${labels[i] === UNKNOWN ? "label unknown" : `label ${nameOfClass(labels[i])}`}`;
   drawLarge(i);
   element("detail-facts").textContent = describeDetail(i);
   drawProbabilities(i, await unpackOnce("probabilities"));
@@ -84,9 +84,12 @@ function drawProbabilities(i, probabilities) {
   const lastValue = ({ values }) => values.at(-1) || 0;
   const ranked = [...lines].sort((a, b) => lastValue(b) - lastValue(a));
   const named = ranked.filter(({ c }, rank) => c === labels[i] || rank < 4);
-  let nameY = -Infinity;
-  for (const line of named) {
-    nameY = Math.max(nameY + 13, y(lastValue(line)));
+  // as near to the ends of their lines as they can stand without touching each other or the ticks below
+  const places = named.map(line => y(lastValue(line)));
+  for (let rank = 1; rank < places.length; rank++) places[rank] = Math.max(places[rank], places[rank - 1] + 13);
+  places.forEach((place, rank) => { places[rank] = Math.min(place, base + 8 - 13 * (places.length - 1 - rank)); });
+  for (const [rank, line] of named.entries()) {
+    const nameY = places[rank];
     const name = `${nameOfClass(line.c)}${line.c === labels[i] ? " ✓" : ""}`;
     write(context, name, width - right + 6, nameY, { colour: colourOfClass(line.c), maxWidth: right - 8 });
   }
@@ -142,9 +145,9 @@ function mapsOf(i) {
   head.maps.instances.forEach((instance, index) => {
     if (instance !== i) return;
     const [epoch, target, kind, run] = head.maps.rows[index];
-    const { method, target_kind: targetKind, signed } = head.maps.kinds[kind];
+    const { name, target_kind: targetKind, signed } = head.maps.kinds[kind];
     const column = `${isPair ? `${RUNS[run].name}\n` : ""}epoch ${epoch}`;
-    maps.push({ index, epoch, run, target, method, signed, column, row: `${method}\n${targetKind}` });
+    maps.push({ index, epoch, run, target, name, signed, column, row: `${name}\n${targetKind}` });
   });
   return maps;
 }
@@ -238,7 +241,7 @@ function makeMapFigure(map, packed, brightness, epoch = "") {
   canvas.getContext("2d").putImageData(new ImageData(drawn.pixels, drawn.width, drawn.height), 0, 0);
   const figure = document.createElement("figure");
   const [least, greatest] = STYLE.ends[styleOf(map.signed)];
-  canvas.title = `${map.method}, ${map.column.replace("\n", ", ")}, explains ${nameOfClass(map.target)}; `
+  canvas.title = `${map.name}, ${map.column.replace("\n", ", ")}, explains ${nameOfClass(map.target)}; `
     + `from ${least} to ${greatest}`;
   figure.append(canvas, textElement("figcaption", `${epoch}${nameOfClass(map.target)}`));
   return figure;

@@ -94,7 +94,7 @@ class SvgRecorder {
   toString() {
     const [width, height] = [Math.ceil(this.width), Math.ceil(this.height)];
     const definitions = [...this.patterns.values()].map(({ pattern }) => pattern).join("");
-    return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" `
+    return `<svg xmlns="http://www.w3.org/2000/svg" width="${digits(width / 96)}in" height="${digits(height / 96)}in" viewBox="0 0 ${width} ${height}" `
       + `font-family="system-ui, DejaVu Sans, sans-serif" font-size="12"><defs>${definitions}</defs>`
       + `<rect width="100%" height="100%" fill="${themeColour("--paper")}"/>${this.parts.join("\n")}</svg>`;
   }
@@ -102,37 +102,81 @@ class SvgRecorder {
 const rectangle = (x, y, width, height) =>
   `rect x="${digits(x)}" y="${digits(y)}" width="${digits(Math.max(0, width))}" height="${digits(Math.max(0, height))}"`;
 
+// caption: what the figure shows; epochs: those of its file's name.
 const EXPORTS = {
-  strip: { canvases: [element("strip")], legend: element("strip-legend"), draw: () => drawStrip() },
-  flow: { canvases: [element("flow"), element("traces")], legend: element("flow-legend"), draw: () => drawFlow() },
-  confusion: { canvases: [element("confusion")], legend: null, draw: () => drawConfusion() },
+  strip: {
+    canvases: [element("strip")], legend: element("strip-legend"), draw: () => drawStrip(), epochs: () => "",
+    caption: () => "Accuracy after each epoch, and how many images each epoch fixes, breaks or reroutes.",
+  },
+  flow: {
+    canvases: [element("flow"), element("traces")], legend: element("flow-legend"), draw: () => drawFlow(),
+    epochs: () => `-epochs-${flowColumns().filter((_, column, { length }) => column === 0 || column === length - 1).map(e => head.epochs[e]).join("-")}`,
+    caption: () => `Images by predicted class (rows) and epoch (columns), and how they move: ${element("flow-range").textContent}.`,
+  },
+  confusion: {
+    canvases: [element("confusion")], legend: null, draw: () => drawConfusion(), epochs: () => `-epoch-${head.epochs[lastMeasured()]}`,
+    caption: () => `Confusion: ${element("confusion-about").textContent}.`,
+  },
 };
+const EXPORT_WIDTH = 660; // units, 1/96 inch each: two columns of a paper, where text of 12 units has 9 points
 const LEGEND_LINE = 20;
+const CAPTION_LINE = 15;
 let exported = null; // {canvases, recorder} while a view is exported
+function isExported(canvas) { return exported?.canvases.includes(canvas) ?? false; }
 
 // The recorder in place of a canvas's context while its view is exported; otherwise null.
 function recorderOf(canvas, width, height) {
-  if (!exported?.canvases.includes(canvas)) return null;
+  if (!isExported(canvas)) return null;
   exported.recorder ??= new SvgRecorder(width, height);
   return exported.recorder;
 }
 
-// A view and its legend as SVG.
+// A view as SVG, as wide as a page's text, with its legend and what it shows.
 function exportSvg(name) {
-  const { canvases, legend, draw } = EXPORTS[name];
+  const { canvases, legend, draw, caption } = EXPORTS[name];
   exported = { canvases };
   draw();
   const { recorder } = exported;
   exported = null;
   if (legend) recordLegend(recorder, legend.entries);
+  recordCaption(recorder, `${caption()} ${describeShown()}`);
+  draw(); // pointer and keys meet what is on the screen
   return recorder.toString();
+}
+
+// Which runs, split and images a view is about.
+function describeShown() {
+  const runs = RUNS.map(({ run_id: id, name }) => `run ${name} (${id.slice(0, 8)})`).join(" and ");
+  const classes = state.classes.length < K ? ` of ${state.classes.length} of ${K} classes` : "";
+  const splits = state.split === "all" ? head.splits : [state.split];
+  const outcome = state.compared ? `, those ${COMPARED_NAMES[OUTCOMES.indexOf(state.compared)]}` : "";
+  return `${runs}, split ${splits.join(", ")}, n = ${formatInteger(derived.ofOutcome.length)} images${classes}${outcome}.`.replace(/^r/, "R");
+}
+
+function recordCaption(recorder, text) {
+  const room = recorder.width - 24;
+  let line = "";
+  let y = recorder.height + CAPTION_LINE / 2;
+  const flush = () => {
+    write(recorder, line, 12, y);
+    y += CAPTION_LINE;
+  };
+  for (const word of text.split(" ")) {
+    if (line && recorder.measureText(`${line} ${word}`).width > room) {
+      flush();
+      line = "";
+    }
+    line = line ? `${line} ${word}` : word;
+  }
+  flush();
+  recorder.height = y;
 }
 
 function recordLegend(recorder, entries) {
   let [x, y] = [12, recorder.height + LEGEND_LINE / 2];
   for (const [swatch, text] of entries) {
     const width = recorder.measureText(text).width + 48;
-    if (x + width > recorder.width && x > 12) [x, y] = [12, y + LEGEND_LINE];
+    if (x + width - 20 > recorder.width && x > 12) [x, y] = [12, y + LEGEND_LINE];
     if (swatch) {
       recorder.fillStyle = swatch instanceof Node ? swatch.fillFor(recorder) : swatch;
       recorder.fillRect(x, y - 5, 20, 10);
@@ -151,32 +195,36 @@ function download(content, type, fileName) {
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
+const PNG_SCALE = 3.125; // 300 dots per inch
 async function downloadPng(name, fileName) {
   const picture = new Image();
   picture.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(exportSvg(name))}`;
   await picture.decode();
   const canvas = document.createElement("canvas");
-  canvas.width = 3 * picture.width;
-  canvas.height = 3 * picture.height;
+  canvas.width = PNG_SCALE * picture.width;
+  canvas.height = PNG_SCALE * picture.height;
   canvas.getContext("2d").drawImage(picture, 0, 0, canvas.width, canvas.height);
   canvas.toBlob(blob => download(blob, "image/png", fileName));
 }
 
 // The selected images, or else those listed, as the table shows them.
 function exportCsv() {
-  const columns = COLUMNS.filter(column => column.text || isNumeric(column));
+  const hasNames = head.names !== null; // else an ID is the split and instance_id before it
+  const columns = COLUMNS.filter(({ key, text, digits: places }) => (text || places !== undefined) && (key !== "id" || hasNames));
   const quote = text => /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-  const header = ["split", "instance_id", ...columns.map(({ key }) => key)];
+  const epochs = isPair ? [] : ["epoch"]; // the last chosen one, of the prediction
+  const header = ["split", "instance_id", ...epochs, ...columns.map(({ key }) => key)];
   const instances = state.selected.length ? state.selected : derived.listed;
   const lines = instances.map(i =>
-    [head.splits[splitIndices[i]], instanceIds[i], ...columns.map(column => cellText(column, i))]);
+    [head.splits[splitIndices[i]], instanceIds[i], ...epochs.map(() => head.epochs[state.to]), ...columns.map(column => cellText(column, i))]);
   return [header, ...lines].map(cells => cells.map(cell => quote(String(cell))).join(",")).join("\n");
 }
 
 for (const button of document.querySelectorAll("[data-export]")) {
   const { export: name, format } = button.dataset;
-  const fileName = `${RUNS.map(run => run.run_id.slice(0, 8)).join("-")}-${name}.${format}`;
   button.onclick = () => {
+    const epochs = EXPORTS[name]?.epochs() ?? "";
+    const fileName = `${RUNS.map(run => run.run_id.slice(0, 8)).join("-")}-${name}${epochs}.${format}`;
     if (format === "svg") download(exportSvg(name), "image/svg+xml", fileName);
     else if (format === "png") downloadPng(name, fileName);
     else download(exportCsv(), "text/csv", fileName);

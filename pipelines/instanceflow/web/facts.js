@@ -38,9 +38,13 @@ function outcomeOf(label, from, to) {
   return from === to ? STUCK : REROUTED;
 }
 
-const COMPARED_NAMES = { // of outcomes between two runs
+// Of outcomes between two runs, or between the first and the last chosen epoch of one.
+const COMPARED_NAMES = isPair ? {
   [KEPT]: "both correct", [FIXED]: "fixed", [BROKEN]: "broken", [REROUTED]: "both incorrect, differently",
   [STUCK]: "both incorrect, alike",
+} : {
+  [KEPT]: "correct at both", [FIXED]: "fixed", [BROKEN]: "broken", [REROUTED]: "incorrect at both, differently",
+  [STUCK]: "incorrect at both, alike",
 };
 
 // transition_outcomes and accuracy_by_epoch of some instances: counts of outcomes into each epoch [E][6], of which the
@@ -66,8 +70,8 @@ function outcomesOverTime(instances) {
   return { counts, correct, n };
 }
 
-// compared_flow and compared_instances: the outcome between an epoch of one run and one of another; undefined if either
-// has no prediction.
+// compared_flow and compared_instances: the outcome between an epoch of one run and one of another, or of the same;
+// undefined if either has no prediction.
 function comparedOutcome(i, e, f) {
   if (predictedAt(i, e) === MISSING || predictedAt(i, f) === MISSING) return undefined;
   return outcomeOf(labels[i], predictedAt(i, e), predictedAt(i, f));

@@ -173,6 +173,7 @@ function drawLinks(context, box, rows, flow) {
   const filledTo = stackLinks(drawn, box, scale);
   for (const link of drawn.sort((a, b) => b.n - a.n)) drawLink(context, box, rows, link, link.n * scale);
   for (const stub of stubs) drawStub(context, box, rows, stub, stub.n * scale, filledTo);
+  for (const link of drawn) writeCount(context, box, link, link.n * scale); // above all links
   countStubs(context, box, rows, drawn, rest);
 }
 
@@ -242,14 +243,17 @@ function drawLink(context, box, rows, link, thickness) {
   context.fillStyle = thickness > 2.5 ? patternOf(context, link.outcome, colour) : colour; // no room for a pattern
   context.fill(path);
   context.globalAlpha = 1;
-  if (thickness > 9 && right - left > 46) {
-    const text = `${SIGNS[link.outcome] ?? ""}${link.n}`;
-    const y = sourceY + thickness / 2 + (targetY - sourceY) * 0.03;
-    write(context, text, left + 4, y, { halo: true });
-  }
   const text = () => describeLink(link, rows.names, box.columns);
   const members = () => membersOfLink(link, box, rows);
   addTarget({ path, text, members, column: link.column, at: [middle, (sourceY + targetY + thickness) / 2] });
+}
+
+// How many images a link has, where it leaves its node.
+function writeCount(context, box, link, thickness) {
+  const left = columnX(box, link.column) + box.nodeWidth;
+  if (thickness <= 9 || columnX(box, link.column + 1) - left <= 46) return;
+  const y = link.sourceY + thickness / 2 + (link.targetY - link.sourceY) * 0.03;
+  write(context, `${SIGNS[link.outcome] ?? ""}${link.n}`, left + 4, y, { halo: true });
 }
 
 // As high as its moves, like a link; its point shows where it goes on.
@@ -468,12 +472,15 @@ function describeFlow(columns, hidden) {
   const links = state.colour === "outcome"
     ? outcomes.map(outcome => [outcomeSwatch(outcome), `${SIGNS[outcome]} ${OUTCOMES[outcome]}`])
     : derived.rows.classes.slice(0, 20).map(c => [colourOfClass(c), nameOfClass(c)]);
-  const traces = state.focus ? [] : [
+  const traces = state.focus || !state.selected.length ? [] : [
     [themeColour("--correct"), `paths of selected images (at most ${MAX_TRACED}), correct`],
     [themeColour("--incorrect"), "dashed: incorrect"],
   ];
   const notes = ["stubs with a point: smaller moves, to scale", NODE_LEGENDS[state.view]];
-  if (shownRuns().length > 1) notes.unshift("dashed line: links across it compare the two models, not time");
+  const boundary = columns.findIndex((_, column) => isBoundary(columns, column));
+  if (boundary >= 0) {
+    notes.unshift(`dashed line: links across it compare two models, ${stepName(columns[boundary], columns[boundary + 1])}, not time`);
+  }
   fillLegend(element("flow-legend"), ...links, ...notes.map(note => ["", note]), ...traces);
 }
 
@@ -524,6 +531,7 @@ flowCanvas.addEventListener("keydown", event => {
   else return;
   event.preventDefault();
   showFlowCursor();
+  if (!step) showTip(null, ""); // what it said is now selected, and the images stand below
 });
 flowCanvas.addEventListener("focus", () => showFlowCursor());
 flowCanvas.addEventListener("blur", () => {

@@ -59,6 +59,7 @@ function activePreset() {
   return Object.keys(PRESETS).find(name => JSON.stringify(stateOfPreset(name)) === now) ?? "";
 }
 
+const MOST_EXPLAINED = 100; // images of a command
 function makeControls() {
   element("split").replaceChildren(new Option("all"), ...head.splits.map(name => new Option(name)));
   element("split").parentElement.hidden = head.splits.length < 2;
@@ -88,6 +89,12 @@ function makeControls() {
     showControls();
   };
   element("ids").onchange = importSelection;
+  for (const button of document.querySelectorAll("[data-skip]")) {
+    button.onclick = () => {
+      element(button.dataset.skip).scrollIntoView({ block: "center" });
+      element(button.dataset.skip).focus();
+    };
+  }
   makeClasses();
 }
 
@@ -128,7 +135,12 @@ function showControls() {
   if (element("share").hidden) return;
   element("hash").value = `#${toHash(state)}`;
   element("ids").value = JSON.stringify(state.selected.map(nameOf));
-  element("explain-selected").value = explainCommand(state.selected);
+  const explained = state.selected.length ? state.selected : derived.listed;
+  const shown = explained.slice(0, MOST_EXPLAINED);
+  const first = shown.length < explained.length ? `the first ${shown.length} of ` : "";
+  element("explained-images").textContent = isImported ? "No command explains an imported run: it has no checkpoints"
+    : `Command that explains ${first}the ${formatInteger(explained.length)} images ${state.selected.length ? "selected" : "listed"}`;
+  element("explain-selected").value = explainCommand(shown);
 }
 
 // From a list of IDs, as this page or InstanceFlow writes it, or from the text of a whole view.
@@ -171,7 +183,7 @@ const flowSettings = () => FLOW_SETTINGS.map(name => state[name]);
 const tableSettings = () => [...sortState(), state.selected];
 const VIEWS = [
   { draw: drawStrip, place: element("overview"), key: () => [...memberState(), ranges(), state.measured] },
-  { draw: drawFlow, place: element("flow-section"), key: () => [...flowState(), ...flowSettings()] },
+  { draw: drawFlow, place: element("flow-section"), key: () => [...flowState(), ...flowSettings(), state.selected.length > 0] },
   { draw: drawTraces, place: element("flow-section"), key: () => state.selected },
   { draw: drawComparison, place: element("flow-section"), key: rangeState },
   { draw: drawGallery, place: element("flow-section"), key: () => [state.selected, ranges()] },

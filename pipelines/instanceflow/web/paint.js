@@ -57,7 +57,7 @@ function makePattern(context, outcome, colour) {
 // Views are drawn in units that are a CSS pixel on a laptop and grow with the screen, like the text around them.
 const unit = () => Math.min(1.4, Math.max(1, innerWidth / 1500));
 const pixelsPerUnit = () => (devicePixelRatio || 1) * unit();
-const widthOf = canvas => canvas.parentElement.clientWidth / unit();
+const widthOf = canvas => isExported(canvas) ? EXPORT_WIDTH : canvas.parentElement.clientWidth / unit();
 const placeOf = ({ offsetX, offsetY }) => [offsetX / unit(), offsetY / unit()];
 
 // Clear a canvas and make it `height` units high and as wide as its parent, sharp on any screen. While a view is exported,
@@ -101,6 +101,13 @@ function writeRunName(context, name, left, [from, to], y = 9) {
   const fits = left + context.measureText(name).width <= to;
   if (fits) write(context, name, left, y);
   else write(context, name, to, y, { align: "right", maxWidth: to - from });
+}
+
+// A name without its middle, as the ends of names tell them apart.
+function shortenMiddle(name, most) {
+  if (name.length <= most) return name;
+  const end = Math.floor((most - 1) / 2);
+  return `${name.slice(0, most - 1 - end)}…${name.slice(-end)}`;
 }
 
 const writeFaint = (context, text, x, y, options = {}) =>

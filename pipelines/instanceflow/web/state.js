@@ -70,7 +70,7 @@ const CHOICES = {
   split: ["all", ...head.splits],
   runs: isPair ? ["both", "ends", "first", "second"] : ["first"], // which the flow shows; ends: the last chosen epoch of each
   measured: isPair ? ["first", "second"] : ["first"], // the run of the table's metrics and the confusion grid
-  compared: isPair ? ["", ...JUDGED.map(outcome => OUTCOMES[outcome])] : [""], // images of this outcome alone
+  compared: ["", ...JUDGED.map(outcome => OUTCOMES[outcome])], // images of this outcome alone
 };
 
 // The state as text: only what differs from the defaults.
@@ -201,13 +201,13 @@ function ofChosenCell(instances) {
   return state.cell ? instances.filter(i => isInCell(i, state.cell)) : instances;
 }
 
-// Of two runs.
 function ofChosenOutcome(instances) {
   return state.compared ? instances.filter(i => OUTCOMES[lastOutcome(i)] === state.compared) : instances;
 }
 
-// Of the last chosen epochs of both runs.
-const lastOutcome = i => comparedOutcome(i, state.to, state.otherTo);
+// The epochs that are compared: the last chosen ones of two runs; the first and the last chosen one of a single run.
+const comparedEpochs = () => isPair ? [state.to, state.otherTo] : [state.from, state.to];
+const lastOutcome = i => comparedOutcome(i, ...comparedEpochs());
 
 function findInstances(fits) {
   const instances = [];

@@ -1,7 +1,7 @@
 // Overview: accuracy, and what each epoch fixes, breaks and reroutes; dragging over it chooses the epochs.
 
 const strip = element("strip");
-const STRIP = { height: isPair ? 156 : 136, left: 46, right: 66, top: isPair ? 38 : 18, bottom: 20 };
+const STRIP = { height: isPair ? 164 : 148, left: 46, right: 66, top: isPair ? 46 : 30, bottom: 20 };
 let draggedRange = null; // [first, last] while dragging
 
 const stripX = (e, width) => STRIP.left + placeOfEpoch(e, width - STRIP.left - STRIP.right);
@@ -43,7 +43,10 @@ function drawStrip() {
     writeRunName(context, RUNS[0].name, firstLeft, [firstLeft, secondLeft - 8]);
     writeRunName(context, RUNS[1].name, secondLeft, [firstRight + 8, width - 4]);
   }
-  const markStyle = { align: "center", colour: themeColour("--gold"), halo: true };
+  writeFaint(context, "accuracy", 2, STRIP.top - 18);
+  writeFaint(context, "images", width - 2, STRIP.top - 18, { align: "right" });
+  writeFaint(context, "epoch", width - 2, height - 8, { align: "right" });
+  const markStyle = { align: "center", colour: themeColour("--ink"), halo: true };
   for (let e = 0; e < E; e++) {
     if (head.turbulent[e]) write(context, "▲", stripX(e - 0.5, width), base - 5, markStyle);
   }
@@ -54,7 +57,9 @@ function drawStrip() {
     [themeColour("--ink"), "accuracy (line, left axis)"],
     ...MOVES.map(outcome => [outcomeSwatch(outcome), `${SIGNS[outcome]} ${OUTCOMES[outcome]}`]),
     ["", "bars: images whose prediction changes (right axis)"],
-    [themeColour("--gold"), "▲ turbulent: more moves than in the epoch before, and over 1.5 times the median"]);
+    [themeColour("--gold"), "frame: the chosen epochs"],
+    ...(head.turbulent.some(Boolean)
+      ? [["", "▲ turbulent: more moves than in the epoch before, and over 1.5 times the median"]] : []));
 }
 
 // Moves of the tallest bar. The first transition, from the untrained network, dwarfs all others: its bar is cut off.

@@ -15,7 +15,7 @@ for (const i of head.maps.instances) mapCounts[i]++;
 // Of two runs, what each predicts at the last epoch chosen of it.
 const COMPARING_COLUMNS = isPair ? [
   ...RUNS.map(({ name }, run) => ({
-    key: `predicted_${run + 1}`, title: name, width: 104, help: `class predicted by ${name} at the last epoch chosen of it`,
+    key: `predicted_${run + 1}`, title: shortenMiddle(name, 12), width: 104, help: `class predicted by ${name} at the last epoch chosen of it`,
     value: i => predictedAt(i, rangeOf(run)[1]), text: i => nameOfClass(predictedAt(i, rangeOf(run)[1])),
   })),
   { key: "compared", title: "Change", width: 196, help: `what ${RUNS[1].name} changes, each run at the last epoch chosen of it`,
@@ -26,20 +26,25 @@ const COMPARING_COLUMNS = isPair ? [
     value: i => labels[i] === UNKNOWN || lastOutcome(i) === undefined
       ? NaN : (pTrue[i * E + state.otherTo] - pTrue[i * E + state.to]) / 65535,
   }] : []),
-] : [];
+] : [{
+  key: "predicted", title: "Prediction", width: 90, help: "class predicted at the last chosen epoch",
+  value: i => predictedAt(i, state.to), text: i => nameOfClass(predictedAt(i, state.to)),
+}];
 
 const COLUMNS = [
-  { key: "id", title: "ID", width: 66, value: i => i, text: nameOf, help: "image, row number in its split" },
-  { key: "label", title: "Label", width: 92, help: "true class",
+  { key: "id", title: "ID", width: 60, value: i => i, text: nameOf, help: "image, row number in its split" },
+  { key: "label", title: "Label", width: 82, help: "true class",
     value: i => labels[i], text: i => nameOfClass(labels[i]) },
   { key: "image", title: "Image", width: 56, help: "the image", draw: (context, i) => drawThumbnail(context, i, 6, 1.5, 32) },
-  { key: "trinary", title: "Outcomes", width: 96, draw: drawTrinary,
+  { key: "trinary", title: "Outcomes", width: 88, draw: drawTrinary,
     value: i => labels[i] === UNKNOWN ? NaN : derived.metrics.correct[i] / derived.metrics.n[i],
     help: "epochs of the range predicted correctly (full), as a class not shown (grey), as another class (striped)" },
-  { key: "strip", title: "Predictions", width: isPair ? 190 : 150, draw: drawPredictions, value: i => predictedAt(i, lastMeasured()),
+  { key: "strip", title: "Predictions", width: isPair ? 190 : 132, draw: drawPredictions, value: i => predictedAt(i, lastMeasured()),
     help: "predicted class at every epoch, with a tick underneath where incorrect and a frame around the range; "
       + "sorts by the last epoch of the range" },
   ...COMPARING_COLUMNS,
+  { key: "maps", title: "Maps", width: 60, digits: 0, help: "heatmaps of the image on this page; >0 lists those that have some",
+    value: i => mapCounts[i] },
   { key: "visited", title: "Visited classes", width: 122, help: "classes predicted in the range",
     text: i => visitedClasses(i, ...measuredRange()).map(nameOfClass).join(", "),
     value: i => derived.metrics.n_classes_visited[i] },
@@ -54,8 +59,6 @@ const COLUMNS = [
   metricColumn("p_true_std", "p(true) std", 98, 3, "its standard deviation over the range (population)"),
   metricColumn("aum", "Margin", 76, 2,
     "mean over the range of the label's logit minus the largest other logit (AUM, Pleiss 2020)"),
-  { key: "maps", title: "Maps", width: 66, digits: 0, help: "heatmaps of the image on this page; >0 lists those that have some",
-    value: i => mapCounts[i] },
 ].filter(({ key }) => !UNAVAILABLE[key]);
 
 // Columns share the room that a wide screen has left.
@@ -287,7 +290,7 @@ function drawTable() {
   table.style.maxHeight = `${headHeight() + (N + 1) * rowPixels()}px`;
   const selected = state.selected.length ? `, ${formatInteger(state.selected.length)} selected` : "";
   element("listed").textContent = `${formatInteger(derived.listed.length)} of ${formatInteger(N)} listed${selected}; `
-    + rangeName(measuredRun());
+    + `${rangeName(measuredRun())}${strideOf() > 1 ? ", every epoch of them" : ""}`;
   drawRows();
 }
 

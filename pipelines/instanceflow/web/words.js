@@ -66,8 +66,9 @@ function askCommands(query) {
     const commands = [askCommand(query, 0, state.to, state.otherTo)];
     return isDrawn ? [...commands, askCommand(query, 0, columns[boundary], columns[boundary + 1])] : commands;
   }
-  if (query === "instance_metrics" && state.cell) {
-    return [askCommand(query, measuredRun(), ...measuredRange()), cellCommand()];
+  if (query === "instance_metrics" && (state.cell || state.compared)) {
+    const lists = [state.cell && cellCommand(), state.compared && outcomeCommand()].filter(Boolean);
+    return [askCommand(query, measuredRun(), ...measuredRange()), ...lists];
   }
   const runs = {
     transition_outcomes: RUNS.map((_, run) => run),
@@ -114,6 +115,25 @@ function cellCommand() {
     + `and label = ${label} and ${prediction} order by all"`;
 }
 
+// Lists the images of the chosen outcome.
+const OUTCOME_CONDITIONS = { // of predictions a and b of an image
+  kept: "a.predicted = a.label and b.predicted = b.label",
+  fixed: "a.predicted <> a.label and b.predicted = b.label",
+  broken: "a.predicted = a.label and b.predicted <> b.label",
+  rerouted: "a.predicted <> a.label and b.predicted <> b.label and a.predicted <> b.predicted",
+  stuck: "a.predicted <> a.label and b.predicted = a.predicted",
+};
+function outcomeCommand() {
+  const [before, after] = comparedEpochs();
+  const splits = state.split === "all" ? head.splits : [state.split];
+  const classes = state.classes.length < K ? ` and a.label in (${state.classes.join(", ")})` : "";
+  return "study sql \"select a.split, a.instance_id from predictions as a join predictions as b using (split, instance_id) "
+    + `where a.run_id = '${RUNS[runOf(before)].run_id}' and a.epoch = ${head.epochs[before]} `
+    + `and b.run_id = '${RUNS[runOf(after)].run_id}' and b.epoch = ${head.epochs[after]} `
+    + `and a.split in (${splits.map(split => `'${split}'`).join(", ")})${classes} `
+    + `and ${OUTCOME_CONDITIONS[state.compared]} order by all"`;
+}
+
 // How a view differs from the rows of its command.
 function describeDifference(query) {
   const isListNarrowed = state.search || state.selectedOnly || Object.values(state.filters).some(Boolean);
@@ -124,15 +144,15 @@ function describeDifference(query) {
     state.flicker && query === "flow_links" && "hidden flicker",
   ];
   const tableLimits = [
-    state.cell && (query === "instance_metrics" ? "the chosen cell, whose images the second command lists" : "the chosen cell"),
-    state.compared && "the chosen outcome", isListNarrowed && "search and filters",
+    state.cell && "the chosen cell", state.compared && "the chosen outcome", isListNarrowed && "search and filters",
   ];
   const limitsOf = {
     flow_links: flowLimits, flow_nodes: flowLimits, compared_flow: flowLimits,
     instance_metrics: tableLimits, compared_instances: tableLimits, confusion_by_epoch: [state.compared && "the chosen outcome"],
   };
   const limits = (limitsOf[query] ?? []).filter(Boolean);
-  const narrowed = limits.length ? `  (all images; the view is limited by ${limits.join(", ")})` : "";
+  const listed = query === "instance_metrics" && (state.cell || state.compared) ? "; study sql lists those images" : "";
+  const narrowed = limits.length ? `  (all images; the view is limited by ${limits.join(", ")}${listed})` : "";
   if (query === "instance_history" || head.splits.length === 1 || state.split !== "all") return narrowed;
   return `${narrowed}; for ${head.splits.slice(1).join(", ")} add --split`;
 }

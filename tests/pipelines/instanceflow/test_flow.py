@@ -406,11 +406,85 @@ def test_the_grid_answers_to_keys(browser, made: Path) -> None:
     look_at(browser, "confusion-section")
     grid = browser.find_element("id", "confusion")
     browser.execute_script("arguments[0].focus()", grid)
-    grid.send_keys("\ue015\ue014\ue014\ue007")  # down, right, right, Enter
+    grid.send_keys("\ue015\ue014\ue014")  # down, right, right
+    assert browser.find_element("id", "tip").text.startswith("1 predicted 2\n")
+    grid.send_keys("\ue007")  # Enter
+    assert not browser.find_element("id", "tip").is_displayed()
     assert browser.execute_script("return study.state.cell") == [1, 2]
     assert grid.get_attribute("aria-label").startswith("1 predicted 2")
     grid.send_keys("\ue007")
     assert browser.execute_script("return study.state.cell") is None
+    browser.execute_script("arguments[0].blur(); study.change({cell: [3, 4]}); arguments[0].focus()", grid)
+    grid.send_keys("\ue014")  # from the chosen cell on
+    assert browser.find_element("id", "tip").text.startswith("3 predicted 5\n")
+
+
+@in_browser
+def test_the_keyboard_skips_to_each_view(browser, made: Path) -> None:
+    show(browser, made)
+    for button in browser.find_elements("css selector", "[data-skip]"):
+        browser.execute_script("arguments[0].focus()", button)
+        assert button.is_displayed()
+        assert button.rect["x"] >= 0
+        button.send_keys("\ue007")
+        assert browser.execute_script("return document.activeElement.id") == button.get_attribute("data-skip")
+
+
+@in_browser
+@pytest.mark.parametrize("classes", [None, [1, 8]])
+def test_what_became_of_images_between_two_epochs_is_counted_and_listed(
+    browser, study: Home, made: Path, classes: list[int] | None, capsys
+) -> None:
+    """By five buttons that agree with the predictions, in the table, its CSV, and by the command beside it."""
+    show(browser, made, "#from=1&to=3")
+    if classes:
+        browser.execute_script("study.change({classes: arguments[0]})", classes)
+    look_at(browser, "flow-section")
+    with connect(study) as connection:
+        rows = connection.execute(
+            "select a.instance_id, a.label, a.predicted, b.predicted from predictions as a "
+            "join predictions as b using (run_id, split, instance_id) "
+            "where a.split = 'test' and a.epoch = 1 and b.epoch = 3"
+        ).fetchall()
+    rows = [row for row in rows if classes is None or row[1] in classes]
+    of = {
+        "kept": lambda label, a, b: a == label == b,
+        "fixed": lambda label, a, b: a != label == b,
+        "broken": lambda label, a, b: a == label != b,
+        "rerouted": lambda label, a, b: a != label and b not in (a, label),
+        "stuck": lambda label, a, b: a == b != label,
+    }
+    for outcome, fits in of.items():
+        expected = {row[0] for row in rows if fits(*row[1:])}
+        button = browser.find_element("css selector", f"#comparison [data-outcome={outcome}]")
+        assert int(button.find_element("tag name", "b").text) == len(expected)
+        browser.execute_script("arguments[0].click()", button)
+        assert {row["instance_id"] for row in said_by(browser, "instance_metrics")} == expected
+        commands = browser.execute_script(
+            "return [...document.querySelectorAll('[data-query=instance_metrics] summary code')]"
+            ".map(code => code.textContent)"
+        )
+        assert len(commands) == 2
+        capsys.readouterr()
+        code, out, _ = study_command(capsys, *shlex.split(commands[1])[1:], "--format", "json", "--home", study.path)
+        assert code == 0
+        assert {row["instance_id"] for row in json.loads(out)} == expected
+        predicted = {row[0]: str(row[3]) for row in rows}
+        for row in csv.DictReader(browser.execute_script("return study.exportCsv()").splitlines()):
+            assert (row["epoch"], row["predicted"]) == ("3", predicted[int(row["instance_id"])])
+            assert "id" not in row  # split and instance_id say it
+        browser.execute_script("study.change({compared: ''})")
+
+
+@in_browser
+def test_the_command_that_explains_is_about_what_is_listed_until_something_is_selected(browser, made: Path) -> None:
+    show(browser, made)
+    browser.execute_script("document.getElementById('copy').click()")
+    value = "return document.getElementById('explain-selected').value"
+    listed = [row["instance_id"] for row in said_by(browser, "instance_metrics")]
+    assert browser.execute_script(value).endswith(f"--instances {','.join(map(str, listed[:100]))}")
+    browser.execute_script("study.change({selected: [5, 2]})")
+    assert browser.execute_script(value).endswith("--instances 5,2")
 
 
 @in_browser
@@ -422,8 +496,10 @@ def test_keys_reach_every_node_and_link(browser, real_log: Home) -> None:
     browser.execute_script("arguments[0].focus()", flow_canvas)
     told = []
     for key in ("\ue014", "\ue014", "\ue015", "\ue014", "\ue014", "\ue015"):  # right, right, down, right, right, down
-        flow_canvas.send_keys(key, "\ue007")
+        flow_canvas.send_keys(key)
         text = browser.find_element("id", "tip").text
+        flow_canvas.send_keys("\ue007")
+        assert not browser.find_element("id", "tip").is_displayed()  # the images stand below
         assert int(text.split()[0]) == len(browser.execute_script("return study.selected")), text
         told.append(text)
     assert len(set(told)) == len(told)
@@ -514,6 +590,14 @@ def test_views_are_exported_as_svg(browser, made: Path, view: str, state: dict) 
     browser.execute_script("study.change(arguments[0])", state)
     svg = ElementTree.fromstring(browser.execute_script("return study.exportSvg(arguments[0])", view))
     assert {"path", "text"} <= {element.tag.rpartition("}")[2] for element in svg.iter()}
+    assert svg.get("width") == "6.88in"
+    width = float(svg.get("viewBox").split()[2])
+    assert float(svg.get("font-size")) / width * 6.88 * 72 >= 8  # points in print
+    words = " ".join(element.text for element in svg.iter("{http://www.w3.org/2000/svg}text"))
+    assert "split test, n = " in words
+    assert "paths of selected images" not in words  # none are
+    epochs = {"strip": "after each epoch", "flow": "epochs 1 to 3;", "confusion": "at epoch 3, the last chosen"}[view]
+    assert epochs in words
     assert "NaN" not in ElementTree.tostring(svg, encoding="unicode")
 
 
@@ -607,7 +691,8 @@ def test_one_image_shows_its_maps(browser, made: Path) -> None:
     while len(browser.find_elements("css selector", "#maps figure")) != 3:
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    assert "saliency" in browser.find_element("id", "maps").text
+    assert "Saliency" in browser.find_element("id", "maps").text
+    assert re.fullmatch(r"Image 7, label \d", browser.find_element("id", "detail-title").text)
 
 
 @pytest.fixture(scope="module")
@@ -632,7 +717,7 @@ def test_the_last_epoch_of_every_method_is_in_sight(browser, explained: Home) ->
         assert time.monotonic() < deadline
         time.sleep(0.1)
     single = browser.find_element("css selector", ".single-maps")
-    assert single.text.splitlines()[0] == "grad_cam"
+    assert single.text.splitlines()[0] == "Grad-CAM"
     assert "epoch 3" in single.text
     headings = browser.find_elements("css selector", ".map-series > span:not(.map-row)")
     assert [heading.text for heading in headings][-1] == "epoch 3"
