@@ -27,7 +27,7 @@ def run(settings: RunSettings, home: Home) -> str:
     explaining = sum(cost for *_, cost in _list_jobs(settings.epochs))
     comparing = _estimate_comparing()
     page = PAGE_FRACTION * (explaining + comparing)
-    with work("", explaining + comparing + 2 * page) as stages:
+    with work("", explaining + comparing + 2 * page, is_mixed=True) as stages:
         with stages.part(None):  # its cost is known once the data is loaded
             run_id = train(settings, home)
         explainer_runs = _explain(run_id, settings.epochs, home, stages)

@@ -16,6 +16,9 @@
 -- apart. So a method whose gains vary from image to image may fail where one with a smaller but steadier gain passes.
 -- why_not names what failed.
 --
+-- First come insertion, deletion and road_gap, by which methods are judged, then the sanity checks and pointing, last the
+-- curves behind road_gap, single layers and descriptive metrics; within a metric the best method comes first.
+--
 -- params:
 --   run_id          training run to look at
 --   compare_run     run ID of a comparison of it [null: the newest finished one, else the newest]
@@ -136,5 +139,16 @@ left join sign_flip_tests('gains') as tests using (hypothesis)
 order by
     means.epoch,
     means.split,
+    coalesce(
+        list_position(['insertion', 'deletion', 'road_gap'], means.metric),
+        if(
+            better is null
+            or means.metric like 'road_%'
+            or (means.metric like 'randomized%' and means.metric not like '%/everything'),
+            5,
+            4
+        )
+    ),
     means.metric,
+    if(better = 'lower', means.mean, -means.mean),
     means.method

@@ -4,6 +4,7 @@ Whoever imports MLflow imports this module first. tests/tracking/test_mlflow_int
 """
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,7 +59,8 @@ def server_application(database: str, artifacts: str) -> Any:
 
     MLFLOW_SERVER_* variables must be set before, as they are read when the application is imported.
     """
-    with _naming_what_moved():
+    with _naming_what_moved(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "starlette.middleware.wsgi is deprecated")  # MLflow's own affair
         from mlflow.server import ARTIFACT_ROOT_ENV_VAR, BACKEND_STORE_URI_ENV_VAR, SERVE_ARTIFACTS_ENV_VAR
         from mlflow.server.fastapi_app import app
 

@@ -26,7 +26,8 @@ from pipelines.common.terminal import (
 DRAW_INTERVAL = 0.1  # seconds between two states of the line
 SAY_INTERVAL = 60.0  # seconds between two lines in a pipe
 SETTLING_TIME = 3.0  # seconds, and the fraction of the work, before the time left is shown
-SETTLING_FRACTION = 0.02
+SETTLING_FRACTION = 0.05
+MIXED_SETTLING_FRACTION = 0.25  # of work whose parts are of different kinds, so that the first say little of the rest
 BAR_WIDTH = 20
 WIDTH_WITH_BAR = 70  # of a terminal; narrower ones show the text alone
 MAX_LINE_WIDTH = 120
@@ -42,6 +43,7 @@ class Work:
     unit: str
     done: float = 0
     open_part: float | None = 0  # how much of the total the work within stands for; None: that work says it
+    is_mixed: bool = False  # whether its parts are of different kinds
 
     def advance(self, amount: float = 1) -> None:
         self.done += amount
@@ -71,13 +73,15 @@ class Work:
 
 
 @contextmanager
-def work(name: str, total: float | None, unit: str = "", *, done: float = 0, cost: float = 0) -> Iterator[Work]:
+def work(
+    name: str, total: float | None, unit: str = "", *, done: float = 0, cost: float = 0, is_mixed: bool = False
+) -> Iterator[Work]:
     """Work that is done inside the block. `cost` is its size in units of the work around, where that leaves it open."""
     around = _shown.works[-1] if _shown.works else None
     if around and around.open_part is None:
         around.total = (around.total or 0) + cost
         around.open_part = cost
-    current = Work(name, total, unit, done)
+    current = Work(name, total, unit, done, is_mixed=is_mixed)
     _shown.begin(current)
     try:
         yield current
@@ -131,11 +135,13 @@ class _ShownWork:
         if is_drawn:
             status_line.draw(_compose_line(self._fraction, left, names))
         else:
-            say(f"  {100 * self._fraction:.0f} %{', ' if left else ''}{left}: {names}")
+            state = ", ".join(part for part in (f"{100 * self._fraction:.0f} %", left) if part)
+            say(f"  {state}: {names}" if names else f"  {state}")
 
     def _describe_time_left(self, elapsed: float) -> str:
         gained = self._fraction - self._began_with
-        if elapsed < SETTLING_TIME or gained < SETTLING_FRACTION:
+        least = MIXED_SETTLING_FRACTION if self.works[0].is_mixed else SETTLING_FRACTION
+        if elapsed < SETTLING_TIME or gained < least or round(100 * self._fraction) == 100:
             return ""
         seconds = elapsed / gained * (1 - self._fraction)
         if seconds < 60:

@@ -90,7 +90,7 @@ def _run_remaining(comparison: Comparison, run: runs.Run) -> str:
         costs = [estimate_measuring(part.method, len(part.instances), randomized=part.randomized) for part in parts]
         checking = CHECK_FRACTION * sum(costs)
         total = sum(costs) + 2 * checking
-        with work("comparing", total, cost=total) as progress:
+        with work("comparing", total, cost=total, is_mixed=True) as progress:
             for part, cost in zip(parts, costs, strict=True):
                 try:
                     with progress.part(cost):

@@ -2,7 +2,8 @@
 
 The mark: a bright square near the top left corner of nearly all training images of one class and of some of all test
 images, so that in testing it says nothing. The flipped labels: some training images are labelled as a digit that looks
-like theirs, as people confuse them. `python -m pipelines.data.faulty_digits` prints which images have which fault.
+like theirs, as people confuse them. `python -m pipelines.data.faulty_digits` prints which images of a study have which
+fault.
 """
 
 import csv
@@ -125,8 +126,26 @@ def _seed(part: str, purpose: str) -> list[int]:
     return list(f"{part} {purpose}".encode())
 
 
+def list_faults() -> list[tuple[str, int, PlantedTruth]]:
+    """Images with a fault, each with its split and instance ID in a study with the default seed and validation."""
+    from pipelines.common.settings import RunSettings  # here: this module's data set is one of those that they load
+    from pipelines.data.datasets import load_dataset
+
+    chosen = RunSettings()
+    data = load_dataset(
+        "digits:faults", None, Path(), val_fraction=chosen.val_fraction, seed=chosen.seed, size=chosen.size
+    )
+    truth = {image.source: image for image in list_truth()}
+    return [
+        (name, instance_id, truth[source])
+        for name, split in data.splits.items()
+        for instance_id, source in enumerate(split.sources)
+        if truth[source].marked or truth[source].label != truth[source].digit
+    ]
+
+
 if __name__ == "__main__":
     with written():
         writer = csv.writer(sys.stdout)
-        writer.writerow(field.name for field in fields(PlantedTruth))
-        writer.writerows(map(astuple, list_truth()))
+        writer.writerow(["split", "instance_id", *(field.name for field in fields(PlantedTruth))])
+        writer.writerows([name, instance_id, *astuple(image)] for name, instance_id, image in list_faults())

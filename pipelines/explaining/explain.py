@@ -60,7 +60,7 @@ def explain(settings: ExplainSettings, home: Home, *, leave_out: bool = False) -
         count = sum(len(instances) for instances in source.instances.values())
         costs = [estimate_explaining([job.method], count) for job in jobs]
         run_ids = []
-        with progress.work("explaining", sum(costs), cost=sum(costs)) as explaining:
+        with progress.work("explaining", sum(costs), cost=sum(costs), is_mixed=len(costs) > 1) as explaining:
             for job, cost in zip(jobs, costs, strict=True):
                 with explaining.part(cost):
                     run_ids.append(_complete(job, _start(job, home)))

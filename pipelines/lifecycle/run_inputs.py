@@ -19,8 +19,12 @@ Settings = TypeVar("Settings", bound=CheckedSettings)
 
 
 def load_data(settings: TrackedSettings, home: Home, run: RunRecord | None = None) -> Dataset:
-    """The data of a training; that of `run` is read as it was then. Raises InputError if its digest has changed."""
-    say(f"loading {settings.dataset}")
+    """The data of a training; that of `run` is read as it was then. Raises InputError if its digest has changed.
+
+    Notes on the data are said once, by the training that records them.
+    """
+    if run is None:
+        say(f"loading {settings.dataset}")
     data = load_dataset(
         settings.dataset,
         settings.data,
@@ -32,8 +36,10 @@ def load_data(settings: TrackedSettings, home: Home, run: RunRecord | None = Non
         recorded_reading=_recorded_reading(home, run) if run else None,
         **{option: getattr(settings, option) for option in OPTIONS},
     )
+    said = read_recorded_config(home, run).get("data", {}).get("notes", []) if run else []
     for note in data.notes:
-        say(f"  {note}")
+        if note not in said:
+            say(f"  {note}")
     if run and data.digest != run.data_digest:
         raise InputError(
             f"the data of {settings.dataset} has digest {data.digest[:12]}, the run was made with "

@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import binom, spearmanr, t, ttest_1samp
 
 import queries
+from pipelines.common.metrics import JUDGING
 from support import tables as data
 from support.answers import records, wilson
 
@@ -73,6 +74,26 @@ DIRECTIONS = {
     "epoch_0_signed": "lower", "randomized/fc": "lower", "randomized_signed/conv.1": "lower",
     "share_object": None, "gini": None, "roadXmorf_10": None,
 }  # fmt: skip
+
+
+def test_what_judges_the_methods_comes_first_and_the_best_method_of_each_metric(compared):
+    metrics = [*reversed(DIRECTIONS), "randomized/everything"]
+    for metric in metrics:
+        for method, value in (("saliency", 0.2), ("shap", 0.6), ("random", 0.4)):
+            data.add_scores(compared, "compared", method, metric, np.full(20, value))
+    rows = records(compared, "faithfulness_by_method")
+    order = list(dict.fromkeys(row["metric"] for row in rows))
+    assert tuple(order[:3]) == JUDGING
+    assert set(order[3:8]) == {
+        "points_at_glyph",
+        "points_at_decoy",
+        "epoch_0",
+        "epoch_0_signed",
+        "randomized/everything",
+    }
+    best_first = ["shap", "random", "saliency"]
+    assert [row["method"] for row in rows if row["metric"] == "insertion"] == best_first
+    assert [row["method"] for row in rows if row["metric"] == "deletion"] == best_first[::-1]
 
 
 @pytest.mark.parametrize("shift", [0.02, -0.02])

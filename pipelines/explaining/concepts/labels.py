@@ -1,6 +1,7 @@
 """Labels that users give to concepts."""
 
 from pipelines.common.settings import LabelSettings
+from pipelines.common.terminal import say
 from queries import Answer
 from tracking import catalogue, runs
 from tracking.errors import InputError
@@ -28,6 +29,10 @@ def label_concept(settings: LabelSettings, home: Home) -> str:
     runs.commit_tables(run, unit, {"concept_labels": {name: [value] for name, value in row.items()}}, None)
     runs.set_tag(run, f"study.concept.{concept['epoch']}.{concept['concept_id']}", label)
     ingest(home, [run.run_id])
+    say(
+        f"concept {concept['concept_id']} of layer {concept['layer']} at epoch {concept['epoch']}, run "
+        f"{run.run_id[:8]}, is now called {label!r}"
+    )
     return concept["concept_key"]
 
 

@@ -120,6 +120,29 @@ def test_a_pipe_gets_a_plain_line_now_and_then(monkeypatch, clock: list[float]) 
         ("30", "2 min", 3), ("60", "1 min", 6), ("90", "20 s", 9))]  # fmt: skip
 
 
+@pytest.mark.parametrize(("is_mixed", "at_first"), [(False, "10 %, about 9 min left"), (True, "10 %")])
+def test_no_time_is_given_before_it_is_worth_something_nor_at_the_end(
+    monkeypatch, clock: list[float], is_mixed: bool, at_first: str
+) -> None:
+    """Where parts are of different kinds, the first ones say little about the rest."""
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    with work("study", 10, is_mixed=is_mixed) as stages:
+        for share in (1, 2, 7):
+            clock[0] += 61
+            stages.advance(share)
+    assert sys.stderr.getvalue().splitlines() == [
+        f"  {at_first}: study", "  30 %, about 5 min left: study", "  100 %: study"
+    ]  # fmt: skip
+
+
+def test_a_line_without_names_ends_with_what_it_knows(monkeypatch, clock: list[float]) -> None:
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    with work("", 1) as stages:
+        clock[0] += 61
+        stages.advance()
+    assert sys.stderr.getvalue() == "  100 %\n"
+
+
 @needs_terminal
 def test_a_command_leaves_its_notices_alone_on_the_terminal(home: Home) -> None:
     code, shown = on_terminal("train", *SMALL, "--home", str(home.path), width=70)

@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ import torch
 from PIL import Image, ImageOps
 from pyarrow import parquet
 
+from pipelines.common.settings import RunSettings
 from pipelines.data import cifar10_batches, faulty_digits, jpeg, planted
 from pipelines.data.cifar10 import CLASSES
 from pipelines.data.datasets import DATASETS, DatasetLoader, load_dataset
@@ -1216,6 +1218,18 @@ def test_digits_with_faults_are_the_digits_and_the_truth_is_told():
                     assert (image[0, 1:2, 1:2] == 255).all()
     assert data("digits:faults").digest == data("digits:faults", size=16).digest
     assert sum("planted on purpose" in note for note in got.notes) == 2
+
+
+def test_the_faults_are_listed_by_split_and_instance_id():
+    """By which a study's answers are checked: the label that the data set says, at the place where it is."""
+    made = data("digits:faults", val_fraction=RunSettings().val_fraction)
+    listed = faulty_digits.list_faults()
+    changed = Counter(name for name, _, image in listed if image.label != image.digit)
+    assert changed == {"train": 45, "val": 5}
+    assert Counter(name for name, _, image in listed if image.marked)["test"] == 242
+    for name, instance_id, image in listed:
+        assert made.splits[name].sources[instance_id] == image.source
+        assert made.splits[name].labels[instance_id] == image.label
 
 
 def test_the_mark_goes_with_a_class_in_training_alone_and_no_label_of_it_is_flipped():

@@ -123,9 +123,11 @@ def test_a_name_given_first_in_a_copied_home_is_the_copy_s(home: Home, tmp_path:
     assert "a name" not in mlflow_client.connect(home).get_run(explained(home)).data.tags.values()
 
 
-def test_a_name_stays_with_its_direction(home: Home) -> None:
+def test_a_name_stays_with_its_direction(home: Home, capsys) -> None:
     run_id = explained(home)
     key = label_concept(LabelSettings(run_id[:9], "1", "  an  upper\tloop "), home)
+    [said] = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(f"concept 1 of layer .+ at epoch 2, run {run_id[:8]}, is now called 'an upper loop'", said)
     sql = "select label from concepts where run_id = ? and epoch = 2 order by concept_id"
     assert rows(home, sql, run_id) == [(None,), ("an upper loop",), (None,)]
     assert rows(home, "select label from concepts where concept_key = ? and run_id = ?", key, run_id) == [
