@@ -35,7 +35,8 @@ create table instances (
     instance_id integer not null,  -- row number of the image in its split, from 0
     label integer,  -- true class_id; null when unknown
     source varchar not null,  -- where the image lies in the data set: a file, or an original row such as train/00042
-    name varchar  -- what an imported log calls the instance; null otherwise
+    name varchar,  -- what an imported log calls the instance; null otherwise
+    content varchar  -- first 16 hexadecimal digits of the sha256 of its pixels; null in logs and runs of earlier versions
 );
 
 create table predictions (

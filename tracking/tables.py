@@ -24,7 +24,7 @@ WITH_PREVIOUS = """
     window steps as (partition by run_id, split, instance_id order by epoch)"""
 DERIVED_COLUMNS = {"predictions": ("previous_epoch", "previous")}
 # that files of earlier versions lack
-LATER_COLUMNS = {"instances": ("name",), "concepts": ("stability",), "attributions": ("sampled",)}
+LATER_COLUMNS = {"instances": ("name", "content"), "concepts": ("stability",), "attributions": ("sampled",)}
 LATEST_LABELS = "select run_id, epoch, concept_id, arg_max(label, labelled_at) as label from {labels} group by all"
 MAP_COLUMNS = {
     "run_id": "varchar", "source_run_id": "varchar", "epoch": "integer", "method": "varchar", "split": "varchar",

@@ -7,7 +7,7 @@ from typing import TypeVar
 from duckdb import DuckDBPyConnection
 
 import queries
-from pipelines.asking.checks import check_parameters
+from pipelines.asking.checks import check_parameters, check_recorded
 from pipelines.asking.formats import format_answer
 from pipelines.asking.tables import as_table
 from pipelines.common.flags import Parser, utf8
@@ -67,6 +67,7 @@ def answer_question(
         values |= _resolve_runs(values, home)
         with connect(home) as connection:
             answer = run(connection, question, values)
+            check_recorded(connection, question, values.get("run_id"))
             check_parameters(connection, values)
         return answer
     except ValueError as error:

@@ -5,7 +5,18 @@ from duckdb import DuckDBPyConnection
 import queries
 from tracking.errors import InputError
 
+# by question, what it needs that runs of earlier versions did not record
+NEEDS = {"leaks": ("select count(content) from instances where run_id = $run_id", "the content of its images")}
 SELECT_EPOCHS = "select distinct epoch from metrics where run_id = $run_id order by epoch"  # every epoch has metrics
+
+
+def check_recorded(connection: DuckDBPyConnection, question: str, run_id: str | None) -> None:
+    """Raise InputError if a run did not record what a question is about."""
+    if question not in NEEDS or run_id is None:
+        return
+    sql, what = NEEDS[question]
+    if _read_column(connection, sql, run_id) == [0]:
+        raise InputError(f"run {run_id[:8]} did not record {what}, as study train does now; train again")
 
 
 def check_parameters(connection: DuckDBPyConnection, values: dict[str, str | None]) -> None:

@@ -76,7 +76,9 @@ def _find_parts(root: Path) -> Parts:
     """The folder of each part; of class folders alone, the root is that of the training images."""
     if not os.path.isdir(root):  # unlike Path.is_dir, for names of any length
         problem = "is a file, not a folder" if os.path.exists(root) else "does not exist"
-        raise InputError(f"{format_name(root)} {problem}; --data takes the folder with {NEEDED} in it")
+        raise InputError(
+            f"{format_name(root)} {problem}; --data takes the folder with train/CLASS/ and test/CLASS/ in it"
+        )
     folders = [name for name in _list_visible(root) if (root / name).is_dir()]
     parts: Parts = {}
     for part in NAMES_BY_PART:

@@ -1,5 +1,6 @@
 """What the loader of each data set takes and returns."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -7,6 +8,8 @@ import numpy as np
 from torch import Tensor
 
 from pipelines.data.pixels import LEVEL_RANGES
+
+CONTENT_DIGITS = 16  # of a pixel digest, in table `instances`
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,10 @@ class Split:
         sources = tuple(self.sources[row] for row in rows)
         truth = None if self.truth is None else self.truth[rows]
         return Split(self.images[rows], self.labels[rows], sources, truth)
+
+    def pixel_digests(self) -> list[str]:
+        """The sha256 of each image's pixels, which tells the same picture."""
+        return [hashlib.sha256(image.contiguous().numpy()).hexdigest() for image in self.images]
 
     def part(self, start: int, end: int) -> "Split":
         """The rows from `start` up to `end`; they share the memory of this split."""

@@ -1,6 +1,5 @@
 """What looks wrong with a data set although it can be used: reported when it is loaded, and recorded."""
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterator
 from itertools import chain, combinations
@@ -16,7 +15,7 @@ FEW_IMAGES = 5  # training images of a class; with fewer, little can be learned 
 PART_NAMES = {"train": "training", "val": "validation", "test": "test"}
 
 Occurrence = tuple[str, int]  # source of an image, and its label
-Pictures = dict[bytes, list[Occurrence]]  # by the digest of the pixels
+Pictures = dict[str, list[Occurrence]]  # by the digest of the pixels
 
 
 def find_suspicions(raw: RawDataset) -> Iterator[str]:
@@ -86,8 +85,7 @@ def _check_class_sizes(raw: RawDataset) -> Iterator[str]:
 def _group_by_pixels(split: Split) -> Pictures:
     """The occurrences of each picture, by the digest of its pixels."""
     occurrences: Pictures = defaultdict(list)
-    for image, source, label in zip(split.images.numpy(), split.sources, split.labels.tolist(), strict=True):
-        digest = hashlib.blake2b(image.tobytes(), digest_size=16).digest()
+    for digest, source, label in zip(split.pixel_digests(), split.sources, split.labels.tolist(), strict=True):
         occurrences[digest].append((source, label))
     return occurrences
 

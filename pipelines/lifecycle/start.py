@@ -5,6 +5,7 @@ from typing import Any
 
 from pipelines.common.settings import CheckedSettings
 from pipelines.data.datasets import Dataset
+from pipelines.data.raw import CONTENT_DIGITS
 from tracking import runs
 from tracking.environment import describe_environment
 from tracking.files import write_json, write_table
@@ -38,7 +39,7 @@ def commit_start(
 
 def instance_columns(run_id: str, data: Dataset) -> dict[str, list]:
     """Columns of table `instances`."""
-    columns: dict[str, list] = {"run_id": [], "split": [], "instance_id": [], "label": [], "source": []}
+    columns: dict[str, list] = {name: [] for name in ("run_id", "split", "instance_id", "label", "source", "content")}
     for name, split in data.splits.items():
         count = len(split.labels)
         columns["run_id"] += [run_id] * count
@@ -46,6 +47,7 @@ def instance_columns(run_id: str, data: Dataset) -> dict[str, list]:
         columns["instance_id"] += range(count)
         columns["label"] += split.labels.tolist()
         columns["source"] += split.sources
+        columns["content"] += [digest[:CONTENT_DIGITS] for digest in split.pixel_digests()]
     return columns
 
 

@@ -4,7 +4,6 @@ An instance has a fixed place in a batch of fixed size, so that its predictions 
 made, and whichever other images are given.
 """
 
-import hashlib
 import re
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -27,7 +26,7 @@ from pipelines.data.added import (
 from pipelines.data.datasets import Dataset
 from pipelines.data.incoming import find_images, read_images
 from pipelines.data.names import format_name
-from pipelines.data.raw import Split
+from pipelines.data.raw import CONTENT_DIGITS, Split
 from pipelines.lifecycle.run_inputs import checkpoint_file, load_data, read_recorded_settings
 from pipelines.lifecycle.selection import choose_epochs
 from pipelines.lifecycle.verification import verify_checkpoints
@@ -147,12 +146,12 @@ def _find_new_rows(evaluation: Evaluation, additions: list[Split], images: Split
     first_seen: dict[str, tuple[int, str]] = {}  # label and source by digest
     for addition in additions:
         for digest, label, source in zip(
-            _pixel_digests(addition), addition.labels.tolist(), addition.sources, strict=True
+            addition.pixel_digests(), addition.labels.tolist(), addition.sources, strict=True
         ):
             first_seen[digest] = label, source
     new_rows = []
     labels = images.labels.tolist()
-    for row, digest in enumerate(_pixel_digests(images)):
+    for row, digest in enumerate(images.pixel_digests()):
         label = labels[row]
         source = images.sources[row]
         if digest not in first_seen:
@@ -171,13 +170,9 @@ def _find_new_rows(evaluation: Evaluation, additions: list[Split], images: Split
     return new_rows
 
 
-def _pixel_digests(split: Split) -> list[str]:
-    """The sha256 of each image's pixels."""
-    return [hashlib.sha256(image.contiguous().numpy()).hexdigest() for image in split.images]
-
-
 def _commit_addition(evaluation: Evaluation, unit: str, first_id: int, images: Split) -> None:
     count = len(images.labels)
+    digests = images.pixel_digests()
     is_unknown = (images.labels < 0).numpy()
     ids = np.arange(first_id, first_id + count, dtype=np.int32)
     instances = {
@@ -187,10 +182,11 @@ def _commit_addition(evaluation: Evaluation, unit: str, first_id: int, images: S
         "label": np.ma.array(images.labels.int().numpy(), mask=is_unknown),
         "source": images.sources,
         "name": [None] * count,
+        "content": [digest[:CONTENT_DIGITS] for digest in digests],
     }
     pixels = {
         "instance_id": ids,
-        "sha256": _pixel_digests(images),
+        "sha256": digests,
         "png": [encode_png(image) for image in images.images],
     }
     runs.commit_tables(evaluation.run, unit, {"instances": instances, "pixels": pixels}, None)

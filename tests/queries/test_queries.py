@@ -1256,6 +1256,30 @@ def test_random_runs_against_plain_python(seed):
     assert all(0 <= score <= 1 for score in scores)
 
 
+def test_leaks_are_pictures_of_a_split_that_was_learned_from_or_chosen_by(tiny):
+    tiny.execute("delete from instances")
+    contents = {"train": "aabc", "val": "bxy", "test": "xacca", "extra:new": "xz"}
+    for split, pictures in contents.items():
+        data.add_instances(tiny, "tiny", split, [0] * len(pictures))
+        for key, picture in enumerate(pictures):
+            tiny.execute("update instances set content = ? where split = ? and instance_id = ?", [picture, split, key])
+    tiny.execute("update instances set label = 1 where split = 'train' and instance_id = 3")
+    tiny.execute("insert into instances by name select * replace ('other' as run_id, 'z' as content) from instances")
+    tiny.execute("update instances set label = null where split = 'extra:new'")
+    assert ask(tiny, "leaks") == [
+        ("val", 0, "cat", "val/0", "train", 2, "cat", "train/2", 1, 0.33333),
+        ("test", 1, "cat", "test/1", "train", 0, "cat", "train/0", 2, 0.8),
+        ("test", 2, "cat", "test/2", "train", 3, "dog", "train/3", 1, 0.8),
+        ("test", 3, "cat", "test/3", "train", 3, "dog", "train/3", 1, 0.8),
+        ("test", 4, "cat", "test/4", "train", 0, "cat", "train/0", 2, 0.8),
+        ("test", 0, "cat", "test/0", "val", 1, "cat", "val/1", 1, 0.2),
+        ("extra:new", 0, None, "extra:new/0", "val", 1, "cat", "val/1", 1, 0.5),
+        ("extra:new", 0, None, "extra:new/0", "test", 0, "cat", "test/0", 1, 0.5),
+    ]
+    tiny.execute("update instances set content = null")
+    assert ask(tiny, "leaks") == []
+
+
 @pytest.fixture(scope="module")
 def real():
     if not REAL_LOG.exists():

@@ -89,6 +89,7 @@ def add_classes(connection, run_id: str, names: list[str]) -> None:
 def add_instances(connection, run_id: str, split: str, labels: list[int | None]) -> None:
     rows = [
         {"run_id": run_id, "split": split, "instance_id": key, "label": label, "source": f"{split}/{key}"}
+        | {"content": f"{key:016x}"}  # of every split alike
         for key, label in enumerate(labels)
     ]
     insert(connection, "instances", rows)

@@ -5,7 +5,7 @@ import time
 import pytest
 
 import queries
-from pipelines.asking.checks import check_parameters
+from pipelines.asking.checks import check_parameters, check_recorded
 from support.commands import as_process
 from tracking import reading
 from tracking.errors import InputError
@@ -110,3 +110,11 @@ def test_answers_show_utc(study: Home, zone: str, form: str) -> None:
     assert (found.returncode, found.stderr) == (0, b"")
     assert text.count(MOMENT) == 2
     assert text.lower().count("true") == 3
+
+
+def test_a_question_about_what_a_run_did_not_record_is_refused(study: Home, trained) -> None:
+    with connect(study) as connection:
+        check_recorded(connection, "leaks", trained.run_id)
+        check_recorded(connection, "forgetting", "older")
+        with pytest.raises(InputError, match="run older did not record the content of its images"):
+            check_recorded(connection, "leaks", "older")
