@@ -54,7 +54,9 @@ def _restrict(connection: duckdb.DuckDBPyConnection, home: Home, memory: int | N
     folders = ", ".join(f"'{quoted(path)}/'" for path in (home.artifacts, exact_pattern(home.artifacts)))
     connection.execute(f"set allowed_directories = [{folders}]")
     connection.execute("set global timezone = 'UTC'")  # of `runs`, so of now() too; the next connection has it
-    connection.execute("set enable_progress_bar = false")  # it would be written into the answer
+    [(has_progress_bar,)] = connection.execute("select current_setting('enable_progress_bar')").fetchall()
+    if has_progress_bar:  # it would be written into the answer; in Jupyter, setting it needs ipywidgets, even to false
+        connection.execute("set enable_progress_bar = false")
     connection.execute("set temp_directory = ''")  # else a large question fills the home's disk
     if memory:
         connection.execute(f"set memory_limit = '{memory}GB'")

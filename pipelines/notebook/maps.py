@@ -99,7 +99,7 @@ def read_maps(
     if where is not None:
         wanted = select_where(where, split, connection, run.run_id, epoch)
     elif instances is not None:
-        wanted = np.unique(np.array(list(instances), int))
+        wanted = np.unique(np.array(instances, int))
     table = table.filter(np.isin(ids, wanted))
     at_epoch = f"{method} at epoch {epoch}"
     if not len(wanted):

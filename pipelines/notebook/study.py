@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable
+from numbers import Integral
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -94,7 +95,7 @@ class Study:
         method: str = "shap",
         *,
         where: str | None = None,
-        instances: Sequence[int] | None = None,
+        instances: Iterable[int] | None = None,
         epoch: int | None = None,
         split: str = "test",
         target: str = "predicted",
@@ -113,7 +114,8 @@ class Study:
             record = self._resolve(run)
             return read_maps(
                 connection, lambda: self._read_pictures(connection, record, data), record, method, where=where,
-                instances=instances, epoch=epoch, split=split, target=target,
+                instances=None if instances is None else [_to_whole("instances", one) for one in instances],
+                epoch=None if epoch is None else _to_whole("epoch", epoch), split=split, target=target,
             )  # fmt: skip
 
     @plain_errors()
@@ -132,7 +134,7 @@ class Study:
         with connect(self._home) as connection:
             record = self._resolve(run)
             pictures = self._read_pictures(connection, record, data)
-            return show_instance(connection, pictures, record, instance_id, split)
+            return show_instance(connection, pictures, record, _to_whole("instance_id", instance_id), split)
 
     @plain_errors()
     def flow(
@@ -193,3 +195,10 @@ class Study:
 
 def _to_path(data: str | os.PathLike[str] | None) -> str | None:
     return None if data is None else os.fspath(data)
+
+
+def _to_whole(name: str, value: object) -> int:
+    """A whole number, which may be NumPy's."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise InputError(f"{name} is {value!r}; it takes a whole number")
+    return int(value)

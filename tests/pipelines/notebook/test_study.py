@@ -150,6 +150,8 @@ def test_sql_is_as_safe_as_the_command(opened: Study, query: str, message: str) 
     (lambda opened: opened.maps(method="saliency", where="true", instances=[1]), "both choose images"),
     (lambda opened: opened.maps(method="saliency", target="3"), "target is '3'; it takes predicted or label"),
     (lambda opened: opened.show("latest", 5000), "no predictions of image 5000 of split 'test'; there are: test 0 to"),
+    (lambda opened: opened.show("latest", "7"), "instance_id is '7'; it takes a whole number"),
+    (lambda opened: opened.maps(method="saliency", instances=["a"]), "instances is 'a'; it takes a whole number"),
     (lambda opened: opened.flow(split="x"), "x"),
     (lambda opened: opened.report(split="x"), "a report can be on: test, val"),
 ])  # fmt: skip
@@ -177,7 +179,7 @@ def test_maps_are_those_that_were_logged(opened: Study, study: Home, trained: Ru
     assert 0 <= found.images.min() < found.images.max() <= 1
     assert np.isnan(found.baseline_scores).all()  # saliency has no baseline
     assert opened.maps(method="saliency").epoch == 3  # the last that it explained
-    assert opened.maps(method="saliency", instances=[3, 1]).ids.tolist() == [1, 3]
+    assert opened.maps(method="saliency", instances=np.array([3, 1]), epoch=np.int64(1)).ids.tolist() == [1, 3]
 
 
 def test_missing_maps_are_said(opened: Study, capsys: pytest.CaptureFixture) -> None:
@@ -202,7 +204,7 @@ def test_shap_plots_take_the_explanation(opened: Study, count: int) -> None:
 
 
 def test_an_image_is_shown_with_its_history_and_heatmaps(opened: Study, study: Home) -> None:
-    shown = opened.show("latest", 7)
+    shown = opened.show("latest", np.int64(7))
     page = shown._repr_html_()
     assert "<script" not in page
     assert "http" not in page

@@ -1,0 +1,43 @@
+"""The notebooks beside the code: kept without outputs, and run as they are on smaller data."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from support.homes import fresh
+from support.places import ROOT
+
+EXAMPLES = sorted((ROOT / "pipelines" / "notebook" / "examples").glob("*.ipynb"))
+SMALLER = 'training |= {"size": 8, "epochs": 2, "threads": 1}'
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_notebooks_are_kept_without_outputs(path: Path) -> None:
+    cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+    assert [cell for cell in cells if cell["outputs"] or cell["execution_count"]] == []
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_notebooks_run(path: Path, tmp_path: Path, empty_tracker: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nbformat = pytest.importorskip("nbformat")
+    nbclient = pytest.importorskip("nbclient")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    fresh(tmp_path, empty_tracker)  # the home `study` in the notebook's folder
+    notebook = nbformat.read(path, as_version=4)
+    [place] = [i for i, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", ())]
+    notebook.cells.insert(place + 1, nbformat.v4.new_code_cell(SMALLER))
+    client = nbclient.NotebookClient(
+        notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+    )
+    client.execute()
+
+    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    shown = [output.data for output in outputs if output.output_type in ("execute_result", "display_data")]
+    assert any("<table" in data.get("text/html", "") for data in shown)  # a DataFrame
+    assert any(kind in data.get("text/html", "") for data in shown for kind in ("<iframe", "<svg"))
+    printed = "".join(output.text for output in outputs if output.output_type == "stream" and output.name == "stderr")
+    assert "Traceback" not in printed
+    assert "epoch   2/2" in printed
