@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pipelines.common.settings import CompareSettings, ExplainSettings, TrackedSettings
 from pipelines.comparing.map_selection import MapSelection
 from pipelines.explaining.job import Job, TrainedRun, background, make_job, open_trained_run
-from pipelines.lifecycle.run_inputs import checkpoint_file, read_recorded_settings
+from pipelines.lifecycle.run_inputs import begins_untrained, checkpoint_file, read_recorded_settings
 from pipelines.models.checkpoints import load_model
 from pipelines.models.networks import build_tracked_model
 from tracking import catalogue
@@ -89,9 +89,11 @@ class Comparison:
 def open_comparison(settings: CompareSettings, home: Home, selection: MapSelection) -> Iterator[Comparison]:
     """Everything that is needed, checked before any run starts; its checkpoints stay while it is open."""
     settings = replace(settings, epoch=selection.epoch, method=selection.methods)
+    training = catalogue.resolve(home, selection.run_id)
+    epochs = {0, selection.epoch} if begins_untrained(home, training) else {selection.epoch}
     explain_settings = ExplainSettings(
         run=selection.run_id,
-        epochs=f"0,{selection.epoch}",
+        epochs=",".join(map(str, sorted(epochs))),
         split=selection.split,
         target=(selection.target,),
         data=settings.data,

@@ -97,7 +97,7 @@ def _measure_randomization(
             return comparison.explain(part, randomized_model, images, targets).maps
 
         values = randomization_similarity(model, comparison.build_fresh_model(), tuple(stages), explain, maps)
-        if comparison.selection.epoch == 0:
+        if comparison.selection.epoch == 0 or 0 not in comparison.source.epochs:  # then none is untrained
             return values
         untrained_maps = explain(comparison.load_epoch(0))
     magnitude, signed = map_similarity(maps, untrained_maps)

@@ -85,6 +85,12 @@ def read_training_settings(home: Home, record: RunRecord) -> TrackedSettings:
     return read_recorded_settings(home, record, TrainSettings if is_own else TrackedSettings)
 
 
+def begins_untrained(home: Home, record: RunRecord) -> bool:
+    """Whether the run has the untrained network, as its epoch 0: checkpoint files are of networks that are trained."""
+    has_start = any(commit.epoch == 0 for commit in commits.stored_epochs(home, record.run_id))
+    return has_start and read_recorded_config(home, record)["command"] != "import-checkpoints"
+
+
 def _from_json(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 

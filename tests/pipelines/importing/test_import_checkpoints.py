@@ -130,7 +130,8 @@ def test_nothing_is_claimed_that_is_not_known(imported: Home, capsys) -> None:
 
 
 def test_epochs_that_do_not_begin_at_0_are_explained_shown_and_reported(imported: Home, capsys) -> None:
-    for command in (("explain", "latest", "--epochs", "5,15", "--count", "4"), ("report",), ("flow",)):
+    compare = ("compare", "--randomization-count", "2", "--shortcut-count", "0")  # no epoch is untrained
+    for command in (("explain", "latest", "--epochs", "5,15", "--count", "4"), compare, ("report",), ("flow",)):
         assert main([*command, "--home", str(imported.path)]) == 0, capsys.readouterr().err
     code, line = said(capsys, imported, "explain", "latest", "--epochs", "7")
     assert (code, line) == (2, "study: the run has no checkpoint of epoch 7; there are those of 5, 10, 15")
