@@ -8,6 +8,10 @@ from typing import Any
 
 
 def __getattr__(name: str) -> Any:
+    if name == "record":  # no command: it takes a model and data sets
+        from pipelines.recording.record import record
+
+        return record
     if not name.startswith("_"):
         from pipelines.commands import FUNCTIONS
 
@@ -22,4 +26,4 @@ def __getattr__(name: str) -> Any:
 def __dir__() -> list[str]:
     from pipelines.commands import FUNCTIONS
 
-    return sorted({*globals(), *FUNCTIONS})
+    return sorted({*globals(), *FUNCTIONS, "record"})

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from os import PathLike
 
+from pipelines.recording.record import record as record
+
 def run(
     *,
     dataset: str = "digits:faults",
@@ -40,7 +42,7 @@ def run(
     """Run the whole study: train, explain, compare, report and summarise. Accepts every flag of `study train`.
 
     Arguments, as the flags of `study run`:
-        dataset: digits, cifar10, folder, planted, planted:pair, planted:shortcut, digits:faults, csv:FILE, hf:PATH, torchvision:NAME or package.module:factory [digits:faults]
+        dataset: digits, cifar10, folder, planted, planted:pair, planted:shortcut, digits:faults, csv:FILE, hf:PATH, torchvision:NAME, recorded or package.module:factory [digits:faults]
         data: where the data set is; cifar10 and torchvision's are also looked for in the study home
         image_column: column of images, or of their paths; default: found by usual names
         label_column: column of labels; default: found by usual names
@@ -110,7 +112,7 @@ def train(
     """Train a classifier; every epoch's checkpoint and predictions are remembered. Returns the run ID.
 
     Arguments, as the flags of `study train`:
-        dataset: digits, cifar10, folder, planted, planted:pair, planted:shortcut, digits:faults, csv:FILE, hf:PATH, torchvision:NAME or package.module:factory [digits]
+        dataset: digits, cifar10, folder, planted, planted:pair, planted:shortcut, digits:faults, csv:FILE, hf:PATH, torchvision:NAME, recorded or package.module:factory [digits]
         data: where the data set is; cifar10 and torchvision's are also looked for in the study home
         image_column: column of images, or of their paths; default: found by usual names
         label_column: column of labels; default: found by usual names
@@ -158,6 +160,8 @@ def explain(
     concepts: int | None = None,
     layer: str | None = None,
     seed: int = 0,
+    model: str | None = None,
+    model_args: str | None = None,
     data: str | PathLike[str] | None = None,
     batch: int = 128,
     memory: float | None = None,
@@ -179,6 +183,8 @@ def explain(
         concepts: number of concepts, for ice; default: chosen from the data
         layer: layer, for layer-based methods; default: the last layer with spatial output
         seed: random seed; randomness derives from it and the instance ID [0]
+        model: package.module:function that builds the model of a run that was recorded without one; it is checked against the recorded predictions, then remembered
+        model_args: arguments of `model`, a JSON object
         data: where the data set is now; default: where it was in training
         batch: images per batch, fewer if they would not fit into `memory` [128]
         memory: memory limit of a pass in GB; default: half of the machine's or the GPU's
@@ -293,6 +299,8 @@ def predict(
     name: str = "new",
     skip_unreadable: bool = False,
     device: str | None = None,
+    model: str | None = None,
+    model_args: str | None = None,
     data: str | PathLike[str] | None = None,
     memory: float | None = None,
     home: str | PathLike[str] | None = None,
@@ -305,6 +313,8 @@ def predict(
         name: name of these images: their split is extra:NAME [new]
         skip_unreadable: leave out images that cannot be read; otherwise they are errors
         device: torch device such as cpu or cuda:1; default: the training's, if available
+        model: package.module:function that builds the model of a run that was recorded without one; it is checked against the recorded predictions, then remembered
+        model_args: arguments of `model`, a JSON object
         data: where the data set is now; default: where it was in training
         memory: memory limit of a pass in GB; default: half of the machine's or the GPU's
         home: study home [STUDY_HOME, else ./study]
@@ -357,7 +367,7 @@ def import_checkpoints(
     """Make a run whose epochs are your own checkpoint files, each evaluated on every split. Returns the run ID.
 
     Arguments, as the flags of `study import-checkpoints`:
-        dataset: digits, cifar10, folder, planted, planted:pair, planted:shortcut, digits:faults, csv:FILE, hf:PATH, torchvision:NAME or package.module:factory [digits]
+        dataset: digits, cifar10, folder, planted, planted:pair, planted:shortcut, digits:faults, csv:FILE, hf:PATH, torchvision:NAME, recorded or package.module:factory [digits]
         data: where the data set is; cifar10 and torchvision's are also looked for in the study home
         image_column: column of images, or of their paths; default: found by usual names
         label_column: column of labels; default: found by usual names

@@ -14,6 +14,8 @@ HEAD = '''"""Written by `python -m pipelines.stub` from the commands' settings; 
 
 from collections.abc import Sequence
 from os import PathLike
+
+from pipelines.recording.record import record as record
 '''
 
 

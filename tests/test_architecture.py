@@ -34,6 +34,7 @@ STEPS = {
     "lifecycle": {"common", "data", "drawing", "models"},
     "training": {"common", "data", "models", "lifecycle"},
     "importing": {"common", "data", "models", "lifecycle"},
+    "recording": {"common", "data", "models", "lifecycle"},
     "predicting": {"common", "data", "models", "lifecycle"},
     "explaining": {"common", "data", "models", "lifecycle"},
     "comparing": {"common", "drawing", "models", "lifecycle", "explaining"},

@@ -103,8 +103,19 @@ def _check_format(home: Home) -> None:
         )
 
 
+_leads_others = False  # whether the other processes of a launcher leave all writing to this one
+
+
+def lead_processes() -> None:
+    """Say that this process, of those that a launcher started together, is the one that writes."""
+    global _leads_others
+    _leads_others = True
+
+
 def check_alone() -> None:
     """Raise InputError if a launcher started this program as several processes; each would write a whole run."""
+    if _leads_others:
+        return
     for size_variable, rank_variable in LAUNCHED.items():
         size = os.environ.get(size_variable, "")
         if rank_variable in os.environ and size.isdigit() and int(size) > 1:

@@ -11,7 +11,13 @@ SEED = "random seed; randomness derives from it and the instance ID"
 DATA = "where the data set is now; default: where it was in training"
 DATASET = (
     "digits, cifar10, folder, planted, planted:pair, planted:shortcut, digits:faults, csv:FILE, hf:PATH, "
-    "torchvision:NAME or package.module:factory"
+    "torchvision:NAME, recorded or package.module:factory"
+)
+KNOWN_OF_LOOPS = ("dataset", "data", "model", "model_args", "transform", "device", "threads", "name")
+UNKNOWN_MODEL = "unknown"  # of a run that was recorded without a function that builds its model
+MODEL_LATER = (
+    "package.module:function that builds the model of a run that was recorded without one; it is checked against the "
+    "recorded predictions, then remembered"
 )
 FORMATS = ("table", "csv", "excel-csv", "json")  # of an answer
 FORMAT = "output format; excel-csv keeps spreadsheets from evaluating text such as =1+1"
@@ -146,6 +152,15 @@ class TrackedSettings(CheckedSettings):
 
 
 @dataclass(frozen=True)
+class RecordSettings(TrackedSettings):
+    """What is known of a run whose training loop is the user's; the rest of TrackedSettings says nothing of it."""
+
+    def params(self) -> dict[str, Any]:
+        """Only what is known."""
+        return {key: value for key, value in super().params().items() if key in KNOWN_OF_LOOPS}
+
+
+@dataclass(frozen=True)
 class TrainSettings(TrackedSettings):
     """Train a classifier; every epoch's checkpoint and predictions are remembered. Prints the run ID."""
 
@@ -277,6 +292,8 @@ class ExplainSettings(CheckedSettings):
                                    least=1, most=1000)  # fmt: skip
     layer: str | None = setting(None, "layer, for layer-based methods; default: the last layer with spatial output")
     seed: int = setting(0, SEED, least=0, most=2**32 - 1)
+    model: str | None = setting(None, MODEL_LATER)
+    model_args: str | None = setting(None, "arguments of --model, a JSON object")
     data: str | None = setting(None, DATA)
     batch: int = setting(128, "images per batch, fewer if they would not fit into --memory", least=1, most=65_536)
     memory: float | None = setting(None, MEMORY, least=0.01, most=100_000)
@@ -286,7 +303,7 @@ class ExplainSettings(CheckedSettings):
         return {
             "what is explained": ("method", "epochs", "split", "instances", "count", "also", "where", "target"),
             "how the methods work": ("samples", "concepts", "layer", "seed"),
-            "data and machine": ("data", "batch", "memory"),
+            "data, model and machine": ("data", "model", "model_args", "batch", "memory"),
         }
 
 
@@ -332,6 +349,8 @@ class PredictSettings(CheckedSettings):
     name: str = setting("new", "name of these images: their split is extra:NAME")
     skip_unreadable: bool = setting(False, "leave out images that cannot be read; otherwise they are errors")
     device: str | None = setting(None, "torch device such as cpu or cuda:1; default: the training's, if available")
+    model: str | None = setting(None, MODEL_LATER)
+    model_args: str | None = setting(None, "arguments of --model, a JSON object")
     data: str | None = setting(None, DATA)
     memory: float | None = setting(None, MEMORY, least=0.01, most=100_000)
 

@@ -25,6 +25,7 @@ from pipelines.data.hugging_face import load_hugging_face
 from pipelines.data.names import check_text, format_name, format_names
 from pipelines.data.planted import load_planted, load_planted_pair, load_planted_shortcut
 from pipelines.data.raw import LoadOptions, RawDataset, Reading, Split
+from pipelines.data.recorded import load_recorded
 from pipelines.data.splitting import split_off
 from pipelines.data.suspicions import find_suspicions
 from pipelines.data.torch_loading import load_factory, load_torchvision
@@ -47,6 +48,7 @@ class DatasetLoader:
         None  # what stands behind a colon, as help calls it: its --data, or its name if it `is_named`
     )
     is_named: bool = False
+    is_in_home: bool = False  # whether --data is a path in the home's data/
 
 
 DATASETS = {
@@ -60,6 +62,7 @@ DATASETS = {
     "csv": DatasetLoader(load_csv, takes=OPTIONS, argument="FILE"),
     "hf": DatasetLoader(load_hugging_face, takes=("test_fraction", "image_column", "label_column"), argument="PATH"),
     "torchvision": DatasetLoader(load_torchvision, takes=("test_fraction",), argument="NAME", is_named=True),
+    "recorded": DatasetLoader(load_recorded, is_in_home=True),
 }
 FACTORY = DatasetLoader(load_factory, takes=("test_fraction",), is_named=True)  # package.module:factory
 FORMS = (
@@ -133,6 +136,20 @@ def load_dataset(
         if option not in loader.takes:
             raise InputError(f"{flag_name(option)} does nothing for --dataset {format_name(name)}; leave it out")
     raw = loader.load(path, home_data, LoadOptions(size, skip_unreadable, recorded_reading, **given_options))
+    location = path if path is None or loader.is_in_home else str(Path(path).absolute())
+    return prepare_dataset(name, raw, location, val_fraction=val_fraction, seed=seed, recorded_reading=recorded_reading)
+
+
+def prepare_dataset(
+    name: str,
+    raw: RawDataset,
+    location: str | None,
+    *,
+    val_fraction: float,
+    seed: int,
+    recorded_reading: Reading | None = None,
+) -> Dataset:
+    """What a data set's source gave, checked, split and known by its digest. Raises InputError as `load_dataset`."""
     _check_classes(raw)
     splits = _make_splits(raw, val_fraction, seed)
 
@@ -159,7 +176,7 @@ def load_dataset(
         notes=tuple(notes),
         digest=_compute_digest(raw.classes, splits),
         reading=raw.reading,
-        location=path and str(Path(path).absolute()),
+        location=location,
     )
 
 

@@ -12,6 +12,7 @@ from pipelines.common.settings import ExplainSettings, TrackedSettings
 from pipelines.common.terminal import say
 from pipelines.data.added import EXTRA_PREFIX, read_extra_splits
 from pipelines.data.datasets import Dataset
+from pipelines.lifecycle.later_model import remember_model
 from pipelines.lifecycle.run_inputs import checkpoint_file, load_data, read_recorded_settings
 from pipelines.lifecycle.selection import choose_epochs, choose_instances, draw_sample
 from pipelines.lifecycle.verification import verify_checkpoints
@@ -106,6 +107,8 @@ def open_trained_run(
     weights.
     """
     record = catalogue.resolve(home, settings.run, ("train",))
+    if settings.model:
+        remember_model(home, record, settings.model, settings.model_args, settings.data)
     with locks.reading_checkpoints(home, record.run_id):
         source = _read_trained_run(settings, home, record, recorded_instances, finished_epochs)
         needed = [commit for epoch, commit in source.epochs.items() if epoch not in finished_epochs]

@@ -17,6 +17,8 @@ from tracking.home import Home
 
 Settings = TypeVar("Settings", bound=CheckedSettings)
 
+LATER_MODEL = "model"  # the unit that says how the model of a run is built that was recorded without that
+
 
 def load_data(settings: TrackedSettings, home: Home, run: RunRecord | None = None) -> Dataset:
     """The data of a training; that of `run` is read as it was then. Raises InputError if its digest has changed.
@@ -59,11 +61,15 @@ def _recorded_reading(home: Home, run: RunRecord) -> Reading:
 
 
 def read_recorded_config(home: Home, record: RunRecord) -> dict:
-    """What a run was started with: its committed config.json."""
-    start = commits.commits_by_unit(home, record.run_id).get("start")
+    """What a run was started with: its committed config.json; and its model, if that was named later."""
+    committed = commits.commits_by_unit(home, record.run_id)
+    start = committed.get("start")
     if start is None:
         raise InputError(f"run {record.run_id[:8]} stopped before anything was committed; start a new one")
-    return read_json(commits.committed_file(home, start, "config.json"))
+    config = read_json(commits.committed_file(home, start, "config.json"))
+    if later := committed.get(LATER_MODEL):
+        config["settings"] |= read_json(commits.committed_file(home, later, f"{LATER_MODEL}.json"))
+    return config
 
 
 def read_recorded_settings(home: Home, record: RunRecord, kind: type[Settings]) -> Settings:

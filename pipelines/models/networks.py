@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from pipelines.common.settings import TrackedSettings
+from pipelines.common.settings import UNKNOWN_MODEL, TrackedSettings
 from pipelines.common.terminal import say
 from pipelines.common.user_code import errors_reported, import_factory
 from pipelines.data.datasets import Dataset
@@ -32,6 +32,17 @@ class Classifier(nn.Sequential):
 
     normalise: Preprocess
     network: nn.Module
+
+
+class MainLogits(nn.Module):
+    """A network that returns its logits among other things, as those of Hugging Face do, returns them alone."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Any:
+        return main_logits(self.network(images))
 
 
 def cnn(num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
@@ -141,6 +152,11 @@ def build_model(
     Raises InputError for any other model, and for one whose code raises an error.
     """
     is_built_in = name in MODELS
+    if name == UNKNOWN_MODEL:
+        raise InputError(
+            "the run was recorded without a function that builds its model; give --model package.module:function "
+            "and, if it takes arguments, --model-args"
+        )
     if not is_built_in and not name.partition(":")[2]:
         raise InputError(
             f"no model {name!r}; there are: {', '.join(MODELS)}, timm:NAME and torchvision:NAME, or give "
@@ -166,7 +182,7 @@ def build_model(
         whiten(convolution, model.normalise(train_images[:count].float() / 255))
     images = train_images[:2].float() / 255
     with errors_reported(problem), torch.no_grad():
-        logits = model(images)
+        logits = keep_main_logits(model, images)
     check_logits(name, logits, (2, len(data.classes)))
     _choose_layout(model, images)
     return model
@@ -191,6 +207,15 @@ def _call_factory(name: str, class_count: int, image_shape: tuple[int, int, int]
     if "image_shape" in parameters:  # by name alone: torchvision's factories pass any others on, and fail
         arguments = {"image_shape": image_shape} | arguments
     return factory(**arguments)
+
+
+def keep_main_logits(model: Classifier, images: Tensor) -> Any:
+    """The model's output for images; if that has more than logits in evaluation mode, the model is changed."""
+    output = model(images)
+    if isinstance(output, Tensor) or not isinstance(main_logits(output), Tensor):
+        return output
+    model.network = MainLogits(model.network)
+    return model(images)
 
 
 def _choose_layout(model: Classifier, images: Tensor) -> None:

@@ -27,6 +27,7 @@ from pipelines.data.datasets import Dataset
 from pipelines.data.incoming import find_images, read_images
 from pipelines.data.names import format_name
 from pipelines.data.raw import CONTENT_DIGITS, Split
+from pipelines.lifecycle.later_model import remember_model
 from pipelines.lifecycle.run_inputs import checkpoint_file, load_data, read_recorded_settings
 from pipelines.lifecycle.selection import choose_epochs
 from pipelines.lifecycle.verification import verify_checkpoints
@@ -74,6 +75,8 @@ def predict(settings: PredictSettings, home: Home) -> str:
         )
     record = catalogue.resolve(home, settings.run, ("train",))
     files = find_images(settings.images)
+    if settings.model:
+        remember_model(home, record, settings.model, settings.model_args, settings.data)
     with locks.reading_checkpoints(home, record.run_id):
         evaluation = _open_run(settings, home, record)
         images = read_images(files, evaluation.data, settings.skip_unreadable)

@@ -69,7 +69,7 @@ VALUES = [
     (("run", "--epochs", "0"), "--epochs is 0"),
     (("run", "--dataset", "mnist"), "no data set mnist"),
     *[((*TWO, "--epochs", value), "--epochs is") for value in ("", "-1", "1-3", "0,", "first", "1.0", "²", "٣", LONG)],
-    *[((*TWO, "--epochs", value), "no epoch 99") for value in ("1,99",)],
+    *[((*TWO, "--epochs", value), "no checkpoint of epoch 99") for value in ("1,99",)],
     *[((*EXPLAIN, "--instances", value), "--instances is") for value in ("", "-1", "0,", "x", "nan", "²", EMOJI, LONG)],
     ((*EXPLAIN, "--instances", "0,99999"), "no instance 99999"),
     *[((*EXPLAIN, "--count", value), "invalid int value") for value in ("1_000", " 2 ", "\uff12")],

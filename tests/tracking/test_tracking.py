@@ -229,11 +229,13 @@ def test_details_are_rows_of_metrics_that_mlflow_does_not_show(home: Home) -> No
     assert "details" not in made["epoch_0001"].content()  # as earlier versions wrote it
 
 
-def test_a_gap_ends_the_committed_epochs(home: Home) -> None:
+def test_a_training_goes_on_behind_the_first_gap(home: Home) -> None:
     run = start(home)
     for epoch in (0, 1, 3):
         commit_epoch(run, epoch)
-    assert [commit.epoch for commit in commits.read_epochs(home, run.run_id)] == [0, 1]
+    committed = commits.read_epochs(home, run.run_id)
+    assert [commit.epoch for commit in committed] == [0, 1, 3]
+    assert [commit.epoch for commit in commits.until_gap(committed)] == [0, 1]
 
 
 def test_missing_and_unknown_files_are_named(home: Home) -> None:

@@ -211,7 +211,7 @@ def test_epochs() -> None:
     ("settings", "message"),
     [
         ({"method": ("salience",)}, "no method 'salience'; there are: saliency"),
-        ({"epochs": "9"}, "no epoch 9 in the run; there are 0 to 2"),
+        ({"epochs": "9"}, "no checkpoint of epoch 9; there are those of 0 to 2"),
         ({"instances": "445"}, "no instance 445 in split test; there are 0 to 444"),
         ({"instances": "1", "count": 2}, "give one"),
         ({"count": 446}, "split test has 445"),

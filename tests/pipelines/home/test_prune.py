@@ -63,9 +63,9 @@ def test_what_is_gone_is_named(tmp_path: Path, trained_home) -> None:
     prune(PruneSettings(run_id, every=2), home)
     if 1 in {commit.epoch for commit in commits.stored_epochs(home, run_id)}:
         pytest.skip("epoch 1 was the best")
-    with pytest.raises(InputError, match="the checkpoint of epoch 1 was pruned; there are those of 0, 2"):
+    with pytest.raises(InputError, match="no checkpoint of epoch 1; there are those of 0, 2"):
         explain(ExplainSettings(epochs="1", count=2), home)
-    with pytest.raises(InputError, match="the checkpoint of epoch 1 was pruned"):
+    with pytest.raises(InputError, match="no checkpoint of epoch 1"):
         rerun(RerunSettings(made), home)
 
 

@@ -1,0 +1,46 @@
+"""A training by Hugging Face's Trainer as a run of the study: `Trainer(callbacks=[RecordCallback(sets, classes)])`."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipelines.recording.record import record
+from pipelines.recording.recording import Recorder
+from tracking.errors import InputError
+
+try:
+    from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+except ImportError:
+    raise InputError("transformers is not installed; pip install transformers accelerate") from None
+
+
+class RecordCallback(TrainerCallback):
+    """Commits an epoch whenever the Trainer ends one; `options` are those of `record`.
+
+    The model takes pictures, or what the option `transform` makes of them, as its first argument.
+    """
+
+    def __init__(self, sets: Mapping[str, Any], classes: Sequence[str] | None = None, **options: Any) -> None:
+        self.sets = sets
+        self.classes = classes
+        self.options = options
+        self.run: Recorder | None = None
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        parts = {"optimizer": kwargs.get("optimizer"), "schedule": kwargs.get("lr_scheduler")}
+        known = {name: part for name, part in parts.items() if part is not None}
+        self.run = record(kwargs["model"], self.sets, self.classes, **({"state": known} | self.options))
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if self.run:
+            logged = state.log_history[-1] if state.log_history else {}
+            self.run.epoch({name: logged[name] for name in ("loss", "learning_rate", "grad_norm") if name in logged})
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if self.run:
+            self.run.finish()

@@ -1,0 +1,106 @@
+"""What a training loop needs to go on where it stopped: optimizers, schedules and random numbers, without pickles.
+
+Tensors become those of a safetensors file; everything else is JSON in its header.
+"""
+
+import json
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from tracking.errors import InputError
+
+HEADER = "state"
+
+
+def save_loop_state(parts: Mapping[str, Any], path: Path) -> Path:
+    """Write the state of everything in `parts` (objects with state_dict) and of the random number generators.
+
+    Raises InputError on a state that holds anything but numbers, texts and tensors.
+    """
+    tensors: dict[str, Tensor] = {}
+    states = {name: _encode(part.state_dict(), tensors, name) for name, part in parts.items()}
+    content = {"parts": states, "random": _encode(read_generators(), tensors, "random")}
+    try:
+        save_file(tensors, path, {HEADER: json.dumps(content)})
+    except SafetensorError as error:  # a full disk too
+        raise OSError(f"cannot write {path}: {error}") from None
+    return path
+
+
+def load_loop_state(parts: Mapping[str, Any], path: Path) -> None:
+    """Bring `parts` and the random number generators into the state that was saved. Raises InputError on a misfit."""
+    with safe_open(path, "pt") as file:
+        content = json.loads((file.metadata() or {})[HEADER])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
+    saved = content["parts"]
+    if saved.keys() != parts.keys():
+        raise InputError(
+            f"state has {', '.join(parts) or 'nothing'}; the run recorded that of {', '.join(saved) or 'nothing'}; "
+            "give the same"
+        )
+    for name, part in parts.items():
+        try:
+            part.load_state_dict(_decode(saved[name], tensors))
+        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(f"the recorded state of {name} does not fit: {reason}") from None
+    set_generators(_decode(content["random"], tensors))
+
+
+def read_generators() -> dict[str, Any]:
+    """The state of the global random number generators of Python, NumPy and torch."""
+    kind, words, *rest = np.random.get_state()
+    return {
+        "python": random.getstate(),
+        "numpy": [kind, [int(word) for word in words], *rest],
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def set_generators(state: dict[str, Any]) -> None:
+    """Bring the random number generators into a state that `read_generators` gave."""
+    version, words, gauss = state["python"]
+    random.setstate((version, tuple(words), gauss))
+    kind, words, *rest = state["numpy"]
+    np.random.set_state((kind, np.array(words, np.uint32), *rest))
+    torch.set_rng_state(state["torch"])
+    if len(state["cuda"]) == torch.cuda.device_count() and state["cuda"]:
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def _encode(value: Any, tensors: dict[str, Tensor], name: str) -> Any:
+    """A value as JSON; tensors go to `tensors`. Dicts become pairs, because their keys may be numbers."""
+    if isinstance(value, Tensor):
+        tensors[name] = value.detach().cpu().contiguous().clone()
+        return {"tensor": name}
+    if isinstance(value, Mapping):
+        return {"pairs": [[key, _encode(item, tensors, f"{name}.{key}")] for key, item in value.items()]}
+    if isinstance(value, list | tuple):
+        return [_encode(item, tensors, f"{name}.{number}") for number, item in enumerate(value)]
+    if isinstance(value, np.generic):
+        return value.item()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise InputError(
+        f"the state of {name} is of {type(value).__name__}, and only numbers, texts and tensors are kept; leave it out "
+        "of `state`"
+    )
+
+
+def _decode(value: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(value, list):
+        return [_decode(item, tensors) for item in value]
+    if isinstance(value, dict):
+        if "tensor" in value:
+            return tensors[value["tensor"]]
+        return {key: _decode(item, tensors) for key, item in value["pairs"]}
+    return value

@@ -1,0 +1,236 @@
+"""Your own training loop as a run of the study: every epoch's checkpoint and every image's prediction, remembered.
+
+    run = record(model, {"train": train_set, "val": val_set, "test": test_set}, classes=names)
+    for epoch in run.epochs(30):
+        ...                                  # anything that trains `model`
+        run.epoch(metrics={"lr": lr})
+    run.finish()
+
+The loop stays the user's: nothing is known of it but what it tells, and nothing else is claimed.
+"""
+
+import json
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from pipelines.common.settings import UNKNOWN_MODEL, RecordSettings
+from pipelines.common.terminal import say
+from pipelines.common.user_code import errors_reported
+from pipelines.data.datasets import Dataset, prepare_dataset
+from pipelines.data.raw import RawDataset
+from pipelines.data.recorded import store_recorded
+from pipelines.data.torch_sets import read_torch_set
+from pipelines.lifecycle.epoch_commit import complete_models, resume_file
+from pipelines.lifecycle.run_inputs import describe_data, read_recorded_config
+from pipelines.lifecycle.start import commit_start, instance_columns
+from pipelines.lifecycle.verification import allowed_difference, verify_checkpoints
+from pipelines.models.networks import Classifier, build_tracked_model, check_logits, keep_main_logits
+from pipelines.models.predictions import prepare_images
+from pipelines.models.preprocessing import Preprocess, Preprocessing
+from pipelines.models.transforms import describe_transform
+from pipelines.models.user_code import digest_code
+from pipelines.recording import processes
+from pipelines.recording.loop_state import load_loop_state
+from pipelines.recording.recording import CHECKED_IMAGES, Recorder, Recording, find_device, undisturbed
+from tracking import catalogue, commits, runs
+from tracking.errors import InputError
+from tracking.home import Home, find_home, make_home
+
+NEEDED = ("train", "test")
+SPLITS = ("train", "val", "test")
+
+
+def record(
+    model: nn.Module,
+    sets: Mapping[str, Any],
+    classes: Sequence[str] | None = None,
+    *,
+    name: str | None = None,
+    home: str | None = None,
+    factory: str | None = None,
+    factory_args: Mapping[str, Any] | None = None,
+    transform: Any = None,
+    state: Mapping[str, Any] | None = None,
+    initial: bool = True,
+    resume: str | None = None,
+) -> Recording:
+    """Start a run for a training loop, or go on with one.
+
+    model: takes pictures [N, C, H, W], float32 in 0..1, or what `transform` makes of them; returns logits [N, K], or an
+        output whose `logits` they are.
+    sets: map-style torch data sets of (picture, label), or pairs of arrays (images, labels), by split: train and test,
+        and val if there is one. An image's ID is its position.
+    classes: their names; by default those that the training set has.
+    home: the study home; by default STUDY_HOME, else ./study.
+    factory: package.module:function, by which later commands build the model again; factory_args are its arguments.
+    transform: of torchvision or timm, deterministic, if the model does not take pictures as they are.
+    state: objects of the loop whose state_dict a resumed run needs, such as {"optimizer": optimizer}.
+    initial: whether the model, as it is given, is committed as epoch 0.
+    resume: a run to go on with (ID, prefix, name or latest): the model, `state` and the random numbers of Python, NumPy
+        and torch are set to those of its last epoch.
+
+    In distributed training every process calls it, and rank 0 writes. Raises InputError on data and models that cannot
+    be recorded, before anything is made.
+    """
+    network = _unwrap(model)
+    data = _read_data(sets, classes)
+    if not processes.is_leader():
+        return Recorder(data)  # type: ignore[return-value]  # it has what a loop calls
+    place = find_home(home)
+    # the set gives a picture as the loop's own transform gets it: of PIL, or a tensor
+    preprocessing = Preprocessing() if transform is None else describe_transform(transform)
+    classifier = _wrap(network, data, preprocessing)
+    if resume is not None:
+        return _reopen(place, resume, classifier, data, state or {})
+    settings = RecordSettings(
+        dataset="recorded",
+        model=factory or UNKNOWN_MODEL,
+        model_args=json.dumps(dict(factory_args)) if factory_args else None,
+        transform=preprocessing.to_json(),
+        device=str(find_device(network)),
+        threads=torch.get_num_threads(),
+        name=name,
+    )
+    return _start(place, classifier, data, settings, state or {}, initial)
+
+
+def _unwrap(model: nn.Module) -> nn.Module:
+    """The network within wrappers of distributed training and compilation, so that its weights have their own names."""
+    while True:
+        inner = getattr(model, "_orig_mod", None)
+        if inner is None and isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            inner = model.module
+        if not isinstance(inner, nn.Module):
+            break
+        model = inner
+    if not isinstance(model, nn.Module):
+        raise InputError(f"the model is a {type(model).__name__}; it takes a torch.nn.Module")
+    return model
+
+
+def _read_data(sets: Mapping[str, Any], classes: Sequence[str] | None) -> Dataset:
+    """The pictures and labels of all splits, each read once."""
+    unknown = [split for split in sets if split not in SPLITS]
+    missing = [split for split in NEEDED if split not in sets]
+    if unknown or missing:
+        what = f"no split is called {unknown[0]!r}" if unknown else f"{missing[0]} is missing"
+        raise InputError(
+            f"sets: {what}; give train and test, and val if there is one (the test set is what is evaluated: held-out "
+            "images that train nothing)"
+        )
+    if classes is None:
+        classes = getattr(sets["train"], "classes", None)
+    if classes is None:
+        raise InputError('classes is missing: the names of the classes, such as classes=("cat", "dog")')
+    names = tuple(map(str, classes))
+    if len(set(names)) < len(names):
+        raise InputError(f"classes has a name twice: {', '.join(names)}")
+    say("reading the pictures")
+    splits = {split: read_torch_set(split, sets[split], names) for split in SPLITS if split in sets}
+    shapes = {split: tuple(part.images.shape[1:]) for split, part in splits.items() if len(part.labels)}
+    if len(set(shapes.values())) > 1:
+        found = ", ".join(f"{split} {shape}" for split, shape in shapes.items())
+        raise InputError(f"the pictures of the splits differ in shape: {found}; bring all to one")
+    none = splits["test"].part(0, 0)
+    raw = RawDataset(names, splits["train"], splits["test"], flips=False, shrinks=False, val=splits.get("val", none))
+    return prepare_dataset("recorded", raw, None, val_fraction=0.0, seed=0)
+
+
+def _wrap(network: nn.Module, data: Dataset, preprocessing: Preprocessing) -> Classifier:
+    """The model as every other part of a study takes it, with what becomes of a picture before it sees it."""
+    model = Classifier(OrderedDict(normalise=Preprocess(preprocessing, data.image_shape), network=network))
+    model.normalise.to(find_device(network))
+    model.normalise.default_layout = True
+    return model
+
+
+def _start(
+    home: Home, model: Classifier, data: Dataset, settings: RecordSettings, state: Mapping[str, Any], initial: bool
+) -> Recording:
+    kind = type(model.network).__name__
+    _check_model(model, data, kind)
+    if settings.model != UNKNOWN_MODEL:
+        _check_factory(settings, model, data)
+    runs.check_start(home, settings.name)
+    make_home(home)
+    stored = store_recorded(home, data.classes, data.splits, data.digest)
+    with runs.taking_name(home, settings.name, f"recorded-{kind}") as free_name:
+        named = replace(settings, name=free_name, data=stored)
+        new = runs.new_record("train", free_name, named.params(), dataset="recorded", data_digest=data.digest)
+        tags = {"study.n": str(len(data.splits["train"].labels))}
+        run = runs.start_run(home, new, tags, _describe(model, data, kind, initial))
+        runs.log_record(run)
+    recording = Recording(run, model, data, state, [])
+    with recording.stopping_on_errors():
+        inputs = {"data": describe_data(data), "model_code": digest_code(named.model, model), "model_class": kind}
+        commit_start(run, "record", named, instance_columns(run.run_id, data), data.classes, inputs)
+        say(f"record: run {run.run_id} ({free_name})")
+        if initial:
+            recording.commit(0, [], {}, {})
+    return recording
+
+
+def _reopen(home: Home, wanted: str, model: Classifier, data: Dataset, state: Mapping[str, Any]) -> Recording:
+    known = catalogue.resolve(home, wanted, ("train",))
+    if read_recorded_config(home, known)["command"] != "record":
+        raise InputError(f"run {known.run_id[:8]} is a training of `study train`; go on with: study resume {wanted}")
+    if data.digest != known.data_digest:
+        raise InputError(
+            f"the pictures have digest {data.digest[:12]}, those of run {known.run_id[:8]} have "
+            f"{(known.data_digest or 'none')[:12]}; give the sets and classes that it was recorded with"
+        )
+    held = ExitStack()
+    with held:
+        held.enter_context(runs.claimed(home, known))
+        committed = commits.read_epochs(home, known.run_id)
+        if committed:
+            last = committed[-1]
+            verify_checkpoints(home, known, model, data, find_device(model), [last])  # loads the weights
+            load_loop_state(state, commits.committed_file(home, last, resume_file(last.epoch)))
+        run = runs.reopen_run(home, known)
+        complete_models(run, committed)
+        say(f"record: run {run.run_id} ({known.name}) goes on, {len(committed)} epochs are committed")
+        held.pop_all()  # the lock stays with the run, whose end releases it
+    return Recording(run, model, data, state, committed)
+
+
+def _check_model(model: Classifier, data: Dataset, kind: str) -> None:
+    """Raise InputError unless the model returns logits of the data's classes for two pictures."""
+    problem = f"model {kind} does not take pictures {data.image_shape} in 0..1"
+    pictures = prepare_images(data.splits["train"].images[:2], find_device(model))
+    with undisturbed(model), errors_reported(problem), torch.no_grad():
+        logits = keep_main_logits(model.eval(), pictures)
+    check_logits(kind, logits, (len(pictures), len(data.classes)))
+
+
+def _check_factory(settings: RecordSettings, model: Classifier, data: Dataset) -> None:
+    """Raise InputError unless the model that the factory builds gives the same logits with the model's weights."""
+    device = find_device(model)
+    pictures = prepare_images(data.splits["train"].images[:CHECKED_IMAGES], device)
+    problem = f"{settings.model} builds another model than the one that is recorded"
+    with undisturbed(model), torch.no_grad():
+        built = build_tracked_model(settings, data).to(device)
+        with errors_reported(problem):
+            built.load_state_dict(model.state_dict())
+        logits, own = built.eval()(pictures).cpu(), model.eval()(pictures).cpu()
+    difference = (logits - own).abs().max().item()
+    if difference > allowed_difference(own, device.type):
+        raise InputError(f"{problem}: with the same weights logits differ by up to {difference:.2g}")
+
+
+def _describe(model: Classifier, data: Dataset, kind: str, initial: bool) -> str:
+    """The note of the run in the MLflow UI, in Markdown."""
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    counts = ", ".join(f"{len(split.labels):,} {name}" for name, split in data.splits.items())
+    beginning = " Epoch 0 is the model as it was when recording began." if initial else ""
+    return (
+        f"**{kind}** ({weights:,} weights), recorded from a training loop of its own ({len(data.classes)} classes, "
+        f"{counts} images). Every epoch's weights: `checkpoints/`; every instance's prediction: `predictions/`."
+        f"{beginning}"
+    )

@@ -1,0 +1,283 @@
+"""A run that a training loop of the user's own reports to."""
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from pipelines.common.terminal import say
+from pipelines.common.user_code import describe_error
+from pipelines.data.datasets import Dataset
+from pipelines.lifecycle.epoch_commit import commit_epoch, log_learning_curves, resume_file
+from pipelines.lifecycle.verification import allowed_difference
+from pipelines.models.networks import Classifier
+from pipelines.models.predictions import Predictions, evaluate, prepare_images
+from pipelines.recording import processes
+from pipelines.recording.loop_state import read_generators, save_loop_state, set_generators
+from pipelines.recording.seen import SeenBatches, WithIds, as_ids, check_shape, join_batches
+from tracking import runs
+from tracking.commits import EpochCommit
+from tracking.errors import InputError, RunError, from_outside
+from tracking.index import ingest
+
+EVALUATED = ("val", "test")
+CHECKED_IMAGES = 16  # of predictions that the loop brings: on so many the model is asked again
+
+
+class Recorder:
+    """What a loop tells of itself in every process of a training; only `Recording` writes."""
+
+    def __init__(self, data: Dataset) -> None:
+        self.data = data
+        self._seen = SeenBatches(data.splits["train"].labels, len(data.classes))
+
+    def with_ids(self, data_set: Any) -> WithIds:
+        """The data set with its positions: items (image, label, id), for `seen`."""
+        return WithIds(data_set)
+
+    def seen(self, ids: Any, logits: Tensor, labels: Any = None) -> None:
+        """Take a training batch as it goes by: IDs [B], logits [B, K], and labels [B] to check the IDs against."""
+        self._seen.add(ids, logits, labels)
+
+    def epoch(self, metrics: Mapping[str, Any] | None = None, predictions: Mapping[str, Any] | None = None) -> None:
+        """Hand what this process has seen to the one that writes."""
+        processes.gather(self._seen.take())
+
+    def finish(self) -> str | None:
+        """Nothing: the process that writes ends the run."""
+        return None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Nothing, as `finish`."""
+
+
+class Recording(Recorder):
+    """The run itself. `finish` ends it, as the end of a `with` block does; an exception there marks it FAILED."""
+
+    def __init__(
+        self, run: runs.Run, model: Classifier, data: Dataset, state: Mapping[str, Any], committed: list[EpochCommit]
+    ) -> None:
+        super().__init__(data)
+        self.run = run
+        self._model = model
+        self._state = state
+        self._committed = committed
+        self._is_open = True
+        self._trained_since = time.perf_counter()
+
+    @property
+    def run_id(self) -> str:
+        return self.run.run_id
+
+    @property
+    def next_epoch(self) -> int:
+        """The number under which the next call of `epoch` commits; 1 in a new run."""
+        return max(1, self._committed[-1].epoch + 1 if self._committed else 1)
+
+    def epochs(self, count: int) -> range:
+        """The epochs up to `count` that are still to be trained: in a resumed run those behind the last committed."""
+        return range(self.next_epoch, count + 1)
+
+    def epoch(self, metrics: Mapping[str, Any] | None = None, predictions: Mapping[str, Any] | None = None) -> None:
+        """Commit the model as it is now: its weights, and its predictions of val and test.
+
+        `metrics` are the loop's own numbers. `predictions` are those that the loop has already made of a split, in
+        evaluation mode and in float32: logits [N, K] in the order of the data set, or a pair of IDs [N] and logits;
+        they save a pass. Raises InputError on what is no number and on predictions of another model, RunError on logits
+        that are not finite and on a disk or server that fails.
+        """
+        if not self._is_open:
+            raise InputError(f"run {self.run_id[:8]} is ended; go on with record(..., resume={self.run_id[:8]!r})")
+        number = self.next_epoch
+        seconds = time.perf_counter() - self._trained_since
+        own_metrics = _read_metrics(metrics or {})
+        seen = join_batches(processes.gather(self._seen.take()), self.data.splits["train"].labels)
+        self.commit(number, [seen] if seen else [], predictions or {}, own_metrics | {"train_seconds": seconds})
+
+    def commit(
+        self, epoch: int, seen: list[Predictions], given: Mapping[str, Any], metrics: Mapping[str, float]
+    ) -> None:
+        """Evaluate the model and commit an epoch, which leaves the model and all random numbers as they were."""
+        started_at = time.perf_counter()
+        with undisturbed(self._model), self._outside_errors():
+            evaluated = self._evaluate(given)
+            evaluation_seconds = time.perf_counter() - started_at
+            predictions = [*seen, *evaluated]
+            values = _measure(epoch, predictions) | dict(metrics)
+            values["seconds"] = values.get("train_seconds", 0.0) + evaluation_seconds
+            save_too = partial(self._save_state, epoch)
+            commit = commit_epoch(self.run, epoch, self._model, predictions, values, self.data.classes, save_too)
+            self._committed.append(commit)
+        total = time.perf_counter() - started_at
+        self._say_epoch(commit, evaluation_seconds, total)
+        self._trained_since = time.perf_counter()
+
+    def finish(self) -> str:
+        """End the run as FINISHED; returns its ID."""
+        if self._is_open:
+            with self._outside_errors():
+                log_learning_curves(self.run, self._committed)
+                runs.finish_run(self.run)
+                self._is_open = False
+                ingest(self.run.home, [self.run_id], wait=5)
+        return self.run_id
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.finish()
+        elif self._is_open:
+            self.give_up(error)
+
+    def give_up(self, error: BaseException) -> None:
+        """End the run because of an error of the loop; what it committed is kept."""
+        runs.give_up(self.run, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        self._is_open = False
+        say(f"recording stopped by {describe_error(error)}; {self._advice()}")
+
+    def _advice(self) -> str:
+        return f"what run {self.run_id[:8]} committed is kept; go on with record(..., resume={self.run_id[:8]!r})"
+
+    @contextmanager
+    def stopping_on_errors(self) -> Iterator[None]:
+        """An error inside ends the run."""
+        try:
+            with self._outside_errors():
+                yield
+        except BaseException as error:
+            self.give_up(error)
+            raise
+
+    @contextmanager
+    def _outside_errors(self) -> Iterator[None]:
+        """A disk, database or server that fails becomes a RunError, in one line."""
+        try:
+            yield
+        except (InputError, RunError):
+            raise
+        except Exception as error:
+            reason = from_outside(error)
+            if reason is None:
+                raise
+            raise RunError(f"{reason}; {self._advice()}") from error
+
+    def _evaluate(self, given: Mapping[str, Any]) -> list[Predictions]:
+        """Predictions of val and test: those that are given, checked, else those of a pass."""
+        splits = {name: self.data.splits[name] for name in EVALUATED if name in self.data.splits}
+        unknown = [name for name in given if name not in splits]
+        if unknown:
+            raise InputError(f"predictions of {unknown[0]!r}; they can be of {', '.join(splits)}")
+        parts = []
+        device = find_device(self._model)
+        for name, split in splits.items():
+            if name in given:
+                parts.append(self._take_given(name, given[name]))
+            else:
+                parts.append(evaluate(self._model, split, name, device))
+        return parts
+
+    def _take_given(self, name: str, given: Any) -> Predictions:
+        split = self.data.splits[name]
+        count = len(split.labels)
+        ids, logits = given if isinstance(given, tuple | list) else (torch.arange(count), given)
+        known_ids = as_ids(ids, count, name)
+        check_shape(logits, (count, len(self.data.classes)), f"predictions of {name}")
+        if not torch.equal(known_ids.sort().values, torch.arange(count)):
+            raise InputError(f"predictions of {name} do not have each of its {count} images once")
+        ordered = logits.detach().float().cpu()[known_ids.argsort()]
+
+        checked = torch.linspace(0, count - 1, min(CHECKED_IMAGES, count)).long()
+        device = find_device(self._model)
+        with torch.no_grad():
+            own = self._model.eval()(prepare_images(split.images[checked], device)).float().cpu()
+        difference = (own - ordered[checked]).abs().max().item()
+        if difference > allowed_difference(own, device.type):
+            raise InputError(
+                f"the predictions of {name} are not the model's: on {len(checked)} images logits differ by up to "
+                f"{difference:.2g}; make them in evaluation mode (model.eval()), in float32, of the pictures that "
+                "record was given, in their order, or leave them out"
+            )
+        return Predictions(name, torch.arange(count), split.labels, ordered)
+
+    def _save_state(self, epoch: int, folder: Path) -> dict[str, Path]:
+        path = resume_file(epoch)
+        return {path: save_loop_state(self._state, folder / Path(path).name)}
+
+    def _say_epoch(self, commit: EpochCommit, evaluation_seconds: float, total: float) -> None:
+        metrics = commit.metrics
+        accuracies = "  ".join(
+            f"{name} {metrics[f'{name}_accuracy']:.2%}" for name in EVALUATED if f"{name}_accuracy" in metrics
+        )
+        rest = total - evaluation_seconds
+        share = rest / (metrics.get("train_seconds", 0.0) + total)
+        say(
+            f"epoch {commit.epoch:>3}  {accuracies}  evaluated in {evaluation_seconds:.1f} s, recorded in {rest:.2f} s "
+            f"({share:.1%} of the epoch)"
+        )
+
+
+def find_device(model: nn.Module) -> torch.device:
+    """Where the model's weights are."""
+    weights = next(model.parameters(), None)
+    return torch.device("cpu") if weights is None else weights.device
+
+
+@contextmanager
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """Inside, the model may be evaluated, without the loop's autocast: modes and random numbers are as before then."""
+    modes = [(module, module.training) for module in model.modules()]
+    generators = read_generators()
+    try:
+        with torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False):
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        set_generators(generators)
+
+
+def _read_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """The loop's own numbers; those that are not finite are said and left out. Raises InputError on anything else."""
+    values = {}
+    for key, value in metrics.items():
+        try:
+            number = float(value)
+        except (TypeError, ValueError, RuntimeError):
+            raise InputError(f"metric {key} is of {type(value).__name__}; give a number") from None
+        if any(key.endswith(ending) and key.removesuffix(ending) in (*EVALUATED, "train_seen") for ending in MEASURED):
+            raise InputError(f"metric {key} is measured here; give yours another name")
+        if math.isfinite(number):
+            values[key] = number
+        else:
+            say(f"metric {key} is {number}; left out")
+    return values
+
+
+MEASURED = ("_accuracy", "_loss")
+
+
+def _measure(epoch: int, parts: list[Predictions]) -> dict[str, float]:
+    """Accuracy and loss of each split. Raises RunError on logits that are not finite."""
+    values = {}
+    for part in parts:
+        if not part.logits.isfinite().all():
+            raise RunError(
+                f"the logits of {part.split} in epoch {epoch} are not finite, so the training diverged; nothing of "
+                "this epoch is recorded"
+            )
+        values[f"{part.split}_accuracy"] = part.accuracy
+        values[f"{part.split}_loss"] = part.loss
+    return values

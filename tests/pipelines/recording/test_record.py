@@ -1,0 +1,285 @@
+"""A loop of the user's own becomes a run: what it gave is what is tracked, and nothing else is claimed."""
+
+import hashlib
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+from torchvision.transforms import v2
+
+from pipelines.common.settings import (
+    CompareSettings,
+    ExplainSettings,
+    FlowSettings,
+    ReportSettings,
+    RerunSettings,
+    ResumeSettings,
+)
+from pipelines.comparing.compare import compare
+from pipelines.explaining.explain import explain
+from pipelines.instanceflow.flow import flow
+from pipelines.recording.record import record
+from pipelines.reporting.report import report
+from pipelines.rerunning import rerun
+from pipelines.resuming import resume
+from support.recorded import CLASSES, make_net, make_sets, train_one
+from tracking.catalogue import resolve
+from tracking.commits import commits_by_unit, committed_file, read_epochs
+from tracking.errors import InputError, RunError
+from tracking.home import Home
+from tracking.reading import connect
+
+FACTORY = "support.recorded:make_net"
+
+
+def record_epochs(home: Home, last: int, total: int = 3, **options) -> tuple[str, nn.Module]:
+    """Epochs up to `last` of a loop of `total`; returns the run ID and the network."""
+    torch.manual_seed(4)
+    net, sets = make_net(), make_sets()
+    optimizer = torch.optim.Adam(net.parameters(), 0.02)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total)
+    state = {"optimizer": optimizer, "schedule": schedule}
+    run = record(net, sets, CLASSES, home=str(home.path), state=state, **options)
+    for _ in run.epochs(last):
+        train_one(run, net, optimizer, sets["train"])
+        schedule.step()
+        run.epoch({"lr": schedule.get_last_lr()[0]})
+    return run.finish(), net
+
+
+def digest(net: nn.Module) -> str:
+    return hashlib.sha256(b"".join(value.numpy().tobytes() for value in net.state_dict().values())).hexdigest()
+
+
+def test_every_epoch_is_what_the_model_was(home: Home) -> None:
+    run_id, net = record_epochs(home, 2)
+    known = resolve(home, run_id)
+    assert known.status == "FINISHED"
+    assert [commit.epoch for commit in read_epochs(home, run_id)] == [0, 1, 2]
+
+    images = torch.from_numpy(make_sets()["test"].images).permute(0, 3, 1, 2).float() / 255
+    with torch.no_grad():
+        probabilities = net.eval()(images).softmax(1).numpy()
+    with connect(home) as connection:
+        rows = connection.execute(
+            "select instance_id, label, probabilities from predictions where epoch = 2 and split = 'test' order by 1"
+        ).fetchall()
+        counts = connection.execute("select split, epoch, count(*) from predictions group by all order by all")
+        assert counts.fetchall() == [
+            *(("test", epoch, 24) for epoch in range(3)),
+            *(("train_seen", epoch, 48) for epoch in (1, 2)),
+            *(("val", epoch, 12) for epoch in range(3)),
+        ]
+    assert [row[1] for row in rows] == make_sets()["test"].labels.tolist()
+    np.testing.assert_allclose(np.array([row[2] for row in rows]), probabilities, atol=1e-5)
+
+
+def test_seen_batches_carry_the_ids_of_their_images(home: Home) -> None:
+    record_epochs(home, 1)
+    with connect(home) as connection:
+        labels = connection.execute(
+            "select label from predictions where split = 'train_seen' order by instance_id"
+        ).fetchall()
+    assert [label for (label,) in labels] == make_sets()["train"].labels.tolist()
+
+
+def test_recording_disturbs_no_training(home: Home) -> None:
+    """Weights are bit-identical to those of the same loop without a recording."""
+    _, recorded = record_epochs(home, 2, total=2)
+    torch.manual_seed(4)
+    net, train_set = make_net(), make_sets()["train"]
+    optimizer = torch.optim.Adam(net.parameters(), 0.02)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 2)
+    for _ in range(2):
+        net.train()
+        for images, labels in DataLoader(train_set, batch_size=16, shuffle=True):
+            logits = net(images.permute(0, 3, 1, 2).float() / 255)
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(logits, labels).backward()
+            optimizer.step()
+        schedule.step()
+    assert digest(recorded) == digest(net)
+
+
+def test_modes_and_random_numbers_are_as_before(home: Home) -> None:
+    net = make_net()
+    net.train()
+    net[4].eval()
+    torch.manual_seed(1)
+    random.seed(1)
+    expected = (torch.rand(3).tolist(), random.random())
+    torch.manual_seed(1)
+    random.seed(1)
+    run = record(net, make_sets(), CLASSES, home=str(home.path))
+    run.epoch()
+    assert (torch.rand(3).tolist(), random.random()) == expected
+    assert [module.training for module in (net, net[0], net[4])] == [True, True, False]
+
+
+def test_a_resumed_loop_ends_as_one_that_never_stopped(home: Home) -> None:
+    _, whole = record_epochs(home, 3, name="whole")
+    stopped, _ = record_epochs(home, 1, name="stopped")
+    again, resumed = record_epochs(home, 3, resume="stopped")
+    assert again == stopped
+    assert digest(resumed) == digest(whole)
+    assert [commit.epoch for commit in read_epochs(home, stopped)] == [0, 1, 2, 3]
+
+
+def test_only_what_is_known_is_recorded(home: Home) -> None:
+    run_id, _ = record_epochs(home, 1)
+    config = json.loads(committed_file(home, commits_by_unit(home, run_id)["start"], "config.json").read_text())
+    assert config["command"] == "record"
+    assert set(config["settings"]) >= {"data", "model", "device"}
+    assert not set(config["settings"]) & {"optimizer", "lr", "epochs", "batch", "seed", "val_share", "flip"}
+    assert config["settings"]["model"] == "unknown"
+    page = Path(report(ReportSettings(), home)).read_text()
+    assert "its optimizer and its settings are not known here" in page
+    for claim in ("planned", "weight decay", "adam"):
+        assert claim not in page
+
+
+def test_all_that_exists_works_on_it(home: Home) -> None:
+    run_id, _ = record_epochs(home, 2, factory=FACTORY)
+    explained = explain(ExplainSettings(method=("saliency", "grad_cam"), epochs="all", count=12), home)
+    assert len(explained) == 2
+    compare(CompareSettings(randomization_count=2, shortcut_count=2), home)
+    assert Path(flow(FlowSettings(), home)).stat().st_size > 10_000
+    assert "maps" in Path(report(ReportSettings(), home)).read_text()
+    for step, settings in ((rerun, RerunSettings(run=run_id)), (resume, ResumeSettings(run=run_id))):
+        with pytest.raises(InputError, match="its training loop is your own"):
+            step(settings, home)
+
+
+def test_without_a_factory_the_missing_flag_is_said(home: Home) -> None:
+    record_epochs(home, 1)
+    with pytest.raises(InputError, match=r"--model package\.module:function"):
+        explain(ExplainSettings(count=4), home)
+
+
+def test_a_factory_of_another_model_is_refused(home: Home) -> None:
+    with pytest.raises(InputError, match="builds another model"):
+        record(make_net(width=5), make_sets(), CLASSES, home=str(home.path), factory=FACTORY)
+    assert not home.artifacts.exists()
+
+
+def test_an_exception_keeps_what_was_committed(home: Home) -> None:
+    run = record(make_net(), make_sets(), CLASSES, home=str(home.path))
+
+    def fail_in_second_epoch() -> None:
+        with run:
+            run.epoch()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_in_second_epoch()
+    assert resolve(home, "latest").status == "FAILED"
+    assert [commit.epoch for commit in read_epochs(home, run.run_id)] == [0, 1]
+    with pytest.raises(InputError, match="is ended"):
+        run.epoch()
+
+
+def test_predictions_of_the_loop_save_a_pass_and_must_be_the_models(home: Home) -> None:
+    net, sets = make_net(), make_sets()
+    run = record(net, sets, CLASSES, home=str(home.path))
+    images = torch.from_numpy(sets["test"].images).permute(0, 3, 1, 2).float() / 255
+    order = torch.randperm(24)
+    with torch.no_grad():
+        logits = net.eval()(images[order])
+    run.epoch(predictions={"test": (order, logits)})
+    with connect(home) as connection:
+        epochs = connection.execute(
+            "select list(probabilities order by instance_id) from predictions where split = 'test' group by epoch"
+        ).fetchall()
+    np.testing.assert_allclose(np.array(epochs[0]), np.array(epochs[1]), atol=1e-6)
+    with pytest.raises(InputError, match="are not the model's"):
+        run.epoch(predictions={"test": logits})  # in another order
+    with pytest.raises(InputError, match="once"):
+        run.epoch(predictions={"test": (torch.zeros(24, dtype=torch.long), logits)})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda sets: {"train": sets["train"]}, "test is missing"),
+        (lambda sets: sets | {"holdout": sets["val"]}, "no split is called 'holdout'"),
+        (lambda sets: sets | {"test": DataLoader(sets["test"])}, "DataLoader"),
+        (lambda sets: sets | {"test": (torch.randn(3, 1, 8, 8), torch.zeros(3).long())}, "outside 0..1"),
+        (lambda sets: sets | {"test": (torch.zeros(3, 3, 8, 8), torch.zeros(3).long())}, "differ in shape"),
+        (lambda sets: sets | {"val": (torch.zeros(2, 1, 8, 8), torch.tensor([0, 3]))}, "has label"),
+    ],
+)
+def test_wrong_data_leaves_nothing(home: Home, change, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        record(make_net(), change(make_sets()), CLASSES, home=str(home.path))
+    assert not home.artifacts.exists()
+
+
+def test_ids_that_are_positions_in_a_batch_are_refused(home: Home) -> None:
+    run = record(make_net(), make_sets(), CLASSES, home=str(home.path))
+    with pytest.raises(InputError, match="positions in the training set"):
+        run.seen(torch.arange(4), torch.zeros(4, 3), torch.tensor([2, 1, 1, 0]))
+    with pytest.raises(InputError, match="there are 0 to 47"):
+        run.seen(torch.tensor([48]), torch.zeros(1, 3))
+    with pytest.raises(InputError, match="4 images and 3 classes"):
+        run.seen(torch.arange(4), torch.zeros(4, 2))
+    run.finish()
+
+
+def test_a_model_that_diverged_ends_in_one_line(home: Home) -> None:
+    net = make_net()
+    run = record(net, make_sets(), CLASSES, home=str(home.path))
+    with torch.no_grad():
+        net[5].weight.fill_(torch.nan)
+    with pytest.raises(RunError, match="not finite"):
+        run.epoch()
+    assert [commit.epoch for commit in read_epochs(home, run.run_id)] == [0]
+
+
+def test_no_first_epoch_and_no_validation_are_demanded(home: Home) -> None:
+    sets = make_sets()
+    del sets["val"]
+    run = record(make_net(), sets, CLASSES, home=str(home.path), factory=FACTORY, initial=False)
+    run.epoch()
+    run.finish()
+    assert [commit.epoch for commit in commits_by_unit(home, run.run_id).values()] == [None, 1]
+    explain(ExplainSettings(count=4), home)
+    with pytest.raises(InputError, match="no validation"):
+        explain(ExplainSettings(count=4, epochs="best"), home)
+
+
+def test_a_model_named_later_is_checked_and_remembered(home: Home) -> None:
+    record_epochs(home, 1)
+    with pytest.raises(InputError, match="does not fit the model"):
+        explain(ExplainSettings(count=4, model=FACTORY, model_args='{"width": 5}'), home)
+    with pytest.raises(InputError, match=r"--model package\.module:function"):  # nothing wrong is remembered
+        explain(ExplainSettings(count=4), home)
+    explain(ExplainSettings(count=4, model=FACTORY, model_args='{"width": 6}'), home)
+    explain(ExplainSettings(count=4, method=("occlusion",)), home)
+    with pytest.raises(InputError, match="has a model already"):
+        explain(ExplainSettings(count=4, model="other:net"), home)
+
+
+def test_the_transform_is_part_of_the_model(home: Home) -> None:
+    """The loop's network takes resized, normalised pictures; maps are of the pictures as they are stored."""
+    transform = v2.Compose(
+        [v2.ToImage(), v2.Resize(12), v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.4], [0.2])]
+    )
+    sets, net = make_sets(), make_net()
+    run = record(net, sets, CLASSES, home=str(home.path), factory=FACTORY, transform=transform)
+    run.finish()
+    pictures = torch.stack([transform(image) for image in sets["test"].images])
+    with torch.no_grad():
+        probabilities = net.eval()(pictures).softmax(1).numpy()
+    with connect(home) as connection:
+        rows = connection.execute(
+            "select probabilities from predictions where split = 'test' order by instance_id"
+        ).fetchall()
+    np.testing.assert_allclose(np.array([row for (row,) in rows]), probabilities, atol=1e-5)
+    explain(ExplainSettings(count=4), home)
+    with connect(home) as connection:
+        assert connection.execute("select distinct height, width from maps").fetchall() == [(8, 8)]
