@@ -14,6 +14,7 @@ METRICS = {
     "share_object": "fraction on the object",
 }
 JUDGING = ("insertion", "deletion", "road_gap")  # those by which a method is said to beat random maps
+BEATS_RANDOM_LEVEL = 0.004  # family-wise level of that verdict wherever it is told: in MLflow, reports and figures
 # by the beginning of other keys: their names, with the rest: a percentage, a layer or a part's number
 FAMILIES = {
     "road_morf_": "ROAD, {} % imputed, most relevant first",

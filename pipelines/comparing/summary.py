@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import queries
 from pipelines.common.figures import render_figure
-from pipelines.common.metrics import JUDGING
+from pipelines.common.metrics import BEATS_RANDOM_LEVEL, JUDGING
 from pipelines.comparing.comparison import Comparison
 from pipelines.comparing.mosaics import draw_mosaic, read_mosaics
 from pipelines.drawing import methods
@@ -32,7 +32,9 @@ TABLE_COLUMNS = {"": "mean", "_low": "low", "_high": "high"}  # column of the qu
 
 def log(comparison: Comparison, run: runs.Run) -> None:
     """Logs metrics of the run, of the epoch's model and of the methods' runs, then the table and the pictures."""
-    rows = ask(comparison, run, "faithfulness_by_method", {"compare_run": run.run_id})
+    # at the report's level, so that MLflow and the report never disagree
+    judged = {"compare_run": run.run_id, "level": str(BEATS_RANDOM_LEVEL)}
+    rows = ask(comparison, run, "faithfulness_by_method", judged)
     epoch = comparison.selection.epoch
     commit = commits.epoch_commits(run.home, run.run_id).get(UNIT)
     if commit is None:

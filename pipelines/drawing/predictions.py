@@ -293,5 +293,5 @@ def draw_outcomes(rows: Rows, style: Style) -> Figure:
     axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     set_grid(axes, "y")
     handles = [Patch(color=BLUE), Patch(facecolor=ORANGE, hatch="////", edgecolor=PAPER, lw=0)]
-    add_legend(figure, style, handles, ["fixed: correct from this epoch on", "broken: no longer correct"])
+    add_legend(figure, style, handles, ["fixed: incorrect before, correct at this epoch", "broken: the reverse"])
     return figure

@@ -56,6 +56,7 @@ class Accuracy:
     uneven: str | None
     few: str | None
     never: list[str]  # classes that are never predicted
+    constant: str | None  # the class that every image is predicted as, if one is
 
 
 def gather_accuracy(subject: Subject) -> Accuracy:
@@ -81,7 +82,14 @@ def gather_accuracy(subject: Subject) -> Accuracy:
         harder=harder, easier=easier, uneven=uneven_sentence(hard.rows, images_of(subject.split)),
         few=few_sentence(hard.rows, subject.classes),
         never=[row["class_name"] for row in at_last if not row["n_predicted"]],
+        constant=find_constant(at_last),
     )  # fmt: skip
+
+
+def find_constant(rows: list[dict]) -> str | None:
+    """The one class that a model of several always predicts; rows of class_metrics_by_epoch of an epoch."""
+    predicted = [row["class_name"] for row in rows if row["n_predicted"]]
+    return predicted[0] if len(predicted) == 1 < len(rows) else None
 
 
 def ask_differences(subject: Subject) -> Answer:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
+from pipelines.common.metrics import BEATS_RANDOM_LEVEL
 from xai.tcav import correct_by_holm
 
 
@@ -25,7 +26,7 @@ class Verdict:
 
 # A report on a study in which nothing differs states any false difference with a probability of at most the sum, 0.05.
 VERDICTS = {
-    "beats_random": Verdict("methods", 0.004, "sign flips, step-down max-T over methods and metrics"),
+    "beats_random": Verdict("methods", BEATS_RANDOM_LEVEL, "sign flips, step-down max-T over methods and metrics"),
     "method_differences": Verdict("methods", 0.004, "sign flips, step-down max-T over pairs of methods and metrics"),
     "settling": Verdict("methods", 0.002, "exact sign test of each method, Holm"),
     "places": Verdict("places", 0.006, "intervals that hold together (Bonferroni), by method, place and subset"),
@@ -38,7 +39,9 @@ VERDICTS = {
     "confidence": Verdict("calibration", 0.0025, "exact binomial test of the whole split"),
     "confidence_bins": Verdict("calibration", 0.0025, "exact binomial test of each bin, Holm"),
     "concepts": Verdict("concepts", 0.01, "min-p over concepts and classes against directions without meaning"),
-    "shortcuts": Verdict("shortcuts", 0.005, "Fisher (split_gap) and McNemar (shortcuts), Holm; half the level each"),
+    "shortcuts": Verdict("shortcuts", 0.003, "Fisher (split_gap) and McNemar (shortcuts), Holm; half the level each"),
+    "shortcut_concepts": Verdict("shortcuts", 0.001, "Fisher's exact test of each stable concept and shortcut, Holm"),
+    "shortcut_places": Verdict("shortcuts", 0.001, "Fisher's exact test of maps on the first shortcut's patch"),
 }
 
 # how many there must be, before anything is said
@@ -52,6 +55,8 @@ CLASSES_FOR_CORRELATION = 6  # under which no rank correlation but 1 or -1 reach
 # what counts
 CLEAR_CORRELATION = 0.5  # rank correlation under which no relation is mentioned; convention (Cohen 1988: large)
 UNEVEN_CLASSES = 5  # times as many images as the smallest class has, from which on classes are called uneven; by eye
+MOST_UNCLEAR = 0.05  # fraction of images of which it cannot be told whether they carry a patch, up to which any is said
+MOST_DISPUTED = 0.1  # fraction of training labels contradicted, beyond which most are the model's own mistakes; by eye
 SAME_CONCEPT = 0.9  # cosine from which on two directions are the same concept, as where names are taken over
 CONCEPT_IN_CLASS = 0.1  # fraction of a class's images from which on it is said to show a concept; by eye
 CONCEPT_STANDS_FOR_CLASS = 0.5  # fraction of a class's images from which on a concept stands for it: most of them

@@ -43,12 +43,12 @@ class Facts:
 
 def gather_facts(subject: Subject) -> Facts:
     """Ask every question of the report."""
-    shortcuts = gather_shortcuts(subject)
     accuracy = gather_accuracy(subject)
-    labels, training_labels = gather_labels(subject), gather_training_labels(subject.evidence)
     parts = None if subject.imported else gather_parts(subject)
     faithfulness = gather_faithfulness(subject) if parts else None
     patterns = None if subject.imported else gather_patterns(subject)
+    shortcuts = gather_shortcuts(subject, faithfulness, patterns.found if patterns else None)
+    labels, training_labels = gather_labels(subject, shortcuts), gather_training_labels(subject.evidence)
     mistakes = gather_mistakes(subject, accuracy, patterns)
     checks = gather_checks(subject)
     ranked = faithfulness.order() if faithfulness and faithfulness.methods else []

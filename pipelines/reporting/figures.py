@@ -9,10 +9,8 @@ from pipelines.reporting.embedding import ENLARGED, embed
 from pipelines.reporting.figure_catalogue import FIGURES
 from pipelines.reporting.figure_predictions import count_confusion, read_pair_flow
 from pipelines.reporting.html import Html, html, joined
-from pipelines.reporting.mistakes import Mistakes, Pair, PairFlow
+from pipelines.reporting.mistakes import LARGEST, Mistakes, Pair, PairFlow
 from pipelines.reporting.words import percent
-
-LARGEST = 12  # mistakes of a confusion matrix that show their number
 
 
 def chart(name: str, *values: object, **options: object) -> Html:
@@ -25,7 +23,7 @@ def confusion(mistakes: Mistakes, names: Sequence[str]) -> Html:
     """The confusion matrix of the classes that are confused most, the hardest pair framed."""
     shown = mistakes.classes
     counts, totals = count_confusion(mistakes.matrix.rows, shown)
-    ends = mistakes.pair.ids if mistakes.pair else ()
+    ends = mistakes.pair.ids if mistakes.pair and not mistakes.sink else ()
     pair = tuple(shown.index(end) for end in ends) if ends and set(ends) <= set(shown) else None
     return chart("confusion", counts, totals, [names[one] for one in shown], pair=pair, numbers=LARGEST)
 

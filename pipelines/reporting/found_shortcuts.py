@@ -18,8 +18,8 @@ def ask_gap(subject: Subject) -> Answer:
 
 
 def ask_clusters(subject: Subject) -> Answer:
-    """The answer of attribution_clusters."""
-    return subject.ask("attribution_clusters", split=subject.split)
+    """The answer of attribution_clusters, with all images of every cluster."""
+    return subject.ask("attribution_clusters", split=subject.split, limit=subject.n)
 
 
 def list_misleading(subject: Subject) -> set[str]:

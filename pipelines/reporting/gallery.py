@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipelines.common.figures import short
 from pipelines.common.heatmaps import full_colour_magnitude
 from pipelines.reporting.checks import Checks
 from pipelines.reporting.examples import ExplainedImages
-from pipelines.reporting.labels import Labels
+from pipelines.reporting.labels import SPLITS, Labels
 from pipelines.reporting.mistakes import Mistakes
-from pipelines.reporting.pictures import Picture, framed, heatmap
+from pipelines.reporting.pictures import Picture, framed, heatmap, paste_patch
 from pipelines.reporting.shortcuts import Shortcuts
 from pipelines.reporting.subject import Subject
 from pipelines.reporting.techniques import called
@@ -44,6 +45,7 @@ class Shown:
     picture: Picture
     maps: list[Picture]  # one a method asked for
     method: str | None = None  # of a single map
+    caption: str = ""
 
     @property
     def is_right(self) -> bool:
@@ -57,11 +59,11 @@ class Gallery:
     why_none: str | None  # why there are no pictures at all
     methods: list[str]  # those of `parts`
     parts: list[Shown]  # right predictions, then wrong ones
-    pair: list[Shown]  # images of one class of the pair misclassified as the other
+    pair: list[Shown]  # images misclassified as the class that receives most mistakes, or within the pair
     checks: dict[int, Shown]  # by instance
     labels: list[Shown]  # suspect ones
     training_labels: list[tuple[dict, Picture]]  # rows of label_suspects, and the training images that they are of
-    patches: dict[int, list[Shown]]  # by class that a shortcut decides, images of it and images misclassified as it
+    patches: dict[int, list[Shown]]  # by class that a shortcut decides: a patch, what it does, and who was misled
     every_method: list[Shown]  # in the evidence: right and wrong predictions by all methods
     halves: list[tuple[Shown, list[Picture]]]  # SHAP for and against the predicted class, and the true one
 
@@ -94,7 +96,11 @@ def fill_gallery(
 
     first = methods[:METHODS_SHOWN]
     chosen = choose(made, first, ends)
-    pair = choose_pair(known.values(), made, ends, {*chosen})
+    sink = mistakes.sink["class_id"] if mistakes.sink else None
+    if sink is None:
+        pair = choose_pair(known.values(), made, ends, {*chosen})
+    else:
+        pair = choose_into(sink, known.values(), made, {*chosen})
     every = [*choose_each(made, True), *choose_each(made, False)]
     shap = [instance for instance in every if "shap" in made[instance]]
     wrong = [instance for instance in shap if not is_right(known[instance])]
@@ -104,7 +110,7 @@ def fill_gallery(
         [show(row["instance_id"]) for row in labels.suspect[:LABELS]],
         [(row, subject.pictures.thumbnail("train", row["instance_id"]))
          for row in training_labels.contradicted[:TRAINING_LABELS]],
-        {row["class_id"]: _frame_patch(subject, row, known) for row in shortcuts.found},
+        {row["class_id"]: _show_patch(subject, row, known, shortcuts) for row in shortcuts.found},
         [show(one, list(explained.methods)) for one in every] if explained else [],
         [(show(one, []), _halves(explained, one)) for one in wrong or shap] if explained else [],
     )  # fmt: skip
@@ -157,6 +163,17 @@ def choose_pair(
     return [row["instance_id"] for row in mixed[:EACH]]
 
 
+def choose_into(class_id: int, known: Iterable[dict], made: dict[int, dict[str, dict]], shown: set[int]) -> list[int]:
+    """Four images misclassified as a class, of different classes: explained ones, those not `shown`, surest first."""
+    order = sorted(
+        (row for row in known if row["predicted"] == class_id != row["label"]),
+        key=lambda row: (row["instance_id"] not in made, row["instance_id"] in shown, -(row["p_predicted"] or 0),
+                         row["instance_id"]),
+    )  # fmt: skip
+    firsts = {row["label"]: row["instance_id"] for row in reversed(order)}.values()
+    return [row["instance_id"] for row in sorted(order, key=lambda row: row["instance_id"] not in firsts)][:EACH]
+
+
 def choose_each(made: dict[int, dict[str, dict]], right: bool) -> list[int]:
     """Up to four images predicted right, or wrong: most methods first, different classes first, then the lowest ID."""
     labels = {
@@ -178,18 +195,42 @@ def _draw(subject: Subject, explained: ExplainedImages, instance: int, row: dict
     )
 
 
-def _frame_patch(subject: Subject, row: dict, known: dict[int, dict]) -> list[Shown]:
-    """Two images of a class and two misclassified as it, with the place of its patch framed; a row of shortcuts."""
-    predicted = [instance for instance, one in known.items() if one["predicted"] == row["class_id"]]
-    groups = ([one for one in predicted if is_right(known[one]) is right] for right in (True, False))
-    shown = []
-    for instance in (one for group in groups for one in group[:2]):
-        image = subject.pictures.image(subject.split, instance)
+def _show_patch(subject: Subject, row: dict, known: dict[int, dict], shortcuts: Shortcuts) -> list[Shown]:
+    """A training image with the patch, another image before and after it is pasted, and two images it misleads.
+
+    A row of shortcuts; of the two, those that are shown to carry the patch come first.
+    """
+    place = (row["patch_top"], row["patch_left"], row["patch_side"])
+    name = subject.classes[row["class_id"]]
+    shown: list[Shown] = []
+
+    def add(image: np.ndarray | None, split: str, instance: int, caption: str) -> None:
         if image is not None:
-            label, made = (subject.classes[known[instance][key]] for key in ("label", "predicted"))
-            place = (row["patch_top"], row["patch_left"], row["patch_side"])
-            picture = framed(image, place, f"image {instance} of {label}, with the place of the patch framed")
-            shown.append(Shown(instance, label, made, known[instance]["p_predicted"], picture, []))
+            picture = framed(image, place, f"image {instance} of {split}, with the place of the patch framed")
+            shown.append(Shown(instance, name, name, None, picture, [], caption=caption))
+
+    trial = shortcuts.examples[row["class_id"]].rows[0]
+    donor = subject.pictures.image("train", trial["donor_id"])
+    recipient = subject.pictures.image(trial["split"], trial["instance_id"])
+    before, after = (short(subject.classes[trial[f"predicted_{when}"]], 12) for when in ("before", "after"))
+    add(donor, "train", trial["donor_id"], f"training #{trial['donor_id']}, {short(name, 12)}")
+    add(
+        recipient,
+        trial["split"],
+        trial["instance_id"],
+        f"{SPLITS.get(trial['split'], trial['split'])} #{trial['instance_id']}: seen as {before}",
+    )
+    if donor is not None and recipient is not None:
+        pasted = paste_patch(recipient, donor, place)
+        add(pasted, trial["split"], trial["instance_id"], f"with the patch: seen as {after}")
+
+    carriers = shortcuts.carriers.get(row["class_id"])
+    carrying = {one["instance_id"] for one in carriers.of(carries=True)} if carriers else set()
+    misled = [one for one, made in known.items() if made["predicted"] == row["class_id"] != made["label"]]
+    for instance in sorted(misled, key=lambda one: (one not in carrying, -(known[one]["p_predicted"] or 0), one))[:2]:
+        label = short(subject.classes[known[instance]["label"]], 12)
+        image = subject.pictures.image(subject.split, instance)
+        add(image, subject.split, instance, f"{subject.split} #{instance}: {label}, seen as {short(name, 12)}")
     return shown
 
 

@@ -1,10 +1,12 @@
 """Which labels the model contradicts, and what fraction of these would be wrong under the estimate's assumption."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
+from pipelines.reporting.criteria import MOST_DISPUTED
 from pipelines.reporting.evidence import Answer, Evidence
 from pipelines.reporting.found_shortcuts import list_misleading
+from pipelines.reporting.shortcuts import Shortcuts
 from pipelines.reporting.subject import Subject
 from pipelines.reporting.words import number
 
@@ -25,19 +27,31 @@ class Labels:
     p_wrong: float | None  # mean over the suspect ones, with the ends of its interval
     low: float | None
     high: float | None
+    withheld: str | None = None  # why none is called suspect: untested, for shortcuts; or worse, than validation images
 
     @property
     def disputed(self) -> int:
         """How many labels the model contradicts."""
         return len(self.contradicted)
 
+    @property
+    def is_worth_a_look(self) -> bool:
+        """Whether it contradicts so few that they may be wrong; of many, most are its own mistakes."""
+        return 0 < self.disputed <= MOST_DISPUTED * self.n
 
-def gather_labels(subject: Subject) -> Labels:
-    """Doubtful labels, without those that a shortcut makes doubtful."""
+
+def gather_labels(subject: Subject, shortcuts: Shortcuts) -> Labels:
+    """Doubtful labels, without those that a shortcut makes doubtful.
+
+    None is called suspect where the model may be misled: it contradicts right labels then, and is sure of it.
+    """
     found = subject.ask("label_suspects", split=subject.split, limit=subject.n)
     misleading = list_misleading(subject)
     rows = [row for row in found.rows if misleading.isdisjoint((row["label_name"], row["suggested_name"]))]
-    return judge_labels(found, rows, sorted(misleading))
+    labels = judge_labels(found, rows, sorted(misleading))
+    if shortcuts.lower and not shortcuts.found:
+        return replace(labels, suspect=[], withheld="worse")
+    return labels if shortcuts.tried or subject.imported else replace(labels, suspect=[], withheld="untested")
 
 
 def gather_training_labels(evidence: Evidence) -> Labels:

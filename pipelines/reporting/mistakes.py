@@ -13,6 +13,7 @@ from pipelines.reporting.patterns import Patterns
 from pipelines.reporting.subject import Subject
 
 MATRIX = 12  # classes of a confusion matrix, at the most
+LARGEST = 12  # mistakes of a confusion matrix that show their number
 COLUMNS = 4  # epochs of the flow of a pair, at the most
 FLOW = """
     with shown as (
@@ -108,6 +109,7 @@ class Mistakes:
     pairs: Answer  # of confused_pairs
     taken_for: Answer  # mistakes by the class predicted
     sink: dict | None  # its row of the class that receives most mistakes
+    into_sink: list[tuple[str, int, int]]  # classes misclassified as it, how many of their images, ID; most first
     is_sink_misled: bool  # whether a patch can decide that class
     matrix: Answer  # of confusion_by_epoch
     classes: list[int]  # of the matrix drawn, in their order
@@ -116,6 +118,13 @@ class Mistakes:
     looked: bool  # whether a shared concept could be looked for
     misled: bool  # whether a shortcut is why the pair is mixed up
     flow: PairFlow | None
+
+    @property
+    def has_blank(self) -> bool:
+        """Whether the confusion matrix leaves out numbers of mistakes."""
+        last = max((row["epoch"] for row in self.matrix.rows), default=0)
+        shown = [row for row in self.matrix.where(epoch=last) if {row["label"], row["predicted"]} <= {*self.classes}]
+        return sum(row["label"] != row["predicted"] and row["n"] > 0 for row in shown) > LARGEST
 
 
 def gather_mistakes(subject: Subject, accuracy: Accuracy, patterns: Patterns | None) -> Mistakes:
@@ -137,8 +146,13 @@ def gather_mistakes(subject: Subject, accuracy: Accuracy, patterns: Patterns | N
     misled = bool(pair and misleading & {pair.a, pair.b})
     rows = patterns.found.stable_rows if patterns else []
     looked = bool(pair and not misled and shown_by_class(rows).keys() and covers(rows, pair.ids))
+    into_sink = [
+        (subject.classes[row["label"]], row["n"], row["label"])
+        for row in sorted(matrix.where(predicted=sink["class_id"]) if sink else [], key=lambda row: -row["n"])
+        if row["epoch"] == subject.epoch and row["label"] != sink["class_id"]
+    ]  # fmt: skip
     return Mistakes(
-        n, wrong, pairs, taken_for, sink, bool(sink and sink["class_name"] in misleading), matrix,
+        n, wrong, pairs, taken_for, sink, into_sink, bool(sink and sink["class_name"] in misleading), matrix,
         list_mixed(pairs.rows, len(subject.classes)), pair,
         find_shared(pair.ids, rows) if pair and looked else None, looked, misled,
         _follow(subject, pair, accuracy) if pair else None,

@@ -49,7 +49,8 @@ def make_environment() -> Environment:
     }  # fmt: skip
     environment.globals |= {
         "between": words.between, "value_between": words.value_between, "interval_of": words.interval_of,
-        "is_own": is_own, "plural": words.plural, "of": words.of, "count_labels": count_labels,
+        "list_classes": list_classes, "share_right": share_right, "is_own": is_own, "plural": words.plural,
+        "of": words.of, "count_labels": count_labels,
         "NONE": words.NONE, "figure": figures, "criteria": criteria, "METHODS": METHODS, "TECHNIQUES": TECHNIQUES,
         "place_of": place_of, "SHARES": SHARES, "concept_name": patterns.concept_name, "EVEN": parts.EVEN,
         "is_beyond_chance": patterns.is_beyond_chance, "COLUMNS": faithfulness.COLUMNS, "RANKING": faithfulness.RANKING,
@@ -67,6 +68,19 @@ def call_class(text: str) -> str:
     """A class's name within a sentence; one that is a number or a letter is called class 3, class A."""
     name = _name(text, 16)
     return f"class {name}" if len(name) == 1 or name.isdigit() else name
+
+
+def list_classes(rows: Sequence[dict]) -> str:
+    """The first three of these classes, each with its accuracy; rows of hard_classes."""
+    named = [f"{call_class(row['class_name'])} ({words.percent(row['accuracy'], row['n'])})" for row in rows[:3]]
+    if len(rows) > 3:
+        named.append(f"{len(rows) - 3} more")
+    return words.series(named) if named else ""
+
+
+def share_right(rows: Sequence[dict]) -> float:
+    """The fraction of these images that are classified correctly."""
+    return sum(row["label"] == row["predicted"] for row in rows) / len(rows)
 
 
 def list_methods(methods: Sequence[str]) -> str:

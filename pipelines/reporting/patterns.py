@@ -88,7 +88,8 @@ class Patterns:
     concepts: list[Concept]  # stable ones first
     status: str  # answered, partly or not
     kept: dict | None  # fraction of answers kept, given the concepts alone, with n and interval
-    single: int  # stable concepts of one class, beyond chance, that no other class shows half as often
+    single: list[int]  # stable concepts of one class, beyond chance, that no other class shows half as often
+    without: list[str]  # classes that show no stable concept more often than others do, beyond chance
     everywhere: int  # stable concepts that half of every class's images show
     tested: bool  # whether effects on classes were tested
     effects: list[dict]  # rows beyond chance, strongest first, where the class shows the concept
@@ -127,16 +128,19 @@ def gather_patterns(subject: Subject) -> Patterns | None:
     if found is None:
         return None
     rows, kept = found.stable_rows, found.kept.first()
-    single, everywhere = count_served(rows)
+    single, everywhere = list_single(rows)
+    own = list_own(found.own.rows)
     effects = sorted((row for row in rows if is_beyond_chance(row)), key=lambda row: -abs(row["contribution"]))
     there = [row for row in effects if row["prevalence"] >= CONCEPT_IN_CLASS]
-    order = sorted(found.names, key=lambda concept: (concept in found.unstable, concept))
+    order = sorted(found.names, key=lambda concept: (concept in found.unstable, concept not in single, concept))
+    told = {row["class_id"] for row in own}
     return Patterns(
         found, [_describe(found, concept) for concept in order[:CARDS]],
-        judge_answer(kept, len(found.names) - len(found.unstable)), kept, single, everywhere,
+        judge_answer(kept, len(found.names) - len(found.unstable)), kept, single,
+        [row["class_name"] for row in found.own.rows if row["n"] and row["class_id"] not in told], everywhere,
         any(row["p_value"] is not None for row in rows), there, len(effects) - len(there), len(rows),
         OwnConcepts(
-            sum(row["selectivity"] is not None for row in found.own.rows), list_own(found.own.rows),
+            sum(row["selectivity"] is not None for row in found.own.rows), own,
             relate_to_accuracy(found.own.rows),
         ),
         _gather_history(subject),
@@ -150,13 +154,15 @@ def judge_answer(kept: dict | None, stable: int) -> str:
     return "answered" if kept["answers_kept"] >= ANSWERS_KEPT else "partly"
 
 
-def count_served(rows: list[dict]) -> tuple[int, int]:
-    """Concepts that serve a single class, beyond chance, and that are everywhere; rows of concepts_by_class."""
+def list_single(rows: list[dict]) -> tuple[list[int], int]:
+    """Concepts seen almost only in one class, beyond chance, and how many are in all; rows of concepts_by_class."""
     prevalence: dict[int, list[float]] = {}
     for row in rows:
         prevalence.setdefault(row["concept_id"], []).append(row["prevalence"])
     own = {row["concept_id"] for row in rows if is_own(row)}
-    single = sum(sum(share >= max(prevalence[concept]) / 2 for share in prevalence[concept]) == 1 for concept in own)
+    single = sorted(
+        concept for concept in own if sum(share >= max(prevalence[concept]) / 2 for share in prevalence[concept]) == 1
+    )
     return single, sum(min(shares) >= 0.5 for shares in prevalence.values())
 
 

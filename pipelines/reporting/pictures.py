@@ -116,6 +116,14 @@ def framed_image(image: np.ndarray, place: tuple[int, int, int]) -> np.ndarray:
     return large
 
 
+def paste_patch(image: np.ndarray, donor: np.ndarray, place: tuple[int, int, int]) -> np.ndarray:
+    """An image [H, W, 3] with the donor's pixels in a square, as comparisons paste them; place as in `framed`."""
+    top, left, side = place
+    rows, columns = (np.arange(size) * 8 // size for size in image.shape[:2])  # cell of each pixel
+    inside = ((rows >= top) & (rows < top + side))[:, None] & ((columns >= left) & (columns < left + side))
+    return np.where(inside[:, :, None], donor, image)
+
+
 def to_bytes(image: np.ndarray) -> Image.Image:
     """An image [H, W, 3] of 0..1 as a picture."""
     return Image.fromarray(np.round(image * 255).astype(np.uint8))

@@ -1,18 +1,32 @@
 """What a report leads with, where there is something: classes that a patch decides, and a gap between the splits."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
+from scipy.stats import fisher_exact
+
+from pipelines.reporting.criteria import CONCEPT_STANDS_FOR_CLASS, MOST_UNCLEAR, VERDICTS, holm
 from pipelines.reporting.evidence import Answer
+from pipelines.reporting.faithfulness import Faithfulness
+from pipelines.reporting.found_concepts import FoundConcepts
 from pipelines.reporting.found_shortcuts import ask_clusters, ask_gap, ask_shortcuts, list_clusters_inside
 from pipelines.reporting.subject import Subject
 from xai.map_clusters import MIN_MAPS
 
 SHARES = {1: "an eighth", 2: "a quarter", 3: "three eighths", 4: "half"}  # of the image's side, by eighths
 ON_PATCH = """
-    with strongest as (
+    with trial as (
+        select distinct epoch
+        from patch_trials
+        join ranked_comparisons('{run_id}') using (run_id)
+        where trial = 'pasted'
+        qualify place = min(place) over ()
+    ), strongest as (
         select
             made.method,
             made.instance_id,
+            known.label,
+            known.predicted,
             list_transform(made.map8, lambda number: abs(number)) as magnitudes,
             list_position(magnitudes, list_max(magnitudes)) - 1 as cell
         from sampled_maps('attributions', '{run_id}', '{split}', 'predicted') as made
@@ -22,26 +36,45 @@ ON_PATCH = """
             on known.epoch = made.epoch
             and known.instance_id = made.instance_id
         where
-            known.predicted = {class_id}
-            and made.epoch in (
-                select epoch
-                from patch_trials
-                join ranked_comparisons('{run_id}') using (run_id)
-                where trial = 'pasted'
-                qualify place = min(place) over ()
-            )
+            made.epoch in (select epoch from trial)
+            and list_max(magnitudes) > 0
     )
     select
         method,
-        count(*) as n,
-        count(distinct instance_id) as images,
-        avg((
+        instance_id,
+        label,
+        predicted,
+        (
             cell // 8 between {top} and {bottom}
             and cell % 8 between {left} and {right}
-        )::integer) as inside
+        ) as is_inside
     from strongest
-    group by method
-    order by inside desc, method"""
+    order by method, instance_id"""
+EXAMPLE = """
+    select
+        split,
+        instance_id,
+        donor_id,
+        predicted_before,
+        predicted_after
+    from patch_trials
+    join ranked_comparisons('{run_id}') using (run_id)
+    where
+        trial = 'pasted'
+        and class_id = {class_id}
+    qualify place = min(place) over ()
+    order by predicted_after = class_id desc, instance_id"""
+IN_CONCEPTS = """
+    select
+        concept_id,
+        instance_id
+    from concept_scores
+    where
+        run_id = '{run_id}'
+        and epoch = {epoch}
+        and split = '{split}'
+        and present
+    order by concept_id, instance_id"""
 NEAREST = 3  # images named of a cluster of maps
 PLACES = (
     ("top left", "top", "top right"),
@@ -63,13 +96,50 @@ class MapCluster:
 
 @dataclass(frozen=True)
 class MapsOnPatch:
-    """How often the maps of images predicted as a class are strongest in the patch that decides it."""
+    """How often the maps of a random sample of images are strongest in the patch that decides a class."""
 
-    source: Answer  # by method, most often first: n maps, of how many images, fraction inside
+    source: Answer  # a row per method and image
+    images: int  # of the sample
+    own: int  # of them predicted as the class
+    by_method: list[tuple[str, int, int]]  # method, and in how many of how many of these images, most often first
+    others: tuple[int, int]  # maps of images predicted otherwise, of all methods: strongest there, of how many
+    wrong: tuple[int, int]  # misclassified images most of whose maps are strongest there, of how many
+    right: tuple[int, int]  # correctly classified ones likewise
+    differ: bool  # whether these two fractions do, beyond chance
+
+
+@dataclass(frozen=True)
+class Carriers:
+    """Which images of the split carry the patch that decides a class; rows of shortcut_images."""
+
+    source: Answer
+    class_id: int
+    is_complete: bool  # whether every image of the split was tried
+
+    def of(self, *, carries: bool) -> list[dict]:
+        return [row for row in self.source.rows if bool(row["carries"]) is carries]
 
     @property
-    def images(self) -> int:
-        return max(row["images"] for row in self.source.rows)
+    def misled(self) -> list[dict]:
+        """Images misclassified as the class."""
+        return [row for row in self.source.rows if row["predicted"] == self.class_id != row["label"]]
+
+    @property
+    def missed(self) -> list[dict]:
+        """Images of the class misclassified as another."""
+        return [row for row in self.source.rows if row["label"] == self.class_id != row["predicted"]]
+
+
+@dataclass(frozen=True)
+class PatchConcept:
+    """A stable concept whose images carry a patch more often than others do, beyond chance."""
+
+    source: Answer  # the images that show each concept
+    concept_id: int
+    carrying: int
+    n: int  # images that show it
+    others_carrying: int
+    others: int
 
 
 @dataclass(frozen=True)
@@ -87,6 +157,9 @@ class Shortcuts:
     tried: bool  # whether any patch was tried
     clusters: dict[int, MapCluster]  # by class found
     maps: dict[int, MapsOnPatch]  # by class found that has maps
+    carriers: dict[int, Carriers]  # by class found whose carriers can be told
+    concepts: dict[int, PatchConcept]  # by class found whose patch a concept stands for
+    examples: dict[int, Answer]  # by class found, images with the patch pasted, those that follow it first
 
     @property
     def by_class(self) -> dict[str, dict[str, dict]]:
@@ -98,37 +171,133 @@ class Shortcuts:
         return found
 
     @property
+    def is_explained(self) -> bool:
+        """Whether the widest gap is of a class with a shortcut, whose figures stand there already."""
+        found = {row["class_id"] for row in self.found}
+        return self.widest is not None and self.widest["metric"] != "accuracy" and self.widest["class_id"] in found
+
+    @property
     def widest(self) -> dict | None:
         """The gap of the whole model, else the one with the lowest p-value."""
         return next((row for row in self.lower if row["metric"] == "accuracy"), next(iter(self.lower), None))
 
 
-def gather_shortcuts(subject: Subject) -> Shortcuts:
-    """Shortcuts and gaps at the report's level."""
+def gather_shortcuts(subject: Subject, faithfulness: Faithfulness | None, found: FoundConcepts | None) -> Shortcuts:
+    """Shortcuts and gaps at the report's level; `faithfulness` says whose maps may be spoken of."""
     decided, gap = ask_shortcuts(subject), ask_gap(subject)
     tried = any(row["n"] for row in decided.rows)
-    found = decided.where(verdict="found")
-    clusters = {row["class_id"]: cluster for row in found if (cluster := find_cluster(subject, row))}
-    maps = {row["class_id"]: find_maps(subject, row) for row in found if row["n_maps"]}
-    return Shortcuts(decided, gap, found, gap.where(is_lower=True), tried, clusters, maps)
+    rows = decided.where(verdict="found")
+    trusted = faithfulness.beating if faithfulness else []
+    clusters = {row["class_id"]: cluster for row in rows if (cluster := find_cluster(subject, row, trusted))}
+    carriers = {row["class_id"]: known for row in rows if (known := find_carriers(subject, row["class_id"]))}
+    maps = {row["class_id"]: find_maps(subject, row) for row in rows if row["n_maps"]}
+    concepts = find_concepts_of_patches(subject, found, carriers) if found else {}
+    examples = {
+        row["class_id"]: subject.evidence.sql(
+            EXAMPLE.format(run_id=subject.run.run_id, class_id=row["class_id"]),
+            f"Into which images is the patch of {row['class_name']} pasted, and what are they then predicted as?",
+        )
+        for row in rows
+    }
+    return Shortcuts(
+        decided, gap, rows, gap.where(is_lower=True), tried, clusters, maps, carriers, concepts, examples
+    )  # fmt: skip
 
 
 def find_maps(subject: Subject, patch: dict) -> MapsOnPatch:
-    """The maps of a patch's class by method; a row of shortcuts, which counts the same maps over all methods."""
+    """Where the sampled maps are strongest, by method; a row of shortcuts, which counts the same maps in all."""
     last = patch["patch_side"] - 1
     statement = ON_PATCH.format(
-        run_id=subject.run.run_id, split=subject.split.replace("'", "''"), class_id=patch["class_id"],
+        run_id=subject.run.run_id, split=subject.split.replace("'", "''"),
         top=patch["patch_top"], bottom=patch["patch_top"] + last,
         left=patch["patch_left"], right=patch["patch_left"] + last,
     )  # fmt: skip
-    return MapsOnPatch(subject.evidence.sql(statement, "By which methods are maps strongest in the patch?"))
+    found = subject.evidence.sql(statement, "Of which images are the maps strongest in the patch, by method?")
+    return count_maps(found, patch["class_id"])
 
 
-def find_cluster(subject: Subject, patch: dict) -> MapCluster | None:
-    """The largest cluster on a patch, a row of shortcuts; None if its class has too few maps to be clustered."""
+def count_maps(found: Answer, class_id: int) -> MapsOnPatch:
+    """Counts of the rows of a method and an image each."""
+    own = [row for row in found.rows if row["predicted"] == class_id]
+    by_method: dict[str, list[bool]] = {}
+    for row in own:
+        by_method.setdefault(row["method"], []).append(row["is_inside"])
+    counts = [(method, sum(inside), len(inside)) for method, inside in by_method.items()]
+    others = [row["is_inside"] for row in found.rows if row["predicted"] != class_id]
+
+    by_image: dict[int, list[dict]] = {}
+    for row in found.rows:
+        by_image.setdefault(row["instance_id"], []).append(row)
+    mostly = {True: [0, 0], False: [0, 0]}  # by whether the image is classified correctly
+    for rows in by_image.values():
+        side = mostly[rows[0]["label"] == rows[0]["predicted"]]
+        side[0] += 2 * sum(row["is_inside"] for row in rows) > len(rows)
+        side[1] += 1
+    (right_inside, right), (wrong_inside, wrong) = mostly[True], mostly[False]
+    chance = fisher_exact([[wrong_inside, wrong - wrong_inside], [right_inside, right - right_inside]]).pvalue
+    return MapsOnPatch(
+        found, len(by_image), len({row["instance_id"] for row in own}),
+        sorted(counts, key=lambda count: (-count[1] / count[2], count[0])), (sum(others), len(others)),
+        (wrong_inside, wrong), (right_inside, right), bool(chance <= VERDICTS["shortcut_places"].level),
+    )  # fmt: skip
+
+
+def find_carriers(subject: Subject, class_id: int) -> Carriers | None:
+    """None where no image was tried, or where of too many it cannot be told whether they carry the patch."""
+    found = subject.ask("shortcut_images", split=subject.split, class_id=class_id)
+    for row in found.rows:
+        row["is_right_covered"] = row["predicted_covered"] == row["label"]
+    unclear = sum(row["carries"] is None for row in found.rows)
+    if not found.rows or unclear > MOST_UNCLEAR * len(found.rows):
+        return None
+    return Carriers(found, class_id, len(found.rows) == subject.n)
+
+
+def find_concepts_of_patches(
+    subject: Subject, found: FoundConcepts, carriers: dict[int, Carriers]
+) -> dict[int, PatchConcept]:
+    """By class, the stable concept that stands for its patch: half or more of its images carry it, beyond chance."""
+    statement = IN_CONCEPTS.format(run_id=found.run_id, epoch=found.epoch, split=subject.split.replace("'", "''"))
+    source = subject.evidence.sql(statement, "Which images show each concept?") if carriers else None
+    scored = {
+        image for (image,) in subject.evidence.connection.execute(
+            "select distinct instance_id from concept_scores where run_id = ? and epoch = ? and split = ?",
+            [found.run_id, found.epoch, subject.split],
+        ).fetchall()
+    }  # fmt: skip
+    candidates: dict[tuple[int, int], PatchConcept] = {}
+    chances: dict[tuple[int, int], float] = {}
+    for class_id, known in carriers.items():
+        judged = scored & {row["instance_id"] for row in known.source.rows}
+        carrying = judged & {row["instance_id"] for row in known.of(carries=True)}
+        for concept in found.names.keys() - found.unstable:
+            shown = judged & {row["instance_id"] for row in source.where(concept_id=concept)}
+            both, neither = len(shown & carrying), len(judged - shown - carrying)
+            others = len(carrying - shown)
+            candidates[class_id, concept] = PatchConcept(
+                source, concept, both, len(shown), others, len(judged - shown)
+            )  # fmt: skip
+            table = [[both, len(shown) - both], [others, neither]]
+            chances[class_id, concept] = fisher_exact(table, alternative="greater").pvalue
+    corrected = holm(chances)
+    best: dict[int, PatchConcept] = {}
+    for (class_id, concept), one in candidates.items():
+        is_shown = corrected[class_id, concept] <= VERDICTS["shortcut_concepts"].level
+        if is_shown and one.carrying >= CONCEPT_STANDS_FOR_CLASS * one.n:
+            before = best.get(class_id)
+            if before is None or (one.carrying / one.n, one.carrying) > (before.carrying / before.n, before.carrying):
+                best[class_id] = one
+    return best
+
+
+def find_cluster(subject: Subject, patch: dict, trusted: Collection[str]) -> MapCluster | None:
+    """The largest cluster on a patch, a row of shortcuts, of the methods whose maps can be trusted.
+
+    None if the class has too few maps to be clustered, or all of them are in one cluster.
+    """
     for row in list_clusters_inside(subject, patch):
         n_maps = round(row["n"] / row["fraction"])
-        if n_maps >= MIN_MAPS:
+        if row["method"] in trusted and MIN_MAPS <= n_maps != row["n"]:
             nearest = [f"#{instance}" for instance in row["instance_ids"][:NEAREST]]
             return MapCluster(ask_clusters(subject), row["method"], row["n"], n_maps, nearest)
     return None

@@ -59,17 +59,20 @@ def test_the_planted_tag_is_found_at_its_place(tagged: tuple[Home, str]) -> None
 def test_the_report_leads_with_it(tagged: tuple[Home, str]) -> None:
     text = tagged[1]
     lead = text[: text.index("Three answers")]
-    assert "A shortcut to class ring" in lead
-    assert "A patch at the top right of the image is enough to make the model see ring in " in lead
+    assert "A shortcut to class ring: a patch at the top right" in lead
+    assert "Pasted from training images of ring, it makes the model see ring in " in lead
     assert "Framed: the place of the patch." in lead
-    assert re.search(r"#\d+ ✓ ring", lead)
-    assert re.search(r"#\d+ ✗ \w+ → ring", lead)
-    assert "beyond chance" in lead
+    assert re.search(r"training #\d+, ring", lead)
+    assert "with the patch: seen as ring" in lead
+    assert re.search(r"test #\d+: \w+, seen as ring", lead)
+    carrying, misled = map(int, re.search(r"(\d+) of the (\d+) test images misclassified as ring carry", lead).groups())
+    assert carrying > 0.9 * misled > 10
+    assert "a difference beyond chance" in lead
     assert "a precision of" in lead
     assert "No difference between classes" not in text
     assert "For class ring a patch at the top right is often enough" in text
     assert "No test label is judged where the model predicts, or should predict, ring" in text
-    assert "mistakes are images misclassified as ring, which a patch can decide." in text
+    assert f"mistakes are images misclassified as ring; {carrying} of them carry the patch." in text
 
 
 def test_without_a_tag_nothing_is_claimed(few_images: None, home: Home) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from pipelines.comparing.map_selection import select_maps
 from pipelines.comparing.mosaics import draw_mosaic, read_mosaics
 from pipelines.explaining.explain import explain
 from pipelines.lifecycle.selection import sample_instances
+from pipelines.reporting.criteria import VERDICTS
 from pipelines.resuming import resume
 from support.homes import TINY, answer, rows
 from tracking import mlflow_client, models, runs
@@ -232,6 +234,19 @@ def test_figures_and_table(home: Home) -> None:
     assert by_method["Occlusion"]["beats random maps"] == "not judged"  # 6 images are too few
     client = mlflow_client.connect(home)
     assert client.get_run(resolve(home, "occlusion", ("explain",)).run_id).data.tags["study.verdict"] == "not judged"
+
+
+def test_mlflow_judges_methods_at_the_level_of_the_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Asked(Exception):
+        pass
+
+    def ask(_comparison: object, _run: object, name: str, parameters: dict) -> list[dict]:
+        raise Asked(name, float(parameters["level"]))
+
+    monkeypatch.setattr(summary, "ask", ask)
+    with pytest.raises(Asked) as asked:
+        summary.log(None, SimpleNamespace(run_id="compared"))
+    assert asked.value.args == ("faithfulness_by_method", VERDICTS["beats_random"].level)
 
 
 @pytest.mark.parametrize(

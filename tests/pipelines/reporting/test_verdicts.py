@@ -10,7 +10,7 @@ from pipelines.reporting.faithfulness import Faithfulness, find_pointing, judge_
 from pipelines.reporting.history import count_forgotten, count_settled, judge_last_step, judge_settling
 from pipelines.reporting.mistakes import find_shared, find_sink, judge_pair, list_mixed
 from pipelines.reporting.parts import compare_agreement, compare_with_edges, contrast, judge_places
-from pipelines.reporting.patterns import count_ages, count_served, judge_answer, relate_to_accuracy
+from pipelines.reporting.patterns import count_ages, judge_answer, list_single, relate_to_accuracy
 
 
 def flat(text: str) -> str:
@@ -287,13 +287,13 @@ def test_concepts_are_old_only_without_a_break() -> None:
     assert count_ages(rows) == (3, 1, 1)
 
 
-def test_concepts_are_counted_by_whom_they_serve() -> None:
+def test_concepts_of_a_single_class_are_those_that_no_other_shows_half_as_often() -> None:
     rows = [{"concept_id": concept, "class_id": label, "prevalence": share, "p_prevalence": float(share < 0.75)}
             for concept, shares in {0: (0.9, 0.1), 1: (0.1, 0.8), 2: (0.7, 0.6)}.items()
             for label, share in enumerate(shares)]  # fmt: skip
-    assert count_served(rows) == (2, 1)
-    assert count_served([one | {"p_prevalence": 0.01} for one in rows]) == (0, 1)
-    assert count_served([]) == (0, 0)
+    assert list_single(rows) == ([0, 1], 1)
+    assert list_single([one | {"p_prevalence": 0.01} for one in rows]) == ([], 1)
+    assert list_single([]) == ([], 0)
 
 
 @pytest.mark.parametrize(("kept", "stable", "status"), [
