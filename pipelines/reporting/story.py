@@ -29,7 +29,7 @@ def write_headline(facts: Facts) -> str:
     last = facts.accuracy.last
     parts = [f"{percent(last['accuracy'], last['n'])} {facts.subject.split} accuracy", *_describe_shortcut(facts)]
     labels = facts.training_labels
-    if labels.disputed and facts.accuracy.classes != "blind":
+    if labels.is_worth_a_look and facts.accuracy.classes != "blind":
         parts.append(f"{number(labels.disputed)} of {number(labels.n)} training labels contradicted")
     if facts.faithfulness and facts.faithfulness.undefeated:
         parts.append(f"most faithful maps: {list_methods(facts.faithfulness.undefeated)}")
