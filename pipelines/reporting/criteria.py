@@ -5,11 +5,14 @@ Thresholds that say "convention" or "by eye" rest on nothing else; only VERDICTS
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
 from pipelines.common.metrics import BEATS_RANDOM_LEVEL
 from xai.tcav import correct_by_holm
+
+Key = TypeVar("Key")
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ MOST_ANSWERS = 0.5  # fraction of answers kept from which on the question for pa
 SMALLEST_CONTRIBUTION = 0.005  # logits that count as a contribution: what two decimals show
 
 
-def holm(chances: Mapping[str, float]) -> dict[str, float]:
+def holm(chances: Mapping[Key, float]) -> dict[Key, float]:
     """P-values corrected for all of them (Holm 1979): what is left at a level holds it for all together."""
     corrected = correct_by_holm(torch.tensor(list(chances.values()), dtype=torch.double))
     return dict(zip(chances, corrected.tolist(), strict=True))

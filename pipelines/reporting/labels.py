@@ -67,7 +67,8 @@ def judge_labels(source: Answer, rows: list[dict], misleading: list[str]) -> Lab
             for column in ("p_wrong", "p_wrong_low", "p_wrong_high")]  # fmt: skip
     is_estimated = any(row["p_wrong"] is not None for row in rows)
     contradicted = [row for row in rows if row["score"] > 0.5]
-    return Labels(source, len(rows), misleading, is_estimated, suspect, contradicted, *ends)
+    p_wrong, low, high = ends
+    return Labels(source, len(rows), misleading, is_estimated, suspect, contradicted, p_wrong, low, high)
 
 
 def count_labels(count: int, split: str) -> str:

@@ -1,5 +1,6 @@
 """Question (c): where and why is the model wrong? Classes, pairs of classes, and one pair's way through the epochs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scipy.stats import binomtest
@@ -146,11 +147,7 @@ def gather_mistakes(subject: Subject, accuracy: Accuracy, patterns: Patterns | N
     misled = bool(pair and misleading & {pair.a, pair.b})
     rows = patterns.found.stable_rows if patterns else []
     looked = bool(pair and not misled and shown_by_class(rows).keys() and covers(rows, pair.ids))
-    into_sink = [
-        (subject.classes[row["label"]], row["n"], row["label"])
-        for row in sorted(matrix.where(predicted=sink["class_id"]) if sink else [], key=lambda row: -row["n"])
-        if row["epoch"] == subject.epoch and row["label"] != sink["class_id"]
-    ]  # fmt: skip
+    into_sink = list_into(sink["class_id"], matrix.where(epoch=subject.epoch), subject.classes) if sink else []
     return Mistakes(
         n, wrong, pairs, taken_for, sink, into_sink, bool(sink and sink["class_name"] in misleading), matrix,
         list_mixed(pairs.rows, len(subject.classes)), pair,
@@ -171,6 +168,12 @@ def find_sink(rows: list[dict]) -> dict | None:
     """
     first = rows[0] if rows else None
     return first if first and first["n"] >= MOST * first["wrong"] and first["n_labels"] > 1 else None
+
+
+def list_into(class_id: int, rows: list[dict], names: Sequence[str]) -> list[tuple[str, int, int]]:
+    """Classes misclassified as one, how many of their images are, and their IDs, most first; of confusion_by_epoch."""
+    wrong = [row for row in rows if row["predicted"] == class_id != row["label"] and row["n"]]
+    return [(names[row["label"]], row["n"], row["label"]) for row in sorted(wrong, key=lambda row: -row["n"])]
 
 
 def judge_pair(rows: list[dict], classes: list[dict]) -> Pair | None:

@@ -258,7 +258,9 @@ def find_concepts_of_patches(
 ) -> dict[int, PatchConcept]:
     """By class, the stable concept that stands for its patch: half or more of its images carry it, beyond chance."""
     statement = IN_CONCEPTS.format(run_id=found.run_id, epoch=found.epoch, split=subject.split.replace("'", "''"))
-    source = subject.evidence.sql(statement, "Which images show each concept?") if carriers else None
+    if not carriers:
+        return {}
+    source = subject.evidence.sql(statement, "Which images show each concept?")
     scored = {
         image for (image,) in subject.evidence.connection.execute(
             "select distinct instance_id from concept_scores where run_id = ? and epoch = ? and split = ?",

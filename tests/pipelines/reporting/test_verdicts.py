@@ -8,7 +8,7 @@ from pipelines.reporting.criteria import VERDICTS, holm
 from pipelines.reporting.evidence import Answer
 from pipelines.reporting.faithfulness import Faithfulness, find_pointing, judge_methods
 from pipelines.reporting.history import count_forgotten, count_settled, judge_last_step, judge_settling
-from pipelines.reporting.mistakes import find_shared, find_sink, judge_pair, list_mixed
+from pipelines.reporting.mistakes import find_shared, find_sink, judge_pair, list_into, list_mixed
 from pipelines.reporting.parts import compare_agreement, compare_with_edges, contrast, judge_places
 from pipelines.reporting.patterns import count_ages, judge_answer, list_single, relate_to_accuracy
 
@@ -314,3 +314,9 @@ def test_relations_over_classes_need_strength_and_classes() -> None:
     assert relate_to_accuracy(rows[:5]) is None
     assert relate_to_accuracy(rows[:6]).clear == []  # of 720 orders two are as clear: more than 0.2 %
     assert relate_to_accuracy([one | {"recall": 1.0} for one in rows]) is None
+
+
+def test_classes_misclassified_as_one_are_listed_by_how_many_of_their_images_are() -> None:
+    counts = {(0, 0): 50, (1, 0): 10, (2, 0): 23, (3, 0): 0, (2, 1): 30}
+    rows = [{"label": label, "predicted": predicted, "n": n} for (label, predicted), n in counts.items()]
+    assert list_into(0, rows, ["zero", "one", "two", "three"]) == [("two", 23, 2), ("one", 10, 1)]
