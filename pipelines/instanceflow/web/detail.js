@@ -219,7 +219,7 @@ function explainMissingMaps(box, i) {
     box.textContent = "No heatmaps: an imported run has no checkpoints to explain.";
     return;
   }
-  box.textContent = head.maps.instances.length ? "No heatmap of this image; make some:" : "No heatmaps yet; make some:";
+  box.textContent = head.maps.instances.length ? "No heatmap of this image; make some: " : "No heatmaps yet; make some: ";
   const command = document.createElement("code");
   command.textContent = explainCommand([i]);
   box.append(command);

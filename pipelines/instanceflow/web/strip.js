@@ -43,8 +43,8 @@ function drawStrip() {
     writeRunName(context, RUNS[0].name, firstLeft, [firstLeft, secondLeft - 8]);
     writeRunName(context, RUNS[1].name, secondLeft, [firstRight + 8, width - 4]);
   }
-  writeFaint(context, "accuracy", 2, STRIP.top - 18);
-  writeFaint(context, "images", width - 2, STRIP.top - 18, { align: "right" });
+  writeFaint(context, "accuracy", 2, STRIP.top - 22);
+  writeFaint(context, "images", width - 2, STRIP.top - 22, { align: "right" });
   writeFaint(context, "epoch", width - 2, height - 8, { align: "right" });
   const markStyle = { align: "center", colour: themeColour("--ink"), halo: true };
   for (let e = 0; e < E; e++) {
