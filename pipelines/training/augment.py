@@ -1,41 +1,38 @@
 """Augmentation of training batches: random shifts and horizontal flips."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
-PADDING_BATCH = 256  # images padded together, which bounds the memory that copies take
 
+def crop_images(images: Tensor, rows: Tensor, shift: int, flipped: Tensor | None, random: torch.Generator) -> Tensor:
+    """The images `rows` of [N, C, H, W], shifted at random and mirrored where `flipped` [B]: [B, C, H, W], uint8.
 
-def pad_images(images: Tensor, shift: int) -> Tensor:
-    """Images [N, C, H, W] padded by reflection, `shift` pixels on each side, stored channels-last for fast cropping."""
-    height, width = images.shape[2:]
-    rows = _reflected_positions(height, shift)
-    columns = _reflected_positions(width, shift)
-    padded = images.new_empty(len(images), len(rows), len(columns), images.shape[1])
-    for source, target in zip(images.split(PADDING_BATCH), padded.split(PADDING_BATCH), strict=True):
-        reflected = source[:, :, rows][..., columns]
-        target.copy_(reflected.permute(0, 2, 3, 1))
-    return padded  # [N, H + 2 shift, W + 2 shift, C]
-
-
-def _reflected_positions(side: int, shift: int) -> Tensor:
-    """The pixel of 0..side - 1 that is seen at each of -shift..side + shift - 1, [side + 2 shift]."""
-    positions = torch.arange(-shift, side + shift).abs()
-    last = side - 1
-    return last - (last - positions).abs()
-
-
-def crop_images(padded: Tensor, rows: Tensor, shift: int, flipped: Tensor | None, random: torch.Generator) -> Tensor:
-    """The images `rows`, each cropped at a random position and mirrored where `flipped` [B]: [B, C, H, W], uint8."""
-    height = padded.shape[1] - 2 * shift
-    width = padded.shape[2] - 2 * shift
+    What comes into sight at an edge is reflected. Only these images are read, and no padded copy of any is made.
+    """
+    channels, height, width = images.shape[1:]
     offsets = torch.randint(0, 2 * shift + 1, (2, len(rows), 1), generator=random)
-    ys = torch.arange(height) + offsets[0]  # [B, H]
-    xs = torch.arange(width) + offsets[1]  # [B, W]
-    if flipped is not None:
-        xs = torch.where(flipped[:, None], xs.flip(1), xs)
-    cropped = padded[rows[:, None, None], ys[:, :, None], xs[:, None, :]]  # [B, H, W, C]
-    return cropped.permute(0, 3, 1, 2)
+    tops, lefts = offsets.flatten(1).tolist()
+    mirrored = [False] * len(rows) if flipped is None else flipped.tolist()
+    seen_rows = _reflected_positions(height, shift)
+    seen_columns = _reflected_positions(width, shift)
+    pixels = images.numpy()
+    cropped = np.empty((len(rows), channels, height, width), np.uint8)
+    for place, row in enumerate(rows.tolist()):
+        ys = seen_rows[tops[place] : tops[place] + height]
+        xs = seen_columns[lefts[place] : lefts[place] + width]
+        # of lines first, which lie together in memory
+        cropped[place] = pixels[row].take(ys, axis=1).take(xs[::-1] if mirrored[place] else xs, axis=2)
+    # channels last, those of grey images too, as convolutions choose by the strides
+    channels_last = torch.empty(len(rows), height, width, channels, dtype=torch.uint8)
+    return channels_last.copy_(torch.from_numpy(cropped).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+def _reflected_positions(side: int, shift: int) -> np.ndarray:
+    """The pixel of 0..side - 1 that is seen at each of -shift..side + shift - 1, [side + 2 shift]."""
+    positions = np.abs(np.arange(-shift, side + shift))
+    last = side - 1
+    return last - np.abs(last - positions)
 
 
 def choose_flips(count: int, seed: int, epoch: int) -> Tensor:

@@ -35,7 +35,7 @@ def train_epoch(model: Classifier, recipe: Recipe, epoch: int) -> Predictions:
     batch_logits = []
     for step, rows in enumerate(tracked_batches, first_step):
         flipped = None if flips is None else flips[rows]
-        cropped = crop_images(recipe.padded, rows, settings.random_shift, flipped, random)
+        cropped = crop_images(recipe.images, rows, settings.random_shift, flipped, random)
         images = prepare_images(cropped, recipe.device)
         logits = _take_step(model, recipe, recipe.learning_rate(step), images, recipe.labels[rows])
         update_average(recipe.averaged_model, model, settings.ema_decay, step)

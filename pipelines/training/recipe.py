@@ -13,7 +13,6 @@ from pipelines.models import hardware
 from pipelines.models.image_sizes import plan_image_scales
 from pipelines.models.memory import resolve_pass_sizes
 from pipelines.models.networks import MODELS, Classifier, copy_model, resolve_transform
-from pipelines.training.augment import pad_images
 from pipelines.training.optimizers import make_optimizers, one_cycle_factor
 from pipelines.training.trial import try_out
 from tracking.errors import InputError
@@ -28,7 +27,7 @@ class Recipe:
 
     settings: ResolvedTraining
     device: torch.device
-    padded: Tensor  # training images with a margin for random shifts, [N, H, W, C], uint8
+    images: Tensor  # training images, [N, C, H, W], uint8
     labels: Tensor  # [N]
     optimizers: list[torch.optim.Optimizer]
     averaged_model: Classifier  # moving average of the model: what is evaluated and kept
@@ -97,8 +96,7 @@ def make_recipe(settings: ResolvedSettings, data: Dataset, model: Classifier) ->
     try_out(settings, model, data)
     resolved = settings if isinstance(settings, ResolvedTraining) else resolve_pass_sizes(settings, data, model)
     optimizers = make_optimizers(model, resolved.optimizer, resolved.lr, resolved.weight_decay)
-    padded = pad_images(train.images, resolved.random_shift)
-    return Recipe(resolved, device, padded, train.labels, optimizers, averaged_model=copy_model(model))
+    return Recipe(resolved, device, train.images, train.labels, optimizers, averaged_model=copy_model(model))
 
 
 def _check_image_sizes(settings: TrainSettings, model: Classifier, images: Tensor) -> None:

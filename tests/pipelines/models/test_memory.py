@@ -15,7 +15,7 @@ from pipelines.models.networks import build_model
 from pipelines.models.predictions import evaluate
 from pipelines.predicting.predict import compute_logits_from
 from pipelines.training import train as training
-from pipelines.training.augment import pad_images
+from pipelines.training.augment import crop_images
 from pipelines.training.recipe import resolve_settings
 from support.commands import said
 from support.homes import TINY
@@ -108,19 +108,25 @@ def test_evaluation_in_smaller_passes_gives_the_same_predictions(digits) -> None
 
 
 @pytest.mark.parametrize("shift", [0, 1, 3])
-def test_padding_mirrors_as_torch_does(shift: int) -> None:
-    images = torch.randint(0, 256, (600, 3, 5, 4), dtype=torch.uint8)
-    expected = nn.functional.pad(images.float(), (shift,) * 4, mode="reflect").byte().permute(0, 2, 3, 1)
-    assert torch.equal(pad_images(images, shift), expected)
-    assert pad_images(images, shift).is_contiguous()
+@pytest.mark.parametrize("channels", [1, 3])
+def test_shifts_mirror_at_the_edge_as_torch_pads(shift: int, channels: int) -> None:
+    images = torch.randint(0, 256, (60, channels, 5, 4), dtype=torch.uint8)
+    rows, flipped = torch.randperm(60)[:40], torch.rand(40) < 0.5
+    padded = nn.functional.pad(images[rows].float(), (shift,) * 4, mode="reflect").byte()
+    offsets = torch.randint(0, 2 * shift + 1, (2, 40, 1), generator=torch.Generator().manual_seed(7))
+    parts = [padded[row, :, y : y + 5, x : x + 4] for row, (y, x) in enumerate(offsets.flatten(1).T.tolist())]
+    expected = torch.stack([part.flip(2) if turned else part for part, turned in zip(parts, flipped, strict=True)])
+    got = crop_images(images, rows, shift, flipped, torch.Generator().manual_seed(7))
+    assert torch.equal(got, expected)
+    assert got.permute(0, 2, 3, 1).stride() == (20 * channels, 4 * channels, channels, 1)
 
 
-def test_padding_takes_little_more_than_its_result() -> None:
-    images = torch.zeros(1000, 3, 128, 128, dtype=torch.uint8)  # 49 MB
+def test_shifting_a_batch_takes_no_copy_of_all_images() -> None:
+    images = torch.ones(1000, 3, 128, 128, dtype=torch.uint8)  # 49 MB
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    padded = pad_images(images, 2)
+    crop_images(images, torch.arange(10), 2, None, torch.Generator())
     risen = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
-    assert risen < 2 * padded.nbytes
+    assert risen < images.nbytes / 5
 
 
 def conv(side: int = 16) -> tuple[nn.Module, torch.Tensor]:

@@ -22,7 +22,7 @@ from pipelines.models.predictions import Predictions, evaluate
 from pipelines.resuming import resume
 from pipelines.training import epoch as epochs
 from pipelines.training import train as training
-from pipelines.training.augment import choose_flips, crop_images, pad_images
+from pipelines.training.augment import choose_flips, crop_images
 from pipelines.training.averaging import update_average
 from pipelines.training.optimizers import one_cycle_factor, orthogonalize
 from pipelines.training.recipe import resolve_settings
@@ -231,16 +231,16 @@ def test_prediction_columns_by_hand() -> None:
 
 def test_augmentation_moves_and_mirrors_whole_images() -> None:
     image = torch.arange(2 * 5 * 6).view(1, 2, 5, 6).byte()
-    padded, random = pad_images(image, 2), torch.Generator().manual_seed(0)
+    random = torch.Generator().manual_seed(0)
     whole = torch.nn.functional.pad(image.float(), (2, 2, 2, 2), mode="reflect")[0].byte()
     places = [whole[:, y : y + 5, x : x + 6] for y in range(5) for x in range(5)]
     seen = set()
     for turned in (False, True) * 40:
-        moved = crop_images(padded, torch.tensor([0]), 2, torch.tensor([turned]), random)[0]
+        moved = crop_images(image, torch.tensor([0]), 2, torch.tensor([turned]), random)[0]
         moved = moved.flip(2) if turned else moved
         seen |= {number for number, place in enumerate(places) if torch.equal(moved, place)}
     assert len(seen) > 15
-    assert torch.equal(crop_images(pad_images(image, 0), torch.tensor([0]), 0, None, random), image)
+    assert torch.equal(crop_images(image, torch.tensor([0]), 0, None, random), image)
 
 
 def test_every_image_is_mirrored_at_every_other_epoch() -> None:
