@@ -26,7 +26,7 @@ from tracking import mlflow_client
 from tracking.catalogue import RunRecord, resolve
 from tracking.home import Home, find_home
 
-LONGEST = ("planted", "crash", "training", "cli", "server", "stopping", "many", "shared_home")
+LONGEST = ("planted", "crash", "training", "cli", "server", "stopping", "many", "shared_home", "examples")
 torch.set_num_threads(1)  # tests run side by side
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # whatever GPU there is, is known as support.places.GPU
 for sent in (signal.SIGINT, signal.SIGHUP):
