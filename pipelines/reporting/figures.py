@@ -12,6 +12,8 @@ from pipelines.reporting.html import Html, html, joined
 from pipelines.reporting.mistakes import LARGEST, Mistakes, Pair, PairFlow
 from pipelines.reporting.words import percent
 
+SIGNED_ENDS = ("against the predicted class", "for it")  # the maps of a report explain no other class
+
 
 def chart(name: str, *values: object, **options: object) -> Html:
     """A figure of the catalogue, drawn as the page shows it."""
@@ -93,7 +95,7 @@ def colour_bar(signed: bool) -> Html:
     stops = [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in colour_table(signed)[[0, *range(31, 256, 32)]]]
     name = "signed" if signed else "strength"
     gradient = joined(html('<stop offset="{}" stop-color="{}"/>', i / 8, stop) for i, stop in enumerate(stops))
-    ends = SCALE_ENDS[signed]
+    ends = SIGNED_ENDS if signed else SCALE_ENDS[signed]
     parts = [
         html('<defs><linearGradient id="{}">{}</linearGradient></defs>', name, gradient),
         html('<rect x="0" y="2" width="190" height="9" fill="url(#{})" class="frame"/>', name),

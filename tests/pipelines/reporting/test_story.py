@@ -69,6 +69,8 @@ def test_the_headline_names_what_stands_out(facts: SimpleNamespace) -> None:
 def test_the_headline_claims_nothing_that_was_not_looked_for(facts: SimpleNamespace) -> None:
     facts.shortcuts = SimpleNamespace(found=[], tried=False)
     facts.faithfulness = None
+    facts.accuracy.classes = "blind"
+    assert story.write_headline(facts) == "71.2 % test accuracy"
     facts.accuracy.classes = "alike"
     facts.training_labels.is_worth_a_look = False  # so many are contradicted that most are mistakes of the model
     assert story.write_headline(facts) == "71.2 % test accuracy"
