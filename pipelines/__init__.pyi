@@ -26,6 +26,8 @@ def run(
     memory: float | None = None,
     evaluation_batch: int | None = None,
     name: str | None = None,
+    weights: str | None = None,
+    freeze: str | Sequence[str] = (),
     epochs: int = 10,
     batch: int | None = None,
     optimizer: str = "auto",
@@ -61,6 +63,8 @@ def run(
         memory: memory limit of a pass in GB; default: half of the machine's or the GPU's
         evaluation_batch: images per evaluation pass; default: 500, fewer if these would take over 1 GB
         name: run name; default: from data set, model and seed
+        weights: weights that training begins with: a file of torch or safetensors, or pretrained, which timm and torchvision fetch; default: random ones
+        freeze: parameters that are not trained: parts of the network such as body, or patterns such as 'layer[12].*'
         epochs: passes over the training images [10]
         batch: images per step; default: 256, fewer if an epoch would have under 20 steps or they would not fit into `memory`
         optimizer: auto: muon for the cnn, adam for other models [auto]
@@ -96,6 +100,8 @@ def train(
     memory: float | None = None,
     evaluation_batch: int | None = None,
     name: str | None = None,
+    weights: str | None = None,
+    freeze: str | Sequence[str] = (),
     epochs: int = 10,
     batch: int | None = None,
     optimizer: str = "auto",
@@ -131,6 +137,8 @@ def train(
         memory: memory limit of a pass in GB; default: half of the machine's or the GPU's
         evaluation_batch: images per evaluation pass; default: 500, fewer if these would take over 1 GB
         name: run name; default: from data set, model and seed
+        weights: weights that training begins with: a file of torch or safetensors, or pretrained, which timm and torchvision fetch; default: random ones
+        freeze: parameters that are not trained: parts of the network such as body, or patterns such as 'layer[12].*'
         epochs: passes over the training images [10]
         batch: images per step; default: 256, fewer if an epoch would have under 20 steps or they would not fit into `memory`
         optimizer: auto: muon for the cnn, adam for other models [auto]

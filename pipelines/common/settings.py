@@ -168,6 +168,13 @@ class TrainSettings(TrackedSettings):
         0.1, "fraction of the training set used for validation, unless the data set has validation images of its own",
         least=0.01, most=0.5, formerly="val_share",
     )  # fmt: skip
+    weights: str | None = setting(
+        None, "weights that training begins with: a file of torch or safetensors, or pretrained, which timm and "
+        "torchvision fetch; default: random ones",
+    )  # fmt: skip
+    freeze: tuple[str, ...] = setting(
+        (), "parameters that are not trained: parts of the network such as body, or patterns such as 'layer[12].*'"
+    )
     epochs: int = setting(10, "passes over the training images", least=1, most=10_000)
     batch: int | None = setting(None, "images per step; default: 256, fewer if an epoch would have under 20 steps or "
                                 "they would not fit into --memory",
@@ -219,6 +226,8 @@ class TrainSettings(TrackedSettings):
                 "model_args",
                 "transform",
                 "channels",
+                "weights",
+                "freeze",
                 "epochs",
                 "batch",
                 "optimizer",

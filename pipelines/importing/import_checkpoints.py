@@ -12,13 +12,7 @@ from pipelines.common.settings import ImportCheckpointsSettings
 from pipelines.common.terminal import say
 from pipelines.common.user_code import errors_reported
 from pipelines.data.datasets import Dataset
-from pipelines.importing.checkpoint_files import (
-    CheckpointFile,
-    describe_files,
-    find_checkpoints,
-    fit_weights,
-    read_weights,
-)
+from pipelines.importing.checkpoint_files import CheckpointFile, describe_files, find_checkpoints
 from pipelines.lifecycle.child_run import run_guard
 from pipelines.lifecycle.epoch_commit import commit_epoch, log_learning_curves
 from pipelines.lifecycle.run_inputs import describe_data, load_data
@@ -28,6 +22,7 @@ from pipelines.models.checkpoints import load_model, save_model
 from pipelines.models.networks import Classifier, build_tracked_model, check_scale, resolve_transform
 from pipelines.models.predictions import Predictions, evaluate, prepare_images
 from pipelines.models.user_code import digest_code
+from pipelines.models.weight_files import fit_weights, read_weights
 from tracking import runs
 from tracking.errors import InputError
 from tracking.files import sha256

@@ -92,9 +92,10 @@ def read_training_settings(home: Home, record: RunRecord) -> TrackedSettings:
 
 
 def begins_untrained(home: Home, record: RunRecord) -> bool:
-    """Whether the run has the untrained network, as its epoch 0: checkpoint files are of networks that are trained."""
+    """Whether epoch 0 of the run is there and untrained: not a checkpoint file, nor a network that had weights."""
     has_start = any(commit.epoch == 0 for commit in commits.stored_epochs(home, record.run_id))
-    return has_start and read_recorded_config(home, record)["command"] != "import-checkpoints"
+    config = read_recorded_config(home, record)
+    return has_start and config["command"] != "import-checkpoints" and config["settings"].get("weights") is None
 
 
 def _from_json(value: Any) -> Any:

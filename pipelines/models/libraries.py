@@ -2,14 +2,15 @@
 
 import difflib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
 import torchvision.models
-from torch import nn
+from torch import Tensor, nn
 
+from pipelines.common.user_code import describe_error
 from pipelines.models.preprocessing import CenterCrop, Preprocessing, Resize
 from pipelines.models.transforms import describe_transform
 from tracking.errors import InputError
@@ -22,6 +23,7 @@ class Library:
     list_names: Callable[[], Sequence[str]]
     make: Callable[..., nn.Module]  # from a name, num_classes and the network's own arguments
     describe_preprocessing: Callable[[str, dict[str, Any]], Preprocessing]  # from a name and these arguments
+    fetch_weights: Callable[[str, dict[str, Any]], Mapping[str, Tensor]]  # those that it is published with
 
 
 def split_library(name: str) -> tuple[Library | None, str]:
@@ -45,6 +47,21 @@ def own_preprocessing(name: str, model_args: str | None) -> Preprocessing | None
     """That of a network of a library; None for any other model."""
     library, network = split_library(name)
     return None if library is None else library.describe_preprocessing(network, read_model_args(model_args))
+
+
+def fetch_pretrained(name: str, model_args: str | None) -> Mapping[str, Tensor]:
+    """The weights that a network of a library is published with. Raises InputError if there are none within reach."""
+    library, network = split_library(name)
+    if library is None:
+        raise InputError(f"--weights pretrained is for models of {' and '.join(LIBRARIES)}; for {name}, give a file")
+    try:
+        return library.fetch_weights(network, read_model_args(model_args))
+    except Exception as error:  # of the network, or of whatever library fetches them
+        reason = describe_error(error).partition(". ")[0]
+        raise InputError(
+            f"the pretrained weights of {name} cannot be fetched ({reason}); fetch them where there is a network, and "
+            "give the file: --weights FILE"
+        ) from None
 
 
 def read_model_args(text: str | None) -> dict[str, Any]:
@@ -93,10 +110,12 @@ LIBRARIES = {
         lambda: _import_timm().list_models(),
         lambda name, **arguments: _import_timm().create_model(name, **arguments),
         _describe_timm,
+        lambda name, arguments: _import_timm().create_model(name, pretrained=True, **arguments).state_dict(),
     ),
     "torchvision": Library(
         lambda: torchvision.models.list_models(module=torchvision.models),
         lambda name, **arguments: torchvision.models.get_model(name, **{"weights": None} | arguments),
         _describe_torchvision,
+        lambda name, _: torchvision.models.get_model_weights(name)["DEFAULT"].get_state_dict(progress=False),
     ),
 }

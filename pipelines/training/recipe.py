@@ -13,6 +13,7 @@ from pipelines.models import hardware
 from pipelines.models.image_sizes import plan_image_scales
 from pipelines.models.memory import resolve_pass_sizes
 from pipelines.models.networks import MODELS, Classifier, copy_model, resolve_transform
+from pipelines.training.beginning import resolve_weights
 from pipelines.training.optimizers import make_optimizers, one_cycle_factor
 from pipelines.training.trial import try_out
 from tracking.errors import InputError
@@ -66,6 +67,7 @@ def resolve_settings(settings: TrainSettings, data: Dataset) -> ResolvedSettings
     resolved: dict[str, Any] = {
         "dataset": data.name,
         "data": data.location,
+        "weights": resolve_weights(settings.weights),
         "optimizer": optimizer,
         "lr": settings.lr or LEARNING_RATES[optimizer],
         "random_flip": _resolve_auto(settings.random_flip, data.flips),

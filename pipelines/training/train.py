@@ -22,6 +22,7 @@ from pipelines.models.checkpoints import load_state, save_state
 from pipelines.models.networks import Classifier, build_tracked_model
 from pipelines.models.predictions import EVALUATION_BATCH, Predictions, evaluate
 from pipelines.models.user_code import digest_code
+from pipelines.training.beginning import freeze_parameters, load_initial_weights
 from pipelines.training.epoch import train_epoch
 from pipelines.training.recipe import Recipe, make_recipe, resolve_settings
 from tracking import catalogue, commits, runs
@@ -52,6 +53,8 @@ def train(settings: TrainSettings, home: Home, original: catalogue.RunRecord | N
     resolved = resolve_settings(settings, data)
     hardware.prepare_device(resolved)  # before anything is computed: the first weights depend on the threads too
     model = build_tracked_model(resolved, data)
+    load_initial_weights(resolved, model, len(data.classes))
+    freeze_parameters(resolved, model)
     recipe = make_recipe(resolved, data, model)
 
     default_name = f"{data.name}-{settings.model.rpartition(':')[2]}-{settings.seed}"
@@ -82,6 +85,9 @@ def resume(record: catalogue.RunRecord, home: Home, data: str | None = None) -> 
         raise InputError(f"run {record.run_id[:8]} is finished with all {settings.epochs} epochs; nothing to resume")
     dataset = load_data(replace(settings, data=data or settings.data), home, record)
     model = build_tracked_model(settings, dataset)
+    if not committed:
+        load_initial_weights(settings, model, len(dataset.classes))
+    freeze_parameters(settings, model)
     recipe = make_recipe(settings, dataset, model)
     if committed:
         last = committed[-1]
@@ -95,11 +101,12 @@ def resume(record: catalogue.RunRecord, home: Home, data: str | None = None) -> 
 def _describe_training(settings: TrainSettings, data: Dataset, model: nn.Module) -> str:
     """The note of the run in the MLflow UI, in Markdown."""
     weights = sum(parameter.numel() for parameter in model.parameters())
+    beginning = "untrained network" if settings.weights is None else f"network with the weights of {settings.weights}"
     counts = ", ".join(f"{len(split.labels):,} {name}" for name, split in data.splits.items())
     return (
         f"**{settings.model}** ({weights:,} weights) trained on **{data.name}** ({len(data.classes)} classes, "
         f"{counts} images), seed {settings.seed}. Every epoch's weights: `checkpoints/`; every instance's "
-        "prediction: `predictions/`. Epoch 0 is the untrained network."
+        f"prediction: `predictions/`. Epoch 0 is the {beginning}."
     )
 
 

@@ -15,7 +15,8 @@ from torchvision import transforms
 
 from pipelines.cli import main
 from pipelines.data.datasets import Dataset, load_dataset
-from pipelines.importing.checkpoint_files import find_checkpoints, fit_weights, read_weights
+from pipelines.importing.checkpoint_files import find_checkpoints
+from pipelines.models.weight_files import fit_weights, read_weights
 from support.commands import said
 from support.homes import fresh, rows
 from tracking.catalogue import read_records, resolve

@@ -2,17 +2,20 @@
 
 import sys
 from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision import transforms
 
 from pipelines.cli import main
 from pipelines.data.datasets import Dataset, load_dataset
+from pipelines.lifecycle.run_inputs import begins_untrained
 from pipelines.models.libraries import own_preprocessing
 from pipelines.models.networks import build_model, build_tracked_model, resolve_transform
 from pipelines.training import train as training
@@ -102,6 +105,10 @@ def test_a_factory_gets_what_its_signature_takes(data: Dataset) -> None:
         (("--transform", "mean"), "no description of a preprocessing"),
         (("--model", "torchvision:resnet19"), "did you mean resnet18"),
         (("--model", "resnet18"), "timm:NAME and torchvision:NAME"),
+        (("--weights", "nothing.pt"), "--weights: no file nothing.pt"),
+        (("--weights", "pretrained"), "--weights pretrained is for models of timm and torchvision"),
+        (("--freeze", "body"), "--freeze body names no parameter; the network's parts are 0, 1, 2, 3"),
+        (("--freeze", "0", "*"), "there is nothing to train"),
     ],
 )
 def test_what_cannot_be_built_is_one_line(home: Home, capsys, flags: tuple, message: str) -> None:
@@ -140,3 +147,24 @@ def test_a_smaller_network_takes_smaller_images(data: Dataset) -> None:
     settings = replace(TINY, model="timm:test_vit", model_args='{"img_size": 32}')
     assert build_tracked_model(resolve_transform(settings), data).normalise.output_shape == (3, 32, 32)
     assert own_preprocessing("own_nets:make", None) is None
+
+
+def test_training_begins_with_weights_and_leaves_frozen_ones(home: Home, tmp_path: Path, capsys) -> None:
+    """Those of a network with other classes: its body stays as it is, and its head is a new one."""
+    torch.manual_seed(5)
+    torch.save({"state_dict": {f"model.{name}": value for name, value in make(7, (1, 20, 20), 3).state_dict().items()}},
+               tmp_path / "net.ckpt")  # fmt: skip
+    settings = replace(SETTINGS, weights=str(tmp_path / "net.ckpt"), freeze=("0",), ema_decay=0.0)
+    run_id = training.train(settings, home)
+    said = capsys.readouterr().err
+    assert "3.weight, 3.bias of other classes" in said
+    assert "2 of 4 parameters are trained, 2 are frozen" in said
+    torch.manual_seed(5)
+    body = make(7, (1, 20, 20), 3)[0]
+    heads = []
+    for epoch in (0, 1):
+        stored = load_file(home.run_folder(run_id) / f"checkpoints/epoch_{epoch:04d}.safetensors")
+        assert torch.equal(stored["network.0.weight"], body.weight)
+        heads.append(stored["network.3.weight"])
+    assert not torch.equal(*heads)
+    assert not begins_untrained(home, resolve(home, run_id))

@@ -1,0 +1,168 @@
+"""The weights in a file of torch or safetensors, found in whatever form they were saved. Nothing in a file is run."""
+
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from pipelines.common.terminal import say
+from pipelines.common.user_code import describe_error
+from pipelines.data.names import format_name, format_names
+from pipelines.models.checkpoints import load_weights
+from tracking.errors import InputError
+
+# where weights lie in a file that holds more, the likelier ones first
+USUAL_KEYS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "module", "weights", "params",
+              "ema_state_dict", "model_ema", "ema", "state")  # fmt: skip
+DEEPEST_KEY = 3  # keys within each other
+LISTED_KEYS = 3  # in a message
+
+
+def read_weights(path: Path, key: str | None) -> dict[str, Tensor]:
+    """The weights in a file of torch or safetensors, by name. Raises InputError if it has none, or needs more."""
+    try:
+        if zipfile.is_zipfile(path) or not _is_safetensors(path):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        else:
+            content = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise InputError(_explain_unreadable(path, error)) from None
+    except Exception as error:  # of unpickling, which may raise anything
+        raise InputError(_explain_refusal(path, error)) from None
+    return _find_weights(path, content, key)
+
+
+def fit_weights(
+    path: Path, weights: Mapping[str, Tensor], network: nn.Module, *, quietly: bool = False, classes: int | None = None
+) -> None:
+    """Load weights into a network, whatever prefix their names have. Raises InputError, with names, if they differ.
+
+    What belongs to no part of the network is said, unless `quietly`. With a number of `classes`, layers that differ in
+    it alone keep their own weights, which is said: the head of a network that is trained further on other classes.
+    """
+    file = f"checkpoint {format_name(path.name)}"
+    own = network.state_dict()
+    plain = {name.replace("_orig_mod.", ""): value for name, value in weights.items()}  # of torch.compile
+    prefix = _find_prefix(plain, own)
+    given = {name.removeprefix(prefix): value for name, value in plain.items() if name.startswith(prefix)}
+    _fill_in(given, own)
+
+    if classes is not None:
+        new = [name for name in given if name in own and _differs_in_classes(given[name], own[name], classes)]
+        given |= {name: own[name] for name in new}
+        if new:
+            say(f"  {file}: {_list_keys(new)} of other classes, so the network's own are trained from the beginning")
+    missing = [name for name in own if name not in given]
+    unexpected = [name for name in given if name not in own]
+    problems = []
+    if missing:
+        problems.append(f"it lacks {_list_keys(missing)}")
+    if unexpected:
+        problems.append(f"the model has no {_list_keys(unexpected)}")
+    problems += [
+        f"{name} is {tuple(given[name].shape)} in it and {tuple(value.shape)} in the model"
+        for name, value in own.items()
+        if name in given and given[name].shape != value.shape
+    ][:1]
+    if problems:
+        raise InputError(f"{file} does not fit the model: {'; '.join(problems)}; check --model and --model-args")
+    for name, value in given.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise InputError(f"{file}: {name} is not finite (NaN or infinite), so it cannot be used; leave it out")
+    load_weights(network, given)
+    others = [name for name in plain if not name.startswith(prefix)]
+    if others and not quietly:
+        say(f"  {file}: {_list_keys(others)} not part of the model, left out")
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Whether a file begins with a header in JSON, behind its length in eight bytes."""
+    with path.open("rb") as file:
+        start = file.read(9)
+    return len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size
+
+
+def _explain_refusal(path: Path, error: Exception) -> str:
+    needed = re.search(r"GLOBAL ([\w.]+)", str(error))
+    if needed:
+        return (
+            f"checkpoint {format_name(path.name)} needs code to be loaded ({needed[1]}), which could do anything; save "
+            "its weights alone, with torch.save(model.state_dict(), FILE)"
+        )
+    return _explain_unreadable(path, error)
+
+
+def _explain_unreadable(path: Path, error: Exception) -> str:
+    reason = describe_error(error).partition(". ")[0]
+    return (
+        f"checkpoint {format_name(path.name)} cannot be read: it is no file of torch or safetensors, or it is damaged "
+        f"({reason})"
+    )
+
+
+def _find_weights(path: Path, content: Any, key: str | None) -> dict[str, Tensor]:
+    file = f"checkpoint {format_name(path.name)}"
+    if key is not None:
+        for part in key.split("."):
+            if not isinstance(content, Mapping) or part not in content:
+                there = format_names([str(name) for name in content]) if isinstance(content, Mapping) else "no key"
+                raise InputError(f"{file} has no key {key!r}; it has {there}")
+            content = content[part]
+    weights = _search_weights(content, DEEPEST_KEY)
+    if weights is None:
+        there = f"it has {format_names(list(map(str, content)))}" if isinstance(content, Mapping) else (
+            f"it holds a {type(content).__name__}"
+        )  # fmt: skip
+        raise InputError(f"{file} has no weights by name; {there}; name where they are with --key")
+    return weights
+
+
+def _search_weights(content: Any, depth: int) -> dict[str, Tensor] | None:
+    """A mapping of names to tensors, here or under a usual key."""
+    if not isinstance(content, Mapping) or not content:
+        return None
+    tensors = {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}
+    nested = [key for key in USUAL_KEYS if isinstance(content.get(key), Mapping)]
+    if tensors and not nested:
+        return tensors
+    for key in nested if depth else []:
+        found = _search_weights(content[key], depth - 1)
+        if found:
+            return found
+    return None
+
+
+def _find_prefix(weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
+    """What stands before the model's own names in a file, as `model.` in Lightning and `module.` in DDP."""
+    names = list(own)
+    ends = {names[0], names[-1]} if names else set()
+    prefixes = {""} | {name.removesuffix(end) for name in weights for end in ends if f".{name}".endswith(f".{end}")}
+    return max(sorted(prefixes, key=len), key=lambda prefix: sum(prefix + name in weights for name in own))
+
+
+def _fill_in(given: dict[str, Tensor], own: Mapping[str, Tensor]) -> None:
+    """Add what a file may lack and yet fit: the other names of a tied weight, and counts of old batch normalisation."""
+    address_of_given = {own[name].data_ptr(): name for name in given if name in own and own[name].numel()}
+    for name, value in own.items():
+        if name in given:
+            continue
+        tied_to = address_of_given.get(value.data_ptr()) if value.numel() else None
+        if tied_to is not None and own[tied_to].shape == value.shape:
+            given[name] = given[tied_to]
+        elif name.endswith("num_batches_tracked"):
+            given[name] = value
+
+
+def _differs_in_classes(given: Tensor, own: Tensor, classes: int) -> bool:
+    return given.ndim == own.ndim > 0 and own.shape[0] == classes != given.shape[0] and given.shape[1:] == own.shape[1:]
+
+
+def _list_keys(names: list[str]) -> str:
+    rest = len(names) - LISTED_KEYS
+    return ", ".join(names[:LISTED_KEYS]) + (f" and {rest} more" if rest > 0 else "")
