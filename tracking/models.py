@@ -5,10 +5,10 @@ from collections.abc import Collection
 
 from tracking import mlflow_internals  # noqa: F401  first, as MLflow reads its settings when it is imported
 from tracking.commits import EpochCommit
-from tracking.runs import Run, experiment_id
+from tracking.runs import NOTE, Run, experiment_id, log_points
 
 # isort: split
-from mlflow.entities import LoggedModelInput, LoggedModelOutput, LoggedModelStatus, Metric
+from mlflow.entities import LoggedModelInput, LoggedModelOutput, LoggedModelStatus
 
 NOT_IN_NAMES = r"[/:.%\"']"  # characters that MLflow refuses in the name of a model
 
@@ -31,12 +31,15 @@ def log_epoch_model(run: Run, commit: EpochCommit) -> str:
 def _create(run: Run, commit: EpochCommit) -> str:
     model = run.client.create_logged_model(
         experiment_id(run.home),
-        name=f"{re.sub(NOT_IN_NAMES, '_', run.record.name)}-epoch_{commit.epoch:04d}",
+        # the epoch first, as MLflow cuts the end of a long name
+        name=f"epoch_{commit.epoch:04d}-{re.sub(NOT_IN_NAMES, '_', run.record.name)}",
         source_run_id=run.run_id,
         tags={
             "study.run_id": run.run_id,
             "study.epoch": str(commit.epoch),
             "study.run_name": run.record.name,
+            NOTE: f"The network of `{run.record.name}` after epoch {commit.epoch}"
+            + ("." if commit.epoch else ", untrained."),
         },
         params={"checkpoint": f"checkpoints/epoch_{commit.epoch:04d}.safetensors"},
         model_type="checkpoint",
@@ -66,9 +69,4 @@ def log_explained(run: Run, commit: EpochCommit, shown: Collection[str] = ()) ->
 
 
 def _log_metrics(run: Run, model_id: str, commit: EpochCommit, shown: Collection[str]) -> None:
-    points = [
-        Metric(key, commit.metrics[key], commit.time_ms, commit.epoch, model_id=model_id, run_id=run.run_id)
-        for key in shown
-    ]
-    if points:
-        run.client.log_batch(run.run_id, metrics=points)
+    log_points(run, run.run_id, {key: commit.metrics[key] for key in shown}, commit.epoch, commit.time_ms, model_id)

@@ -306,9 +306,17 @@ def log_metrics(run: Run, commit: Commit) -> None:
     log_points(run, run.run_id, commit.metrics, commit.epoch or 0, commit.time_ms)
 
 
-def log_points(run: Run, run_id: str, metrics: dict[str, float], epoch: int, time_ms: int) -> None:
-    """Metrics of an epoch, measured at a given time, that `run` or another run shows in MLflow. May be repeated."""
-    points = [Metric(key, value, time_ms, epoch) for key, value in metrics.items()]
+def log_points(
+    run: Run, run_id: str, metrics: dict[str, float], epoch: int, time_ms: int, model_id: str | None = None
+) -> None:
+    """Metrics of an epoch, measured at a given time, that `run` or another run shows in MLflow, and a model if given.
+
+    May be repeated.
+    """
+    points = [
+        Metric(key, value, time_ms, epoch, model_id=model_id, run_id=run_id if model_id else None)
+        for key, value in metrics.items()
+    ]
     if points:
         run.client.log_batch(run_id, metrics=points)
 

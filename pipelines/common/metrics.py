@@ -13,6 +13,14 @@ METRICS = {
     "covers_all_parts": "all parts covered",
     "share_object": "fraction on the object",
 }
+# what the means of a comparison say that a method's own run shows in MLflow, by the name that they have there
+MEANINGS = {
+    "insertion": "area under the probability curve as pixels are put in, most relevant first, 0..1; higher is better",
+    "deletion": "the same as pixels are blurred away; lower is better",
+    "road_gap": "ROAD, least minus most relevant pixels removed first, -1..1; higher is better",
+    "randomized": "rank correlation with maps of the network with random weights; lower is better",
+    "epoch_0": "rank correlation with maps of the untrained network; lower is better",
+}
 JUDGING = ("insertion", "deletion", "road_gap")  # those by which a method is said to beat random maps
 BEATS_RANDOM_LEVEL = 0.004  # family-wise level of that verdict wherever it is told: in MLflow, reports and figures
 # by the beginning of other keys: their names, with the rest: a percentage, a layer or a part's number

@@ -4,6 +4,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from pipelines.common.costs import CHECK_FRACTION, estimate_measuring
+from pipelines.common.metrics import MEANINGS
 from pipelines.common.progress import work
 from pipelines.common.settings import CompareSettings
 from pipelines.common.terminal import say
@@ -13,7 +14,7 @@ from pipelines.comparing.comparison import Comparison, list_parts, open_comparis
 from pipelines.comparing.map_selection import ENOUGH_INSTANCES, INTERVAL_INSTANCES, MapSelection, select_maps
 from pipelines.comparing.measurements import measure_part
 from pipelines.comparing.shortcuts import try_patches
-from pipelines.lifecycle.child_run import run_guard, start_child
+from pipelines.lifecycle.child_run import describe_metrics, run_guard, start_child
 from pipelines.lifecycle.run_inputs import read_recorded_config, read_recorded_settings
 from tracking import catalogue, runs
 from tracking.errors import InputError, RunError
@@ -66,6 +67,7 @@ def _start_run(comparison: Comparison, home: Home) -> runs.Run:
         "study.split": selection.split,
     }
     note = f"{methods} on `{source.name}` (run `{source.run_id}`), {_describe_scope(selection)}. {NOTE}"
+    note += f"\n\n{describe_metrics(MEANINGS)}"
     inputs = {"epoch": selection.epoch, "makers": selection.makers}
     return start_child(home, "compare", "compare", comparison.settings, source, tags, note, inputs)
 

@@ -5,18 +5,20 @@ from dataclasses import dataclass
 import duckdb
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image
+from matplotlib.font_manager import findfont as find_font
+from PIL import Image, ImageDraw, ImageFont
 
 import queries
 from pipelines.common.figures import DPI, short
 from pipelines.common.heatmaps import draw_map
 from pipelines.comparing.map_selection import MapSelection
-from pipelines.drawing.style import LOGGED, name_method
+from pipelines.drawing.style import FONT, LOGGED, name_method
 from pipelines.explaining.maps.heatmaps import CORRECT_COLOUR, INCORRECT_COLOUR
+from pipelines.explaining.maps.pictured import choose_pictured
 from xai import METHODS
 
 MAX_EPOCHS = 4  # per mosaic
-MOSAICS = 8  # images with a mosaic
+MOST_EXPLAINED = 100_000  # images that are chosen from
 # in pixels, few enough that MLflow shows the picture at about its own size, so that its text is readable
 TILE = 104
 GAP = 6
@@ -25,6 +27,8 @@ NAME = 20  # height of what stands above a method's maps
 NAME_AND_EPOCH = (
     52  # and above a map that is its method's only one: two lines for the name, as it is as narrow as a tile
 )
+CAPTIONED = 160  # side of an image with a caption
+CAPTION_LINE = 18  # height of a line of it
 LEAST_WIDTH = 96  # of a column, for its words
 
 
@@ -37,9 +41,14 @@ class Mosaic:
     predicted: dict[int, tuple[int, float, int | None]]  # class_id, its probability, and the label, by epoch
 
     @property
+    def all_epochs(self) -> list[int]:
+        """Those that any method explained."""
+        return sorted({epoch for by_epoch in self.maps.values() for epoch in by_epoch})
+
+    @property
     def epochs(self) -> list[int]:
-        """At most MAX_EPOCHS, evenly spread, including the first and the last."""
-        epochs = sorted({epoch for by_epoch in self.maps.values() for epoch in by_epoch})
+        """At most MAX_EPOCHS of them, evenly spread, including the first and the last."""
+        epochs = self.all_epochs
         count = min(MAX_EPOCHS, len(epochs))
         chosen = np.unique(np.linspace(0, len(epochs) - 1, count).round().astype(int))
         return [epochs[i] for i in chosen]
@@ -48,8 +57,9 @@ class Mosaic:
 def read_mosaics(connection: duckdb.DuckDBPyConnection, selection: MapSelection) -> list[Mosaic]:
     """Mosaics of the images explained at the most epochs; none if none was explained at two."""
     scope = {"run_id": selection.run_id, "split": selection.split, "target": selection.target}
-    rows = queries.execute(connection, "mosaic_instances", scope | {"limit": MOSAICS}).fetchall()
-    return [_read_mosaic(connection, selection, instance) for (instance,) in rows]
+    rows = queries.execute(connection, "mosaic_instances", scope | {"limit": MOST_EXPLAINED}).fetchall()
+    pictured = choose_pictured(connection, selection.run_id, selection.split, dict(rows))
+    return [_read_mosaic(connection, selection, instance) for instance in pictured]
 
 
 def _read_mosaic(connection: duckdb.DuckDBPyConnection, selection: MapSelection, instance: int) -> Mosaic:
@@ -114,6 +124,28 @@ def draw_mosaic(mosaic: Mosaic, image: np.ndarray, classes: tuple[str, ...]) -> 
     for left, middle, text, colour in texts:
         figure.text(left / side, 1 - middle / side, text, va="center", fontsize=7, color=colour, parse_math=False)
     return figure
+
+
+def draw_captioned(mosaic: Mosaic, image: np.ndarray, epoch: int, classes: tuple[str, ...]) -> np.ndarray:
+    """The image [H, W, 3], 0..1, above its label and what it was predicted as; a square [s, s, 3], uint8."""
+    plain = Image.fromarray(np.round(image * 255).astype(np.uint8))
+    canvas = Image.new("RGB", (CAPTIONED, CAPTIONED), "white")
+    room = CAPTIONED - 2 * CAPTION_LINE
+    scale = room / max(plain.size)
+    size = max(1, round(plain.width * scale)), max(1, round(plain.height * scale))
+    resampling = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX
+    canvas.paste(plain.resize(size, resampling), ((CAPTIONED - size[0]) // 2, 0))
+    draw = ImageDraw.Draw(canvas)
+    font = ImageFont.truetype(find_font(FONT), CAPTION_LINE - 5)
+    if epoch not in mosaic.predicted:
+        return np.asarray(canvas)
+    class_id, probability, label = mosaic.predicted[epoch]
+    sure = "" if probability is None else f" {probability:.0%}"
+    truth = "no label" if label is None else f"label {short(classes[label], 12)}"
+    colour = CORRECT_COLOUR if label in (class_id, None) else INCORRECT_COLOUR
+    draw.text((2, room), truth, fill=CORRECT_COLOUR, font=font)
+    draw.text((2, room + CAPTION_LINE), f"as {short(classes[class_id], 10)}{sure}", fill=colour, font=font)
+    return np.asarray(canvas)
 
 
 def _fit(image: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ import queries
 from pipelines.common.figures import render_figure
 from pipelines.common.metrics import BEATS_RANDOM_LEVEL, JUDGING
 from pipelines.comparing.comparison import Comparison
-from pipelines.comparing.mosaics import draw_mosaic, read_mosaics
+from pipelines.comparing.mosaics import draw_captioned, draw_mosaic, read_mosaics
 from pipelines.drawing import methods
 from pipelines.drawing.concepts import draw_concept_history
 from pipelines.drawing.style import LOGGED, draw, name_method
@@ -17,7 +17,7 @@ from tracking.reading import connect
 from xai.references import REFERENCES
 
 UNIT = "summary"
-RANKING = "insertion"  # the metric of every method that the run and the epoch's model show in MLflow
+RANKING = "insertion"  # the metric of each method's run that the epoch's model shows in MLflow
 # metrics that a method's own run shows in MLflow, where runs are compared, by the name that they have there
 HEADLINES = {
     "insertion": "insertion",
@@ -31,7 +31,10 @@ TABLE_COLUMNS = {"": "mean", "_low": "low", "_high": "high"}  # column of the qu
 
 
 def log(comparison: Comparison, run: runs.Run) -> None:
-    """Logs metrics of the run, of the epoch's model and of the methods' runs, then the table and the pictures."""
+    """Logs the means, then metrics of the methods' runs and of the epoch's model, the table and the pictures.
+
+    The comparison's own run shows no metrics in MLflow, as a chart of each method's would have a single dot.
+    """
     # at the report's level, so that MLflow and the report never disagree
     judged = {"compare_run": run.run_id, "level": str(BEATS_RANDOM_LEVEL)}
     rows = ask(comparison, run, "faithfulness_by_method", judged)
@@ -39,11 +42,10 @@ def log(comparison: Comparison, run: runs.Run) -> None:
     commit = commits.epoch_commits(run.home, run.run_id).get(UNIT)
     if commit is None:
         means = {f"{row['metric']}/{row['method']}": row["mean"] for row in rows}
-        shown = {key: mean for key, mean in means.items() if key.startswith(f"{RANKING}/")}
-        details = {key: mean for key, mean in means.items() if key not in shown}
-        commit = runs.commit(run, UNIT, {}, shown, epoch, details)
+        commit = runs.commit(run, UNIT, {}, {}, epoch, means)
     # the rest also if the commit exists: a crash may have come between the two
-    models.log_explained(run, commit, [key for key in commit.metrics if key.startswith(f"{RANKING}/")])
+    models.log_explained(run, commit)
+    model_id = models.find_epoch_model(run, run.record.source, epoch)
     for method in comparison.selection.methods:
         headlines = {
             HEADLINES[row["metric"]]: row["mean"]
@@ -51,7 +53,9 @@ def log(comparison: Comparison, run: runs.Run) -> None:
             if row["method"] == method and row["metric"] in HEADLINES
         }
         maker = comparison.selection.main_maker(method)
-        runs.log_points(run, maker, headlines, epoch, commit.time_ms)
+        for key, mean in headlines.items():
+            shown_model = model_id if key == RANKING else None
+            runs.log_points(run, maker, {key: mean}, epoch, commit.time_ms, shown_model)
         verdict = judge_by_random(row for row in rows if row["method"] == method)
         runs.set_tag(run, runs.VERDICT_TAG, "beats random" if verdict == "yes" else verdict, maker)
     ingest(run.home, [run.run_id])
@@ -123,13 +127,19 @@ def _log_figures(comparison: Comparison, run: runs.Run, rows: list[dict]) -> Non
 
 
 def _log_mosaics(comparison: Comparison, run: runs.Run) -> None:
-    """Logs a mosaic of the maps of each image that was explained at several epochs, under a key of its own."""
+    """Logs a mosaic of the maps of each image that was explained at several epochs, under a key of its own.
+
+    The image itself, with what it was predicted as, goes under the key of its heatmaps, beside those of the methods.
+    """
     selection = comparison.selection
     data = comparison.source.data
     split = data.splits[selection.split]
     with connect(run.home) as connection:
         mosaics = read_mosaics(connection, selection)
     for mosaic in mosaics:
-        figure = draw_mosaic(mosaic, split.rgb([mosaic.instance])[0], data.classes)
-        key = f"heatmap_mosaic/{picture_key(split, selection.split, mosaic.instance, data.classes)}"
-        runs.log_image(run, render_figure(figure), key, selection.epoch)
+        image = split.rgb([mosaic.instance])[0]
+        key = picture_key(split, selection.split, mosaic.instance, data.classes)
+        figure = draw_mosaic(mosaic, image, data.classes)
+        runs.log_image(run, render_figure(figure), f"heatmap_mosaic/{key}", selection.epoch)
+        for epoch in mosaic.all_epochs:
+            runs.log_image(run, draw_captioned(mosaic, image, epoch, data.classes), f"heatmap/{key}", epoch)

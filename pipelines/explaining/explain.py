@@ -14,7 +14,7 @@ from pipelines.common.terminal import say
 from pipelines.explaining.concepts import discovery as concepts
 from pipelines.explaining.job import Job, make_job, open_trained_run, target_class
 from pipelines.explaining.maps import attribution
-from pipelines.lifecycle.child_run import run_guard, start_child
+from pipelines.lifecycle.child_run import describe_metrics, run_guard, start_child
 from pipelines.lifecycle.run_inputs import read_recorded_config, read_recorded_settings
 from tracking import catalogue, commits, runs
 from tracking.errors import InputError, RunError
@@ -148,9 +148,11 @@ def _start(job: Job, home: Home) -> runs.Run:
         "study.epochs": settings.epochs[:500],
         "study.split": settings.split,
     }
+    epochs = _describe_epochs(list(job.source.epochs))
     note = (
-        f"**{job.method}** of `{source.name}` (run `{source.run_id}`), epochs {settings.epochs}, split "
-        f"{settings.split}, target: {', '.join(settings.target)}. {steps(job).NOTE}"
+        f"**{job.method}** of `{source.name}` (run `{source.run_id}`), {epochs}, split {settings.split}, "
+        f"target: {', '.join(settings.target)}. {steps(job).NOTE}\n\n"
+        f"{describe_metrics(steps(job).MEANINGS)}"
     )
     # epochs with the same instances share one entry
     epochs_by_instances: dict[tuple[int, ...], list[int]] = {}
@@ -158,6 +160,15 @@ def _start(job: Job, home: Home) -> runs.Run:
         epochs_by_instances.setdefault(tuple(instances.tolist()), []).append(epoch)
     recorded = [{"epochs": epochs, "ids": list(ids)} for ids, epochs in epochs_by_instances.items()]
     return start_child(home, "explain", job.method, settings, source, tags, note, {"instances": recorded})
+
+
+def _describe_epochs(epochs: list[int]) -> str:
+    """Epochs, ascending, in words: epoch 10 only; epochs 0 to 10; epochs 0, 5, 10."""
+    if len(epochs) == 1:
+        return f"epoch {epochs[0]} only"
+    if epochs == list(range(epochs[0], epochs[-1] + 1)):
+        return f"epochs {epochs[0]} to {epochs[-1]}"
+    return f"epochs {', '.join(map(str, epochs))}"
 
 
 def _complete(job: Job, run: runs.Run) -> str:

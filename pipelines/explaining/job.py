@@ -12,6 +12,7 @@ from pipelines.common.settings import ExplainSettings, TrackedSettings
 from pipelines.common.terminal import say
 from pipelines.data.added import EXTRA_PREFIX, read_extra_splits
 from pipelines.data.datasets import Dataset
+from pipelines.explaining.maps.pictured import choose_pictured
 from pipelines.lifecycle.later_model import remember_model
 from pipelines.lifecycle.run_inputs import checkpoint_file, load_data, read_recorded_settings
 from pipelines.lifecycle.selection import choose_epochs, choose_instances, draw_sample
@@ -32,7 +33,6 @@ from xai.cut import choose_layer
 from xai.method import Layer, NotApplicable, limit_pass_size
 
 BACKGROUND_IMAGES = 200  # training images that baselines are drawn from
-CURATED_INSTANCES = 8  # with an image key of their own in MLflow, which has a slider over epochs
 TARGETS_BY_INSTANCE = ("predicted", "label")  # targets that differ from instance to instance
 
 
@@ -50,6 +50,7 @@ class TrainedRun:
     background: Tensor  # [B, C, H, W]
     memory: float  # GB that one pass may take
     fitting: int  # images per pass that fit into it
+    pictured: list[int]  # instances that have a key of their own in MLflow
 
 
 @dataclass(frozen=True)
@@ -80,11 +81,6 @@ class Job:
     def load(self, epoch: int) -> None:
         """Load an epoch's weights into the model."""
         load_model(self.source.model, checkpoint_file(self.source.home, self.source.epochs[epoch]))
-
-    def curated(self) -> np.ndarray:
-        """The instances explained at the most epochs; ties go to the lowest IDs."""
-        instances, counts = np.unique(np.concatenate(list(self.source.instances.values())), return_counts=True)
-        return instances[np.argsort(-counts, kind="stable")[:CURATED_INSTANCES]]
 
 
 @dataclass(frozen=True)
@@ -147,6 +143,10 @@ def _read_trained_run(
     committed = {commit.epoch: commit for commit in commits.read_epochs(home, record.run_id)}
     background_images = background(data, settings.seed, device)
     memory = settings.memory or default_memory_limit(device)
+    ids, counts = np.unique(np.concatenate(list(instances.values())), return_counts=True)
+    with connect(home) as connection:
+        epochs_by_instance = dict(zip(ids.tolist(), counts.tolist(), strict=True))
+        pictured = choose_pictured(connection, record.run_id, settings.split, epochs_by_instance)
     return TrainedRun(
         home=home,
         record=record,
@@ -158,6 +158,7 @@ def _read_trained_run(
         background=background_images,
         memory=memory,
         fitting=count_fitting_images(model, background_images, memory),
+        pictured=pictured,
     )
 
 

@@ -13,6 +13,7 @@ from tracking import runs
 from tracking.catalogue import TRAINED, RunRecord, read_records
 from tracking.home import Home
 from tracking.mlflow_internals import VIEW_TAG
+from tracking.reading import connect
 
 # by the ID that its address has: the view's name in the menu, and in what it differs from that of all runs
 VIEWS: dict[str, tuple[str, dict]] = {
@@ -31,11 +32,12 @@ COLUMNS = {
     "tags.`study.n`": 75,
     "tags.`study.method`": 155,
 }
-# metrics of methods, a bar per run, and of trainings, a line per run
-BARS = {"insertion": "insertion: higher is better", "deletion": "deletion: lower is better",
-        "road_gap": "ROAD, LeRF minus MoRF: higher is better",
-        "randomized": "similarity, random weights: lower is better"}  # fmt: skip
-LINES = {"test_accuracy": "test accuracy", "val_accuracy": "validation accuracy", "test_loss": "test loss, nats"}
+# metrics of methods, a bar per run, each in a section of its own whose name says how to read it, as MLflow's page heads
+# a chart with the metric's key alone; and of trainings, a line per run
+BARS = {"insertion": ("insertion", "higher is better"), "deletion": ("deletion", "lower is better"),
+        "road_gap": ("ROAD gap", "higher is better"),
+        "randomized": ("likeness to random weights", "lower is better")}  # fmt: skip
+LINES = ("test_accuracy", "val_accuracy", "test_loss")
 # what MLflow's page needs to know of a line chart
 LINE = {
     "lineSmoothness": 0, "xAxisScaleType": "linear", "scaleType": "linear", "range": {}, "xAxisKey": "step",
@@ -61,15 +63,14 @@ class Section:
         return own | {"display": self.is_open, "isReordered": True, "deleted": False, "isGenerated": False}
 
 
-# by the folder of the keys of their images; a card of the first holds the maps of eight methods at 1280 pixels
+TRAINING = Section("training", 2, 300)
+# by the folder of the keys of their images; a card of heatmaps holds those of eight methods at 1280 pixels
 PICTURES = {
-    "heatmap": Section("heatmap", 1, 470),
-    "heatmap_mosaic": Section("heatmap_mosaic", 1, 700),
-    "concept": Section("concept", 2, 460),
     "": Section("confusion", 1, 800),
+    "heatmap_mosaic": Section("heatmap_mosaic", 1, 700),
+    "concept": Section("concept", 2, 700),
+    "heatmap": Section("heatmap", 1, 470),
 }
-METHODS = Section("methods", 2)
-TRAINING = Section("training", 3)
 OTHERS = (Section("Model metrics", 3, is_open=False), Section("System metrics", 3, is_open=False))  # MLflow's own
 
 
@@ -106,7 +107,7 @@ def _list_views(home: Home) -> dict[str, str]:
     experiment = f"#/experiments/{runs.experiment_id(home)}/runs"
     return {
         "runs": f"{experiment}?viewStateShareKey=study&{MODE}",
-        "heatmaps": f"{experiment}?viewStateShareKey=study&{MODE}&compareRunsMode=CHART",
+        "charts and heatmaps": f"{experiment}?viewStateShareKey=study&{MODE}&compareRunsMode=CHART",
         "images to check": f"{experiment}?viewStateShareKey=check&{MODE}&compareRunsMode=ARTIFACT",
     }
 
@@ -135,6 +136,7 @@ def _describe_experiment(home: Home) -> str:
         finding = runs.read_finding(home, record.run_id)
         name = f"{record.name}: " if len(trainings) > 1 else ""
         addresses = _list_pages(home, record) | ({} if number else _list_views(home))
+        addresses.pop("runs", None)  # where the note is read
         links = " · ".join(f"[{what}]({address})" for what, address in addresses.items())
         if finding or links:
             paragraphs.append(" ".join([f"{name}{finding}".strip(), f"**Open:** {links}" if links else ""]).strip())
@@ -143,8 +145,9 @@ def _describe_experiment(home: Home) -> str:
 
 def _view_state(home: Home) -> dict:
     """The view as MLflow's page keeps it: all runs in one list, trainings first, and a few charts."""
+    records = read_records(home)
     last_steps: dict[str, int] = {}
-    for record in read_records(home):
+    for record in records:
         for key, step in runs.list_images(home, record.run_id):
             last_steps[key] = max(step, last_steps.get(key, 0))
     pictures = [
@@ -152,8 +155,12 @@ def _view_state(home: Home) -> dict:
         for key, step in sorted(last_steps.items())
         if (folder := key.rpartition("/")[0]) in PICTURES
     ]
-    bars = [_chart("BAR", METHODS, key, metricKey=key, displayName=title) for key, title in BARS.items()]
-    lines = [_chart("LINE", TRAINING, key, metricKey=key, displayName=title, **LINE) for key, title in LINES.items()]
+    methods = {key: Section(f"methods: {key}", 1, 320) for key in BARS}
+    bars = [_chart("BAR", section, key, metricKey=key) for key, section in methods.items()]
+    lines = [_chart("LINE", TRAINING, key, metricKey=key, **LINE) for key in LINES]
+    names = _name_methods(home, records) | {"heatmap": _name_heatmaps(home, records)}
+    confusion, *others = PICTURES.values()
+    sections = (TRAINING, confusion, *methods.values(), *others, *OTHERS)
     return {
         # by kind, downwards: train, report, import, explain, compare
         "orderByKey": "tags.`study.kind`",
@@ -163,9 +170,42 @@ def _view_state(home: Home) -> dict:
         "columnWidths": PINNED | COLUMNS,
         "runsHiddenMode": "FIRST_20_RUNS",
         "isAccordionReordered": True,
-        "compareRunSections": [section.state() for section in (*PICTURES.values(), METHODS, TRAINING, *OTHERS)],
+        "compareRunSections": [
+            section.state() | {"name": names.get(section.name, section.name)} for section in sections
+        ],
         "compareRunCharts": [*pictures, *bars, *lines],
     }
+
+
+def _name_methods(home: Home, records: list[RunRecord]) -> dict[str, str]:
+    """Names of the sections of methods: the metric, which way is better, and what maps have that ignore the model."""
+    newest = next((record.run_id for record in reversed(records) if record.kind == "compare"), "")
+    with connect(home) as connection:
+        found = connection.execute("select key, value from metrics where run_id = ?", [newest]).fetchall()
+    means = dict(found)
+    names = {}
+    for key, (metric, better) in BARS.items():
+        baselines = [
+            f"{name} {means[mean]:.2f}"
+            for name, reference in (("random maps", "random"), ("edge detector", "edge"))
+            if (mean := f"{key}/{reference}") in means
+        ]
+        names[f"methods: {key}"] = "; ".join([f"{metric}: {better}", *baselines])
+    return names
+
+
+def _name_heatmaps(home: Home, records: list[RunRecord]) -> str:
+    """Name of the section of heatmaps: at which epochs which methods have any, as the others are grey there."""
+    epochs_by_run: dict[str, set[int]] = {}
+    for record in records:
+        for key, step in runs.list_images(home, record.run_id):
+            if record.kind == "explain" and key.startswith("heatmap/"):
+                epochs_by_run.setdefault(record.name, set()).add(step)
+    several = sorted(name for name, epochs in epochs_by_run.items() if len(epochs) > 1)
+    if not several or len(several) == len(epochs_by_run):
+        return "heatmap"
+    last = max(max(epochs) for epochs in epochs_by_run.values())
+    return f"heatmap: all methods at epoch {last}, {' and '.join(several)} at others too"
 
 
 def _chart(kind: str, section: Section, key: str, **more: object) -> dict:

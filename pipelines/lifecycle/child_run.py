@@ -1,6 +1,6 @@
 """Runs on a training run: explaining, comparing, reporting. Each is its child in MLflow."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +13,8 @@ from tracking.catalogue import RunRecord
 from tracking.errors import RunError, from_outside
 from tracking.home import Home
 from tracking.index import ingest
+
+LONGEST_VALUE, LISTED = 60, 8  # characters of a setting's value in a run's description, and items of a longer list
 
 
 def start_child(
@@ -43,14 +45,33 @@ def start_child(
     return run
 
 
+def describe_metrics(meanings: Mapping[str, str]) -> str:
+    """What a run's metrics mean, as a table in Markdown."""
+    return _make_table(("metric", "meaning"), meanings)
+
+
 def _describe_settings(settings: CheckedSettings) -> str:
-    """The settings as a table in Markdown."""
-    rows = [
-        f"| {key} | `{', '.join(map(str, value)) if isinstance(value, list) else value}` |"
+    """The settings as a table in Markdown; config.json has those that are too long for it."""
+    shown = {
+        key: f"`{_shorten(', '.join(map(str, value)) if isinstance(value, list) else str(value))}`"
         for key, value in settings.params().items()
         if value is not None
-    ]
-    return "\n".join(["| setting | value |", "|---|---|", *rows])
+    }
+    return _make_table(("setting", "value"), shown)
+
+
+def _make_table(heads: tuple[str, str], rows: Mapping[str, str]) -> str:
+    return "\n".join(
+        [f"| {heads[0]} | {heads[1]} |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows.items())]
+    )
+
+
+def _shorten(value: str) -> str:
+    """A long list's first items and how many there are, as MLflow makes the column as wide as its longest value."""
+    items = value.split(",")
+    if len(value) <= LONGEST_VALUE or len(items) <= LISTED:
+        return value
+    return f"{','.join(items[:LISTED])}, … ({len(items)} in all)"
 
 
 @contextmanager

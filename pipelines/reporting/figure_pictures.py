@@ -138,7 +138,7 @@ def gather_map_history(request: Request) -> Content:
     if not found:
         command = subject.explain("saliency", more=f" --epochs all{subject.some}")
         raise request.missing(f"maps of several epochs of split {request.split}", command)
-    there: dict[int, dict] = {instance: {} for (instance,) in found}
+    there: dict[int, dict] = {instance: {} for instance, _ in found}
     chosen = _read_instances(request, there, "maps of several epochs") if request.settings.instances else [*there][:1]
     if len(chosen) > 1:
         raise InputError("map-history shows one image; give --instances one")

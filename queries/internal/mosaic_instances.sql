@@ -7,7 +7,10 @@
 --   limit        images at the most
 -- returns:
 --   instance_id  image, row number in its split
-select instance_id
+--   epochs       how many epochs it was explained at
+select
+    instance_id,
+    count(distinct epoch) as epochs
 from attributions
 semi join explainer_runs($run_id) using (run_id)
 where
@@ -17,6 +20,6 @@ where
 group by instance_id
 having count(distinct epoch) > 1
 order by
-    count(distinct epoch) desc,
+    epochs desc,
     instance_id
 limit $limit::integer

@@ -23,6 +23,14 @@ NOTE = (
     "tcav_scores. Name one with `study label-concept`."
 )
 
+MEANINGS = {
+    "concepts": "concepts found",
+    "stable_concepts": "those of them that other images lead to as well",
+    "answers_kept": "fraction of the model's answers that it keeps, given the concepts alone, 0..1",
+    "judging_images": "images on which this is measured, none of which had a part in finding the concepts",
+    "significant_share": "fraction of pairs of a concept and a class with an effect beyond chance (TCAV), 0..1",
+    "degenerate_classes": "classes for which the model is linear behind the layer, so that TCAV tells nothing",
+}
 MODEL_METRICS = ("concepts", "stable_concepts", "answers_kept")
 REASONS = {True: "smallest_that_reaches_target", False: "target_not_reached"}
 

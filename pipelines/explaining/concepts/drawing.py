@@ -23,7 +23,7 @@ def draw_concepts(job: ConceptJob, run: runs.Run, epoch: int, concepts: ConceptS
         f"concept {concept_id}: {concept.label}" if concept.label else f"concept {concept_id}"
         for concept_id, concept in enumerate(named)
     ]
-    cards = (
+    cards = [
         figures.Card(
             title=f"{titles[concept_id]}    {origin}",
             description=f"{concept.description}; {describe_stability(concepts.stability[concept_id].item())}",
@@ -36,9 +36,10 @@ def draw_concepts(job: ConceptJob, run: runs.Run, epoch: int, concepts: ConceptS
             significant=concepts.tcav.significant[concept_id].numpy(),
         )
         for concept_id, concept in enumerate(named)
-    )
+    ]
     for concept_id, picture in enumerate(figures.draw_cards(cards, classes)):
         runs.log_picture(run, picture, f"{folder}_concept_{concept_id:02d}.png")
+    for concept_id, picture in enumerate(figures.draw_squares(cards, classes)):
         runs.log_image(run, picture, f"concept/{concept_id:02d}", epoch)
 
     row_names = [f"{title}: {concept.description.split(';')[0]}" for title, concept in zip(titles, named, strict=True)]

@@ -1,6 +1,7 @@
 """Figures of concepts: what each looks like, which classes use it, and how well all represent the layer."""
 
 import math
+import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -21,6 +22,10 @@ UNSTABLE_COLOUR = "#8a949b"
 # and heatmap; reports cut these out (pipelines/reporting/patterns.py)
 PANEL_TOPS = (0.895, 0.665)
 PAIR_DROP, PAIR_STEP, PAIR_WIDTH, PAIR_HEIGHT = 0.055, 0.123, 0.118, 0.15
+# of a square picture: inches of its side and letters in a line; in parts of the side, place and size of its pairs
+SQUARE, SQUARE_LETTERS = 6, 72
+SQUARE_PLACES = ((0.02, 0.17), (0.51, 0.17), (0.02, 0.42), (0.51, 0.42))  # left, top
+SQUARE_PAIR = (0.45, 0.2)  # width, height
 TILE_SIDE = 96  # pixels of an image on a card, before it is fitted into its place
 
 
@@ -97,6 +102,58 @@ def draw_cards(cards: Iterable[Card], classes: tuple[str, ...]) -> Iterator[np.n
         yield picture
 
 
+def draw_squares(cards: Iterable[Card], classes: tuple[str, ...]) -> Iterator[np.ndarray]:
+    """What each concept's card says first, as a square picture with larger text, [s, s, 3], uint8.
+
+    Square, as MLflow puts grey bands around any other picture. What all have in common is drawn once, as in draw_cards.
+    """
+    figure = Figure(figsize=(SQUARE, SQUARE), dpi=DPI)
+    canvas = FigureCanvasAgg(figure)
+    prevalence, contribution = (figure.add_axes((left, 0.12, 0.39, 0.21)) for left in (0.09, 0.59))
+    for axis, name in (
+        (prevalence, "fraction of the images that show it"),
+        (contribution, "contribution to the class's logit"),
+    ):
+        _prepare_bars(axis, classes, "")
+        axis.set_title(name, fontsize=10.5, loc="left")
+        axis.tick_params(labelsize=9)
+    prevalence.set_ylim(0, 1)
+    contribution.yaxis.set_animated(True)  # left out of what is drawn once
+    zero = contribution.axhline(0, color="black", lw=0.6, animated=True)
+    canvas.draw()
+    common = canvas.copy_from_bbox(figure.bbox)
+
+    places = range(len(classes))
+    for card in cards:
+        canvas.restore_region(common)
+        title = card.title.split("    ")[0]  # the epoch and the run stand beside the picture in MLflow
+        description = textwrap.fill(card.description, SQUARE_LETTERS)
+        drawn = [
+            figure.text(0.02, 0.965, short(title, 60), fontsize=15, weight="bold", va="center", parse_math=False),
+            figure.text(0.02, 0.94, description, fontsize=10.5, va="top", linespacing=1.3, parse_math=False),
+            *(
+                figure.text(left, 1.006 - top, caption, fontsize=10.5, parse_math=False)
+                for (left, top), caption in zip(SQUARE_PLACES, card.highest.captions, strict=False)
+            ),
+            *prevalence.bar(places, card.prevalence, color=SIGNIFICANT_COLOUR),
+            *contribution.bar(places, card.contribution, color=SIGNIFICANT_COLOUR),
+        ]
+        contribution.relim()
+        contribution.autoscale_view(scalex=False)
+        for artist in (*drawn, zero, contribution.yaxis):
+            artist.draw(canvas.get_renderer())
+        for artist in drawn:
+            artist.remove()
+        picture = np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
+        side = len(picture)
+        parts = zip(SQUARE_PLACES, card.highest.images, card.highest.maps, strict=False)
+        for (left, top), image, values in parts:
+            pair = _draw_pair(image, values, card.full_colour, SQUARE_PAIR[0] * side, SQUARE_PAIR[1] * side)
+            upper, start = round(top * side), round(left * side)
+            picture[upper : upper + pair.height, start : start + pair.width] = pair
+        yield picture
+
+
 def _prepare_scale(figure: Figure) -> Axes:
     """The colours of the maps, with the values that they stand for left out of what is drawn once."""
     scale = figure.add_axes((0.8, 0.955, 0.185, 0.018))
@@ -133,14 +190,19 @@ def _paste(picture: np.ndarray, panel: Panel, full_colour: float, top: float) ->
     height, width = picture.shape[:2]
     upper = round((1 - top + PAIR_DROP) * height)
     for number, (image, values) in enumerate(zip(panel.images, panel.maps, strict=True)):
-        factor = math.ceil(TILE_SIDE / image.shape[0])  # small images are enlarged first, so that pixels stay sharp
-        tiles = [enlarge(part, factor) for part in (image, overlay(image, values, full_colour, signed=False))]
-        gap = np.full((len(tiles[0]), len(tiles[0]) // 32, 3), 255, np.uint8)
-        pair = Image.fromarray(np.concatenate([tiles[0], gap, tiles[1]], 1))
-        scale = min(PAIR_WIDTH * width / pair.width, PAIR_HEIGHT * height / pair.height)
-        size = (round(pair.width * scale), round(pair.height * scale))
+        pair = _draw_pair(image, values, full_colour, PAIR_WIDTH * width, PAIR_HEIGHT * height)
         left = round((0.01 + number * PAIR_STEP) * width)
-        picture[upper : upper + size[1], left : left + size[0]] = pair.resize(size, Image.Resampling.BOX)
+        picture[upper : upper + pair.height, left : left + pair.width] = pair
+
+
+def _draw_pair(image: np.ndarray, values: np.ndarray, full_colour: float, width: float, height: float) -> Image.Image:
+    """Image and heatmap side by side, as large as they are in a space of so many pixels."""
+    factor = math.ceil(TILE_SIDE / image.shape[0])  # small images are enlarged first, so that pixels stay sharp
+    tiles = [enlarge(part, factor) for part in (image, overlay(image, values, full_colour, signed=False))]
+    gap = np.full((len(tiles[0]), len(tiles[0]) // 32, 3), 255, np.uint8)
+    pair = Image.fromarray(np.concatenate([tiles[0], gap, tiles[1]], 1))
+    scale = min(width / pair.width, height / pair.height)
+    return pair.resize((round(pair.width * scale), round(pair.height * scale)), Image.Resampling.BOX)
 
 
 def matrix(values: np.ndarray, concepts: list[str], classes: tuple[str, ...], stable: np.ndarray, title: str) -> Figure:

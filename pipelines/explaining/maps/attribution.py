@@ -9,6 +9,7 @@ from torch import Tensor
 import queries
 from pipelines.common import progress
 from pipelines.common.figures import render_figure
+from pipelines.common.metrics import MEANINGS as COMPARED
 from pipelines.common.terminal import say
 from pipelines.explaining.job import Job, target_class
 from pipelines.explaining.maps import heatmaps
@@ -22,7 +23,8 @@ from xai.gradient import GPU_LOGIT_TOLERANCE, check_deterministic, nearly_equal
 
 PART_SIZE = 1000  # instances per commit
 PROBE_IMAGES = 4  # images on which the model is checked to be deterministic
-SUMMARY_METRICS = ("n", "mean_score", "mean_abs_delta", "n_wide_gaps", "n_zero", "share_against")
+SUMMARY_METRICS = ("mean_score", "mean_abs_delta", "n_wide_gaps", "n_zero", "share_against")
+MEANINGS = {name: queries.header("explained").returns[name] for name in SUMMARY_METRICS} | COMPARED
 NOTE = (
     "Full maps: `attributions/`; heatmaps beside their images: `heatmaps/`; the same instances under the same image "
     "key in every explainer run: `heatmap/...`."
@@ -142,7 +144,7 @@ def _log_heatmaps(job: Job, run: runs.Run, by_kind: list[AttributionBatch], *, d
     if draw_pages:
         for number, figure in enumerate(heatmaps.pages(explained, f"{title}, {job.source.record.name}"), start=1):
             runs.log_picture(run, render_figure(figure), f"heatmaps/epoch_{first.epoch:04d}_page_{number:02d}.png")
-    for row in np.flatnonzero(np.isin(first.instances, job.curated())).tolist():
+    for row in np.flatnonzero(np.isin(first.instances, job.source.pictured)).tolist():
         key = heatmaps.picture_key(data.splits[first.split], first.split, first.instances[row], data.classes)
         for number, target in enumerate(job.settings.target):
             folder = "heatmap" if number == 0 else f"heatmap_{_target_name(job, target)}"
@@ -163,7 +165,8 @@ def _commit_epoch(job: Job, run: runs.Run, epoch: int, unit: str) -> None:
     key = (run.run_id, epoch, target_kind(job.settings.target[0]))
     [summary] = [row for row in answer.dicts if (row["explainer_run_id"], row["epoch"], row["target_kind"]) == key]
     metrics = {name: float(summary[name]) for name in SUMMARY_METRICS if summary[name] is not None}
-    commit = runs.commit(run, unit, {}, metrics, epoch)
+    # n is the same at every epoch, and tag study.n has it, so that no chart of MLflow need show it
+    commit = runs.commit(run, unit, {}, metrics, epoch, {"n": float(summary["n"])})
     models.log_explained(run, commit)
     ingest(run.home, [run.run_id])
 

@@ -82,9 +82,9 @@ def tile(image: np.ndarray, values: np.ndarray, signed: bool) -> np.ndarray:
 
 
 def picture_key(split: Split, split_name: str, instance: int, classes: tuple[str, ...]) -> str:
-    """The end of an image's key in MLflow, such as test_00012_dog, which is the same for every method and epoch."""
+    """The end of an image's key in MLflow, such as test_00012_label_dog, the same for every method and epoch."""
     label = int(split.labels[instance])
-    name = f"{split_name}_{instance:05d}" + (f"_{classes[label]}" if label >= 0 else "")
+    name = f"{split_name}_{instance:05d}" + (f"_label_{classes[label]}" if label >= 0 else "")
     return re.sub("[^A-Za-z0-9-]+", "_", name)[:LONGEST_KEY].strip("_")
 
 

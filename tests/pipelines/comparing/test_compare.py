@@ -10,10 +10,10 @@ import torch
 
 from pipelines.common.figures import render_figure
 from pipelines.common.settings import CompareSettings, ExplainSettings, ResumeSettings
-from pipelines.comparing import comparison, measurements, summary
+from pipelines.comparing import comparison, measurements, mosaics, summary
 from pipelines.comparing.compare import compare
 from pipelines.comparing.map_selection import select_maps
-from pipelines.comparing.mosaics import draw_mosaic, read_mosaics
+from pipelines.comparing.mosaics import Mosaic, draw_mosaic, read_mosaics
 from pipelines.explaining.explain import explain
 from pipelines.lifecycle.selection import sample_instances
 from pipelines.reporting.criteria import VERDICTS
@@ -197,14 +197,15 @@ def test_metrics_are_the_means_in_sql(home: Home) -> None:
     sql = "select metric || '/' || method, avg(value) from attribution_scores group by all"
     means = dict(rows(home, sql))
     assert dict(rows(home, "select key, value from metrics where run_id = ?", compared(home))) == pytest.approx(means)
-    shown = client.get_run(compared(home)).data.metrics
-    assert shown == pytest.approx({key: mean for key, mean in means.items() if key.startswith("insertion/")})
+    assert client.get_run(compared(home)).data.metrics == {}  # a chart for each of them would have a single dot
     source = resolve(home, "latest")
     opened = runs.open_run(home, source)
     model = opened.client.get_logged_model(models.find_epoch_model(opened, source.run_id, 2))
-    found = {metric.key: metric.value for metric in model.metrics}
-    assert found["insertion/saliency"] == pytest.approx(means["insertion/saliency"])
-    assert {"test_accuracy", "test_loss", "insertion/random"} <= set(found)
+    found = {(metric.key, metric.run_id): metric.value for metric in model.metrics}
+    for method in METHODS:
+        own = found["insertion", resolve(home, method, ("explain",)).run_id]
+        assert own == pytest.approx(means[f"insertion/{method}"])
+    assert {"test_accuracy", "test_loss"} <= {key for key, _ in found}
     assert len(found) <= 20
 
 
@@ -290,11 +291,30 @@ def test_mosaics_are_methods_by_epochs(home: Home) -> None:
     assert is_drawn == [True, True, True, True, True, False]
 
 
-def test_a_mosaic_has_a_key_of_its_own_in_mlflow(home: Home) -> None:
-    keys = [path.name.split("+")[0] for path in (home.run_folder(compared(home)) / "images").glob("*.png")]
+def test_mlflow_shows_a_mosaic_of_each_image_and_the_image_beside_its_heatmaps(home: Home) -> None:
+    files = list((home.run_folder(compared(home)) / "images").glob("*.png"))
+    keys = [path.name.split("+")[0] for path in files]
     digits = [digit for (digit,) in rows(
         home, "select label from instances where split = 'test' and instance_id < 8 order by instance_id")]  # fmt: skip
-    assert sorted(keys) == [f"heatmap_mosaic~test_{number:05d}_{digit}" for number, digit in enumerate(digits)]
+    names = [f"test_{number:05d}_label_{digit}" for number, digit in enumerate(digits)]
+    assert set(keys) == {f"{folder}~{name}" for folder in ("heatmap", "heatmap_mosaic") for name in names}
+    plain = [path.name for path in files if path.name.startswith(f"heatmap~{names[0]}+")]
+    assert sorted(name.split("+")[2] for name in plain) == ["0", "2"]  # the epochs that saliency explained
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (300, 200)])
+def test_an_image_stands_above_its_label_and_prediction_in_a_square(shape: tuple[int, int]) -> None:
+    mosaic = Mosaic(3, {}, {0: (1, 0.9, 0), 1: (0, 0.9, 0)})
+    image = np.zeros((*shape, 3))
+    image[:, :, 2] = 1
+    wrong, right, unknown = (mosaics.draw_captioned(mosaic, image, epoch, ("ship", "cat")) for epoch in (0, 1, 2))
+    height, width = np.ptp(np.argwhere((wrong == (0, 0, 255)).all(2)), axis=0) + 1
+    assert wrong.shape[0] == wrong.shape[1]
+    assert width / height == pytest.approx(shape[1] / shape[0], abs=0.02)
+    below = [picture[height:].astype(int) for picture in (wrong, right, unknown)]
+    is_red = [(part[:, :, 0] > part[:, :, 2] + 60).any() for part in below]
+    assert is_red == [True, False, False]  # as a wrong prediction is in every picture
+    assert [(part < 128).any() for part in below] == [True, True, False]
 
 
 @pytest.mark.parametrize("stop_at", [1, 3])

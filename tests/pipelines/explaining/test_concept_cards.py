@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipelines.explaining.concepts.figures import Card, Panel, draw_cards
+from pipelines.explaining.concepts.figures import SQUARE_PLACES, Card, Panel, draw_cards, draw_squares
 from pipelines.reporting.patterns import BOTTOM, FIRST, STEP, TOP
 
 CLASSES = ("cat (3)", "a class without images (0)", "$dog$ (12)")
@@ -44,6 +44,22 @@ def test_reports_cut_the_images_out_of_a_card(shape: tuple[int, int]) -> None:
         left, right = (round((FIRST + STEP * part) * width) for part in (number, number + 0.45))
         cut = picture[round(TOP * height) + 1 : round(BOTTOM * height) - 1, left + 1 : right]
         assert (cut == [round(red * 255), 0, 0]).all()
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (50, 50), (300, 150)])
+def test_mlflow_gets_a_square_with_the_images_that_show_the_concept_most(shape: tuple[int, int]) -> None:
+    """MLflow puts grey bands around any other shape, and no image may cover another's place."""
+    images = np.zeros((EXAMPLES, *shape, 3))
+    images[:, :, :, 0] = np.arange(1, EXAMPLES + 1)[:, None, None] / EXAMPLES
+    card = make_card(0, shape)
+    few = Panel(images[:1], card.highest.maps[:1], card.highest.captions[:1])
+    cards = [replace(card, highest=panel) for panel in (replace(card.highest, images=images), few)]
+    picture, other = draw_squares(cards, CLASSES)
+    side = len(picture)
+    assert (picture.shape, picture.dtype) == ((side, side, 3), np.uint8)
+    for (left, top), red in zip(SQUARE_PLACES, images[:, 0, 0, 0], strict=False):
+        assert picture[round(top * side) + 2, round(left * side) + 2].tolist() == [round(red * 255), 0, 0]
+    assert (other[round(0.45 * side), : round(0.4 * side)] == 255).all()  # nothing of the picture before it
 
 
 def test_every_pixel_of_a_small_image_has_nearly_the_same_size() -> None:

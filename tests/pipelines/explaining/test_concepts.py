@@ -101,7 +101,7 @@ def test_figures_metrics_and_record(home: Home) -> None:
     assert "significant_share" in shown
     assert len(shown) <= 10
     [last] = [model for model in client.search_logged_models([runs.experiment_id(home)])
-              if model.name == "digits-cnn-0-epoch_0002"]  # fmt: skip
+              if model.name == "epoch_0002-digits-cnn-0"]  # fmt: skip
     assert {"stable_concepts", "answers_kept", "test_accuracy"} <= {metric.key for metric in last.metrics}
 
 

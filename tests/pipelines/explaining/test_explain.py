@@ -10,9 +10,11 @@ from pipelines.common.figures import render_figure
 from pipelines.common.settings import ExplainSettings, ResumeSettings
 from pipelines.data.datasets import load_dataset
 from pipelines.data.raw import Split
-from pipelines.explaining.explain import explain
+from pipelines.explaining.explain import _describe_epochs, explain
 from pipelines.explaining.job import open_trained_run, target_class
 from pipelines.explaining.maps import attribution, heatmaps
+from pipelines.explaining.maps.pictured import choose_pictured
+from pipelines.lifecycle.child_run import _describe_settings
 from pipelines.lifecycle.run_inputs import checkpoint_file
 from pipelines.lifecycle.selection import choose_epochs, sample_instances
 from pipelines.models.checkpoints import load_model
@@ -26,6 +28,7 @@ from tracking import commits, mlflow_client, runs
 from tracking.catalogue import RunRecord, resolve
 from tracking.errors import InputError
 from tracking.home import Home
+from tracking.reading import connect
 from xai import METHODS, MethodInputs
 
 
@@ -60,7 +63,7 @@ def test_explainer_run_hangs_under_training_run_and_models(study: Home, trained:
     assert run.data.tags["study.source_run_id"] == trained.run_id
     models = {model.model_id: model for model in client.search_logged_models([runs.experiment_id(study)])}
     names = {models[known.model_id].name for known in run.inputs.model_inputs}
-    assert names == {f"digits-cnn-0-epoch_{epoch:04d}" for epoch in (0, 1, 3)}
+    assert names == {f"epoch_{epoch:04d}-digits-cnn-0" for epoch in (0, 1, 3)}
 
 
 def test_an_explainer_run_says_what_it_explains_where_mlflow_shows_it(study: Home, trained: RunRecord) -> None:
@@ -70,19 +73,60 @@ def test_an_explainer_run_says_what_it_explains_where_mlflow_shows_it(study: Hom
     assert found == {"kind": "explain", "method": "saliency", "n": "20", "training": trained.name}
     assert run.data.params == {}  # above each of its pictures otherwise
     assert "| where | `instance_id < 20` |" in tags["mlflow.note.content"]
-    assert run.data.metrics.keys() == {"n", "mean_score", "n_zero", "share_against"}
+    assert "epochs 0, 1, 3, split test" in tags["mlflow.note.content"]
+    assert "| n_zero | maps that are zero everywhere |" in tags["mlflow.note.content"]  # what its metrics mean
+    assert run.data.metrics.keys() == {"mean_score", "n_zero", "share_against"}
 
 
-def test_same_image_key_at_every_epoch(study: Home) -> None:
+@pytest.mark.parametrize(
+    ("epochs", "words"), [([10], "epoch 10 only"), ([0, 1, 2], "epochs 0 to 2"), ([0, 5, 10], "epochs 0, 5, 10")]
+)
+def test_a_description_says_which_epochs_were_explained(epochs: list[int], words: str) -> None:
+    assert _describe_epochs(epochs) == words
+
+
+def test_long_settings_are_shortened_in_a_description() -> None:
+    many = ",".join(map(str, range(100, 130)))
+    shown = _describe_settings(ExplainSettings(count=8, also=many, where="instance_id < 20")).splitlines()
+    assert "| also | `100,101,102,103,104,105,106,107, … (30 in all)` |" in shown
+    assert "| where | `instance_id < 20` |" in shown
+
+
+def test_same_image_key_at_every_epoch(study: Home, trained: RunRecord) -> None:
     folder = study.run_folder(resolve(study, "latest", ("explain",)).run_id)
     files = [file.name for file in (folder / "images").glob("*.png")]
     labels = [
         label for (label,) in rows(study, "select label from instances where split = 'test' order by instance_id")
     ]
-    for instance in range(8):
-        key = f"heatmap~test_{instance:05d}_{labels[instance]}+step+"
+    with connect(study) as connection:
+        pictured = choose_pictured(connection, trained.run_id, "test", dict.fromkeys(range(20), 3))
+    assert len(pictured) == 8
+    for instance in pictured:
+        key = f"heatmap~test_{instance:05d}_label_{labels[instance]}+step+"
         assert sorted(file[len(key)] for file in files if file.startswith(key)) == ["0", "1", "3"]
     assert len(list((folder / "heatmaps").glob("*.png"))) == 3 * 2  # 20 instances are two pages
+
+
+def test_images_to_check_have_a_key_before_others_but_not_before_those_explained_at_more_epochs(
+    study: Home, trained: RunRecord
+) -> None:
+    first_ids: dict[str, int] = {}
+    checked = set()
+    for row in answer(study, "instances_to_check", run_id=trained.run_id, limit="8"):
+        first_ids.setdefault(row["reason"], row["instance_id"])
+        checked.add(row["instance_id"])
+    count = rows(study, "select count(*) from instances where split = 'test'")[0][0]
+    others = [instance for instance in range(count) if instance not in checked]
+    with connect(study) as connection:
+        pictured = choose_pictured(connection, trained.run_id, "test", dict.fromkeys(range(count), 2))
+        often = choose_pictured(connection, trained.run_id, "test", dict.fromkeys(range(count), 2) | {others[5]: 3})
+        few = choose_pictured(connection, trained.run_id, "test", {7: 1, 3: 1})
+    firsts = list(dict.fromkeys(first_ids.values()))
+    assert pictured[: len(firsts)] == firsts  # the most striking of each reason
+    assert len(firsts) > 2
+    assert set(pictured) <= checked
+    assert often == [others[5], *pictured[:-1]]
+    assert few == [3, 7]
 
 
 def test_where_chooses_by_the_epochs_own_predictions(own: Home) -> None:
@@ -373,4 +417,4 @@ def test_an_image_s_key_names_its_class() -> None:
     split = Split(torch.zeros(3, 3, 4, 4, dtype=torch.uint8), torch.tensor([1, -1, 0]), ("a", "b", "c"))
     classes = ("Ünïcode / $x$", "dog")
     keys = [heatmaps.picture_key(split, "extra:new", instance, classes) for instance in range(3)]
-    assert keys == ["extra_new_00000_dog", "extra_new_00001", "extra_new_00002_n_code_x"]
+    assert keys == ["extra_new_00000_label_dog", "extra_new_00001", "extra_new_00002_label_n_code_x"]

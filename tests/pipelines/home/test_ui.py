@@ -4,11 +4,14 @@ import json
 import signal
 import time
 from base64 import b64decode
+from contextlib import nullcontext
+from dataclasses import replace
 from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import urlsplit
 from zlib import decompress
 
+import duckdb
 import pytest
 
 from pipelines.home import study_view
@@ -113,6 +116,13 @@ SHOWN_WHOLE = """
     })"""
 
 
+SCROLL_TO_HEATMAPS = """
+    const leaves = [...document.querySelectorAll('*')].filter(one => !one.childElementCount);
+    const heads = leaves.filter(one => one.innerText === 'heatmap');
+    heads.forEach(one => one.scrollIntoView());
+    return heads.length;"""
+
+
 def wait_for_heatmap(browser) -> list[int | float | bool]:
     """The first heatmap on the page: its width in its file and on the page, and whether all of it is seen."""
     deadline = time.monotonic() + 60
@@ -125,14 +135,18 @@ def wait_for_heatmap(browser) -> list[int | float | bool]:
 def test_heatmaps_are_seen_whole_in_the_chart_view(address: str, browser) -> None:
     browser.get("about:blank")
     browser.get(f"{address}&compareRunsMode=CHART")
-    assert see(browser, "heatmap/test_00000")
+    deadline = time.monotonic() + 60
+    while not browser.execute_script(SCROLL_TO_HEATMAPS):  # the page draws what is in sight
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert see(browser, "heatmap/test_000")
     assert wait_for_heatmap(browser) == [128, 128, True]
     assert "where=" not in browser.find_element("tag name", "body").text
 
 
 def test_heatmaps_are_seen_whole_on_the_run_s_page(study: Home, address: str, browser) -> None:
     open_page(browser, address, f"/runs/{resolve(study, 'saliency', ('explain',)).run_id}/model-metrics")
-    assert see(browser, "heatmap/test_00000")
+    assert see(browser, "heatmap/test_000")
     assert wait_for_heatmap(browser) == [128, 128, True]
 
 
@@ -153,7 +167,7 @@ def test_a_view_and_a_note_that_someone_changed_stay(copy: Home) -> None:
 def test_pages_of_a_training_have_addresses_of_their_own(copy: Home, trained) -> None:
     (copy.run_folder(trained.run_id) / "flow.html").unlink(missing_ok=True)  # made by other tests of the same study
     before = study_view.list_addresses(copy)
-    assert list(before) == ["runs", "heatmaps", "images to check"]
+    assert list(before) == ["runs", "charts and heatmaps", "images to check"]
     (copy.run_folder(trained.run_id) / "report.html").write_text("")
     [(what, address)] = study_view.list_addresses(copy).items() - before.items()
     assert what == f"report of {trained.name}"
@@ -171,6 +185,39 @@ def test_the_page_still_reads_saved_views(copy: Home) -> None:
     assert {chart["metricSectionId"] for chart in state["compareRunCharts"]} <= {
         section["uuid"] for section in state["compareRunSections"]
     }
+
+
+def test_sections_of_charts_say_how_to_read_them(copy: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow heads a chart with the metric's key alone, and shows a grey box where a run has no picture of a step."""
+
+    def name_sections() -> list[str]:
+        study_view.save_views(copy)
+        saved = json.loads(runs.read_experiment_tags(copy)[f"{VIEW_TAG}study"])
+        state = json.loads(decompress(b64decode(saved["state"].removeprefix("deflate;"))))
+        return [section["name"] for section in state["compareRunSections"]]
+
+    assert name_sections() == [
+        "training", "confusion", "insertion: higher is better", "deletion: lower is better",
+        "ROAD gap: higher is better", "likeness to random weights: lower is better",
+        "heatmap_mosaic", "concept", "heatmap", "Model metrics", "System metrics",
+    ]  # fmt: skip
+    saliency, grad_cam = (
+        replace(resolve(copy, "saliency", ("explain",)), name=name, run_id=name) for name in ("saliency", "grad_cam")
+    )
+    compared = replace(saliency, kind="compare", run_id="c")
+    steps = {"saliency": [0, 1, 3], "grad_cam": [3], "c": [0, 3]}
+    monkeypatch.setattr(runs, "list_images", lambda _, run_id: [("heatmap/a", step) for step in steps[run_id]])
+    metrics = [("insertion/random", 0.312), ("insertion/edge", 0.5), ("insertion/saliency", 0.7)]
+    with duckdb.connect() as connection:
+        connection.execute("create table metrics (run_id varchar, key varchar, value double)")
+        connection.executemany("insert into metrics values ('c', ?, ?)", metrics)
+        monkeypatch.setattr(study_view, "connect", lambda _: nullcontext(connection))
+        names = study_view._name_methods(copy, [compared])
+    assert names["methods: insertion"] == "insertion: higher is better; random maps 0.31; edge detector 0.50"
+    assert study_view._name_heatmaps(copy, [saliency, grad_cam, compared]) == (
+        "heatmap: all methods at epoch 3, saliency at others too"
+    )
+    assert study_view._name_heatmaps(copy, [grad_cam, compared]) == "heatmap"
 
 
 def test_a_model_per_epoch_with_metrics_of_both_runs(address: str, browser) -> None:

@@ -43,7 +43,7 @@ def test_the_experiment_says_what_was_found_before_what_to_open(copy: Home) -> N
     assert found == runs.read_finding(copy, resolve(copy, "latest", ("train",)).run_id)
     assert "accuracy" in found
     assert links.startswith("[report](#/experiments/")
-    assert all(f"[{what}](#/" in links for what in ("runs", "heatmaps", "images to check"))
+    assert all(f"[{what}](#/" in links for what in ("charts and heatmaps", "images to check"))
 
 
 @pytest.fixture

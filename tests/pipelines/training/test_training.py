@@ -88,7 +88,7 @@ def test_mlflow_has_metrics_models_figures_and_children(study: Home, trained: Ru
     history = client.get_metric_history(trained.run_id, "test_accuracy")
     assert sorted(point.step for point in history) == [0, 1, 2, 3]
     models = client.search_logged_models([runs.experiment_id(study)])
-    assert sorted(model.name for model in models) == [f"digits-cnn-0-epoch_{epoch:04d}" for epoch in range(4)]
+    assert sorted(model.name for model in models) == [f"epoch_{epoch:04d}-digits-cnn-0" for epoch in range(4)]
     folder = study.run_folder(trained.run_id)
     assert (folder / "figures" / "learning_curves.png").stat().st_size > 10_000
     assert len(list((folder / "images").glob("confusion_test+step+*.png"))) == 4
