@@ -32,8 +32,6 @@ from pipelines.data.torch_loading import load_factory, load_torchvision
 from tracking.errors import InputError
 
 STATISTICS_BATCH = 256  # images counted together, which bounds the memory that copies take
-
-
 OPTIONS = ("test_fraction", "image_column", "label_column", "split_column")  # which not every data set takes
 
 
@@ -44,10 +42,8 @@ class DatasetLoader:
     load: Callable[..., RawDataset]  # from --data, the home's data/ and options; before them, its name if it `is_named`
     takes_data: bool = True  # whether --data says where it is; otherwise it needs no folder
     takes: tuple[str, ...] = ()  # which of OPTIONS mean something for it
-    argument: str | None = (
-        None  # what stands behind a colon, as help calls it: its --data, or its name if it `is_named`
-    )
-    is_named: bool = False
+    argument: str | None = None  # what stands behind the colon, as help calls it: the same as --data
+    is_named: bool = False  # then it is the data set's name instead
     is_in_home: bool = False  # whether --data is a path in the home's data/
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from pyarrow import parquet
 from torch.utils.data import Subset, TensorDataset
 
-from pipelines.data.datasets import load_dataset
+from pipelines.data.datasets import FORMS, load_dataset
 from support.pictures import content, noise
 from tracking.errors import InputError
 
@@ -51,7 +51,7 @@ def test_what_stands_behind_the_colon_is_the_place(pictures):
 @pytest.mark.parametrize("name", ["csv:", "torchvision", "torchvision:", "planted:cat", "digits:x", "nets:", ":make"])
 def test_a_name_without_its_other_half_lists_what_there_is(name):
     if name in ("csv:", "nets:", "torchvision", "torchvision:", "planted:cat", "digits:x"):
-        assert "csv:FILE, hf:PATH, torchvision:NAME, package.module:factory" in complaint(name)
+        assert complaint(name) == f"no data set {name}; there are: {', '.join(FORMS)}"
     else:
         assert "cannot find data set :make" in complaint(name)
 
