@@ -24,11 +24,12 @@ from xai import METHODS
 TEMPLATES = Path(__file__).with_name("templates")
 
 
-def render(facts: Facts) -> str:
-    """The whole document."""
+def render(facts: Facts, *, is_copy: bool = False) -> str:
+    """The whole document; a copy does not lie beside the InstanceFlow page, so it has no link there."""
     style = (TEMPLATES / "page.css").read_text(encoding="utf-8")
     return make_environment().get_template("report.html").render(
         **{name: getattr(facts, name) for name in facts.__dataclass_fields__},
+        flow_link=None if is_copy else facts.flow_page,
         run=facts.subject.run, split=facts.subject.split, images=images_of(facts.subject.split),
         used=facts.subject.evidence.used, style=Html(style), policy=policy_of(styles=(style,)),
         made=f"{datetime.now(UTC):%Y-%m-%d %H:%M}",

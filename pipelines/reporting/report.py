@@ -33,7 +33,8 @@ LABEL_TABLE = "labels_to_check.json"  # of training images
 class Written:
     """What a report consists of."""
 
-    page: Path
+    page: Path  # beside the InstanceFlow page, to which it links
+    copy: Path  # the same without that link, for the report's own run
     check: Path  # the list of images to check
     tables: dict[str, list[dict]]  # with pictures, for MLflow; none without rows
     note: str  # of the report's own run, in Markdown
@@ -42,8 +43,8 @@ class Written:
 
     @property
     def files(self) -> dict[str, Path]:
-        """The files by name."""
-        return {file.name: file for file in (self.page, self.check)}
+        """The files of the report's own run, by name."""
+        return {self.page.name: self.copy, self.check.name: self.check}
 
 
 def report(settings: ReportSettings, home: Home) -> str:
@@ -84,8 +85,11 @@ def write_report(
         CHECK_TABLE: draw_check_table(subject, found.rows, methods),
         LABEL_TABLE: [] if is_blind else draw_label_table(subject, facts.training_labels),
     }
+    copies = folder / "copies"  # as MLflow keeps a file's name
+    copies.mkdir()
     return Written(
         page=write_text(folder / name, text),
+        copy=write_text(copies / name, render(facts, is_copy=True)),
         check=write_text(folder / CHECK, listed + "\n"),
         tables={table: rows for table, rows in tables.items() if rows},
         note=write_note(facts),

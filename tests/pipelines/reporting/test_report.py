@@ -495,6 +495,20 @@ def state(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return page
 
 
+def test_only_the_page_beside_the_flow_page_links_to_it(tmp_path: Path, empty_tracker: Path) -> None:
+    """The report's own run has no such page, and MLflow would show a blank one."""
+    home = fresh(tmp_path, empty_tracker)
+    classes, per_class, predict, _ = STATES["one_class_receives_all"]
+    import_flow(ImportFlowSettings(file=str(write_log(tmp_path, classes, per_class, predict))), home)
+    source = resolve(home, "latest")
+    (home.run_folder(source.run_id) / "flow.html").write_text("a page")
+    page = Path(report(ReportSettings(), home)).read_text()
+    copy = home.run_folder(resolve(home, "latest", ("report",)).run_id) / "report.html"
+    assert re.search(r'href="flow.html#to=2&amp;cell=\[\d,7\]"', page)
+    assert "flow.html#" not in copy.read_text()
+    assert "has no page yet" not in copy.read_text()
+
+
 def test_a_page_is_short_and_whole(state: Path) -> None:
     page = Visible(state)
     assert len(page.words) <= 1400
