@@ -9,7 +9,7 @@
 --   run_id       training run to look at
 -- returns:
 --   split        split of the images
---   epoch        0 is the untrained network
+--   epoch        0 is the network before training
 --   n            labelled images predicted
 --   unlabelled   images predicted whose label is not known
 --   accuracy     fraction of n predicted correctly, 0..1; null if n is 0

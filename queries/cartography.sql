@@ -11,7 +11,7 @@
 -- between two classes; others are easy if confidence >= 0.5, else hard: the model rather sees another class.
 -- el2n (Paul 2021, arXiv 2107.07075): mean length of probabilities - one-hot label, sqrt(p_sq - 2 p_true + 1), over the
 -- early epochs; the paper averages it over ten runs or more.
--- Epoch 0, the untrained network, is left out by default. Images without a known label are left out.
+-- Epoch 0, the network before training, is left out by default. Images without a known label are left out.
 -- Most ambiguous first.
 --
 -- params:

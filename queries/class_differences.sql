@@ -14,7 +14,7 @@
 --   epoch            epoch to look at [null: the last]
 --   level            probability of any false verdict among all classes [0.05]
 -- returns:
---   epoch            0 is the untrained network
+--   epoch            0 is the network before training
 --   class_id         true class
 --   class_name       its name
 --   n                its images

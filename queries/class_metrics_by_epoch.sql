@@ -9,7 +9,7 @@
 --   run_id       training run to look at
 --   split        split to look at [test]
 -- returns:
---   epoch        0 is the untrained network
+--   epoch        0 is the network before training
 --   class_id     class
 --   class_name   its name
 --   support      images of the class

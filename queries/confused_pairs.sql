@@ -8,7 +8,7 @@
 --   epoch    epoch to look at [null: the last]
 --   limit    rows shown [20]
 -- returns:
---   epoch    0 is the untrained network
+--   epoch    0 is the network before training
 --   class_a  class with the lower id
 --   name_a   its name
 --   class_b  class with the higher id

@@ -7,7 +7,7 @@
 --   split           split to look at [test]
 --   epoch           epoch to look at [null: the last]
 -- returns:
---   epoch           0 is the untrained network
+--   epoch           0 is the network before training
 --   label           true class
 --   label_name      its name
 --   predicted       predicted class

@@ -16,7 +16,7 @@
 --   classes     true classes shown, names or ids, such as cat,dog or 3,5 [null: all]
 --   stride      epochs from one column to the next [1]
 -- returns:
---   epoch       0 is the untrained network
+--   epoch       0 is the network before training
 --   class_id    predicted class; the number of classes for Other
 --   class_name  its name
 --   label       true class; null when unknown

@@ -13,7 +13,7 @@
 --   split               split to look at [test]
 --   epoch               epoch to look at [null: the last]
 -- returns:
---   epoch               0 is the untrained network
+--   epoch               0 is the network before training
 --   class_id            true class
 --   class_name          its name
 --   n                   its images

@@ -9,7 +9,7 @@
 --   instance_id     image, row number in its split
 --   split           split of the image [test]
 -- returns:
---   epoch           0 is the untrained network
+--   epoch           0 is the network before training
 --   label           true class; null when unknown
 --   label_name      its name
 --   predicted       predicted class

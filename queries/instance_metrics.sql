@@ -1,7 +1,7 @@
 -- How did each image fare: how often wrong, how unstable, how confident?
 --
 -- InstanceFlow's table and more, over the epochs of the range only; consecutive means consecutive logged epochs.
--- Epoch 0, the untrained network, is part of the range unless from_epoch is 1.
+-- Epoch 0, the network before training, is part of the range unless from_epoch is 1.
 -- InstanceFlow: score = score_raw / n and frequency = frequency_raw / (n - 1), here not rounded; its "variability" is
 -- n_classes_visited. p_true_std is the (population) deviation that data set maps call variability; it tells when an image
 -- was learned rather than whether it is ambiguous, for which cartography has a measure.

@@ -4,7 +4,7 @@
 --   run_id  run to look at
 --   key     name of one metric, such as test_accuracy [null: all]
 -- returns:
---   epoch   0 is the untrained network
+--   epoch   0 is the network before training
 --   key     name of the metric
 --   value   accuracies 0..1, losses in nats, durations in seconds
 select

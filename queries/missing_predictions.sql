@@ -9,7 +9,7 @@
 --   limit         image ids listed per row [20]
 -- returns:
 --   split         split of the missing predictions
---   epoch         0 is the untrained network
+--   epoch         0 is the network before training
 --   n_missing     images without a prediction
 --   instance_ids  the first of them, ascending, as many as limit says
 with wanted as (

@@ -19,7 +19,7 @@
 -- returns:
 --   what            predictions, maps, concepts, concept_scores, tcav_scores, attribution_scores, map_clusters,
 --                   patch_trials or patch_carriers
---   epoch           0 is the untrained network
+--   epoch           0 is the network before training
 --   split           split of the images; null for concepts and tcav_scores
 --   method          explanation method or a reference; null but for maps, attribution_scores and map_clusters
 --   n               rows in both runs

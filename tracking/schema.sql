@@ -18,7 +18,7 @@ create table runs (
 
 create table metrics (
     run_id varchar not null,  -- run that measured it
-    epoch integer not null,  -- epoch it belongs to, 0 is the untrained network
+    epoch integer not null,  -- epoch it belongs to, 0 is the network before training
     key varchar not null,  -- name, as in MLflow, which shows some ten of a run's
     value double not null  -- accuracies 0..1, losses in nats, durations in seconds
 );
@@ -41,7 +41,7 @@ create table instances (
 
 create table predictions (
     run_id varchar not null,  -- training run
-    epoch integer not null,  -- 0 is the untrained network, 1..N the state after each pass
+    epoch integer not null,  -- 0 is the network before training, 1..N the state after each pass
     split varchar not null,  -- val, test, extra:NAME: clean evaluation of the epoch; train_seen: as seen in training
     instance_id integer not null,  -- instance in the split; train_seen speaks of the instances of train
     label integer,  -- true class_id; null when unknown

@@ -6,8 +6,8 @@ METRICS = {
     "road_gap": "ROAD gap",
     "randomized/everything": "random weights",
     "randomized_signed/everything": "random weights, with signs",
-    "epoch_0": "untrained network",
-    "epoch_0_signed": "untrained network, with signs",
+    "epoch_0": "before training",
+    "epoch_0_signed": "before training, with signs",
     "points_at_glyph": "on what decides",
     "points_at_decoy": "on the decoy",
     "covers_all_parts": "all parts covered",
@@ -19,7 +19,7 @@ MEANINGS = {
     "deletion": "the same as pixels are blurred away; lower is better",
     "road_gap": "ROAD, least minus most relevant pixels removed first, -1..1; higher is better",
     "randomized": "rank correlation with maps of the network with random weights; lower is better",
-    "epoch_0": "rank correlation with maps of the untrained network; lower is better",
+    "epoch_0": "rank correlation with maps of the network before training; lower is better",
 }
 JUDGING = ("insertion", "deletion", "road_gap")  # those by which a method is said to beat random maps
 BEATS_RANDOM_LEVEL = 0.004  # family-wise level of that verdict wherever it is told: in MLflow, reports and figures

@@ -134,7 +134,7 @@ def _describe_runs(records: Sequence[Record], connection: DuckDBPyConnection) ->
     epochs = f"{' and '.join(str(len(one.epochs)) for one in records)} epochs"
     about = f"{runs}, {images}, {epochs}"
     if record.run.kind == "train":
-        about += ", epoch 0 is the untrained network"
+        about += ", epoch 0 is the network before training"
 
     shown_queries = {}
     for name in SHOWN_QUERIES if len(records) == 1 else (*SHOWN_QUERIES, *COMPARING_QUERIES):

@@ -5,7 +5,7 @@
 --   split            split exported
 --   instances        images exported
 -- returns:
---   epoch            0 is the untrained network
+--   epoch            0 is the network before training
 --   classifications  class predicted of each image
 select
     epoch,

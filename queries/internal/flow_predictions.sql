@@ -7,7 +7,7 @@
 -- returns:
 --   split        split of the image
 --   instance_id  image, row number in its split
---   epoch        0 is the untrained network
+--   epoch        0 is the network before training
 --   predicted    class predicted
 --   p_true       softmax probability of the label, 0..1
 --   margin       logit of the label minus the largest other logit

@@ -7,7 +7,7 @@
 -- returns:
 --   split          split of the image
 --   instance_id    image, row number in its split
---   epoch          0 is the untrained network
+--   epoch          0 is the network before training
 --   probabilities  softmax probability of every class, in the order of class_id
 select
     split,
