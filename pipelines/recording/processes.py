@@ -9,12 +9,21 @@ from tracking.home import lead_processes
 
 def is_leader() -> bool:
     """Whether this process is the one that writes: rank 0, or the only one. It may write from now on."""
-    if not _count() > 1:
+    if _count() == 1:
         return True
     if distributed.get_rank() == 0:
         lead_processes()
         return True
     return False
+
+
+def broadcast(value: Any) -> Any:
+    """The leader's value, in every process. Every process has to call it."""
+    if _count() == 1:
+        return value
+    values = [value]
+    distributed.broadcast_object_list(values, src=0)
+    return values[0]
 
 
 def gather(items: list[Any]) -> list[Any]:

@@ -13,7 +13,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -80,24 +80,54 @@ def record(
     """
     network = _unwrap(model)
     data = _read_data(sets, classes)
+    parts = state or {}
     if not processes.is_leader():
-        return Recorder(data)  # type: ignore[return-value]  # it has what a loop calls
-    place = find_home(home)
-    # the set gives a picture as the loop's own transform gets it: of PIL, or a tensor
-    preprocessing = Preprocessing() if transform is None else describe_transform(transform)
-    classifier = _wrap(network, data, preprocessing)
-    if resume is not None:
-        return _reopen(place, resume, classifier, data, state or {})
-    settings = RecordSettings(
-        dataset="recorded",
-        model=factory or UNKNOWN_MODEL,
-        model_args=json.dumps(dict(factory_args)) if factory_args else None,
-        transform=preprocessing.to_json(),
-        device=str(find_device(network)),
-        threads=torch.get_num_threads(),
-        name=name,
-    )
-    return _start(place, classifier, data, settings, state or {}, initial)
+        return _follow(network, data, parts)  # type: ignore[return-value]  # it has what a loop calls
+    try:
+        place = find_home(home)
+        preprocessing = Preprocessing() if transform is None else describe_transform(transform)
+        classifier = _wrap(network, data, preprocessing)
+        if resume is not None:
+            recording = _reopen(place, resume, classifier, data, parts)
+        else:
+            settings = RecordSettings(
+                dataset="recorded",
+                model=factory or UNKNOWN_MODEL,
+                model_args=json.dumps(dict(factory_args)) if factory_args else None,
+                transform=preprocessing.to_json(),
+                device=str(find_device(network)),
+                threads=torch.get_num_threads(),
+                name=name,
+            )
+            recording = _start(place, classifier, data, settings, parts, initial)
+    except BaseException as error:
+        processes.broadcast(Beginning(error=str(error) or type(error).__name__))
+        raise
+    states = {key: part.state_dict() for key, part in parts.items()} if resume else {}
+    processes.broadcast(Beginning(recording.next_epoch, network.state_dict() if resume else None, states))
+    return recording
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What the writing process tells the others: how the run begins, or why it does not."""
+
+    next_epoch: int = 1
+    weights: dict[str, Any] | None = None  # of a run that goes on
+    states: Mapping[str, Any] = field(default_factory=dict)
+    error: str | None = None
+
+
+def _follow(network: nn.Module, data: Dataset, state: Mapping[str, Any]) -> Recorder:
+    """Begin as the process that writes does. Raises InputError if that could not begin."""
+    beginning: Beginning = processes.broadcast(None)
+    if beginning.error is not None:
+        raise InputError(f"the process that writes stopped: {beginning.error}")
+    if beginning.weights is not None:
+        network.load_state_dict(beginning.weights)
+    for name, part_state in beginning.states.items():
+        state[name].load_state_dict(part_state)
+    return Recorder(data, beginning.next_epoch)
 
 
 def _unwrap(model: nn.Module) -> nn.Module:

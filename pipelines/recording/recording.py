@@ -34,9 +34,14 @@ CHECKED_IMAGES = 16  # of predictions that the loop brings: on so many the model
 class Recorder:
     """What a loop tells of itself in every process of a training; only `Recording` writes."""
 
-    def __init__(self, data: Dataset) -> None:
+    def __init__(self, data: Dataset, next_epoch: int) -> None:
         self.data = data
+        self.next_epoch = next_epoch  # the number under which the next call of `epoch` commits
         self._seen = SeenBatches(data.splits["train"].labels, len(data.classes))
+
+    def epochs(self, count: int) -> range:
+        """The epochs up to `count` that are still to be trained: in a resumed run those behind the last committed."""
+        return range(self.next_epoch, count + 1)
 
     def with_ids(self, data_set: Any) -> WithIds:
         """The data set with its positions: items (image, label, id), for `seen`."""
@@ -49,6 +54,7 @@ class Recorder:
     def epoch(self, metrics: Mapping[str, Any] | None = None, predictions: Mapping[str, Any] | None = None) -> None:
         """Hand what this process has seen to the one that writes."""
         processes.gather(self._seen.take())
+        self.next_epoch += 1
 
     def finish(self) -> str | None:
         """Nothing: the process that writes ends the run."""
@@ -69,7 +75,7 @@ class Recording(Recorder):
     def __init__(
         self, run: runs.Run, model: Classifier, data: Dataset, state: Mapping[str, Any], committed: list[EpochCommit]
     ) -> None:
-        super().__init__(data)
+        super().__init__(data, committed[-1].epoch + 1 if committed else 1)
         self.run = run
         self._model = model
         self._state = state
@@ -81,15 +87,6 @@ class Recording(Recorder):
     def run_id(self) -> str:
         return self.run.run_id
 
-    @property
-    def next_epoch(self) -> int:
-        """The number under which the next call of `epoch` commits; 1 in a new run."""
-        return max(1, self._committed[-1].epoch + 1 if self._committed else 1)
-
-    def epochs(self, count: int) -> range:
-        """The epochs up to `count` that are still to be trained: in a resumed run those behind the last committed."""
-        return range(self.next_epoch, count + 1)
-
     def epoch(self, metrics: Mapping[str, Any] | None = None, predictions: Mapping[str, Any] | None = None) -> None:
         """Commit the model as it is now: its weights, and its predictions of val and test.
 
@@ -100,11 +97,12 @@ class Recording(Recorder):
         """
         if not self._is_open:
             raise InputError(f"run {self.run_id[:8]} is ended; go on with record(..., resume={self.run_id[:8]!r})")
-        number = self.next_epoch
         seconds = time.perf_counter() - self._trained_since
         own_metrics = _read_metrics(metrics or {})
         seen = join_batches(processes.gather(self._seen.take()), self.data.splits["train"].labels)
-        self.commit(number, [seen] if seen else [], predictions or {}, own_metrics | {"train_seconds": seconds})
+        timed = own_metrics | {"train_seconds": seconds}
+        self.commit(self.next_epoch, [seen] if seen else [], predictions or {}, timed)
+        self.next_epoch += 1
 
     def commit(
         self, epoch: int, seen: list[Predictions], given: Mapping[str, Any], metrics: Mapping[str, float]

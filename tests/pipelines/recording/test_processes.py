@@ -25,9 +25,9 @@ torch.manual_seed(0)
 model = nn.parallel.DistributedDataParallel(make_net())
 optimizer = torch.optim.Adam(model.parameters(), 0.02)
 sets = make_sets()
-run = record(model, sets, CLASSES, home=sys.argv[1])
+run = record(model, sets, CLASSES, home=sys.argv[1], state={"optimizer": optimizer}, resume=sys.argv[2] or None)
 train_set = run.with_ids(sets["train"])
-for epoch in (1, 2):
+for epoch in run.epochs(int(sys.argv[3])):
     model.train()
     for images, labels, ids in DataLoader(train_set, batch_size=8, sampler=DistributedSampler(train_set)):
         logits = model(images.permute(0, 3, 1, 2).float() / 255)
@@ -37,11 +37,13 @@ for epoch in (1, 2):
         run.seen(ids, logits, labels)
     run.epoch()
 run.finish()
+print("weights", sum(weight.double().sum().item() for weight in model.parameters()))
 distributed.destroy_process_group()
 """
 
 
-def test_rank_0_writes_what_all_have_seen(home: Home, tmp_path: Path) -> None:
+def launch(tmp_path: Path, *arguments: str) -> list[str]:
+    """The last line that each of two processes prints."""
     script = tmp_path / "loop.py"
     script.write_text(LOOP)
     with socket.socket() as free:
@@ -51,16 +53,23 @@ def test_rank_0_writes_what_all_have_seen(home: Home, tmp_path: Path) -> None:
     common["PYTHONPATH"] = os.pathsep.join((str(ROOT), str(ROOT / "tests")))
     ranks = [
         subprocess.Popen(
-            [sys.executable, str(script), str(home.path)],
+            [sys.executable, str(script), *arguments],
             env=os.environ | common | {"RANK": str(rank)},
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stderr=subprocess.PIPE,
             text=True,
         )
         for rank in range(2)
     ]
-    outputs = [rank.communicate(timeout=240)[0] for rank in ranks]
-    assert [rank.returncode for rank in ranks] == [0, 0], "\n".join(outputs)
+    outputs = [rank.communicate(timeout=240) for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0, 0], "\n".join(error for _, error in outputs)
+    return [out.splitlines()[-1] for out, _ in outputs]
+
+
+def test_rank_0_writes_what_all_have_seen_and_all_go_on(home: Home, tmp_path: Path) -> None:
+    launch(tmp_path, str(home.path), "", "1")
+    resumed = launch(tmp_path, str(home.path), "latest", "2")
+    assert resumed[0] == resumed[1]  # both went on with the same weights
     assert [record.status for record in read_records(home)] == ["FINISHED"]
     with connect(home) as connection:
         counts = connection.execute(
