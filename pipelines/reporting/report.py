@@ -80,10 +80,11 @@ def write_report(
     listed = as_csv(columns, [tuple(row[column] for column in columns) for row in found.rows])
     name = "report.html" if settings.split == "test" else f"report_{settings.split.replace(':', '_')}.html"
     methods = facts.faithfulness.order() if facts.faithfulness else list(METHODS)
+    labels = facts.training_labels
     is_blind = facts.accuracy.classes == "blind"  # contradicted labels then say nothing
     tables = {
         CHECK_TABLE: draw_check_table(subject, found.rows, methods),
-        LABEL_TABLE: [] if is_blind else draw_label_table(subject, facts.training_labels),
+        LABEL_TABLE: draw_label_table(subject, labels) if labels.is_worth_a_look and not is_blind else [],
     }
     copies = folder / "copies"  # as MLflow keeps a file's name
     copies.mkdir()

@@ -19,8 +19,9 @@ from tracking.reading import connect
 
 
 @pytest.fixture
-def reported(copy: Home) -> tuple[Home, Path]:
-    """A home with a report, and the folder of the report's run."""
+def reported(copy: Home, monkeypatch: pytest.MonkeyPatch) -> tuple[Home, Path]:
+    """A home with a report, however many labels the model contradicts, and the folder of the report's run."""
+    monkeypatch.setattr("pipelines.reporting.labels.MOST_DISPUTED", 1)
     report(ReportSettings(), copy)
     return copy, copy.run_folder(resolve(copy, "latest", ("report",)).run_id)
 
@@ -76,6 +77,16 @@ def test_contradicted_training_labels_have_a_table_with_pictures_too(reported: t
         "images_to_check.json",
         "labels_to_check.json",
     ]
+
+
+def test_training_labels_that_the_report_does_not_doubt_have_no_table(
+    copy: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.reporting.labels.MOST_DISPUTED", 0)
+    report(ReportSettings(), copy)
+    folder = copy.run_folder(resolve(copy, "latest", ("report",)).run_id)
+    assert (folder / "images_to_check.json").exists()
+    assert not (folder / "labels_to_check.json").exists()
 
 
 def test_reasons_take_turns_and_an_image_under_two_has_one_place() -> None:
