@@ -29,6 +29,7 @@ def log_epoch_model(run: Run, commit: EpochCommit) -> str:
 
 
 def _create(run: Run, commit: EpochCommit) -> str:
+    moment = f"after epoch {commit.epoch}" if commit.epoch else "before training"
     model = run.client.create_logged_model(
         experiment_id(run.home),
         # the epoch first, as MLflow cuts the end of a long name
@@ -38,8 +39,7 @@ def _create(run: Run, commit: EpochCommit) -> str:
             "study.run_id": run.run_id,
             "study.epoch": str(commit.epoch),
             "study.run_name": run.record.name,
-            NOTE: f"The network of `{run.record.name}` after epoch {commit.epoch}"
-            + ("." if commit.epoch else ", untrained."),
+            NOTE: f"The network of `{run.record.name}` {moment}.",
         },
         params={"checkpoint": f"checkpoints/epoch_{commit.epoch:04d}.safetensors"},
         model_type="checkpoint",
