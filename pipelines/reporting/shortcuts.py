@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from scipy.stats import fisher_exact
 
 from pipelines.reporting.criteria import CONCEPT_STANDS_FOR_CLASS, MOST_UNCLEAR, VERDICTS, holm
-from pipelines.reporting.evidence import Answer
+from pipelines.reporting.evidence import Answer, Evidence
 from pipelines.reporting.faithfulness import Faithfulness
 from pipelines.reporting.found_concepts import FoundConcepts
 from pipelines.reporting.found_shortcuts import ask_clusters, ask_gap, ask_shortcuts, list_clusters_inside
@@ -114,7 +114,6 @@ class Carriers:
 
     source: Answer
     class_id: int
-    is_complete: bool  # whether every image of the split was tried
 
     def of(self, *, carries: bool) -> list[dict]:
         return [row for row in self.source.rows if bool(row["carries"]) is carries]
@@ -189,7 +188,11 @@ def gather_shortcuts(subject: Subject, faithfulness: Faithfulness | None, found:
     rows = decided.where(verdict="found")
     trusted = faithfulness.beating if faithfulness else []
     clusters = {row["class_id"]: cluster for row in rows if (cluster := find_cluster(subject, row, trusted))}
-    carriers = {row["class_id"]: known for row in rows if (known := find_carriers(subject, row["class_id"]))}
+    carriers = {
+        row["class_id"]: known
+        for row in rows
+        if (known := find_carriers(subject.evidence, subject.split, row["class_id"]))
+    }
     maps = {row["class_id"]: find_maps(subject, row) for row in rows if row["n_maps"]}
     concepts = find_concepts_of_patches(subject, found, carriers) if found else {}
     examples = {
@@ -242,15 +245,15 @@ def count_maps(found: Answer, class_id: int) -> MapsOnPatch:
     )  # fmt: skip
 
 
-def find_carriers(subject: Subject, class_id: int) -> Carriers | None:
+def find_carriers(evidence: Evidence, split: str, class_id: int) -> Carriers | None:
     """None where no image was tried, or where of too many it cannot be told whether they carry the patch."""
-    found = subject.ask("shortcut_images", split=subject.split, class_id=class_id)
+    found = evidence.ask("shortcut_images", split=split, class_id=class_id)
     for row in found.rows:
         row["is_right_covered"] = row["predicted_covered"] == row["label"]
     unclear = sum(row["carries"] is None for row in found.rows)
     if not found.rows or unclear > MOST_UNCLEAR * len(found.rows):
         return None
-    return Carriers(found, class_id, len(found.rows) == subject.n)
+    return Carriers(found, class_id)
 
 
 def find_concepts_of_patches(

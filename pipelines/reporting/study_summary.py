@@ -8,7 +8,7 @@ from pipelines.reporting.criteria import VERDICTS
 from pipelines.reporting.evidence import Evidence
 from pipelines.reporting.found_shortcuts import LEVEL
 from pipelines.reporting.labels import gather_training_labels
-from pipelines.reporting.shortcuts import place_of
+from pipelines.reporting.shortcuts import find_carriers, place_of
 from pipelines.reporting.words import SPACE, between, number, percent, plural
 from tracking.home import Home, find_home
 from tracking.reading import connect
@@ -86,7 +86,15 @@ def describe_shortcuts(evidence: Evidence, split: str) -> Iterator[Line]:
             f"class {name} leans on a patch at the {place_of(row)}. Pasted into other images, it makes "
             f"{percent(row['follows'], n)} of them {name}; control patches, at most {percent(controls, n)}.",
         )
-        if row["n_covered"]:
+        carriers = find_carriers(evidence, split, row["class_id"])
+        if carriers and carriers.misled:
+            carrying = sum(bool(image["carries"]) for image in carriers.misled)
+            yield (
+                "",
+                f"{number(carrying)} of the {number(len(carriers.misled))} {split} images misclassified as {name} "
+                "carry it.",
+            )
+        elif row["n_covered"]:
             yield (
                 "",
                 f"Without it, {percent(row['leaves'], row['n_covered'])} of the images of {name} are no longer "

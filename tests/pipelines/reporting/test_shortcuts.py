@@ -71,19 +71,18 @@ def tried(instance: int, label: int, predicted: int, carries: bool | None, cover
 
 def test_carriers_are_told_only_where_nearly_all_images_can_be() -> None:
     rows = [tried(0, 0, 1, True), tried(1, 1, 1, True, 1), tried(2, 1, 0, False), *[tried(3, 0, 0, False)] * 17]
-    subject = SimpleNamespace(ask=lambda name, **values: Answer(rows, 1), split="test", n=21)
-    known = find_carriers(subject, 1)
+    evidence = SimpleNamespace(ask=lambda name, **values: Answer(rows, 1))
+    known = find_carriers(evidence, "test", 1)
     assert [row["instance_id"] for row in known.misled] == [0]
     assert [row["instance_id"] for row in known.missed] == [2]
     assert [row["instance_id"] for row in known.of(carries=True)] == [0, 1]
     assert [row["is_right_covered"] for row in rows[:3]] == [True, True, False]
-    assert not known.is_complete
     rows[3] = tried(3, 0, 0, None)  # 1 of 20: up to 5 % is little
-    assert find_carriers(subject, 1)
+    assert find_carriers(evidence, "test", 1)
     rows[4] = tried(4, 0, 0, None)
-    assert find_carriers(subject, 1) is None
+    assert find_carriers(evidence, "test", 1) is None
     rows.clear()
-    assert find_carriers(subject, 1) is None
+    assert find_carriers(evidence, "test", 1) is None
 
 
 def map_row(method: str, instance: int, label: int, predicted: int, inside: bool) -> dict:
@@ -122,7 +121,7 @@ def test_a_concept_stands_for_a_patch_if_its_images_carry_it_beyond_chance() -> 
     subject = SimpleNamespace(evidence=evidence, split="test")
     found = SimpleNamespace(run_id="ice", epoch=4, names=dict.fromkeys(shown), unstable=set())
     rows = [tried(image, 0, 1, image < 12) for image in range(40)]
-    carriers = {1: Carriers(Answer(rows, 2), 1, is_complete=True)}
+    carriers = {1: Carriers(Answer(rows, 2), 1)}
     one = find_concepts_of_patches(subject, found, carriers)[1]
     assert (one.concept_id, one.carrying, one.n, one.others_carrying, one.others) == (0, 10, 10, 2, 30)
     found.unstable = {0}
