@@ -34,7 +34,7 @@ GROUPS: dict[str, dict[str, tuple[type[CheckedSettings] | None, str, str]]] = {
         "figure": (
             settings.FigureSettings,
             "pipelines.reporting.figure:figure",
-            "study figure confusion latest --format svg --width double",
+            "study figure confusion --format svg --width double",
         ),
         "predict": (
             settings.PredictSettings,
@@ -49,7 +49,7 @@ GROUPS: dict[str, dict[str, tuple[type[CheckedSettings] | None, str, str]]] = {
         "import-checkpoints": (
             settings.ImportCheckpointsSettings,
             "pipelines.importing.import_checkpoints:import_checkpoints",
-            "study import-checkpoints 'ckpt/*.pt' --model package.module:factory --dataset folder --data photos",
+            "study import-checkpoints 'ckpt/*.pt' --model mynet:build",
         ),
         "import-flow": (
             settings.ImportFlowSettings,
@@ -64,7 +64,7 @@ GROUPS: dict[str, dict[str, tuple[type[CheckedSettings] | None, str, str]]] = {
         "sql": (
             settings.SqlSettings,
             "pipelines.asking.sql:sql",
-            'study sql "select kind, name, status from runs" --format csv',
+            'study sql "select kind, name from runs" --format csv',
         ),
     },
     "housekeeping": {

@@ -477,10 +477,13 @@ class ImportCheckpointsSettings(TrackedSettings):
         return {
             "checkpoints": ("epochs", "key"),
             "model": ("model", "model_args", "transform", "channels"),
-            "data": ("dataset", "data", "size", "skip_unreadable", "val_fraction", "test_fraction"),
+            "data": (
+                "dataset", "data", "image_column", "label_column", "split_column", "size", "skip_unreadable",
+                "val_fraction", "test_fraction",
+            ),
             "reproducibility": ("seed", "name"),
             "machine": ("device", "threads", "memory", "evaluation_batch"),
-        }
+        }  # fmt: skip
 
 
 @dataclass(frozen=True)

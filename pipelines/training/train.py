@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from torch import nn
@@ -122,9 +121,7 @@ def _run_epochs(training: Training, committed: list[EpochCommit]) -> str:
             for epoch in range(len(committed), settings.epochs + 1):
                 with epochs.part(1):
                     predictions, metrics = _compute_epoch(training, epoch)
-                    save_state_too = partial(_save_resume_state, training, epoch)
-                    model, classes = training.recipe.averaged_model, training.data.classes
-                    committed.append(commit_epoch(run, epoch, model, predictions, metrics, classes, save_state_too))
+                    committed.append(_commit_epoch(training, epoch, predictions, metrics))
                 say(
                     f"epoch {epoch:>3}/{settings.epochs}  val {metrics['val_accuracy']:.2%}  "
                     f"test {metrics['test_accuracy']:.2%}  test loss {metrics['test_loss']:.3f}  "
@@ -156,6 +153,15 @@ def _compute_epoch(training: Training, epoch: int) -> tuple[list[Predictions], d
     return predictions, metrics
 
 
-def _save_resume_state(training: Training, epoch: int, folder: Path) -> dict[str, Path]:
+def _commit_epoch(
+    training: Training, epoch: int, predictions: list[Predictions], metrics: dict[str, float]
+) -> EpochCommit:
+    """Commit the averaged model, and beside it what resuming needs."""
+    recipe = training.recipe
     path = resume_file(epoch)
-    return {path: save_state(training.model, training.recipe.optimizers, folder / Path(path).name)}
+
+    def save_resume_state(folder: Path) -> dict[str, Path]:
+        return {path: save_state(training.model, recipe.optimizers, folder / Path(path).name)}
+
+    model, classes = recipe.averaged_model, training.data.classes
+    return commit_epoch(training.run, epoch, model, predictions, metrics, classes, save_resume_state)

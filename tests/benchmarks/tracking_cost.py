@@ -13,7 +13,7 @@ import time
 from dataclasses import replace
 
 from pipelines.common.settings import TrainSettings
-from pipelines.lifecycle.start import commit_start
+from pipelines.lifecycle.start import commit_start, instance_columns
 from pipelines.models import hardware
 from pipelines.models.networks import build_model
 from pipelines.training import train as training
@@ -48,7 +48,7 @@ def prepare(settings: TrainSettings, data, home: Home, name: str) -> training.Tr
     run = runs.start_run(home, runs.new_record("train", name, settings.params()), {}, "")
     made = training.Training(settings, data, model, recipe, run)
     runs.log_record(run)
-    commit_start(run, "train", made.settings, training._instance_columns(run.run_id, data), data.classes)
+    commit_start(run, "train", made.settings, instance_columns(run.run_id, data), data.classes)
     return made
 
 

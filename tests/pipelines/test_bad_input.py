@@ -166,7 +166,7 @@ MISTYPED = [
     (("train", "--dataset", "mnist"), "no data set mnist; there are: digits, cifar10, folder, planted"),
     (("train", "--dataset", "folder"), "needs --data FOLDER"),
     (("train", "--dataset", "folder", "--data", "{tmp}/nothing"), "nothing"),
-    (("train", "--model", "resnet"), "no model 'resnet'; there are: cnn, or give package.module:factory"),
+    (("train", "--model", "resnet"), "no model 'resnet'; there are: cnn, timm:NAME and torchvision:NAME, or give"),
     (("train", "--model", "nowhere:factory"), "cannot find model nowhere:factory"),
     (("train", "--model", "torchvision.models:nothing"), "cannot find model"),
     (("train", "--model", "os:getcwd"), "does not take images"),
@@ -194,7 +194,7 @@ MISTYPED = [
     (("ui", "--port", "80"), "--port is 80; it takes 1024 to 65535"),
     (("train", "--epochs", "0"), "--epochs is 0; it takes 1 to 10000"),
     (("train", "--dataset", "cifar10", "--data", "{tmp}/empty"), "looked for train*.parquet"),
-    (("explain", "latest", "--epochs", "99"), "there are 0 to 3"),
+    (("explain", "latest", "--epochs", "99"), "there are those of 0 to 3"),
 ]
 CASES = [*MISTYPED, *REFERENCES, *VALUES, *FILES, *ASK]
 

@@ -160,7 +160,7 @@ REFUSED = {
     "in training": (raising(ValueError("no labels"), training_only=True), "cannot be trained: ValueError: no labels"),
     "exit in training": (raising(SystemExit("bye"), training_only=True), "cannot be trained: SystemExit: bye"),
     "tuple": (given(lambda net, x, y: (y, y)), "returns a tuple"),
-    "dict": (given(lambda net, x, y: {"logits": y}), "returns a dict"),
+    "dict": (given(lambda net, x, y: {"scores": y}), "returns a dict"),
     "aux tuple": (given(lambda net, x, y: (y, y) if net.training else y), "returns a tuple in training"),
     "none": (given(lambda net, x, y: None), "returns a NoneType"),
     "four dimensions": (given(lambda net, x, y: y[:, :, None, None]), r"returns \(2, 10, 1, 1\) for 2 images"),
