@@ -267,6 +267,7 @@ def log(tmp_path_factory, empty_tracker) -> Path:
 def test_an_imported_log_is_reported_as_far_as_it_goes(log: Path) -> None:
     text = plain(log)
     assert "An imported log has no checkpoints" in text
+    assert "not judged" in text  # labels, without probabilities
     assert "The run has no probabilities" in text
     assert "No concepts have been looked for" not in text
     assert not [command for command in commands(log) if command.startswith(("study explain", "study compare"))]
