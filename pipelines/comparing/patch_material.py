@@ -28,7 +28,7 @@ class Material:
     rows: np.ndarray  # [N] a sample of it
     predicted: np.ndarray  # [N]
     donors: dict[int, np.ndarray]  # by class, training images that are predicted correctly
-    held_out: dict[int, np.ndarray]  # by class, validation images that are predicted correctly
+    held_out: dict[int, np.ndarray]  # by class, validation images that are predicted correctly; none without any
 
     def make_gain(self, rows: np.ndarray, donors: np.ndarray) -> Callable[[Window], float]:
         """A function of a window: the mean rise of the donors' classes, as it is pasted into images."""
@@ -76,7 +76,8 @@ def collect_material(
             correct[label] = rows[predict(split, rows) == label]
         return {label: rows for label, rows in correct.items() if len(rows)}
 
-    split = "val" if len(labels["val"]) >= 2 * (SCAN_COUNT + count) else compared
+    has_val = "val" in labels  # not every recorded loop, nor every folder of checkpoints, has validation images
+    split = "val" if has_val and len(labels["val"]) >= 2 * (SCAN_COUNT + count) else compared
     rows = random.permutation(len(labels[split]))[: POOL_FACTOR * count]
     return Material(
         model=model,
@@ -87,5 +88,5 @@ def collect_material(
         rows=rows,
         predicted=predict(split, rows),
         donors=sample_correct("train", DONOR_COUNT),
-        held_out=sample_correct("val", count),
+        held_out=sample_correct("val", count) if has_val else {},
     )

@@ -27,7 +27,7 @@ from pipelines.recording.record import record
 from pipelines.reporting.report import report
 from pipelines.rerunning import rerun
 from pipelines.resuming import resume
-from support.recorded import CLASSES, make_net, make_sets, train_one
+from support.recorded import CLASSES, Pictures, make_net, make_sets, train_one
 from tracking.catalogue import resolve
 from tracking.commits import commits_by_unit, committed_file, read_epochs
 from tracking.errors import InputError, RunError
@@ -283,3 +283,20 @@ def test_the_transform_is_part_of_the_model(home: Home) -> None:
     explain(ExplainSettings(count=4), home)
     with connect(home) as connection:
         assert connection.execute("select distinct height, width from maps").fetchall() == [(8, 8)]
+
+
+def test_shortcuts_are_tried_without_validation_images(home: Home) -> None:
+    torch.manual_seed(4)
+    net, sets = make_net(), make_sets() | {"test": Pictures(48, 2)}
+    del sets["val"]
+    optimizer = torch.optim.Adam(net.parameters(), 0.02)
+    run = record(net, sets, CLASSES, home=str(home.path), factory=FACTORY)
+    for _ in run.epochs(4):
+        train_one(run, net, optimizer, sets["train"])
+    run.epoch()
+    run.finish()
+    explain(ExplainSettings(count=20), home)
+    compare(CompareSettings(randomization_count=0, shortcut_count=4), home)
+    with connect(home) as connection:
+        tried = connection.execute("select distinct split, trial like 'covered%' from patch_trials").fetchall()
+    assert tried == [("test", False)]  # what covering takes from a class is tried on validation images alone
