@@ -26,14 +26,6 @@
 --   n_following             those of them that are then predicted as the class
 --   predicted_covered       class_id predicted with the patch covered by pixels of other classes' images
 --   predicted_covered_name  its name
-with comparison as (
-    select run_id
-    from patch_trials
-    join ranked_comparisons($run_id) using (run_id)
-    where trial = 'pasted'
-    order by place
-    limit 1
-)
 select
     tried.class_id,
     of_class.name as class_name,
@@ -51,7 +43,7 @@ select
     tried.predicted_covered,
     of_covered.name as predicted_covered_name
 from patch_carriers as tried
-join comparison using (run_id)
+join shortcut_comparison($run_id) using (run_id)
 join labelled_predictions($run_id, $split) as known
     on known.epoch = tried.epoch
     and known.instance_id = tried.instance_id

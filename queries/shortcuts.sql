@@ -63,21 +63,13 @@ with gaps as (
     where class_id is not null
     group by class_id
 ),
-comparison as (
-    select run_id
-    from patch_trials
-    join ranked_comparisons($run_id) using (run_id)
-    where trial = 'pasted'
-    order by place
-    limit 1
-),
 trials as (
     select
         *,
         predicted_after = class_id as is_class,
         predicted_after = donor_class as is_donor
     from patch_trials
-    join comparison using (run_id)
+    join shortcut_comparison($run_id) using (run_id)
     where source_run_id = $run_id
 ),
 pairs as (  -- what each image is predicted as with the patch, and with those of the controls

@@ -472,6 +472,15 @@ create or replace macro ranked_comparisons(training_run) as table
         source_run_id = training_run
         and kind = 'compare';
 
+-- The comparison of a training run whose patches questions on shortcuts speak of; no row where none pasted any.
+create or replace macro shortcut_comparison(training_run) as table
+    select run_id
+    from patch_trials
+    join ranked_comparisons(training_run) using (run_id)
+    where trial = 'pasted'
+    order by place
+    limit 1;
+
 -- Scores of one comparison of a training run: the one wanted, otherwise the newest finished one, otherwise the newest.
 create or replace macro comparison_scores(training_run, wanted_run) as table
     with comparison as (

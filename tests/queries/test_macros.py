@@ -286,6 +286,27 @@ def test_comparison_scores(tiny) -> None:
     assert answer(tiny, sql.format("tiny", "null")) == [("stopped",)]
 
 
+def test_shortcut_comparison(tiny) -> None:
+    """The newest finished comparison that pasted patches, however new those without are."""
+    trial = {
+        "source_run_id": "tiny", "epoch": 1, "class_id": 0, "split": "val", "instance_id": 0, "donor_id": 0,
+        "donor_class": 0, "patch_top": 0, "patch_left": 0, "patch_side": 1, "predicted_before": 0, "predicted_after": 0,
+    }  # fmt: skip
+    sql = "select run_id from shortcut_comparison('tiny')"
+    assert answer(tiny, sql) == []
+    for day, run_id, kind in (
+        (2, "old", "pasted"),
+        (3, "new", "pasted"),
+        (4, "covering", "covered"),
+        (5, "none", None),
+    ):
+        data.add_run(tiny, run_id, f"2026-01-0{day}", "compare", source="tiny")
+        if kind:
+            data.insert(tiny, "patch_trials", [trial | {"run_id": run_id, "trial": kind}])
+    assert answer(tiny, sql) == [("new",)]
+    assert answer(tiny, "select run_id from shortcut_comparison('other')") == []
+
+
 def test_better_direction(tiny) -> None:
     metrics = {"insertion": "higher", "road_lerf_0.2": "higher", "randomized/conv": "lower", "share_object": None}
     found = {metric: answer(tiny, f"select better_direction('{metric}')")[0][0] for metric in metrics}
