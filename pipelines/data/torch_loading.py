@@ -86,9 +86,9 @@ def _read_sets(
 ) -> RawDataset:
     """The splits of torch data sets; class names as given, as the data set has them, or the labels."""
     if classes is None:
-        classes = _find_class_names(sets["train"])
+        classes = find_class_names(sets["train"])
     if classes is not None:
-        classes = _check_class_names(classes)
+        classes = check_class_names(classes)
     splits: dict[str, Split] = {}
     notes: list[str] = []
     for part, data_set in sets.items():
@@ -109,7 +109,7 @@ def _read_sets(
     return RawDataset(tuple(classes), train, test, flips=flips, shrinks=False, notes=all_notes, val=val)
 
 
-def _find_class_names(data_set: Any) -> Sequence[str] | None:
+def find_class_names(data_set: Any) -> Sequence[str] | None:
     """The names that a data set, or the one that it is a part of, has in `classes` or `categories`."""
     while data_set is not None:
         for attribute in ("classes", "categories"):
@@ -120,7 +120,8 @@ def _find_class_names(data_set: Any) -> Sequence[str] | None:
     return None
 
 
-def _check_class_names(classes: Any) -> tuple[str, ...]:
+def check_class_names(classes: Any) -> tuple[str, ...]:
+    """Names of classes as they are stored. Raises InputError unless they are a list of different ones."""
     if isinstance(classes, str) or not isinstance(classes, Sequence):
         raise InputError(f"class names are of {type(classes).__name__}; give a list of them")
     # ImageNet's classes are tuples of synonyms

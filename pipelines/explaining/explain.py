@@ -16,6 +16,7 @@ from pipelines.explaining.job import Job, make_job, open_trained_run, target_cla
 from pipelines.explaining.maps import attribution
 from pipelines.lifecycle.child_run import describe_metrics, run_guard, start_child
 from pipelines.lifecycle.run_inputs import read_recorded_config, read_recorded_settings
+from pipelines.lifecycle.selection import format_epochs
 from tracking import catalogue, commits, runs
 from tracking.errors import InputError, RunError
 from tracking.home import Home
@@ -164,11 +165,7 @@ def _start(job: Job, home: Home) -> runs.Run:
 
 def _describe_epochs(epochs: list[int]) -> str:
     """Epochs, ascending, in words: epoch 10 only; epochs 0 to 10; epochs 0, 5, 10."""
-    if len(epochs) == 1:
-        return f"epoch {epochs[0]} only"
-    if epochs == list(range(epochs[0], epochs[-1] + 1)):
-        return f"epochs {epochs[0]} to {epochs[-1]}"
-    return f"epochs {', '.join(map(str, epochs))}"
+    return f"epochs {format_epochs(epochs)}" if len(epochs) > 1 else f"epoch {epochs[0]} only"
 
 
 def _complete(job: Job, run: runs.Run) -> str:

@@ -16,11 +16,11 @@ from pipelines.importing.checkpoint_files import CheckpointFile, describe_files,
 from pipelines.lifecycle.child_run import run_guard
 from pipelines.lifecycle.epoch_commit import commit_epoch, log_learning_curves
 from pipelines.lifecycle.run_inputs import describe_data, load_data
-from pipelines.lifecycle.start import commit_start, instance_columns
+from pipelines.lifecycle.start import commit_start, count_images, count_weights, instance_columns, start_training_run
 from pipelines.models import hardware
 from pipelines.models.checkpoints import load_model, save_model
 from pipelines.models.networks import Classifier, build_tracked_model, check_scale, resolve_transform
-from pipelines.models.predictions import Predictions, evaluate, prepare_images
+from pipelines.models.predictions import evaluate, measure, prepare_images
 from pipelines.models.user_code import digest_code
 from pipelines.models.weight_files import fit_weights, read_weights
 from tracking import runs
@@ -51,12 +51,8 @@ def import_checkpoints(settings: ImportCheckpointsSettings, home: Home) -> str:
     digests = [sha256(file.path) for file in files]
 
     default_name = f"{settings.dataset}-{settings.model.rpartition(':')[2]}-imported"
-    with runs.taking_name(home, settings.name, default_name) as name:
-        settings = replace(settings, name=name)
-        record = runs.new_record("train", name, settings.params(), dataset=data.name, data_digest=data.digest)
-        tags = {"study.n": str(len(data.splits["train"].labels))}
-        run = runs.start_run(home, record, tags, _describe(settings, data, model, files))
-        runs.log_record(run)
+    note = _describe(settings, data, model, files)
+    run, settings = start_training_run(home, settings, default_name, data, note)
     with run_guard(run, advice="import the checkpoints again"):
         inputs = {
             "data": describe_data(data),
@@ -74,7 +70,7 @@ def import_checkpoints(settings: ImportCheckpointsSettings, home: Home) -> str:
                     for split in SPLITS
                     if split in data.splits
                 ]
-                metrics = _measure(predictions) | {"seconds": time.perf_counter() - started_at}
+                metrics = measure(predictions) | {"seconds": time.perf_counter() - started_at}
                 committed.append(commit_epoch(run, file.epoch, model, predictions, metrics, data.classes))
                 progress.advance()
                 accuracies = "  ".join(f"{part.split} {part.accuracy:.2%}" for part in predictions)
@@ -119,22 +115,12 @@ def _try_out(
         load_model(model, save_model(model, folder / "trial.safetensors"))
 
 
-def _measure(predictions: list[Predictions]) -> dict[str, float]:
-    metrics = {}
-    for part in predictions:
-        metrics[f"{part.split}_accuracy"] = part.accuracy
-        metrics[f"{part.split}_loss"] = part.loss
-    return metrics
-
-
 def _describe(
     settings: ImportCheckpointsSettings, data: Dataset, model: Classifier, files: list[CheckpointFile]
 ) -> str:
     """The note of the run in the MLflow UI, in Markdown."""
-    weights = sum(parameter.numel() for parameter in model.parameters())
-    counts = ", ".join(f"{len(split.labels):,} {name}" for name, split in data.splits.items())
     return (
-        f"**{settings.model}** ({weights:,} weights), {len(files)} checkpoint files evaluated on **{data.name}** "
-        f"({len(data.classes)} classes, {counts} images). How they were trained is not known. Every epoch's weights: "
+        f"**{settings.model}** ({count_weights(model)}), {len(files)} checkpoint files evaluated on **{data.name}** "
+        f"({count_images(data)}). How they were trained is not known. Every epoch's weights: "
         "`checkpoints/`; every instance's prediction: `predictions/`."
     )

@@ -36,7 +36,7 @@ def choose_epochs(wanted: str, committed: list[EpochCommit]) -> list[int]:
 
 def format_epochs(epochs: list[int]) -> str:
     """Ascending epochs for a message; an unbroken range in short."""
-    if len(epochs) > 2 and epochs[-1] - epochs[0] == len(epochs) - 1:
+    if len(epochs) > 1 and epochs[-1] - epochs[0] == len(epochs) - 1:
         return f"{epochs[0]} to {epochs[-1]}"
     return ", ".join(map(str, epochs))
 

@@ -1,14 +1,43 @@
-"""The first commit of a run: what it was made from."""
+"""How a run begins: its start in MLflow, and its first commit, which says what it was made from."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pipelines.common.settings import CheckedSettings
+from torch import nn
+
+from pipelines.common.settings import CheckedSettings, TrackedSettings
 from pipelines.data.datasets import Dataset
 from pipelines.data.raw import CONTENT_DIGITS
 from tracking import runs
 from tracking.environment import describe_environment
 from tracking.files import write_json, write_table
+from tracking.home import Home
+
+Settings = TypeVar("Settings", bound=TrackedSettings)
+
+
+def start_training_run(
+    home: Home, settings: Settings, default_name: str, data: Dataset, note: str, seed: int | None = None
+) -> tuple[runs.Run, Settings]:
+    """A started run that owns epochs, whoever trains it, and its settings with the name that it has."""
+    with runs.taking_name(home, settings.name, default_name) as name:
+        named = replace(settings, name=name)
+        record = runs.new_record("train", name, named.params(), dataset=data.name, data_digest=data.digest, seed=seed)
+        run = runs.start_run(home, record, {"study.n": str(len(data.splits["train"].labels))}, note)
+        runs.log_record(run)
+    return run, named
+
+
+def count_weights(model: nn.Module) -> str:
+    """How many weights a model has, for the note of its run."""
+    return f"{sum(parameter.numel() for parameter in model.parameters()):,} weights"
+
+
+def count_images(data: Dataset) -> str:
+    """How many classes and images there are, for the note of a run."""
+    counts = ", ".join(f"{len(split.labels):,} {name}" for name, split in data.splits.items())
+    return f"{len(data.classes)} classes, {counts} images"
 
 
 def commit_start(

@@ -1,5 +1,6 @@
 """Rows of table `predictions` from logits."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,6 +56,15 @@ class Predictions:
         """The values [N], masked where the label is unknown."""
         unknown = (self.label < 0).numpy()
         return np.ma.array(values.numpy(), mask=unknown) if unknown.any() else values.numpy()
+
+
+def measure(predictions: Iterable[Predictions]) -> dict[str, float]:
+    """Accuracy and loss of each split, by the names that they have in every run."""
+    metrics = {}
+    for part in predictions:
+        metrics[f"{part.split}_accuracy"] = part.accuracy
+        metrics[f"{part.split}_loss"] = part.loss
+    return metrics
 
 
 @torch.inference_mode()

@@ -25,10 +25,11 @@ from pipelines.common.user_code import errors_reported
 from pipelines.data.datasets import Dataset, prepare_dataset
 from pipelines.data.raw import RawDataset
 from pipelines.data.recorded import store_recorded
+from pipelines.data.torch_loading import check_class_names, find_class_names
 from pipelines.data.torch_sets import read_torch_set
 from pipelines.lifecycle.epoch_commit import complete_models, resume_file
 from pipelines.lifecycle.run_inputs import describe_data, read_recorded_config
-from pipelines.lifecycle.start import commit_start, instance_columns
+from pipelines.lifecycle.start import commit_start, count_images, count_weights, instance_columns, start_training_run
 from pipelines.lifecycle.verification import allowed_difference, verify_checkpoints
 from pipelines.models.networks import Classifier, build_tracked_model, check_logits, keep_main_logits
 from pipelines.models.predictions import prepare_images
@@ -155,12 +156,10 @@ def _read_data(sets: Mapping[str, Any], classes: Sequence[str] | None) -> Datase
             "images that train nothing)"
         )
     if classes is None:
-        classes = getattr(sets["train"], "classes", None)
+        classes = find_class_names(sets["train"])
     if classes is None:
         raise InputError('classes is missing: the names of the classes, such as classes=("cat", "dog")')
-    names = tuple(map(str, classes))
-    if len(set(names)) < len(names):
-        raise InputError(f"classes has a name twice: {', '.join(names)}")
+    names = check_class_names(list(classes))
     say("reading the pictures")
     splits = {split: read_torch_set(split, sets[split], names) for split in SPLITS if split in sets}
     shapes = {split: tuple(part.images.shape[1:]) for split, part in splits.items() if len(part.labels)}
@@ -189,18 +188,14 @@ def _start(
         _check_factory(settings, model, data)
     runs.check_start(home, settings.name)
     make_home(home)
-    stored = store_recorded(home, data.classes, data.splits, data.digest)
-    with runs.taking_name(home, settings.name, f"recorded-{kind}") as free_name:
-        named = replace(settings, name=free_name, data=stored)
-        new = runs.new_record("train", free_name, named.params(), dataset="recorded", data_digest=data.digest)
-        tags = {"study.n": str(len(data.splits["train"].labels))}
-        run = runs.start_run(home, new, tags, _describe(model, data, kind, initial))
-        runs.log_record(run)
+    stored = replace(settings, data=store_recorded(home, data.classes, data.splits, data.digest))
+    note = _describe(model, data, kind, initial)
+    run, named = start_training_run(home, stored, f"recorded-{kind}", data, note)
     recording = Recording(run, model, data, state, [])
     with recording.stopping_on_errors():
         inputs = {"data": describe_data(data), "model_code": digest_code(named.model, model), "model_class": kind}
         commit_start(run, "record", named, instance_columns(run.run_id, data), data.classes, inputs)
-        say(f"record: run {run.run_id} ({free_name})")
+        say(f"record: run {run.run_id} ({named.name})")
         if initial:
             recording.commit(0, [], {}, {})
     return recording
@@ -256,11 +251,9 @@ def _check_factory(settings: RecordSettings, model: Classifier, data: Dataset) -
 
 def _describe(model: Classifier, data: Dataset, kind: str, initial: bool) -> str:
     """The note of the run in the MLflow UI, in Markdown."""
-    weights = sum(parameter.numel() for parameter in model.parameters())
-    counts = ", ".join(f"{len(split.labels):,} {name}" for name, split in data.splits.items())
     beginning = " Epoch 0 is the model as it was when recording began." if initial else ""
     return (
-        f"**{kind}** ({weights:,} weights), recorded from a training loop of its own ({len(data.classes)} classes, "
-        f"{counts} images). Every epoch's weights: `checkpoints/`; every instance's prediction: `predictions/`."
+        f"**{kind}** ({count_weights(model)}), recorded from a training loop of its own ({count_images(data)}). "
+        "Every epoch's weights: `checkpoints/`; every instance's prediction: `predictions/`."
         f"{beginning}"
     )

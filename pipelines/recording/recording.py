@@ -18,16 +18,17 @@ from pipelines.data.datasets import Dataset
 from pipelines.lifecycle.epoch_commit import commit_epoch, log_learning_curves, resume_file
 from pipelines.lifecycle.verification import allowed_difference
 from pipelines.models.networks import Classifier
-from pipelines.models.predictions import Predictions, evaluate, prepare_images
+from pipelines.models.predictions import Predictions, evaluate, measure, prepare_images
 from pipelines.recording import processes
 from pipelines.recording.loop_state import read_generators, save_loop_state, set_generators
-from pipelines.recording.seen import SeenBatches, WithIds, as_ids, check_shape, join_batches
+from pipelines.recording.seen import TRAIN_SEEN, SeenBatches, WithIds, as_ids, check_shape, join_batches
 from tracking import runs
 from tracking.commits import EpochCommit
 from tracking.errors import InputError, RunError, from_outside
 from tracking.index import ingest
 
 EVALUATED = ("val", "test")
+MEASURED = [f"{split}_{what}" for split in (*EVALUATED, TRAIN_SEEN) for what in ("accuracy", "loss")]
 CHECKED_IMAGES = 16  # of predictions that the loop brings: on so many the model is asked again
 
 
@@ -113,7 +114,8 @@ class Recording(Recorder):
             evaluated = self._evaluate(given)
             evaluation_seconds = time.perf_counter() - started_at
             predictions = [*seen, *evaluated]
-            values = _measure(epoch, predictions) | dict(metrics)
+            _check_finite(epoch, predictions)
+            values = measure(predictions) | dict(metrics)
             values["seconds"] = values.get("train_seconds", 0.0) + evaluation_seconds
             save_too = partial(self._save_state, epoch)
             commit = commit_epoch(self.run, epoch, self._model, predictions, values, self.data.classes, save_too)
@@ -255,7 +257,7 @@ def _read_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
             number = float(value)
         except (TypeError, ValueError, RuntimeError):
             raise InputError(f"metric {key} is of {type(value).__name__}; give a number") from None
-        if any(key.endswith(ending) and key.removesuffix(ending) in (*EVALUATED, "train_seen") for ending in MEASURED):
+        if key in MEASURED:
             raise InputError(f"metric {key} is measured here; give yours another name")
         if math.isfinite(number):
             values[key] = number
@@ -264,18 +266,11 @@ def _read_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
     return values
 
 
-MEASURED = ("_accuracy", "_loss")
-
-
-def _measure(epoch: int, parts: list[Predictions]) -> dict[str, float]:
-    """Accuracy and loss of each split. Raises RunError on logits that are not finite."""
-    values = {}
-    for part in parts:
+def _check_finite(epoch: int, predictions: list[Predictions]) -> None:
+    """Raise RunError on logits that are not finite."""
+    for part in predictions:
         if not part.logits.isfinite().all():
             raise RunError(
                 f"the logits of {part.split} in epoch {epoch} are not finite, so the training diverged; nothing of "
                 "this epoch is recorded"
             )
-        values[f"{part.split}_accuracy"] = part.accuracy
-        values[f"{part.split}_loss"] = part.loss
-    return values

@@ -14,12 +14,12 @@ from pipelines.data.datasets import Dataset
 from pipelines.lifecycle.child_run import run_guard
 from pipelines.lifecycle.epoch_commit import commit_epoch, complete_models, log_learning_curves, resume_file
 from pipelines.lifecycle.run_inputs import describe_data, load_data, read_recorded_settings
-from pipelines.lifecycle.start import commit_start, instance_columns
+from pipelines.lifecycle.start import commit_start, count_images, count_weights, instance_columns, start_training_run
 from pipelines.lifecycle.verification import verify_checkpoints
 from pipelines.models import hardware
 from pipelines.models.checkpoints import load_state, save_state
 from pipelines.models.networks import Classifier, build_tracked_model
-from pipelines.models.predictions import EVALUATION_BATCH, Predictions, evaluate
+from pipelines.models.predictions import EVALUATION_BATCH, Predictions, evaluate, measure
 from pipelines.models.user_code import digest_code
 from pipelines.training.beginning import freeze_parameters, load_initial_weights
 from pipelines.training.epoch import train_epoch
@@ -57,14 +57,8 @@ def train(settings: TrainSettings, home: Home, original: catalogue.RunRecord | N
     recipe = make_recipe(resolved, data, model)
 
     default_name = f"{data.name}-{settings.model.rpartition(':')[2]}-{settings.seed}"
-    with runs.taking_name(home, settings.name, default_name) as name:
-        named_settings = replace(recipe.settings, name=name)
-        record = runs.new_record(
-            "train", name, named_settings.params(), dataset=data.name, data_digest=data.digest, seed=settings.seed
-        )
-        tags = {"study.n": str(len(data.splits["train"].labels))}
-        run = runs.start_run(home, record, tags, _describe_training(named_settings, data, model))
-        runs.log_record(run)
+    note = _describe_training(recipe.settings, data, model)
+    run, named_settings = start_training_run(home, recipe.settings, default_name, data, note, settings.seed)
     inputs = {"data": describe_data(data), "model_code": digest_code(settings.model, model)}
     commit_start(run, "train", named_settings, instance_columns(run.run_id, data), data.classes, inputs)
     return _run_epochs(Training(named_settings, data, model, recipe, run), [])
@@ -99,12 +93,10 @@ def resume(record: catalogue.RunRecord, home: Home, data: str | None = None) -> 
 
 def _describe_training(settings: TrainSettings, data: Dataset, model: nn.Module) -> str:
     """The note of the run in the MLflow UI, in Markdown."""
-    weights = sum(parameter.numel() for parameter in model.parameters())
     beginning = "untrained network" if settings.weights is None else f"network with the weights of {settings.weights}"
-    counts = ", ".join(f"{len(split.labels):,} {name}" for name, split in data.splits.items())
     return (
-        f"**{settings.model}** ({weights:,} weights) trained on **{data.name}** ({len(data.classes)} classes, "
-        f"{counts} images), seed {settings.seed}. Every epoch's weights: `checkpoints/`; every instance's "
+        f"**{settings.model}** ({count_weights(model)}) trained on **{data.name}** ({count_images(data)}), seed "
+        f"{settings.seed}. Every epoch's weights: `checkpoints/`; every instance's "
         f"prediction: `predictions/`. Epoch 0 is the {beginning}."
     )
 
@@ -147,8 +139,7 @@ def _compute_epoch(training: Training, epoch: int) -> tuple[list[Predictions], d
     for part in predictions:
         if not part.logits.isfinite().all():
             raise RunError(f"training diverged in epoch {epoch} (logits are not finite); try a lower --lr")
-        metrics[f"{part.split}_accuracy"] = part.accuracy
-        metrics[f"{part.split}_loss"] = part.loss
+    metrics |= measure(predictions)
     metrics["seconds"] = time.perf_counter() - started_at
     return predictions, metrics
 

@@ -1,5 +1,6 @@
 """Trainings by Lightning and by Hugging Face's Trainer, on their real libraries."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,8 @@ def count_predictions(home: Home, run_id: str) -> dict[str, int]:
         return dict(connection.execute(sql, [run_id]).fetchall())
 
 
-def test_a_lightning_training(home: Home, tmp_path: Path) -> None:
+def fit(home: Home, tmp_path: Path, training_step: Callable, epochs: int) -> None:
+    """Fit a module with that training step under the callback."""
     lightning = pytest.importorskip("lightning.pytorch", reason="Lightning is not installed")
     from pipelines.recording.lightning import RecordCallback
 
@@ -38,22 +40,29 @@ def test_a_lightning_training(home: Home, tmp_path: Path) -> None:
             return self.net(images)
 
         def training_step(self, batch: list, batch_idx: int) -> dict:
-            images, labels, ids = batch
-            logits = self(images.permute(0, 3, 1, 2).float() / 255)
-            loss = nn.functional.cross_entropy(logits, labels)
-            self.log("train/loss", loss)
-            return {"loss": loss, "ids": ids, "logits": logits.detach()}
+            return training_step(self, batch)
 
         def configure_optimizers(self) -> torch.optim.Optimizer:
             return torch.optim.Adam(self.parameters(), 0.02)
 
-    sets, module = make_sets(), Module()
+    sets = make_sets()
     callback = RecordCallback(sets, CLASSES, home=str(home.path))
     trainer = lightning.Trainer(
-        max_epochs=2, callbacks=[callback], logger=False, enable_checkpointing=False, accelerator="cpu",
+        max_epochs=epochs, callbacks=[callback], logger=False, enable_checkpointing=False, accelerator="cpu",
         default_root_dir=tmp_path, enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
-    trainer.fit(module, DataLoader(WithIds(sets["train"]), batch_size=16, shuffle=True))
+    trainer.fit(Module(), DataLoader(WithIds(sets["train"]), batch_size=16, shuffle=True))
+
+
+def test_a_lightning_training(home: Home, tmp_path: Path) -> None:
+    def step(module: nn.Module, batch: list) -> dict:
+        images, labels, ids = batch
+        logits = module(images.permute(0, 3, 1, 2).float() / 255)
+        loss = nn.functional.cross_entropy(logits, labels)
+        module.log("train/loss", loss)
+        return {"loss": loss, "ids": ids, "logits": logits.detach()}
+
+    fit(home, tmp_path, step, epochs=2)
     known = resolve(home, "latest")
     assert known.status == "FINISHED"
     last = read_epochs(home, known.run_id)[-1]
@@ -63,30 +72,11 @@ def test_a_lightning_training(home: Home, tmp_path: Path) -> None:
 
 
 def test_a_lightning_training_that_fails(home: Home, tmp_path: Path) -> None:
-    lightning = pytest.importorskip("lightning.pytorch", reason="Lightning is not installed")
-    from pipelines.recording.lightning import RecordCallback
+    def step(module: nn.Module, batch: list) -> dict:
+        raise ZeroDivisionError
 
-    class Failing(lightning.LightningModule):
-        def __init__(self) -> None:
-            super().__init__()
-            self.net = make_net()
-
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            return self.net(images)
-
-        def training_step(self, batch: list, batch_idx: int) -> None:
-            raise ZeroDivisionError
-
-        def configure_optimizers(self) -> torch.optim.Optimizer:
-            return torch.optim.Adam(self.parameters(), 0.02)
-
-    callback = RecordCallback(make_sets(), CLASSES, home=str(home.path))
-    trainer = lightning.Trainer(
-        max_epochs=1, callbacks=[callback], logger=False, enable_checkpointing=False, accelerator="cpu",
-        default_root_dir=tmp_path, enable_progress_bar=False, enable_model_summary=False,
-    )  # fmt: skip
     with pytest.raises(ZeroDivisionError):
-        trainer.fit(Failing(), DataLoader(make_sets()["train"], batch_size=16))
+        fit(home, tmp_path, step, epochs=1)
     assert resolve(home, "latest").status == "FAILED"
 
 
