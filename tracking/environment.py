@@ -3,10 +3,12 @@
 import os
 import platform
 import subprocess
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "shap", "scikit-learn", "mlflow", "duckdb", "pandas", "pillow")
+NEEDED_BY_MODELS = ("xai-study", "torch", "torchvision", "timm", "numpy", "pillow")
 SOURCE = Path(__file__).parent.parent
 
 
@@ -21,6 +23,14 @@ def describe_environment() -> dict:
         "cores": os.cpu_count(),
         "packages": {name: _installed_version(name) for name in PACKAGES},
     }
+
+
+@cache
+def list_requirements() -> tuple[str, ...]:
+    """The packages of this process that models need, as pip names them, in their versions."""
+    versions = {name: _installed_version(name) for name in NEEDED_BY_MODELS}
+    # +cpu and the like name a build, which another machine may not have
+    return tuple(f"{name}=={number.partition('+')[0]}" for name, number in versions.items() if number)
 
 
 def git_commit() -> str | None:

@@ -60,6 +60,10 @@ class Home:
         """Folder of a run's files: MLflow's own layout, or the cache of it when a server keeps the truth."""
         return self.artifacts / run_id / "artifacts"
 
+    def model_folder(self, model_id: str) -> Path:
+        """Folder of a LoggedModel's files, in MLflow's own layout."""
+        return self.artifacts / "models" / model_id / "artifacts"
+
 
 def find_home(path: str | None = None) -> Home:
     """The home at `path`, else STUDY_HOME of the environment, else ./study.

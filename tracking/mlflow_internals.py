@@ -34,6 +34,7 @@ def _naming_what_moved() -> Iterator[None]:
 
 
 with _naming_what_moved():
+    from mlflow.environment_variables import _MLFLOW_IS_IN_SERVING_ENVIRONMENT
     from mlflow.store.db import utils as database_utils
     from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS, MLFLOW_LOGGED_IMAGES
 
@@ -46,6 +47,11 @@ DATABASE_LOGGER = database_utils.__name__  # reports each failed attempt to open
 def limit_database_tries(count: int) -> None:
     """Make MLflow give up on a database after this many failed attempts; by default it tries for two minutes."""
     database_utils.MAX_RETRY_COUNT = count
+
+
+def is_serving() -> bool:
+    """Whether `mlflow models serve` (or predict, which does as if) runs this process, whose input comes from others."""
+    return bool(_MLFLOW_IS_IN_SERVING_ENVIRONMENT.get())
 
 
 def known_schema_revisions() -> set[str]:

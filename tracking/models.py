@@ -1,21 +1,47 @@
-"""A light LoggedModel per epoch, to which explainer runs attach their metrics in MLflow."""
+"""A light LoggedModel per epoch, which MLflow loads, and to which explainer runs attach their metrics.
 
+Its files say what it takes and returns, and which epoch of which run it is. The weights stay in that run's checkpoint,
+where `stored_models` finds them when the model is loaded, so no byte of them is stored twice.
+"""
+
+import json
+import os
+import platform
 import re
 from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
 
 from tracking import mlflow_internals  # noqa: F401  first, as MLflow reads its settings when it is imported
 from tracking.commits import EpochCommit
+from tracking.environment import list_requirements
+from tracking.files import write_json, write_text
 from tracking.runs import NOTE, Run, experiment_id, log_points
+from tracking.staging import copy_into_place, staging_folder
+from tracking.stored_models import DESCRIPTION
 
 # isort: split
+import mlflow
 from mlflow.entities import LoggedModelInput, LoggedModelOutput, LoggedModelStatus
 
 NOT_IN_NAMES = r"[/:.%\"']"  # characters that MLflow refuses in the name of a model
+REQUIREMENTS = "requirements.txt"  # where MLflow looks for them
 
 
-def log_epoch_model(run: Run, commit: EpochCommit) -> str:
+@dataclass(frozen=True)
+class ModelInterface:
+    """What the models of a run take and return, and who loads them."""
+
+    loader: str  # module whose `_load_pyfunc` MLflow calls
+    image_shape: tuple[int, int, int]  # (C, H, W) of a picture
+    classes: tuple[str, ...]
+
+
+def log_epoch_model(run: Run, commit: EpochCommit, interface: ModelInterface) -> str:
     """LoggedModel of a committed epoch with the epoch's accuracies and losses; an incomplete one is completed."""
     model_id = find_epoch_model(run, run.run_id, commit.epoch) or _create(run, commit)
+    _log_files(run, model_id, commit, interface)
     run.client.finalize_logged_model(model_id, LoggedModelStatus.READY)
 
     outputs = run.client.get_run(run.run_id).outputs
@@ -45,6 +71,63 @@ def _create(run: Run, commit: EpochCommit) -> str:
         model_type="checkpoint",
     )
     return model.model_id
+
+
+def _log_files(run: Run, model_id: str, commit: EpochCommit, interface: ModelInterface) -> None:
+    """The model's files, always with the same bytes. An MLmodel file is YAML, and so is all JSON."""
+    with staging_folder(run.home) as folder:
+        files = [
+            write_json(folder / DESCRIPTION, _describe_model(model_id, commit, interface)),
+            write_text(folder / REQUIREMENTS, "\n".join(list_requirements()) + "\n"),
+        ]
+        for file in files:
+            if os.environ.get("MLFLOW_TRACKING_URI"):
+                run.client.log_model_artifact(model_id, str(file))
+            else:  # not by MLflow, as `runs.log_file` explains
+                copy_into_place(run.home, file, run.home.model_folder(model_id) / file.name)
+
+
+def _describe_model(model_id: str, commit: EpochCommit, interface: ModelInterface) -> dict[str, Any]:
+    """Content of the MLmodel file."""
+    channels, height, width = interface.image_shape
+    picture = {"dtype": "uint8", "shape": [-1, height, width, channels]}
+    predicted = name_label_column(interface.classes)
+    columns = [{"name": predicted, "type": "string", "required": True}]
+    columns += [{"name": name, "type": "float", "required": True} for name in interface.classes]
+    checkpoint = f"checkpoints/epoch_{commit.epoch:04d}.safetensors"
+    [digest] = [file.sha256 for file in commit.files if file.path == checkpoint]
+    created = datetime.fromtimestamp(commit.time_ms / 1000, UTC).replace(tzinfo=None)
+    return {
+        "model_id": model_id,
+        "model_uuid": model_id.removeprefix("m-"),
+        "run_id": commit.run_id,
+        "utc_time_created": str(created),
+        "mlflow_version": mlflow.__version__,
+        "flavors": {
+            "python_function": {
+                "loader_module": interface.loader,
+                "python_version": platform.python_version(),
+                "config": {"device": "auto"},  # what load_model(..., model_config=...) may change
+            }
+        },
+        "signature": {
+            "inputs": json.dumps([{"type": "tensor", "name": "pictures", "tensor-spec": picture}]),
+            "outputs": json.dumps(columns),
+            "params": None,
+        },
+        # MLflow then leaves it to the model to check its input, which may be files and pictures of another size too
+        "is_signature_from_type_hint": True,
+        "type_hint_from_example": False,
+        "metadata": {"epoch": commit.epoch, "checkpoint": checkpoint, "sha256": digest},
+    }
+
+
+def name_label_column(classes: Collection[str]) -> str:
+    """The column of predicted class names, beside one of probabilities per class."""
+    name = "predicted"
+    while name in classes:
+        name += "_"
+    return name
 
 
 def find_epoch_model(run: Run, source_run_id: str, epoch: int) -> str | None:

@@ -71,7 +71,7 @@ def import_checkpoints(settings: ImportCheckpointsSettings, home: Home) -> str:
                     if split in data.splits
                 ]
                 metrics = measure(predictions) | {"seconds": time.perf_counter() - started_at}
-                committed.append(commit_epoch(run, file.epoch, model, predictions, metrics, data.classes))
+                committed.append(commit_epoch(run, file.epoch, model, predictions, metrics, data))
                 progress.advance()
                 accuracies = "  ".join(f"{part.split} {part.accuracy:.2%}" for part in predictions)
                 say(f"epoch {file.epoch:>3}  {accuracies}  {file.path.name}")

@@ -6,8 +6,10 @@ from pathlib import Path
 from torch import nn
 
 from pipelines.common.figures import render_figure
+from pipelines.data.datasets import Dataset
 from pipelines.drawing.predictions import count_pairs, draw_confusion, draw_learning_curves
 from pipelines.drawing.style import LOGGED, draw
+from pipelines.lifecycle.logged_model import describe_interface
 from pipelines.models.checkpoints import save_model
 from pipelines.models.predictions import Predictions
 from tracking import models, runs
@@ -24,15 +26,15 @@ def commit_epoch(
     model: nn.Module,
     predictions: Sequence[Predictions],
     metrics: dict[str, float],
-    classes: tuple[str, ...],
+    data: Dataset,
     save_more: SaveFiles | None = None,
 ) -> EpochCommit:
     """Commit the model's weights and its predictions, those of test among them, and what `save_more` writes."""
     # the picture comes before the commit, so that no interruption leaves the epoch without it
     test = next(part for part in predictions if part.split == "test")
     title = f"test, epoch {epoch}: {test.accuracy:.1%} correct"
-    counts = count_pairs(test.label.numpy(), test.logits.argmax(1).numpy(), len(classes))
-    matrix = draw(draw_confusion, LOGGED, counts, counts.sum(axis=1), classes)
+    counts = count_pairs(test.label.numpy(), test.logits.argmax(1).numpy(), len(data.classes))
+    matrix = draw(draw_confusion, LOGGED, counts, counts.sum(axis=1), data.classes)
     runs.log_image(run, render_figure(matrix, title), "confusion_test", epoch)
 
     parts = [part.to_columns(run.run_id, epoch) for part in predictions]
@@ -46,15 +48,15 @@ def commit_epoch(
         if save_more:
             files |= save_more(folder)
         commit = runs.commit(run, unit, files, metrics, epoch)
-    models.log_epoch_model(run, commit)
+    models.log_epoch_model(run, commit, describe_interface(data))
     ingest(run.home, [run.run_id])
     return commit
 
 
-def complete_models(run: runs.Run, committed: Sequence[EpochCommit]) -> None:
+def complete_models(run: runs.Run, committed: Sequence[EpochCommit], data: Dataset) -> None:
     """Log the models of committed epochs: a crash may have come between a commit and its model."""
     for commit in committed:
-        models.log_epoch_model(run, commit)
+        models.log_epoch_model(run, commit, describe_interface(data))
 
 
 def log_learning_curves(run: runs.Run, committed: Sequence[EpochCommit]) -> None:

@@ -35,7 +35,7 @@ def load_data(settings: TrackedSettings, home: Home, run: RunRecord | None = Non
         seed=settings.seed,
         size=settings.size,
         skip_unreadable=settings.skip_unreadable and run is None,
-        recorded_reading=_recorded_reading(home, run) if run else None,
+        recorded_reading=read_recorded_reading(home, run) if run else None,
         **{option: getattr(settings, option) for option in OPTIONS},
     )
     said = read_recorded_config(home, run).get("data", {}).get("notes", []) if run else []
@@ -55,7 +55,8 @@ def describe_data(data: Dataset) -> dict[str, Any]:
     return {"reading": asdict(data.reading), "notes": data.notes}
 
 
-def _recorded_reading(home: Home, run: RunRecord) -> Reading:
+def read_recorded_reading(home: Home, run: RunRecord) -> Reading:
+    """How the image files of a run were read."""
     recorded = read_recorded_config(home, run).get("data", {}).get("reading", {})
     return Reading(**{name: _from_json(value) for name, value in recorded.items()})
 

@@ -68,9 +68,7 @@ def verify_checkpoints(
     images are logged, so those of val stand in. Leaves the weights of the last epoch in the model.
     """
     settings = read_recorded_settings(home, record, TrackedSettings)
-    recorded_digests = read_recorded_config(home, record).get("model_code") or {}  # old runs have none
-    digests = digest_code(settings.model, model)
-    changed_modules = [module for module, digest in recorded_digests.items() if digests.get(module) != digest]
+    changed_modules = find_changed_code(home, record, settings.model, model)
     with connect(home) as connection:
         logged_by_epoch = [
             _read_logged(connection, commit, data, split, None if instances is None else instances[commit.epoch])
@@ -101,6 +99,13 @@ def verify_checkpoints(
             f"the code of {', '.join(changed_modules)} has changed since the training, but the checkpoints still "
             "reproduce the logged predictions"
         )
+
+
+def find_changed_code(home: Home, record: RunRecord, name: str, model: nn.Module) -> list[str]:
+    """The modules of the code of model `name` that are not what they were when the run began."""
+    recorded_digests = read_recorded_config(home, record).get("model_code") or {}  # old runs have none
+    digests = digest_code(name, model)
+    return [module for module, digest in recorded_digests.items() if digests.get(module) != digest]
 
 
 def _read_logged(

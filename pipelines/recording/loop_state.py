@@ -4,17 +4,16 @@ Tensors become those of a safetensors file; everything else is JSON in its heade
 """
 
 import json
-import random
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from pipelines.models.randomness import read_generators, set_generators
 from tracking.errors import InputError
 
 HEADER = "state"
@@ -53,28 +52,6 @@ def load_loop_state(parts: Mapping[str, Any], path: Path) -> None:
             reason = " ".join(str(error).split())[:200]
             raise InputError(f"the recorded state of {name} does not fit: {reason}") from None
     set_generators(_decode(content["random"], tensors))
-
-
-def read_generators() -> dict[str, Any]:
-    """The state of the global random number generators of Python, NumPy and torch."""
-    kind, words, *rest = np.random.get_state()
-    return {
-        "python": random.getstate(),
-        "numpy": [kind, [int(word) for word in words], *rest],
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-    }
-
-
-def set_generators(state: dict[str, Any]) -> None:
-    """Bring the random number generators into a state that `read_generators` gave."""
-    version, words, gauss = state["python"]
-    random.setstate((version, tuple(words), gauss))
-    kind, words, *rest = state["numpy"]
-    np.random.set_state((kind, np.array(words, np.uint32), *rest))
-    torch.set_rng_state(state["torch"])
-    if len(state["cuda"]) == torch.cuda.device_count() and state["cuda"]:
-        torch.cuda.set_rng_state_all(state["cuda"])
 
 
 def _encode(value: Any, tensors: dict[str, Tensor], name: str) -> Any:

@@ -219,7 +219,7 @@ def _reopen(home: Home, wanted: str, model: Classifier, data: Dataset, state: Ma
             verify_checkpoints(home, known, model, data, find_device(model), [last])  # loads the weights
             load_loop_state(state, commits.committed_file(home, last, resume_file(last.epoch)))
         run = runs.reopen_run(home, known)
-        complete_models(run, committed)
+        complete_models(run, committed, data)
         say(f"record: run {run.run_id} ({known.name}) goes on, {len(committed)} epochs are committed")
         held.pop_all()  # the lock stays with the run, whose end releases it
     return Recording(run, model, data, state, committed)

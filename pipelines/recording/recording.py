@@ -19,8 +19,9 @@ from pipelines.lifecycle.epoch_commit import commit_epoch, log_learning_curves, 
 from pipelines.lifecycle.verification import allowed_difference
 from pipelines.models.networks import Classifier
 from pipelines.models.predictions import Predictions, evaluate, measure, prepare_images
+from pipelines.models.randomness import keeping_generators
 from pipelines.recording import processes
-from pipelines.recording.loop_state import read_generators, save_loop_state, set_generators
+from pipelines.recording.loop_state import save_loop_state
 from pipelines.recording.seen import TRAIN_SEEN, SeenBatches, WithIds, as_ids, check_shape, join_batches
 from tracking import runs
 from tracking.commits import EpochCommit
@@ -118,7 +119,7 @@ class Recording(Recorder):
             values = measure(predictions) | dict(metrics)
             values["seconds"] = values.get("train_seconds", 0.0) + evaluation_seconds
             save_too = partial(self._save_state, epoch)
-            commit = commit_epoch(self.run, epoch, self._model, predictions, values, self.data.classes, save_too)
+            commit = commit_epoch(self.run, epoch, self._model, predictions, values, self.data, save_too)
             self._committed.append(commit)
         total = time.perf_counter() - started_at
         self._say_epoch(commit, evaluation_seconds, total)
@@ -239,14 +240,12 @@ def find_device(model: nn.Module) -> torch.device:
 def undisturbed(model: nn.Module) -> Iterator[None]:
     """Inside, the model may be evaluated, without the loop's autocast: modes and random numbers are as before then."""
     modes = [(module, module.training) for module in model.modules()]
-    generators = read_generators()
     try:
-        with torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False):
+        with keeping_generators(), torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False):
             yield
     finally:
         for module, mode in modes:
             module.training = mode
-        set_generators(generators)
 
 
 def _read_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:

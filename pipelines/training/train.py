@@ -107,7 +107,7 @@ def _run_epochs(training: Training, committed: list[EpochCommit]) -> str:
     settings = training.settings
     with run_guard(run):
         say(f"  {settings.epochs} epochs on {settings.device}, {settings.precision}, {settings.threads} threads")
-        complete_models(run, committed)
+        complete_models(run, committed, training.data)
         cost = estimate_training(len(training.data.splits["train"].labels), settings.epochs)
         with progress.work("training", settings.epochs + 1, done=len(committed), cost=cost) as epochs:
             for epoch in range(len(committed), settings.epochs + 1):
@@ -154,5 +154,5 @@ def _commit_epoch(
     def save_resume_state(folder: Path) -> dict[str, Path]:
         return {path: save_state(training.model, recipe.optimizers, folder / Path(path).name)}
 
-    model, classes = recipe.averaged_model, training.data.classes
-    return commit_epoch(training.run, epoch, model, predictions, metrics, classes, save_resume_state)
+    model = recipe.averaged_model
+    return commit_epoch(training.run, epoch, model, predictions, metrics, training.data, save_resume_state)

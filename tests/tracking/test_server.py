@@ -1,8 +1,13 @@
 """A study whose truth lies on a MLflow server, and a second home that knows nothing but its address."""
 
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from mlflow import MlflowClient
 
@@ -10,11 +15,15 @@ from pipelines.common.settings import CompareSettings, ExplainSettings, RebuildS
 from pipelines.comparing.compare import compare
 from pipelines.explaining.explain import explain
 from pipelines.home.rebuild import rebuild
+from pipelines.recording.record import record
 from pipelines.reporting.report import report
 from pipelines.resuming import resume
 from pipelines.training import train as training
 from pipelines.training.train import replace, train
-from support.homes import TINY, predictions
+from support.homes import TINY, predictions, rows
+from support.logged_models import find_model
+from support.places import ROOT
+from support.recorded import CLASSES, make_net, make_sets
 from support.servers import free_port, kill, serve
 from tracking import commits
 from tracking.catalogue import RunRecord, read_records
@@ -59,6 +68,31 @@ def test_a_second_home_fetches_the_whole_study(server: str, tmp_path: Path, monk
     logged = MlflowClient(server).list_artifacts(run_id)
     assert "report.html" in {file.path for file in logged}
     assert "an edge detector" in page.read_text()
+
+
+LOADING = """
+import sys, mlflow, numpy
+model = mlflow.pyfunc.load_model(sys.argv[1])
+numpy.save(sys.argv[3], model.predict(numpy.load(sys.argv[2])).iloc[:, 1:].to_numpy())
+"""
+
+
+def test_another_machine_loads_models_from_the_server(server: str, tmp_path: Path, monkeypatch) -> None:
+    """In a process that knows the server's address alone; no weights are there twice."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    home = find_home(str(tmp_path / "study"))
+    run_id = record(make_net(), make_sets(), CLASSES, home=str(home.path), factory="support.recorded:make_net").finish()
+    logged = rows(home, "select probabilities from predictions where split = 'test' order by instance_id")
+    shutil.rmtree(home.path)
+
+    np.save(tmp_path / "pictures.npy", make_sets()["test"].images)
+    model = f"models:/{find_model(server, run_id, 0)}"
+    arguments = [sys.executable, "-c", LOADING, model, tmp_path / "pictures.npy", tmp_path / "found.npy"]
+    subprocess.run(arguments, cwd=ROOT, check=True, env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT}/tests"})
+    np.testing.assert_allclose(np.load(tmp_path / "found.npy"), [row for (row,) in logged], atol=1e-5)
+    assert not home.path.exists()
+    listed = MlflowClient(server).list_logged_model_artifacts(model.removeprefix("models:/"))
+    assert {file.path for file in listed} == {"MLmodel", "requirements.txt"}
 
 
 def test_a_server_that_dies_ends_a_run_that_goes_on_when_it_is_back(

@@ -19,6 +19,7 @@ from pipelines.importing.checkpoint_files import find_checkpoints
 from pipelines.models.weight_files import fit_weights, read_weights
 from support.commands import said
 from support.homes import fresh, rows
+from support.logged_models import assert_predicts_as_logged, load_epoch
 from tracking.catalogue import read_records, resolve
 from tracking.errors import InputError
 from tracking.home import Home
@@ -117,6 +118,14 @@ def test_predictions_are_those_of_the_network_itself(imported: Home, data: Datas
         stored = np.array([row[0] for row in rows(imported, sql, epoch)])
         assert np.abs(stored - expected).max() < 1e-5
     assert rows(imported, "select distinct split from predictions") == [("test",)]
+
+
+def test_mlflow_loads_every_checkpoint(imported: Home, data: Dataset) -> None:
+    run_id = resolve(imported, "latest").run_id
+    pictures = data.splits["test"].images.numpy()
+    for epoch in EPOCHS:
+        predicted = load_epoch(imported.mlflow_address, run_id, epoch).predict(pictures)
+        assert_predicts_as_logged(predicted, imported, run_id, epoch, data.classes)
 
 
 def test_nothing_is_claimed_that_is_not_known(imported: Home, capsys) -> None:
