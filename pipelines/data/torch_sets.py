@@ -14,7 +14,6 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from pipelines.common.terminal import say
 from pipelines.common.user_code import errors_reported
 from pipelines.data.decoding import STRETCH_TO_NOTE, allocate_images
 from pipelines.data.names import format_name
@@ -38,14 +37,6 @@ class TorchSplit:
 
     split: Split
     notes: tuple[str, ...]  # what was converted
-
-
-def read_torch_set(name: str, data_set: Any, classes: Sequence[str] | None, size: int | None = None) -> Split:
-    """As `convert_torch_set`, with the notes on what was converted said."""
-    converted = convert_torch_set(name, data_set, classes, size)
-    for note in converted.notes:
-        say(f"  {note}")
-    return converted.split
 
 
 def convert_torch_set(name: str, data_set: Any, classes: Sequence[str] | None, size: int | None = None) -> TorchSplit:

@@ -1,7 +1,9 @@
 """What a training run recorded, read back and checked: its settings, its data, its checkpoints."""
 
+from collections.abc import Mapping
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from pipelines.common.settings import CheckedSettings, TrackedSettings, TrainSettings, recorded_name
@@ -38,16 +40,21 @@ def load_data(settings: TrackedSettings, home: Home, run: RunRecord | None = Non
         recorded_reading=read_recorded_reading(home, run) if run else None,
         **{option: getattr(settings, option) for option in OPTIONS},
     )
-    said = read_recorded_config(home, run).get("data", {}).get("notes", []) if run else []
-    for note in data.notes:
-        if note not in said:
-            say(f"  {note}")
+    say_notes(data, read_recorded_config(home, run) if run else {})
     if run and data.digest != run.data_digest:
         raise InputError(
             f"the data of {settings.dataset} has digest {data.digest[:12]}, the run was made with "
             f"{(run.data_digest or 'none')[:12]}; name the original with --data"
         )
     return data
+
+
+def say_notes(data: Dataset, recorded_config: Mapping[str, Any] = MappingProxyType({})) -> None:
+    """Say the notes on data that the run of this config.json did not record."""
+    said = recorded_config.get("data", {}).get("notes", [])
+    for note in data.notes:
+        if note not in said:
+            say(f"  {note}")
 
 
 def describe_data(data: Dataset) -> dict[str, Any]:

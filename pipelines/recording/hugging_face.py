@@ -17,6 +17,8 @@ class RecordCallback(TrainerCallback):
     """Commits an epoch whenever the Trainer ends one; `options` are those of `record`.
 
     The model takes pictures, or what the option `transform` makes of them, as its first argument.
+    `trainer.train(resume_from_checkpoint=...)` with the option `resume` goes on with a run; the Trainer's checkpoint is
+    what is loaded.
     """
 
     def __init__(self, sets: Mapping[str, Any], classes: Sequence[str] | None = None, **options: Any) -> None:
@@ -30,7 +32,10 @@ class RecordCallback(TrainerCallback):
     ) -> None:
         parts = {"optimizer": kwargs.get("optimizer"), "schedule": kwargs.get("lr_scheduler")}
         known = {name: part for name, part in parts.items() if part is not None}
-        self.run = record(kwargs["model"], self.sets, self.classes, **({"state": known} | self.options))
+        options = {"state": known} | self.options
+        if options.get("resume") is not None:
+            options = {"trained_epochs": round(state.epoch or 0.0, 6)} | options  # a sum of fractions of an epoch
+        self.run = record(kwargs["model"], self.sets, self.classes, **options)
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -36,9 +36,7 @@ def save_loop_state(parts: Mapping[str, Any], path: Path) -> Path:
 
 def load_loop_state(parts: Mapping[str, Any], path: Path) -> None:
     """Bring `parts` and the random number generators into the state that was saved. Raises InputError on a misfit."""
-    with safe_open(path, "pt") as file:
-        content = json.loads((file.metadata() or {})[HEADER])
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
+    content, tensors = _read_file(path)
     saved = content["parts"]
     if saved.keys() != parts.keys():
         raise InputError(
@@ -52,6 +50,19 @@ def load_loop_state(parts: Mapping[str, Any], path: Path) -> None:
             reason = " ".join(str(error).split())[:200]
             raise InputError(f"the recorded state of {name} does not fit: {reason}") from None
     set_generators(_decode(content["random"], tensors))
+
+
+def load_generators(path: Path) -> None:
+    """Bring the random number generators into the state that was saved, and nothing else."""
+    content, tensors = _read_file(path)
+    set_generators(_decode(content["random"], tensors))
+
+
+def _read_file(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What JSON and tensors a file of `save_loop_state` holds."""
+    with safe_open(path, "pt") as file:
+        content = json.loads((file.metadata() or {})[HEADER])
+        return content, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
 
 
 def _encode(value: Any, tensors: dict[str, Tensor], name: str) -> Any:

@@ -13,7 +13,8 @@ import json
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import torch
@@ -26,20 +27,30 @@ from pipelines.data.datasets import Dataset, prepare_dataset
 from pipelines.data.raw import RawDataset
 from pipelines.data.recorded import store_recorded
 from pipelines.data.torch_loading import check_class_names, find_class_names
-from pipelines.data.torch_sets import read_torch_set
+from pipelines.data.torch_sets import convert_torch_set
 from pipelines.lifecycle.epoch_commit import complete_models, resume_file
-from pipelines.lifecycle.run_inputs import describe_data, read_recorded_config
+from pipelines.lifecycle.run_inputs import checkpoint_file, describe_data, read_recorded_config, say_notes
 from pipelines.lifecycle.start import commit_start, count_images, count_weights, instance_columns, start_training_run
 from pipelines.lifecycle.verification import allowed_difference, verify_checkpoints
-from pipelines.models.networks import Classifier, build_tracked_model, check_logits, keep_main_logits
+from pipelines.models.networks import Classifier, MainLogits, build_tracked_model, check_logits, keep_main_logits
 from pipelines.models.predictions import prepare_images
 from pipelines.models.preprocessing import Preprocess, Preprocessing
 from pipelines.models.transforms import describe_transform
 from pipelines.models.user_code import digest_code
 from pipelines.recording import processes
-from pipelines.recording.loop_state import load_loop_state
-from pipelines.recording.recording import CHECKED_IMAGES, Recorder, Recording, find_device, undisturbed
+from pipelines.recording.loop_state import load_generators, load_loop_state
+from pipelines.recording.processes import Beginning, Channel
+from pipelines.recording.recording import (
+    CHECKED_IMAGES,
+    Recorder,
+    Recording,
+    find_device,
+    measure_weight_difference,
+    open_recordings,
+    undisturbed,
+)
 from tracking import catalogue, commits, runs
+from tracking.commits import EpochCommit
 from tracking.errors import InputError
 from tracking.home import Home, find_home, make_home
 
@@ -60,7 +71,8 @@ def record(
     state: Mapping[str, Any] | None = None,
     initial: bool = True,
     resume: str | None = None,
-) -> Recording:
+    trained_epochs: float | None = None,
+) -> Recorder:
     """Start a run for a training loop, or go on with one.
 
     model: takes pictures [N, C, H, W], float32 in 0..1, or what `transform` makes of them; returns logits [N, K], or an
@@ -75,21 +87,31 @@ def record(
     initial: whether the model, as it is given, is committed as epoch 0.
     resume: a run to go on with (ID, prefix, name or latest): the model, `state` and the random numbers of Python, NumPy
         and torch are set to those of its last epoch.
+    trained_epochs: with `resume`, of a loop that goes on from a checkpoint of its own, the epochs behind that: 2.5 in
+        the middle of the third. Model and `state` then stay as they are; the model must be the run's.
 
-    In distributed training every process calls it, and rank 0 writes. Raises InputError on data and models that cannot
-    be recorded, before anything is made.
+    In distributed training rank 0 writes: it alone calls this, or every process does. Raises InputError on data and
+    models that cannot be recorded, before anything is made.
     """
     network = _unwrap(model)
-    data = _read_data(sets, classes)
+    processes.check_whole(network)
     parts = state or {}
-    if not processes.is_leader():
-        return _follow(network, data, parts)  # type: ignore[return-value]  # it has what a loop calls
-    try:
+    channel = processes.open_channel()
+    if channel and channel.rank:
+        return _follow(channel, network, parts)
+    with processes.telling_errors(channel):
+        if trained_epochs is not None and resume is None:
+            raise InputError("trained_epochs says where a resumed run goes on; give resume too")
+        shares_state = resume is not None and trained_epochs is None
+        if channel and shares_state:
+            channel.wait_for_all()
         place = find_home(home)
+        data = _read_data(sets, classes)
         preprocessing = Preprocessing() if transform is None else describe_transform(transform)
         classifier = _wrap(network, data, preprocessing)
+        _check_model(classifier, data)
         if resume is not None:
-            recording = _reopen(place, resume, classifier, data, parts)
+            recording = _reopen(place, resume, classifier, data, parts, channel, initial, trained_epochs)
         else:
             settings = RecordSettings(
                 dataset="recorded",
@@ -100,35 +122,25 @@ def record(
                 threads=torch.get_num_threads(),
                 name=name,
             )
-            recording = _start(place, classifier, data, settings, parts, initial)
-    except BaseException as error:
-        processes.broadcast(Beginning(error=str(error) or type(error).__name__))
-        raise
-    states = {key: part.state_dict() for key, part in parts.items()} if resume else {}
-    processes.broadcast(Beginning(recording.next_epoch, network.state_dict() if resume else None, states))
+            recording = _start(place, classifier, data, settings, parts, channel, initial)
+    if channel:
+        labels = data.splits["train"].labels
+        beginning = Beginning(recording.run_id, recording.next_epoch, len(data.classes), shares_state)
+        channel.begin(beginning, labels)
+        if shares_state:
+            channel.share((network.state_dict(), {key: part.state_dict() for key, part in parts.items()}))
     return recording
 
 
-@dataclass(frozen=True)
-class Beginning:
-    """What the writing process tells the others: how the run begins, or why it does not."""
-
-    next_epoch: int = 1
-    weights: dict[str, Any] | None = None  # of a run that goes on
-    states: Mapping[str, Any] = field(default_factory=dict)
-    error: str | None = None
-
-
-def _follow(network: nn.Module, data: Dataset, state: Mapping[str, Any]) -> Recorder:
-    """Begin as the process that writes does. Raises InputError if that could not begin."""
-    beginning: Beginning = processes.broadcast(None)
-    if beginning.error is not None:
-        raise InputError(f"the process that writes stopped: {beginning.error}")
-    if beginning.weights is not None:
-        network.load_state_dict(beginning.weights)
-    for name, part_state in beginning.states.items():
-        state[name].load_state_dict(part_state)
-    return Recorder(data, beginning.next_epoch)
+def _follow(channel: Channel, network: nn.Module, state: Mapping[str, Any]) -> Recorder:
+    """Begin as rank 0 does. Raises InputError if that could not begin."""
+    beginning, labels = channel.follow()
+    if beginning.brings_state:
+        weights, states = channel.share(None)
+        network.load_state_dict(weights)
+        for name, part_state in states.items():
+            state[name].load_state_dict(part_state)
+    return Recorder(beginning.run_id, labels, beginning.class_count, beginning.next_epoch, channel)
 
 
 def _unwrap(model: nn.Module) -> nn.Module:
@@ -161,13 +173,13 @@ def _read_data(sets: Mapping[str, Any], classes: Sequence[str] | None) -> Datase
         raise InputError('classes is missing: the names of the classes, such as classes=("cat", "dog")')
     names = check_class_names(list(classes))
     say("reading the pictures")
-    splits = {split: read_torch_set(split, sets[split], names) for split in SPLITS if split in sets}
-    shapes = {split: tuple(part.images.shape[1:]) for split, part in splits.items() if len(part.labels)}
-    if len(set(shapes.values())) > 1:
-        found = ", ".join(f"{split} {shape}" for split, shape in shapes.items())
-        raise InputError(f"the pictures of the splits differ in shape: {found}; bring all to one")
+    converted = {split: convert_torch_set(split, sets[split], names) for split in SPLITS if split in sets}
+    notes = tuple(chain(*(part.notes for part in converted.values())))
+    splits = {split: part.split for split, part in converted.items()}
     none = splits["test"].part(0, 0)
-    raw = RawDataset(names, splits["train"], splits["test"], flips=False, shrinks=False, val=splits.get("val", none))
+    raw = RawDataset(
+        names, splits["train"], splits["test"], flips=False, shrinks=False, notes=notes, val=splits.get("val", none)
+    )
     return prepare_dataset("recorded", raw, None, val_fraction=0.0, seed=0)
 
 
@@ -180,10 +192,16 @@ def _wrap(network: nn.Module, data: Dataset, preprocessing: Preprocessing) -> Cl
 
 
 def _start(
-    home: Home, model: Classifier, data: Dataset, settings: RecordSettings, state: Mapping[str, Any], initial: bool
+    home: Home,
+    model: Classifier,
+    data: Dataset,
+    settings: RecordSettings,
+    state: Mapping[str, Any],
+    channel: Channel | None,
+    initial: bool,
 ) -> Recording:
-    kind = type(model.network).__name__
-    _check_model(model, data, kind)
+    say_notes(data)
+    kind = _name_model(model)
     if settings.model != UNKNOWN_MODEL:
         _check_factory(settings, model, data)
     runs.check_start(home, settings.name)
@@ -191,7 +209,7 @@ def _start(
     stored = replace(settings, data=store_recorded(home, data.classes, data.splits, data.digest))
     note = _describe(model, data, kind, initial)
     run, named = start_training_run(home, stored, f"recorded-{kind}", data, note)
-    recording = Recording(run, model, data, state, [])
+    recording = Recording(run, model, data, state, [], channel)
     with recording.stopping_on_errors():
         inputs = {"data": describe_data(data), "model_code": digest_code(named.model, model), "model_class": kind}
         commit_start(run, "record", named, instance_columns(run.run_id, data), data.classes, inputs)
@@ -201,7 +219,16 @@ def _start(
     return recording
 
 
-def _reopen(home: Home, wanted: str, model: Classifier, data: Dataset, state: Mapping[str, Any]) -> Recording:
+def _reopen(
+    home: Home,
+    wanted: str,
+    model: Classifier,
+    data: Dataset,
+    state: Mapping[str, Any],
+    channel: Channel | None,
+    initial: bool,
+    trained_epochs: float | None,
+) -> Recording:
     known = catalogue.resolve(home, wanted, ("train",))
     if read_recorded_config(home, known)["command"] != "record":
         raise InputError(f"run {known.run_id[:8]} is a training of `study train`; go on with: study resume {wanted}")
@@ -210,28 +237,77 @@ def _reopen(home: Home, wanted: str, model: Classifier, data: Dataset, state: Ma
             f"the pictures have digest {data.digest[:12]}, those of run {known.run_id[:8]} have "
             f"{(known.data_digest or 'none')[:12]}; give the sets and classes that it was recorded with"
         )
+    say_notes(data, read_recorded_config(home, known))
+    if left := open_recordings.get(known.run_id):  # by a loop of this process that an error ended, as in a notebook
+        left.abandon("FAILED")
     held = ExitStack()
     with held:
         held.enter_context(runs.claimed(home, known))
         committed = commits.read_epochs(home, known.run_id)
-        if committed:
-            last = committed[-1]
+        last = committed[-1] if committed else None
+        if trained_epochs is not None:
+            _check_own_checkpoint(home, known, model, committed, trained_epochs)
+        elif last:
             verify_checkpoints(home, known, model, data, find_device(model), [last])  # loads the weights
             load_loop_state(state, commits.committed_file(home, last, resume_file(last.epoch)))
+        if last and trained_epochs == last.epoch:
+            load_generators(commits.committed_file(home, last, resume_file(last.epoch)))
         run = runs.reopen_run(home, known)
         complete_models(run, committed, data)
         say(f"record: run {run.run_id} ({known.name}) goes on, {len(committed)} epochs are committed")
         held.pop_all()  # the lock stays with the run, whose end releases it
-    return Recording(run, model, data, state, committed)
+    recording = Recording(run, model, data, state, committed, channel)
+    with recording.stopping_on_errors():
+        if not last and initial and not trained_epochs:
+            recording.commit(0, [], {}, {})
+        if trained_epochs is not None:
+            recording.go_on_after(trained_epochs)
+    return recording
 
 
-def _check_model(model: Classifier, data: Dataset, kind: str) -> None:
-    """Raise InputError unless the model returns logits of the data's classes for two pictures."""
+def _check_own_checkpoint(
+    home: Home, known: catalogue.RunRecord, model: Classifier, committed: list[EpochCommit], trained_epochs: float
+) -> None:
+    """Raise InputError unless a loop that has trained so many epochs goes on where the run is, with its model."""
+    run_name = f"run {known.run_id[:8]}"
+    last_epoch = committed[-1].epoch if committed else 0
+    if trained_epochs == 0 < last_epoch:
+        raise InputError(
+            f"the loop has trained no epoch, and {run_name} has committed {last_epoch}; begin from a checkpoint of the "
+            "loop's own (Lightning: trainer.fit(..., ckpt_path=...), Hugging Face: "
+            "trainer.train(resume_from_checkpoint=...)), or leave resume out to record a new run"
+        )
+    if trained_epochs > last_epoch + 1:
+        raise InputError(
+            f"the loop's checkpoint has {trained_epochs:.4g} epochs behind it, and {run_name} has committed "
+            f"{last_epoch}, so epoch {last_epoch + 1} would be missing; begin from a checkpoint of epoch {last_epoch}, "
+            "or leave resume out to record a new run"
+        )
+    same = [commit for commit in commits.stored_epochs(home, known.run_id) if commit.epoch == trained_epochs]
+    if same and measure_weight_difference(model, checkpoint_file(home, same[0])):
+        raise InputError(
+            f"the loop's checkpoint is not of {run_name}: its weights differ from those of epoch {same[0].epoch}; "
+            "begin from one of the same training, or leave resume out to record a new run"
+        )
+
+
+def _check_model(model: Classifier, data: Dataset) -> None:
+    """Raise InputError unless the model returns logits of the data's classes for two pictures.
+
+    Of an output that has more than logits, the model keeps these alone from now on.
+    """
+    kind = _name_model(model)
     problem = f"model {kind} does not take pictures {data.image_shape} in 0..1"
     pictures = prepare_images(data.splits["train"].images[:2], find_device(model))
     with undisturbed(model), errors_reported(problem), torch.no_grad():
         logits = keep_main_logits(model.eval(), pictures)
     check_logits(kind, logits, (len(pictures), len(data.classes)))
+
+
+def _name_model(model: Classifier) -> str:
+    """The class of the user's network."""
+    network = model.network.network if isinstance(model.network, MainLogits) else model.network
+    return type(network).__name__
 
 
 def _check_factory(settings: RecordSettings, model: Classifier, data: Dataset) -> None:

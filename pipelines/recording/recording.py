@@ -10,36 +10,40 @@ from types import TracebackType
 from typing import Any, Self
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pipelines.common.terminal import say
 from pipelines.common.user_code import describe_error
 from pipelines.data.datasets import Dataset
 from pipelines.lifecycle.epoch_commit import commit_epoch, log_learning_curves, resume_file
+from pipelines.lifecycle.run_inputs import checkpoint_file
 from pipelines.lifecycle.verification import allowed_difference
 from pipelines.models.networks import Classifier
 from pipelines.models.predictions import Predictions, evaluate, measure, prepare_images
 from pipelines.models.randomness import keeping_generators
-from pipelines.recording import processes
 from pipelines.recording.loop_state import save_loop_state
+from pipelines.recording.processes import Channel
 from pipelines.recording.seen import TRAIN_SEEN, SeenBatches, WithIds, as_ids, check_shape, join_batches
-from tracking import runs
+from tracking import commits, runs
 from tracking.commits import EpochCommit
 from tracking.errors import InputError, RunError, from_outside
 from tracking.index import ingest
 
 EVALUATED = ("val", "test")
 MEASURED = [f"{split}_{what}" for split in (*EVALUATED, TRAIN_SEEN) for what in ("accuracy", "loss")]
+open_recordings: dict[str, "Recording"] = {}  # of this process, by run ID
 CHECKED_IMAGES = 16  # of predictions that the loop brings: on so many the model is asked again
 
 
 class Recorder:
     """What a loop tells of itself in every process of a training; only `Recording` writes."""
 
-    def __init__(self, data: Dataset, next_epoch: int) -> None:
-        self.data = data
+    def __init__(self, run_id: str, labels: Tensor, class_count: int, next_epoch: int, channel: Channel | None) -> None:
+        self.run_id = run_id
         self.next_epoch = next_epoch  # the number under which the next call of `epoch` commits
-        self._seen = SeenBatches(data.splits["train"].labels, len(data.classes))
+        self._channel = channel
+        self._seen = SeenBatches(labels, class_count)
 
     def epochs(self, count: int) -> range:
         """The epochs up to `count` that are still to be trained: in a resumed run those behind the last committed."""
@@ -51,16 +55,22 @@ class Recorder:
 
     def seen(self, ids: Any, logits: Tensor, labels: Any = None) -> None:
         """Take a training batch as it goes by: IDs [B], logits [B, K], and labels [B] to check the IDs against."""
+        if self._channel and not self._seen:
+            self._channel.announce()
         self._seen.add(ids, logits, labels)
 
     def epoch(self, metrics: Mapping[str, Any] | None = None, predictions: Mapping[str, Any] | None = None) -> None:
-        """Hand what this process has seen to the one that writes."""
-        processes.gather(self._seen.take())
+        """End an epoch: in rank 0 as `Recording.epoch`; elsewhere hand what this process has seen to it."""
+        if self._channel:
+            self._channel.hand_in(self.next_epoch, *self._seen.take())
         self.next_epoch += 1
 
-    def finish(self) -> str | None:
-        """Nothing: the process that writes ends the run."""
-        return None
+    def finish(self) -> str:
+        """End the run, which only rank 0 does; returns its ID."""
+        return self.run_id
+
+    def give_up(self, error: BaseException) -> None:
+        """End the run because of an error of the loop, which only rank 0 does."""
 
     def __enter__(self) -> Self:
         return self
@@ -68,26 +78,50 @@ class Recorder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Nothing, as `finish`."""
+        """End the run, and mark it FAILED if an exception left the block."""
+        if error is None:
+            self.finish()
+        else:
+            self.give_up(error)
 
 
 class Recording(Recorder):
     """The run itself. `finish` ends it, as the end of a `with` block does; an exception there marks it FAILED."""
 
     def __init__(
-        self, run: runs.Run, model: Classifier, data: Dataset, state: Mapping[str, Any], committed: list[EpochCommit]
+        self,
+        run: runs.Run,
+        model: Classifier,
+        data: Dataset,
+        state: Mapping[str, Any],
+        committed: list[EpochCommit],
+        channel: Channel | None,
     ) -> None:
-        super().__init__(data, committed[-1].epoch + 1 if committed else 1)
+        next_epoch = committed[-1].epoch + 1 if committed else 1
+        super().__init__(run.run_id, data.splits["train"].labels, len(data.classes), next_epoch, channel)
         self.run = run
+        self.data = data
         self._model = model
         self._state = state
         self._committed = committed
         self._is_open = True
+        open_recordings[self.run_id] = self
         self._trained_since = time.perf_counter()
 
-    @property
-    def run_id(self) -> str:
-        return self.run.run_id
+    def go_on_after(self, trained_epochs: float) -> None:
+        """Go on with a loop that has trained so many epochs, by a checkpoint of its own.
+
+        Epochs that are committed already are not committed twice, and one that the loop's checkpoint alone has, is now.
+        """
+        last_epoch = self._committed[-1].epoch if self._committed else 0
+        self.next_epoch = int(trained_epochs) + 1
+        if trained_epochs == last_epoch + 1:
+            self.commit(last_epoch + 1, [], {}, {})
+        elif self.next_epoch <= last_epoch:
+            say(
+                f"the loop goes on after {trained_epochs:.4g} epochs, and {last_epoch} are committed: those between "
+                "are trained again, and recorded once"
+            )
 
     def epoch(self, metrics: Mapping[str, Any] | None = None, predictions: Mapping[str, Any] | None = None) -> None:
         """Commit the model as it is now: its weights, and its predictions of val and test.
@@ -101,10 +135,25 @@ class Recording(Recorder):
             raise InputError(f"run {self.run_id[:8]} is ended; go on with record(..., resume={self.run_id[:8]!r})")
         seconds = time.perf_counter() - self._trained_since
         own_metrics = _read_metrics(metrics or {})
-        seen = join_batches(processes.gather(self._seen.take()), self.data.splits["train"].labels)
-        timed = own_metrics | {"train_seconds": seconds}
-        self.commit(self.next_epoch, [seen] if seen else [], predictions or {}, timed)
+        ids, logits = self._seen.take()
+        batches = [(ids, logits)] if len(ids) else []
+        if self._channel:
+            batches += self._channel.collect(self.next_epoch, is_seeing=bool(batches))
+        if self._committed and self.next_epoch <= self._committed[-1].epoch:
+            self._pass_over(self.next_epoch)
+        else:
+            seen = join_batches(batches, self.data.splits["train"].labels)
+            timed = own_metrics | {"train_seconds": seconds}
+            self.commit(self.next_epoch, [seen] if seen else [], predictions or {}, timed)
         self.next_epoch += 1
+
+    def _pass_over(self, epoch: int) -> None:
+        """Say whether the model is that of an epoch that is committed already."""
+        commit = next((each for each in commits.stored_epochs(self.run.home, self.run_id) if each.epoch == epoch), None)
+        difference = measure_weight_difference(self._model, checkpoint_file(self.run.home, commit)) if commit else 0.0
+        again = f"epoch {epoch:>3}  trained again; the one that is committed stays"
+        say(f"{again}, and its weights differ by up to {difference:.2g}" if difference else again)
+        self._trained_since = time.perf_counter()
 
     def commit(
         self, epoch: int, seen: list[Predictions], given: Mapping[str, Any], metrics: Mapping[str, float]
@@ -131,23 +180,25 @@ class Recording(Recorder):
             with self._outside_errors():
                 log_learning_curves(self.run, self._committed)
                 runs.finish_run(self.run)
-                self._is_open = False
+                self._close()
                 ingest(self.run.home, [self.run_id], wait=5)
         return self.run_id
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if error is None:
-            self.finish()
-        elif self._is_open:
-            self.give_up(error)
-
     def give_up(self, error: BaseException) -> None:
         """End the run because of an error of the loop; what it committed is kept."""
-        runs.give_up(self.run, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
-        self._is_open = False
+        if not self._is_open:
+            return
+        self.abandon("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         say(f"recording stopped by {describe_error(error)}; {self._advice()}")
+
+    def abandon(self, status: str) -> None:
+        """End the run as it is, FAILED or KILLED."""
+        runs.give_up(self.run, status)
+        self._close()
+
+    def _close(self) -> None:
+        self._is_open = False
+        open_recordings.pop(self.run_id, None)
 
     def _advice(self) -> str:
         return f"what run {self.run_id[:8]} committed is kept; go on with record(..., resume={self.run_id[:8]!r})"
@@ -228,6 +279,17 @@ class Recording(Recorder):
             f"epoch {commit.epoch:>3}  {accuracies}  evaluated in {evaluation_seconds:.1f} s, recorded in {rest:.2f} s "
             f"({share:.1%} of the epoch)"
         )
+
+
+def measure_weight_difference(model: nn.Module, checkpoint: Path) -> float:
+    """The largest difference between the model's weights and those of a checkpoint of the same model."""
+    recorded = load_file(checkpoint)
+    own = {name: value.detach().cpu() for name, value in model.state_dict().items()}
+    if {name: value.shape for name, value in own.items()} != {name: value.shape for name, value in recorded.items()}:
+        return math.inf
+    return max(
+        ((own[name].double() - value.double()).abs().max().item() for name, value in recorded.items()), default=0.0
+    )
 
 
 def find_device(model: nn.Module) -> torch.device:

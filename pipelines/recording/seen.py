@@ -51,11 +51,15 @@ class SeenBatches:
                 )
         self._batches.append((known_ids, logits.detach().clone()))  # not moved: that would wait for the GPU
 
-    def take(self) -> list[tuple[Tensor, Tensor]]:
-        """The batches since the last call, on the processor."""
-        batches = [(ids, logits.float().cpu()) for ids, logits in self._batches]
+    def __bool__(self) -> bool:
+        """Whether a batch went by since the last `take`."""
+        return bool(self._batches)
+
+    def take(self) -> tuple[Tensor, Tensor]:
+        """IDs [B] and logits [B, K], on the processor, of the batches since the last call."""
+        batches = self._batches or [(torch.empty(0, dtype=torch.long), torch.empty(0, self.class_count))]
         self._batches = []
-        return batches
+        return torch.cat([ids for ids, _ in batches]), torch.cat([logits.float().cpu() for _, logits in batches])
 
 
 def join_batches(batches: Sequence[tuple[Tensor, Tensor]], labels: Tensor) -> Predictions | None:

@@ -7,7 +7,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
 from pipelines.data.raw import Split
-from pipelines.data.torch_sets import convert_torch_set, read_torch_set
+from pipelines.data.torch_sets import convert_torch_set
 from support.pictures import noise
 from tracking.errors import InputError
 
@@ -39,7 +39,7 @@ def labelled(*images):
 def complaint(data_set, classes=CLASSES):
     """The message of the InputError that reading raises; always one line."""
     with pytest.raises(InputError) as caught:
-        read_torch_set("train", data_set, classes)
+        convert_torch_set("train", data_set, classes)
     message = str(caught.value)
     assert len(message.splitlines()) == 1
     return message
@@ -92,15 +92,15 @@ def test_each_kind_of_data_set_is_read():
         Subset(labelled(*reversed(images.unbind())), [4, 3, 2, 1, 0]),
     )
     for data_set in kinds[:-1]:
-        got = read_torch_set("test", data_set, CLASSES)
+        got = convert_torch_set("test", data_set, CLASSES).split
         assert torch.equal(got.images, images)
         assert torch.equal(got.labels, labels)
-    assert torch.equal(read_torch_set("test", kinds[-1], None).images, images)
+    assert torch.equal(convert_torch_set("test", kinds[-1], None).split.images, images)
 
 
 def test_grey_and_colour_images_in_one_set_all_become_colour():
     grey, colour = Image.fromarray(GREY), Image.fromarray(COLOUR)
-    got = read_torch_set("train", labelled(grey, colour, grey), CLASSES).images
+    got = convert_torch_set("train", labelled(grey, colour, grey), CLASSES).split.images
     np.testing.assert_array_equal(got[0], np.stack([GREY] * 3))
     np.testing.assert_array_equal(got[1], COLOUR.transpose(2, 0, 1))
     np.testing.assert_array_equal(got[2], got[0])
@@ -119,11 +119,11 @@ def test_a_size_brings_all_images_to_it_and_what_is_changed_is_said():
 def test_transparent_pixels_become_white():
     pixels = noise(9, 9, 4)
     pixels[..., 3] = 0
-    assert (read_torch_set("train", labelled(Image.fromarray(pixels)), CLASSES).images == 255).all()
+    assert (convert_torch_set("train", labelled(Image.fromarray(pixels)), CLASSES).split.images == 255).all()
 
 
 def test_a_data_set_of_no_items_is_an_empty_split():
-    assert len(read_torch_set("val", Items([]), CLASSES).labels) == 0
+    assert len(convert_torch_set("val", Items([]), CLASSES).split.labels) == 0
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_a_label_that_is_no_class_is_refused(label, words):
 
 
 def test_classes_that_are_unknown_yet_take_any_label():
-    assert read_torch_set("train", Items([(GREY, 7)]), None).labels.tolist() == [7]
+    assert convert_torch_set("train", Items([(GREY, 7)]), None).split.labels.tolist() == [7]
     assert "not a whole number from 0" in complaint(Items([(GREY, -1)]), None)
 
 

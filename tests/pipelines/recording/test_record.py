@@ -209,7 +209,10 @@ def test_predictions_of_the_loop_save_a_pass_and_must_be_the_models(home: Home) 
         (lambda sets: sets | {"holdout": sets["val"]}, "no split is called 'holdout'"),
         (lambda sets: sets | {"test": DataLoader(sets["test"])}, "DataLoader"),
         (lambda sets: sets | {"test": (torch.randn(3, 1, 8, 8), torch.zeros(3).long())}, "outside 0..1"),
-        (lambda sets: sets | {"test": (torch.zeros(3, 3, 8, 8), torch.zeros(3).long())}, "differ in shape"),
+        (
+            lambda sets: sets | {"test": (torch.zeros(3, 3, 8, 8), torch.zeros(3).long())},
+            r"of test have shape \(3, 8, 8\)",
+        ),
         (lambda sets: sets | {"val": (torch.zeros(2, 1, 8, 8), torch.tensor([0, 3]))}, "has label"),
     ],
 )
@@ -217,6 +220,45 @@ def test_wrong_data_leaves_nothing(home: Home, change, message: str) -> None:
     with pytest.raises(InputError, match=message):
         record(make_net(), change(make_sets()), CLASSES, home=str(home.path))
     assert not home.artifacts.exists()
+
+
+def test_notes_on_the_data_are_said_once(home: Home, capfd: pytest.CaptureFixture) -> None:
+    sets = make_sets()
+    sets["test"].images[3] = sets["train"].images[5]
+    note = "1 of 24 test images are also training images"
+    run = record(make_net(), sets, CLASSES, home=str(home.path))
+    assert note in capfd.readouterr().err
+    run.finish()
+    config = json.loads(committed_file(home, commits_by_unit(home, run.run_id)["start"], "config.json").read_text())
+    assert any(note in each for each in config["data"]["notes"])
+    record(make_net(), sets, CLASSES, home=str(home.path), resume="latest")
+    assert note not in capfd.readouterr().err
+
+
+def test_a_loop_that_failed_is_resumed_in_the_same_process(home: Home) -> None:
+    """As in a notebook, whose cell is run again."""
+    failed = record(make_net(), make_sets(), CLASSES, home=str(home.path))
+    run = record(make_net(), make_sets(), CLASSES, home=str(home.path), resume=failed.run_id)
+    run.epoch()
+    run.finish()
+    assert [commit.epoch for commit in read_epochs(home, failed.run_id)] == [0, 1]
+    with pytest.raises(InputError, match="is ended"):
+        failed.epoch()
+
+
+def test_an_output_with_more_than_logits_is_resumed(home: Home) -> None:
+    class WithFeatures(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = make_net()
+
+        def forward(self, images: torch.Tensor) -> dict:
+            return {"logits": self.net(images), "features": images}
+
+    run = record(WithFeatures(), make_sets(), CLASSES, home=str(home.path))
+    run.finish()
+    record(WithFeatures(), make_sets(), CLASSES, home=str(home.path), resume="latest").epoch()
+    assert [commit.epoch for commit in read_epochs(home, run.run_id)] == [0, 1]
 
 
 def test_ids_that_are_positions_in_a_batch_are_refused(home: Home) -> None:
