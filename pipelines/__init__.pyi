@@ -16,7 +16,7 @@ def run(
     skip_unreadable: bool = False,
     val_fraction: float = 0.1,
     test_fraction: float | None = None,
-    model: str = "cnn",
+    model: str = "auto",
     model_args: str | None = None,
     transform: str | None = None,
     channels: int | None = None,
@@ -27,11 +27,13 @@ def run(
     evaluation_batch: int | None = None,
     name: str | None = None,
     weights: str | None = None,
+    from_: str | None = None,
     freeze: str | Sequence[str] = (),
     epochs: int = 10,
     batch: int | None = None,
     optimizer: str = "auto",
     lr: float | None = None,
+    body_lr: float | None = None,
     weight_decay: float = 0.0005,
     label_smoothing: float = 0.1,
     random_shift: int = 2,
@@ -53,7 +55,7 @@ def run(
         skip_unreadable: leave out images that cannot be read, and record which; otherwise they are errors
         val_fraction: fraction of the training set used for validation, unless the data set has validation images of its own [0.1]
         test_fraction: fraction of the images held out for testing, for data without test images of its own; default: 0.5 of its validation images, or 0.2 of all
-        model: cnn, timm:NAME, torchvision:NAME, or package.module:factory, a function that returns your torch module [cnn]
+        model: cnn, timm:NAME, torchvision:NAME, or package.module:factory, a function that returns your torch module; auto: that of `from_`, else cnn [auto]
         model_args: arguments of the factory or network, a JSON object such as '{"width": 64}'
         transform: package.module:name of the torchvision transform that makes a picture the network's input, or none; it becomes the model's first layer; default: the network's own in timm and torchvision, else normalising
         channels: channels that the network takes, to which grey images are repeated
@@ -64,16 +66,18 @@ def run(
         evaluation_batch: images per evaluation pass; default: 500, fewer if these would take over 1 GB
         name: run name; default: from data set, model and seed
         weights: weights that training begins with: a file of torch or safetensors, or pretrained, which timm and torchvision fetch; default: random ones
+        from_: training run whose weights training begins with, as RUN or RUN:EPOCH (a number, last or best; default: last); `model`, `model_args`, `transform` and `channels` are that run's unless given
         freeze: parameters that are not trained: parts of the network such as body, or patterns such as 'layer[12].*'
         epochs: passes over the training images [10]
         batch: images per step; default: 256, fewer if an epoch would have under 20 steps or they would not fit into `memory`
         optimizer: auto: muon for the cnn, adam for other models [auto]
         lr: peak learning rate of the one-cycle schedule; default: by optimizer
+        body_lr: peak learning rate of the body: all layers but the one that makes the logits; default: `lr`
         weight_decay: weight decay (decoupled, as in AdamW) [0.0005]
         label_smoothing: probability spread evenly over all classes [0.1]
         random_shift: random shift of training images, at most this many pixels each way [2]
         random_flip: random horizontal flip of training images; auto: if the data set allows it [auto]
-        progressive_resizing: train on small images first, then on larger ones; auto: if the data set allows it [auto]
+        progressive_resizing: train on small images first, then on larger ones; auto: if the data set allows it and the network is untrained [auto]
         ema_decay: decay of the exponential moving average of the weights, which is the model that is kept; 0: none [0.98]
         precision: auto: bfloat16 if the processor supports it, else float32 [auto]
         home: study home [STUDY_HOME, else ./study]
@@ -90,7 +94,7 @@ def train(
     skip_unreadable: bool = False,
     val_fraction: float = 0.1,
     test_fraction: float | None = None,
-    model: str = "cnn",
+    model: str = "auto",
     model_args: str | None = None,
     transform: str | None = None,
     channels: int | None = None,
@@ -101,11 +105,13 @@ def train(
     evaluation_batch: int | None = None,
     name: str | None = None,
     weights: str | None = None,
+    from_: str | None = None,
     freeze: str | Sequence[str] = (),
     epochs: int = 10,
     batch: int | None = None,
     optimizer: str = "auto",
     lr: float | None = None,
+    body_lr: float | None = None,
     weight_decay: float = 0.0005,
     label_smoothing: float = 0.1,
     random_shift: int = 2,
@@ -127,7 +133,7 @@ def train(
         skip_unreadable: leave out images that cannot be read, and record which; otherwise they are errors
         val_fraction: fraction of the training set used for validation, unless the data set has validation images of its own [0.1]
         test_fraction: fraction of the images held out for testing, for data without test images of its own; default: 0.5 of its validation images, or 0.2 of all
-        model: cnn, timm:NAME, torchvision:NAME, or package.module:factory, a function that returns your torch module [cnn]
+        model: cnn, timm:NAME, torchvision:NAME, or package.module:factory, a function that returns your torch module; auto: that of `from_`, else cnn [auto]
         model_args: arguments of the factory or network, a JSON object such as '{"width": 64}'
         transform: package.module:name of the torchvision transform that makes a picture the network's input, or none; it becomes the model's first layer; default: the network's own in timm and torchvision, else normalising
         channels: channels that the network takes, to which grey images are repeated
@@ -138,16 +144,18 @@ def train(
         evaluation_batch: images per evaluation pass; default: 500, fewer if these would take over 1 GB
         name: run name; default: from data set, model and seed
         weights: weights that training begins with: a file of torch or safetensors, or pretrained, which timm and torchvision fetch; default: random ones
+        from_: training run whose weights training begins with, as RUN or RUN:EPOCH (a number, last or best; default: last); `model`, `model_args`, `transform` and `channels` are that run's unless given
         freeze: parameters that are not trained: parts of the network such as body, or patterns such as 'layer[12].*'
         epochs: passes over the training images [10]
         batch: images per step; default: 256, fewer if an epoch would have under 20 steps or they would not fit into `memory`
         optimizer: auto: muon for the cnn, adam for other models [auto]
         lr: peak learning rate of the one-cycle schedule; default: by optimizer
+        body_lr: peak learning rate of the body: all layers but the one that makes the logits; default: `lr`
         weight_decay: weight decay (decoupled, as in AdamW) [0.0005]
         label_smoothing: probability spread evenly over all classes [0.1]
         random_shift: random shift of training images, at most this many pixels each way [2]
         random_flip: random horizontal flip of training images; auto: if the data set allows it [auto]
-        progressive_resizing: train on small images first, then on larger ones; auto: if the data set allows it [auto]
+        progressive_resizing: train on small images first, then on larger ones; auto: if the data set allows it and the network is untrained [auto]
         ema_decay: decay of the exponential moving average of the weights, which is the model that is kept; 0: none [0.98]
         precision: auto: bfloat16 if the processor supports it, else float32 [auto]
         home: study home [STUDY_HOME, else ./study]

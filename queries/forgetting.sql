@@ -5,7 +5,8 @@
 -- presentation per epoch, augmented and with dropout on. val and test are snapshots after each epoch, of images never
 -- trained on: they show which predictions are unstable, not which training images can be dropped.
 -- An image never predicted correctly cannot be forgotten: it has null and a flag, whereas Toneva ranks it highest.
--- Epoch 0 is left out by default: before training a network only guesses. Images without a known label are left out.
+-- Epoch 0 is left out by default: before training most networks only guess. Of a run that begins with trained weights,
+-- from_epoch 0 counts what the training makes it forget. Images without a known label are left out.
 --
 -- params:
 --   run_id          training run to look at

@@ -9,6 +9,8 @@
 --   status         RUNNING, FINISHED, FAILED or KILLED
 --   dataset        name of the data set
 --   source_run_id  training run it looks at; null for a training run
+--   begins_from    whose weights training begins with: an epoch of another run, a file, or pretrained; null if it is
+--                  untrained, or not known
 --   last_epoch     last epoch with metrics; null without
 --   seed           seed of the run
 --   git_commit     commit of the program that made it
@@ -28,13 +30,23 @@ select
     runs.status,
     runs.dataset,
     runs.source_run_id,
+    case
+        when runs.params ->> 'source_epoch' is not null
+            then format(
+                'epoch {} of run {}',
+                runs.params ->> 'source_epoch',
+                coalesce(source.name, left(runs.params ->> 'source_run_id', 8))
+            )
+        else runs.params ->> 'weights'
+    end as begins_from,
     progress.last_epoch,
     runs.seed,
     runs.git_commit,
     runs.started_at,
     runs.finished_at
 from runs
-left join progress using (run_id)
+left join progress on progress.run_id = runs.run_id
+left join runs as source on source.run_id = runs.params ->> 'source_run_id'
 order by
     runs.started_at desc,
     runs.run_id

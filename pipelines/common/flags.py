@@ -111,7 +111,9 @@ def add_flags(parser: argparse.ArgumentParser, settings: type[CheckedSettings]) 
         place = group_of_field.get(setting.name, parser)
         value_type, takes_several = parse_annotation(setting.type)
         if value_type is bool:
-            place.add_argument(flag_name(setting.name), action="store_true", help=setting.metadata["help"])
+            place.add_argument(
+                flag_name(setting.name), action="store_true", dest=setting.name, help=setting.metadata["help"]
+            )
             continue
 
         options: dict[str, Any] = {
@@ -129,11 +131,12 @@ def add_flags(parser: argparse.ArgumentParser, settings: type[CheckedSettings]) 
             continue
 
         if not options["choices"]:
-            options["metavar"] = NUMBER_NAMES.get(value_type, setting.name.upper())
+            options["metavar"] = NUMBER_NAMES.get(value_type, setting.name.rstrip("_").upper())
+        options["dest"] = setting.name
         place.add_argument(flag_name(setting.name), default=setting.default, **options)
         former_name = setting.metadata["formerly"]
         if former_name:
-            options |= {"help": argparse.SUPPRESS, "dest": setting.name, "default": argparse.SUPPRESS}
+            options |= {"help": argparse.SUPPRESS, "default": argparse.SUPPRESS}
             parser.add_argument(flag_name(former_name), action=FormerFlag, current=flag_name(setting.name), **options)
 
 

@@ -14,6 +14,7 @@ DATASET = (
     "torchvision:NAME, recorded or package.module:factory"
 )
 KNOWN_OF_LOOPS = ("dataset", "data", "model", "model_args", "transform", "device", "threads", "name")
+AUTO = "auto"
 UNKNOWN_MODEL = "unknown"  # of a run that was recorded without a function that builds its model
 MODEL_LATER = (
     "package.module:function that builds the model of a run that was recorded without one; it is checked against the "
@@ -56,12 +57,12 @@ def setting(
 
 def recorded_name(setting_field: Field) -> str:
     """The key of a setting in config.json and among MLflow's params, which no later version changes."""
-    return setting_field.metadata["formerly"] or setting_field.name
+    return setting_field.metadata["formerly"] or setting_field.name.rstrip("_")
 
 
 def flag_name(setting_name: str) -> str:
-    """What a setting is called on the command line."""
-    return f"--{setting_name.replace('_', '-')}"
+    """What a setting is called on the command line; one that is a word of Python ends in _ as a field."""
+    return f"--{setting_name.rstrip('_').replace('_', '-')}"
 
 
 def setting_help(setting_field: Field) -> str:
@@ -168,9 +169,17 @@ class TrainSettings(TrackedSettings):
         0.1, "fraction of the training set used for validation, unless the data set has validation images of its own",
         least=0.01, most=0.5, formerly="val_share",
     )  # fmt: skip
+    model: str = setting(
+        AUTO, "cnn, timm:NAME, torchvision:NAME, or package.module:factory, a function that returns your torch module; "
+        "auto: that of --from, else cnn",
+    )  # fmt: skip
     weights: str | None = setting(
         None, "weights that training begins with: a file of torch or safetensors, or pretrained, which timm and "
         "torchvision fetch; default: random ones",
+    )  # fmt: skip
+    from_: str | None = setting(
+        None, "training run whose weights training begins with, as RUN or RUN:EPOCH (a number, last or best; default: "
+        "last); --model, --model-args, --transform and --channels are that run's unless given",
     )  # fmt: skip
     freeze: tuple[str, ...] = setting(
         (), "parameters that are not trained: parts of the network such as body, or patterns such as 'layer[12].*'"
@@ -183,6 +192,10 @@ class TrainSettings(TrackedSettings):
                              choices=("auto", "muon", "adam", "sgd"))  # fmt: skip
     lr: float | None = setting(None, "peak learning rate of the one-cycle schedule; default: by optimizer",
                                least=1e-8, most=100)  # fmt: skip
+    body_lr: float | None = setting(
+        None, "peak learning rate of the body: all layers but the one that makes the logits; default: --lr",
+        least=1e-8, most=100,
+    )  # fmt: skip
     weight_decay: float = setting(5e-4, "weight decay (decoupled, as in AdamW)", least=0, most=1)
     label_smoothing: float = setting(0.1, "probability spread evenly over all classes", least=0, most=0.9)
     random_shift: int = setting(
@@ -197,7 +210,8 @@ class TrainSettings(TrackedSettings):
         choices=("auto", "yes", "no"), formerly="flip",
     )  # fmt: skip
     progressive_resizing: str = setting(
-        "auto", "train on small images first, then on larger ones; auto: if the data set allows it",
+        "auto", "train on small images first, then on larger ones; auto: if the data set allows it and the network is "
+        "untrained",
         choices=("auto", "yes", "no"), formerly="grow",
     )  # fmt: skip
     ema_decay: float = setting(
@@ -227,11 +241,13 @@ class TrainSettings(TrackedSettings):
                 "transform",
                 "channels",
                 "weights",
+                "from_",
                 "freeze",
                 "epochs",
                 "batch",
                 "optimizer",
                 "lr",
+                "body_lr",
                 "weight_decay",
                 "ema_decay",
             ),

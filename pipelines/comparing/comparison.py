@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from pipelines.common.settings import CompareSettings, ExplainSettings, TrackedSettings
 from pipelines.comparing.map_selection import MapSelection
 from pipelines.explaining.job import Job, TrainedRun, background, make_job, open_trained_run
-from pipelines.lifecycle.run_inputs import begins_untrained, checkpoint_file, read_recorded_settings
+from pipelines.lifecycle.origin import begins_untrained
+from pipelines.lifecycle.run_inputs import checkpoint_file, read_recorded_settings
 from pipelines.models.checkpoints import load_model
-from pipelines.models.networks import build_tracked_model
+from pipelines.models.fresh import build_random_model
 from tracking import catalogue
 from tracking.home import Home
 from tracking.reading import connect
@@ -52,7 +53,7 @@ class Comparison:
     def build_fresh_model(self) -> nn.Module:
         """An untrained model, with another seed than the training's."""
         settings = read_recorded_settings(self.source.home, self.source.record, TrackedSettings)
-        return build_tracked_model(settings, self.source.data, seed=settings.seed + 1).to(self.source.device)
+        return build_random_model(settings, self.source.data, settings.seed + 1).to(self.source.device)
 
     def load_instances(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
         """Images [N, C, H, W] and the classes explained [N], which may be those that the loaded weights predict."""

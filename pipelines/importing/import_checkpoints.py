@@ -15,6 +15,7 @@ from pipelines.data.datasets import Dataset
 from pipelines.importing.checkpoint_files import CheckpointFile, describe_files, find_checkpoints
 from pipelines.lifecycle.child_run import run_guard
 from pipelines.lifecycle.epoch_commit import commit_epoch, log_learning_curves
+from pipelines.lifecycle.origin import UNKNOWN
 from pipelines.lifecycle.run_inputs import describe_data, load_data
 from pipelines.lifecycle.start import commit_start, count_images, count_weights, instance_columns, start_training_run
 from pipelines.models import hardware
@@ -22,7 +23,7 @@ from pipelines.models.checkpoints import load_model, save_model
 from pipelines.models.networks import Classifier, build_tracked_model, check_scale, resolve_transform
 from pipelines.models.predictions import evaluate, measure, prepare_images
 from pipelines.models.user_code import digest_code
-from pipelines.models.weight_files import fit_weights, read_weights
+from pipelines.models.weight_files import describe_file, fit_weights, read_weights
 from tracking import runs
 from tracking.errors import InputError
 from tracking.files import sha256
@@ -52,14 +53,16 @@ def import_checkpoints(settings: ImportCheckpointsSettings, home: Home) -> str:
 
     default_name = f"{settings.dataset}-{settings.model.rpartition(':')[2]}-imported"
     note = _describe(settings, data, model, files)
-    run, settings = start_training_run(home, settings, default_name, data, note)
+    run, settings = start_training_run(home, settings, default_name, data, note, UNKNOWN)
     with run_guard(run, advice="import the checkpoints again"):
         inputs = {
             "data": describe_data(data),
             "model_code": digest_code(settings.model, model),
             "files": describe_files(files, digests),
         }
-        commit_start(run, "import-checkpoints", settings, instance_columns(run.run_id, data), data.classes, inputs)
+        commit_start(
+            run, "import-checkpoints", settings, instance_columns(run.run_id, data), data.classes, inputs, UNKNOWN
+        )
         committed = []
         with work("importing", len(files), "checkpoints") as progress:
             for file in files:
@@ -91,7 +94,7 @@ def _resolve(settings: ImportCheckpointsSettings) -> ImportCheckpointsSettings:
 def _load(file: CheckpointFile, settings: ImportCheckpointsSettings, model: Classifier, quietly: bool = False) -> None:
     weights: dict[str, Tensor] = read_weights(file.path, settings.key)
     whole = OWN_FIRST_LAYER in weights
-    fit_weights(file.path, weights, model if whole else model.network, quietly=quietly)
+    fit_weights(describe_file(file.path), weights, model if whole else model.network, quietly=quietly)
 
 
 def _try_out(

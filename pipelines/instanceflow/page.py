@@ -13,6 +13,7 @@ from pipelines.common.policy import policy_of
 from pipelines.instanceflow.packing import Payload, quantize_fractions, quantize_hundredths
 from pipelines.instanceflow.pictures import add_maps, add_thumbnails, read_images
 from pipelines.instanceflow.record import Record
+from pipelines.lifecycle.origin import UNKNOWN, UNTRAINED, Origin, describe_origin, read_origin
 from tracking.home import Home
 
 WEB_FOLDER = Path(__file__).parent / "web"
@@ -48,7 +49,7 @@ def write_page(
     thumbnails = add_thumbnails(payload, images) if images else None
     probability_steps = _add_probabilities(payload, records, connection)
     maps = add_maps(payload, records, connection)
-    head = _describe_runs(records, connection) | {
+    head = _describe_runs(records, connection, home) | {
         "thumbnails": thumbnails,
         "maps": maps,
         "probability_steps": probability_steps,
@@ -120,21 +121,24 @@ def _add_probabilities(payload: Payload, records: Sequence[Record], connection: 
     return None
 
 
-def _describe_runs(records: Sequence[Record], connection: DuckDBPyConnection) -> dict:
+def _describe_runs(records: Sequence[Record], connection: DuckDBPyConnection, home: Home) -> dict:
     record = records[0]
+    # a log of another program has no weights
+    origins = [read_origin(home, one.run) if one.run.kind == "train" else UNKNOWN for one in records]
     described_runs: list[dict] = []
     start = 0
-    for one in records:
+    for one, origin in zip(records, origins, strict=True):
         run = one.run
         end = start + len(one.epochs)
-        described_runs.append({"run_id": run.run_id, "name": run.name, "kind": run.kind, "start": start, "end": end})
+        described = {"run_id": run.run_id, "name": run.name, "kind": run.kind, "is_trained": origin.is_trained}
+        described_runs.append(described | {"start": start, "end": end})
         start = end
     runs = " against ".join(f"run {one['run_id'][:8]} ({one['name']})" for one in described_runs)
     images = f"{record.run.dataset}, {', '.join(record.splits)}: {len(record.labels):,} images"
     epochs = f"{' and '.join(str(len(one.epochs)) for one in records)} epochs"
     about = f"{runs}, {images}, {epochs}"
-    if record.run.kind == "train":
-        about += ", epoch 0 is the network before training"
+    if record.run.kind == "train" and 0 in record.epochs:
+        about += f", {_describe_start(home, origins[0])}"
 
     shown_queries = {}
     for name in SHOWN_QUERIES if len(records) == 1 else (*SHOWN_QUERIES, *COMPARING_QUERIES):
@@ -149,24 +153,43 @@ def _describe_runs(records: Sequence[Record], connection: DuckDBPyConnection) ->
         "splits": record.splits,
         "names": record.names,
         "missing": _missing_code(record),
-        "turbulent": [ratio for one in records for ratio in _find_turbulent_epochs(one, connection)],
+        "turbulent": [
+            ratio
+            for one, origin in zip(records, origins, strict=True)
+            for ratio in _find_turbulent_epochs(one, connection, is_trained=origin.is_trained)
+        ],
         "queries": shown_queries,
     }
 
 
-def _find_turbulent_epochs(record: Record, connection: DuckDBPyConnection) -> list[float | None]:
+def _describe_start(home: Home, origin: Origin) -> str:
+    """What epoch 0 of a training run is, within a sentence."""
+    begins_from = describe_origin(home, origin)
+    if begins_from:
+        head = ", with a new head" if origin.new_weights else ""
+        return f"epoch 0 is the network before this training, which begins from {begins_from}{head}"
+    if origin == UNTRAINED:
+        return "epoch 0 is the network before training"
+    return f"epoch 0 {'is a network that was trained before' if origin.is_trained else 'may be trained or not'}"
+
+
+def _find_turbulent_epochs(record: Record, connection: DuckDBPyConnection, *, is_trained: bool) -> list[float | None]:
     """Per epoch, the moves into it over the median of all transitions, if it is turbulent; else None.
 
-    After the untrained network moves decline from epoch to epoch, so a turbulent one also has more than the one before.
+    From an untrained network on, moves decline from epoch to epoch, so a turbulent one also has more than the one
+    before, and the first is none. What a trained network changes first can be turbulent.
     """
     limit = str(len(record.epochs) + 1)
     parameters = {"run_id": record.run.run_id, "split": record.splits[0], "limit": limit}
     transitions = queries.run(connection, "turbulent_epochs", parameters).dicts
     ratio_by_epoch = {row["next_epoch"]: row["ratio"] or 0.0 for row in transitions}
     turbulent: list[float | None] = []
-    previous_ratio = np.inf
+    previous_ratio = 0.0 if is_trained else np.inf
     for epoch in record.epochs:
-        ratio = ratio_by_epoch.get(epoch, np.inf)  # no transition leads into the first epoch
+        ratio = ratio_by_epoch.get(epoch)
+        if ratio is None:  # no transition leads into the first epoch
+            turbulent.append(None)
+            continue
         is_turbulent = ratio > max(TURBULENT_RATIO, previous_ratio)
         turbulent.append(float(ratio) if is_turbulent else None)
         previous_ratio = ratio

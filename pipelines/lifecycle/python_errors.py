@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from keyword import iskeyword
 
 from pipelines.models.user_errors import describe_model_error
 from tracking.errors import InputError, RunError, from_outside
@@ -29,4 +30,9 @@ def plain_errors() -> Iterator[None]:
 
 def name_arguments(message: str) -> str:
     """A message with `count` for --count, but not in a command to type."""
-    return FLAG.sub(lambda found: f"`{found[1].replace('-', '_')}`" if found[1] else found[0], message)
+    return FLAG.sub(lambda found: f"`{_argument_name(found[1])}`" if found[1] else found[0], message)
+
+
+def _argument_name(flag: str) -> str:
+    name = flag.replace("-", "_")
+    return f"{name}_" if iskeyword(name) else name

@@ -99,13 +99,6 @@ def read_training_settings(home: Home, record: RunRecord) -> TrackedSettings:
     return read_recorded_settings(home, record, TrainSettings if is_own else TrackedSettings)
 
 
-def begins_untrained(home: Home, record: RunRecord) -> bool:
-    """Whether epoch 0 of the run is there and untrained: not a checkpoint file, nor a network that had weights."""
-    has_start = any(commit.epoch == 0 for commit in commits.stored_epochs(home, record.run_id))
-    config = read_recorded_config(home, record)
-    return has_start and config["command"] != "import-checkpoints" and config["settings"].get("weights") is None
-
-
 def _from_json(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 

@@ -9,6 +9,7 @@ from torch import nn
 from pipelines.common.settings import CheckedSettings, TrackedSettings
 from pipelines.data.datasets import Dataset
 from pipelines.data.raw import CONTENT_DIGITS
+from pipelines.lifecycle.origin import ORIGIN, Origin
 from tracking import runs
 from tracking.environment import describe_environment
 from tracking.files import write_json, write_table
@@ -18,12 +19,13 @@ Settings = TypeVar("Settings", bound=TrackedSettings)
 
 
 def start_training_run(
-    home: Home, settings: Settings, default_name: str, data: Dataset, note: str, seed: int | None = None
+    home: Home, settings: Settings, default_name: str, data: Dataset, note: str, origin: Origin, seed: int | None = None
 ) -> tuple[runs.Run, Settings]:
     """A started run that owns epochs, whoever trains it, and its settings with the name that it has."""
     with runs.taking_name(home, settings.name, default_name) as name:
         named = replace(settings, name=name)
-        record = runs.new_record("train", name, named.params(), dataset=data.name, data_digest=data.digest, seed=seed)
+        params = named.params() | origin.params()
+        record = runs.new_record("train", name, params, dataset=data.name, data_digest=data.digest, seed=seed)
         run = runs.start_run(home, record, {"study.n": str(len(data.splits["train"].labels))}, note)
         runs.log_record(run)
     return run, named
@@ -47,13 +49,17 @@ def commit_start(
     instances: dict[str, Any],
     classes: tuple[str, ...],
     inputs: dict[str, Any] | None = None,
+    origin: Origin | None = None,
 ) -> None:
     """Commit unit `start` of a run that owns epochs.
 
     `instances` are columns of table `instances`, `classes` the names in class_id order, `inputs` what config.json
-    records besides the settings, such as how data was read and the digest of the model's code.
+    records besides the settings, such as how data was read and the digest of the model's code; an imported log has no
+    `origin` of weights.
     """
     config = {"command": command, "settings": settings.params()} | (inputs or {})
+    if origin is not None:
+        config[ORIGIN] = origin.params()
     class_columns = {
         "run_id": [run.run_id] * len(classes),
         "class_id": list(range(len(classes))),

@@ -91,7 +91,7 @@ def count_fitting_images(model: nn.Module, images: Tensor, memory: float) -> int
 def _training_size(settings: TrainSettings, model: Classifier, images: Tensor) -> float:
     """GB per image of a training pass, at the largest size that images get."""
     twin = copy_model(model).train()
-    twin.normalise.scale.fill_(max(plan_image_scales(settings)))
+    twin.normalise.shrink(max(plan_image_scales(settings)))
     with torch.random.fork_rng(), autocast(settings):
         return _gradient_size(twin, images)
 

@@ -166,12 +166,14 @@ class Preprocessing:
     channels: int | None = None  # that the network takes; grey pictures are repeated. None: those of the pictures
     mean: tuple[float, ...] = (0.0,)  # of each channel, or one for all
     std: tuple[float, ...] = (1.0,)
+    scale: float = 1.0  # fraction of their side to which images are shrunk, as at the end of progressive resizing
 
     def to_json(self) -> str:
         """As a run records it."""
         names = {step_class: name for name, step_class in STEPS.items()}
         steps = [{"step": names[type(step)], **asdict(step)} for step in self.steps]  # type: ignore[call-overload]
-        return json.dumps({"steps": steps, "channels": self.channels, "mean": self.mean, "std": self.std})
+        described = {"steps": steps, "channels": self.channels, "mean": self.mean, "std": self.std}
+        return json.dumps(described if self.scale == 1 else described | {"scale": self.scale})
 
     @classmethod
     def from_json(cls, text: str) -> "Preprocessing":
@@ -239,7 +241,12 @@ class Preprocess(nn.Module):
             if len(values) not in (1, self.channels):
                 raise InputError(f"the preprocessing has {len(values)} values of {name}, for {self.channels} channels")
             self.register_buffer(name, values.expand(self.channels).clone().view(-1, 1, 1))
-        self.register_buffer("scale", torch.ones(()))
+        self.full_scale = preprocessing.scale
+        self.register_buffer("scale", torch.tensor(self.full_scale))
+
+    def shrink(self, fraction: float) -> None:
+        """Show the network images of this fraction of their side from now on: 1 is as large as they ever are."""
+        self.scale.fill_(self.full_scale * fraction)
 
     def forward(self, images: Tensor) -> Tensor:
         for step in self.steps:

@@ -1,5 +1,6 @@
 """The weights in a file of torch or safetensors, found in whatever form they were saved. Nothing in a file is run."""
 
+import hashlib
 import re
 import zipfile
 from collections.abc import Mapping
@@ -38,47 +39,62 @@ def read_weights(path: Path, key: str | None) -> dict[str, Tensor]:
     return _find_weights(path, content, key)
 
 
+def describe_file(path: Path) -> str:
+    """What messages call a file of weights."""
+    return f"checkpoint {format_name(path.name)}"
+
+
+def digest_weights(weights: Mapping[str, Tensor]) -> str:
+    """The sha256 of weights that come from no file of the user's: over names, shapes and bytes, by name."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        value = weights[name].detach().cpu().contiguous()
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
 def fit_weights(
-    path: Path, weights: Mapping[str, Tensor], network: nn.Module, *, quietly: bool = False, classes: int | None = None
-) -> None:
+    what: str, weights: Mapping[str, Tensor], network: nn.Module, *, quietly: bool = False, classes: int | None = None
+) -> list[str]:
     """Load weights into a network, whatever prefix their names have. Raises InputError, with names, if they differ.
 
-    What belongs to no part of the network is said, unless `quietly`. With a number of `classes`, layers that differ in
-    it alone keep their own weights, which is said: the head of a network that is trained further on other classes.
+    Messages call them `what`. What belongs to no part of the network is said, unless `quietly`. With a number of
+    `classes`, layers that differ in it alone keep their own weights, as the head of a network that is trained further
+    on other classes; their names are returned.
     """
-    file = f"checkpoint {format_name(path.name)}"
     own = network.state_dict()
     plain = {name.replace("_orig_mod.", ""): value for name, value in weights.items()}  # of torch.compile
     prefix = _find_prefix(plain, own)
     given = {name.removeprefix(prefix): value for name, value in plain.items() if name.startswith(prefix)}
     _fill_in(given, own)
 
+    new = []
     if classes is not None:
-        new = [name for name in given if name in own and _differs_in_classes(given[name], own[name], classes)]
+        new = [name for name in own if name in given and _differs_in_classes(given[name], own[name], classes)]
         given |= {name: own[name] for name in new}
-        if new:
-            say(f"  {file}: {_list_keys(new)} of other classes, so the network's own are trained from the beginning")
     missing = [name for name in own if name not in given]
     unexpected = [name for name in given if name not in own]
     problems = []
     if missing:
-        problems.append(f"it lacks {_list_keys(missing)}")
+        problems.append(f"it lacks {list_keys(missing)}")
     if unexpected:
-        problems.append(f"the model has no {_list_keys(unexpected)}")
+        problems.append(f"the model has no {list_keys(unexpected)}")
     problems += [
         f"{name} is {tuple(given[name].shape)} in it and {tuple(value.shape)} in the model"
         for name, value in own.items()
         if name in given and given[name].shape != value.shape
     ][:1]
     if problems:
-        raise InputError(f"{file} does not fit the model: {'; '.join(problems)}; check --model and --model-args")
+        raise InputError(f"{what} does not fit the model: {'; '.join(problems)}; check --model and --model-args")
     for name, value in given.items():
         if value.is_floating_point() and not value.isfinite().all():
-            raise InputError(f"{file}: {name} is not finite (NaN or infinite), so it cannot be used; leave it out")
+            raise InputError(f"{what}: {name} is not finite (NaN or infinite), so it cannot be used; leave it out")
     load_weights(network, given)
     others = [name for name in plain if not name.startswith(prefix)]
     if others and not quietly:
-        say(f"  {file}: {_list_keys(others)} not part of the model, left out")
+        say(f"  {what}: {list_keys(others)} not part of the model, left out")
+    return new
 
 
 def _is_safetensors(path: Path) -> bool:
@@ -107,7 +123,7 @@ def _explain_unreadable(path: Path, error: Exception) -> str:
 
 
 def _find_weights(path: Path, content: Any, key: str | None) -> dict[str, Tensor]:
-    file = f"checkpoint {format_name(path.name)}"
+    file = describe_file(path)
     if key is not None:
         for part in key.split("."):
             if not isinstance(content, Mapping) or part not in content:
@@ -143,7 +159,7 @@ def _find_prefix(weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> st
     names = list(own)
     ends = {names[0], names[-1]} if names else set()
     prefixes = {""} | {name.removesuffix(end) for name in weights for end in ends if f".{name}".endswith(f".{end}")}
-    return max(sorted(prefixes, key=len), key=lambda prefix: sum(prefix + name in weights for name in own))
+    return max(sorted(sorted(prefixes), key=len), key=lambda prefix: sum(prefix + name in weights for name in own))
 
 
 def _fill_in(given: dict[str, Tensor], own: Mapping[str, Tensor]) -> None:
@@ -163,6 +179,7 @@ def _differs_in_classes(given: Tensor, own: Tensor, classes: int) -> bool:
     return given.ndim == own.ndim > 0 and own.shape[0] == classes != given.shape[0] and given.shape[1:] == own.shape[1:]
 
 
-def _list_keys(names: list[str]) -> str:
+def list_keys(names: list[str]) -> str:
+    """The first names, and how many more there are."""
     rest = len(names) - LISTED_KEYS
     return ", ".join(names[:LISTED_KEYS]) + (f" and {rest} more" if rest > 0 else "")

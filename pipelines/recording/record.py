@@ -29,6 +29,7 @@ from pipelines.data.recorded import store_recorded
 from pipelines.data.torch_loading import check_class_names, find_class_names
 from pipelines.data.torch_sets import convert_torch_set
 from pipelines.lifecycle.epoch_commit import complete_models, resume_file
+from pipelines.lifecycle.origin import UNKNOWN, UNTRAINED, Origin
 from pipelines.lifecycle.run_inputs import checkpoint_file, describe_data, read_recorded_config, say_notes
 from pipelines.lifecycle.start import commit_start, count_images, count_weights, instance_columns, start_training_run
 from pipelines.lifecycle.verification import allowed_difference, verify_checkpoints
@@ -54,6 +55,7 @@ from tracking.commits import EpochCommit
 from tracking.errors import InputError
 from tracking.home import Home, find_home, make_home
 
+ORIGINS = {True: UNTRAINED, False: Origin("weights"), None: UNKNOWN}  # by what the user says of the model
 NEEDED = ("train", "test")
 SPLITS = ("train", "val", "test")
 
@@ -70,6 +72,7 @@ def record(
     transform: Any = None,
     state: Mapping[str, Any] | None = None,
     initial: bool = True,
+    untrained: bool | None = None,
     resume: str | None = None,
     trained_epochs: float | None = None,
 ) -> Recorder:
@@ -85,6 +88,8 @@ def record(
     transform: of torchvision or timm, deterministic, if the model does not take pictures as they are.
     state: objects of the loop whose state_dict a resumed run needs, such as {"optimizer": optimizer}.
     initial: whether the model, as it is given, is committed as epoch 0.
+    untrained: whether the model, as it is given, has random weights (True) or trained ones (False). Only maps of a
+        network that is said to be untrained are taken for those of one that has learned nothing.
     resume: a run to go on with (ID, prefix, name or latest): the model, `state` and the random numbers of Python, NumPy
         and torch are set to those of its last epoch.
     trained_epochs: with `resume`, of a loop that goes on from a checkpoint of its own, the epochs behind that: 2.5 in
@@ -122,7 +127,7 @@ def record(
                 threads=torch.get_num_threads(),
                 name=name,
             )
-            recording = _start(place, classifier, data, settings, parts, channel, initial)
+            recording = _start(place, classifier, data, settings, parts, channel, initial, ORIGINS[untrained])
     if channel:
         labels = data.splits["train"].labels
         beginning = Beginning(recording.run_id, recording.next_epoch, len(data.classes), shares_state)
@@ -199,6 +204,7 @@ def _start(
     state: Mapping[str, Any],
     channel: Channel | None,
     initial: bool,
+    origin: Origin,
 ) -> Recording:
     say_notes(data)
     kind = _name_model(model)
@@ -208,11 +214,12 @@ def _start(
     make_home(home)
     stored = replace(settings, data=store_recorded(home, data.classes, data.splits, data.digest))
     note = _describe(model, data, kind, initial)
-    run, named = start_training_run(home, stored, f"recorded-{kind}", data, note)
+    run, named = start_training_run(home, stored, f"recorded-{kind}", data, note, origin)
     recording = Recording(run, model, data, state, [], channel)
     with recording.stopping_on_errors():
         inputs = {"data": describe_data(data), "model_code": digest_code(named.model, model), "model_class": kind}
-        commit_start(run, "record", named, instance_columns(run.run_id, data), data.classes, inputs)
+        instances = instance_columns(run.run_id, data)
+        commit_start(run, "record", named, instances, data.classes, inputs, origin)
         say(f"record: run {run.run_id} ({named.name})")
         if initial:
             recording.commit(0, [], {}, {})

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from scipy.stats import binomtest
 
+from pipelines.lifecycle.origin import Origin, read_origin
 from pipelines.reporting.criteria import VERDICTS, holm
 from pipelines.reporting.evidence import Answer
 from pipelines.reporting.subject import Subject
@@ -57,7 +58,8 @@ class Settling:
     counts: dict[str, dict[str, int]]  # by method, images whose explanation settles before, with or after
     later: list[str]  # methods whose explanations settle later than the predictions, beyond chance
     sooner: list[str]
-    untrained: list[dict]  # rows of the untrained network, whose maps are compared with the last
+    first: list[dict]  # rows of epoch 0, whose maps are compared with the last
+    origin: Origin  # of its network
 
     @property
     def by_method(self) -> dict[str, dict[int, dict]]:
@@ -158,8 +160,9 @@ def _gather_settling(subject: Subject) -> Settling | None:
     each = subject.ask("explanation_settling", split=subject.split)
     counts = count_settled(each.rows)
     later, sooner = judge_settling(counts)
-    untrained = [row for row in rows if row["epoch"] == 0 and row["to_last"] is not None]
-    return Settling(drift, rows, each, spread(sorted({row["epoch"] for row in rows})), counts, later, sooner, untrained)
+    first = [row for row in rows if row["epoch"] == 0 and row["to_last"] is not None]
+    epochs = spread(sorted({row["epoch"] for row in rows}))
+    return Settling(drift, rows, each, epochs, counts, later, sooner, first, read_origin(subject.home, subject.run))
 
 
 def spread(epochs: list[int]) -> list[int]:

@@ -8,6 +8,7 @@ from torch import nn
 
 from pipelines.common.settings import TrackedSettings, TrainSettings
 from pipelines.data.datasets import Dataset
+from pipelines.lifecycle.origin import describe_origin, read_origin
 from pipelines.lifecycle.run_inputs import checkpoint_file
 from pipelines.models.networks import build_tracked_model
 from pipelines.reporting.evidence import Answer
@@ -17,8 +18,8 @@ from tracking.errors import InputError
 from tracking.files import read_json
 
 ORDER = {"train": 0, "val": 1, "test": 2}
-KEPT = ("optimizer", "lr", "batch", "weight_decay", "label_smoothing", "shift", "flip", "grow", "average", "seed",
-        "precision", "device", "threads", "val_share", "size")  # fmt: skip
+KEPT = ("optimizer", "lr", "body_lr", "freeze", "batch", "weight_decay", "label_smoothing", "shift", "flip", "grow",
+        "average", "seed", "precision", "device", "threads", "val_share", "size")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class Training:
     """How a run was trained, as far as it is known."""
 
     settings: dict[str, object]
+    begins_from: str | None  # None if from random weights, or not known
+    new_weights: list[str]  # those that began anew nevertheless
     planned: int | None  # epochs; None if another program's loop trained it
     times: Answer  # of metrics_by_epoch
     seconds: float
@@ -109,6 +112,10 @@ def _list_layers(made: nn.Module, image: torch.Tensor) -> list[Layer]:
     ]  # fmt: skip
 
 
+def _write_setting(value: object) -> object:
+    return " ".join(value) if isinstance(value, list) else value
+
+
 def _shape(given: object) -> tuple[int, ...]:
     return tuple(given.shape[1:]) if isinstance(given, torch.Tensor) else ()
 
@@ -125,10 +132,12 @@ def _gather_training(subject: Subject, settings: TrackedSettings) -> Training:
     known = read_json(commits.committed_file(subject.home, done[0], "environment.json"))
     last = commits.epoch_commits(subject.home, subject.run.run_id)[f"epoch_{subject.epoch:04d}"]
     digests = {file.path: file.sha256 for file in last.files}
+    origin = read_origin(subject.home, subject.run)
     params = settings.params() if isinstance(settings, TrainSettings) else {}
     planned = settings.epochs if isinstance(settings, TrainSettings) else None
     return Training(
-        {name.replace("_", " "): params[name] for name in KEPT if params.get(name) is not None}, planned, times,
+        {name.replace("_", " "): _write_setting(params[name]) for name in KEPT if params.get(name) not in (None, [])},
+        describe_origin(subject.home, origin), list(origin.new_weights), planned, times,
         sum(row["value"] for row in times.rows), str(known["processor"]), known["cores"],
         {name: known["packages"][name] for name in ("torch", "mlflow", "duckdb")}, known["git_commit"],
         checkpoint_file(subject.home, last).name, digests[f"checkpoints/epoch_{subject.epoch:04d}.safetensors"],

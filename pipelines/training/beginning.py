@@ -1,15 +1,112 @@
-"""What a training begins with besides a random network: weights of a file, and parameters that stay as they are."""
+"""What a training begins with: random weights, or those of a file or a run; and which of them stay as they are."""
 
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from pipelines.common.settings import TrainSettings
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from pipelines.common.settings import AUTO, TrackedSettings, TrainSettings
 from pipelines.common.terminal import say
+from pipelines.data.datasets import Dataset
 from pipelines.data.names import format_names
-from pipelines.models.libraries import fetch_pretrained
+from pipelines.data.raw import CONTENT_DIGITS
+from pipelines.lifecycle.origin import UNKNOWN, UNTRAINED, Origin, describe_origin, read_origin
+from pipelines.lifecycle.run_inputs import checkpoint_file, read_recorded_config, read_recorded_settings
+from pipelines.lifecycle.selection import choose_epochs
+from pipelines.lifecycle.verification import verify_checkpoints
+from pipelines.models.fresh import weights_follow_seed
+from pipelines.models.libraries import fetch_pretrained, read_model_args
 from pipelines.models.networks import Classifier
-from pipelines.models.weight_files import fit_weights, read_weights
+from pipelines.models.preprocessing import Preprocessing
+from pipelines.models.weight_files import describe_file, digest_weights, fit_weights, list_keys, read_weights
+from tracking import catalogue, commits
+from tracking.catalogue import RunRecord
+from tracking.commits import EpochCommit
 from tracking.errors import InputError
+from tracking.files import sha256
+from tracking.home import Home
+from tracking.reading import connect
+
+NETWORK = "network."  # before the names of a network's weights in a checkpoint
+SOURCE_CLASSES = "select name from classes where run_id = ? order by class_id"
+SEEN_BEFORE = "select distinct content from instances where run_id = ? and split = 'train' and content is not null"
+
+
+@dataclass(frozen=True)
+class Source:
+    """An epoch of another run, whose network training begins with."""
+
+    record: RunRecord
+    commit: EpochCommit
+    settings: TrackedSettings  # of that run
+    begins: str  # as in `Origin`: what is known of the network at that epoch
+    weights: Mapping[str, Tensor]  # of the whole classifier
+
+    @property
+    def origin(self) -> Origin:
+        [digest] = [file.sha256 for file in self.commit.files if file.path.startswith("checkpoints/")]
+        return Origin(self.begins, None, self.record.run_id, self.commit.epoch, digest)
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What the network got of a picture, whatever data it is trained on now."""
+        text = self.settings.transform
+        mean, std = (tuple(self.weights[f"normalise.{name}"].flatten().tolist()) for name in ("mean", "std"))
+        scale = self.weights["normalise.scale"].item() if "normalise.scale" in self.weights else 1.0
+        known = Preprocessing.from_json(text) if text else Preprocessing()
+        return replace(known, channels=len(mean), mean=mean, std=std, scale=scale)
+
+
+def find_source(settings: TrainSettings, home: Home) -> Source | None:
+    """The epoch that --from names. Raises InputError if there is none, or its checkpoint is missing."""
+    if settings.from_ is None:
+        return None
+    if settings.weights is not None:
+        raise InputError("--from and --weights both say what training begins with; give one")
+    reference, epoch = settings.from_, "last"
+    if not catalogue.matches(home, reference):  # a name may hold a colon
+        run, colon, wanted = reference.rpartition(":")
+        if colon:
+            reference, epoch = run, wanted
+    try:
+        if not re.fullmatch(r"last|best|\d+", epoch):
+            raise InputError(f"{epoch!r} is no epoch; give RUN or RUN:EPOCH, with a number, last or best")
+        record = catalogue.resolve(home, reference, ("train",))
+        stored = commits.stored_epochs(home, record.run_id)
+        [chosen] = choose_epochs(epoch, stored)
+        commit = next(one for one in stored if one.epoch == chosen)
+        weights = load_file(checkpoint_file(home, commit))
+    except InputError as error:
+        raise InputError(f"--from {settings.from_}: {error}") from None
+    begins = "weights" if chosen else read_origin(home, record).begins
+    return Source(record, commit, read_recorded_settings(home, record, TrackedSettings), begins, weights)
+
+
+def resolve_source(settings: TrainSettings, source: Source | None) -> TrainSettings:
+    """The settings with the model, its arguments and its preprocessing as they are in the source, unless given."""
+    if source is None:
+        return settings
+    resolved = replace(settings, from_=f"{source.record.run_id}:{source.commit.epoch}")
+    if settings.model == AUTO:
+        model_args = settings.model_args or _drop_class_count(source.settings.model_args)
+        resolved = replace(resolved, model=source.settings.model, model_args=model_args)
+    if settings.transform is None:
+        resolved = replace(resolved, transform=source.preprocessing.to_json())
+    return resolved
+
+
+def _drop_class_count(model_args: str | None) -> str | None:
+    """Arguments without the number of classes, which is that of the data."""
+    arguments = read_model_args(model_args)
+    if arguments.pop("num_classes", None) is None:
+        return model_args
+    return json.dumps(arguments) if arguments else None
 
 
 def resolve_weights(weights: str | None) -> str | None:
@@ -21,17 +118,81 @@ def resolve_weights(weights: str | None) -> str | None:
     return str(Path(weights).absolute())
 
 
-def load_initial_weights(settings: TrainSettings, model: Classifier, classes: int) -> None:
-    """Load what --weights names; the head stays as it is where the classes differ. Raises InputError on a misfit."""
-    if settings.weights is None:
-        return
-    if settings.weights == "pretrained":
-        path = Path("pretrained")
+def load_initial_weights(
+    settings: TrainSettings,
+    home: Home,
+    model: Classifier,
+    data: Dataset,
+    source: Source | None,
+    recorded: Origin | None = None,
+) -> Origin:
+    """Load what --from or --weights names; returns where the weights come from. A head of other classes stays new.
+
+    Raises InputError on a misfit, on weights other than those `recorded` by the run that is repeated or resumed, and on
+    a source whose predictions the model does not reproduce, where they are of the same data.
+    """
+    if source is not None:
+        origin = source.origin
+        weights = {
+            name.removeprefix(NETWORK): value for name, value in source.weights.items() if name.startswith(NETWORK)
+        }
+        what = str(describe_origin(home, origin))
+    elif settings.weights is None:
+        return _check_untrained(settings, model, data)
+    elif settings.weights == "pretrained":
         weights = fetch_pretrained(settings.model, settings.model_args)
+        origin = Origin("weights", "pretrained", weights_sha256=digest_weights(weights))
+        what = f"pretrained {settings.model}"
     else:
-        path = Path(str(resolve_weights(settings.weights)))
+        path = Path(settings.weights)
         weights = read_weights(path, None)
-    fit_weights(path, weights, model.network, classes=classes)
+        origin = Origin("weights", settings.weights, weights_sha256=sha256(path))
+        what = describe_file(path)
+    then, now = recorded and recorded.weights_sha256, str(origin.weights_sha256)
+    if then and then != now:
+        raise InputError(
+            f"{what} has changed since the run began with it: its sha256 was {then[:12]} and is {now[:12]}; restore it"
+        )
+
+    new = fit_weights(what, weights, model.network, classes=len(data.classes))
+    own = model.network.state_dict()
+    begin_anew = f"{list_keys(new)} of other classes begin anew" if new else "none begins anew"
+    say(f"  begins from {what}: {len(own) - len(new)} of {len(own)} weights are taken; {begin_anew}")
+    if source is not None:
+        _note_differences(home, source, data, has_head=not new)
+        is_same = (settings.model, settings.transform) == (source.settings.model, source.preprocessing.to_json())
+        if is_same and not new and data.digest == source.record.data_digest:
+            verify_checkpoints(home, source.record, model, data, torch.device("cpu"), [source.commit], "test")
+    return replace(origin, new_weights=tuple(new))
+
+
+def _check_untrained(settings: TrainSettings, model: Classifier, data: Dataset) -> Origin:
+    """Whether the model that was built is untrained: a factory may give it weights of its own."""
+    if weights_follow_seed(settings, data, model):
+        return UNTRAINED
+    say(f"  {settings.model} has the same weights whatever the seed, so whether they are untrained is not known")
+    return UNKNOWN
+
+
+def _note_differences(home: Home, source: Source, data: Dataset, *, has_head: bool) -> None:
+    """Say if a head of other classes was taken, and how many held-out images the source was trained on."""
+    run = source.record
+    with connect(home) as connection:
+        classes = [name for (name,) in connection.execute(SOURCE_CLASSES, [run.run_id]).fetchall()]
+        seen = {content for (content,) in connection.execute(SEEN_BEFORE, [run.run_id]).fetchall()}
+    if has_head and classes != list(data.classes):
+        say(f"  its head was trained for {format_names(classes)}, and is trained for {format_names(data.classes)} now")
+    if read_recorded_config(home, run)["command"] == "import-checkpoints":  # trained on what is not known
+        return
+    for name, split in data.splits.items():
+        if name == "train":
+            continue
+        count = sum(digest[:CONTENT_DIGITS] in seen for digest in split.pixel_digests())
+        if count:
+            say(
+                f"  {count:,} of {len(split.labels):,} {name} images are among those that run {run.name} was trained "
+                "on, so accuracy on them is no estimate for new images"
+            )
 
 
 def freeze_parameters(settings: TrainSettings, model: Classifier) -> None:

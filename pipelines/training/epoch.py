@@ -22,7 +22,7 @@ def train_epoch(model: Classifier, recipe: Recipe, epoch: int) -> Predictions:
     random = torch.Generator().manual_seed(epoch_seed(settings.seed, epoch))
     seed_generators(epoch_seed(settings.seed, -epoch))  # for dropout and whatever else the network draws
     for network in (model, recipe.averaged_model):
-        network.normalise.scale.fill_(recipe.image_scale(epoch))
+        network.normalise.shrink(recipe.image_scale(epoch))
 
     count = len(recipe.labels)
     order = torch.randperm(count, generator=random)

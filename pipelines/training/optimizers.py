@@ -1,5 +1,8 @@
 """Optimizers and the learning rate schedule."""
 
+from collections.abc import Collection
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -14,7 +17,7 @@ class Muon(torch.optim.Optimizer):
     steps, and each bank kept at norm sqrt(filters), which the batch normalisation after it makes harmless.
     """
 
-    def __init__(self, params: list[torch.nn.Parameter], lr: float, momentum: float = 0.6) -> None:
+    def __init__(self, params: list[dict[str, Any]], lr: float, momentum: float = 0.6) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()
@@ -40,27 +43,50 @@ def orthogonalize(matrix: torch.Tensor) -> torch.Tensor:
     return matrix
 
 
-def make_optimizers(model: nn.Module, name: str, lr: float, weight_decay: float) -> list[torch.optim.Optimizer]:
-    """The optimizers that train a model between them: muon (with AdamW for the other weights), adam or sgd."""
-    weights = [weight for weight in model.parameters() if weight.requires_grad]
-    if name == "sgd":
-        return [torch.optim.SGD(weights, lr, momentum=0.9, nesterov=True, weight_decay=weight_decay)]
-    if name == "adam":
-        return [torch.optim.AdamW(weights, lr, weight_decay=weight_decay)]
+def make_optimizers(
+    model: nn.Module,
+    name: str,
+    lr: float,
+    weight_decay: float,
+    body_lr: float | None = None,
+    head: Collection[str] = (),
+) -> list[torch.optim.Optimizer]:
+    """The optimizers that train a model between them: muon (with AdamW for the other weights), adam or sgd.
 
-    filter_banks: list[nn.Parameter] = []
-    other_weights: list[nn.Parameter] = []
-    for weight in weights:
-        # rows can be orthonormal only if they are no more than the columns
-        is_filter_bank = weight.ndim == 4 and weight[:1].numel() >= len(weight) > 0
-        (filter_banks if is_filter_bank else other_weights).append(weight)
+    With `body_lr`, all parameters but those named in `head` are groups of their own, with that learning rate.
+    """
+    trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+    if body_lr is None:
+        parts = [(list(trained.values()), lr)]
+    else:
+        body = [weight for name, weight in trained.items() if name not in head]
+        parts = [(body, body_lr), ([weight for name, weight in trained.items() if name in head], lr)]
+    if name == "sgd":
+        return [torch.optim.SGD(_make_groups(parts), lr, momentum=0.9, nesterov=True, weight_decay=weight_decay)]
+    if name == "adam":
+        return [torch.optim.AdamW(_make_groups(parts), lr, weight_decay=weight_decay)]
+
+    filter_banks = [([weight for weight in weights if _is_filter_bank(weight)], rate) for weights, rate in parts]
+    others = [
+        ([weight for weight in weights if not _is_filter_bank(weight)], ADAM_LR_FRACTION * rate)
+        for weights, rate in parts
+    ]
     optimizers: list[torch.optim.Optimizer] = []
-    if filter_banks:
-        optimizers.append(Muon(filter_banks, lr))
-    if other_weights:
-        adam_lr = ADAM_LR_FRACTION * lr
-        optimizers.append(torch.optim.AdamW(other_weights, adam_lr, betas=(0.9, 0.99), weight_decay=weight_decay))
+    if groups := _make_groups(filter_banks):
+        optimizers.append(Muon(groups, lr))
+    if groups := _make_groups(others):
+        optimizers.append(torch.optim.AdamW(groups, lr, betas=(0.9, 0.99), weight_decay=weight_decay))
     return optimizers
+
+
+def _is_filter_bank(weight: nn.Parameter) -> bool:
+    """Whether Muon trains a weight: rows can be orthonormal only if they are no more than the columns."""
+    return weight.ndim == 4 and weight[:1].numel() >= len(weight) > 0
+
+
+def _make_groups(parts: list[tuple[list[nn.Parameter], float]]) -> list[dict[str, Any]]:
+    """Parameter groups of weights and their learning rates, without empty ones."""
+    return [{"params": weights, "lr": lr} for weights, lr in parts if weights]
 
 
 def one_cycle_factor(progress: float) -> float:

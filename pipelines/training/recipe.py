@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipelines.common.settings import ResolvedSettings, ResolvedTraining, TrainSettings
+from pipelines.common.settings import AUTO, ResolvedSettings, ResolvedTraining, TrainSettings
 from pipelines.common.user_code import describe_error, errors_reported
 from pipelines.data.datasets import Dataset
 from pipelines.models import hardware
@@ -14,11 +14,13 @@ from pipelines.models.image_sizes import plan_image_scales
 from pipelines.models.memory import resolve_pass_sizes
 from pipelines.models.networks import MODELS, Classifier, copy_model, resolve_transform
 from pipelines.training.beginning import resolve_weights
+from pipelines.training.heads import find_head
 from pipelines.training.optimizers import make_optimizers, one_cycle_factor
 from pipelines.training.trial import try_out
 from tracking.errors import InputError
 
 LEARNING_RATES = {"muon": 0.1, "adam": 1e-3, "sgd": 0.1}
+DEFAULT_MODEL = "cnn"
 SMALLEST_RESIZED_SIDE = 32  # pixels; smaller images have nothing to shrink
 
 
@@ -59,11 +61,13 @@ def resolve_settings(settings: TrainSettings, data: Dataset) -> ResolvedSettings
             f"--random-shift {settings.random_shift} moves images of {data.image_shape[1:]} out of sight; "
             f"give {shortest_side - 1} or less"
         )
-    is_built_in = settings.model in MODELS
+    model = DEFAULT_MODEL if settings.model == AUTO else settings.model
+    is_built_in = model in MODELS
     optimizer = settings.optimizer
     if optimizer == "auto":
         optimizer = "muon" if is_built_in else "adam"
-    resizes_by_default = is_built_in and data.shrinks and shortest_side >= SMALLEST_RESIZED_SIDE
+    has_weights = settings.weights is not None or settings.from_ is not None  # small images would spoil these
+    resizes_by_default = is_built_in and data.shrinks and shortest_side >= SMALLEST_RESIZED_SIDE and not has_weights
     resolved: dict[str, Any] = {
         "dataset": data.name,
         "data": data.location,
@@ -73,7 +77,7 @@ def resolve_settings(settings: TrainSettings, data: Dataset) -> ResolvedSettings
         "random_flip": _resolve_auto(settings.random_flip, data.flips),
         "progressive_resizing": _resolve_auto(settings.progressive_resizing, resizes_by_default),
     }
-    settings = resolve_transform(hardware.resolve_hardware(settings))
+    settings = resolve_transform(hardware.resolve_hardware(replace(settings, model=model)))
     if isinstance(settings, ResolvedTraining):
         return replace(settings, **resolved)
     return ResolvedSettings(**vars(settings) | resolved)
@@ -97,21 +101,22 @@ def make_recipe(settings: ResolvedSettings, data: Dataset, model: Classifier) ->
         model.to(device)
     try_out(settings, model, data)
     resolved = settings if isinstance(settings, ResolvedTraining) else resolve_pass_sizes(settings, data, model)
-    optimizers = make_optimizers(model, resolved.optimizer, resolved.lr, resolved.weight_decay)
+    head = set() if resolved.body_lr is None else find_head(model, train.images[:2], len(data.classes))
+    optimizers = make_optimizers(model, resolved.optimizer, resolved.lr, resolved.weight_decay, resolved.body_lr, head)
     return Recipe(resolved, device, train.images, train.labels, optimizers, averaged_model=copy_model(model))
 
 
 def _check_image_sizes(settings: TrainSettings, model: Classifier, images: Tensor) -> None:
     """Raise InputError if the model does not take images of every size that progressive resizing gives it."""
     for scale in sorted(set(plan_image_scales(settings))):
-        model.normalise.scale.fill_(scale)
+        model.normalise.shrink(scale)
         try:
             with torch.no_grad():
                 model.eval()(images.float() / 255)
         except (Exception, SystemExit) as error:
-            side = round(min(images.shape[2:]) * scale)
+            side = round(min(images.shape[2:]) * model.normalise.scale.item())
             raise InputError(
                 f"the model does not take images of {side} pixels ({describe_error(error)}); "
                 "try --progressive-resizing no"
             ) from None
-    model.normalise.scale.fill_(1.0)
+    model.normalise.shrink(1.0)

@@ -13,6 +13,7 @@ from pipelines.common.terminal import say
 from pipelines.data.datasets import Dataset
 from pipelines.lifecycle.child_run import run_guard
 from pipelines.lifecycle.epoch_commit import commit_epoch, complete_models, log_learning_curves, resume_file
+from pipelines.lifecycle.origin import UNTRAINED, Origin, describe_origin, read_origin
 from pipelines.lifecycle.run_inputs import describe_data, load_data, read_recorded_settings
 from pipelines.lifecycle.start import commit_start, count_images, count_weights, instance_columns, start_training_run
 from pipelines.lifecycle.verification import verify_checkpoints
@@ -21,7 +22,8 @@ from pipelines.models.checkpoints import load_state, save_state
 from pipelines.models.networks import Classifier, build_tracked_model
 from pipelines.models.predictions import EVALUATION_BATCH, Predictions, evaluate, measure
 from pipelines.models.user_code import digest_code
-from pipelines.training.beginning import freeze_parameters, load_initial_weights
+from pipelines.models.weight_files import list_keys
+from pipelines.training.beginning import find_source, freeze_parameters, load_initial_weights, resolve_source
 from pipelines.training.epoch import train_epoch
 from pipelines.training.recipe import Recipe, make_recipe, resolve_settings
 from tracking import catalogue, commits, runs
@@ -48,19 +50,22 @@ def train(settings: TrainSettings, home: Home, original: catalogue.RunRecord | N
     Raises RunError if the training diverges, InputError if that data now has another digest.
     """
     runs.check_start(home, settings.name)
+    source = find_source(settings, home)
+    settings = resolve_source(settings, source)
     data = load_data(settings, home, original)
     resolved = resolve_settings(settings, data)
     hardware.prepare_device(resolved)  # before anything is computed: the first weights depend on the threads too
     model = build_tracked_model(resolved, data)
-    load_initial_weights(resolved, model, len(data.classes))
+    recorded = read_origin(home, original) if original else None
+    origin = load_initial_weights(resolved, home, model, data, source, recorded)
     freeze_parameters(resolved, model)
     recipe = make_recipe(resolved, data, model)
 
-    default_name = f"{data.name}-{settings.model.rpartition(':')[2]}-{settings.seed}"
-    note = _describe_training(recipe.settings, data, model)
-    run, named_settings = start_training_run(home, recipe.settings, default_name, data, note, settings.seed)
-    inputs = {"data": describe_data(data), "model_code": digest_code(settings.model, model)}
-    commit_start(run, "train", named_settings, instance_columns(run.run_id, data), data.classes, inputs)
+    default_name = f"{data.name}-{resolved.model.rpartition(':')[2]}-{settings.seed}"
+    note = _describe_training(home, recipe.settings, data, model, origin)
+    run, named_settings = start_training_run(home, recipe.settings, default_name, data, note, origin, settings.seed)
+    inputs = {"data": describe_data(data), "model_code": digest_code(resolved.model, model)}
+    commit_start(run, "train", named_settings, instance_columns(run.run_id, data), data.classes, inputs, origin)
     return _run_epochs(Training(named_settings, data, model, recipe, run), [])
 
 
@@ -79,7 +84,8 @@ def resume(record: catalogue.RunRecord, home: Home, data: str | None = None) -> 
     dataset = load_data(replace(settings, data=data or settings.data), home, record)
     model = build_tracked_model(settings, dataset)
     if not committed:
-        load_initial_weights(settings, model, len(dataset.classes))
+        source = find_source(settings, home)
+        load_initial_weights(settings, home, model, dataset, source, read_origin(home, record))
     freeze_parameters(settings, model)
     recipe = make_recipe(settings, dataset, model)
     if committed:
@@ -91,9 +97,14 @@ def resume(record: catalogue.RunRecord, home: Home, data: str | None = None) -> 
     return _run_epochs(Training(settings, dataset, model, recipe, run), committed)
 
 
-def _describe_training(settings: TrainSettings, data: Dataset, model: nn.Module) -> str:
+def _describe_training(home: Home, settings: TrainSettings, data: Dataset, model: nn.Module, origin: Origin) -> str:
     """The note of the run in the MLflow UI, in Markdown."""
-    beginning = "untrained network" if settings.weights is None else f"network with the weights of {settings.weights}"
+    begins_from = describe_origin(home, origin)
+    beginning = "untrained network" if origin.begins == UNTRAINED.begins else "network before training"
+    if begins_from:
+        beginning += f", which begins from {begins_from}"
+    if origin.new_weights:
+        beginning += f"; {list_keys(list(origin.new_weights))} begin anew"
     return (
         f"**{settings.model}** ({count_weights(model)}) trained on **{data.name}** ({count_images(data)}), seed "
         f"{settings.seed}. Every epoch's weights: `checkpoints/`; every instance's "

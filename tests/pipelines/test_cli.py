@@ -19,7 +19,7 @@ from pipelines.asking.tables import MAX_CELL_WIDTH
 from pipelines.cli import make_parser
 from pipelines.commands import COMMANDS, GROUPS
 from pipelines.common.flags import from_flags, utf8
-from pipelines.common.settings import FORMATS, CheckedSettings, TrainSettings
+from pipelines.common.settings import FORMATS, CheckedSettings, TrainSettings, flag_name
 from pipelines.common.streams import prepare_streams
 from pipelines.common.terminal import say, status_line
 from pipelines.lifecycle.selection import sample_instances
@@ -41,7 +41,7 @@ def test_help_names_every_command_and_setting(command: list[str], capsys) -> Non
 
 def test_every_flag_comes_from_the_settings(capsys) -> None:
     _, out, _ = study_command(capsys, "train", "--help")
-    names = [f"--{name.replace('_', '-')}" for name in TrainSettings.__dataclass_fields__]
+    names = [flag_name(name) for name in TrainSettings.__dataclass_fields__]
     assert len(names) > 15
     assert [name for name in names if name not in out] == []
 

@@ -7,7 +7,7 @@ const head = JSON.parse(element("head").textContent);
 const N = head.instances;
 const E = head.epochs.length;
 const K = head.classes.length;
-const RUNS = head.runs; // {run_id, name, kind, start, end}: its epochs are start to end - 1 of the arrays
+const RUNS = head.runs; // {run_id, name, kind, is_trained, start, end}: its epochs are start to end - 1 of the arrays
 const isImported = RUNS[0].kind === "import";
 const isPair = RUNS.length === 2;
 const runOf = e => isPair && e >= RUNS[1].start ? 1 : 0;

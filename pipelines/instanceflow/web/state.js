@@ -14,10 +14,10 @@ function initialClasses() {
   return ranked.slice(0, INITIAL_CLASSES).sort((a, b) => a - b);
 }
 
-// From the untrained network nearly all predictions change, which hides the rest, so it is left out if there are others.
-function firstTrained({ kind, start, end }) {
-  const isUntrainedFirst = kind === "train" && head.epochs[start] === 0;
-  return isUntrainedFirst && end - start > 2 ? start + 1 : start;
+// From a network that guesses nearly all predictions change, which hides the rest: it is left out if there are others.
+function firstTrained({ kind, start, end, is_trained: isTrained }) {
+  const mayGuess = kind === "train" && head.epochs[start] === 0 && !isTrained;
+  return mayGuess && end - start > 2 ? start + 1 : start;
 }
 
 // The epochs of a run between which most predictions change, at most INITIAL_COLUMNS: [first, last].

@@ -62,11 +62,11 @@ function drawStrip() {
       ? [["", "▲ turbulent: more moves than in the epoch before, and over 1.5 times the median"]] : []));
 }
 
-// Moves of the tallest bar. The first transition, from the untrained network, dwarfs all others: its bar is cut off.
+// Moves of the tallest bar. The first transition, from a network that guesses, dwarfs all others: its bar is cut off.
 function tallestBar(outcomes) {
   let maxMoves = 1;
-  for (const { start, end } of RUNS) {
-    const first = end - start < 3 ? start : start + 2;
+  for (const { start, end, is_trained: isTrained } of RUNS) {
+    const first = end - start < 3 || isTrained ? start : start + 2;
     for (let e = first; e < end; e++) maxMoves = Math.max(maxMoves, movesInto(outcomes, e));
   }
   return maxMoves;

@@ -15,7 +15,7 @@ from torchvision import transforms
 
 from pipelines.cli import main
 from pipelines.data.datasets import Dataset, load_dataset
-from pipelines.lifecycle.run_inputs import begins_untrained
+from pipelines.lifecycle.origin import begins_untrained
 from pipelines.models.libraries import own_preprocessing
 from pipelines.models.networks import build_model, build_tracked_model, resolve_transform
 from pipelines.training import train as training
