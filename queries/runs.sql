@@ -9,13 +9,13 @@
 --   status         RUNNING, FINISHED, FAILED or KILLED
 --   dataset        name of the data set
 --   source_run_id  training run it looks at; null for a training run
---   begins_from    whose weights training begins with: an epoch of another run, a file, or pretrained; null if it is
---                  untrained, or not known
 --   last_epoch     last epoch with metrics; null without
 --   seed           seed of the run
 --   git_commit     commit of the program that made it
 --   started_at     UTC
 --   finished_at    UTC; null while it is running
+--   begins_from    whose weights training begins with: an epoch of another run, a file, or pretrained; null if it is
+--                  untrained, or not known
 with progress as (
     select
         run_id,
@@ -30,6 +30,11 @@ select
     runs.status,
     runs.dataset,
     runs.source_run_id,
+    progress.last_epoch,
+    runs.seed,
+    runs.git_commit,
+    runs.started_at,
+    runs.finished_at,
     case
         when runs.params ->> 'source_epoch' is not null
             then format(
@@ -38,12 +43,7 @@ select
                 coalesce(source.name, left(runs.params ->> 'source_run_id', 8))
             )
         else runs.params ->> 'weights'
-    end as begins_from,
-    progress.last_epoch,
-    runs.seed,
-    runs.git_commit,
-    runs.started_at,
-    runs.finished_at
+    end as begins_from
 from runs
 left join progress on progress.run_id = runs.run_id
 left join runs as source on source.run_id = runs.params ->> 'source_run_id'
