@@ -131,6 +131,7 @@ def load_initial_weights(
     Raises InputError on a misfit, on weights other than those `recorded` by the run that is repeated or resumed, and on
     a source whose predictions the model does not reproduce, where they are of the same data.
     """
+    weights: Mapping[str, Tensor]
     if source is not None:
         origin = source.origin
         weights = {
