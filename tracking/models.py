@@ -16,7 +16,7 @@ from typing import Any
 from tracking import mlflow_internals  # noqa: F401  first, as MLflow reads its settings when it is imported
 from tracking.commits import EpochCommit
 from tracking.environment import list_requirements
-from tracking.files import write_json, write_text
+from tracking.files import write_text
 from tracking.runs import NOTE, Run, experiment_id, log_points
 from tracking.staging import copy_into_place, staging_folder
 from tracking.stored_models import DESCRIPTION
@@ -65,7 +65,8 @@ def _create(run: Run, commit: EpochCommit) -> str:
             "study.run_id": run.run_id,
             "study.epoch": str(commit.epoch),
             "study.run_name": run.record.name,
-            NOTE: f"The network of `{run.record.name}` {moment}.",
+            NOTE: f"The network of `{run.record.name}` {moment}, which predicts from pictures: "
+            '`mlflow.pyfunc.load_model("models:/MODEL_ID").predict(pictures)`.',
         },
         params={"checkpoint": f"checkpoints/epoch_{commit.epoch:04d}.safetensors"},
         model_type="checkpoint",
@@ -74,10 +75,11 @@ def _create(run: Run, commit: EpochCommit) -> str:
 
 
 def _log_files(run: Run, model_id: str, commit: EpochCommit, interface: ModelInterface) -> None:
-    """The model's files, always with the same bytes. An MLmodel file is YAML, and so is all JSON."""
+    """The model's files, always with the same bytes."""
+    description = mlflow.models.Model.from_dict(_describe_model(model_id, commit, interface))
     with staging_folder(run.home) as folder:
         files = [
-            write_json(folder / DESCRIPTION, _describe_model(model_id, commit, interface)),
+            write_text(folder / DESCRIPTION, description.to_yaml()),
             write_text(folder / REQUIREMENTS, "\n".join(list_requirements()) + "\n"),
         ]
         for file in files:

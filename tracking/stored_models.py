@@ -1,16 +1,15 @@
 """From the folder of a LoggedModel, as MLflow hands it to whoever loads it, to the files of the run that it is of."""
 
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tracking import mlflow_internals  # noqa: F401  first, as MLflow reads its settings when it is imported
 from tracking.errors import InputError
-from tracking.files import read_json
 from tracking.home import Home
 from tracking.staging import scratch_folder
 
@@ -38,21 +37,21 @@ class StoredModel:
 
 def read_stored_model(folder: Path) -> StoredModel:
     """Raises InputError if the folder holds no model of a study."""
-    file = folder / DESCRIPTION
     try:
-        content = read_json(file)
-        signature = content["signature"]
-        [pictures] = json.loads(signature["inputs"])
-        _, height, width, channels = map(int, pictures["tensor-spec"]["shape"])
-        label_column, *classes = (str(column["name"]) for column in json.loads(signature["outputs"]))
-        run_id, model_id = str(content["run_id"]), str(content["model_id"])
+        described: Any = mlflow.models.Model.load(str(folder))
+        [pictures] = described.signature.inputs.inputs
+        _, height, width, channels = pictures.shape
+        label_column, *classes = described.signature.outputs.input_names()
+        run_id = str(described.run_id)
         if not re.fullmatch(r"\w+", run_id):  # it becomes part of a path
-            raise ValueError
-        epoch, sha256 = int(content["metadata"]["epoch"]), str(content["metadata"]["sha256"])
-    except (KeyError, TypeError, ValueError, OSError):
-        raise InputError(f"{file} does not describe a model of a study; it was changed, so log it again") from None
+            raise ValueError(run_id)
+        epoch, sha256 = int(described.metadata["epoch"]), str(described.metadata["sha256"])
+    except (MlflowException, OSError, AttributeError, KeyError, TypeError, ValueError):
+        raise InputError(
+            f"{folder / DESCRIPTION} does not describe an epoch of a study; restore it, or load another epoch"
+        ) from None
     shape = (channels, height, width)
-    return StoredModel(folder, model_id, run_id, epoch, sha256, shape, tuple(classes), label_column)
+    return StoredModel(folder, str(described.model_id), run_id, epoch, sha256, shape, tuple(classes), label_column)
 
 
 @contextmanager
