@@ -55,7 +55,9 @@ def fetch_pretrained(name: str, model_args: str | None) -> Mapping[str, Tensor]:
     if library is None:
         raise InputError(f"--weights pretrained is for models of {' and '.join(LIBRARIES)}; for {name}, give a file")
     try:
-        return library.fetch_weights(network, read_model_args(model_args))
+        arguments = read_model_args(model_args)
+        arguments.pop("num_classes", None)  # the published head, not one that timm draws at random
+        return library.fetch_weights(network, arguments)
     except Exception as error:  # of the network, or of whatever library fetches them
         reason = describe_error(error).partition(". ")[0]
         raise InputError(

@@ -17,6 +17,11 @@ def seed_generators(seed: int) -> None:
     torch.manual_seed(seed)
 
 
+def head_seed(seed: int) -> int:
+    """A separate seed for a new head: from that of the network, it would begin as the head of the source began."""
+    return zlib.crc32(f"{seed} head".encode())
+
+
 def epoch_seed(seed: int, epoch: int) -> int:
     """A separate seed for each epoch, so that an epoch can be repeated without the ones before it."""
     return zlib.crc32(f"{seed} {epoch}".encode())

@@ -60,8 +60,8 @@ def fit_weights(
     """Load weights into a network, whatever prefix their names have. Raises InputError, with names, if they differ.
 
     Messages call them `what`. What belongs to no part of the network is said, unless `quietly`. With a number of
-    `classes`, layers that differ in it alone keep their own weights, as the head of a network that is trained further
-    on other classes; their names are returned.
+    `classes`, the head of a network that is trained further on other classes keeps its own weights: those that differ
+    in their number alone, or are lacking and have a row for each class. Their names are returned.
     """
     own = network.state_dict()
     plain = {name.replace("_orig_mod.", ""): value for name, value in weights.items()}  # of torch.compile
@@ -71,7 +71,7 @@ def fit_weights(
 
     new = []
     if classes is not None:
-        new = [name for name in own if name in given and _differs_in_classes(given[name], own[name], classes)]
+        new = [name for name in own if _belongs_to_other_classes(given.get(name), own[name], classes)]
         given |= {name: own[name] for name in new}
     missing = [name for name in own if name not in given]
     unexpected = [name for name in given if name not in own]
@@ -175,7 +175,9 @@ def _fill_in(given: dict[str, Tensor], own: Mapping[str, Tensor]) -> None:
             given[name] = value
 
 
-def _differs_in_classes(given: Tensor, own: Tensor, classes: int) -> bool:
+def _belongs_to_other_classes(given: Tensor | None, own: Tensor, classes: int) -> bool:
+    if given is None:
+        return own.ndim > 0 and own.shape[0] == classes
     return given.ndim == own.ndim > 0 and own.shape[0] == classes != given.shape[0] and given.shape[1:] == own.shape[1:]
 
 

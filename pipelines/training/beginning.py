@@ -22,8 +22,9 @@ from pipelines.lifecycle.selection import choose_epochs
 from pipelines.lifecycle.verification import verify_checkpoints
 from pipelines.models.fresh import weights_follow_seed
 from pipelines.models.libraries import fetch_pretrained, read_model_args
-from pipelines.models.networks import Classifier
+from pipelines.models.networks import Classifier, build_tracked_model
 from pipelines.models.preprocessing import Preprocessing
+from pipelines.models.randomness import head_seed
 from pipelines.models.weight_files import describe_file, digest_weights, fit_weights, list_keys, read_weights
 from tracking import catalogue, commits
 from tracking.catalogue import RunRecord
@@ -157,14 +158,24 @@ def load_initial_weights(
 
     new = fit_weights(what, weights, model.network, classes=len(data.classes))
     own = model.network.state_dict()
-    begin_anew = f"{list_keys(new)} of other classes begin anew" if new else "none begins anew"
-    say(f"  begins from {what}: {len(own) - len(new)} of {len(own)} weights are taken; {begin_anew}")
+    if new:
+        drawn = build_tracked_model(settings, data, seed=head_seed(settings.seed)).network.state_dict()
+        for name in new:
+            own[name].copy_(drawn[name])
+    say(f"  begins from {what}: {len(own) - len(new)} of {len(own)} weights are taken; {_describe_new(new, weights)}")
     if source is not None:
         _note_differences(home, source, data, has_head=not new)
         is_same = (settings.model, settings.transform) == (source.settings.model, source.preprocessing.to_json())
         if is_same and not new and data.digest == source.record.data_digest:
             verify_checkpoints(home, source.record, model, data, torch.device("cpu"), [source.commit], "test")
     return replace(origin, new_weights=tuple(new))
+
+
+def _describe_new(new: list[str], weights: Mapping[str, Tensor]) -> str:
+    if not new:
+        return "none begins anew"
+    has_head = any(name.endswith(new[0]) for name in weights)  # whatever prefix it has
+    return f"{list_keys(new)} {'of other classes' if has_head else 'are not among them, and'} begin anew"
 
 
 def _check_untrained(settings: TrainSettings, model: Classifier, data: Dataset) -> Origin:

@@ -20,6 +20,7 @@ from pipelines.lifecycle.origin import UNKNOWN, UNTRAINED, begins_untrained, rea
 from pipelines.models.fresh import build_random_model
 from pipelines.models.networks import build_model, build_tracked_model
 from pipelines.models.preprocessing import Preprocessing, Resize
+from pipelines.recording.record import record
 from pipelines.reporting.report import report
 from pipelines.rerunning import rerun
 from pipelines.training import epoch as epochs
@@ -27,7 +28,7 @@ from pipelines.training import train as training
 from pipelines.training.heads import find_head
 from pipelines.training.optimizers import make_optimizers
 from support.homes import TINY, copied, place_of, predictions, rows
-from support.recorded import CLASSES, make_sets
+from support.recorded import CLASSES, make_net, make_sets
 from tracking import commits
 from tracking.catalogue import RunRecord, read_records, resolve
 from tracking.errors import InputError
@@ -123,7 +124,12 @@ def test_where_it_begins_is_told_wherever_epoch_zero_is(tuned: Home, source: Run
 
 
 def test_the_report_compares_with_the_network_before_this_training(tuned: Home, source: RunRecord, capsys) -> None:
-    assert main(["explain", "tuned", "--epochs", "all", "--count", "20", "--home", str(tuned.path)]) == 0
+    home = ("--home", str(tuned.path))
+    assert main(["explain", "tuned", "--epochs", "all", "--count", "20", *home]) == 0
+    assert main(["compare", "tuned", "--randomization-count", "2", "--shortcut-count", "0", *home]) == 0
+    metrics = {metric for (metric,) in rows(tuned, "select distinct metric from attribution_scores")}
+    assert "randomized/everything" in metrics
+    assert not {"epoch_0", "epoch_0_signed"} & metrics  # its maps are not those of an untrained network
     text = " ".join(re.sub(r"<[^>]*>", "", Path(report(ReportSettings(run="tuned"), tuned)).read_text()).split())
     assert f"It begins from epoch 2 of run {source.name} ({source.run_id[:8]})." in text
     assert "body lr 0.002" in text
@@ -147,7 +153,9 @@ def test_a_repeated_run_begins_from_the_same_weights_or_says_why_not(tuned: Home
     assert run_names(home) == before
 
 
-def test_a_head_of_other_classes_is_new_and_the_body_is_taken(tuned: Home, tmp_path: Path, capsys) -> None:
+def test_a_head_of_other_classes_is_new_and_the_body_is_taken(
+    tuned: Home, source: RunRecord, tmp_path: Path, capsys
+) -> None:
     home = copied(tuned.path.parent, tmp_path)
     run_id = training.train(replace(SMALL, from_="tuned"), home)
     said = capsys.readouterr().err
@@ -155,6 +163,8 @@ def test_a_head_of_other_classes_is_new_and_the_body_is_taken(tuned: Home, tmp_p
     own, taken = weights(home, run_id, 0), weights(home, resolve(home, "tuned").run_id, 1)
     new = [name for name, value in own.items() if not torch.equal(value, taken[name])]
     assert new == ["network.head.logits.bias", "network.head.logits.weight"]  # normalised as the source is, too
+    head = "network.head.logits.weight"  # of the same seed, its first rows would be those that the source began with
+    assert not torch.equal(own[head], weights(home, source.run_id, 0)[head][: len(CLASSES)])
     origin = read_origin(home, resolve(home, run_id))
     assert sorted(origin.new_weights) == ["head.logits.bias", "head.logits.weight"]
     assert not origin.is_trained
@@ -184,7 +194,7 @@ def test_held_out_images_that_the_source_was_trained_on_are_counted(tuned: Home,
         (("--from", "tuned", "--weights", "net.pt"), "--from and --weights both say what training begins with"),
         (
             ("--from", "tuned", "--model", "own_code:seeded"),
-            "does not fit the model: it lacks 0.bias, 3.weight, 3.bias",
+            "does not fit the model: it lacks 0.bias",
         ),
         (("--from", "tuned", "--dataset", "planted"), "the network takes 1 channels and the images have 3"),
         (("--from", "tuned", "--model-args", '{"depth": 2}'), "unexpected keyword argument 'depth'"),
@@ -272,6 +282,17 @@ def test_pretrained_weights_are_loaded_as_timm_loads_them(home: Home, tmp_path: 
     assert len(origin.weights_sha256) == 64
 
 
+def test_pretrained_weights_without_a_head_get_a_new_one(home: Home, tmp_path: Path, capsys) -> None:
+    timm = pytest.importorskip("timm")
+    torch.save(timm.create_model("test_vit", num_classes=0, img_size=32).state_dict(), tmp_path / "body.pth")
+    overlay = {"file": str(tmp_path / "body.pth"), "num_classes": 0}
+    model_args = json.dumps({"img_size": 32, "pretrained_cfg_overlay": overlay})
+    settings = replace(SMALL, model="timm:test_vit", model_args=model_args, weights="pretrained", batch=48)
+    run_id = training.train(settings, home)
+    assert "taken; head.weight, head.bias are not among them, and begin anew" in capsys.readouterr().err
+    assert read_origin(home, resolve(home, run_id)).new_weights == ("head.weight", "head.bias")
+
+
 def test_a_factory_with_weights_of_its_own_is_not_called_untrained(home: Home, capsys) -> None:
     run_id = training.train(replace(SMALL, model="own_code:seeded"), home)
     assert "has the same weights whatever the seed" in capsys.readouterr().err
@@ -284,6 +305,15 @@ def test_a_factory_with_weights_of_its_own_is_not_called_untrained(home: Home, c
         own, other = built.network.state_dict()[name], random.network.state_dict()[name]
         assert not torch.equal(own, other)
         assert torch.equal(own.flatten().sort().values, other.flatten().sort().values)
+
+
+@pytest.mark.parametrize(("said", "begins"), [(None, "unknown"), (True, "untrained"), (False, "weights")])
+def test_of_a_loop_of_ones_own_only_what_is_said_is_known(home: Home, said: bool | None, begins: str) -> None:
+    run = record(make_net(), make_sets(), CLASSES, home=str(home.path), untrained=said)
+    run.finish()
+    recorded = resolve(home, "latest")
+    assert recorded.params["begins"] == read_origin(home, recorded).begins == begins
+    assert begins_untrained(home, recorded) == (said is True)
 
 
 def test_a_random_model_of_a_factory_that_draws_is_what_it_draws(home: Home) -> None:
