@@ -103,10 +103,9 @@ def open_trained_run(
     weights.
     """
     record = catalogue.resolve(home, settings.run, ("train",))
-    if settings.model:
-        remember_model(home, record, settings.model, settings.model_args, settings.data)
+    data = remember_model(home, record, settings.model, settings.model_args, settings.data)
     with locks.reading_checkpoints(home, record.run_id):
-        source = _read_trained_run(settings, home, record, recorded_instances, finished_epochs)
+        source = _read_trained_run(settings, home, record, data, recorded_instances, finished_epochs)
         needed = [commit for epoch, commit in source.epochs.items() if epoch not in finished_epochs]
         with limit_pass_size(source.fitting):
             verify_checkpoints(
@@ -119,9 +118,11 @@ def _read_trained_run(
     settings: ExplainSettings,
     home: Home,
     record: catalogue.RunRecord,
+    data: Dataset | None,
     recorded_instances: dict[int, np.ndarray] | None,
     finished_epochs: Collection[int],
 ) -> TrainedRun:
+    """What `open_trained_run` opens; `data` is the run's, if it is loaded already."""
     trained = read_recorded_settings(home, record, TrackedSettings)
     trained = replace(trained, data=settings.data or trained.data)
 
@@ -131,7 +132,7 @@ def _read_trained_run(
     if needed:
         choose_epochs(",".join(map(str, needed)), stored)  # refuses epochs without a checkpoint
 
-    data = load_data(trained, home, record)
+    data = data or load_data(trained, home, record)
     if settings.split.startswith(EXTRA_PREFIX):
         data = replace(data, splits=data.splits | read_extra_splits(home, record))
     _check_instances(instances, settings.split, len(data.splits[settings.split].labels))

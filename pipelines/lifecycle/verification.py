@@ -104,8 +104,9 @@ def verify_checkpoints(
 def find_changed_code(home: Home, record: RunRecord, name: str, model: nn.Module) -> list[str]:
     """The modules of the code of model `name` that are not what they were when the run began."""
     recorded_digests = read_recorded_config(home, record).get("model_code") or {}  # old runs have none
-    digests = digest_code(name, model)
-    return [module for module, digest in recorded_digests.items() if digests.get(module) != digest]
+    # by content: a script is module __main__ while it runs, and has its own name when a factory is imported from it
+    digests = set(digest_code(name, model).values())
+    return [module for module, digest in recorded_digests.items() if digest not in digests]
 
 
 def _read_logged(

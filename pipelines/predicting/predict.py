@@ -75,10 +75,9 @@ def predict(settings: PredictSettings, home: Home) -> str:
         )
     record = catalogue.resolve(home, settings.run, ("train",))
     files = find_images(settings.images)
-    if settings.model:
-        remember_model(home, record, settings.model, settings.model_args, settings.data)
+    data = remember_model(home, record, settings.model, settings.model_args, settings.data)
     with locks.reading_checkpoints(home, record.run_id):
-        evaluation = _open_run(settings, home, record)
+        evaluation = _open_run(settings, home, record, data)
         images = read_images(files, evaluation.data, settings.skip_unreadable)
         _find_new_rows(evaluation, evaluation.read_additions(), images)  # refuses before anything is written
         # held to the end, because additions are numbered
@@ -97,14 +96,14 @@ def predict(settings: PredictSettings, home: Home) -> str:
     return evaluation.split
 
 
-def _open_run(settings: PredictSettings, home: Home, record: catalogue.RunRecord) -> Evaluation:
+def _open_run(settings: PredictSettings, home: Home, record: catalogue.RunRecord, data: Dataset | None) -> Evaluation:
     epochs = commits.stored_epochs(home, record.run_id)
     choose_epochs("all", epochs)  # refuses a run without any
     recorded_settings = read_recorded_settings(home, record, TrackedSettings)
     device = settings.device or hardware.choose_available_device(recorded_settings.device)
     data_path = settings.data or recorded_settings.data
     train_settings = hardware.resolve_device(replace(recorded_settings, device=device, data=data_path))
-    data = load_data(train_settings, home, record)
+    data = data or load_data(train_settings, home, record)
     return Evaluation(runs.open_run(home, record), settings.name, epochs, data, train_settings)
 
 

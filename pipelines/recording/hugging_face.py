@@ -41,8 +41,10 @@ class RecordCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         if self.run:
-            logged = state.log_history[-1] if state.log_history else {}
-            self.run.epoch({name: logged[name] for name in ("loss", "learning_rate", "grad_norm") if name in logged})
+            # an epoch's own log comes after this, so that of the epoch before may be the last there is
+            logged = [each for each in state.log_history if each.get("epoch", 0) > self.run.next_epoch - 1]
+            names = ("loss", "learning_rate", "grad_norm")
+            self.run.epoch({name: each[name] for each in logged for name in names if name in each})
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from pipelines.common.settings import UNKNOWN_MODEL, RecordSettings
 from pipelines.common.terminal import say
@@ -56,6 +57,7 @@ from tracking.errors import InputError
 from tracking.home import Home, find_home, make_home
 
 ORIGINS = {True: UNTRAINED, False: Origin("weights"), None: UNKNOWN}  # by what the user says of the model
+WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)  # each has the network as `module`
 NEEDED = ("train", "test")
 SPLITS = ("train", "val", "test")
 
@@ -149,10 +151,10 @@ def _follow(channel: Channel, network: nn.Module, state: Mapping[str, Any]) -> R
 
 
 def _unwrap(model: nn.Module) -> nn.Module:
-    """The network within wrappers of distributed training and compilation, so that its weights have their own names."""
+    """The network within wrappers, such as a compiled or averaged one, so that its weights have their own names."""
     while True:
         inner = getattr(model, "_orig_mod", None)
-        if inner is None and isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        if inner is None and isinstance(model, WRAPPERS):
             inner = model.module
         if not isinstance(inner, nn.Module):
             break

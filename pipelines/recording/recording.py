@@ -59,11 +59,25 @@ class Recorder:
             self._channel.announce()
         self._seen.add(ids, logits, labels)
 
-    def epoch(self, metrics: Mapping[str, Any] | None = None, predictions: Mapping[str, Any] | None = None) -> None:
+    def epoch(
+        self,
+        metrics: Mapping[str, Any] | None = None,
+        predictions: Mapping[str, Any] | None = None,
+        number: int | None = None,
+    ) -> None:
         """End an epoch: in rank 0 as `Recording.epoch`; elsewhere hand what this process has seen to it."""
+        self._set_number(number)
         if self._channel:
             self._channel.hand_in(self.next_epoch, *self._seen.take())
         self.next_epoch += 1
+
+    def _set_number(self, number: int | None) -> None:
+        """Raise InputError on a number that is no later epoch."""
+        if number is None:
+            return
+        if isinstance(number, bool) or not isinstance(number, int) or number < self.next_epoch:
+            raise InputError(f"number is {number!r}; the next epoch is {self.next_epoch}, so give that or a later one")
+        self.next_epoch = number
 
     def finish(self) -> str:
         """End the run, which only rank 0 does; returns its ID."""
@@ -123,16 +137,23 @@ class Recording(Recorder):
                 "are trained again, and recorded once"
             )
 
-    def epoch(self, metrics: Mapping[str, Any] | None = None, predictions: Mapping[str, Any] | None = None) -> None:
+    def epoch(
+        self,
+        metrics: Mapping[str, Any] | None = None,
+        predictions: Mapping[str, Any] | None = None,
+        number: int | None = None,
+    ) -> None:
         """Commit the model as it is now: its weights, and its predictions of val and test.
 
         `metrics` are the loop's own numbers. `predictions` are those that the loop has already made of a split, in
         evaluation mode and in float32: logits [N, K] in the order of the data set, or a pair of IDs [N] and logits;
-        they save a pass. Raises InputError on what is no number and on predictions of another model, RunError on logits
-        that are not finite and on a disk or server that fails.
+        they save a pass. `number` is the epoch's, where others are not recorded, as 2, 4, 6. Raises InputError on what
+        is no number and on predictions of another model, RunError on logits that are not finite and on a disk or server
+        that fails.
         """
         if not self._is_open:
             raise InputError(f"run {self.run_id[:8]} is ended; go on with record(..., resume={self.run_id[:8]!r})")
+        self._set_number(number)
         seconds = time.perf_counter() - self._trained_since
         own_metrics = _read_metrics(metrics or {})
         ids, logits = self._seen.take()
@@ -259,8 +280,8 @@ class Recording(Recorder):
         if difference > allowed_difference(own, device.type):
             raise InputError(
                 f"the predictions of {name} are not the model's: on {len(checked)} images logits differ by up to "
-                f"{difference:.2g}; make them in evaluation mode (model.eval()), in float32, of the pictures that "
-                "record was given, in their order, or leave them out"
+                f"{difference:.2g}; make them in evaluation mode (model.eval()), in float32 without autocast, of the "
+                "pictures that record was given, in their order, or leave them out"
             )
         return Predictions(name, torch.arange(count), split.labels, ordered)
 
@@ -315,7 +336,7 @@ def _read_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
     values = {}
     for key, value in metrics.items():
         try:
-            number = float(value)
+            number = float(value.detach() if isinstance(value, Tensor) else value)
         except (TypeError, ValueError, RuntimeError):
             raise InputError(f"metric {key} is of {type(value).__name__}; give a number") from None
         if key in MEASURED:

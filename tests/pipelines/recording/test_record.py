@@ -1,8 +1,10 @@
 """A loop of the user's own becomes a run: what it gave is what is tracked, and nothing else is claimed."""
 
 import hashlib
+import importlib.util
 import json
 import random
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ from pipelines.common.settings import (
     ResumeSettings,
 )
 from pipelines.comparing.compare import compare
+from pipelines.data.datasets import load_dataset
 from pipelines.explaining.explain import explain
 from pipelines.instanceflow.flow import flow
 from pipelines.recording.record import record
@@ -167,6 +170,19 @@ def test_a_factory_of_another_model_is_refused(home: Home) -> None:
     assert not home.artifacts.exists()
 
 
+def test_epochs_that_are_not_recorded_keep_their_numbers(home: Home) -> None:
+    run = record(make_net(), make_sets(), CLASSES, home=str(home.path))
+    for epoch in run.epochs(5):
+        if epoch % 2 == 0:
+            run.epoch(number=epoch)
+    for wrong in (4, 2.5, True):
+        with pytest.raises(InputError, match="the next epoch is 5"):
+            run.epoch(number=wrong)
+    run.finish()
+    assert [commit.epoch for commit in read_epochs(home, run.run_id)] == [0, 2, 4]
+    assert record(make_net(), make_sets(), CLASSES, home=str(home.path), resume="latest").epochs(6) == range(5, 7)
+
+
 def test_an_exception_keeps_what_was_committed(home: Home) -> None:
     run = record(make_net(), make_sets(), CLASSES, home=str(home.path))
 
@@ -294,6 +310,17 @@ def test_no_first_epoch_and_no_validation_are_demanded(home: Home) -> None:
         explain(ExplainSettings(count=4, epochs="best"), home)
 
 
+@pytest.mark.parametrize(
+    "wrap", [torch.compile, nn.DataParallel, lambda net: torch.optim.swa_utils.AveragedModel(torch.compile(net))]
+)
+def test_a_wrapped_model_is_built_again_without_its_wrapper(home: Home, wrap, recwarn) -> None:
+    run = record(wrap(make_net()), make_sets(), CLASSES, home=str(home.path), factory=FACTORY)
+    run.epoch({"loss": torch.ones(1, requires_grad=True).sum()})
+    run.finish()
+    assert not [each for each in recwarn if "requires_grad" in str(each.message)]
+    explain(ExplainSettings(count=4), home)
+
+
 def test_a_model_named_later_is_checked_and_remembered(home: Home) -> None:
     record_epochs(home, 1)
     with pytest.raises(InputError, match="does not fit the model"):
@@ -304,6 +331,35 @@ def test_a_model_named_later_is_checked_and_remembered(home: Home) -> None:
     explain(ExplainSettings(count=4, method=("occlusion",)), home)
     with pytest.raises(InputError, match="has a model already"):
         explain(ExplainSettings(count=4, model="other:net"), home)
+
+
+def test_a_script_that_is_its_own_factory_has_not_changed(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    """A script that runs is another module than one that is imported, from the same file."""
+    monkeypatch.syspath_prepend(tmp_path)
+    code = "from support import recorded\nclass Net(type(recorded.make_net())): pass\n"
+    (tmp_path / "own_script.py").write_text(f"{code}def make(): return Net(*recorded.make_net())\n")
+    spec = importlib.util.spec_from_file_location("running_script", tmp_path / "own_script.py")
+    monkeypatch.setitem(sys.modules, spec.name, script := importlib.util.module_from_spec(spec))
+    spec.loader.exec_module(script)
+    record(script.make(), make_sets(), CLASSES, home=str(home.path), factory="own_script:make").finish()
+    monkeypatch.delitem(sys.modules, spec.name)
+    explain(ExplainSettings(count=4), home)
+    assert "has changed" not in capfd.readouterr().err
+
+
+def test_naming_a_model_later_reads_the_pictures_once(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    record_epochs(home, 1)
+    loaded = []
+
+    def count_loading(*arguments: object, **options: object) -> object:
+        loaded.append(arguments)
+        return load_dataset(*arguments, **options)
+
+    monkeypatch.setattr("pipelines.lifecycle.run_inputs.load_dataset", count_loading)
+    explain(ExplainSettings(count=4, model=FACTORY), home)
+    assert len(loaded) == 1
 
 
 def test_the_transform_is_part_of_the_model(home: Home) -> None:
