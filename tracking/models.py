@@ -78,15 +78,13 @@ def _log_files(run: Run, model_id: str, commit: EpochCommit, interface: ModelInt
     """The model's files, always with the same bytes."""
     description = mlflow.models.Model.from_dict(_describe_model(model_id, commit, interface))
     with staging_folder(run.home) as folder:
-        files = [
-            write_text(folder / DESCRIPTION, description.to_yaml()),
-            write_text(folder / REQUIREMENTS, "\n".join(list_requirements()) + "\n"),
-        ]
-        for file in files:
-            if os.environ.get("MLFLOW_TRACKING_URI"):
-                run.client.log_model_artifact(model_id, str(file))
-            else:  # not by MLflow, as `runs.log_file` explains
-                copy_into_place(run.home, file, run.home.model_folder(model_id) / file.name)
+        write_text(folder / DESCRIPTION, description.to_yaml())
+        write_text(folder / REQUIREMENTS, "\n".join(list_requirements()) + "\n")
+        if os.environ.get("MLFLOW_TRACKING_URI"):
+            run.client.log_model_artifacts(model_id, str(folder))
+            return
+        for name in (DESCRIPTION, REQUIREMENTS):  # not by MLflow, as `runs.log_file` explains
+            copy_into_place(run.home, folder / name, run.home.model_folder(model_id) / name)
 
 
 def _describe_model(model_id: str, commit: EpochCommit, interface: ModelInterface) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Runs in MLflow: started, committed to, finished.
 
-Only this, `mlflow_client.py`, `mlflow_internals.py`, `models.py` and `remote.py` talk to MLflow.
+Only this, `mlflow_client.py`, `mlflow_internals.py`, `models.py`, `stored_models.py` and `remote.py` talk to MLflow.
 """
 
 import getpass

@@ -267,5 +267,17 @@ def test_a_recorded_loop_needs_a_factory_which_may_come_later(home: Home, capsys
     assert "has changed" not in capsys.readouterr().err
 
 
-def test_a_class_may_be_called_predicted() -> None:
-    assert models.name_label_column(("a", "predicted", "predicted_")) == "predicted__"
+def test_changed_code_is_said_and_odd_names_of_classes_stay(home: Home, tmp_path: Path, monkeypatch, capsys) -> None:
+    code = tmp_path / "net_of_mine.py"
+    code.write_text("from support.recorded import make_net as make")
+    monkeypatch.syspath_prepend(tmp_path)
+    names, sets = ("predicted", "a: 'b'", "🐈"), make_sets()
+    run_id = record(make_net(), sets, names, home=str(home.path), factory="net_of_mine:make").finish()
+    predicted = load_epoch(home.mlflow_address, run_id, 0).predict(sets["test"].images)
+    assert "has changed" not in capsys.readouterr().err
+    assert list(predicted.columns) == ["predicted_", *names]
+    code.write_text(code.read_text() + "\n")
+    again = load_epoch(home.mlflow_address, run_id, 0).predict(sets["test"].images)
+    pd.testing.assert_frame_equal(again, predicted)
+    told = "the code of net_of_mine has changed since the training, so predictions may differ"
+    assert told in capsys.readouterr().err.splitlines()
