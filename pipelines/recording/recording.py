@@ -1,6 +1,9 @@
 """A run that a training loop of the user's own reports to."""
 
+import atexit
 import math
+import os
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -120,6 +123,7 @@ class Recording(Recorder):
         self._committed = committed
         self._is_open = True
         open_recordings[self.run_id] = self
+        self._process = os.getpid()
         self._trained_since = time.perf_counter()
 
     def go_on_after(self, trained_epochs: float) -> None:
@@ -212,6 +216,11 @@ class Recording(Recorder):
         self.abandon("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         say(f"recording stopped by {describe_error(error)}; {self._advice()}")
 
+    @property
+    def is_of_another_process(self) -> bool:
+        """Whether this is the copy that a forked process has."""
+        return self._process != os.getpid()
+
     def abandon(self, status: str) -> None:
         """End the run as it is, FAILED or KILLED."""
         runs.give_up(self.run, status)
@@ -300,6 +309,22 @@ class Recording(Recorder):
             f"epoch {commit.epoch:>3}  {accuracies}  evaluated in {evaluation_seconds:.1f} s, recorded in {rest:.2f} s "
             f"({share:.1%} of the epoch)"
         )
+
+
+@atexit.register
+def end_open_recordings() -> None:
+    """End the runs that a program left open: as FINISHED, or, if an error ended it, as FAILED."""
+    error = getattr(sys, "last_value", None)  # Python keeps the one that ended a program
+    for recording in list(open_recordings.values()):
+        if recording.is_of_another_process:
+            continue
+        if error is not None:
+            recording.give_up(error)
+            continue
+        try:
+            recording.finish()
+        except RunError as failure:
+            say(str(failure))
 
 
 def measure_weight_difference(model: nn.Module, checkpoint: Path) -> float:

@@ -5,6 +5,7 @@ import importlib.util
 import json
 import random
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from pipelines.data.datasets import load_dataset
 from pipelines.explaining.explain import explain
 from pipelines.instanceflow.flow import flow
 from pipelines.recording.record import record
+from pipelines.recording.recording import end_open_recordings, open_recordings
 from pipelines.reporting.report import report
 from pipelines.rerunning import rerun
 from pipelines.resuming import resume
@@ -53,6 +55,13 @@ def record_epochs(home: Home, last: int, total: int = 3, **options) -> tuple[str
         schedule.step()
         run.epoch({"lr": schedule.get_last_lr()[0]})
     return run.finish(), net
+
+
+@pytest.fixture(autouse=True)
+def forget_open_recordings() -> Iterator[None]:
+    """Runs that a test leaves open are not ended with the process."""
+    yield
+    open_recordings.clear()
 
 
 def digest(net: nn.Module) -> str:
@@ -197,6 +206,18 @@ def test_an_exception_keeps_what_was_committed(home: Home) -> None:
     assert [commit.epoch for commit in read_epochs(home, run.run_id)] == [0, 1]
     with pytest.raises(InputError, match="is ended"):
         run.epoch()
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(None, "FINISHED"), (ZeroDivisionError(), "FAILED"), (KeyboardInterrupt(), "KILLED")]
+)
+def test_a_run_that_a_program_leaves_open_ends_with_it(
+    home: Home, monkeypatch: pytest.MonkeyPatch, error: BaseException | None, status: str
+) -> None:
+    run = record(make_net(), make_sets(), CLASSES, home=str(home.path))
+    monkeypatch.setattr(sys, "last_value", error, raising=False)
+    end_open_recordings()
+    assert resolve(home, run.run_id).status == status
 
 
 def test_predictions_of_the_loop_save_a_pass_and_must_be_the_models(home: Home) -> None:
