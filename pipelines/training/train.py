@@ -58,6 +58,7 @@ def train(settings: TrainSettings, home: Home, original: catalogue.RunRecord | N
     model = build_tracked_model(resolved, data)
     recorded = read_origin(home, original) if original else None
     origin = load_initial_weights(resolved, home, model, data, source, recorded)
+    del source  # its weights would stay in memory as long as the training
     freeze_parameters(resolved, model)
     recipe = make_recipe(resolved, data, model)
 

@@ -171,6 +171,15 @@ def test_a_head_of_other_classes_is_new_and_the_body_is_taken(
     assert not begins_untrained(home, resolve(home, run_id))
 
 
+def test_images_stay_as_small_as_the_source_saw_them_last(home: Home) -> None:
+    first = training.train(replace(SMALL, progressive_resizing="yes"), home)
+    run_id = training.train(replace(SMALL, from_=first), home)
+    scales = [weights(home, run, epoch)["normalise.scale"].item() for run in (first, run_id) for epoch in (0, 1)]
+    assert scales == [1, 0.75, 0.75, 0.75]
+    began, ended = rows(home, PREDICTED, run_id, 0, ""), rows(home, PREDICTED, first, 1, "train_seen")
+    assert sorted(began) == sorted(ended)
+
+
 def test_held_out_images_that_the_source_was_trained_on_are_counted(tuned: Home, tmp_path: Path, capsys) -> None:
     home = copied(tuned.path.parent, tmp_path)
     training.train(replace(TINY, from_="tuned", seed=1, epochs=1), home)
