@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.recording.record import record
-from pipelines.recording.recording import Recorder
+from pipelines.recording.recording import Recorder, name_metric
 from tracking.errors import InputError
 
 try:
@@ -50,8 +50,8 @@ class RecordCallback(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.run:
-            names = {name.replace("/", "_"): value for name, value in trainer.logged_metrics.items()}
-            self.run.epoch({f"logged_{name}": value for name, value in names.items()})
+            logged = trainer.logged_metrics
+            self.run.epoch({f"logged_{name_metric(name)}": value for name, value in logged.items()})
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self.run and self.options.get("resume") is not None:  # its checkpoint was of the last epoch

@@ -34,6 +34,12 @@ def save_loop_state(parts: Mapping[str, Any], path: Path) -> Path:
     return path
 
 
+def check_loop_state(parts: Mapping[str, Any]) -> None:
+    """Raise InputError on a state that cannot be saved."""
+    for name, part in parts.items():
+        _encode(part.state_dict(), {}, name)
+
+
 def load_loop_state(parts: Mapping[str, Any], path: Path) -> None:
     """Bring `parts` and the random number generators into the state that was saved. Raises InputError on a misfit."""
     content, tensors = _read_file(path)

@@ -34,13 +34,20 @@ from pipelines.lifecycle.origin import UNKNOWN, UNTRAINED, Origin
 from pipelines.lifecycle.run_inputs import checkpoint_file, describe_data, read_recorded_config, say_notes
 from pipelines.lifecycle.start import commit_start, count_images, count_weights, instance_columns, start_training_run
 from pipelines.lifecycle.verification import allowed_difference, verify_checkpoints
-from pipelines.models.networks import Classifier, MainLogits, build_tracked_model, check_logits, keep_main_logits
+from pipelines.models.networks import (
+    Classifier,
+    MainLogits,
+    build_tracked_model,
+    check_logits,
+    check_scale,
+    keep_main_logits,
+)
 from pipelines.models.predictions import prepare_images
 from pipelines.models.preprocessing import Preprocess, Preprocessing
 from pipelines.models.transforms import describe_transform
 from pipelines.models.user_code import digest_code
 from pipelines.recording import processes
-from pipelines.recording.loop_state import load_generators, load_loop_state
+from pipelines.recording.loop_state import check_loop_state, load_generators, load_loop_state
 from pipelines.recording.processes import Beginning, Channel
 from pipelines.recording.recording import (
     CHECKED_IMAGES,
@@ -107,6 +114,7 @@ def record(
     if channel and channel.rank:
         return _follow(channel, network, parts)
     with processes.telling_errors(channel):
+        _check_arguments(sets, factory, factory_args, parts)
         if trained_epochs is not None and resume is None:
             raise InputError("trained_epochs says where a resumed run goes on; give resume too")
         shares_state = resume is not None and trained_epochs is None
@@ -137,6 +145,25 @@ def record(
         if shares_state:
             channel.share((network.state_dict(), {key: part.state_dict() for key, part in parts.items()}))
     return recording
+
+
+def _check_arguments(sets: Any, factory: Any, factory_args: Any, state: Any) -> None:
+    """Raise InputError on arguments of other kinds than `record` takes."""
+    if not isinstance(sets, Mapping):
+        raise InputError(f"sets are of {type(sets).__name__}; give them by split: {{'train': ..., 'test': ...}}")
+    if factory is not None and not isinstance(factory, str):
+        raise InputError(f"factory is of {type(factory).__name__}; give its name, such as 'mynet:build'")
+    if factory_args is not None and not isinstance(factory_args, Mapping):
+        raise InputError(f"factory_args are of {type(factory_args).__name__}; give them by name: {{'width': 64}}")
+    try:
+        json.dumps(dict(factory_args or {}))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"factory_args are kept as JSON, which has numbers, texts and lists: {error}") from None
+    if not isinstance(state, Mapping):
+        raise InputError(f"state is of {type(state).__name__}; give objects by name: {{'optimizer': optimizer}}")
+    for name, part in state.items():
+        if not (hasattr(part, "state_dict") and hasattr(part, "load_state_dict")):
+            raise InputError(f"state {name!r} is of {type(part).__name__}, without state_dict and load_state_dict")
 
 
 def _follow(channel: Channel, network: nn.Module, state: Mapping[str, Any]) -> Recorder:
@@ -178,7 +205,7 @@ def _read_data(sets: Mapping[str, Any], classes: Sequence[str] | None) -> Datase
         classes = find_class_names(sets["train"])
     if classes is None:
         raise InputError('classes is missing: the names of the classes, such as classes=("cat", "dog")')
-    names = check_class_names(list(classes))
+    names = check_class_names(classes if isinstance(classes, str) else list(classes))
     say("reading the pictures")
     converted = {split: convert_torch_set(split, sets[split], names) for split in SPLITS if split in sets}
     notes = tuple(chain(*(part.notes for part in converted.values())))
@@ -208,6 +235,7 @@ def _start(
     initial: bool,
     origin: Origin,
 ) -> Recording:
+    check_loop_state(state)
     say_notes(data)
     kind = _name_model(model)
     if settings.model != UNKNOWN_MODEL:
@@ -311,6 +339,7 @@ def _check_model(model: Classifier, data: Dataset) -> None:
     with undisturbed(model), errors_reported(problem), torch.no_grad():
         logits = keep_main_logits(model.eval(), pictures)
     check_logits(kind, logits, (len(pictures), len(data.classes)))
+    check_scale(kind, logits)
 
 
 def _name_model(model: Classifier) -> str:

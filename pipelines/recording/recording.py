@@ -3,6 +3,7 @@
 import atexit
 import math
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -27,7 +28,7 @@ from pipelines.models.predictions import Predictions, evaluate, measure, prepare
 from pipelines.models.randomness import keeping_generators
 from pipelines.recording.loop_state import save_loop_state
 from pipelines.recording.processes import Channel
-from pipelines.recording.seen import TRAIN_SEEN, SeenBatches, WithIds, as_ids, check_shape, join_batches
+from pipelines.recording.seen import TRAIN_SEEN, SeenBatches, WithIds, as_ids, check_shape
 from tracking import commits, runs
 from tracking.commits import EpochCommit
 from tracking.errors import InputError, RunError, from_outside
@@ -52,6 +53,9 @@ class Recorder:
         """The epochs up to `count` that are still to be trained: in a resumed run those behind the last committed."""
         return range(self.next_epoch, count + 1)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(run {self.run_id[:8]}, next epoch {self.next_epoch})"
+
     def with_ids(self, data_set: Any) -> WithIds:
         """The data set with its positions: items (image, label, id), for `seen`."""
         return WithIds(data_set)
@@ -71,7 +75,8 @@ class Recorder:
         """End an epoch: in rank 0 as `Recording.epoch`; elsewhere hand what this process has seen to it."""
         self._set_number(number)
         if self._channel:
-            self._channel.hand_in(self.next_epoch, *self._seen.take())
+            self._channel.hand_in(self.next_epoch, *self._seen.join())
+        self._seen.clear()
         self.next_epoch += 1
 
     def _set_number(self, number: int | None) -> None:
@@ -124,6 +129,7 @@ class Recording(Recorder):
         self._is_open = True
         open_recordings[self.run_id] = self
         self._process = os.getpid()
+        self._collected_epoch = 0
         self._trained_since = time.perf_counter()
 
     def go_on_after(self, trained_epochs: float) -> None:
@@ -160,16 +166,17 @@ class Recording(Recorder):
         self._set_number(number)
         seconds = time.perf_counter() - self._trained_since
         own_metrics = _read_metrics(metrics or {})
-        ids, logits = self._seen.take()
-        batches = [(ids, logits)] if len(ids) else []
-        if self._channel:
-            batches += self._channel.collect(self.next_epoch, is_seeing=bool(batches))
+        if self._channel and self._collected_epoch != self.next_epoch:
+            for ids, logits in self._channel.collect(self.next_epoch, is_seeing=bool(self._seen)):
+                self._seen.extend(ids, logits)
+            self._collected_epoch = self.next_epoch  # of a call that is refused below, too
         if self._committed and self.next_epoch <= self._committed[-1].epoch:
             self._pass_over(self.next_epoch)
         else:
-            seen = join_batches(batches, self.data.splits["train"].labels)
+            seen = self._seen.to_predictions()
             timed = own_metrics | {"train_seconds": seconds}
-            self.commit(self.next_epoch, [seen] if seen else [], predictions or {}, timed)
+            self.commit(self.next_epoch, [seen] if seen else [], {} if predictions is None else predictions, timed)
+        self._seen.clear()
         self.next_epoch += 1
 
     def _pass_over(self, epoch: int) -> None:
@@ -258,6 +265,8 @@ class Recording(Recorder):
 
     def _evaluate(self, given: Mapping[str, Any]) -> list[Predictions]:
         """Predictions of val and test: those that are given, checked, else those of a pass."""
+        if not isinstance(given, Mapping):
+            raise InputError(f"predictions are of {type(given).__name__}; give logits by split: {{'test': logits}}")
         splits = {name: self.data.splits[name] for name in EVALUATED if name in self.data.splits}
         unknown = [name for name in given if name not in splits]
         if unknown:
@@ -274,7 +283,8 @@ class Recording(Recorder):
     def _take_given(self, name: str, given: Any) -> Predictions:
         split = self.data.splits[name]
         count = len(split.labels)
-        ids, logits = given if isinstance(given, tuple | list) else (torch.arange(count), given)
+        is_pair = isinstance(given, tuple | list) and len(given) == 2
+        ids, logits = given if is_pair else (torch.arange(count), given)
         known_ids = as_ids(ids, count, name)
         check_shape(logits, (count, len(self.data.classes)), f"predictions of {name}")
         if not torch.equal(known_ids.sort().values, torch.arange(count)):
@@ -356,10 +366,19 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
+def name_metric(name: str) -> str:
+    """A name that a metric can have here and in MLflow, from one of a framework, such as val/acc."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", name) or "_"
+
+
 def _read_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
     """The loop's own numbers; those that are not finite are said and left out. Raises InputError on anything else."""
+    if not isinstance(metrics, Mapping):
+        raise InputError(f"metrics are of {type(metrics).__name__}; give numbers by name: {{'lr': 0.1}}")
     values = {}
     for key, value in metrics.items():
+        if not isinstance(key, str) or name_metric(key) != key:
+            raise InputError(f"a metric is called {key!r}; its name takes letters, digits, -, _ and .")
         try:
             number = float(value.detach() if isinstance(value, Tensor) else value)
         except (TypeError, ValueError, RuntimeError):

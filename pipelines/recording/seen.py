@@ -1,6 +1,5 @@
 """Predictions that a training loop made on the way, and the data set that says which image is which."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -52,32 +51,41 @@ class SeenBatches:
         self._batches.append((known_ids, logits.detach().clone()))  # not moved: that would wait for the GPU
 
     def __bool__(self) -> bool:
-        """Whether a batch went by since the last `take`."""
+        """Whether a batch went by since `clear`."""
         return bool(self._batches)
 
-    def take(self) -> tuple[Tensor, Tensor]:
-        """IDs [B] and logits [B, K], on the processor, of the batches since the last call."""
+    def extend(self, ids: Tensor, logits: Tensor) -> None:
+        """Take what another process has seen, and checked."""
+        if len(ids):
+            self._batches.append((ids, logits))
+
+    def join(self) -> tuple[Tensor, Tensor]:
+        """IDs [B] and logits [B, K], on the processor, of all batches since `clear`."""
         batches = self._batches or [(torch.empty(0, dtype=torch.long), torch.empty(0, self.class_count))]
-        self._batches = []
         return torch.cat([ids for ids, _ in batches]), torch.cat([logits.float().cpu() for _, logits in batches])
 
+    def clear(self) -> None:
+        """Begin another epoch."""
+        self._batches = []
 
-def join_batches(batches: Sequence[tuple[Tensor, Tensor]], labels: Tensor) -> Predictions | None:
-    """Predictions of the images that went by, ascending by ID; of an image that came twice, the last. None without."""
-    if not batches:
-        return None
-    ids = torch.cat([ids for ids, _ in batches])
-    logits = torch.cat([logits for _, logits in batches])
-    last_row = torch.full((len(labels),), -1)
-    for row, instance in enumerate(ids.tolist()):
-        last_row[instance] = row
-    instances = (last_row >= 0).nonzero().flatten()
-    return Predictions(TRAIN_SEEN, instances, labels[instances], logits[last_row[instances]])
+    def to_predictions(self) -> Predictions | None:
+        """The images that went by, ascending by ID; of an image that came twice, the last. None without any."""
+        if not self._batches:
+            return None
+        ids, logits = self.join()
+        last_row = torch.full((len(self.labels),), -1)
+        for row, instance in enumerate(ids.tolist()):
+            last_row[instance] = row
+        instances = (last_row >= 0).nonzero().flatten()
+        return Predictions(TRAIN_SEEN, instances, self.labels[instances], logits[last_row[instances]])
 
 
 def as_ids(ids: Any, count: int, split: str) -> Tensor:
     """Instance IDs [B] on the processor. Raises InputError unless all are in 0..count-1."""
-    known = torch.as_tensor(ids).detach().cpu()
+    try:
+        known = torch.as_tensor(ids).detach().cpu()
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(f"ids of {split} are of {type(ids).__name__}; give whole numbers [B]") from None
     if known.ndim != 1 or known.is_floating_point() or known.is_complex():
         raise InputError(f"ids of {split} have shape {tuple(known.shape)} and {known.dtype}; give whole numbers [B]")
     if len(known) and (known.min() < 0 or known.max() >= count):

@@ -259,6 +259,56 @@ def test_wrong_data_leaves_nothing(home: Home, change, message: str) -> None:
     assert not home.artifacts.exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sets": ("train", "test")}, "sets are of tuple"),
+        ({"factory": make_net}, "factory is of function; give its name"),
+        ({"factory": FACTORY, "factory_args": "width"}, "factory_args are of str"),
+        ({"factory": FACTORY, "factory_args": {"width": torch.ones(1)}}, "kept as JSON"),
+        ({"state": torch.optim.SGD(make_net().parameters())}, "state is of SGD; give objects by name"),
+        ({"state": {"rate": 0.1}}, "state 'rate' is of float, without state_dict"),
+        ({"state": {"own": type("Own", (), {"state_dict": lambda _: {"set": {1}}, "load_state_dict": 0})()}}, "of set"),
+        ({"classes": "abc"}, "class names are of str"),
+        ({"model": nn.Sequential(make_net(), nn.Softmax(1))}, "returns probabilities"),
+    ],
+)
+def test_wrong_arguments_leave_nothing(home: Home, options: dict, message: str) -> None:
+    arguments = {"model": make_net(), "sets": make_sets(), "classes": CLASSES, "home": str(home.path)}
+    with pytest.raises(InputError, match=message):
+        record(**(arguments | options))
+    assert not home.artifacts.exists()
+
+
+def test_a_refused_report_loses_nothing_that_was_seen(home: Home) -> None:
+    run = record(make_net(), make_sets(), CLASSES, home=str(home.path))
+    run.seen(torch.tensor([5, 3]), torch.zeros(2, 3))
+    with pytest.raises(InputError, match="are not the model's"):
+        run.epoch(predictions={"test": torch.full((24, 3), 9.0)})
+    run.epoch()
+    run.epoch()
+    with connect(home) as connection:
+        rows = connection.execute("select epoch, instance_id from predictions where split = 'train_seen' order by all")
+        assert rows.fetchall() == [(1, 3), (1, 5)]
+
+
+def test_wrong_reports_commit_nothing(home: Home) -> None:
+    run = record(make_net(), make_sets(), CLASSES, home=str(home.path))
+    for wrong, message in (
+        ({"metrics": [1]}, "metrics are of list"),
+        ({"metrics": {"a:b?": 1}}, "a metric is called 'a:b\\?'"),
+        ({"metrics": {1: 1}}, "a metric is called 1"),
+        ({"metrics": {"accuracy": "high"}}, "metric accuracy is of str"),
+        ({"predictions": torch.zeros(24, 3)}, "predictions are of Tensor"),
+        ({"predictions": {"test": [1, 2, 3]}}, "logits are list"),
+    ):
+        with pytest.raises(InputError, match=message):
+            run.epoch(**wrong)
+    with pytest.raises(InputError, match="ids of train are of str"):
+        run.seen("a", torch.zeros(1, 3))
+    assert repr(run) == f"Recording(run {run.run_id[:8]}, next epoch 1)"
+
+
 def test_notes_on_the_data_are_said_once(home: Home, capfd: pytest.CaptureFixture) -> None:
     sets = make_sets()
     sets["test"].images[3] = sets["train"].images[5]
