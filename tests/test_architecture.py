@@ -37,7 +37,7 @@ STEPS = {
     "recording": {"common", "data", "models", "lifecycle"},
     "predicting": {"common", "data", "models", "lifecycle"},
     "explaining": {"common", "data", "models", "lifecycle"},
-    "comparing": {"common", "drawing", "models", "lifecycle", "explaining"},
+    "comparing": {"common", "data", "drawing", "models", "lifecycle", "explaining"},
     "instanceflow": {"common", "data", "lifecycle"},
     "asking": {"common"},
     "reporting": {"common", "data", "drawing", "models", "lifecycle", "explaining", "asking"},

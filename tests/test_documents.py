@@ -6,7 +6,7 @@ import pytest
 
 import queries
 from pipelines.commands import COMMANDS
-from pipelines.common.settings import TrainSettings
+from pipelines.common.settings import TrainSettings, flag_name
 from pipelines.data.datasets import FORMS
 from support.places import ROOT
 from xai import CONCEPT_METHODS, METHODS
@@ -50,7 +50,7 @@ def test_only_questions_that_exist_are_named(document: str) -> None:
 def test_only_flags_that_exist_are_named(document: str) -> None:
     lines = [line for line in TEXTS[document].splitlines() if re.match(r"\s*(\w+=\$\()?study train", line)]
     flags = {flag for line in lines for flag in re.findall(r"--([a-z-]+)", line)}
-    assert flags - {"home"} <= {name.replace("_", "-") for name in TrainSettings.__dataclass_fields__}
+    assert flags - {"home"} <= {flag_name(name).removeprefix("--") for name in TrainSettings.__dataclass_fields__}
 
 
 @pytest.mark.parametrize("document", TEXTS)

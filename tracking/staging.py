@@ -5,6 +5,8 @@ import re
 import shutil
 import socket
 import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -20,8 +22,9 @@ def staging_folder(home: Home) -> "Folder":
     """A context manager that yields the path of a folder for files on their way into a run."""
     check_writable(home)
     parent = home.path / FOLDER
+    made = [folder for folder in (parent, *parent.parents) if not folder.exists()]
     parent.mkdir(parents=True, exist_ok=True)
-    return Folder(parent)
+    return Folder(parent, made)
 
 
 def scratch_folder() -> "Folder":
@@ -30,9 +33,13 @@ def scratch_folder() -> "Folder":
 
 
 class Folder(tempfile.TemporaryDirectory):
-    """A temporary folder that is named after its process, and locked for as long as that process uses it."""
+    """A temporary folder that is named after its process, and locked for as long as that process uses it.
 
-    def __init__(self, parent: Path) -> None:
+    After an error, the folders that were `made` for it are removed too, as far as nothing else is in them by then.
+    """
+
+    def __init__(self, parent: Path, made: Sequence[Path] = ()) -> None:
+        self._made = made
         super().__init__(dir=parent, prefix=f"{PREFIX}{socket.gethostname()}.{os.getpid()}.")
         self._descriptor: int | None = None
         if os.name == "posix":  # Windows opens no folders; `sweep` does nothing there
@@ -48,6 +55,10 @@ class Folder(tempfile.TemporaryDirectory):
         if self._descriptor is not None:
             os.close(self._descriptor)
         super().__exit__(kind, error, traceback)
+        if error is not None:
+            with suppress(OSError):
+                for folder in self._made:
+                    folder.rmdir()
 
 
 def copy_into_place(home: Home, local: Path, place: Path) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pipelines.data.stored_images import Images
 from pipelines.models.predictions import prepare_images
 from xai.gradient import all_scores
 from xai.shortcuts import Window, make_gain, predict_pasted
@@ -22,7 +23,7 @@ class Material:
 
     model: nn.Module
     device: torch.device
-    images: Mapping[str, Tensor]  # by split, uint8
+    images: Mapping[str, Images]  # by split, uint8
     labels: Mapping[str, Tensor]
     split: str  # whose images patches are pasted into
     rows: np.ndarray  # [N] a sample of it
@@ -57,7 +58,7 @@ class Material:
 def collect_material(
     model: nn.Module,
     device: torch.device,
-    images: Mapping[str, Tensor],
+    images: Mapping[str, Images],
     labels: Mapping[str, Tensor],
     compared: str,
     count: int,

@@ -62,7 +62,7 @@ def count_evaluated_additions(home: Home, run_id: str, name: str) -> dict[int, i
 
 def join_splits(parts: list[Split]) -> Split:
     """One split with the rows of all parts, in order."""
-    images = torch.cat([part.images for part in parts])
+    images = torch.cat([part.images[:] for part in parts])
     labels = torch.cat([part.labels for part in parts])
     sources = tuple(source for part in parts for source in part.sources)
     return Split(images, labels, sources)

@@ -6,9 +6,10 @@ A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
 from os.path import exists, isdir  # unlike those of Path, these take names of any length
 from pathlib import Path
 
-from pipelines.data.cifar10_batches import read_batches
+from pipelines.data.cifar10_batches import PUBLISHED_MD5, read_batches
 from pipelines.data.cifar10_parquet import read_parquet
 from pipelines.data.downloads import download_into
+from pipelines.data.file_stamps import stamp_files
 from pipelines.data.names import format_name
 from pipelines.data.raw import LoadOptions, RawDataset, Reading
 from tracking.errors import InputError
@@ -49,11 +50,12 @@ def _read_folder(folder: Path, options: LoadOptions) -> RawDataset | None:
         test_files = sorted((folder / name).glob("test*.parquet"))
         if not train_files or not test_files:
             continue
+        stamps = stamp_files([folder, folder / name, *train_files, *test_files])
         train, train_notes, unreadable_train = read_parquet(train_files, "train", len(CLASSES), options)
         test, test_notes, unreadable_test = read_parquet(test_files, "test", len(CLASSES), options)
         notes = (*train_notes, *test_notes)
         reading = Reading(unreadable=(*unreadable_train, *unreadable_test))
-        return RawDataset(CLASSES, train, test, flips=True, shrinks=True, notes=notes, reading=reading)
+        return RawDataset(CLASSES, train, test, flips=True, shrinks=True, notes=notes, reading=reading, files=stamps)
     for batches in (folder, folder / BATCHES_FOLDER):
         if (batches / "test_batch").is_file():
             return _from_batches(batches, options)
@@ -61,8 +63,9 @@ def _read_folder(folder: Path, options: LoadOptions) -> RawDataset | None:
 
 
 def _from_batches(folder: Path, options: LoadOptions) -> RawDataset:
+    stamps = stamp_files([folder, *(folder / name for name in PUBLISHED_MD5)])
     train, test = read_batches(folder, options.size)
-    return RawDataset(CLASSES, train, test, flips=True, shrinks=True)
+    return RawDataset(CLASSES, train, test, flips=True, shrinks=True, files=stamps)
 
 
 def _describe_place(folder: Path) -> str:

@@ -72,7 +72,7 @@ def load_csv(path: str | None, home_data: Path, options: LoadOptions) -> RawData
     kinds = ("images", "labels", "splits")
     described = ", ".join(f"{kind} from {format_name(column)}" for kind, column in zip(kinds, used, strict=False))
     notes = [f"columns: {described}", *_describe_repeats(rows), *find_look_alikes(classes)]
-    return decode_parts(classes, files, parts, options, notes)
+    return decode_parts(classes, files, parts, options, notes, [file, *(image for _, image in files)])
 
 
 def _read_lines(file: Path) -> tuple[list[tuple[int, list[str]]], list[str]]:

@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
 
 from pipelines.common.settings import flag_name
 from pipelines.data.cifar10 import load_cifar10
@@ -23,15 +23,16 @@ from pipelines.data.faulty_digits import load_faulty_digits
 from pipelines.data.folder import load_folder
 from pipelines.data.hugging_face import load_hugging_face
 from pipelines.data.names import check_text, format_name, format_names
+from pipelines.data.picture_store import SplitFacts, find_by_digest, keep_facts, read_facts, read_through_store
 from pipelines.data.planted import load_planted, load_planted_pair, load_planted_shortcut
-from pipelines.data.raw import LoadOptions, RawDataset, Reading, Split
+from pipelines.data.raw import READ_AT_ONCE, LoadOptions, RawDataset, Reading, Split
 from pipelines.data.recorded import load_recorded
 from pipelines.data.splitting import split_off
 from pipelines.data.suspicions import find_suspicions
 from pipelines.data.torch_loading import load_factory, load_torchvision
 from tracking.errors import InputError
+from tracking.home import Home
 
-STATISTICS_BATCH = 256  # images counted together, which bounds the memory that copies take
 OPTIONS = ("test_fraction", "image_column", "label_column", "split_column")  # which not every data set takes
 
 
@@ -45,20 +46,21 @@ class DatasetLoader:
     argument: str | None = None  # what stands behind the colon, as help calls it: the same as --data
     is_named: bool = False  # then it is the data set's name instead
     is_in_home: bool = False  # whether --data is a path in the home's data/
+    is_read: bool = True  # from files or foreign code, so that its images are kept; otherwise made in no time
 
 
 DATASETS = {
-    "digits": DatasetLoader(load_digits, takes_data=False),
+    "digits": DatasetLoader(load_digits, takes_data=False, is_read=False),
     "cifar10": DatasetLoader(load_cifar10),
     "folder": DatasetLoader(load_folder, takes=("test_fraction",)),
-    "planted": DatasetLoader(load_planted, takes_data=False),
-    "planted:pair": DatasetLoader(load_planted_pair, takes_data=False),
-    "planted:shortcut": DatasetLoader(load_planted_shortcut, takes_data=False),
-    "digits:faults": DatasetLoader(load_faulty_digits, takes_data=False),
+    "planted": DatasetLoader(load_planted, takes_data=False, is_read=False),
+    "planted:pair": DatasetLoader(load_planted_pair, takes_data=False, is_read=False),
+    "planted:shortcut": DatasetLoader(load_planted_shortcut, takes_data=False, is_read=False),
+    "digits:faults": DatasetLoader(load_faulty_digits, takes_data=False, is_read=False),
     "csv": DatasetLoader(load_csv, takes=OPTIONS, argument="FILE"),
     "hf": DatasetLoader(load_hugging_face, takes=("test_fraction", "image_column", "label_column"), argument="PATH"),
     "torchvision": DatasetLoader(load_torchvision, takes=("test_fraction",), argument="NAME", is_named=True),
-    "recorded": DatasetLoader(load_recorded, is_in_home=True),
+    "recorded": DatasetLoader(load_recorded, is_in_home=True, is_read=False),
 }
 FACTORY = DatasetLoader(load_factory, takes=("test_fraction",), is_named=True)  # package.module:factory
 FORMS = (
@@ -79,48 +81,36 @@ class Dataset:
     notes: tuple[str, ...]  # what was converted on the way in, left out, or looks wrong
     digest: str  # sha256 over every image, label and class name
     reading: Reading  # how image files were read
+    mean: tuple[float, ...]  # of the training pixels, by channel, in 0..1
+    std: tuple[float, ...]
     location: str | None = None  # where it was read from, an absolute path; None where no --data was needed
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        channels, height, width = self.splits["train"].images.shape[1:]
+        _, channels, height, width = self.splits["train"].images.shape
         return channels, height, width
-
-    def channel_statistics(self) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the training pixels per channel, [C] and [C], in 0..1."""
-        images = self.splits["train"].images
-        levels = torch.arange(256, dtype=torch.float64) / 255
-        means = []
-        mean_squares = []
-        for channel in range(images.shape[1]):
-            parts = images[:, channel].split(STATISTICS_BATCH)
-            counts = [torch.bincount(part.flatten(), minlength=256) for part in parts]
-            histogram = torch.stack(counts).sum(0).double()
-            means.append((histogram * levels).sum() / histogram.sum())
-            mean_squares.append((histogram * levels**2).sum() / histogram.sum())
-        mean = torch.stack(means)
-        variance = (torch.stack(mean_squares) - mean**2).clamp_min(1e-12)
-        return mean.float(), variance.sqrt().clamp_min(1e-3).float()
 
 
 def load_dataset(
     name: str,
     path: str | None,
-    home_data: Path,
+    home: Home,
     *,
     val_fraction: float,
     seed: int,
     size: int | None,
     skip_unreadable: bool = False,
     recorded_reading: Reading | None = None,
+    recorded_digest: str | None = None,
     **options: Any,
 ) -> Dataset:
     """Load data set `name`, from `path` where it needs one.
 
-    Images are [N, C, H, W], uint8. Where the data set has no validation images of its own, `val_fraction` of the
-    training images, the same fraction of each class, become the validation split, chosen by `seed`. `recorded_reading`
-    is how a run read the same files; further `options` are those of OPTIONS. Raises InputError on an unknown name and
-    on bad data.
+    Images are [N, C, H, W], uint8, and lie in the home's store, unless they are made in no time. Where the data set
+    has no validation images of its own, `val_fraction` of the training images, the same fraction of each class, become
+    the validation split, chosen by `seed`. `recorded_reading` is how a run read the same files, and
+    `recorded_digest` the digest of what it got: if the store has that, the files are not looked at. Further `options`
+    are those of OPTIONS. Raises InputError on an unknown name and on bad data.
     """
     loader, name, path = _find_loader(name, path)
     if path and not loader.takes_data:
@@ -131,7 +121,16 @@ def load_dataset(
     for option in given_options:
         if option not in loader.takes:
             raise InputError(f"{flag_name(option)} does nothing for --dataset {format_name(name)}; leave it out")
-    raw = loader.load(path, home_data, LoadOptions(size, skip_unreadable, recorded_reading, **given_options))
+    load_options = LoadOptions(size, skip_unreadable, recorded_reading, **given_options)
+    raw = None
+    if recorded_digest and loader.is_read:
+        reading = recorded_reading or Reading()
+        raw = find_by_digest(home, recorded_digest, reading, val_fraction=val_fraction, seed=seed)
+    if raw is None and loader.is_read:
+        place = path and str(Path(path).absolute())
+        raw = read_through_store(home, name, place, load_options, partial(loader.load, path, home.data))
+    elif raw is None:
+        raw = loader.load(path, home.data, load_options)
     location = path if path is None or loader.is_in_home else str(Path(path).absolute())
     return prepare_dataset(name, raw, location, val_fraction=val_fraction, seed=seed, recorded_reading=recorded_reading)
 
@@ -148,6 +147,10 @@ def prepare_dataset(
     """What a data set's source gave, checked, split and known by its digest. Raises InputError as `load_dataset`."""
     _check_classes(raw)
     splits = _make_splits(raw, val_fraction, seed)
+    facts = read_facts(raw.folder, val_fraction=val_fraction, seed=seed)
+    if facts is None:
+        facts = _measure_splits(raw.classes, splits)
+        keep_facts(raw.folder, facts, val_fraction=val_fraction, seed=seed)
 
     notes = list(raw.notes)
     if recorded_reading and recorded_reading.unreadable:
@@ -170,8 +173,10 @@ def prepare_dataset(
         flips=raw.flips,
         shrinks=raw.shrinks,
         notes=tuple(notes),
-        digest=_compute_digest(raw.classes, splits),
+        digest=facts.digest,
         reading=raw.reading,
+        mean=facts.mean,
+        std=facts.std,
         location=location,
     )
 
@@ -242,10 +247,22 @@ def _make_splits(raw: RawDataset, val_fraction: float, seed: int) -> dict[str, S
     return {name: split for name, split in raw.parts.items() if len(split.labels)}
 
 
-def _compute_digest(classes: tuple[str, ...], splits: dict[str, Split]) -> str:
+def _measure_splits(classes: tuple[str, ...], splits: dict[str, Split]) -> SplitFacts:
     digest = hashlib.sha256(json.dumps(classes).encode())
+    channels = splits["train"].images.shape[1]
+    histogram = np.zeros((channels, 256), np.int64)  # of the training pixels
     for name, split in splits.items():
         digest.update(f"{name} {tuple(split.images.shape)}".encode())
-        digest.update(split.images.contiguous().numpy().data)
+        for images in split.images.split(READ_AT_ONCE):
+            pixels = images.contiguous().numpy()
+            digest.update(pixels.data)
+            if name == "train":
+                histogram += [np.bincount(pixels[:, channel].ravel(), minlength=256) for channel in range(channels)]
         digest.update(split.labels.numpy().data)
-    return digest.hexdigest()
+
+    levels = torch.arange(256, dtype=torch.float64) / 255
+    counts = torch.from_numpy(histogram).double()
+    mean = (counts * levels).sum(1) / counts.sum(1)
+    variance = ((counts * levels**2).sum(1) / counts.sum(1) - mean**2).clamp_min(1e-12)
+    std = variance.sqrt().float().clamp_min(1e-3)
+    return SplitFacts(digest.hexdigest(), tuple(mean.float().tolist()), tuple(std.tolist()))

@@ -1,4 +1,4 @@
-"""Image files become one array of one shape."""
+"""Image files become images of one shape."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
+from pipelines.common.progress import work
 from pipelines.data.names import format_names
 from pipelines.data.pixels import Header, Unreadable, choose_range, read_header, read_pixels
 from pipelines.data.raw import LoadOptions, Reading
+from pipelines.data.stored_images import StoredImages
 from tracking.errors import InputError
 
 NamedFile = tuple[str, bytes | Path]  # name for messages; content or path
@@ -22,9 +22,9 @@ SIDES = range(8, 1025)  # side lengths in pixels that the networks take
 
 @dataclass(frozen=True)
 class DecodedImages:
-    """The files that were read, as one array."""
+    """The files that were read."""
 
-    images: Tensor  # [N, C, H, W], uint8
+    images: StoredImages  # [N, C, H, W]
     rows: np.ndarray  # [N], int64, their positions among all files
     sources: tuple[str, ...]  # where each lies in the data set
     notes: tuple[str, ...]  # what was converted or left out
@@ -39,13 +39,15 @@ def decode_images(files: Iterable[NamedFile], sources: Sequence[str], options: L
     """
     headers: dict[int, Header] = {}
     faults: dict[int, Unreadable] = {}
-    for row, (name, content) in enumerate(files):
-        if sources[row] in options.left_out:
-            continue
-        try:
-            headers[row] = read_header(name, content)
-        except Unreadable as fault:
-            faults[row] = fault
+    with work("reading sizes of pictures", len(sources), "images") as reading_headers:
+        for row, (name, content) in enumerate(files):
+            reading_headers.advance()
+            if sources[row] in options.left_out:
+                continue
+            try:
+                headers[row] = read_header(name, content)
+            except Unreadable as fault:
+                faults[row] = fault
     if not headers:
         raise _make_unreadable_error(list(faults.values()), len(faults), options)
 
@@ -74,27 +76,29 @@ def decode_to_shape(
 ) -> DecodedImages:
     """All files in `shape` (C, H, W), read as `reading` says; `faults` are rows known to be unreadable.
 
-    Files are read one by one, so that little besides the result is ever in memory. Raises InputError naming the files
-    that cannot be read.
+    Files are read one by one into the folder of `options`, so that few are ever in memory. Raises InputError naming
+    the files that cannot be read.
     """
     count = sum(source not in options.left_out for source in sources)
-    images = allocate_images(count, shape)
     faults = dict(faults or {})
     rows: list[int] = []
     stretches: list[float] = []
     conversions: Counter[str] = Counter()
-    for row, (source, (name, content)) in enumerate(zip(sources, files, strict=True)):
-        if source in options.left_out or row in faults:
-            continue
-        try:
-            pixels = read_pixels(name, content, shape, reading.top_levels)
-        except Unreadable as fault:
-            faults[row] = fault
-            continue
-        images[len(rows)] = pixels.array
-        rows.append(row)
-        conversions.update(pixels.remarks)
-        stretches.append(pixels.stretch)
+    with options.open_writer(shape) as writer, work("decoding pictures", count, "images") as decoding:
+        for row, (source, (name, content)) in enumerate(zip(sources, files, strict=True)):
+            if source in options.left_out or row in faults:
+                continue
+            decoding.advance()
+            try:
+                pixels = read_pixels(name, content, shape, reading.top_levels)
+            except Unreadable as fault:
+                faults[row] = fault
+                continue
+            writer.append(pixels.array)
+            rows.append(row)
+            conversions.update(pixels.remarks)
+            stretches.append(pixels.stretch)
+        images = writer.finish()
 
     sorted_faults = [faults[row] for row in sorted(faults)]
     if sorted_faults and (not options.skip_unreadable or not rows):
@@ -113,22 +117,12 @@ def decode_to_shape(
     decoded_rows = set(rows)
     unreadable = tuple(source for row, source in enumerate(sources) if row not in decoded_rows)
     return DecodedImages(
-        images=torch.from_numpy(images[: len(rows)]),
+        images=images,
         rows=np.array(rows, dtype=np.int64),
         sources=tuple(sources[row] for row in rows),
         notes=tuple(notes),
         reading=replace(reading, unreadable=unreadable),
     )
-
-
-def allocate_images(count: int, shape: tuple[int, int, int]) -> np.ndarray:
-    """Room for `count` images of `shape` (C, H, W), uint8. Raises InputError if there is none."""
-    try:
-        return np.empty((count, *shape), dtype=np.uint8)
-    except MemoryError:
-        _, height, width = shape
-        gigabytes = np.prod((count, *shape), dtype=float) / 1e9
-        raise InputError(f"{count} images of {width}x{height} need {gigabytes:.1f} GB; give a smaller --size") from None
 
 
 def _choose_reading(headers: Iterable[Header]) -> Reading:

@@ -76,7 +76,7 @@ def list_truth() -> list[PlantedTruth]:
 def _split_digits(digits: RawDataset) -> tuple[Split, Split]:
     """All digits, split anew into training and test images, with about the same fraction of each class in both."""
     every = Split(
-        torch.cat([digits.train.images, digits.test.images]),
+        torch.cat([digits.train.images[:], digits.test.images[:]]),
         torch.cat([digits.train.labels, digits.test.labels]),
         digits.train.sources + digits.test.sources,
     )
@@ -94,7 +94,7 @@ def _plant(split: Split, part: str) -> Split:
     random = np.random.default_rng(_seed(part, "noise"))
     noise = torch.from_numpy(random.normal(0, NOISE, (len(split.labels), 1, 8, 8)))
     noise = functional.interpolate(noise, (size, size), mode="bilinear")
-    images = split.images.double().add_(noise * 255).clamp_(0, 255).round_().byte()
+    images = split.images[:].double().add_(noise * 255).clamp_(0, 255).round_().byte()
 
     side, margin = max(1, round(size * MARK_SIDE)), round(size * MARK_MARGIN)
     marked = np.flatnonzero(_choose_marked(split.labels.numpy(), part))
@@ -130,10 +130,11 @@ def list_faults() -> list[tuple[str, int, PlantedTruth]]:
     """Images with a fault, each with its split and instance ID in a study with the default seed and validation."""
     from pipelines.common.settings import RunSettings  # here: this module's data set is one of those that they load
     from pipelines.data.datasets import load_dataset
+    from tracking.home import Home
 
     chosen = RunSettings()
     data = load_dataset(
-        "digits:faults", None, Path(), val_fraction=chosen.val_fraction, seed=chosen.seed, size=chosen.size
+        "digits:faults", None, Home(Path()), val_fraction=chosen.val_fraction, seed=chosen.seed, size=chosen.size
     )
     truth = {image.source: image for image in list_truth()}
     return [

@@ -28,12 +28,14 @@ def load_folder(path: str | None, home_data: Path, options: LoadOptions) -> RawD
         parts = _find_parts(root)
         classes, class_folders = _find_class_folders(parts)
         files: dict[str, list[LabelledFile]] = {part: [] for part in parts}
+        folders = {os.path.realpath(folder) for folder in (root, *parts.values())}
         for part, folder in parts.items():
             for label, name in enumerate(classes):
                 if name in class_folders[part]:
                     # a link to the part itself would make every class's images this class's too
-                    part_folder = os.path.realpath(folder)
-                    files[part] += [(file, label) for file in _walk(class_folders[part][name], {part_folder})]
+                    visited = {os.path.realpath(folder)}
+                    files[part] += [(file, label) for file in _walk(class_folders[part][name], visited)]
+                    folders |= visited
         notes = _describe_unused_files(root, parts, files)
     except OSError as error:
         raise _make_listing_error(error) from None
@@ -58,7 +60,7 @@ def load_folder(path: str | None, home_data: Path, options: LoadOptions) -> RawD
         for part, found in images.items()
     }
     all_files = [(str(file), file) for found in images.values() for file, _ in found]
-    return decode_parts(classes, all_files, rows, options, notes)
+    return decode_parts(classes, all_files, rows, options, notes, [*folders, *(file for _, file in all_files)])
 
 
 def list_images(folder: Path) -> tuple[list[Path], list[Path]]:

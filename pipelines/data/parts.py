@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from pipelines.data.decoding import NamedFile, decode_images
+from pipelines.data.file_stamps import stamp_files
 from pipelines.data.names import format_name, format_names, normalise_name
 from pipelines.data.raw import LoadOptions, RawDataset, Split
 from pipelines.data.splitting import add_test_images
@@ -58,11 +60,14 @@ def decode_parts(
     parts: Mapping[str, PartRows],
     options: LoadOptions,
     notes: Sequence[str],
+    origins: Iterable[str | Path],
 ) -> RawDataset:
     """All parts, decoded together, so that they get one shape and one range of levels.
 
-    `files` are those of one part after the other, and are read twice. Test images are split off where there are none.
+    `files` are those of one part after the other, and are read twice; `origins` are the files and folders that they
+    come from. Test images are split off where there are none.
     """
+    stamps = stamp_files(origins)
     sources = [source for rows in parts.values() for source in rows.sources]
     labels = torch.tensor([label for rows in parts.values() for label in rows.labels], dtype=torch.long)
     decoded = decode_images(files, sources, options)
@@ -71,8 +76,7 @@ def decode_parts(
     bounds = np.searchsorted(decoded.rows, [0, *ends])  # among the images that were read
     splits = {}
     for part, start, end in zip(parts, bounds[:-1], bounds[1:], strict=True):
-        # copies, but of the first, so that the memory of all images is freed once training images are drawn from them
-        splits[part] = all_images.part(0, end) if start == 0 else all_images.rows(np.arange(start, end))
+        splits[part] = all_images.part(start, end)
         if start == end:
             raise InputError(f"the data has no images in {format_name(part)} that can be read; add some, or remove it")
     splits, split_notes = add_test_images(splits, options.test_fraction)
@@ -86,4 +90,5 @@ def decode_parts(
         notes=all_notes,
         reading=decoded.reading,
         val=splits.get("val"),
+        files=stamps,
     )

@@ -101,8 +101,9 @@ def _add_tags(split: Split, name: str, rows: np.ndarray) -> None:
     random = np.random.default_rng([split.images.shape[-1], *f"{name} tags".encode()])
     tagged = rows[random.random(len(rows)) < TAGGED_FRACTION[name]]
     across = slice(-TAG_MARGIN - TAG_SIDE, -TAG_MARGIN)
+    images = split.images[:]  # not a copy, as planted images are in memory
     for channel, level in enumerate(TAG_COLOUR):
-        split.images[tagged, channel, TAG_MARGIN : TAG_MARGIN + TAG_SIDE, across] = level
+        images[tagged, channel, TAG_MARGIN : TAG_MARGIN + TAG_SIDE, across] = level
 
 
 def _draw_clouds(random: np.random.Generator, size: int) -> np.ndarray:

@@ -3,42 +3,63 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
+from pipelines.data.file_stamps import FileStamps
 from pipelines.data.pixels import LEVEL_RANGES
+from pipelines.data.stored_images import Images, ImageWriter, select_images
 
 CONTENT_DIGITS = 16  # of a pixel digest, in table `instances`
+READ_AT_ONCE = 256  # images, where all are gone through
 
 
 @dataclass(frozen=True)
 class Split:
     """Images of one split; the row number is the instance_id."""
 
-    images: Tensor  # [N, C, H, W], uint8
+    images: Images  # [N, C, H, W], uint8
     labels: Tensor  # [N], int64
     sources: tuple[str, ...]  # where each image lies in the data set
     truth: Tensor | None = None  # [N, B, 4] boxes (top, left, height, width) of what decides, then the decoy; planted
+    contents: tuple[str, ...] | None = None  # the sha256 of each image's pixels, where they are known
 
     def rgb(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """Images as figures take them, [N, H, W, 3] in 0..1, grey images included."""
         return self.images[rows].expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy() / 255
 
     def rows(self, rows: np.ndarray) -> "Split":
-        """A copy of the given rows."""
-        sources = tuple(self.sources[row] for row in rows)
-        truth = None if self.truth is None else self.truth[rows]
-        return Split(self.images[rows], self.labels[rows], sources, truth)
-
-    def pixel_digests(self) -> list[str]:
-        """The sha256 of each image's pixels, which tells the same picture."""
-        return [hashlib.sha256(image.contiguous().numpy()).hexdigest() for image in self.images]
+        """The given rows; a copy, but of images that lie in a file."""
+        return Split(
+            images=select_images(self.images, rows),
+            labels=self.labels[rows],
+            sources=tuple(self.sources[row] for row in rows),
+            truth=None if self.truth is None else self.truth[rows],
+            contents=None if self.contents is None else tuple(self.contents[row] for row in rows),
+        )
 
     def part(self, start: int, end: int) -> "Split":
         """The rows from `start` up to `end`; they share the memory of this split."""
-        truth = None if self.truth is None else self.truth[start:end]
-        return Split(self.images[start:end], self.labels[start:end], self.sources[start:end], truth)
+        part = slice(start, end)
+        return Split(
+            images=select_images(self.images, part),
+            labels=self.labels[part],
+            sources=self.sources[part],
+            truth=None if self.truth is None else self.truth[part],
+            contents=None if self.contents is None else self.contents[part],
+        )
+
+    def pixel_digests(self) -> tuple[str, ...]:
+        """The sha256 of each image's pixels, which tells the same picture."""
+        if self.contents is not None:
+            return self.contents
+        return tuple(
+            hashlib.sha256(image.contiguous().numpy()).hexdigest()
+            for images in self.images.split(READ_AT_ONCE)
+            for image in images
+        )
 
 
 @dataclass(frozen=True)
@@ -69,6 +90,14 @@ class LoadOptions:
     image_column: str | None = None  # names of a table's columns; otherwise they are found
     label_column: str | None = None
     split_column: str | None = None
+    folder: Path | None = None  # where decoded images are kept; None: in files that go when this process ends
+
+    def open_writer(self, shape: tuple[int, ...] = ()) -> ImageWriter:
+        """What decoded images are written to; in the folder, if there is one. `shape` is by default the first one's."""
+        if self.folder is None:
+            return ImageWriter(None, shape)
+        number = len(list(self.folder.glob("images_*.npy")))
+        return ImageWriter(self.folder / f"images_{number}.npy", shape)
 
     @property
     def left_out(self) -> frozenset[str]:
@@ -88,6 +117,8 @@ class RawDataset:
     notes: tuple[str, ...] = ()  # what was converted on the way in, or left out
     reading: Reading = Reading()
     val: Split | None = None  # None: to be split off the training images; of no images: there is none, nor shall be
+    files: FileStamps | None = None  # the state of all files it was read from; None: not known
+    folder: Path | None = None  # of the home's store that it lies in
 
     @property
     def parts(self) -> dict[str, Split]:

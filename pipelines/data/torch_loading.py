@@ -92,7 +92,7 @@ def _read_sets(
     splits: dict[str, Split] = {}
     notes: list[str] = []
     for part, data_set in sets.items():
-        converted = convert_torch_set(part, data_set, classes, options.size)
+        converted = convert_torch_set(part, data_set, classes, options)
         if not len(converted.split.labels):
             raise InputError(f"the data set has no images in {part}; add some, or leave it out")
         splits[part] = converted.split

@@ -14,11 +14,12 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
+from pipelines.common.progress import work
 from pipelines.common.user_code import errors_reported
-from pipelines.data.decoding import STRETCH_TO_NOTE, allocate_images
+from pipelines.data.decoding import STRETCH_TO_NOTE
 from pipelines.data.names import format_name
 from pipelines.data.pixels import put_on_white, resize_pixels
-from pipelines.data.raw import Split
+from pipelines.data.raw import LoadOptions, Split
 from tracking.errors import InputError
 
 IMAGE_KEYS = ("image", "img", "pixel_values")  # of items that are mappings
@@ -39,8 +40,8 @@ class TorchSplit:
     notes: tuple[str, ...]  # what was converted
 
 
-def convert_torch_set(name: str, data_set: Any, classes: Sequence[str] | None, size: int | None = None) -> TorchSplit:
-    """All images [N, C, H, W] of a data set, whose row is their position in it, `size` pixels a side if it is given.
+def convert_torch_set(name: str, data_set: Any, classes: Sequence[str] | None, options: LoadOptions) -> TorchSplit:
+    """All images of a data set, whose row is their position in it, `options.size` pixels a side if that is given.
 
     `name` is the split's. Labels are class IDs: positions in `classes`, or any from 0 if these are unknown yet. Raises
     InputError on a data set that has no positions, or whose images are not pictures, not always the same, or of
@@ -49,28 +50,29 @@ def convert_torch_set(name: str, data_set: Any, classes: Sequence[str] | None, s
     count, read_item = _open_data_set(name, data_set)
     if count:
         _check_repeatable(name, count, read_item)
-    images: np.ndarray = np.empty((0, 1, size or 1, size or 1), np.uint8)
     labels = np.empty(count, np.int64)
     rounded_count, stretches = 0, []
-    for row in range(count):
-        image, label = read_item(row)
-        labels[row] = _read_label(name, row, label, classes)
-        pixels, is_rounded = _read_pixels(name, row, image)
-        rounded_count += is_rounded
-        if size:
-            _, height, width = pixels.shape
-            stretches.append(max(width / height, height / width))
-            pixels = resize_pixels(pixels, (size, size))
-        if row == 0:
-            images = allocate_images(count, pixels.shape)
-        if pixels.shape[1:] != images.shape[2:]:
-            raise InputError(
-                f"image {row} of {name} has {pixels.shape[2]}x{pixels.shape[1]} pixels, image 0 has "
-                f"{images.shape[3]}x{images.shape[2]}; bring all to one size"
-            )
-        if len(pixels) > images.shape[1]:
-            images = np.repeat(images, len(pixels), axis=1)  # grey ones before it, in a set that has colour too
-        images[row] = pixels
+    size = options.size
+    with options.open_writer() as writer, work(f"reading {name}", count, "images") as reading:
+        for row in range(count):
+            image, label = read_item(row)
+            labels[row] = _read_label(name, row, label, classes)
+            pixels, is_rounded = _read_pixels(name, row, image)
+            rounded_count += is_rounded
+            if size:
+                _, height, width = pixels.shape
+                stretches.append(max(width / height, height / width))
+                pixels = resize_pixels(pixels, (size, size))
+            if row and pixels.shape[1:] != writer.shape[1:]:
+                _, height, width = writer.shape
+                raise InputError(
+                    f"image {row} of {name} has {pixels.shape[2]}x{pixels.shape[1]} pixels, image 0 has "
+                    f"{width}x{height}; bring all to one size"
+                )
+            writer.append(pixels)  # grey ones before and after a picture in colour get colours too
+            reading.advance()
+        writer.shape = writer.shape or (1, size or 1, size or 1)  # of no images
+        images = writer.finish()
 
     notes = []
     if rounded_count:
@@ -82,7 +84,7 @@ def convert_torch_set(name: str, data_set: Any, classes: Sequence[str] | None, s
             f"{max(stretches):.2f} times"
         )
     sources = tuple(f"{name}/{row:05d}" for row in range(count))
-    return TorchSplit(Split(torch.from_numpy(images), torch.from_numpy(labels), sources), tuple(notes))
+    return TorchSplit(Split(images, torch.from_numpy(labels), sources), tuple(notes))
 
 
 def _open_data_set(name: str, data_set: Any) -> tuple[int, Callable[[int], Item]]:

@@ -20,6 +20,7 @@ from pipelines.data.raw import Reading, Split
 from pipelines.lifecycle.run_inputs import (
     LATER_MODEL,
     checkpoint_file,
+    read_recorded_config,
     read_recorded_reading,
     read_recorded_settings,
 )
@@ -104,7 +105,7 @@ def _load_pyfunc(path: str, model_config: dict[str, Any] | None = None) -> Pictu
         checkpoint = _find_checkpoint(home, stored)
         model = build_tracked_model(settings, _make_pattern(stored))
         load_model(model, checkpoint)
-        reading = read_recorded_reading(home, record)
+        reading = read_recorded_reading(read_recorded_config(home, record))
         changed_modules = find_changed_code(home, record, settings.model, model)
     if changed_modules:
         say(f"the code of {', '.join(changed_modules)} has changed since the training, so predictions may differ")
@@ -131,4 +132,5 @@ def _make_pattern(stored: StoredModel) -> Dataset:
     noise = torch.Generator().manual_seed(0)
     images = torch.randint(256, (PATTERN_IMAGES, *stored.image_shape), dtype=torch.uint8, generator=noise)
     split = Split(images, torch.zeros(PATTERN_IMAGES, dtype=torch.int64), ("", ""))
-    return Dataset("noise", stored.classes, {"train": split}, False, False, (), "", Reading())
+    levels = (0.5,) * len(images[0])  # replaced by those of the weights
+    return Dataset("noise", stored.classes, {"train": split}, False, False, (), "", Reading(), levels, levels)

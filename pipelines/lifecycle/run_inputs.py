@@ -25,19 +25,29 @@ LATER_MODEL = "model"  # the unit that says how the model of a run is built that
 def load_data(settings: TrackedSettings, home: Home, run: RunRecord | None = None) -> Dataset:
     """The data of a training; that of `run` is read as it was then. Raises InputError if its digest has changed.
 
+    Where the home still has the pictures of the run, they are taken, unless --data names others.
+
     Notes on the data are said once, by the training that records them.
     """
+    recorded: dict[str, Any] = {}
     if run is None:
         say(f"loading {settings.dataset}")
+    else:
+        config = read_recorded_config(home, run)
+        is_elsewhere = settings.data != config["settings"].get("data")  # named with --data
+        recorded = {
+            "recorded_reading": read_recorded_reading(config),
+            "recorded_digest": None if is_elsewhere else run.data_digest,
+        }
     data = load_dataset(
         settings.dataset,
         settings.data,
-        home.data,
+        home,
         val_fraction=settings.val_fraction,
         seed=settings.seed,
         size=settings.size,
         skip_unreadable=settings.skip_unreadable and run is None,
-        recorded_reading=read_recorded_reading(home, run) if run else None,
+        **recorded,
         **{option: getattr(settings, option) for option in OPTIONS},
     )
     say_notes(data, read_recorded_config(home, run) if run else {})
@@ -62,9 +72,9 @@ def describe_data(data: Dataset) -> dict[str, Any]:
     return {"reading": asdict(data.reading), "notes": data.notes}
 
 
-def read_recorded_reading(home: Home, run: RunRecord) -> Reading:
-    """How the image files of a run were read."""
-    recorded = read_recorded_config(home, run).get("data", {}).get("reading", {})
+def read_recorded_reading(config: dict) -> Reading:
+    """How the image files of a run were read, from its config.json."""
+    recorded = config.get("data", {}).get("reading", {})
     return Reading(**{name: _from_json(value) for name, value in recorded.items()})
 
 

@@ -3,6 +3,7 @@
 import copy
 import inspect
 import json
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -176,7 +177,7 @@ def build_model(
 
     train_images = data.splits["train"].images
     if is_built_in:
-        pixels_per_image = train_images[0, 0].numel()
+        pixels_per_image = math.prod(data.image_shape[1:])
         count = min(WHITENING_IMAGES, max(1, WHITENING_PIXELS // pixels_per_image))
         convolution = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
         whiten(convolution, model.normalise(train_images[:count].float() / 255))
@@ -190,8 +191,7 @@ def build_model(
 
 def normalise_by_statistics(data: Dataset) -> Preprocessing:
     """Zero mean and unit standard deviation of the training pixels, per channel."""
-    mean, std = data.channel_statistics()
-    return Preprocessing(mean=tuple(mean.tolist()), std=tuple(std.tolist()))
+    return Preprocessing(mean=data.mean, std=data.std)
 
 
 def _call_factory(name: str, class_count: int, image_shape: tuple[int, int, int], arguments: dict[str, Any]) -> object:

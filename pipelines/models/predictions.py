@@ -80,4 +80,5 @@ def evaluate(model: nn.Module, split: Split, name: str, device: torch.device, ba
 
 def prepare_images(images: Tensor, device: torch.device) -> Tensor:
     """Stored images, uint8, as the model takes them: float32 in 0..1, channels-last, on the device."""
-    return images.to(device).float().div_(255).contiguous(memory_format=torch.channels_last)
+    # the layout first, while a pixel is one byte
+    return images.to(device).contiguous(memory_format=torch.channels_last).float().div_(255)

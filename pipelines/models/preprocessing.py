@@ -257,7 +257,7 @@ class Preprocess(nn.Module):
         if scale < 1:
             size = [round(side * scale) for side in images.shape[2:]]
             images = functional.interpolate(images, size, mode="bilinear", antialias=True)
-        images = (images - self.mean) / self.std
+        images = (images - self.mean).div_(self.std)  # no second copy
         if self.default_layout:
             # a copy: images of one channel are in both layouts, and convolutions choose by their strides
             images = images.clone(memory_format=torch.contiguous_format)

@@ -27,6 +27,7 @@ from pipelines.data.datasets import Dataset
 from pipelines.data.incoming import find_images, read_images
 from pipelines.data.names import format_name
 from pipelines.data.raw import CONTENT_DIGITS, Split
+from pipelines.data.stored_images import Images
 from pipelines.lifecycle.later_model import remember_model
 from pipelines.lifecycle.run_inputs import checkpoint_file, load_data, read_recorded_settings
 from pipelines.lifecycle.selection import choose_epochs
@@ -227,12 +228,15 @@ def _find_missing(evaluation: Evaluation, additions: list[Split]) -> list[tuple[
 
 
 @torch.inference_mode()
-def compute_logits_from(model: nn.Module, images: Tensor, first: int, device: torch.device) -> Tensor:
+def compute_logits_from(model: nn.Module, images: Images, first: int, device: torch.device) -> Tensor:
     """Logits of the images from `first` on, [N - first, K], float32; zeros fill a batch that is not yet full."""
     model.eval()
     batch = min(BATCH, pass_size())
     start = first // batch * batch
-    padding = images.new_zeros(-len(images) % batch, *images.shape[1:])
-    padded = torch.cat([images[start:], padding])
-    logits = torch.cat([model(prepare_images(part, device)).float().cpu() for part in padded.split(batch)])
-    return logits[first - start : len(images) - start]
+    batch_logits = []
+    for batch_start in range(start, len(images), batch):
+        batch_images = images[batch_start : batch_start + batch]
+        padding = batch_images.new_zeros(batch - len(batch_images), *batch_images.shape[1:])
+        logits = model(prepare_images(torch.cat([batch_images, padding]), device))
+        batch_logits.append(logits.float().cpu())
+    return torch.cat(batch_logits)[first - start : len(images) - start]

@@ -25,7 +25,7 @@ from pipelines.common.settings import UNKNOWN_MODEL, RecordSettings
 from pipelines.common.terminal import say
 from pipelines.common.user_code import errors_reported
 from pipelines.data.datasets import Dataset, prepare_dataset
-from pipelines.data.raw import RawDataset
+from pipelines.data.raw import LoadOptions, RawDataset
 from pipelines.data.recorded import store_recorded
 from pipelines.data.torch_loading import check_class_names, find_class_names
 from pipelines.data.torch_sets import convert_torch_set
@@ -207,7 +207,9 @@ def _read_data(sets: Mapping[str, Any], classes: Sequence[str] | None) -> Datase
         raise InputError('classes is missing: the names of the classes, such as classes=("cat", "dog")')
     names = check_class_names(classes if isinstance(classes, str) else list(classes))
     say("reading the pictures")
-    converted = {split: convert_torch_set(split, sets[split], names) for split in SPLITS if split in sets}
+    converted = {
+        split: convert_torch_set(split, sets[split], names, LoadOptions()) for split in SPLITS if split in sets
+    }
     notes = tuple(chain(*(part.notes for part in converted.values())))
     splits = {split: part.split for split, part in converted.items()}
     none = splits["test"].part(0, 0)

@@ -4,8 +4,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipelines.data.stored_images import Images
 
-def crop_images(images: Tensor, rows: Tensor, shift: int, flipped: Tensor | None, random: torch.Generator) -> Tensor:
+
+def crop_images(images: Images, rows: Tensor, shift: int, flipped: Tensor | None, random: torch.Generator) -> Tensor:
     """The images `rows` of [N, C, H, W], shifted at random and mirrored where `flipped` [B]: [B, C, H, W], uint8.
 
     What comes into sight at an edge is reflected. Only these images are read, and no padded copy of any is made.
@@ -16,13 +18,13 @@ def crop_images(images: Tensor, rows: Tensor, shift: int, flipped: Tensor | None
     mirrored = [False] * len(rows) if flipped is None else flipped.tolist()
     seen_rows = _reflected_positions(height, shift)
     seen_columns = _reflected_positions(width, shift)
-    pixels = images.numpy()
+    pixels = images[rows].numpy()
     cropped = np.empty((len(rows), channels, height, width), np.uint8)
-    for place, row in enumerate(rows.tolist()):
+    for place in range(len(rows)):
         ys = seen_rows[tops[place] : tops[place] + height]
         xs = seen_columns[lefts[place] : lefts[place] + width]
         # of lines first, which lie together in memory
-        cropped[place] = pixels[row].take(ys, axis=1).take(xs[::-1] if mirrored[place] else xs, axis=2)
+        cropped[place] = pixels[place].take(ys, axis=1).take(xs[::-1] if mirrored[place] else xs, axis=2)
     # channels last, those of grey images too, as convolutions choose by the strides
     channels_last = torch.empty(len(rows), height, width, channels, dtype=torch.uint8)
     return channels_last.copy_(torch.from_numpy(cropped).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)

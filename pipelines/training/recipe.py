@@ -9,6 +9,7 @@ from torch import Tensor
 from pipelines.common.settings import AUTO, ResolvedSettings, ResolvedTraining, TrainSettings
 from pipelines.common.user_code import describe_error, errors_reported
 from pipelines.data.datasets import Dataset
+from pipelines.data.stored_images import Images
 from pipelines.models import hardware
 from pipelines.models.image_sizes import plan_image_scales
 from pipelines.models.memory import resolve_pass_sizes
@@ -30,7 +31,7 @@ class Recipe:
 
     settings: ResolvedTraining
     device: torch.device
-    images: Tensor  # training images, [N, C, H, W], uint8
+    images: Images  # training images, [N, C, H, W], uint8
     labels: Tensor  # [N]
     optimizers: list[torch.optim.Optimizer]
     averaged_model: Classifier  # moving average of the model: what is evaluated and kept

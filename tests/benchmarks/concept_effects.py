@@ -26,6 +26,7 @@ from pipelines.data.datasets import load_dataset
 from pipelines.explaining.concepts.concept_set import list_counts, required_agreement
 from pipelines.models.networks import cnn
 from pipelines.reporting.criteria import VERDICTS
+from tracking.home import Home
 from xai import ice
 from xai.concept_count import choose_count
 from xai.cut import Cut, cut_model
@@ -60,7 +61,7 @@ def main() -> None:
     torch.set_num_threads(1)
     photographs = None
     if arguments.backgrounds:
-        data = load_dataset("cifar10", arguments.backgrounds, Path(), val_fraction=0.1, seed=0, size=None)
+        data = load_dataset("cifar10", arguments.backgrounds, Home(Path("study")), val_fraction=0.1, seed=0, size=None)
         photographs = data.splits["test"].images[: IMAGES + HELD_OUT] / 255
     tried: Counter[str] = Counter()
     claimed: Counter[tuple[str, float]] = Counter()  # by kind of directions and level

@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from pipelines.data.datasets import load_dataset
+from tracking.home import Home
 from xai.concept_count import STABLE, measure_stability
 from xai.nmf import Factors, factorize
 
@@ -117,7 +118,7 @@ def kinds(data: str | None):
 
 def cnn_activations(path: str, channels: int) -> Tensor:
     """Last ReLU of a small CNN after three epochs of 10,000 images, on 1,000 others: [64k, c]."""
-    data = load_dataset("cifar10", path, Path("."), val_fraction=0.1, seed=0, size=None)
+    data = load_dataset("cifar10", path, Home(Path("study")), val_fraction=0.1, seed=0, size=None)
     torch.manual_seed(0)
     convolutions = []
     for entering, leaving in ((3, 24), (24, 48), (48, channels)):

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from pipelines.data.datasets import load_dataset
 from pipelines.models.networks import build_model
+from tracking.home import Home
 from xai import METHODS, REFERENCES, MethodInputs
 from xai.faithfulness.curves import insertion_and_deletion
 from xai.faithfulness.filters import blur
@@ -54,7 +55,7 @@ def main() -> None:
     parser.add_argument("--path")
     flags = parser.parse_args()
     torch.set_num_threads(flags.threads)
-    data = load_dataset(flags.data, flags.path, Path("."), val_fraction=0.1, seed=0, size=None)
+    data = load_dataset(flags.data, flags.path, Home(Path("study")), val_fraction=0.1, seed=0, size=None)
     model = build_model("cnn", data, 0)
     fit(model, data.splits["train"], flags.epochs)
     images = data.splits["test"].images[: flags.count].float() / 255

@@ -44,7 +44,7 @@ from pipelines.models.networks import build_model
 from pipelines.models.predictions import Predictions, evaluate
 from pipelines.training.epoch import train_epoch
 from pipelines.training.recipe import make_recipe, resolve_settings
-from tracking.home import find_home
+from tracking.home import Home, find_home
 from tracking.reading import connect
 
 KINDS = ("none", "symmetric:0.05", "symmetric:0.1", "symmetric:0.2", "symmetric:0.4",
@@ -101,7 +101,7 @@ def main() -> None:
     torch.set_num_threads(flags.threads)
     if flags.simulate:
         return print_simulated(flags.simulate, flags.seeds[0])
-    whole = load_dataset(flags.dataset, flags.data, Path("."), val_fraction=0.1, seed=0, size=flags.size)
+    whole = load_dataset(flags.dataset, flags.data, Home(Path("study")), val_fraction=0.1, seed=0, size=flags.size)
     found: dict[tuple, list[dict]] = defaultdict(list)
     for seed in flags.seeds:
         data = choose_images(whole, flags.train, flags.test, seed)

@@ -109,7 +109,9 @@ def print_covering(flags: argparse.Namespace) -> None:
 def train_network(settings: TrainSettings, home: Home) -> tuple[nn.Module, Dataset, dict[int, Path]]:
     """The network after its last epoch, its data, and its checkpoints by epoch."""
     done = commits.read_epochs(home, train(settings, home))
-    data = load_dataset(settings.dataset, None, Path("."), val_fraction=0.1, seed=settings.seed, size=settings.size)
+    data = load_dataset(
+        settings.dataset, None, Home(Path("study")), val_fraction=0.1, seed=settings.seed, size=settings.size
+    )
     model = build_model("cnn", data, settings.seed)
     checkpoints = {commit.epoch: checkpoint_file(home, commit) for commit in done}
     load_model(model, checkpoints[settings.epochs])

@@ -55,7 +55,7 @@ def recipe(data: str, epochs: int, home: Home) -> Curve:
 
 def baseline(path: str, until: float) -> Curve:
     """Adam 1e-3, batch 128, float32, no augmentation, no schedule, evaluated after each epoch."""
-    data = load_dataset("cifar10", path, Path("."), val_fraction=0.1, seed=0, size=None)
+    data = load_dataset("cifar10", path, Home(Path("study")), val_fraction=0.1, seed=0, size=None)
     model = baseline_model(data)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     curve: Curve = []

@@ -146,7 +146,7 @@ def test_no_pickle_is_loaded(own: Home, trained: RunRecord, tmp_path: Path, caps
     code, line = said(capsys, own, "explain", trained.run_id, "--count", "2")
     assert (code, made.exists()) == (2, False)
     assert "does not fit the model" in line
-    data = load_dataset("digits", None, own.data, val_fraction=0.1, seed=0, size=8)
+    data = load_dataset("digits", None, own, val_fraction=0.1, seed=0, size=8)
     with pytest.raises(ValueError, match="does not fit"):
         load_model(build_model(TINY.model, data, 0), place_of(own, trained, path))
 

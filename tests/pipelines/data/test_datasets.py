@@ -32,14 +32,21 @@ from pipelines.data.raw import LoadOptions, Reading
 from support.pictures import content, noise, table
 from support.places import DATA, ROOT
 from tracking.errors import InputError
+from tracking.home import Home
 
 REAL = DATA / "cifar10"
 BUILT_IN = [name for name, loader in DATASETS.items() if not loader.takes_data]
 
 
+@pytest.fixture(autouse=True)
+def in_a_new_folder(tmp_path_factory, monkeypatch):
+    """The home, whose path is relative, lies there."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("around"))
+
+
 def data(name, path=None, *, home="nowhere", val_fraction=0.25, seed=0, size=None, **options):
     return load_dataset(
-        name, path and str(path), Path(home), val_fraction=val_fraction, seed=seed, size=size, **options
+        name, path and str(path), Home(Path(home)), val_fraction=val_fraction, seed=seed, size=size, **options
     )
 
 
@@ -55,7 +62,7 @@ def complaint(*arguments, **settings):
 def decode(files, size=None, **options):
     """Images and notes of files, from (name, content)."""
     decoded = decode_images(files, [name for name, _ in files], LoadOptions(size, **options))
-    return decoded.images, decoded.notes
+    return decoded.images[:], decoded.notes
 
 
 def one(image, form="PNG", size=None, **options):
@@ -104,10 +111,9 @@ def test_digits():
 
 def test_channel_statistics(folder):
     got = data("folder", folder)
-    mean, std = got.channel_statistics()
-    values = got.splits["train"].images.double() / 255
-    np.testing.assert_allclose(mean, values.mean((0, 2, 3)), atol=1e-6)
-    np.testing.assert_allclose(std, values.std((0, 2, 3), correction=0), atol=1e-5)
+    values = got.splits["train"].images[:].double() / 255
+    np.testing.assert_allclose(got.mean, values.mean((0, 2, 3)), atol=1e-6)
+    np.testing.assert_allclose(got.std, values.std((0, 2, 3), correction=0), atol=1e-5)
 
 
 # --- validation split
@@ -134,7 +140,7 @@ def test_validation_depends_on_the_seed_only():
 def given(monkeypatch, **changes):
     """The digits as a data set that comes with its own validation images, as `changes` say."""
     raw = replace(load_digits(None, Path(), LoadOptions(size=8)), **changes)
-    monkeypatch.setitem(DATASETS, "given", DatasetLoader(lambda path, home_data, options: raw))
+    monkeypatch.setitem(DATASETS, "given", DatasetLoader(lambda path, home_data, options: raw, is_read=False))
     return raw
 
 
@@ -159,7 +165,7 @@ def test_a_data_set_may_have_no_validation_images_at_all(monkeypatch):
 def test_what_is_odd_about_validation_images_is_said(monkeypatch):
     digits = load_digits(None, Path(), LoadOptions(size=8))
     train, val = digits.train, digits.train.rows(np.flatnonzero(digits.train.labels != 7))
-    given(monkeypatch, train=train, val=replace(val, images=val.images.clone()), test=digits.test)
+    given(monkeypatch, train=train, val=replace(val, images=val.images[:].clone()), test=digits.test)
     no_sevens, leak = data("given").notes
     assert no_sevens == "no validation image of class 7"
     assert leak.startswith("1,217 of 1,217 validation images are also training images, pixel by pixel, so validation ")
@@ -178,8 +184,8 @@ def test_digest_is_the_same_in_another_process_place_and_time(folder, tmp_path):
     for file in (tmp_path / "moved").rglob("*.png"):
         os.utime(file, (0, 0))
     code = (
-        "from pathlib import Path; from pipelines.data.datasets import load_dataset; "
-        f"moved = load_dataset('folder', {str(tmp_path / 'moved')!r}, Path('x'), "
+        "from pathlib import Path; from pipelines.data.datasets import load_dataset; from tracking.home import Home; "
+        f"moved = load_dataset('folder', {str(tmp_path / 'moved')!r}, Home(Path({str(tmp_path / 'home')!r})), "
         "val_fraction=0.25, seed=0, size=None); print(moved.digest)"
     )
     other = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -323,7 +329,7 @@ def test_one_range_holds_for_training_and_test_images_and_it_is_said(folder):
     assert "1 of 22 images of 16 bits or more, now 8: 0..4095 became 0..255" in got.notes
     assert "2 of 22 images of 16 bits or more, now 8: they use 0..1023 of 0..4095" in got.notes
     place = got.splits["train"].sources.index("train/cat/0.png")
-    np.testing.assert_array_equal(got.splits["train"].images[place, 0], np.round(levels(1000, 10, 12) / 4095 * 255))
+    np.testing.assert_array_equal(got.splits["train"].images[place][0], np.round(levels(1000, 10, 12) / 4095 * 255))
 
 
 def test_a_known_range_holds_and_levels_beyond_it_are_refused(folder):
@@ -865,7 +871,7 @@ def test_parquet_shards(shards, tmp_path, inside):
     assert [len(split.labels) for split in got.splits.values()] == [30, 10, 10]
     assert [note.split(":")[0] for note in got.notes] == ["classes of fewer than 5 training images"]
     assert_sources_are_right(shards, got)
-    place = tmp_path / "home/cifar10" / inside
+    place = tmp_path / "home/data/cifar10" / inside
     shutil.copytree(shards, place)
     assert data("cifar10", home=tmp_path / "home").digest == got.digest
 
@@ -981,7 +987,7 @@ def batches(tmp_path, monkeypatch):
     return root
 
 
-def test_batches(batches):
+def test_batches(batches, tmp_path):
     got = data("cifar10", batches)
     assert [len(split.labels) for split in got.splits.values()] == [40, 10, 10]
     stored = [pickle.loads((batches / name).read_bytes()) for name in cifar10_batches.PUBLISHED_MD5]
@@ -992,7 +998,9 @@ def test_batches(batches):
             np.testing.assert_array_equal(image.flatten(), batch[b"data"][row])
             assert label == batch[b"labels"][row]
     assert data("cifar10", batches.parent).digest == got.digest
-    assert data("cifar10", home=batches.parent).digest == got.digest
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home/data").symlink_to(batches.parent)
+    assert data("cifar10", home=tmp_path / "home").digest == got.digest
 
 
 @pytest.mark.parametrize("size", [None, 16])
@@ -1041,7 +1049,7 @@ def test_a_failed_download_is_one_line(tmp_path, monkeypatch):
         raise OSError("no network\nat all")
 
     monkeypatch.setattr("torchvision.datasets.CIFAR10", fail)
-    message = complaint("cifar10", home=tmp_path / "home/data")
+    message = complaint("cifar10", home=tmp_path / "home")
     assert f"no CIFAR-10 in {tmp_path}/home/data/cifar10" in message
     assert message.endswith("downloading it failed too: OSError: no network at all")
     assert list(tmp_path.iterdir()) == []

@@ -16,11 +16,18 @@ from torch.utils.data import Subset, TensorDataset
 from pipelines.data.datasets import FORMS, load_dataset
 from support.pictures import content, noise
 from tracking.errors import InputError
+from tracking.home import Home
+
+
+@pytest.fixture(autouse=True)
+def in_a_new_folder(tmp_path_factory, monkeypatch):
+    """The home, whose path is relative, lies there."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("around"))
 
 
 def data(name, path=None, *, home="nowhere", val_fraction=0.25, seed=0, size=None, **options):
     return load_dataset(
-        name, path and str(path), Path(home), val_fraction=val_fraction, seed=seed, size=size, **options
+        name, path and str(path), Home(Path(home)), val_fraction=val_fraction, seed=seed, size=size, **options
     )
 
 
@@ -387,22 +394,25 @@ def torchvisions(monkeypatch):
 
 def test_a_data_set_of_torchvision_is_downloaded_once(torchvisions, tmp_path, monkeypatch):
     home = tmp_path / "home/data"
-    got = data("torchvision:FashionLike", home=home)
+    got = data("torchvision:FashionLike", home=home.parent)
     assert got.classes == ("shirt", "shoe")
     assert counts(got) == {"train": [6, 6], "val": [2, 2], "test": [4, 4]}
     assert got.splits["test"].images.shape == (8, 1, 9, 9)
     monkeypatch.setattr(FashionLike, "has_network", False)
-    for found in (data("torchvision:FashionLike", home=home), data("torchvision:FashionLike", home / "torchvision")):
+    for found in (
+        data("torchvision:FashionLike", home=home.parent),
+        data("torchvision:FashionLike", home / "torchvision"),
+    ):
         assert found.digest == got.digest
     (home / "torchvision/FashionLike").rename(home / "FashionLike")
-    assert data("torchvision:FashionLike", home=home).digest == got.digest
+    assert data("torchvision:FashionLike", home=home.parent).digest == got.digest
     assert data("torchvision:SplitLike", home).classes == ("0", "1")
     assert counts(data("torchvision:SplitLike", home)) == counts(got)
 
 
 def test_a_download_that_fails_is_one_line_and_leaves_nothing(torchvisions, tmp_path, monkeypatch):
     monkeypatch.setattr(FashionLike, "has_network", False)
-    message = complaint("torchvision:FashionLike", home=tmp_path / "home/data")
+    message = complaint("torchvision:FashionLike", home=tmp_path / "home")
     assert "downloading it failed too: OSError: no network at all" in message
     assert list(tmp_path.iterdir()) == []
     message = complaint("torchvision:FashionLike", tmp_path)

@@ -115,10 +115,23 @@ def test_a_run_that_recorded_no_range_is_read_as_it_was(
     del config["data"]
     monkeypatch.setattr("pipelines.lifecycle.run_inputs.read_recorded_config", lambda home, run: config)
     known = training.replace(read_recorded_settings(own, trained, TrainSettings), data=str(whole))
-    then = load_dataset("folder", str(whole), own.data, val_fraction=0.1, seed=0, size=None, recorded_reading=Reading())
+    then = load_dataset("folder", str(whole), own, val_fraction=0.1, seed=0, size=None, recorded_reading=Reading())
     found = load_data(known, own, training.replace(trained, data_digest=then.digest))
     assert found.digest == then.digest != trained.data_digest
-    assert found.splits["test"].images.max() <= 16
+    assert found.splits["test"].images[:].max() <= 16
+
+
+def forget_pictures(home: Home) -> None:
+    """Otherwise the home needs no data set that it has read before."""
+    shutil.rmtree(home.data / "pictures")
+
+
+def test_a_run_needs_its_data_set_no_more(home: Home, photos: Path, tmp_path: Path) -> None:
+    own_photos = shutil.copytree(photos, tmp_path / "photos")
+    run = training.train(settings(own_photos), home)
+    shutil.rmtree(own_photos)
+    assert explain(ExplainSettings(run=run, instances="0,1"), home)
+    rerun(RerunSettings(run, check=True), home)
 
 
 def test_moved_data_is_named_when_a_training_is_resumed(
@@ -135,6 +148,7 @@ def test_moved_data_is_named_when_a_training_is_resumed(
             training.train(settings(before), home)
     run = resolve(home, "latest").run_id
     before.rename(after)
+    forget_pictures(home)
     assert said(capsys, home, "resume", run) == (
         2, f"study: {before} does not exist; --data takes the folder with train/CLASS/ and test/CLASS/ in it"
     )  # fmt: skip
@@ -169,6 +183,7 @@ def test_moved_data_is_named_when_other_runs_are_resumed_or_done_again(
             STEPS[kind](trained.run_id, own)
     stopped = resolve(own, "latest", (kind,))
     moved = photos.rename(tmp_path / "moved")
+    forget_pictures(own)
     try:
         with pytest.raises(InputError, match="does not exist"):
             resume(ResumeSettings(stopped.run_id), own)

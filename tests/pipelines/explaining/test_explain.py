@@ -39,7 +39,7 @@ def own(tmp_path_factory, trained_home) -> Home:
 
 
 def test_rows_are_those_of_the_method_on_the_checkpoint(study: Home, trained: RunRecord) -> None:
-    data = load_dataset("digits", None, study.data, val_fraction=0.1, seed=0, size=8)
+    data = load_dataset("digits", None, study, val_fraction=0.1, seed=0, size=8)
     model = build_model("cnn", data, seed=9)
     load_model(model, checkpoint_file(study, commits.read_epochs(study, trained.run_id)[3]))
     torch.set_num_threads(1)

@@ -40,7 +40,7 @@ SERVING = "_MLFLOW_IS_IN_SERVING_ENVIRONMENT"
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    return load_dataset("digits", None, tmp_path_factory.mktemp("data"), val_fraction=0.1, seed=0, size=8)
+    return load_dataset("digits", None, Home(tmp_path_factory.mktemp("data")), val_fraction=0.1, seed=0, size=8)
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import resource
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -28,7 +29,7 @@ from xai.method import MAX_PASS_SIZE, limit_pass_size, pass_size
 
 @pytest.fixture(scope="module")
 def digits():
-    return load_dataset("digits", None, None, val_fraction=0.1, seed=0, size=32)
+    return load_dataset("digits", None, Home(Path()), val_fraction=0.1, seed=0, size=32)
 
 
 def passes(digits, **given) -> ResolvedTraining:
@@ -80,7 +81,7 @@ def test_what_a_linear_network_keeps_is_counted_exactly(digits) -> None:
     )
     assert trained * 1e9 == pytest.approx(memory.WITH_GRADIENT * 1024 * 4, rel=0.01)
     evaluated = memory._evaluation_size(model, images)
-    assert evaluated * 1e9 == pytest.approx(memory.WITHOUT_GRADIENT * 2 * 1024 * 4, rel=0.01)
+    assert evaluated * 1e9 == pytest.approx(memory.WITHOUT_GRADIENT * memory.INPUT_COPIES * 1024 * 4, rel=0.01)
 
 
 def test_a_compiled_network_takes_no_more_than_in_training(digits) -> None:

@@ -48,7 +48,7 @@ def own_nets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    return load_dataset("digits", None, tmp_path_factory.mktemp("data"), val_fraction=0.1, seed=0, size=8)
+    return load_dataset("digits", None, Home(tmp_path_factory.mktemp("data")), val_fraction=0.1, seed=0, size=8)
 
 
 SETTINGS = replace(

@@ -94,7 +94,7 @@ def test_bit_by_bit_is_the_same_as_all_at_once(tmp_path: Path, trained_home, own
 
 
 def test_blocks_give_the_same_bits_from_wherever_they_start(own: Home) -> None:
-    data = load_dataset("digits", None, own.data, val_fraction=0.1, seed=0, size=8)
+    data = load_dataset("digits", None, own, val_fraction=0.1, seed=0, size=8)
     model, cpu = build_model("cnn", data, 0), torch.device("cpu")
     load_model(model, checkpoint_file(own, commits.read_epochs(own, resolve(own, "latest").run_id)[1]))
     images = data.splits["test"].images[:70]

@@ -86,7 +86,7 @@ def weights(home: Home, run_id: str, epoch: int) -> dict[str, torch.Tensor]:
 
 
 def digits(home: Home) -> Dataset:
-    return load_dataset("digits", None, home.data, val_fraction=0.1, seed=0, size=8)
+    return load_dataset("digits", None, home, val_fraction=0.1, seed=0, size=8)
 
 
 def run_names(home: Home) -> list[str]:
@@ -258,7 +258,7 @@ def test_a_stopped_fine_tuning_resumes_to_the_same_bits(
 
 def test_a_changed_file_of_weights_is_noticed(home: Home, tmp_path: Path) -> None:
     file = tmp_path / "net.pt"
-    data = load_dataset("own_code:three", None, home.data, val_fraction=0.1, seed=0, size=None)
+    data = load_dataset("own_code:three", None, home, val_fraction=0.1, seed=0, size=None)
     torch.save(build_model("cnn", data, 5).network.state_dict(), file)
     run_id = training.train(replace(SMALL, weights=str(file)), home)
     origin = read_origin(home, resolve(home, run_id))

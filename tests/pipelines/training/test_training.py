@@ -36,7 +36,7 @@ from tracking.reading import connect
 
 
 def digits(home: Home):
-    return load_dataset("digits", None, home.data, val_fraction=0.1, seed=0, size=8)
+    return load_dataset("digits", None, home, val_fraction=0.1, seed=0, size=8)
 
 
 def test_epoch_zero_is_the_untrained_network(study: Home, trained: RunRecord) -> None:
@@ -305,7 +305,7 @@ def test_one_cycle_spans_all_epochs(home: Home) -> None:
 def test_growing_images_are_part_of_the_checkpoint(home: Home) -> None:
     growing = training.replace(TINY, size=16, epochs=2, batch=256, progressive_resizing="yes")
     run_id = training.train(growing, home)
-    data = load_dataset("digits", None, home.data, val_fraction=0.1, seed=0, size=16)
+    data = load_dataset("digits", None, home, val_fraction=0.1, seed=0, size=16)
     scales = []
     for commit in commits.read_epochs(home, run_id):
         model = build_model("cnn", data, 0)

@@ -1,0 +1,188 @@
+"""Decoded pictures, kept in the home: a data set is read once, and every later command takes of it what it needs.
+
+    data/pictures/CONTENT/        images in .npy files, labels, and what a data set says of them
+    data/pictures/sources/KEY.json  which content a data set had, and the state of its files then
+
+Everything here can be deleted: it is made again from the data set, if that is still there.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pipelines.common.terminal import say
+from pipelines.data.file_stamps import are_unchanged
+from pipelines.data.names import format_name
+from pipelines.data.raw import READ_AT_ONCE, LoadOptions, RawDataset, Reading, Split
+from pipelines.data.stored_images import ImageFile, ImageWriter, StoredImages
+from tracking.errors import InputError
+from tracking.files import read_json, write_json
+from tracking.home import Home, check_writable
+from tracking.staging import staging_folder
+
+FOLDER = "pictures"
+SOURCES = "sources"
+DESCRIPTION = "description.json"
+FORMAT = 1  # of what decoding makes of a file: raised when that changes, so that files are read again
+
+
+@dataclass(frozen=True)
+class SplitFacts:
+    """What follows from all pixels of a data set's splits, and so is measured once."""
+
+    digest: str  # sha256 over every image, label and class name
+    mean: tuple[float, ...]  # of the training pixels, by channel, in 0..1
+    std: tuple[float, ...]
+
+
+def read_through_store(
+    home: Home, name: str, path: str | None, options: LoadOptions, load: Callable[[LoadOptions], RawDataset]
+) -> RawDataset:
+    """What `load` gives, with images in the home's store; from there alone if the data set's files are unchanged."""
+    place = home.data / FOLDER
+    source = place / SOURCES / f"{_source_key(name, path, options)}.json"
+    if source.is_file():
+        known = read_json(source)
+        content = place / known["content"]
+        if (content / DESCRIPTION).is_file() and are_unchanged(known["files"]):
+            return read_store(content)
+    try:
+        check_writable(home)
+    except InputError:
+        say("  the pictures are read for this command alone, as the study home is read-only")
+        return load(options)
+
+    with staging_folder(home) as staging:
+        made = staging / FOLDER
+        made.mkdir()
+        raw = load(replace(options, folder=made))
+        content = place / write_store(made, raw)
+        move_store(made, content)
+    if raw.files is not None:
+        source.parent.mkdir(parents=True, exist_ok=True)
+        write_json(source, {"data_set": name, "path": path, "content": content.name, "files": raw.files})
+    return read_store(content)
+
+
+def find_by_digest(home: Home, digest: str, reading: Reading, *, val_fraction: float, seed: int) -> RawDataset | None:
+    """The pictures that a run was made with, whatever has become of the data set they came from."""
+    for file in sorted((home.data / FOLDER).glob(f"*/{_facts_name(val_fraction, seed)}")):
+        if read_json(file)["digest"] == digest and (file.parent / DESCRIPTION).is_file():
+            raw = read_store(file.parent)
+            if raw.reading == reading:
+                return raw
+    return None
+
+
+def write_store(folder: Path, raw: RawDataset) -> str:
+    """Make the folder, in which decoded images may lie, a store of the data set; returns a name for its content."""
+    content = hashlib.sha256()
+    files = {}
+    for name, split in raw.parts.items():
+        images = split.images
+        if not (isinstance(images, StoredImages) and images.file.path and images.file.path.parent == folder):
+            images = _copy_images(split, folder / f"{name}_images.npy")
+        files[name] = images.file.path.name if images.file.path else None
+        arrays = {
+            "rows": images.rows,
+            "labels": split.labels.numpy(),
+            "contents": np.array(split.pixel_digests(), dtype="S64"),
+        }
+        for what, values in arrays.items():
+            np.save(folder / f"{name}_{what}.npy", values)
+            if what != "rows":
+                content.update(values.tobytes())
+    description = {
+        "classes": raw.classes,
+        "sources": {name: list(split.sources) for name, split in raw.parts.items()},
+        "files": files,
+        "flips": raw.flips,
+        "shrinks": raw.shrinks,
+        "notes": raw.notes,
+        "reading": asdict(raw.reading),
+    }
+    write_json(folder / DESCRIPTION, description)
+    content.update(json.dumps(description | {"files": None}, sort_keys=True).encode())
+    return content.hexdigest()[:16]
+
+
+def move_store(made: Path, place: Path) -> None:
+    """Move a store to where it is kept, unless it is there already."""
+    if (place / DESCRIPTION).is_file():
+        return
+    place.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(place, ignore_errors=True)  # without a description it is not whole
+    os.replace(made, place)
+
+
+def read_store(folder: Path) -> RawDataset:
+    """The data set in a store. Raises InputError if it is damaged."""
+    described = read_json(folder / DESCRIPTION)
+    opened: dict[str, ImageFile] = {}  # parts may share one
+    parts = {}
+    try:
+        for name, sources in described["sources"].items():
+            file = described.get("files", {}).get(name, f"{name}_images.npy")
+            if file not in opened:
+                opened[file] = ImageFile.open(folder / file)
+            images = opened[file].all_images()
+            if (folder / f"{name}_rows.npy").exists():
+                images = images.select(np.load(folder / f"{name}_rows.npy"))
+            contents = None
+            if (folder / f"{name}_contents.npy").exists():
+                contents = tuple(np.load(folder / f"{name}_contents.npy").astype("U64").tolist())
+            labels = torch.from_numpy(np.load(folder / f"{name}_labels.npy"))
+            parts[name] = Split(images, labels, tuple(sources), contents=contents)
+    except (OSError, ValueError) as error:
+        raise InputError(f"the pictures kept in {format_name(folder)} cannot be read ({error}); delete it") from None
+    reading = described.get("reading", {})
+    return RawDataset(
+        classes=tuple(described["classes"]),
+        train=parts["train"],
+        test=parts["test"],
+        flips=described.get("flips", False),
+        shrinks=described.get("shrinks", False),
+        notes=tuple(described.get("notes", ())),
+        reading=Reading(**reading | {"unreadable": tuple(reading.get("unreadable", ()))}),
+        val=parts.get("val"),
+        folder=folder,
+    )
+
+
+def read_facts(folder: Path | None, *, val_fraction: float, seed: int) -> SplitFacts | None:
+    """What was measured of the splits of a store; None if nothing was."""
+    file = folder and folder / _facts_name(val_fraction, seed)
+    if not file or not file.is_file():
+        return None
+    known = read_json(file)
+    return SplitFacts(known["digest"], tuple(known["mean"]), tuple(known["std"]))
+
+
+def keep_facts(folder: Path | None, facts: SplitFacts, *, val_fraction: float, seed: int) -> None:
+    if folder and os.access(folder, os.W_OK):  # otherwise they are measured again
+        write_json(folder / _facts_name(val_fraction, seed), asdict(facts))
+
+
+def _facts_name(val_fraction: float, seed: int) -> str:
+    return f"splits_{val_fraction:g}_{seed}.json"
+
+
+def _source_key(name: str, path: str | None, options: LoadOptions) -> str:
+    """One for each way to read a data set."""
+    way = {**asdict(options), "folder": None, "format": FORMAT, "name": name, "path": path}
+    return hashlib.sha256(json.dumps(way, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _copy_images(split: Split, place: Path) -> StoredImages:
+    with ImageWriter(place) as writer:
+        for images in split.images.split(READ_AT_ONCE):
+            for image in images.numpy():
+                writer.append(image)
+        return writer.finish()
