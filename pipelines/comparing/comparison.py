@@ -44,16 +44,12 @@ class Comparison:
     source: TrainedRun
     jobs: dict[str, Job]  # how each method was run
     sampled: np.ndarray  # those of the instances that every method explained as part of a random sample
+    random_model: nn.Module | None  # an untrained one, of another seed; None without a randomization test
 
     def load_epoch(self, epoch: int) -> nn.Module:
         """The model with an epoch's weights."""
         load_model(self.source.model, checkpoint_file(self.source.home, self.source.epochs[epoch]))
         return self.source.model
-
-    def build_fresh_model(self) -> nn.Module:
-        """An untrained model, with another seed than the training's."""
-        settings = read_recorded_settings(self.source.home, self.source.record, TrackedSettings)
-        return build_random_model(settings, self.source.data, settings.seed + 1).to(self.source.device)
 
     def load_instances(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
         """Images [N, C, H, W] and the classes explained [N], which may be those that the loaded weights predict."""
@@ -107,7 +103,11 @@ def open_comparison(settings: CompareSettings, home: Home, selection: MapSelecti
         jobs = {method: _restore_job(method, explain_settings, source, selection) for method in selection.methods}
         with connect(home) as connection:
             sampled = selection.find_sampled(connection)
-        yield Comparison(settings, selection, source, jobs, sampled)
+        random_model = None
+        if settings.randomization_count:
+            recorded = read_recorded_settings(home, source.record, TrackedSettings)
+            random_model = build_random_model(recorded, source.data, recorded.seed + 1).to(source.device)
+        yield Comparison(settings, selection, source, jobs, sampled, random_model)
 
 
 def list_parts(comparison: Comparison) -> Iterator[Part]:

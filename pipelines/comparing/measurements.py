@@ -88,6 +88,7 @@ def _measure_randomization(
     comparison: Comparison, part: Part, model: nn.Module, images: Tensor, targets: Tensor, maps: Tensor
 ) -> dict[str, Tensor]:
     """Similarity of the maps to those of randomized weights and of the untrained network, [N] each."""
+    assert comparison.random_model is not None
     *stages, last_stage = cascade_stages(model, images)
     stages.append(replace(last_stage, name="everything"))
     with work(f"{part.method}, other weights", len(stages) + 1, "stages") as progress:
@@ -96,7 +97,7 @@ def _measure_randomization(
             progress.advance()
             return comparison.explain(part, randomized_model, images, targets).maps
 
-        values = randomization_similarity(model, comparison.build_fresh_model(), tuple(stages), explain, maps)
+        values = randomization_similarity(model, comparison.random_model, tuple(stages), explain, maps)
         if comparison.selection.epoch == 0 or 0 not in comparison.source.epochs:  # then none is untrained
             return values
         untrained_maps = explain(comparison.load_epoch(0))
