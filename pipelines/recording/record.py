@@ -34,6 +34,7 @@ from pipelines.lifecycle.origin import UNKNOWN, UNTRAINED, Origin
 from pipelines.lifecycle.run_inputs import checkpoint_file, describe_data, read_recorded_config, say_notes
 from pipelines.lifecycle.start import commit_start, count_images, count_weights, instance_columns, start_training_run
 from pipelines.lifecycle.verification import allowed_difference, verify_checkpoints
+from pipelines.models.checkpoints import load_model
 from pipelines.models.networks import (
     Classifier,
     MainLogits,
@@ -54,7 +55,7 @@ from pipelines.recording.recording import (
     Recorder,
     Recording,
     find_device,
-    measure_weight_difference,
+    list_different_weights,
     open_recordings,
     undisturbed,
 )
@@ -307,7 +308,10 @@ def _reopen(
 def _check_own_checkpoint(
     home: Home, known: catalogue.RunRecord, model: Classifier, committed: list[EpochCommit], trained_epochs: float
 ) -> None:
-    """Raise InputError unless a loop that has trained so many epochs goes on where the run is, with its model."""
+    """Raise InputError unless a loop that has trained so many epochs goes on where the run is, with its model.
+
+    Weights that the loop did not find in its checkpoint are those of the run afterwards.
+    """
     run_name = f"run {known.run_id[:8]}"
     last_epoch = committed[-1].epoch if committed else 0
     if trained_epochs == 0 < last_epoch:
@@ -323,10 +327,20 @@ def _check_own_checkpoint(
             "or leave resume out to record a new run"
         )
     same = [commit for commit in commits.stored_epochs(home, known.run_id) if commit.epoch == trained_epochs]
-    if same and measure_weight_difference(model, checkpoint_file(home, same[0])):
+    if not same:
+        return
+    path = checkpoint_file(home, same[0])
+    differing = list_different_weights(model, path)
+    if len(differing) == len(list(model.parameters())):
         raise InputError(
             f"the loop's checkpoint is not of {run_name}: its weights differ from those of epoch {same[0].epoch}; "
             "begin from one of the same training, or leave resume out to record a new run"
+        )
+    if differing:  # transformers renames weights when it saves some models, and misses those when a Trainer resumes
+        load_model(model, path)
+        say(
+            f"{len(differing)} weights, such as {differing[0]}, were not loaded from the loop's checkpoint; they are "
+            f"now those of epoch {same[0].epoch} of {run_name}"
         )
 
 

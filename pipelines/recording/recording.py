@@ -182,9 +182,9 @@ class Recording(Recorder):
     def _pass_over(self, epoch: int) -> None:
         """Say whether the model is that of an epoch that is committed already."""
         commit = next((each for each in commits.stored_epochs(self.run.home, self.run_id) if each.epoch == epoch), None)
-        difference = measure_weight_difference(self._model, checkpoint_file(self.run.home, commit)) if commit else 0.0
+        is_same = commit is None or not list_different_weights(self._model, checkpoint_file(self.run.home, commit))
         again = f"epoch {epoch:>3}  trained again; the one that is committed stays"
-        say(f"{again}, and its weights differ by up to {difference:.2g}" if difference else again)
+        say(again if is_same else f"{again}, although its weights are others")
         self._trained_since = time.perf_counter()
 
     def commit(
@@ -337,15 +337,14 @@ def end_open_recordings() -> None:
             say(str(failure))
 
 
-def measure_weight_difference(model: nn.Module, checkpoint: Path) -> float:
-    """The largest difference between the model's weights and those of a checkpoint of the same model."""
+def list_different_weights(model: nn.Module, checkpoint: Path) -> list[str]:
+    """Names of the model's parameters that are not those of a checkpoint, bit by bit."""
     recorded = load_file(checkpoint)
-    own = {name: value.detach().cpu() for name, value in model.state_dict().items()}
-    if {name: value.shape for name, value in own.items()} != {name: value.shape for name, value in recorded.items()}:
-        return math.inf
-    return max(
-        ((own[name].double() - value.double()).abs().max().item() for name, value in recorded.items()), default=0.0
-    )
+    return [
+        name
+        for name, weight in model.named_parameters()
+        if name not in recorded or not torch.equal(weight.detach().cpu(), recorded[name])
+    ]
 
 
 def find_device(model: nn.Module) -> torch.device:

@@ -142,6 +142,20 @@ def test_a_resumed_loop_ends_as_one_that_never_stopped(home: Home) -> None:
     assert [commit.epoch for commit in read_epochs(home, stopped)] == [0, 1, 2, 3]
 
 
+def test_weights_that_the_loops_checkpoint_lacks_are_those_of_the_run(home: Home, capfd: pytest.CaptureFixture) -> None:
+    """Some releases of transformers save a ViT's weights under other names than a resuming Trainer looks for."""
+    run_id, net = record_epochs(home, 1)
+    options = {"home": str(home.path), "resume": run_id, "trained_epochs": 1}
+    with pytest.raises(InputError, match="its weights differ from those of epoch 1"):
+        record(make_net(), make_sets(), CLASSES, **options)
+    loaded_in_part = make_net()
+    loaded_in_part[0].load_state_dict(net[0].state_dict())
+    run = record(loaded_in_part, make_sets(), CLASSES, **options)
+    assert digest(loaded_in_part) == digest(net)
+    assert "2 weights, such as network.5.weight, were not loaded" in capfd.readouterr().err
+    assert run.next_epoch == 2
+
+
 def test_only_what_is_known_is_recorded(home: Home) -> None:
     run_id, _ = record_epochs(home, 1)
     config = json.loads(committed_file(home, commits_by_unit(home, run_id)["start"], "config.json").read_text())
