@@ -50,7 +50,7 @@ asked as (
 ),
 chosen as (
     select
-        row_number() over () as map_id,
+        (row_number() over ())::integer as map_id,
         found.epoch,
         found.method,
         found.instance_id,
@@ -68,44 +68,57 @@ chosen as (
 pixels as (
     select
         map_id,
-        len(map) as size,
-        generate_subscripts(map, 1) as pixel,
+        len(map)::integer as size,
+        generate_subscripts(map, 1)::integer as pixel,
         unnest(map) as value
     from chosen
 ),
-placed as (  -- the first and the last place of the pixels of equal value
+placed as (  -- the first and the last place of the pixels of equal magnitude
     select
         *,
-        rank() over magnitudes as first_place,
-        round(size * cume_dist() over magnitudes) as last_place,
-        rank() over signed as first_signed,
-        round(size * cume_dist() over signed) as last_signed
+        (rank() over magnitudes)::integer as first_place,
+        round(size * cume_dist() over magnitudes)::integer as last_place
     from pixels
-    window
-        magnitudes as (partition by map_id order by abs(value)),
-        signed as (partition by map_id order by value)
+    window magnitudes as (partition by map_id order by abs(value))
 ),
 ranked as (
     select
         map_id,
         pixel,
-        sign(value) as sign,
-        (first_place + last_place - size - 1) / 2 as rank,  -- around 0
-        (first_signed + last_signed - size - 1) / 2 as signed_rank,
+        sign(value)::tinyint as sign,
+        ((first_place + last_place - size - 1) / 2)::float as rank,  -- around 0; halves are exact in four bytes
         greatest(round(size / 10), 1) as top,
         least(greatest((last_place - size + top) / (last_place - first_place + 1), 0), 1) as share
     from placed
 ),
-lists as (
+magnitudes as (
     select
         map_id,
         any_value(top) as top,
         min(sign) < 0 as has_negative,
         list(rank order by pixel) as ranks,
-        list(signed_rank order by pixel) as signed_ranks,
         list({pixel: pixel, share: share, sign: sign}) filter (share > 0) as most
     from ranked
     group by map_id
+),
+placed_signed as (  -- the same with their signs
+    select
+        *,
+        (rank() over signed)::integer as first_place,
+        round(size * cume_dist() over signed)::integer as last_place
+    from pixels
+    window signed as (partition by map_id order by value)
+),
+signed_lists as (
+    select
+        map_id,
+        list(((first_place + last_place - size - 1) / 2)::float order by pixel) as signed_ranks
+    from placed_signed
+    group by map_id
+),
+lists as (
+    from magnitudes
+    join signed_lists using (map_id)
 ),
 vectors as (
     select
@@ -115,8 +128,8 @@ vectors as (
         lists.ranks,
         lists.signed_ranks,
         bool_or(lists.has_negative) over (partition by chosen.method) as is_signed,
-        list_inner_product(lists.ranks, lists.ranks) as spread,
-        list_inner_product(lists.signed_ranks, lists.signed_ranks) as signed_spread
+        list_inner_product(lists.ranks::double[], lists.ranks::double[]) as spread,
+        list_inner_product(lists.signed_ranks::double[], lists.signed_ranks::double[]) as signed_spread
     from chosen
     join lists using (map_id)
 ),
@@ -128,8 +141,9 @@ correlations as (
         b.method as method_b,
         a.top,
         a.is_signed and b.is_signed as are_signed,
-        list_inner_product(a.ranks, b.ranks) / sqrt(a.spread * b.spread) as spearman,
-        list_inner_product(a.signed_ranks, b.signed_ranks) / sqrt(a.signed_spread * b.signed_spread) as spearman_signed
+        list_inner_product(a.ranks::double[], b.ranks::double[]) / sqrt(a.spread * b.spread) as spearman,
+        list_inner_product(a.signed_ranks::double[], b.signed_ranks::double[])
+            / sqrt(a.signed_spread * b.signed_spread) as spearman_signed
     from vectors as a
     join vectors as b using (epoch, instance_id, target, height, width)
     where
