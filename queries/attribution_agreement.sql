@@ -120,6 +120,14 @@ lists as (
     from magnitudes
     join signed_lists using (map_id)
 ),
+signs as (
+    select
+        method,
+        bool_or(has_negative) as is_signed
+    from chosen
+    join magnitudes using (map_id)
+    group by method
+),
 vectors as (
     select
         chosen.* exclude (map),
@@ -127,11 +135,12 @@ vectors as (
         lists.most,
         lists.ranks,
         lists.signed_ranks,
-        bool_or(lists.has_negative) over (partition by chosen.method) as is_signed,
+        signs.is_signed,
         list_inner_product(lists.ranks::double[], lists.ranks::double[]) as spread,
         list_inner_product(lists.signed_ranks::double[], lists.signed_ranks::double[]) as signed_spread
     from chosen
     join lists using (map_id)
+    join signs using (method)
 ),
 correlations as (
     select
