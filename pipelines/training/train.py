@@ -1,5 +1,6 @@
 """Training that keeps every epoch's checkpoint and every instance's prediction, epoch 0 included."""
 
+import os
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -49,6 +50,7 @@ def train(settings: TrainSettings, home: Home, original: catalogue.RunRecord | N
 
     Raises RunError if the training diverges, InputError if that data now has another digest.
     """
+    _check_alone()
     runs.check_start(home, settings.name)
     source = find_source(settings, home)
     settings = resolve_source(settings, source)
@@ -70,6 +72,16 @@ def train(settings: TrainSettings, home: Home, original: catalogue.RunRecord | N
     return _run_epochs(Training(named_settings, data, model, recipe, run), [])
 
 
+def _check_alone() -> None:
+    """Raise InputError in one of several processes of torchrun, each of which would make the same run."""
+    processes = os.environ.get("WORLD_SIZE", "1")
+    if processes not in ("", "1"):
+        raise InputError(
+            f"study train runs in one process, and WORLD_SIZE is {processes}: leave torchrun out, or record a "
+            "distributed loop of your own with pipelines.record"
+        )
+
+
 def rerun(record: catalogue.RunRecord, home: Home, data: str | None) -> str:
     """Train again from a run's own record, on the data it was made with."""
     recorded_settings = read_recorded_settings(home, record, ResolvedTraining)
@@ -78,6 +90,7 @@ def rerun(record: catalogue.RunRecord, home: Home, data: str | None) -> str:
 
 def resume(record: catalogue.RunRecord, home: Home, data: str | None = None) -> str:
     """Continue after the last committed epoch; the result is bit-identical to that of an uninterrupted training."""
+    _check_alone()
     committed = commits.until_gap(commits.read_epochs(home, record.run_id))
     settings = read_recorded_settings(home, record, ResolvedTraining)
     if len(committed) == settings.epochs + 1 and record.status == "FINISHED":

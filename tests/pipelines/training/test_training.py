@@ -183,6 +183,15 @@ def test_diverging_training_fails_with_a_line(home: Home) -> None:
     assert resolve(home, "latest").status == "FAILED"
 
 
+def test_several_processes_of_torchrun_do_not_make_the_same_run_each(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="study train runs in one process, and WORLD_SIZE is 2"):
+        training.train(TINY, home)
+    assert not home.artifacts.exists()
+
+
 def test_resume_refuses_other_data(home: Home, study: Home, trained: RunRecord) -> None:
     settings = training.read_recorded_settings(study, trained, TrainSettings)
     with pytest.raises(InputError, match="digest"):
