@@ -56,9 +56,11 @@ def load_hugging_face(path: str | None, home_data: Path, options: LoadOptions) -
         for part, of_part in class_ids.items()
     }
     notes = [f"columns: images from {columns.image}, labels from {columns.label}", *find_look_alikes(classes)]
-    origins = [Path(path), *Path(path).rglob("*")] if isdir(path) else [Path(path)]
     all_files = [file for of_part in files.values() for file in of_part]
-    return decode_parts(classes, _EncodedImages(all_files, columns.image), parts, options, notes, origins)
+    images = _EncodedImages(all_files, columns.image)
+    origins = [Path(path), *(Path(path).rglob("*") if isdir(path) else ()), *all_files]
+    origins += [content for _, content in images if isinstance(content, Path)]
+    return decode_parts(classes, images, parts, options, notes, origins)
 
 
 def _find_files(path: str) -> dict[str, list[Path]]:

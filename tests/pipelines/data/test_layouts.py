@@ -285,6 +285,19 @@ def test_folders_that_save_to_disk_wrote(tmp_path):
     assert_images_are(got, dict.fromkeys(got.splits, single))
 
 
+def test_a_changed_image_that_a_table_only_names_is_read_again(tmp_path):
+    (tmp_path / "photos").mkdir()
+    for row in range(12):
+        (tmp_path / f"photos/{row}.png").write_bytes(content(noise(9, 9, 3)))
+    images = [{"bytes": None, "path": f"../photos/{row}.png"} for row in range(12)]
+    kind = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    table = hub_table(12).set_column(0, "image", pa.array(images, kind))
+    save_to_disk(tmp_path / "saved", table, files=1)
+    before, again = data(f"hf:{tmp_path}/saved").digest, data(f"hf:{tmp_path}/saved").digest
+    (tmp_path / "photos/5.png").write_bytes(content(noise(9, 9, 3)))
+    assert again == before != data(f"hf:{tmp_path}/saved").digest
+
+
 def test_without_metadata_columns_are_found_by_type_and_name_and_classes_by_value(tmp_path):
     names = pa.array([("dog", "cat")[row % 2] for row in range(12)])
     made = hub_table(12, metadata=False, image="photo", label="number", kind=names)
