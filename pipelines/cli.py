@@ -13,6 +13,7 @@ from pipelines.common.streams import prepare_streams, shown, written
 from pipelines.common.terminal import has_colours, printable, styled
 from pipelines.models.user_errors import describe_model_error
 from tracking.errors import InputError, RunError, from_outside
+from tracking.staging import unmade_home_removed
 
 MAX_MESSAGE_LENGTH = 2000  # characters
 
@@ -91,7 +92,7 @@ def _dispatch(arguments: list[str]) -> None:
         flags.parser.error(f"unrecognized arguments: {' '.join(rest)}")
     run_step = load_step(flags.command)
     home = open_home(flags.command, flags.home)
-    with keep_output(flags.command):
+    with keep_output(flags.command), unmade_home_removed(home):
         if settings_class is None:
             result = run_step(flags, rest, home)
         else:

@@ -17,6 +17,7 @@ from pipelines.common.console import redacting
 from pipelines.common.settings import CheckedSettings, setting_help
 from pipelines.lifecycle.python_errors import name_arguments, plain_errors
 from tracking.errors import InputError
+from tracking.staging import unmade_home_removed
 
 HOME = "study home [STUDY_HOME, else ./study]"
 
@@ -36,7 +37,7 @@ def as_function(name: str) -> Callable[..., Any]:
             place = arguments.pop("home", None)
             home = open_home(name, None if place is None else os.fspath(place))
             settings = from_arguments(settings_class, arguments)
-            with redacting(), keep_output(name):
+            with redacting(), keep_output(name), unmade_home_removed(home):
                 return load_step(name)(settings, home)
 
     function.__name__ = function.__qualname__ = function_name

@@ -56,6 +56,11 @@ class Home:
     def data(self) -> Path:
         return self.path / "data"
 
+    @property
+    def pictures(self) -> Path:
+        """Decoded pictures, which are made again if they are deleted."""
+        return self.data / "pictures"
+
     def run_folder(self, run_id: str) -> Path:
         """Folder of a run's files: MLflow's own layout, or the cache of it when a server keeps the truth."""
         return self.artifacts / run_id / "artifacts"

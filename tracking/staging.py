@@ -5,8 +5,8 @@ import re
 import shutil
 import socket
 import tempfile
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -25,6 +25,23 @@ def staging_folder(home: Home) -> "Folder":
     made = [folder for folder in (parent, *parent.parents) if not folder.exists()]
     parent.mkdir(parents=True, exist_ok=True)
     return Folder(parent, made)
+
+
+@contextmanager
+def unmade_home_removed(home: Home) -> Iterator[None]:
+    """After an error, a home in which no run was started is as it was: without pictures that were decoded for one."""
+    parts = (home.pictures, home.data, home.path / FOLDER, home.path, *home.path.parents)
+    new = [folder for folder in parts if not folder.exists()]
+    try:
+        yield
+    except BaseException:
+        if not home.artifacts.exists():
+            if home.pictures in new:
+                shutil.rmtree(home.pictures, ignore_errors=True)
+            for folder in new:
+                with suppress(OSError):  # it holds something else, such as files that were downloaded
+                    folder.rmdir()
+        raise
 
 
 def scratch_folder() -> "Folder":

@@ -21,13 +21,12 @@ from pipelines.common.terminal import say
 from pipelines.data.file_stamps import are_unchanged
 from pipelines.data.names import format_name
 from pipelines.data.raw import READ_AT_ONCE, LoadOptions, RawDataset, Reading, Split
-from pipelines.data.stored_images import ImageFile, ImageWriter, StoredImages
+from pipelines.data.stored_images import ImageFile, ImageWriter, StoredImages, full_disk_reported
 from tracking.errors import InputError
 from tracking.files import read_json, write_json
 from tracking.home import Home, check_writable
-from tracking.staging import staging_folder
+from tracking.staging import staging_folder, sweep
 
-FOLDER = "pictures"
 SOURCES = "sources"
 DESCRIPTION = "description.json"
 FORMAT = 1  # of what decoding makes of a file: raised when that changes, so that files are read again
@@ -46,7 +45,7 @@ def read_through_store(
     home: Home, name: str, path: str | None, options: LoadOptions, load: Callable[[LoadOptions], RawDataset]
 ) -> RawDataset:
     """What `load` gives, with images in the home's store; from there alone if the data set's files are unchanged."""
-    place = home.data / FOLDER
+    place = home.pictures
     source = place / SOURCES / f"{_source_key(name, path, options)}.json"
     if source.is_file():
         known = read_json(source)
@@ -59,12 +58,14 @@ def read_through_store(
         say("  the pictures are read for this command alone, as the study home is read-only")
         return load(options)
 
+    sweep(home)  # what a killed decoding left may be large
     with staging_folder(home) as staging:
-        made = staging / FOLDER
+        made = staging / place.name
         made.mkdir()
         raw = load(replace(options, folder=made))
-        content = place / write_store(made, raw)
-        move_store(made, content)
+        with full_disk_reported(place):
+            content = place / write_store(made, raw)
+            move_store(made, content)
     if raw.files is not None:
         source.parent.mkdir(parents=True, exist_ok=True)
         write_json(source, {"data_set": name, "path": path, "content": content.name, "files": raw.files})
@@ -73,7 +74,7 @@ def read_through_store(
 
 def find_by_digest(home: Home, digest: str, reading: Reading, *, val_fraction: float, seed: int) -> RawDataset | None:
     """The pictures that a run was made with, whatever has become of the data set they came from."""
-    for file in sorted((home.data / FOLDER).glob(f"*/{_facts_name(val_fraction, seed)}")):
+    for file in sorted(home.pictures.glob(f"*/{_facts_name(val_fraction, seed)}")):
         if read_json(file)["digest"] == digest and (file.parent / DESCRIPTION).is_file():
             raw = read_store(file.parent)
             if raw.reading == reading:
@@ -114,20 +115,26 @@ def write_store(folder: Path, raw: RawDataset) -> str:
 
 
 def move_store(made: Path, place: Path) -> None:
-    """Move a store to where it is kept, unless it is there already."""
-    if (place / DESCRIPTION).is_file():
-        return
+    """Move a store to where it is kept, unless it is there already, as when another process was faster."""
     place.parent.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(place, ignore_errors=True)  # without a description it is not whole
-    os.replace(made, place)
+    while True:
+        try:
+            os.replace(made, place)  # fails if anything is there
+            return
+        except OSError:
+            if (place / DESCRIPTION).is_file():
+                return
+            if not place.exists():
+                raise
+        shutil.rmtree(place)  # without a description it is not whole
 
 
 def read_store(folder: Path) -> RawDataset:
     """The data set in a store. Raises InputError if it is damaged."""
-    described = read_json(folder / DESCRIPTION)
     opened: dict[str, ImageFile] = {}  # parts may share one
     parts = {}
     try:
+        described = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
         for name, sources in described["sources"].items():
             file = described.get("files", {}).get(name, f"{name}_images.npy")
             if file not in opened:

@@ -2,8 +2,10 @@
 
 import math
 import mmap
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, overload
@@ -76,6 +78,9 @@ class ImageFile:
         if len(shape) != 3 or is_fortran or kind != np.uint8:
             raise ValueError(f"it holds an array of {(count, *shape)}, {kind}")
         self.count, self.shape = count, tuple(shape)
+        needed = opened.tell() + count * math.prod(shape)
+        if os.fstat(opened.fileno()).st_size < needed:
+            raise ValueError(f"it has fewer than {needed:,} bytes")
         self._mapping = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
         self._pixels: np.ndarray = np.ndarray((count, *shape), np.uint8, self._mapping, opened.tell())
         self._bytes_read = 0
@@ -116,7 +121,8 @@ class ImageWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._opened.close()
+        with suppress(OSError) if error else nullcontext():  # closing writes again what did not fit onto the disk
+            self._opened.close()
 
     def append(self, pixels: np.ndarray) -> None:
         """Add an image [C, H, W], uint8; one of 3 channels gives 3 to the grey ones before it, and gets them after it.
@@ -136,10 +142,11 @@ class ImageWriter:
         self.count += 1
 
     def finish(self) -> StoredImages:
-        """All images, in order."""
+        """All images, in order. Raises InputError if the disk is full."""
         end = self._opened.tell()
         self._write_header()  # the number of images is known now
-        self._opened.flush()
+        with full_disk_reported(self._folder):
+            self._opened.flush()
         self._opened.seek(0)
         images = ImageFile(self._opened, self.place).all_images()
         self._opened.seek(end)
@@ -147,10 +154,11 @@ class ImageWriter:
 
     def _write_header(self) -> None:
         """At the start of the file; numpy leaves room in it for any number of images."""
-        self._opened.seek(0)
-        np.lib.format.write_array_header_1_0(
-            self._opened, {"descr": "|u1", "fortran_order": False, "shape": (self.count, *self.shape)}
-        )
+        with full_disk_reported(self._folder):  # seeking writes what is held back
+            self._opened.seek(0)
+            np.lib.format.write_array_header_1_0(
+                self._opened, {"descr": "|u1", "fortran_order": False, "shape": (self.count, *self.shape)}
+            )
         self._start = self._opened.tell()
 
     def _repeat_grey(self, channels: int) -> None:
@@ -165,11 +173,21 @@ class ImageWriter:
         self.shape = (channels, *self.shape[1:])
 
     def _write(self, content: bytes) -> None:
-        try:
+        with full_disk_reported(self._folder):
             self._opened.write(content)
-        except OSError as error:
-            where = "" if self.place is None else f" in {format_name(self.place.parent)}"
-            raise InputError(
-                f"the pictures cannot be kept{where} ({error.strerror}); they need {math.prod(self.shape):,} bytes "
-                "each; make room, or give a smaller --size"
-            ) from None
+
+    @property
+    def _folder(self) -> Path:
+        return self.place.parent if self.place else Path(tempfile.gettempdir())
+
+
+@contextmanager
+def full_disk_reported(folder: Path) -> Iterator[None]:
+    """Raises InputError if pictures cannot be written to the folder."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"the pictures cannot be kept in {format_name(folder)} ({error.strerror}); make room, or give a smaller "
+            "--size"
+        ) from None

@@ -9,13 +9,15 @@ import pytest
 import torch
 from PIL import Image
 
+import pipelines
+from pipelines.cli import main
 from pipelines.data import decoding, picture_store
 from pipelines.data.datasets import Dataset, load_dataset
 from pipelines.data.raw import READ_AT_ONCE
 from pipelines.data.stored_images import ImageFile, ImageWriter, StoredImages
 from support.pictures import noise
 from tracking.errors import InputError
-from tracking.home import Home
+from tracking.home import Home, make_home
 
 
 @pytest.fixture
@@ -115,15 +117,19 @@ def test_what_changed_is_decoded_again(folder: Path, home: Home, decoded: list[s
 
 def test_pictures_that_were_deleted_or_are_not_whole_are_decoded_again(folder: Path, home: Home) -> None:
     first = pixels(load(folder, home))
-    [store] = [place for place in (home.data / picture_store.FOLDER).iterdir() if place.name != picture_store.SOURCES]
+    [store] = [place for place in home.pictures.iterdir() if place.name != picture_store.SOURCES]
     (store / picture_store.DESCRIPTION).unlink()
     (store / "images_0.npy").write_bytes(b"half")
     assert pixels(load(folder, home)) == first
     shutil.rmtree(home.data)
     assert pixels(load(folder, home)) == first
-    (store / "images_0.npy").write_bytes(b"half")
-    with pytest.raises(InputError, match=f"the pictures kept in {store} cannot be read .*; delete it"):
-        load(folder, home)
+    for name in ("images_0.npy", picture_store.DESCRIPTION):
+        content = (store / name).read_bytes()
+        for part in (content[:-30], b"half"):
+            (store / name).write_bytes(part)
+            with pytest.raises(InputError, match=f"the pictures kept in {store} cannot be read .*; delete it"):
+                load(folder, home)
+        (store / name).write_bytes(content)
 
 
 def test_a_stopped_or_failed_decoding_leaves_nothing(folder: Path, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,6 +142,55 @@ def test_a_stopped_or_failed_decoding_leaves_nothing(folder: Path, home: Home, m
     with pytest.raises(InputError, match="its content is no image"):
         load(folder, home)
     assert not home.path.exists()
+
+
+@pytest.mark.parametrize("is_function", [False, True])
+def test_an_error_before_a_run_leaves_no_home(folder: Path, tmp_path: Path, is_function: bool) -> None:
+    home = tmp_path / "new/home"
+    if is_function:
+        with pytest.raises(ValueError, match="no model 'none'"):
+            pipelines.train(dataset="folder", data=str(folder), model="none", home=home)
+    else:
+        assert (
+            main(["train", "--dataset", "folder", "--data", str(folder), "--model", "none", "--home", str(home)]) == 2
+        )
+    assert not home.parent.exists()
+
+
+def test_an_error_in_a_home_that_was_made_keeps_its_pictures(folder: Path, home: Home) -> None:
+    make_home(home)
+    assert (
+        main(["train", "--dataset", "folder", "--data", str(folder), "--model", "none", "--home", str(home.path)]) == 2
+    )
+    assert len(list(home.pictures.glob(f"*/{picture_store.DESCRIPTION}"))) == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file sizes cannot be limited")
+@pytest.mark.parametrize("limit", [100, 3000])  # bytes: in the images, in what describes them
+def test_a_full_disk_is_one_error_and_leaves_nothing(folder: Path, home: Home, limit: int) -> None:
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        with pytest.raises(InputError, match=f"the pictures cannot be kept in {home.path}/.*; make room"):
+            load(folder, home)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not home.path.exists()
+
+
+def test_a_store_that_another_process_made_first_is_kept(tmp_path: Path) -> None:
+    place = tmp_path / "pictures/place"
+    for number in range(3):
+        made = tmp_path / f"made_{number}"
+        made.mkdir()
+        (made / picture_store.DESCRIPTION).write_text(str(number))
+        picture_store.move_store(made, place)
+        if number == 1:
+            assert (place / picture_store.DESCRIPTION).read_text() == "0"
+            (place / picture_store.DESCRIPTION).rename(place / "part of it")
+    assert [(file.name, file.read_text()) for file in place.iterdir()] == [(picture_store.DESCRIPTION, "2")]
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="permissions do not bind this user")
