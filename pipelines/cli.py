@@ -11,7 +11,7 @@ from pipelines.common.console import redacting
 from pipelines.common.flags import Parser, add_flags, from_flags
 from pipelines.common.streams import prepare_streams, shown, written
 from pipelines.common.terminal import has_colours, printable, styled
-from pipelines.models.user_errors import describe_model_error
+from pipelines.models.user_errors import describe_model_error, watching_own_model
 from tracking.errors import InputError, RunError, from_outside
 from tracking.staging import unmade_home_removed
 
@@ -48,11 +48,12 @@ def _run_with_traceback(arguments: list[str]) -> int:
 
 
 def _run_command(arguments: list[str]) -> int:
-    try:
-        with written():
-            _dispatch(arguments)
-    except BaseException as error:  # a user's model may raise SystemExit
-        return _report_error(error)
+    with watching_own_model():
+        try:
+            with written():
+                _dispatch(arguments)
+        except BaseException as error:  # a user's model may raise SystemExit
+            return _report_error(error)
     return 0
 
 

@@ -76,7 +76,6 @@ GROUPS: dict[str, dict[str, tuple[type[CheckedSettings] | None, str, str]]] = {
 COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
 READERS = ("ask", "sql", "figure", "ui")  # commands that start no run
 COMMAND_LINE_ONLY = ("ask", "sql", "ui")  # `tracking.open` asks in Python, and the UI runs until it is stopped
-COMMAND_LINE_ONLY = ("ask", "sql", "ui")  # `tracking.open` answers in Python; the UI runs until it is stopped
 ASK_HELP = "Answer one question of the catalogue; without a question, list the catalogue."
 
 # name in this package: command

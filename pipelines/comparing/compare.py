@@ -8,6 +8,7 @@ from pipelines.common.metrics import MEANINGS
 from pipelines.common.progress import work
 from pipelines.common.settings import CompareSettings
 from pipelines.common.terminal import say
+from pipelines.common.wording import plural
 from pipelines.comparing import summary
 from pipelines.comparing.clusters import log_clusters
 from pipelines.comparing.comparison import Comparison, list_parts, open_comparison
@@ -108,5 +109,5 @@ def _run_remaining(comparison: Comparison, run: runs.Run) -> str:
 
 
 def _describe_scope(selection: MapSelection) -> str:
-    count = len(selection.instances)
-    return f"epoch {selection.epoch}, {count} instances of {selection.split}, target: {selection.target}"
+    count = plural(len(selection.instances), "instance")
+    return f"epoch {selection.epoch}, {count} of {selection.split}, target: {selection.target}"

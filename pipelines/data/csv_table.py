@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from os.path import isdir, isfile  # unlike those of Path, these take names of any length
 from pathlib import Path
 
+from pipelines.common.wording import plural
 from pipelines.data.columns import find_column
 from pipelines.data.names import find_look_alikes, format_name, format_names
 from pipelines.data.parts import NAMES_BY_PART, PartRows, decode_parts, find_part, name_classes
@@ -114,4 +115,4 @@ def _read_lines(file: Path) -> tuple[list[tuple[int, list[str]]], list[str]]:
 
 def _describe_repeats(rows: list[Row]) -> list[str]:
     repeated = [source for source, count in Counter(row.source for row in rows).items() if count > 1]
-    return [f"{len(repeated):,} images are listed more than once: {format_names(repeated)}"] if repeated else []
+    return [f"{plural(len(repeated), 'image')} listed more than once: {format_names(repeated)}"] if repeated else []

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from pipelines.common.settings import flag_name
+from pipelines.common.wording import plural
 from pipelines.data.cifar10 import load_cifar10
 from pipelines.data.csv_table import load_csv
 from pipelines.data.digits import load_digits
@@ -156,7 +157,8 @@ def prepare_dataset(
     if recorded_reading and recorded_reading.unreadable:
         sources = recorded_reading.unreadable
         notes.append(
-            f"{len(sources)} images left out, which could not be read when the run was made: {format_names(sources)}"
+            f"{plural(len(sources), 'image')} left out, which could not be read when the run was made: "
+            f"{format_names(sources)}"
         )
     for part, split in (("validation", raw.val), ("test", raw.test)):
         if split is None or len(split.labels) == 0:

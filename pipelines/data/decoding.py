@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.common.progress import work
+from pipelines.common.wording import plural
 from pipelines.data.names import format_names
 from pipelines.data.pixels import Header, Unreadable, choose_range, read_header, read_pixels
 from pipelines.data.raw import LoadOptions, Reading
@@ -103,11 +104,14 @@ def decode_to_shape(
     sorted_faults = [faults[row] for row in sorted(faults)]
     if sorted_faults and (not options.skip_unreadable or not rows):
         raise _make_unreadable_error(sorted_faults, count, options)
-    notes = [f"{converted_count} of {count} images {remark}" for remark, converted_count in conversions.items()]
+    notes = [
+        f"{converted_count} of {plural(count, 'image')} {remark}" for remark, converted_count in conversions.items()
+    ]
     stretched_count = sum(stretch > STRETCH_TO_NOTE for stretch in stretches)
     if stretched_count:
         notes.append(
-            f"{stretched_count} of {count} images stretched out of proportion, by up to {max(stretches):.2f} times"
+            f"{stretched_count} of {plural(count, 'image')} stretched out of proportion, "
+            f"by up to {max(stretches):.2f} times"
         )
     if sorted_faults:
         notes.append(

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from pipelines.common.wording import plural
 from pipelines.data.names import find_look_alikes, format_name, format_names, normalise_name
 from pipelines.data.parts import NAMES_BY_PART, PartRows, decode_parts, find_part
 from pipelines.data.pixels import SUFFIXES_BY_FORMAT
@@ -187,7 +188,7 @@ def _describe_unused_files(root: Path, parts: Parts, files: dict[str, list[Label
     notes = []
     if ignored:
         names = [file.relative_to(root).as_posix() for file in ignored]
-        notes.append(f"{len(names)} files ignored, no images in class folders: {format_names(names)}")
+        notes.append(f"{plural(len(names), 'file')} ignored, no images in class folders: {format_names(names)}")
     if root not in parts.values():
         used_names = [folder.name for folder in parts.values()]
         unused_folders = [name for name in _list_visible(root) if name not in used_names and (root / name).is_dir()]
@@ -212,6 +213,6 @@ def _describe_nested_classes(
     if not counts:
         return []
     return [
-        f"{counts.total()} images lie in folders named after another class, and count as the class of the outer "
+        f"{plural(counts.total(), 'image')} in folders named after another class, counted as the class of the outer "
         f"folder: {format_names(counts)}"
     ]

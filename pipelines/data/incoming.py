@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from pipelines.common.terminal import say
+from pipelines.common.wording import plural
 from pipelines.data.datasets import Dataset
 from pipelines.data.decoding import decode_to_shape
 from pipelines.data.folder import SUFFIXES, list_images
@@ -29,7 +30,7 @@ def find_images(paths: tuple[str, ...]) -> list[Path]:
                 f"{format_name(path)} has no images ({', '.join(SUFFIXES)}) in it or its folders; name another"
             )
         if other_files:
-            say(f"  {len(other_files)} files ignored, no images: {format_names(other_files)}")
+            say(f"  {plural(len(other_files), 'file')} ignored, no images: {format_names(other_files)}")
         found_images += images
     check_text(map(str, found_images))
     return found_images

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pipelines.common.settings import PruneSettings
 from pipelines.common.terminal import say
+from pipelines.common.wording import plural
 from pipelines.lifecycle.selection import choose_epochs
 from tracking import catalogue, commits, locks, mlflow_client, runs
 from tracking.commits import EpochCommit
@@ -51,7 +52,7 @@ def _delete_checkpoints(settings: PruneSettings, home: Home, record: catalogue.R
     pruned = [commit for commit in stored if commit.epoch not in kept_epochs]
     files = [_checkpoint_file(home, record.run_id, commit.epoch) for commit in pruned]
     size = sum(file.stat().st_size for file in files if file.exists())
-    amount = f"{len(pruned)} of {len(stored)} checkpoints, {size / 1e6:,.1f} MB"
+    amount = f"{len(pruned)} of {plural(len(stored), 'checkpoint')}, {size / 1e6:,.1f} MB"
     if settings.dry:
         say(f"would free {amount}")
         return ",".join(str(commit.epoch) for commit in stored)

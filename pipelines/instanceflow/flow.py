@@ -9,6 +9,7 @@ from duckdb import DuckDBPyConnection
 
 from pipelines.common.settings import FlowSettings
 from pipelines.common.terminal import say
+from pipelines.common.wording import plural
 from pipelines.instanceflow.export import export
 from pipelines.instanceflow.page import write_page
 from pipelines.instanceflow.pairing import read_pair
@@ -45,8 +46,8 @@ def write_flow(folder: Path, settings: FlowSettings, home: Home, connection: Duc
         record, other_record = read_pair(connection, run, other, settings.split)
         file_stem += f"_against_{other.run_id[:8]}"
     page = write_page(folder / f"{file_stem}.html", record, connection, home, settings.data, other_record)
-    epochs = f"{len(record.epochs)} epochs"
+    epochs = plural(len(record.epochs), "epoch")
     if other_record is not None:
-        epochs = f"{len(record.epochs)} and {len(other_record.epochs)} epochs"
-    say(f"{len(record.labels):,} instances, {epochs}, {page.stat().st_size / 1e6:.1f} MB")
+        epochs = f"{len(record.epochs)} and {plural(len(other_record.epochs), 'epoch')}"
+    say(f"{plural(len(record.labels), 'instance')}, {epochs}, {page.stat().st_size / 1e6:.1f} MB")
     return page

@@ -9,6 +9,7 @@ import pyarrow as pa
 from pipelines.common.progress import work
 from pipelines.common.settings import ImportFlowSettings
 from pipelines.common.terminal import printable, say
+from pipelines.common.wording import plural
 from pipelines.instanceflow.instanceflow_log import FlowEpoch, Log, read_log
 from pipelines.lifecycle.start import commit_start
 from tracking import runs
@@ -23,16 +24,21 @@ def import_flow(settings: ImportFlowSettings, home: Home) -> str:
     path = Path(settings.file).absolute()
     log = read_log(path)
     runs.check_start(home, settings.name)
+    contents = [
+        plural(len(log.labels), "class", "classes"),
+        plural(len(log.ids), "instance"),
+        plural(len(log.epochs), "epoch"),
+    ]
     note = (
-        f"**{log.name}**, a training log imported from `{path.name}`: {len(log.labels)} classes, {len(log.ids):,} "
-        f"instances, {len(log.epochs)} epochs. It has predicted classes only: no probabilities, no checkpoints."
+        f"**{log.name}**, a training log imported from `{path.name}`: {', '.join(contents)}. It has predicted classes "
+        "only: no probabilities, no checkpoints."
     )
     with runs.taking_name(home, settings.name, f"import-{printable(log.name)}") as name:
         settings = replace(settings, file=str(path), name=name)
         record = runs.new_record("import", name, settings.params(), dataset=log.name, data_digest=log.digest)
         run = runs.start_run(home, record, {}, note)
         runs.log_record(run)
-    say(f"run {run.run_id} ({name}): {len(log.epochs)} epochs of {len(log.ids)} instances")
+    say(f"run {run.run_id} ({name}): {plural(len(log.epochs), 'epoch')} of {plural(len(log.ids), 'instance')}")
     if log.renumbered:
         last = len(log.epochs) - 1
         say(f"  its epoch IDs are not ascending whole numbers; epochs are numbered 0 to {last} in the log's order")

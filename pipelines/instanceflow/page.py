@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 import queries
 from pipelines.common.policy import policy_of
+from pipelines.common.wording import plural
 from pipelines.instanceflow.packing import Payload, quantize_fractions, quantize_hundredths
 from pipelines.instanceflow.pictures import add_maps, add_thumbnails, read_images
 from pipelines.instanceflow.record import Record
@@ -134,7 +135,7 @@ def _describe_runs(records: Sequence[Record], connection: DuckDBPyConnection, ho
         described_runs.append(described | {"start": start, "end": end})
         start = end
     runs = " against ".join(f"run {one['run_id'][:8]} ({one['name']})" for one in described_runs)
-    images = f"{record.run.dataset}, {', '.join(record.splits)}: {len(record.labels):,} images"
+    images = f"{record.run.dataset}, {', '.join(record.splits)}: {plural(len(record.labels), 'image')}"
     epochs = f"{' and '.join(str(len(one.epochs)) for one in records)} epochs"
     about = f"{runs}, {images}, {epochs}"
     if record.run.kind == "train" and 0 in record.epochs:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from keyword import iskeyword
 
-from pipelines.models.user_errors import describe_model_error
+from pipelines.models.user_errors import describe_model_error, watching_own_model
 from tracking.errors import InputError, RunError, from_outside
 
 FLAG = re.compile(r"`[^`]*`|--([a-z][a-z-]*)")  # a command stands as it is typed; flags within it are skipped
@@ -14,18 +14,19 @@ FLAG = re.compile(r"`[^`]*`|--([a-z][a-z-]*)")  # a command stands as it is type
 @contextmanager
 def plain_errors() -> Iterator[None]:
     """Errors inside become InputError or RunError with a message for Python, except those of our own making."""
-    try:
-        yield
-    except (InputError, RunError) as error:
-        error.args = (name_arguments(str(error)),)
-        raise
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # a user's model may raise SystemExit
-        reason = describe_model_error(error) or from_outside(error)
-        if reason is None:
+    with watching_own_model():
+        try:
+            yield
+        except (InputError, RunError) as error:
+            error.args = (name_arguments(str(error)),)
             raise
-        raise RunError(name_arguments(reason)) from error
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a user's model may raise SystemExit
+            reason = describe_model_error(error) or from_outside(error)
+            if reason is None:
+                raise
+            raise RunError(name_arguments(reason)) from error
 
 
 def name_arguments(message: str) -> str:

@@ -15,6 +15,7 @@ import queries
 from pipelines.common.settings import TrackedSettings
 from pipelines.common.terminal import say
 from pipelines.common.user_code import errors_reported
+from pipelines.common.wording import plural
 from pipelines.data.datasets import Dataset
 from pipelines.lifecycle.run_inputs import checkpoint_file, read_recorded_config, read_recorded_settings
 from pipelines.lifecycle.selection import sample_instances
@@ -91,7 +92,8 @@ def verify_checkpoints(
         difference = _describe_difference(logged, predictions, allowed_difference(logits, settings.device, device.type))
         if difference:
             raise InputError(
-                f"{epoch_name}: this is not the model that was tracked: on {len(rows)} instances of {logged_split}, "
+                f"{epoch_name}: this is not the model that was tracked: on "
+                f"{plural(len(rows), 'instance')} of {logged_split}, "
                 f"{difference}; {_suggest_cause(settings.model, changed_modules)}"
             )
     if changed_modules:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from pipelines.common.settings import ResolvedSettings, ResolvedTraining, TrainSettings
 from pipelines.common.terminal import say
+from pipelines.common.wording import plural
 from pipelines.data.datasets import Dataset
 from pipelines.models.hardware import autocast
 from pipelines.models.image_sizes import plan_image_scales
@@ -56,7 +57,7 @@ def resolve_pass_sizes(settings: ResolvedSettings, data: Dataset, model: Classif
         )
     if not settings.batch and default_batch > largest_batch:
         needed = f"{default_batch} would take {default_batch * training_size:.1f} GB"
-        say(f"  {largest_batch} images per step, as {needed} and --memory is {memory:g}")
+        say(f"  {plural(largest_batch, 'image')} per step, as {needed} and --memory is {memory:g}")
 
     largest_evaluation_batch = max(1, int(min(memory, EVALUATION_MEMORY) / evaluation_size))
     pass_sizes = {

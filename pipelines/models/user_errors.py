@@ -3,7 +3,8 @@
 import os
 import sysconfig
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import FrameType
@@ -33,11 +34,21 @@ class UserModel:
         return _is_users_file(code.co_filename) or _package_of(frame) in packages
 
 
-WATCHED: ContextVar[UserModel | None] = ContextVar("the user's model in this process", default=None)
+WATCHED: ContextVar[UserModel | None] = ContextVar("the user's model that the command works on", default=None)
+
+
+@contextmanager
+def watching_own_model() -> Iterator[None]:
+    """Inside, a command watches the models that it builds itself, and none of an earlier command in this process."""
+    outer = WATCHED.set(None)
+    try:
+        yield
+    finally:
+        WATCHED.reset(outer)
 
 
 def watch_model(name: str, classes: Iterable[type]) -> None:
-    """Tell errors of this model from ours from now on; of none, if the model is built in."""
+    """Tell errors of this model from ours until the command ends; of none, if the model is built in."""
     WATCHED.set(UserModel(name, frozenset(classes)) if ":" in name else None)
 
 

@@ -11,6 +11,7 @@ from duckdb import DuckDBPyConnection
 
 import queries
 from pipelines.common.terminal import say
+from pipelines.common.wording import plural
 from pipelines.lifecycle.selection import select_where
 from pipelines.reporting.pictures import Pictures
 from tracking.catalogue import RunRecord
@@ -47,7 +48,7 @@ class Maps:
     def __repr__(self) -> str:
         size = "x".join(map(str, self.maps.shape[1:]))
         place = f"{self.split}, epoch {self.epoch}, run {self.run_id[:8]}"
-        return f"Maps({len(self)} maps of {size} by {self.method}, {place})"
+        return f"Maps({plural(len(self), 'map')} of {size} by {self.method}, {place})"
 
     def explanation(self) -> shap.Explanation:
         """For shap's own plots, such as `shap.image_plot`: values and images [N, H, W, 3].

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from pipelines.common.progress import work
 from pipelines.common.settings import PredictSettings, TrackedSettings
 from pipelines.common.terminal import say
+from pipelines.common.wording import plural
 from pipelines.data.added import (
     EXTRA_PREFIX,
     NAME_PATTERN,
@@ -139,8 +140,8 @@ def _add_images(evaluation: Evaluation, images: Split) -> None:
         _commit_addition(evaluation, unit, first_id, images.rows(np.array(new_rows)))
     labelled_count = int((images.labels[new_rows] >= 0).sum())
     say(
-        f"{evaluation.split}: {len(new_rows)} images added, {labelled_count} with a label, "
-        f"{len(new_rows) - labelled_count} without; {len(images.labels) - len(new_rows)} were there already"
+        f"{evaluation.split}: {plural(len(new_rows), 'image')} added, {labelled_count} with a label, "
+        f"{len(new_rows) - labelled_count} without; {len(images.labels) - len(new_rows)} there already"
     )
 
 
@@ -199,7 +200,7 @@ def _evaluate_missing(evaluation: Evaluation, model: nn.Module, device: torch.de
     """Commit the predictions that are missing, epoch by epoch."""
     additions = evaluation.read_additions()
     missing = _find_missing(evaluation, additions)
-    say(f"{evaluation.split}: {len(missing)} of {len(evaluation.epochs)} epochs to evaluate")
+    say(f"{evaluation.split}: {len(missing)} of {plural(len(evaluation.epochs), 'epoch')} to evaluate")
     if not missing:
         return
     images = join_splits(additions)

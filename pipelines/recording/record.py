@@ -24,6 +24,7 @@ from torch.optim.swa_utils import AveragedModel
 from pipelines.common.settings import UNKNOWN_MODEL, RecordSettings
 from pipelines.common.terminal import say
 from pipelines.common.user_code import errors_reported
+from pipelines.common.wording import plural
 from pipelines.data.datasets import Dataset, prepare_dataset
 from pipelines.data.raw import LoadOptions, RawDataset
 from pipelines.data.recorded import store_recorded
@@ -294,7 +295,7 @@ def _reopen(
             load_generators(commits.committed_file(home, last, resume_file(last.epoch)))
         run = runs.reopen_run(home, known)
         complete_models(run, committed, data)
-        say(f"record: run {run.run_id} ({known.name}) goes on, {len(committed)} epochs are committed")
+        say(f"record: run {run.run_id} ({known.name}) goes on, {plural(len(committed), 'epoch')} committed")
         held.pop_all()  # the lock stays with the run, whose end releases it
     recording = Recording(run, model, data, state, committed, channel)
     with recording.stopping_on_errors():

@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pipelines.common.figures import capital, short
 from pipelines.common.metrics import name_metric
 from pipelines.common.policy import policy_of
+from pipelines.common.wording import plural
 from pipelines.reporting import criteria, faithfulness, figures, parts, patterns, words
 from pipelines.reporting.accuracy import images_of
 from pipelines.reporting.checks import REASONS
@@ -50,7 +51,7 @@ def make_environment() -> Environment:
     }  # fmt: skip
     environment.globals |= {
         "between": words.between, "value_between": words.value_between, "interval_of": words.interval_of,
-        "list_classes": list_classes, "share_right": share_right, "is_own": is_own, "plural": words.plural,
+        "list_classes": list_classes, "share_right": share_right, "is_own": is_own, "plural": plural,
         "of": words.of, "count_labels": count_labels,
         "NONE": words.NONE, "figure": figures, "criteria": criteria, "METHODS": METHODS, "TECHNIQUES": TECHNIQUES,
         "place_of": place_of, "SHARES": SHARES, "concept_name": patterns.concept_name, "EVEN": parts.EVEN,

@@ -7,6 +7,7 @@ from duckdb import DuckDBPyConnection
 
 from pipelines.asking.formats import as_csv
 from pipelines.common.settings import ReportSettings
+from pipelines.common.wording import plural
 from pipelines.lifecycle.child_run import run_guard, start_child
 from pipelines.lifecycle.run_inputs import read_recorded_settings
 from pipelines.reporting.check_table import draw_check_table, draw_label_table
@@ -16,7 +17,6 @@ from pipelines.reporting.facts import gather_facts
 from pipelines.reporting.page import render
 from pipelines.reporting.story import Finding, list_findings, write_headline, write_note
 from pipelines.reporting.subject import make_subject
-from pipelines.reporting.words import plural
 from tracking import catalogue, runs
 from tracking.catalogue import RunRecord
 from tracking.files import write_text

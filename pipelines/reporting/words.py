@@ -57,11 +57,6 @@ def interval_of(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f" [95 % interval {value_between(low, high)}]"
 
 
-def plural(count: int, one: str, many: str | None = None) -> str:
-    """A counted thing: 1 image, 3 images."""
-    return f"{number(count)} {one if count == 1 else many or one + 's'}"
-
-
 def listed(names: Sequence[str], most: int = LISTED) -> str:
     """Names as a sentence has them: a, b and c; of many the first, and how many more there are."""
     shown = [short(name, NAME) for name in names[:most]]

@@ -11,6 +11,7 @@ from pipelines.common import progress
 from pipelines.common.costs import estimate_training
 from pipelines.common.settings import ResolvedTraining, TrainSettings
 from pipelines.common.terminal import say
+from pipelines.common.wording import plural
 from pipelines.data.datasets import Dataset
 from pipelines.lifecycle.child_run import run_guard
 from pipelines.lifecycle.epoch_commit import commit_epoch, complete_models, log_learning_curves, resume_file
@@ -94,7 +95,9 @@ def resume(record: catalogue.RunRecord, home: Home, data: str | None = None) -> 
     committed = commits.until_gap(commits.read_epochs(home, record.run_id))
     settings = read_recorded_settings(home, record, ResolvedTraining)
     if len(committed) == settings.epochs + 1 and record.status == "FINISHED":
-        raise InputError(f"run {record.run_id[:8]} is finished with all {settings.epochs} epochs; nothing to resume")
+        raise InputError(
+            f"run {record.run_id[:8]} is finished after {plural(settings.epochs, 'epoch')}; nothing to resume"
+        )
     dataset = load_data(replace(settings, data=data or settings.data), home, record)
     model = build_tracked_model(settings, dataset)
     if not committed:
@@ -131,7 +134,8 @@ def _run_epochs(training: Training, committed: list[EpochCommit]) -> str:
     run = training.run
     settings = training.settings
     with run_guard(run):
-        say(f"  {settings.epochs} epochs on {settings.device}, {settings.precision}, {settings.threads} threads")
+        threads = plural(settings.threads, "thread")
+        say(f"  {plural(settings.epochs, 'epoch')} on {settings.device}, {settings.precision}, {threads}")
         complete_models(run, committed, training.data)
         cost = estimate_training(len(training.data.splits["train"].labels), settings.epochs)
         with progress.work("training", settings.epochs + 1, done=len(committed), cost=cost) as epochs:

@@ -15,6 +15,7 @@ from pipelines.common.arguments import from_arguments
 from pipelines.common.flags import from_flags
 from pipelines.common.settings import ExplainSettings, PredictSettings, TrainSettings
 from pipelines.functions import signature_of
+from pipelines.models.user_errors import WATCHED, watch_model, watching_own_model
 from pipelines.stub import STUB, write_stub
 from support.commands import study_command
 from support.homes import TINY, rows
@@ -81,13 +82,20 @@ def test_wrong_input_is_one_line_that_names_arguments(study: Home, call: str, va
     assert caught.value._render_traceback_() == [f"InputError: {caught.value}"]  # what a notebook shows
 
 
-def test_a_broken_disk_is_one_line_too(study: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("earlier_model", ["cnn", "own:make"])
+def test_a_broken_disk_is_one_line_too(study: Home, monkeypatch: pytest.MonkeyPatch, earlier_model: str) -> None:
+    """No model is blamed that an earlier command of the process worked on; the program around still watches it."""
+
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("tracking.index.rebuild", fail)
-    with pytest.raises(RunError, match=r"^No space left on device$"):
-        pipelines.rebuild(home=study.path)
+    with watching_own_model():
+        watch_model(earlier_model, ())
+        watched = WATCHED.get()
+        with pytest.raises(RunError, match=r"^No space left on device$"):
+            pipelines.rebuild(home=study.path)
+        assert WATCHED.get() is watched
 
 
 def test_functions_do_what_commands_do(home: Home, capsys: pytest.CaptureFixture) -> None:

@@ -4,6 +4,7 @@ import math
 from dataclasses import asdict
 
 from pipelines.common.terminal import say
+from pipelines.common.wording import plural
 from pipelines.explaining.concepts import rows
 from pipelines.explaining.concepts.concept_set import TARGET_AGREEMENT, ConceptSet, find_concepts
 from pipelines.explaining.concepts.drawing import draw_concepts
@@ -135,7 +136,7 @@ def _choice_record(concepts: ConceptSet) -> dict:
 
 
 def _report(job: ConceptJob, epoch: int, concepts: ConceptSet) -> None:
-    say(f"ice, epoch {epoch}: {len(concepts.directions)} concepts in {job.layer.name}; other images lead to "
+    say(f"ice, epoch {epoch}: {plural(len(concepts.directions), 'concept')} in {job.layer.name}; other images lead to "
         f"{int(concepts.stable.sum())} of them too")  # fmt: skip
     if concepts.judging_images:
         verdict = "met" if concepts.answers_kept >= TARGET_AGREEMENT else "missed"
@@ -143,7 +144,8 @@ def _report(job: ConceptJob, epoch: int, concepts: ConceptSet) -> None:
             f"{concepts.judging_images} images of {job.settings.split} that had no part in finding them "
             f"(target of {TARGET_AGREEMENT:.0%} {verdict})")  # fmt: skip
     if degenerate_classes := int(concepts.tcav.degenerate.sum()):
-        say(f"ice, epoch {epoch}: the model is linear behind this layer for {degenerate_classes} classes, so their "
+        say(f"ice, epoch {epoch}: the model is linear behind this layer for "
+            f"{plural(degenerate_classes, 'class', 'classes')}, whose "
             "tcav_sign is always 0 or 1; an earlier --layer tells more")  # fmt: skip
     elif not concepts.tcav.significant.any():
         say(f"ice, epoch {epoch}: no concept raises or lowers a class's logit beyond chance; "

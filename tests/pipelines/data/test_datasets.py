@@ -243,7 +243,7 @@ def test_transparent_pixels_become_white_and_it_is_said():
     got, notes = one(pixels)
     assert (got[:, :4] == 255).all()
     np.testing.assert_array_equal(got[:, 4:], pixels[4:, :, :3].transpose(2, 0, 1))
-    assert notes == ("1 of 1 images transparent, now on white",)
+    assert notes == ("1 of 1 image transparent, now on white",)
 
 
 def test_an_opaque_alpha_channel_is_not_worth_a_note():
@@ -264,7 +264,7 @@ def test_16_bit_and_float_levels_become_8_bit():
     levels = np.linspace(0, 65535, 100).astype(np.uint16).reshape(10, 10)
     got, notes = one(levels)
     np.testing.assert_array_equal(got[0], np.round(levels / 257))
-    assert notes == ("1 of 1 images of 16 bits or more, now 8",)
+    assert notes == ("1 of 1 image of 16 bits or more, now 8",)
     got, _ = one((levels / 65535).astype(np.float32), "TIFF")
     np.testing.assert_allclose(got[0], levels / 257, atol=0.51)
 
@@ -301,7 +301,7 @@ def test_whole_numbers_take_the_smallest_range_that_holds_them(top, whole, kind)
     pixels = levels(top, 20, 30)
     got, notes = one(Image.fromarray(pixels.astype(kind)), "TIFF")
     np.testing.assert_array_equal(got[0], np.round(pixels / whole * 255))
-    assert notes == (f"1 of 1 images of 16 bits or more, now 8: 0..{whole} became 0..255",)
+    assert notes == (f"1 of 1 image of 16 bits or more, now 8: 0..{whole} became 0..255",)
 
 
 @pytest.mark.parametrize(("top", "whole"), [(0.25, 0.25), (0.3, 1), (0.01, 4**-3)])
@@ -355,7 +355,7 @@ def test_cmyk_jpeg_is_converted_and_said():
     cmyk = Image.new("RGB", (16, 16), (200, 30, 60)).convert("CMYK")
     got, notes = one(cmyk, "JPEG", quality=100)
     np.testing.assert_allclose(got.mean((1, 2)), (200, 30, 60), atol=4)
-    assert notes == ("1 of 1 images CMYK, now RGB",)
+    assert notes == ("1 of 1 image CMYK, now RGB",)
 
 
 def test_of_an_animation_the_first_frame_counts_and_it_is_said():
@@ -651,7 +651,7 @@ def test_a_class_folder_below_another_is_said(folder):
     (folder / "train/dog/1.png").rename(folder / "train/dog/cat/more/1.png")
     (folder / "train/dog/2.png").rename(folder / "train/dog/good/2.png")
     assert data("folder", folder).notes == (
-        "1 images lie in folders named after another class, and count as the class of the outer folder: train/dog/cat",
+        "1 image in folders named after another class, counted as the class of the outer folder: train/dog/cat",
     )
 
 

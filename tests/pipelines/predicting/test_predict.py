@@ -110,7 +110,7 @@ def test_again_adds_and_computes_nothing(own: Home, pictures, loaded, capsys) ->
         before, done = content(own), len(loaded)
         code, out, err = study_command(capsys, "predict", "latest", folder, "--name", "again", "--home", own.path)
         assert (code, out) == (0, "extra:again\n")
-    assert "extra:again: 0 images added, 0 with a label, 0 without; 5 were there already" in err
+    assert "extra:again: 0 images added, 0 with a label, 0 without; 5 there already" in err
     assert "0 of 2 epochs to evaluate" in err
     assert len(loaded) == done == 2
     assert content(own) == before
@@ -139,7 +139,7 @@ def test_other_sizes_and_colours_are_brought_to_the_runs_shape(own: Home, tmp_pa
     said = capsys.readouterr().err
     assert "1 of 2 images colour, now grey" in said
     assert "1 of 2 images resized to 8x8" in said
-    assert "1 files ignored, no images" in said
+    assert "1 file ignored, no images" in said
     assert "2 images added, 1 with a label, 1 without" in said
     split = read_extra_splits(own, resolve(own, "latest"))["extra:mixed"]
     assert split.images.shape == (2, 1, 8, 8)

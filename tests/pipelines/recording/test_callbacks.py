@@ -100,7 +100,7 @@ def test_a_lightning_training_that_fails(home: Home, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("stopped_at", "checkpoint", "said"),
     [
-        (7, 6, "goes on, 3 epochs are committed"),  # where epoch 3 begins
+        (7, 6, "goes on, 3 epochs committed"),  # where epoch 3 begins
         (8, 8, "goes on"),  # in epoch 3
         (7, 4, "1.5 epochs, and 2 are committed"),  # in epoch 2, which is committed
         (9, 8, "3 are committed"),  # all are committed
@@ -214,8 +214,8 @@ def test_a_training_by_hugging_face(home: Home, tmp_path: Path) -> None:
     ("stopped_at", "said"),
     [
         (7, "epoch   1  trained again; the one that is committed stays\n"),  # bit by bit, from step 4
-        (11, "goes on, 2 epochs are committed"),  # from step 8, in epoch 2
-        (14, "goes on, 3 epochs are committed"),  # from step 12, where epoch 3 begins
+        (11, "goes on, 2 epochs committed"),  # from step 8, in epoch 2
+        (14, "goes on, 3 epochs committed"),  # from step 12, where epoch 3 begins
     ],
 )
 def test_a_training_by_hugging_face_goes_on(

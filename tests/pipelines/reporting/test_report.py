@@ -20,6 +20,7 @@ import queries
 from pipelines.cli import main
 from pipelines.common.figures import short
 from pipelines.common.settings import ExplainSettings, ImportFlowSettings, ReportSettings
+from pipelines.common.wording import plural
 from pipelines.explaining.explain import explain
 from pipelines.instanceflow.import_log import import_flow
 from pipelines.reporting import accuracy
@@ -29,7 +30,7 @@ from pipelines.reporting.page import make_environment
 from pipelines.reporting.report import report, write_report
 from pipelines.reporting.study_summary import summarise
 from pipelines.reporting.techniques import TECHNIQUES, link_papers
-from pipelines.reporting.words import between, listed, percent, plural, value
+from pipelines.reporting.words import between, listed, percent, value
 from pipelines.training.train import train
 from support.homes import TINY, fresh
 from support.places import BROWSER, DRIVER
