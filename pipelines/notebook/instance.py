@@ -90,7 +90,8 @@ def _with_probability(probability: float | None) -> str:
 
 def _draw_picture(picture: Picture, caption: str = "") -> Html:
     if not picture.uri:
-        return html('<div style="max-width: 144px; {}">{}</div>', FAINT, picture.note)
+        lines = [line for line in (picture.note, caption) if line]
+        return html('<div style="max-width: 144px; {}">{}</div>', FAINT, joined(lines, Html("<br>")))
     image = html('<img src="{}" alt="{}" style="image-rendering: pixelated; margin: 0">', picture.uri, picture.alt)
     return html('<div>{}<div style="{}">{}</div></div>', image, FAINT, caption)
 

@@ -16,8 +16,10 @@ import pipelines
 import queries
 import tracking
 from pipelines.notebook.frames import to_frame
+from pipelines.notebook.instance import _draw_picture
 from pipelines.notebook.pages import Page
 from pipelines.notebook.study import Study
+from pipelines.reporting.pictures import Picture
 from support.commands import study_command
 from support.homes import rows
 from support.places import ROOT
@@ -220,6 +222,12 @@ def test_an_image_is_shown_with_its_history_and_heatmaps(opened: Study, study: H
     without_maps = opened.show("latest", 40)._repr_html_()
     assert "No heatmaps of this image yet" in without_maps
     assert "train_seen" in repr(opened.show("latest", 7, split="train_seen"))
+
+
+def test_what_stands_for_a_missing_map_says_its_epoch_too() -> None:
+    drawn = str(_draw_picture(Picture(note="zero everywhere"), "epoch 3"))
+    assert "zero everywhere<br>epoch 3" in drawn
+    assert str(_draw_picture(Picture(note="no image"))).count("<br>") == 0
 
 
 def test_names_from_outside_are_escaped(home: Home, tmp_path: Path) -> None:
