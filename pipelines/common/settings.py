@@ -182,7 +182,9 @@ class TrainSettings(TrackedSettings):
         "last); --model, --model-args, --transform and --channels are that run's unless given",
     )  # fmt: skip
     freeze: tuple[str, ...] = setting(
-        (), "parameters that are not trained: parts of the network such as body, or patterns such as 'layer[12].*'"
+        (),
+        "parameters that are not trained: body (all layers but the one that makes the logits), parts of the network "
+        "such as layer1, or patterns such as 'layer[12].*'",
     )
     epochs: int = setting(10, "passes over the training images", least=1, most=10_000)
     batch: int | None = setting(None, "images per step; default: 256, fewer if an epoch would have under 20 steps or "

@@ -9,7 +9,7 @@ from torch import nn
 from pipelines.common.settings import TrackedSettings, TrainSettings
 from pipelines.data.datasets import Dataset
 from pipelines.lifecycle.origin import describe_origin, read_origin
-from pipelines.lifecycle.run_inputs import checkpoint_file
+from pipelines.lifecycle.run_inputs import checkpoint_file, read_recorded_config
 from pipelines.models.networks import build_tracked_model
 from pipelines.reporting.evidence import Answer
 from pipelines.reporting.subject import Subject
@@ -40,6 +40,7 @@ class Training:
     begins_from: str | None  # None if from random weights, or not known
     new_weights: list[str]  # those that began anew nevertheless
     planned: int | None  # epochs; None if another program's loop trained it
+    is_imported: bool  # its epochs are checkpoint files, and seconds are those of evaluating them
     times: Answer  # of metrics_by_epoch
     seconds: float
     processor: str
@@ -133,11 +134,13 @@ def _gather_training(subject: Subject, settings: TrackedSettings) -> Training:
     last = commits.epoch_commits(subject.home, subject.run.run_id)[f"epoch_{subject.epoch:04d}"]
     digests = {file.path: file.sha256 for file in last.files}
     origin = read_origin(subject.home, subject.run)
+    is_imported = read_recorded_config(subject.home, subject.run)["command"] == "import-checkpoints"
     params = settings.params() if isinstance(settings, TrainSettings) else {}
     planned = settings.epochs if isinstance(settings, TrainSettings) else None
     return Training(
         {name.replace("_", " "): _write_setting(params[name]) for name in KEPT if params.get(name) not in (None, [])},
-        describe_origin(subject.home, origin), list(origin.new_weights), planned, times,
+        describe_origin(subject.home, origin), list(origin.new_weights), planned,
+        is_imported, times,
         sum(row["value"] for row in times.rows), str(known["processor"]), known["cores"],
         {name: known["packages"][name] for name in ("torch", "mlflow", "duckdb")}, known["git_commit"],
         checkpoint_file(subject.home, last).name, digests[f"checkpoints/epoch_{subject.epoch:04d}.safetensors"],

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pipelines.common.settings import AUTO, TrackedSettings, TrainSettings
 from pipelines.common.terminal import say
+from pipelines.common.user_code import errors_reported
 from pipelines.data.datasets import Dataset
 from pipelines.data.names import format_names
 from pipelines.data.raw import CONTENT_DIGITS
@@ -26,6 +27,7 @@ from pipelines.models.networks import Classifier, build_tracked_model
 from pipelines.models.preprocessing import Preprocessing
 from pipelines.models.randomness import head_seed
 from pipelines.models.weight_files import describe_file, digest_weights, fit_weights, list_keys, read_weights
+from pipelines.training.heads import find_head
 from tracking import catalogue, commits
 from tracking.catalogue import RunRecord
 from tracking.commits import EpochCommit
@@ -34,6 +36,7 @@ from tracking.files import sha256
 from tracking.home import Home
 from tracking.reading import connect
 
+BODY = "body"  # all layers of a network but its head
 NETWORK = "network."  # before the names of a network's weights in a checkpoint
 SOURCE_CLASSES = "select name from classes where run_id = ? order by class_id"
 SEEN_BEFORE = "select distinct content from instances where run_id = ? and split = 'train' and content is not null"
@@ -207,11 +210,18 @@ def _note_differences(home: Home, source: Source, data: Dataset, *, has_head: bo
             )
 
 
-def freeze_parameters(settings: TrainSettings, model: Classifier) -> None:
-    """Exclude the parameters that --freeze names from training. Raises InputError if it names none, or all."""
+def freeze_parameters(settings: TrainSettings, model: Classifier, data: Dataset) -> None:
+    """Exclude the parameters that --freeze names from training. Raises InputError if it names none, or all.
+
+    `body` means all layers but the one that makes the logits, unless a part of the network is called so.
+    """
     parameters = dict(model.network.named_parameters())
     for pattern in settings.freeze:
         chosen = [name for name in parameters if fnmatchcase(name, pattern) or name.startswith(f"{pattern}.")]
+        if not chosen and pattern == BODY:
+            with errors_reported(f"model {settings.model} cannot be evaluated"):
+                head = find_head(model, data.splits["train"].images[:2], len(data.classes), f"--freeze {BODY}")
+            chosen = [name for name in parameters if NETWORK + name not in head]
         if not chosen:
             parts = [name for name, _ in model.network.named_children()]
             raise InputError(f"--freeze {pattern} names no parameter; the network's parts are {format_names(parts)}")

@@ -9,11 +9,12 @@ from tracking.errors import InputError
 PARAMETRIZED = "parametrizations."  # before the names of what torch computes a layer's weight from
 
 
-def find_head(model: Classifier, images: Tensor, class_count: int) -> set[str]:
+def find_head(model: Classifier, images: Tensor, class_count: int, option: str) -> set[str]:
     """Names of the head's parameters: `fc` of a ResNet, `head` of a ViT, `head.logits` of the cnn.
 
     A network of timm names its classifier. Of any other, it is the last layer to run, on `images` [N, C, H, W] of
-    uint8, whose weight has a row for each class. Raises InputError if there is none, or if no other is trained.
+    uint8, whose weight has a row for each class. Raises InputError, which begins with the `option` that needs it, if
+    there is none.
     """
     named = getattr(model.network, "get_classifier", None)
     weights = _list_classifiers(named()) if callable(named) else []
@@ -23,11 +24,9 @@ def find_head(model: Classifier, images: Tensor, class_count: int) -> set[str]:
     head = {name for name, weight in model.named_parameters() if id(weight) in owned}
     if not head:
         raise InputError(
-            f"--body-lr: no layer of the network has a weight with a row for each of the {class_count} classes, so "
+            f"{option}: no layer of the network has a weight with a row for each of the {class_count} classes, so "
             "head and body cannot be told apart; leave it out"
         )
-    if not any(weight.requires_grad for name, weight in model.named_parameters() if name not in head):
-        raise InputError("--body-lr does nothing, as no parameter but the head's is trained; leave it out")
     return head
 
 

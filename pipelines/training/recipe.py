@@ -102,7 +102,11 @@ def make_recipe(settings: ResolvedSettings, data: Dataset, model: Classifier) ->
         model.to(device)
     try_out(settings, model, data)
     resolved = settings if isinstance(settings, ResolvedTraining) else resolve_pass_sizes(settings, data, model)
-    head = set() if resolved.body_lr is None else find_head(model, train.images[:2], len(data.classes))
+    head: set[str] = set()
+    if resolved.body_lr is not None:
+        head = find_head(model, train.images[:2], len(data.classes), "--body-lr")
+        if not any(weight.requires_grad for name, weight in model.named_parameters() if name not in head):
+            raise InputError("--body-lr does nothing, as no parameter but the head's is trained; leave it out")
     optimizers = make_optimizers(model, resolved.optimizer, resolved.lr, resolved.weight_decay, resolved.body_lr, head)
     return Recipe(resolved, device, train.images, train.labels, optimizers, averaged_model=copy_model(model))
 

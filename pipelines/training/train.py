@@ -62,7 +62,7 @@ def train(settings: TrainSettings, home: Home, original: catalogue.RunRecord | N
     recorded = read_origin(home, original) if original else None
     origin = load_initial_weights(resolved, home, model, data, source, recorded)
     del source  # its weights would stay in memory as long as the training
-    freeze_parameters(resolved, model)
+    freeze_parameters(resolved, model, data)
     recipe = make_recipe(resolved, data, model)
 
     default_name = f"{data.name}-{resolved.model.rpartition(':')[2]}-{settings.seed}"
@@ -103,7 +103,7 @@ def resume(record: catalogue.RunRecord, home: Home, data: str | None = None) -> 
     if not committed:
         source = find_source(settings, home)
         load_initial_weights(settings, home, model, dataset, source, read_origin(home, record))
-    freeze_parameters(settings, model)
+    freeze_parameters(settings, model, dataset)
     recipe = make_recipe(settings, dataset, model)
     if committed:
         last = committed[-1]

@@ -143,6 +143,9 @@ def test_epochs_that_do_not_begin_at_0_are_explained_shown_and_reported(imported
     compare = ("compare", "--randomization-count", "2", "--shortcut-count", "0")  # no epoch is untrained
     for command in (("explain", "latest", "--epochs", "5,15", "--count", "4"), compare, ("report",), ("flow",)):
         assert main([*command, "--home", str(imported.path)]) == 0, capsys.readouterr().err
+    page = (imported.run_folder(resolve(imported, "latest").run_id) / "report.html").read_text()
+    assert "Its epochs are 3 checkpoint files; evaluating them took" in page
+    assert "Trained for" not in page
     code, line = said(capsys, imported, "explain", "latest", "--epochs", "7")
     assert (code, line) == (2, "study: the run has no checkpoint of epoch 7; there are those of 5, 10, 15")
     code, line = said(capsys, imported, "explain", "latest", "--epochs", "best")

@@ -107,7 +107,7 @@ def test_a_factory_gets_what_its_signature_takes(data: Dataset) -> None:
         (("--model", "resnet18"), "timm:NAME and torchvision:NAME"),
         (("--weights", "nothing.pt"), "--weights: no file nothing.pt"),
         (("--weights", "pretrained"), "--weights pretrained is for models of timm and torchvision"),
-        (("--freeze", "body"), "--freeze body names no parameter; the network's parts are 0, 1, 2, 3"),
+        (("--freeze", "trunk"), "--freeze trunk names no parameter; the network's parts are 0, 1, 2, 3"),
         (("--freeze", "0", "*"), "there is nothing to train"),
     ],
 )

@@ -25,6 +25,7 @@ from pipelines.reporting.report import report
 from pipelines.rerunning import rerun
 from pipelines.training import epoch as epochs
 from pipelines.training import train as training
+from pipelines.training.beginning import freeze_parameters
 from pipelines.training.heads import find_head
 from pipelines.training.optimizers import make_optimizers
 from support.homes import TINY, copied, place_of, predictions, rows
@@ -208,6 +209,7 @@ def test_held_out_images_that_the_source_was_trained_on_are_counted(tuned: Home,
         (("--from", "tuned", "--dataset", "planted"), "the network takes 1 channels and the images have 3"),
         (("--from", "tuned", "--model-args", '{"depth": 2}'), "unexpected keyword argument 'depth'"),
         (("--body-lr", "0.01", "--freeze", "features", "head.dense"), "--body-lr does nothing, as no parameter but"),
+        (("--body-lr", "0.01", "--freeze", "body"), "--body-lr does nothing, as no parameter but"),
     ],
 )
 def test_what_does_not_fit_is_one_line_before_a_run_exists(tuned: Home, capsys, flags: tuple, message: str) -> None:
@@ -369,7 +371,7 @@ def test_the_head_is_the_layer_that_makes_the_logits(home: Home, name: str) -> N
     larger = Preprocessing((Resize((HEAD_SIDE, HEAD_SIDE)),), channels=3)
     args = json.dumps({"img_size": HEAD_SIDE}) if "vit" in name else None
     model = build_model(name, data, 0, model_args=args, preprocessing=larger if is_of_library else Preprocessing())
-    found = find_head(model, data.splits["train"].images[:2], 10)
+    found = find_head(model, data.splits["train"].images[:2], 10, "--body-lr")
     expected = [
         weight
         for weight, _ in model.named_parameters()
@@ -379,13 +381,23 @@ def test_the_head_is_the_layer_that_makes_the_logits(home: Home, name: str) -> N
     assert expected
 
 
+@pytest.mark.parametrize("name", ["cnn", "own_code:backwards"])
+def test_a_frozen_body_is_all_but_the_layer_that_makes_the_logits(home: Home, name: str) -> None:
+    data = digits(home)
+    model = build_model(name, data, 0)
+    freeze_parameters(replace(TINY, model=name, freeze=("body",)), model, data)
+    trained = {weight for weight, value in model.named_parameters() if value.requires_grad}
+    assert trained == find_head(model, data.splits["train"].images[:2], 10, "--body-lr")
+    assert trained
+
+
 @pytest.mark.parametrize("optimizer", ["muon", "adam", "sgd"])
 def test_head_and_body_keep_their_learning_rates_over_the_schedule(
     home: Home, monkeypatch: pytest.MonkeyPatch, optimizer: str
 ) -> None:
     data = digits(home)
     model = build_model("cnn", data, 0)
-    head = find_head(model, data.splits["train"].images[:2], 10)
+    head = find_head(model, data.splits["train"].images[:2], 10, "--body-lr")
     made = make_optimizers(model, optimizer, 0.1, 0, 0.001, head)
     rate = {id(weight): group["lr"] for one in made for group in one.param_groups for weight in group["params"]}
     plain = make_optimizers(model, optimizer, 0.1, 0)
