@@ -79,7 +79,7 @@ def test_a_budget_without_evaluations_spreads_the_difference_evenly() -> None:
 @pytest.mark.parametrize("samples", [3, 4, 40, 91, 500])
 @pytest.mark.parametrize(("channels", "height", "width"), [(2, 6, 5), (1, 9, 13), (3, 16, 16)])
 def test_equals_the_library(channels: int, height: int, width: int, samples: int) -> None:
-    model, (inputs, targets) = small_cnn(channels), random_images(2, channels, height, width)
+    model, (inputs, targets) = small_cnn(channels), random_images(4, channels, height, width)
     found = partition_shap.attribute(model, inputs, targets, MethodInputs(samples=samples))
     assert torch.allclose(found.maps.double(), shap_maps(model, inputs, targets, samples), atol=1e-5)
     assert found.maps.abs().amax() > 1e-4 or samples < 40
