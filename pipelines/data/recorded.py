@@ -9,22 +9,20 @@ from pathlib import Path
 from pipelines.data.names import format_name
 from pipelines.data.picture_store import DESCRIPTION, move_store, read_store, write_store
 from pipelines.data.raw import LoadOptions, RawDataset, Split
+from pipelines.data.stored_images import full_disk_reported
 from tracking.errors import InputError
 from tracking.home import Home
-from tracking.staging import staging_folder
 
 FOLDER = "recorded"
 
 
-def store_recorded(home: Home, classes: tuple[str, ...], splits: dict[str, Split], digest: str) -> str:
-    """Keep pictures in the home, once; returns where they lie below its data/."""
+def store_recorded(home: Home, made: Path, classes: tuple[str, ...], splits: dict[str, Split], digest: str) -> str:
+    """Keep pictures, which lie in folder `made`, in the home, once; returns where they lie below its data/."""
     train, test = splits["train"], splits["test"]
     raw = RawDataset(classes, train, test, flips=False, shrinks=False, val=splits.get("val"))  # the rest is not known
     place = home.data / FOLDER / digest[:16]
     if not (place / DESCRIPTION).exists():
-        with staging_folder(home) as staging:
-            made = staging / place.name
-            made.mkdir()
+        with full_disk_reported(place.parent):
             write_store(made, raw)
             move_store(made, place)
     return f"{FOLDER}/{place.name}"

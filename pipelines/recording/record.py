@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -64,6 +65,7 @@ from tracking import catalogue, commits, runs
 from tracking.commits import EpochCommit
 from tracking.errors import InputError
 from tracking.home import Home, find_home, make_home
+from tracking.staging import staging_folder
 
 ORIGINS = {True: UNTRAINED, False: Origin("weights"), None: UNKNOWN}  # by what the user says of the model
 WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)  # each has the network as `module`
@@ -123,23 +125,28 @@ def record(
         if channel and shares_state:
             channel.wait_for_all()
         place = find_home(home)
-        data = _read_data(sets, classes)
-        preprocessing = Preprocessing() if transform is None else describe_transform(transform)
-        classifier = _wrap(network, data, preprocessing)
-        _check_model(classifier, data)
-        if resume is not None:
-            recording = _reopen(place, resume, classifier, data, parts, channel, initial, trained_epochs)
-        else:
-            settings = RecordSettings(
-                dataset="recorded",
-                model=factory or UNKNOWN_MODEL,
-                model_args=json.dumps(dict(factory_args)) if factory_args else None,
-                transform=preprocessing.to_json(),
-                device=str(find_device(network)),
-                threads=torch.get_num_threads(),
-                name=name,
-            )
-            recording = _start(place, classifier, data, settings, parts, channel, initial, ORIGINS[untrained])
+        with staging_folder(place) as staging:
+            pictures = staging / "pictures"  # moved into the home if a new run begins
+            pictures.mkdir()
+            data = _read_data(sets, classes, pictures)
+            preprocessing = Preprocessing() if transform is None else describe_transform(transform)
+            classifier = _wrap(network, data, preprocessing)
+            _check_model(classifier, data)
+            if resume is not None:
+                recording = _reopen(place, resume, classifier, data, parts, channel, initial, trained_epochs)
+            else:
+                settings = RecordSettings(
+                    dataset="recorded",
+                    model=factory or UNKNOWN_MODEL,
+                    model_args=json.dumps(dict(factory_args)) if factory_args else None,
+                    transform=preprocessing.to_json(),
+                    device=str(find_device(network)),
+                    threads=torch.get_num_threads(),
+                    name=name,
+                )
+                recording = _start(
+                    place, classifier, data, pictures, settings, parts, channel, initial, ORIGINS[untrained]
+                )
     if channel:
         labels = data.splits["train"].labels
         beginning = Beginning(recording.run_id, recording.next_epoch, len(data.classes), shares_state)
@@ -193,8 +200,8 @@ def _unwrap(model: nn.Module) -> nn.Module:
     return model
 
 
-def _read_data(sets: Mapping[str, Any], classes: Sequence[str] | None) -> Dataset:
-    """The pictures and labels of all splits, each read once."""
+def _read_data(sets: Mapping[str, Any], classes: Sequence[str] | None, folder: Path) -> Dataset:
+    """The pictures and labels of all splits, each read once; pictures are kept in the folder."""
     unknown = [split for split in sets if split not in SPLITS]
     missing = [split for split in NEEDED if split not in sets]
     if unknown or missing:
@@ -209,9 +216,8 @@ def _read_data(sets: Mapping[str, Any], classes: Sequence[str] | None) -> Datase
         raise InputError('classes is missing: the names of the classes, such as classes=("cat", "dog")')
     names = check_class_names(classes if isinstance(classes, str) else list(classes))
     say("reading the pictures")
-    converted = {
-        split: convert_torch_set(split, sets[split], names, LoadOptions()) for split in SPLITS if split in sets
-    }
+    options = LoadOptions(folder=folder)
+    converted = {split: convert_torch_set(split, sets[split], names, options) for split in SPLITS if split in sets}
     notes = tuple(chain(*(part.notes for part in converted.values())))
     splits = {split: part.split for split, part in converted.items()}
     none = splits["test"].part(0, 0)
@@ -233,6 +239,7 @@ def _start(
     home: Home,
     model: Classifier,
     data: Dataset,
+    pictures: Path,
     settings: RecordSettings,
     state: Mapping[str, Any],
     channel: Channel | None,
@@ -246,7 +253,7 @@ def _start(
         _check_factory(settings, model, data)
     runs.check_start(home, settings.name)
     make_home(home)
-    stored = replace(settings, data=store_recorded(home, data.classes, data.splits, data.digest))
+    stored = replace(settings, data=store_recorded(home, pictures, data.classes, data.splits, data.digest))
     note = _describe(model, data, kind, initial)
     run, named = start_training_run(home, stored, f"recorded-{kind}", data, note, origin)
     recording = Recording(run, model, data, state, [], channel)

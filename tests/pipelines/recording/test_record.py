@@ -267,10 +267,11 @@ def test_predictions_of_the_loop_save_a_pass_and_must_be_the_models(home: Home) 
         (lambda sets: sets | {"val": (torch.zeros(2, 1, 8, 8), torch.tensor([0, 3]))}, "has label"),
     ],
 )
-def test_wrong_data_leaves_nothing(home: Home, change, message: str) -> None:
+def test_wrong_data_leaves_nothing(tmp_path: Path, change, message: str) -> None:
+    new = tmp_path / "new"
     with pytest.raises(InputError, match=message):
-        record(make_net(), change(make_sets()), CLASSES, home=str(home.path))
-    assert not home.artifacts.exists()
+        record(make_net(), change(make_sets()), CLASSES, home=str(new))
+    assert not new.exists()
 
 
 @pytest.mark.parametrize(
@@ -287,11 +288,22 @@ def test_wrong_data_leaves_nothing(home: Home, change, message: str) -> None:
         ({"model": nn.Sequential(make_net(), nn.Softmax(1))}, "returns probabilities"),
     ],
 )
-def test_wrong_arguments_leave_nothing(home: Home, options: dict, message: str) -> None:
-    arguments = {"model": make_net(), "sets": make_sets(), "classes": CLASSES, "home": str(home.path)}
+def test_wrong_arguments_leave_nothing(tmp_path: Path, options: dict, message: str) -> None:
+    new = tmp_path / "new"
+    arguments = {"model": make_net(), "sets": make_sets(), "classes": CLASSES, "home": str(new)}
     with pytest.raises(InputError, match=message):
         record(**(arguments | options))
-    assert not home.artifacts.exists()
+    assert not new.exists()
+
+
+def test_pictures_are_written_once_into_the_home(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.data.stored_images.tempfile.TemporaryFile", None)  # would raise TypeError
+    sets = make_sets()
+    record(make_net(), sets, CLASSES, home=str(home.path)).finish()
+    [store] = (home.data / "recorded").iterdir()
+    assert sorted(file.name for file in store.glob("*images*")) == [f"images_{row}.npy" for row in range(len(sets))]
+    assert not list((home.path / ".staging").iterdir())
+    assert store.stat().st_mode == home.data.stat().st_mode
 
 
 def test_a_refused_report_loses_nothing_that_was_seen(home: Home) -> None:
