@@ -66,6 +66,8 @@ def log_learning_curves(run: runs.Run, committed: Sequence[EpochCommit]) -> None
         for commit in committed
         for key, value in commit.metrics.items()
     ]
+    if not rows:  # a loop ended before its first epoch
+        return
     curves = draw(draw_learning_curves, LOGGED, rows)
     runs.log_picture(run, render_figure(curves, run.record.name), "figures/learning_curves.png")
 

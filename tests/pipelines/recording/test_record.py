@@ -296,6 +296,12 @@ def test_wrong_arguments_leave_nothing(tmp_path: Path, options: dict, message: s
     assert not new.exists()
 
 
+def test_a_loop_that_ends_before_its_first_epoch_is_a_run_without_epochs(home: Home) -> None:
+    run_id = record(make_net(), make_sets(), CLASSES, home=str(home.path), initial=False).finish()
+    assert resolve(home, run_id).status == "FINISHED"
+    assert not read_epochs(home, run_id)
+
+
 def test_pictures_are_written_once_into_the_home(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipelines.data.stored_images.tempfile.TemporaryFile", None)  # would raise TypeError
     sets = make_sets()
