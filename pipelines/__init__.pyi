@@ -67,7 +67,7 @@ def run(
         name: run name; default: from data set, model and seed
         weights: weights that training begins with: a file of torch or safetensors, or pretrained, which timm and torchvision fetch; default: random ones
         from_: training run whose weights training begins with, as RUN or RUN:EPOCH (a number, last or best; default: last); `model`, `model_args`, `transform` and `channels` are that run's unless given
-        freeze: parameters that are not trained: parts of the network such as body, or patterns such as 'layer[12].*'
+        freeze: parameters that are not trained: body (all layers but the one that makes the logits), parts of the network such as layer1, or patterns such as 'layer[12].*'
         epochs: passes over the training images [10]
         batch: images per step; default: 256, fewer if an epoch would have under 20 steps or they would not fit into `memory`
         optimizer: auto: muon for the cnn, adam for other models [auto]
@@ -145,7 +145,7 @@ def train(
         name: run name; default: from data set, model and seed
         weights: weights that training begins with: a file of torch or safetensors, or pretrained, which timm and torchvision fetch; default: random ones
         from_: training run whose weights training begins with, as RUN or RUN:EPOCH (a number, last or best; default: last); `model`, `model_args`, `transform` and `channels` are that run's unless given
-        freeze: parameters that are not trained: parts of the network such as body, or patterns such as 'layer[12].*'
+        freeze: parameters that are not trained: body (all layers but the one that makes the logits), parts of the network such as layer1, or patterns such as 'layer[12].*'
         epochs: passes over the training images [10]
         batch: images per step; default: 256, fewer if an epoch would have under 20 steps or they would not fit into `memory`
         optimizer: auto: muon for the cnn, adam for other models [auto]
@@ -187,7 +187,7 @@ def explain(
 
     Arguments, as the flags of `study explain`:
         run: run ID, unique prefix of one, run name, or latest [latest]
-        method: explanation methods [saliency]
+        method: explanation methods; all: every method that makes maps and is applicable to the model [saliency]
         epochs: last, best (highest val accuracy), all, or a list such as 0,5,10 [last]
         split: train, val, test or extra:NAME; for train, `where` reads train_seen [test]
         instances: instance IDs, such as 0,7,42

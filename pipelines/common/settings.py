@@ -295,7 +295,9 @@ class ExplainSettings(CheckedSettings):
     """Explain predictions of a training run's checkpoints. Prints the ID of one explainer run per method."""
 
     run: str = setting("latest", RUN, positional=True)
-    method: tuple[str, ...] = setting(("saliency",), "explanation methods")
+    method: tuple[str, ...] = setting(
+        ("saliency",), "explanation methods; all: every method that makes maps and is applicable to the model"
+    )
     epochs: str = setting("last", "last, best (highest val accuracy), all, or a list such as 0,5,10", numbers=True)
     split: str = setting("test", "train, val, test or extra:NAME; for train, --where reads train_seen")
     instances: str | None = setting(None, "instance IDs, such as 0,7,42", numbers=True)

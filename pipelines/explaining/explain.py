@@ -22,6 +22,7 @@ from tracking.errors import InputError, RunError
 from tracking.home import Home
 from xai import CONCEPT_METHODS, METHODS, NotApplicable
 
+ALL_METHODS = "all"  # that make maps and are applicable to the model
 # flags that only some methods use
 METHODS_BY_FLAG = {
     "samples": tuple(name for name, method in METHODS.items() if method.takes_samples),
@@ -34,11 +35,15 @@ METHODS_BY_FLAG = {
 def explain(settings: ExplainSettings, home: Home, *, leave_out: bool = False) -> list[str]:
     """Explain a training run's predictions; the IDs of the explainer runs, one per method.
 
-    A method that is not applicable to the model raises InputError, or is named and left out.
+    A method that is not applicable to the model raises InputError, or is named and left out, as of `--method all`.
     """
     methods = (*METHODS, *CONCEPT_METHODS)
+    if settings.method == (ALL_METHODS,):
+        settings, leave_out = replace(settings, method=tuple(METHODS)), True
     if unknown := [name for name in settings.method if name not in methods]:
-        raise InputError(f"no method {unknown[0]!r}; there are: {', '.join(methods)}")
+        raise InputError(
+            f"no method {unknown[0]!r}; there are: {', '.join(methods)}, and {ALL_METHODS} alone for all that make maps"
+        )
     _check_flags(settings)
     if settings.also is not None and (concept_methods := [name for name in settings.method if name in CONCEPT_METHODS]):
         raise InputError(

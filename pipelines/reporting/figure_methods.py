@@ -110,6 +110,6 @@ def _read_drift(request: Request) -> list[dict]:
     if len({row["epoch"] for row in rows}) < 2:
         more = f" --epochs all{request.subject.some}"
         raise request.missing(
-            f"maps of several epochs of split {request.split}", request.subject.explain("grad_cam", more=more)
+            f"maps of several epochs of split {request.split}", request.subject.explain("saliency", more=more)
         )
     return request.limit_methods(request.limit_epochs(rows, "epoch"), "method")

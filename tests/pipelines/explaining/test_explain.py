@@ -349,13 +349,17 @@ def test_stopped_job_goes_on_where_it_stopped(own: Home, monkeypatch: pytest.Mon
         resume(ResumeSettings(record.run_id), own)
 
 
-def test_a_method_that_cannot_be_right_refuses_before_a_run_is_made(home: Home) -> None:
+def test_a_method_that_cannot_be_right_refuses_before_a_run_is_made(home: Home, capsys) -> None:
     train(replace(TINY, epochs=1, model="support.networks:without_places"), home)
     with pytest.raises(InputError, match="no layer whose output is"):
         explain(ExplainSettings(method=("saliency", "grad_cam"), count=1), home)
     assert rows(home, "select count(*) from runs") == [(1,)]
     [run_id] = explain(ExplainSettings(method=("expected_gradients",), count=2, samples=2), home)
     assert rows(home, "select count(*) from maps where run_id = ?", run_id) == [(2,)]
+    explain(ExplainSettings(method=("all",), count=2, samples=2), home)
+    assert "grad_cam is left out: the model has no layer whose output is" in capsys.readouterr().err
+    explained = {method for (method,) in rows(home, "select distinct method from maps")}
+    assert explained == METHODS.keys() - {"grad_cam"}
 
 
 def test_layers_and_their_faults(own: Home) -> None:

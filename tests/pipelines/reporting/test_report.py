@@ -171,7 +171,7 @@ def test_without_explanations_it_says_what_makes_them(home: Home, bare: Path) ->
     assert "No image of test is explained" in text
     assert "No concepts have been looked for yet" in text
     found = commands(bare)
-    assert f"study explain {run_id} --method {' '.join(METHODS)} --split test --count 18" in found
+    assert f"study explain {run_id} --method all --split test --count 18" in found
     assert f"study compare {run_id} --split test" in found
     assert f"study explain {run_id} --method ice --split test --count 18" in found
 
