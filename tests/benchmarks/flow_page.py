@@ -22,9 +22,11 @@ import torch
 from PIL import Image
 from selenium import webdriver
 
+from pipelines.instanceflow import page as flow_page
 from pipelines.instanceflow import pictures
 from pipelines.instanceflow.page import write_page
 from pipelines.instanceflow.record import read_record
+from pipelines.lifecycle.origin import UNKNOWN
 from pipelines.models.predictions import Predictions
 from tracking.home import Home
 from tracking.ingesting import link
@@ -97,7 +99,10 @@ def make(path: Path, instances: int, epochs: int, classes: int, runs: int = 1) -
     made_up = new_record("train", "made up", {}, dataset="noise")
     records = [read_record(connection, replace(made_up, run_id=run_id), "test") for run_id in run_ids]
     noise = [Image.fromarray(random.integers(0, 256, (32, 32, 3), np.uint8)) for _ in range(instances)]
-    with patch.object(pictures, "_read_images", lambda *_: noise):
+    with (
+        patch.object(pictures, "_read_images", lambda *_: noise),
+        patch.object(flow_page, "read_origin", lambda *_: UNKNOWN),  # of a run that committed nothing
+    ):
         return write_page(path, records[0], connection, Home(path.parent), None, *records[1:])
 
 

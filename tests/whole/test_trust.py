@@ -22,7 +22,7 @@ from pipelines.data.datasets import load_dataset
 from pipelines.models.checkpoints import load_model
 from pipelines.models.networks import build_model
 from support.commands import said
-from support.homes import TINY, forge, place_of, up_to_date
+from support.homes import forge, place_of, up_to_date
 from support.places import ROOT
 from tracking import catalogue, commits, reading
 from tracking.catalogue import RunRecord
@@ -148,7 +148,7 @@ def test_no_pickle_is_loaded(own: Home, trained: RunRecord, tmp_path: Path, caps
     assert "does not fit the model" in line
     data = load_dataset("digits", None, own, val_fraction=0.1, seed=0, size=8)
     with pytest.raises(ValueError, match="does not fit"):
-        load_model(build_model(TINY.model, data, 0), place_of(own, trained, path))
+        load_model(build_model("cnn", data, 0), place_of(own, trained, path))
 
 
 FORGED = {
