@@ -27,7 +27,7 @@ class Labels:
     p_wrong: float | None  # mean over the suspect ones, with the ends of its interval
     low: float | None
     high: float | None
-    withheld: str | None = None  # why none is called suspect: untested, for shortcuts; or worse, than validation images
+    withheld: str | None  # why none is called suspect: weak, as is the model; worse than on val; shortcuts are untested
 
     @property
     def disputed(self) -> int:
@@ -61,14 +61,19 @@ def gather_training_labels(evidence: Evidence) -> Labels:
 
 
 def judge_labels(source: Answer, rows: list[dict], misleading: list[str]) -> Labels:
-    """How many labels are suspect; rows of label_suspects that count."""
-    suspect = [row for row in rows if row["kind"] == "suspect"]
+    """How many labels are suspect; rows of label_suspects that count.
+
+    None is of a model that contradicts most labels: most of these are its own mistakes, the surest too.
+    """
+    contradicted = [row for row in rows if row["score"] > 0.5]
+    is_estimated = any(row["p_wrong"] is not None for row in rows)
+    is_weak = is_estimated and len(contradicted) > len(rows) / 2
+    suspect = [row for row in rows if row["kind"] == "suspect" and not is_weak]
     ends = [fmean(row[column] for row in suspect) if suspect else None
             for column in ("p_wrong", "p_wrong_low", "p_wrong_high")]  # fmt: skip
-    is_estimated = any(row["p_wrong"] is not None for row in rows)
-    contradicted = [row for row in rows if row["score"] > 0.5]
     p_wrong, low, high = ends
-    return Labels(source, len(rows), misleading, is_estimated, suspect, contradicted, p_wrong, low, high)
+    withheld = "weak" if is_weak else None
+    return Labels(source, len(rows), misleading, is_estimated, suspect, contradicted, p_wrong, low, high, withheld)
 
 
 def count_labels(count: int, split: str) -> str:

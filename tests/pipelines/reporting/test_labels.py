@@ -31,6 +31,14 @@ def test_a_disputed_label_is_not_called_wrong() -> None:
     assert found.is_estimated
 
 
+@pytest.mark.parametrize(("count", "reason"), [(50, None), (51, "weak")])
+def test_no_label_is_suspect_to_a_model_that_contradicts_most(count: int, reason: str | None) -> None:
+    sure = label("suspect", 0.9, 0.99)
+    found = judge([sure] * count + [SUPPORTED] * (100 - count))
+    assert (found.disputed, found.withheld) == (count, reason)
+    assert len(found.suspect) == (0 if reason else count)
+
+
 @pytest.mark.parametrize("rows", [[], [label(None, None, 0.9)] * 99])
 def test_without_an_estimate_nothing_is_said_of_labels(rows: list[dict]) -> None:
     assert not judge(rows).is_estimated
