@@ -22,10 +22,12 @@ Settings = TypeVar("Settings", bound=CheckedSettings)
 LATER_MODEL = "model"  # the unit that says how the model of a run is built that was recorded without that
 
 
-def load_data(settings: TrackedSettings, home: Home, run: RunRecord | None = None) -> Dataset:
+def load_data(
+    settings: TrackedSettings, home: Home, run: RunRecord | None = None, *, takes_kept: bool = True
+) -> Dataset:
     """The data of a training; that of `run` is read as it was then. Raises InputError if its digest has changed.
 
-    Where the home still has the pictures of the run, they are taken, unless --data names others.
+    Where the home still has the pictures of the run, they are taken, unless --data names others, or not `takes_kept`.
 
     Notes on the data are said once, by the training that records them.
     """
@@ -37,7 +39,7 @@ def load_data(settings: TrackedSettings, home: Home, run: RunRecord | None = Non
         is_elsewhere = settings.data != config["settings"].get("data")  # named with --data
         recorded = {
             "recorded_reading": read_recorded_reading(config),
-            "recorded_digest": None if is_elsewhere else run.data_digest,
+            "recorded_digest": run.data_digest if takes_kept and not is_elsewhere else None,
         }
     data = load_dataset(
         settings.dataset,

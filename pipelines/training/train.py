@@ -98,7 +98,8 @@ def resume(record: catalogue.RunRecord, home: Home, data: str | None = None) -> 
         raise InputError(
             f"run {record.run_id[:8]} is finished after {plural(settings.epochs, 'epoch')}; nothing to resume"
         )
-    dataset = load_data(replace(settings, data=data or settings.data), home, record)
+    # a training goes on only where its data set is: whoever moved or changed it is told before hours are spent
+    dataset = load_data(replace(settings, data=data or settings.data), home, record, takes_kept=False)
     model = build_tracked_model(settings, dataset)
     if not committed:
         source = find_source(settings, home)

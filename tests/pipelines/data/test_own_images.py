@@ -148,7 +148,6 @@ def test_moved_data_is_named_when_a_training_is_resumed(
             training.train(settings(before), home)
     run = resolve(home, "latest").run_id
     before.rename(after)
-    forget_pictures(home)
     assert said(capsys, home, "resume", run) == (
         2, f"study: {before} does not exist; --data takes the folder with train/CLASS/ and test/CLASS/ in it"
     )  # fmt: skip
