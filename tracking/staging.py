@@ -5,7 +5,7 @@ import re
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -22,9 +22,8 @@ def staging_folder(home: Home) -> "Folder":
     """A context manager that yields the path of a folder for files on their way into a run."""
     check_writable(home)
     parent = home.path / FOLDER
-    made = [folder for folder in (parent, *parent.parents) if not folder.exists()]
     parent.mkdir(parents=True, exist_ok=True)
-    return Folder(parent, made)
+    return Folder(parent)
 
 
 @contextmanager
@@ -50,13 +49,9 @@ def scratch_folder() -> "Folder":
 
 
 class Folder(tempfile.TemporaryDirectory):
-    """A temporary folder that is named after its process, and locked for as long as that process uses it.
+    """A temporary folder that is named after its process, and locked for as long as that process uses it."""
 
-    After an error, the folders that were `made` for it are removed too, as far as nothing else is in them by then.
-    """
-
-    def __init__(self, parent: Path, made: Sequence[Path] = ()) -> None:
-        self._made = made
+    def __init__(self, parent: Path) -> None:
         super().__init__(dir=parent, prefix=f"{PREFIX}{socket.gethostname()}.{os.getpid()}.")
         self._descriptor: int | None = None
         if os.name == "posix":  # Windows opens no folders; `sweep` does nothing there
@@ -72,10 +67,6 @@ class Folder(tempfile.TemporaryDirectory):
         if self._descriptor is not None:
             os.close(self._descriptor)
         super().__exit__(kind, error, traceback)
-        if error is not None:
-            with suppress(OSError):
-                for folder in self._made:
-                    folder.rmdir()
 
 
 def copy_into_place(home: Home, local: Path, place: Path) -> None:

@@ -123,16 +123,14 @@ def load_dataset(
         if option not in loader.takes:
             raise InputError(f"{flag_name(option)} does nothing for --dataset {format_name(name)}; leave it out")
     load_options = LoadOptions(size, skip_unreadable, recorded_reading, **given_options)
-    raw = None
-    if recorded_digest and loader.is_read:
-        reading = recorded_reading or Reading()
-        raw = find_by_digest(home, recorded_digest, reading, val_fraction=val_fraction, seed=seed)
-    if raw is None and loader.is_read:
-        place = path and str(Path(path).absolute())
-        raw = read_through_store(home, name, place, load_options, partial(loader.load, path, home.data))
-    elif raw is None:
-        raw = loader.load(path, home.data, load_options)
     location = path if path is None or loader.is_in_home else str(Path(path).absolute())
+    load = partial(loader.load, path, home.data)
+    if loader.is_read:
+        reading = recorded_reading or Reading()
+        kept = recorded_digest and find_by_digest(home, recorded_digest, reading, val_fraction=val_fraction, seed=seed)
+        raw = kept or read_through_store(home, name, location, load_options, load)
+    else:
+        raw = load(load_options)
     return prepare_dataset(name, raw, location, val_fraction=val_fraction, seed=seed, recorded_reading=recorded_reading)
 
 

@@ -25,7 +25,7 @@ from pipelines.data.stored_images import ImageFile, ImageWriter, StoredImages, f
 from tracking.errors import InputError
 from tracking.files import read_json, write_json
 from tracking.home import Home, check_writable
-from tracking.staging import staging_folder, sweep
+from tracking.staging import staging_folder, sweep, unmade_home_removed
 
 SOURCES = "sources"
 DESCRIPTION = "description.json"
@@ -59,7 +59,7 @@ def read_through_store(
         return load(options)
 
     sweep(home)  # what a killed decoding left may be large
-    with staging_folder(home) as staging:
+    with unmade_home_removed(home), staging_folder(home) as staging:
         made = staging / place.name
         made.mkdir()
         raw = load(replace(options, folder=made))

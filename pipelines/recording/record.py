@@ -65,7 +65,7 @@ from tracking import catalogue, commits, runs
 from tracking.commits import EpochCommit
 from tracking.errors import InputError
 from tracking.home import Home, find_home, make_home
-from tracking.staging import staging_folder
+from tracking.staging import staging_folder, unmade_home_removed
 
 ORIGINS = {True: UNTRAINED, False: Origin("weights"), None: UNKNOWN}  # by what the user says of the model
 WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)  # each has the network as `module`
@@ -125,7 +125,7 @@ def record(
         if channel and shares_state:
             channel.wait_for_all()
         place = find_home(home)
-        with staging_folder(place) as staging:
+        with unmade_home_removed(place), staging_folder(place) as staging:
             pictures = staging / "pictures"  # moved into the home if a new run begins
             pictures.mkdir()
             data = _read_data(sets, classes, pictures)
