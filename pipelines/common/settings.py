@@ -98,6 +98,18 @@ class CheckedSettings:
         """Headings of help, and the fields whose flags stand below each; the others stand with the general flags."""
         return {}
 
+    def given(self) -> dict[str, str]:
+        """The values there are, as one types them, by the flag or argument that takes each; of a bare flag, yes."""
+        shown = {}
+        for setting_field in fields(self):
+            value = getattr(self, setting_field.name)
+            if value is None or value == () or value is False:
+                continue
+            name = setting_field.name if setting_field.metadata["positional"] else flag_name(setting_field.name)
+            items = value if isinstance(value, tuple) else ("yes" if value is True else value,)
+            shown[name] = " ".join(map(str, items))
+        return shown
+
     def params(self) -> dict[str, Any]:
         """Plain values by recorded name, for MLflow and config.json."""
         values = {}

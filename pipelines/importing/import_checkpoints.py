@@ -125,5 +125,5 @@ def _describe(
     return (
         f"**{settings.model}** ({count_weights(model)}), {len(files)} checkpoint files evaluated on **{data.name}** "
         f"({count_images(data)}). How they were trained is not known. Every epoch's weights: "
-        "`checkpoints/`; every instance's prediction: `predictions/`."
+        f"`checkpoints/`; every instance's prediction: `predictions/`. {model.normalise.describe()}"
     )

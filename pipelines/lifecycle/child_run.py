@@ -52,11 +52,7 @@ def describe_metrics(meanings: Mapping[str, str]) -> str:
 
 def _describe_settings(settings: CheckedSettings) -> str:
     """The settings as a table in Markdown; config.json has those that are too long for it."""
-    shown = {
-        key: f"`{_shorten(', '.join(map(str, value)) if isinstance(value, list) else str(value))}`"
-        for key, value in settings.params().items()
-        if value is not None
-    }
+    shown = {f"`{flag}`": f"`{_shorten(value)}`" for flag, value in settings.given().items()}
     return _make_table(("setting", "value"), shown)
 
 

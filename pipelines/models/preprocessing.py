@@ -6,8 +6,8 @@ picture; `rounding` repeats the arithmetic of the library that a network was tra
 
 import json
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import Any, Protocol
 
@@ -29,6 +29,7 @@ GREY_WEIGHTS = (19595, 38470, 7471)  # of red, green and blue in Pillow, in 6553
 TENSOR_RESIZES = {"v1": transforms_v1.resize, "v2": transforms_v2.resize}
 
 Size = tuple[int, int]  # height, width
+Shape = tuple[int, int, int]  # channels, height, width
 
 
 class Step(Protocol):
@@ -42,6 +43,10 @@ class Step(Protocol):
 
     def seen_region(self, size: Size) -> Region:
         """The part of a picture of a size that its output shows."""
+        ...
+
+    def describe(self, shape: Shape) -> str:
+        """What becomes of a picture of a shape, as in "it is cropped"; nothing if it stays as it is."""
         ...
 
 
@@ -86,6 +91,10 @@ class Resize:
     def seen_region(self, size: Size) -> Region:
         return Region(0, 0, *size)
 
+    def describe(self, shape: Shape) -> str:
+        size = self.output_size(shape[1:])
+        return "" if size == shape[1:] else f"resized to {join_sides(size)} ({self.interpolation})"
+
     def _resize_levels(self, images: Tensor, size: Size) -> Tensor:
         """As torchvision resizes tensors of 8 bits, on the processor; its gradient is that without rounding."""
         resize = TENSOR_RESIZES[str(self.rounding)]
@@ -116,6 +125,14 @@ class CenterCrop:
         )
         return Region(top, left, *self.size)
 
+    def describe(self, shape: Shape) -> str:
+        changes = []
+        if any(wanted < length for wanted, length in zip(self.size, shape[1:], strict=True)):
+            changes.append("cropped")
+        if any(wanted > length for wanted, length in zip(self.size, shape[1:], strict=True)):
+            changes.append("filled up with black")
+        return f"{' and '.join(changes)} to {join_sides(self.size)} around its centre" if changes else ""
+
 
 @dataclass(frozen=True)
 class Pad:
@@ -135,6 +152,9 @@ class Pad:
     def seen_region(self, size: Size) -> Region:
         return Region(-self.size[1], -self.size[0], *self.output_size(size))
 
+    def describe(self, shape: Shape) -> str:
+        return f"padded to {join_sides(self.output_size(shape[1:]))}" if any(self.size) else ""
+
 
 @dataclass(frozen=True)
 class Grey:
@@ -153,6 +173,9 @@ class Grey:
 
     def seen_region(self, size: Size) -> Region:
         return Region(0, 0, *size)
+
+    def describe(self, shape: Shape) -> str:
+        return "" if shape[0] == 1 else "turned grey"
 
 
 STEPS: dict[str, Callable[..., Step]] = {"resize": Resize, "center_crop": CenterCrop, "pad": Pad, "grey": Grey}
@@ -188,7 +211,7 @@ class Preprocessing:
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise InputError(f"no description of a preprocessing: {text[:200]} ({error})") from None
 
-    def output_shape(self, image_shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    def output_shape(self, image_shape: Shape) -> Shape:
         """Shape (C, H, W) of what the network gets of a picture of a shape."""
         channels, height, width = image_shape
         size = (height, width)
@@ -223,10 +246,11 @@ class Preprocess(nn.Module):
     std: Tensor
     scale: Tensor
 
-    def __init__(self, preprocessing: Preprocessing, image_shape: tuple[int, int, int]) -> None:
+    def __init__(self, preprocessing: Preprocessing, image_shape: Shape) -> None:
         """For pictures of a shape (C, H, W). Raises InputError if they cannot become what the network takes."""
         super().__init__()
         self.steps = preprocessing.steps
+        self.image_shape = image_shape
         self.output_shape = preprocessing.output_shape(image_shape)  # of what the network gets of a picture
         self.channels = self.output_shape[0]
         self.seen = preprocessing.seen_region(image_shape[1:])
@@ -248,6 +272,30 @@ class Preprocess(nn.Module):
         """Show the network images of this fraction of their side from now on: 1 is as large as they ever are."""
         self.scale.fill_(self.full_scale * fraction)
 
+    def describe(self) -> str:
+        """A sentence that says what becomes of a picture before the network gets it."""
+        shape: Shape = self.image_shape
+        changes = []
+        for step in self.steps:
+            changes.append(step.describe(shape))
+            shape = 1 if isinstance(step, Grey) else shape[0], *step.output_size(shape[1:])
+        if self.channels != shape[0]:
+            changes.append(f"repeated to {self.channels} channels")
+        height, width = (round(side * self.scale.item()) for side in shape[1:])
+        if (height, width) != shape[1:]:
+            changes.append(f"shrunk to {join_sides((height, width))}")
+        mean, std = (getattr(self, name).flatten().tolist() for name in ("mean", "std"))
+        if any(mean) or any(value != 1 for value in std):
+            changes.append(f"normalised by mean {_list_values(mean)} and standard deviation {_list_values(std)}")
+        changes = [change for change in changes if change]
+        if not changes:
+            return "The network gets pictures as they are, in 0..1."
+        becomes = join_sides((self.channels, height, width))
+        return (
+            f"Before the network gets a picture, it is {', then '.join(changes)}, which makes it {becomes} (channels, "
+            "height, width)."
+        )
+
     def forward(self, images: Tensor) -> Tensor:
         for step in self.steps:
             images = step(images)
@@ -262,6 +310,27 @@ class Preprocess(nn.Module):
             # a copy: images of one channel are in both layouts, and convolutions choose by their strides
             images = images.clone(memory_format=torch.contiguous_format)
         return images
+
+
+def read_preprocessing(transform: str | None, weights: Mapping[str, Tensor]) -> Preprocessing:
+    """What the network of a checkpoint gets of a picture: the steps that its run recorded, if any, and what is part of
+    the checkpoint.
+    """
+    recorded = Preprocessing.from_json(transform) if transform else Preprocessing()
+    mean, std = (tuple(weights[f"normalise.{name}"].flatten().tolist()) for name in ("mean", "std"))
+    scale = weights["normalise.scale"].item() if "normalise.scale" in weights else 1.0
+    return replace(recorded, channels=len(mean), mean=mean, std=std, scale=scale)
+
+
+def join_sides(sides: Sequence[int]) -> str:
+    """A size or shape in words: 3 x 32 x 32."""
+    return " x ".join(map(str, sides))
+
+
+def _list_values(values: Sequence[float]) -> str:
+    """Values of all channels; one for all if they are the same."""
+    shown = [f"{value:.3g}" for value in values]
+    return shown[0] if len(set(shown)) == 1 else f"({', '.join(shown)})"
 
 
 @cache

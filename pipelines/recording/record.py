@@ -393,5 +393,5 @@ def _describe(model: Classifier, data: Dataset, kind: str, initial: bool) -> str
     return (
         f"**{kind}** ({count_weights(model)}), recorded from a training loop of its own ({count_images(data)}). "
         "Every epoch's weights: `checkpoints/`; every instance's prediction: `predictions/`."
-        f"{beginning}"
+        f"{beginning} {model.normalise.describe()}"
     )

@@ -2,24 +2,29 @@
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from torch import nn
 
-from pipelines.common.settings import TrackedSettings, TrainSettings
+from pipelines.common.settings import TrackedSettings, TrainSettings, flag_name
 from pipelines.data.datasets import Dataset
 from pipelines.lifecycle.origin import describe_origin, read_origin
 from pipelines.lifecycle.run_inputs import checkpoint_file, read_recorded_config
 from pipelines.models.networks import build_tracked_model
+from pipelines.models.preprocessing import Preprocess, Shape, read_preprocessing
 from pipelines.reporting.evidence import Answer
 from pipelines.reporting.subject import Subject
 from tracking import commits
+from tracking.commits import EpochCommit
 from tracking.errors import InputError
 from tracking.files import read_json
 
 ORDER = {"train": 0, "val": 1, "test": 2}
-KEPT = ("optimizer", "lr", "body_lr", "freeze", "batch", "weight_decay", "label_smoothing", "shift", "flip", "grow",
-        "average", "seed", "precision", "device", "threads", "val_share", "size")  # fmt: skip
+SHOWN = ("optimizer", "lr", "body_lr", "freeze", "batch", "weight_decay", "label_smoothing", "random_shift",
+         "random_flip", "progressive_resizing", "ema_decay", "seed", "precision", "device", "threads", "val_fraction",
+         "size")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ class Layer:
 class Training:
     """How a run was trained, as far as it is known."""
 
-    settings: dict[str, object]
+    settings: dict[str, str]  # by the flag that takes each
     begins_from: str | None  # None if from random weights, or not known
     new_weights: list[str]  # those that began anew nevertheless
     planned: int | None  # epochs; None if another program's loop trained it
@@ -56,7 +61,8 @@ class Model:
     """What is known of the model and its data."""
 
     name: str | None  # None for an imported log
-    image_shape: tuple[int, ...] | None
+    image_shape: Shape | None
+    preprocessing: str | None  # a sentence; None if the images cannot be had
     layers: list[Layer]  # empty if they cannot be listed, as code or data is missing
     data: Answer  # of dataset_overview
     counts: dict[str, dict[str, int]]  # images by split and class
@@ -79,11 +85,21 @@ def gather_model(subject: Subject) -> Model:
         counts.setdefault(row["split"], {})[row["class_name"] or "no label"] = row["n"]
     settings, loaded = subject.settings, subject.pictures.data
     if settings is None:
-        return Model(None, None, [], found, counts, None)
+        return Model(None, None, None, [], found, counts, None)
     made = None if loaded is None else _build(settings, loaded)
     layers = _list_layers(made, loaded.splits["train"].images[:1].float() / 255) if made and loaded else []
-    shape = tuple(loaded.image_shape) if loaded else None
-    return Model(settings.model, shape, layers, found, counts, _gather_training(subject, settings))
+    shape = loaded.image_shape if loaded else None
+    last = commits.epoch_commits(subject.home, subject.run.run_id)[f"epoch_{subject.epoch:04d}"]
+    checkpoint = checkpoint_file(subject.home, last)
+    preprocessing = _describe_preprocessing(settings, checkpoint, shape) if shape else None
+    training = _gather_training(subject, settings, last)
+    return Model(settings.model, shape, preprocessing, layers, found, counts, training)
+
+
+def _describe_preprocessing(settings: TrackedSettings, checkpoint: Path, image_shape: Shape) -> str:
+    with safe_open(checkpoint, "pt") as file:
+        weights = {name: file.get_tensor(name) for name in file.keys() if name.startswith("normalise.")}  # noqa: SIM118
+    return Preprocess(read_preprocessing(settings.transform, weights), image_shape).describe()
 
 
 def _build(settings: TrackedSettings, loaded: Dataset) -> nn.Module | None:
@@ -113,10 +129,6 @@ def _list_layers(made: nn.Module, image: torch.Tensor) -> list[Layer]:
     ]  # fmt: skip
 
 
-def _write_setting(value: object) -> object:
-    return " ".join(value) if isinstance(value, list) else value
-
-
 def _shape(given: object) -> tuple[int, ...]:
     return tuple(given.shape[1:]) if isinstance(given, torch.Tensor) else ()
 
@@ -127,18 +139,17 @@ def _describe(part: nn.Module) -> str:
     return f"{type(part).__name__}({', '.join(settings[:3])})"
 
 
-def _gather_training(subject: Subject, settings: TrackedSettings) -> Training:
+def _gather_training(subject: Subject, settings: TrackedSettings, last: EpochCommit) -> Training:
     times = subject.ask("metrics_by_epoch", key="seconds")
     done = commits.read_commits(subject.home, subject.run.run_id)
     known = read_json(commits.committed_file(subject.home, done[0], "environment.json"))
-    last = commits.epoch_commits(subject.home, subject.run.run_id)[f"epoch_{subject.epoch:04d}"]
     digests = {file.path: file.sha256 for file in last.files}
     origin = read_origin(subject.home, subject.run)
     is_imported = read_recorded_config(subject.home, subject.run)["command"] == "import-checkpoints"
-    params = settings.params() if isinstance(settings, TrainSettings) else {}
+    given = settings.given() if isinstance(settings, TrainSettings) else {}
     planned = settings.epochs if isinstance(settings, TrainSettings) else None
     return Training(
-        {name.replace("_", " "): _write_setting(params[name]) for name in KEPT if params.get(name) not in (None, [])},
+        {flag: given[flag] for flag in map(flag_name, SHOWN) if flag in given},
         describe_origin(subject.home, origin), list(origin.new_weights), planned,
         is_imported, times,
         sum(row["value"] for row in times.rows), str(known["processor"]), known["cores"],

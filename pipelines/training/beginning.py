@@ -24,7 +24,7 @@ from pipelines.lifecycle.verification import verify_checkpoints
 from pipelines.models.fresh import weights_follow_seed
 from pipelines.models.libraries import fetch_pretrained, read_model_args
 from pipelines.models.networks import Classifier, build_tracked_model
-from pipelines.models.preprocessing import Preprocessing
+from pipelines.models.preprocessing import Preprocessing, read_preprocessing
 from pipelines.models.randomness import head_seed
 from pipelines.models.weight_files import describe_file, digest_weights, fit_weights, list_keys, read_weights
 from pipelines.training.heads import find_head
@@ -60,11 +60,7 @@ class Source:
     @property
     def preprocessing(self) -> Preprocessing:
         """What the network got of a picture, whatever data it is trained on now."""
-        text = self.settings.transform
-        mean, std = (tuple(self.weights[f"normalise.{name}"].flatten().tolist()) for name in ("mean", "std"))
-        scale = self.weights["normalise.scale"].item() if "normalise.scale" in self.weights else 1.0
-        known = Preprocessing.from_json(text) if text else Preprocessing()
-        return replace(known, channels=len(mean), mean=mean, std=std, scale=scale)
+        return read_preprocessing(self.settings.transform, self.weights)
 
 
 def find_source(settings: TrainSettings, home: Home) -> Source | None:

@@ -5,8 +5,6 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from torch import nn
-
 from pipelines.common import progress
 from pipelines.common.costs import estimate_training
 from pipelines.common.settings import ResolvedTraining, TrainSettings
@@ -115,7 +113,7 @@ def resume(record: catalogue.RunRecord, home: Home, data: str | None = None) -> 
     return _run_epochs(Training(settings, dataset, model, recipe, run), committed)
 
 
-def _describe_training(home: Home, settings: TrainSettings, data: Dataset, model: nn.Module, origin: Origin) -> str:
+def _describe_training(home: Home, settings: TrainSettings, data: Dataset, model: Classifier, origin: Origin) -> str:
     """The note of the run in the MLflow UI, in Markdown."""
     begins_from = describe_origin(home, origin)
     beginning = "untrained network" if origin.begins == UNTRAINED.begins else "network before training"
@@ -126,7 +124,7 @@ def _describe_training(home: Home, settings: TrainSettings, data: Dataset, model
     return (
         f"**{settings.model}** ({count_weights(model)}) trained on **{data.name}** ({count_images(data)}), seed "
         f"{settings.seed}. Every epoch's weights: `checkpoints/`; every instance's "
-        f"prediction: `predictions/`. Epoch 0 is the {beginning}."
+        f"prediction: `predictions/`. Epoch 0 is the {beginning}. {model.normalise.describe()}"
     )
 
 

@@ -72,7 +72,7 @@ def test_an_explainer_run_says_what_it_explains_where_mlflow_shows_it(study: Hom
     found = {name: tags[f"study.{name}"] for name in ("kind", "method", "n", "training")}
     assert found == {"kind": "explain", "method": "saliency", "n": "20", "training": trained.name}
     assert run.data.params == {}  # above each of its pictures otherwise
-    assert "| where | `instance_id < 20` |" in tags["mlflow.note.content"]
+    assert "| `--where` | `instance_id < 20` |" in tags["mlflow.note.content"]
     assert "epochs 0, 1, 3, split test" in tags["mlflow.note.content"]
     assert "| n_zero | maps that are zero everywhere |" in tags["mlflow.note.content"]  # what its metrics mean
     assert run.data.metrics.keys() == {"mean_score", "n_zero", "share_against"}
@@ -88,8 +88,8 @@ def test_a_description_says_which_epochs_were_explained(epochs: list[int], words
 def test_long_settings_are_shortened_in_a_description() -> None:
     many = ",".join(map(str, range(100, 130)))
     shown = _describe_settings(ExplainSettings(count=8, also=many, where="instance_id < 20")).splitlines()
-    assert "| also | `100,101,102,103,104,105,106,107, … (30 in all)` |" in shown
-    assert "| where | `instance_id < 20` |" in shown
+    assert "| `--also` | `100,101,102,103,104,105,106,107, … (30 in all)` |" in shown
+    assert "| `--where` | `instance_id < 20` |" in shown
 
 
 def test_same_image_key_at_every_epoch(study: Home, trained: RunRecord) -> None:

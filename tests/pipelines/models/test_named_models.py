@@ -20,9 +20,11 @@ from pipelines.models.libraries import own_preprocessing
 from pipelines.models.networks import build_model, build_tracked_model, resolve_transform
 from pipelines.training import train as training
 from support.homes import TINY, predictions
+from tracking import mlflow_client
 from tracking.catalogue import read_records, resolve
 from tracking.errors import InputError
 from tracking.home import Home
+from tracking.runs import NOTE
 
 TRANSFORM = transforms.Compose(
     [transforms.Resize(24), transforms.CenterCrop(20), transforms.ToTensor(), transforms.Normalize((0.5,), (0.25,))]
@@ -69,8 +71,14 @@ def test_arguments_and_transform_are_recorded_and_used_by_every_command(home: Ho
     for command in (
         ("explain", run_id, "--method", "grad_cam", "--count", "5"),
         ("rerun", run_id, "--check"),
+        ("report", run_id),
     ):
         assert main([*command, "--home", str(home.path)]) == 0, capsys.readouterr().err
+    page = (home.run_folder(run_id) / "report.html").read_text()
+    words = "it is resized to 24 x 24 (bilinear), then cropped to 20 x 20 around its centre"
+    for described in (page, mlflow_client.connect(home).get_run(run_id).data.tags[NOTE]):
+        assert words in described
+        assert "which makes it 1 x 20 x 20 (channels, height, width)." in described
     again = next(other for other in read_records(home) if other.kind == "train" and other.run_id != run_id)
     assert predictions(home, again.run_id) == predictions(home, run_id)
 

@@ -84,6 +84,39 @@ def test_it_does_what_the_transform_does(name: str, size: tuple[int, int]) -> No
         assert columns.max() - columns.min() + 1 >= min(size[1], seen.width) - 1
 
 
+@pytest.mark.parametrize(
+    ("preprocessing", "shape", "becomes", "words"),
+    [
+        (
+            Preprocessing((Resize((40,), "bicubic"), CenterCrop((36, 36))), 3, (0.485, 0.456, 0.406), (0.229, 0.2, 1)),
+            (3, 32, 48),
+            "3 x 36 x 36",
+            "resized to 40 x 60 (bicubic), then cropped to 36 x 36 around its centre, then normalised by mean (0.485, "
+            "0.456, 0.406) and standard deviation (0.229, 0.2, 1)",
+        ),
+        (
+            Preprocessing((Grey(), CenterCrop((9, 4)), Pad((1, 2, 0, 0))), 3, std=(0.25,)),
+            (3, 5, 6),
+            "3 x 11 x 5",
+            "turned grey, then cropped and filled up with black to 9 x 4 around its centre, then padded to 11 x 5, "
+            "then repeated to 3 channels, then normalised by mean 0 and standard deviation 0.25",
+        ),
+        (Preprocessing((Grey(),), scale=0.5), (1, 8, 6), "1 x 4 x 3", "shrunk to 4 x 3"),
+    ],
+)
+def test_a_sentence_says_what_becomes_of_a_picture(
+    preprocessing: Preprocessing, shape: tuple[int, int, int], becomes: str, words: str
+) -> None:
+    sentence = f"Before the network gets a picture, it is {words}, which makes it {becomes} (channels, height, width)."
+    assert Preprocess(preprocessing, shape).describe() == sentence
+
+
+@pytest.mark.parametrize("steps", [(), (Resize((32,)), CenterCrop((32, 32)), Pad((0, 0, 0, 0)))])
+def test_steps_that_change_nothing_are_not_mentioned(steps: tuple) -> None:
+    made = Preprocess(Preprocessing(steps), (3, 32, 32))
+    assert made.describe() == "The network gets pictures as they are, in 0..1."
+
+
 @pytest.mark.parametrize("mode", ["nearest", "bilinear", "bicubic", "lanczos"])
 def test_any_size_is_resized_as_pillow_does(mode: str) -> None:
     random = np.random.default_rng(3)

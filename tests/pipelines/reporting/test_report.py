@@ -19,7 +19,8 @@ from PIL import Image
 import queries
 from pipelines.cli import main
 from pipelines.common.figures import short
-from pipelines.common.settings import ExplainSettings, ImportFlowSettings, ReportSettings
+from pipelines.common.flags import Parser, add_flags, from_flags
+from pipelines.common.settings import ExplainSettings, ImportFlowSettings, ReportSettings, TrainSettings
 from pipelines.common.wording import plural
 from pipelines.explaining.explain import explain
 from pipelines.instanceflow.import_log import import_flow
@@ -231,6 +232,15 @@ def test_every_command_of_the_appendix_answers(home: Home, full: Path, capsys, m
     for command in asked:
         assert main([*shlex.split(command)[1:], "--format", "json"]) == 0, command
     capsys.readouterr()
+
+
+def test_settings_are_called_as_the_flags_that_give_them(bare: Path) -> None:
+    shown = dict(re.findall(r"<code>(--[a-z-]+)</code> <b>(.*?)</b>", bare.read_text()))
+    assert shown.items() >= {"--random-shift": "2", "--random-flip": "yes", "--ema-decay": "0.98"}.items()
+    parser = Parser()
+    add_flags(parser, TrainSettings)
+    parsed = from_flags(TrainSettings, parser.parse_args([word for setting in shown.items() for word in setting]))
+    assert (parsed.val_fraction, parsed.progressive_resizing, parsed.size) == (0.1, "no", 8)
 
 
 def test_every_footnote_leads_to_a_query(full: Path) -> None:
