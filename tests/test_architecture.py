@@ -112,3 +112,15 @@ def test_asking_imports_neither_torch_nor_mlflow(command: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stderr.strip() == "[]"
+
+
+def test_commands_load_no_library_that_only_some_models_and_methods_need() -> None:
+    """Each of these takes seconds and 70 to 160 MB, in every command and in every process that a command starts."""
+    seldom_needed = {"torchvision", "torch._dynamo", "shap", "timm", "transformers", "lightning"}
+    code = (
+        "import sys; from pipelines.commands import COMMANDS, load_step\n"
+        "for name in COMMANDS: load_step(name)\n"
+        f"print(sorted({seldom_needed} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
-import torchvision.models
 from torch import Tensor, nn
 
 from pipelines.common.user_code import describe_error
@@ -89,6 +88,12 @@ def _import_timm() -> ModuleType:
     return timm
 
 
+def _import_torchvision() -> ModuleType:
+    import torchvision.models  # takes 150 MB and seconds, which most commands do without
+
+    return torchvision.models
+
+
 def _describe_timm(name: str, arguments: dict[str, Any]) -> Preprocessing:
     timm = _import_timm()
     config = timm.get_pretrained_cfg(name).to_dict()
@@ -99,7 +104,7 @@ def _describe_timm(name: str, arguments: dict[str, Any]) -> Preprocessing:
 
 
 def _describe_torchvision(name: str, arguments: dict[str, Any]) -> Preprocessing:
-    preprocessing = describe_transform(torchvision.models.get_model_weights(name)["DEFAULT"].transforms())
+    preprocessing = describe_transform(_import_torchvision().get_model_weights(name)["DEFAULT"].transforms())
     size = arguments.get("image_size")
     if size is not None:  # of a network that is made for another size than its weights
         resize = next(step for step in preprocessing.steps if isinstance(step, Resize))
@@ -115,9 +120,9 @@ LIBRARIES = {
         lambda name, arguments: _import_timm().create_model(name, pretrained=True, **arguments).state_dict(),
     ),
     "torchvision": Library(
-        lambda: torchvision.models.list_models(module=torchvision.models),
-        lambda name, **arguments: torchvision.models.get_model(name, **{"weights": None} | arguments),
+        lambda: _import_torchvision().list_models(module=_import_torchvision()),
+        lambda name, **arguments: _import_torchvision().get_model(name, **{"weights": None} | arguments),
         _describe_torchvision,
-        lambda name, _: torchvision.models.get_model_weights(name)["DEFAULT"].get_state_dict(progress=False),
+        lambda name, _: _import_torchvision().get_model_weights(name)["DEFAULT"].get_state_dict(progress=False),
     ),
 }

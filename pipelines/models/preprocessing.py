@@ -1,7 +1,8 @@
 """What becomes of a stored picture before the network sees it: the first layer of every model, and part of its record.
 
 Pictures are [N, C, H, W] in 0..1. Every step is differentiable, so that a map of the network's input is one of the
-picture; `rounding` repeats the arithmetic of the library that a network was trained with, to the last bit.
+picture; `rounding` repeats the arithmetic of the library that a network was trained with, to the last bit. Steps import
+torchvision when they work: it takes 150 MB and seconds, and most models have none of these steps.
 """
 
 import json
@@ -16,9 +17,6 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms import functional as transforms_v1
-from torchvision.transforms.v2 import functional as transforms_v2
 
 from tracking.errors import InputError
 from xai.method import Region
@@ -26,7 +24,6 @@ from xai.method import Region
 LEVELS = 255  # of a stored picture
 FIXED_POINT = 2**22  # by which Pillow multiplies its weights before it rounds them to whole numbers
 GREY_WEIGHTS = (19595, 38470, 7471)  # of red, green and blue in Pillow, in 65536ths
-TENSOR_RESIZES = {"v1": transforms_v1.resize, "v2": transforms_v2.resize}
 
 Size = tuple[int, int]  # height, width
 Shape = tuple[int, int, int]  # channels, height, width
@@ -70,8 +67,7 @@ class Resize:
         if size == (height, width):
             return images
         if self.rounding is None:
-            mode = InterpolationMode(self.interpolation)
-            return transforms_v2.resize(images, list(size), mode, antialias=self.antialias)
+            return self._resize_tensor("v2", images, size)
         if self.rounding == "pillow":
             levels = _round_levels(images.double() * LEVELS)
             for axis in pillow_order((height, width), size, self.interpolation):
@@ -97,12 +93,20 @@ class Resize:
 
     def _resize_levels(self, images: Tensor, size: Size) -> Tensor:
         """As torchvision resizes tensors of 8 bits, on the processor; its gradient is that without rounding."""
-        resize = TENSOR_RESIZES[str(self.rounding)]
-        arguments: tuple[Any, ...] = (list(size), InterpolationMode(self.interpolation))
-        smooth = resize(images, *arguments, antialias=self.antialias)
+        version = str(self.rounding)
+        smooth = self._resize_tensor(version, images, size)
         levels = _round_levels(images.detach() * LEVELS).to("cpu", torch.uint8)
-        exact = resize(levels, *arguments, antialias=self.antialias).to(images) / LEVELS
+        exact = self._resize_tensor(version, levels, size).to(images) / LEVELS
         return exact + (smooth - smooth.detach())
+
+    def _resize_tensor(self, version: str, images: Tensor, size: Size) -> Tensor:
+        """As a version of torchvision's transforms, v1 or v2, resizes tensors of their type."""
+        from torchvision.transforms import InterpolationMode
+        from torchvision.transforms import functional as v1
+        from torchvision.transforms.v2 import functional as v2
+
+        resize = {"v1": v1.resize, "v2": v2.resize}[version]
+        return resize(images, list(size), InterpolationMode(self.interpolation), antialias=self.antialias)
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,9 @@ class CenterCrop:
     size: Size
 
     def __call__(self, images: Tensor) -> Tensor:
-        return transforms_v1.center_crop(images, list(self.size))
+        from torchvision.transforms.functional import center_crop
+
+        return center_crop(images, list(self.size))
 
     def output_size(self, size: Size) -> Size:
         return self.size

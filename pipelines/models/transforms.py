@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torchvision.transforms import InterpolationMode
 
 from pipelines.models.preprocessing import LEVELS, CenterCrop, Grey, Pad, Preprocessing, Resize, Step
 from tracking.errors import InputError
@@ -100,8 +99,10 @@ def _read(transform: Any, reader: _Reader) -> None:
 
 
 def _add_resize(
-    reader: _Reader, size: int | Sequence[int], interpolation: InterpolationMode, antialias: bool | None, module: str
+    reader: _Reader, size: int | Sequence[int], interpolation: Any, antialias: bool | None, module: str
 ) -> None:
+    from torchvision.transforms import InterpolationMode  # imported late, as `preprocessing` does
+
     is_pillow = reader.pictures == "pillow"
     roundings = {"pillow": "pillow", "tensor": "v2" if ".v2." in module else "v1", "float": None}
     sides = (size,) if isinstance(size, int) else tuple(int(side) for side in size)
