@@ -35,6 +35,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 from PIL import Image
 
 NOTE = "mlflow.note.content"  # the tag in which MLflow keeps a description, of a run, a model or an experiment
+SOURCE = "mlflow.source.name"  # the tag that says what made a run; by default the command of its kind
 VERDICT_TAG = "study.verdict"  # a few words, for the list of runs
 FOUND = "**Found:** "  # how a sentence at the top of a description begins that another run put there
 PNG_LEVEL = 3  # of 9: half of the default's time, for a twentieth more bytes
@@ -87,7 +88,7 @@ def start_run(home: Home, record: RunRecord, tags: dict[str, str], note: str) ->
         "study.training": record.name,  # of a run that owns epochs; others bring that of their source
         NOTE: note,
         "mlflow.user": _user(),
-        "mlflow.source.name": f"study {record.kind}",
+        SOURCE: f"study {record.kind}",
         "mlflow.source.type": "LOCAL",
     }
     if record.git_commit:

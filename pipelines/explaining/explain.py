@@ -148,7 +148,7 @@ def _start(job: Job, home: Home) -> runs.Run:
     source = job.source.record
     settings = job.settings
     tags = {
-        "mlflow.source.name": f"study explain --method {job.method}",
+        runs.SOURCE: f"study explain --method {job.method}",
         "study.method": job.method,
         "study.n": str(len(np.unique(np.concatenate(list(job.source.instances.values()))))),
         "study.epochs": settings.epochs[:500],

@@ -31,6 +31,7 @@ from tracking.home import Home
 from tracking.staging import scratch_folder
 from xai.gradient import find_nondeterminism
 
+COMMAND = "import-checkpoints"
 TRIAL_IMAGES = 4
 SPLITS = ("val", "test")
 OWN_FIRST_LAYER = "normalise.mean"  # in a checkpoint of this program, whose first layer is part of it
@@ -47,27 +48,25 @@ def import_checkpoints(settings: ImportCheckpointsSettings, home: Home) -> str:
         model = build_tracked_model(settings, data).to(device)
     say("  " + ", ".join(f"{file.path.name} is epoch {file.epoch}" for file in files))
     for number, file in enumerate(files):  # all of them, before anything is made
-        _load(file, settings, model, quietly=number > 0)
+        _load(file, settings, model, data, quietly=number > 0)
         _try_out(file, settings, model, data, thoroughly=number == 0)
     digests = [sha256(file.path) for file in files]
 
     default_name = f"{settings.dataset}-{settings.model.rpartition(':')[2]}-imported"
     note = _describe(settings, data, model, files)
-    run, settings = start_training_run(home, settings, default_name, data, note, UNKNOWN)
-    with run_guard(run, advice="import the checkpoints again"):
+    run, settings = start_training_run(home, f"study {COMMAND}", settings, default_name, data, note, UNKNOWN)
+    with run_guard(run, COMMAND, advice="import the checkpoints again"):
         inputs = {
             "data": describe_data(data),
             "model_code": digest_code(settings.model, model),
             "files": describe_files(files, digests),
         }
-        commit_start(
-            run, "import-checkpoints", settings, instance_columns(run.run_id, data), data.classes, inputs, UNKNOWN
-        )
+        commit_start(run, COMMAND, settings, instance_columns(run.run_id, data), data.classes, inputs, UNKNOWN)
         committed = []
         with work("importing", len(files), "checkpoints") as progress:
             for file in files:
                 started_at = time.perf_counter()
-                _load(file, settings, model, quietly=True)
+                _load(file, settings, model, data, quietly=True)
                 predictions = [
                     evaluate(model, data.splits[split], split, device, settings.evaluation_batch)
                     for split in SPLITS
@@ -91,10 +90,12 @@ def _resolve(settings: ImportCheckpointsSettings) -> ImportCheckpointsSettings:
     return replace(resolved, data=settings.data and str(Path(settings.data).absolute()))
 
 
-def _load(file: CheckpointFile, settings: ImportCheckpointsSettings, model: Classifier, quietly: bool = False) -> None:
+def _load(
+    file: CheckpointFile, settings: ImportCheckpointsSettings, model: Classifier, data: Dataset, *, quietly: bool
+) -> None:
     weights: dict[str, Tensor] = read_weights(file.path, settings.key)
     whole = OWN_FIRST_LAYER in weights
-    fit_weights(describe_file(file.path), weights, model if whole else model.network, quietly=quietly)
+    fit_weights(describe_file(file.path), weights, model if whole else model.network, data, quietly=quietly)
 
 
 def _try_out(

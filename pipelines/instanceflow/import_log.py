@@ -16,6 +16,7 @@ from tracking import runs
 from tracking.home import Home
 from tracking.index import ingest
 
+COMMAND = "import-flow"
 SPLIT = "test"
 
 
@@ -36,15 +37,16 @@ def import_flow(settings: ImportFlowSettings, home: Home) -> str:
     with runs.taking_name(home, settings.name, f"import-{printable(log.name)}") as name:
         settings = replace(settings, file=str(path), name=name)
         record = runs.new_record("import", name, settings.params(), dataset=log.name, data_digest=log.digest)
-        run = runs.start_run(home, record, {}, note)
+        run = runs.start_run(home, record, {runs.SOURCE: f"study {COMMAND}"}, note)
         runs.log_record(run)
-    say(f"run {run.run_id} ({name}): {plural(len(log.epochs), 'epoch')} of {plural(len(log.ids), 'instance')}")
+    size = f"{plural(len(log.epochs), 'epoch')} of {plural(len(log.ids), 'instance')}"
+    say(f"{COMMAND}: run {run.run_id} ({name}), {size}")
     if log.renumbered:
         last = len(log.epochs) - 1
         say(f"  its epoch IDs are not ascending whole numbers; epochs are numbered 0 to {last} in the log's order")
 
     try:
-        commit_start(run, "import-flow", settings, _instance_columns(run.run_id, log), log.labels)
+        commit_start(run, COMMAND, settings, _instance_columns(run.run_id, log), log.labels)
         with work("importing", len(log.epochs), "epochs") as epochs:
             for epoch in log.epochs:
                 _commit_epoch(run, log, epoch)

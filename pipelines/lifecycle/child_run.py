@@ -71,12 +71,14 @@ def _shorten(value: str) -> str:
 
 
 @contextmanager
-def run_guard(run: runs.Run, advice: str | None = None) -> Iterator[None]:
+def run_guard(run: runs.Run, command: str | None = None, advice: str | None = None) -> Iterator[None]:
     """Work inside belongs to the run, which ends as FINISHED, KILLED or FAILED; `advice` says how to go on then.
+
+    What is said names the `command`, by default that of the run's kind.
 
     Raises RunError if the disk, a database or a server fails, or the user's model raises an error.
     """
-    say(f"{run.record.kind}: run {run.run_id} ({run.record.name})")
+    say(f"{command or run.record.kind}: run {run.run_id} ({run.record.name})")
     advice = advice or f"resume it with: study resume {run.run_id[:8]}"
     try:
         for commit in commits.read_commits(run.home, run.run_id):  # a crash may have come before its metrics

@@ -19,14 +19,25 @@ Settings = TypeVar("Settings", bound=TrackedSettings)
 
 
 def start_training_run(
-    home: Home, settings: Settings, default_name: str, data: Dataset, note: str, origin: Origin, seed: int | None = None
+    home: Home,
+    made_by: str,
+    settings: Settings,
+    default_name: str,
+    data: Dataset,
+    note: str,
+    origin: Origin,
+    seed: int | None = None,
 ) -> tuple[runs.Run, Settings]:
-    """A started run that owns epochs, whoever trains it, and its settings with the name that it has."""
+    """A started run that owns epochs, whoever trains it, and its settings with the name that it has.
+
+    MLflow shows what it was `made_by`, such as `study train`.
+    """
     with runs.taking_name(home, settings.name, default_name) as name:
         named = replace(settings, name=name)
         params = named.params() | origin.params()
         record = runs.new_record("train", name, params, dataset=data.name, data_digest=data.digest, seed=seed)
-        run = runs.start_run(home, record, {"study.n": str(len(data.splits["train"].labels))}, note)
+        tags = {"study.n": str(len(data.splits["train"].labels)), runs.SOURCE: made_by}
+        run = runs.start_run(home, record, tags, note)
         runs.log_record(run)
     return run, named
 

@@ -15,10 +15,12 @@ from torch import Tensor, nn
 from pipelines.common.settings import UNKNOWN_MODEL, TrackedSettings
 from pipelines.common.terminal import say
 from pipelines.common.user_code import errors_reported, import_factory
+from pipelines.common.wording import plural
 from pipelines.data.datasets import Dataset
+from pipelines.data.names import format_name
 from pipelines.models import user_errors
 from pipelines.models.libraries import own_preprocessing, read_model_args, split_library
-from pipelines.models.preprocessing import Preprocess, Preprocessing
+from pipelines.models.preprocessing import Preprocess, Preprocessing, join_sides
 from pipelines.models.randomness import seed_generators
 from pipelines.models.transforms import describe_transform
 from tracking.errors import InputError
@@ -184,7 +186,7 @@ def build_model(
     images = train_images[:2].float() / 255
     with errors_reported(problem), torch.no_grad():
         logits = keep_main_logits(model, images)
-    check_logits(name, logits, (2, len(data.classes)))
+    check_logits(name, logits, (2, len(data.classes)), name_sources(data))
     _choose_layout(model, images)
     return model
 
@@ -247,14 +249,31 @@ def main_logits(output: Any) -> Any:
     return getattr(output, "logits", output)
 
 
-def check_logits(name: str, logits: object, shape: tuple[int, int], when: str = "") -> None:
-    """Raise InputError unless `logits` are finite, float32 and of `shape` (images, classes)."""
+def name_sources(data: Dataset) -> str:
+    """The flags that say for which classes and pictures a model is, and for which ones it has to be."""
+    shape = f"{plural(len(data.classes), 'class', 'classes')}, pictures of {join_sides(data.image_shape)}"
+    if data.name == "recorded":  # with their labels, by the loop: no flag changes that
+        return f"--model and --model-args (needed: {shape})"
+    place = f" --data {format_name(data.location)}" if data.location else ""
+    return f"--model and --model-args, and --dataset {format_name(data.name)}{place} ({shape})"
+
+
+def check_logits(name: str, logits: object, shape: tuple[int, int], sources: str, when: str = "") -> None:
+    """Raise InputError unless `logits` are finite, float32 and of `shape` (images, classes).
+
+    `sources` are what to check if the numbers of outputs and classes differ.
+    """
     requirement = f"it must return one float32 logit for each of {shape[1]} classes"
     if not isinstance(logits, Tensor):
         raise InputError(
             f"model {name} returns {_describe_type(logits)}{when}; {requirement}; wrap it in a module that "
             "returns only these (in training, auxiliary outputs may come too, in a named tuple or dict whose `logits` "
             "are the main ones)"
+        )
+    if logits.ndim == 2 and len(logits) == shape[0] and logits.shape[1] != shape[1]:
+        raise InputError(
+            f"model {name} returns {plural(logits.shape[1], 'logit')} per image{when}, and the data set has "
+            f"{plural(shape[1], 'class', 'classes')}; check {sources}"
         )
     if logits.shape != shape:
         raise InputError(f"model {name} returns {tuple(logits.shape)} for {shape[0]} images{when}; {requirement}")

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 from pipelines.common.terminal import say
 from pipelines.common.user_code import describe_error
+from pipelines.data.datasets import Dataset
 from pipelines.data.names import format_name, format_names
 from pipelines.models.checkpoints import load_weights
+from pipelines.models.networks import name_sources
 from tracking.errors import InputError
 
 # where weights lie in a file that holds more, the likelier ones first
@@ -55,13 +57,20 @@ def digest_weights(weights: Mapping[str, Tensor]) -> str:
 
 
 def fit_weights(
-    what: str, weights: Mapping[str, Tensor], network: nn.Module, *, quietly: bool = False, classes: int | None = None
+    what: str,
+    weights: Mapping[str, Tensor],
+    network: nn.Module,
+    data: Dataset,
+    *,
+    quietly: bool = False,
+    keeps_head: bool = False,
 ) -> list[str]:
-    """Load weights into a network, whatever prefix their names have. Raises InputError, with names, if they differ.
+    """Load weights into a network that was built for the data, whatever prefix their names have.
 
-    Messages call them `what`. What belongs to no part of the network is said, unless `quietly`. With a number of
-    `classes`, the head of a network that is trained further on other classes keeps its own weights: those that differ
-    in their number alone, or are lacking and have a row for each class. Their names are returned.
+    Messages call the weights `what`. What belongs to no part of the network is said, unless `quietly`. If it
+    `keeps_head`, the head of a network that is trained further on other classes keeps its own weights: those that
+    differ in their number alone, or are lacking and have a row for each class. Their names are returned. Raises
+    InputError, with names, on weights that do not fit.
     """
     own = network.state_dict()
     plain = {name.replace("_orig_mod.", ""): value for name, value in weights.items()}  # of torch.compile
@@ -69,8 +78,9 @@ def fit_weights(
     given = {name.removeprefix(prefix): value for name, value in plain.items() if name.startswith(prefix)}
     _fill_in(given, own)
 
+    classes = len(data.classes)
     new = []
-    if classes is not None:
+    if keeps_head:
         new = [name for name in own if _belongs_to_other_classes(given.get(name), own[name], classes)]
         given |= {name: own[name] for name in new}
     missing = [name for name in own if name not in given]
@@ -81,12 +91,14 @@ def fit_weights(
     if unexpected:
         problems.append(f"the model has no {list_keys(unexpected)}")
     problems += [
-        f"{name} is {tuple(given[name].shape)} in it and {tuple(value.shape)} in the model"
+        f"{name} has {given[name].shape[0]} outputs in it, and the data set has {classes} classes"
+        if _belongs_to_other_classes(given[name], value, classes)
+        else f"{name} is {tuple(given[name].shape)} in it and {tuple(value.shape)} in the model"
         for name, value in own.items()
         if name in given and given[name].shape != value.shape
     ][:1]
     if problems:
-        raise InputError(f"{what} does not fit the model: {'; '.join(problems)}; check --model and --model-args")
+        raise InputError(f"{what} does not fit the model: {'; '.join(problems)}; check {name_sources(data)}")
     for name, value in given.items():
         if value.is_floating_point() and not value.isfinite().all():
             raise InputError(f"{what}: {name} is not finite (NaN or infinite), so it cannot be used; leave it out")

@@ -255,7 +255,7 @@ def _start(
     make_home(home)
     stored = replace(settings, data=store_recorded(home, pictures, data.classes, data.splits, data.digest))
     note = _describe(model, data, kind, initial)
-    run, named = start_training_run(home, stored, f"recorded-{kind}", data, note, origin)
+    run, named = start_training_run(home, "pipelines.record", stored, f"recorded-{kind}", data, note, origin)
     recording = Recording(run, model, data, state, [], channel)
     with recording.stopping_on_errors():
         inputs = {"data": describe_data(data), "model_code": digest_code(named.model, model), "model_class": kind}
@@ -362,7 +362,7 @@ def _check_model(model: Classifier, data: Dataset) -> None:
     pictures = prepare_images(data.splits["train"].images[:2], find_device(model))
     with undisturbed(model), errors_reported(problem), torch.no_grad():
         logits = keep_main_logits(model.eval(), pictures)
-    check_logits(kind, logits, (len(pictures), len(data.classes)))
+    check_logits(kind, logits, (len(pictures), len(data.classes)), "the model's last layer and the argument classes")
     check_scale(kind, logits)
 
 

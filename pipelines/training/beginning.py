@@ -155,7 +155,7 @@ def load_initial_weights(
             f"{what} has changed since the run began with it: its sha256 was {then[:12]} and is {now[:12]}; restore it"
         )
 
-    new = fit_weights(what, weights, model.network, classes=len(data.classes))
+    new = fit_weights(what, weights, model.network, data, keeps_head=True)
     own = model.network.state_dict()
     if new:
         drawn = build_tracked_model(settings, data, seed=head_seed(settings.seed)).network.state_dict()

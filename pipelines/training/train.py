@@ -65,7 +65,9 @@ def train(settings: TrainSettings, home: Home, original: catalogue.RunRecord | N
 
     default_name = f"{data.name}-{resolved.model.rpartition(':')[2]}-{settings.seed}"
     note = _describe_training(home, recipe.settings, data, model, origin)
-    run, named_settings = start_training_run(home, recipe.settings, default_name, data, note, origin, settings.seed)
+    run, named_settings = start_training_run(
+        home, "study train", recipe.settings, default_name, data, note, origin, settings.seed
+    )
     inputs = {"data": describe_data(data), "model_code": digest_code(resolved.model, model)}
     commit_start(run, "train", named_settings, instance_columns(run.run_id, data), data.classes, inputs, origin)
     return _run_epochs(Training(named_settings, data, model, recipe, run), [])

@@ -13,7 +13,7 @@ from pipelines.data.datasets import Dataset
 from pipelines.lifecycle.verification import allowed_difference, compute_logits
 from pipelines.models import hardware
 from pipelines.models.checkpoints import load_model, save_model
-from pipelines.models.networks import check_logits, check_scale, copy_model, main_logits
+from pipelines.models.networks import check_logits, check_scale, copy_model, main_logits, name_sources
 from pipelines.models.predictions import prepare_images
 from pipelines.models.randomness import seed_generators
 from pipelines.training.averaging import update_average
@@ -37,7 +37,7 @@ def try_out(settings: ResolvedSettings, model: nn.Module, data: Dataset) -> None
     labels = train.labels[:TRIAL_IMAGES]
     with errors_reported(f"model {name} cannot be copied, which averaging its weights needs"):
         trained, twin, reloaded = (copy_model(model) for _ in range(3))
-    _train_one_step(settings, trained, twin, images, labels, len(data.classes))
+    _train_one_step(settings, trained, twin, images, labels, data)
 
     with errors_reported(f"model {name} cannot be evaluated after a step of training"):
         logits = compute_logits(trained, images)
@@ -60,7 +60,7 @@ def try_out(settings: ResolvedSettings, model: nn.Module, data: Dataset) -> None
 
 
 def _train_one_step(
-    settings: ResolvedSettings, trained: nn.Module, twin: nn.Module, images: Tensor, labels: Tensor, class_count: int
+    settings: ResolvedSettings, trained: nn.Module, twin: nn.Module, images: Tensor, labels: Tensor, data: Dataset
 ) -> None:
     """Train `trained` for one step; say so if its equal `twin`, from the same seed, has other logits in it."""
     name = settings.model
@@ -75,7 +75,7 @@ def _train_one_step(
     for values in (logits, twin_logits):
         if isinstance(values, Tensor) and values.is_floating_point():
             values = values.float()  # bfloat16 comes from autocast
-        check_logits(name, values, (len(images), class_count), " in training")
+        check_logits(name, values, (len(images), len(data.classes)), name_sources(data), " in training")
     logits = logits.float()
 
     if main_logits(outputs[0]) is not outputs[0]:

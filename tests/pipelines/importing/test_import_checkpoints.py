@@ -20,6 +20,7 @@ from pipelines.models.weight_files import fit_weights, read_weights
 from support.commands import said
 from support.homes import fresh, rows
 from support.logged_models import assert_predicts_as_logged, load_epoch
+from tracking import mlflow_client
 from tracking.catalogue import read_records, resolve
 from tracking.errors import InputError
 from tracking.home import Home
@@ -176,11 +177,11 @@ FORMS: dict[str, Callable[[dict, Path], None]] = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_weights_are_found_in_every_form(form: str, tmp_path: Path) -> None:
+def test_weights_are_found_in_every_form(form: str, data: Dataset, tmp_path: Path) -> None:
     state, path = network(1).state_dict(), tmp_path / "net"
     FORMS[form](state, path)
     other = network(2)
-    assert fit_weights(form, read_weights(path, None), other) == []
+    assert fit_weights(form, read_weights(path, None), other, data) == []
     for name, value in other.state_dict().items():
         assert torch.allclose(value.double(), state[name].double(), atol=1e-3 if form == "half" else 0), name
 
@@ -204,7 +205,15 @@ def bad(state: dict) -> dict[str, tuple[Callable[[Path], object], str]]:
         "list": (lambda path: torch.save([state], path), "has no weights by name; it holds a list"),
         "missing": (lambda path: torch.save({"head.bias": state["head.bias"]}, path), "it lacks body.0.weight"),
         "unexpected": (lambda path: torch.save(state | {"tail": torch.ones(1)}, path), "the model has no tail"),
-        "classes": (lambda path: torch.save(Net(7, 3).state_dict(), path), r"head.weight is \(7, 3\) in it and \(10"),
+        "classes": (
+            lambda path: torch.save(Net(7, 3).state_dict(), path),
+            r"head.weight has 7 outputs in it, and the data set has 10 classes; check --model and --model-args, and "
+            r"--dataset digits \(10 classes, pictures of 1 x 8 x 8\)",
+        ),
+        "width": (
+            lambda path: torch.save(Net(10, 4).state_dict(), path),
+            r"body.0.weight is \(4, 1, 3, 3\) in it and \(3, 1, 3, 3\) in the model; check --model and --model-args",
+        ),
         "nan": (
             lambda path: torch.save(state | {"head.bias": torch.full((10,), torch.nan)}, path),
             "head.bias is not finite",
@@ -288,6 +297,11 @@ def test_one_file_of_a_tied_or_lazily_built_model_is_a_run_of_one_epoch(
     command = ("import-checkpoints", tmp_path / "net.safetensors", "--model", f"own_nets:{factory}", "--size", "8",
                "--threads", "1", "--transform", "none")  # fmt: skip
     assert main([*map(str, command), "--home", str(home.path)]) == 0, capsys.readouterr().err
+    printed = capsys.readouterr()
+    run_id = printed.out.strip()
+    assert f"import-checkpoints: run {run_id} (" in printed.err
+    tags = mlflow_client.connect(home).get_run(run_id).data.tags
+    assert tags["mlflow.source.name"] == "study import-checkpoints"
     assert rows(home, "select distinct epoch from predictions") == [(1,)]
     assert main(["explain", "--count", "3", "--home", str(home.path)]) == 0, capsys.readouterr().err
 

@@ -165,7 +165,7 @@ def test_import_prints_the_run_and_takes_a_name(home: Home, tmp_path: Path, caps
         out, err = capsys.readouterr()
         record = resolve(home, out.strip())
         assert (record.name, record.dataset) == (name, "pets 2")
-        assert "3 epochs of 4 instances" in err
+        assert f"import-flow: run {record.run_id} ({name}), 3 epochs of 4 instances" in err
     config = json.loads((home.run_folder(record.run_id) / "config.json").read_text())
     assert config == {"command": "import-flow", "settings": {"file": str(path), "name": "mine"}}
 

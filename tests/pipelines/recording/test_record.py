@@ -286,6 +286,11 @@ def test_wrong_data_leaves_nothing(tmp_path: Path, change, message: str) -> None
         ({"state": {"own": type("Own", (), {"state_dict": lambda _: {"set": {1}}, "load_state_dict": 0})()}}, "of set"),
         ({"classes": "abc"}, "class names are of str"),
         ({"model": nn.Sequential(make_net(), nn.Softmax(1))}, "returns probabilities"),
+        (
+            {"model": nn.Sequential(make_net(), nn.Linear(3, 4))},
+            "model Sequential returns 4 logits per image, and the data set has 3 classes; check the model's last layer "
+            "and the argument classes",
+        ),
     ],
 )
 def test_wrong_arguments_leave_nothing(tmp_path: Path, options: dict, message: str) -> None:
