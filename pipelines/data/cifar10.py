@@ -12,6 +12,7 @@ from pipelines.data.downloads import download_into
 from pipelines.data.file_stamps import stamp_files
 from pipelines.data.names import format_name
 from pipelines.data.raw import LoadOptions, RawDataset, Reading
+from pipelines.data.shards import check_shards
 from tracking.errors import InputError
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -50,6 +51,7 @@ def _read_folder(folder: Path, options: LoadOptions) -> RawDataset | None:
         test_files = sorted((folder / name).glob("test*.parquet"))
         if not train_files or not test_files:
             continue
+        check_shards([*train_files, *test_files], folder / name)
         stamps = stamp_files([folder, folder / name, *train_files, *test_files])
         train, train_notes, unreadable_train = read_parquet(train_files, "train", len(CLASSES), options)
         test, test_notes, unreadable_test = read_parquet(test_files, "test", len(CLASSES), options)

@@ -4,7 +4,7 @@ import csv
 import io
 from collections import Counter
 from dataclasses import dataclass
-from os.path import isdir, isfile  # unlike those of Path, these take names of any length
+from os.path import exists, isdir, isfile  # unlike those of Path, these take names of any length
 from pathlib import Path
 
 from pipelines.common.wording import plural
@@ -21,7 +21,7 @@ DELIMITERS = ",;\t|"  # the one that the first line has most of
 class Row:
     """An image of the table."""
 
-    line: int  # in the file, counted from 1
+    line: int  # where it begins in the file, counted from 1
     source: str  # its path as the table has it
     label: str
     part: str
@@ -77,10 +77,10 @@ def load_csv(path: str | None, home_data: Path, options: LoadOptions) -> RawData
 
 
 def _read_lines(file: Path) -> tuple[list[tuple[int, list[str]]], list[str]]:
-    """The lines behind the first, each with its number, and the column names. Raises InputError on a broken table."""
+    """The rows, each with the number of its first line, and the column names. Raises InputError on a broken table."""
     where = format_name(file)
     if not isfile(file):
-        problem = "is a folder" if isdir(file) else "does not exist"
+        problem = "is a folder" if isdir(file) else "is no file" if exists(file) else "does not exist"
         raise InputError(f"{where} {problem}; --dataset csv:FILE takes a table of paths and labels")
     try:
         text = file.read_text(encoding="utf-8-sig")
@@ -93,12 +93,14 @@ def _read_lines(file: Path) -> tuple[list[tuple[int, list[str]]], list[str]]:
     delimiter = max(DELIMITERS, key=first_line.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     lines = []
+    first = 1  # of the lines of a row, which has several where a quoted value does, or where a quote is not closed
     try:
         for values in reader:
             if values:  # not an empty line
-                lines.append((reader.line_num, values))
+                lines.append((first, values))
+            first = reader.line_num + 1
     except csv.Error as error:
-        raise InputError(f"line {reader.line_num} of {where} is no CSV: {error}; fix it") from None
+        raise InputError(f"line {first} of {where} is no CSV: {error}; fix it") from None
     if len(lines) < 2:
         raise InputError(f"{where} has no rows; it takes a line of column names, then a line for each image")
     (_, columns), *rows = lines

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from os.path import exists, isdir  # unlike those of Path, these take names of any length
+from os.path import exists, isdir, isfile  # unlike those of Path, these take names of any length
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from pipelines.data.decoding import NamedFile
 from pipelines.data.names import find_look_alikes, format_name, format_names
 from pipelines.data.parts import NAMES_BY_PART, PartRows, decode_parts, find_part, name_classes
 from pipelines.data.raw import LoadOptions, RawDataset
+from pipelines.data.shards import check_shards
 from tracking.errors import InputError
 
 ROWS_PER_BATCH = 1000  # read at a time
@@ -22,10 +23,11 @@ HELP = "--dataset hf:PATH takes a folder that save_to_disk wrote, or Parquet fil
 
 @dataclass(frozen=True)
 class Columns:
-    """Where a table has images and labels, and the classes that its metadata names."""
+    """Where a table has images and labels, of which kind these are, and the classes that its metadata names."""
 
     image: str
     label: str
+    has_text_labels: bool
     class_names: tuple[str, ...] | None
 
 
@@ -71,8 +73,10 @@ def _find_files(path: str) -> dict[str, list[Path]]:
             "--repo-type dataset NAME --local-dir FOLDER`"
         )
     root = Path(path)
-    if not isdir(root):
+    if isfile(root):
         return {"train": [root]}
+    if not isdir(root):  # a pipe or device, which may never end
+        raise InputError(f"{format_name(path)} is no file; {HELP}")
     if (root / "dataset_dict.json").is_file():
         names = _read_json(root / "dataset_dict.json").get("splits", [])
         found = {name: _list_arrow_files(root / name) for name in names}
@@ -116,10 +120,11 @@ def _find_parquet_files(root: Path) -> dict[str, list[Path]]:
     files = [
         file
         for file in sorted(root.rglob("*.parquet"))
-        if not any(part.startswith(".") for part in file.relative_to(root).parts)
+        if file.is_file() and not any(part.startswith(".") for part in file.relative_to(root).parts)
     ]
     if not files:
         raise InputError(f"{format_name(root)} has no Parquet files, dataset_dict.json or state.json; {HELP}")
+    check_shards(files, root)
     found: dict[str, list[Path]] = {}
     for file in files:
         words = (*re.split("[-_.]", file.stem), file.parent.name if file.parent != root else "")
@@ -219,7 +224,7 @@ def _find_columns(file: Path, options: LoadOptions) -> Columns:
     class_names = tuple(map(str, names)) if isinstance(names, list) and names else None
     if class_names and len(set(class_names)) < len(class_names):
         raise InputError(f"{where} names two classes alike: {format_names(class_names)}; rename one")
-    return Columns(found["image"], found["label"], class_names)
+    return Columns(found["image"], found["label"], not types.is_integer(schema.field(found["label"]).type), class_names)
 
 
 def _read_features(file: Path, schema: Any) -> dict[str, dict]:
@@ -245,7 +250,8 @@ def _read_labels(file: Path, columns: Columns) -> list[Any]:
             if columns.class_names is not None and isinstance(label, str) and label in columns.class_names:
                 label = columns.class_names.index(label)
             count = None if columns.class_names is None else len(columns.class_names)
-            is_class = label is not None if count is None else isinstance(label, int) and 0 <= label < count
+            is_named = label is not None and str(label).strip() != ""
+            is_class = is_named if count is None else isinstance(label, int) and 0 <= label < count
             if not is_class:
                 problem = "no label" if count is None else f"label {format_name(label)}, not one of 0..{count - 1}"
                 raise InputError(f"row {row} of {format_name(file)} has {problem}; fix the row")

@@ -67,6 +67,9 @@ def decode_parts(
     `files` are those of one part after the other, and are read twice; `origins` are the files and folders that they
     come from. Test images are split off where there are none.
     """
+    empty = [part for part, rows in parts.items() if not rows.labels]
+    if empty:
+        raise InputError(f"the data has no images in {format_names(empty)}; add some, or remove it")
     stamps = stamp_files(origins)
     sources = [source for rows in parts.values() for source in rows.sources]
     labels = torch.tensor([label for rows in parts.values() for label in rows.labels], dtype=torch.long)

@@ -864,6 +864,12 @@ def assert_sources_are_right(root, got, rows=None):
             np.testing.assert_array_equal(split.images[at], np.asarray(image).transpose(2, 0, 1))
 
 
+def test_a_shard_that_is_missing_is_not_passed_over(shards):
+    (shards / "train-00001-of-00002.parquet").unlink()
+    with pytest.raises(InputError, match=r"cifar has 1 file train-\.\.\.-of-00002, not 2; fetch the data set again"):
+        data("cifar10", shards)
+
+
 @pytest.mark.parametrize("inside", ["", "plain_text"])
 def test_parquet_shards(shards, tmp_path, inside):
     got = data("cifar10", shards)
@@ -965,8 +971,8 @@ def test_what_is_wrong_with_a_parquet_file_is_said_in_one_line(shards, make, wor
 
 
 def test_no_training_rows(shards):
-    (shards / "train-00001-of-00002.parquet").unlink()
-    parquet.write_table(table(0), shards / "train-00000-of-00002.parquet")
+    for number in range(2):
+        parquet.write_table(table(0), shards / f"train-{number:05d}-of-00002.parquet")
     assert "no training image: class airplane" in complaint("cifar10", shards)
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -194,8 +195,15 @@ def test_what_is_no_table_is_said_in_one_line(pictures):
     assert "does not exist" in complaint("csv:gone.csv")
     assert "is a folder" in complaint(f"csv:{pictures}")
     assert "is not text in UTF-8" in complaint(f"csv:{pictures}/all/00.png")
-    (pictures / "table.csv").write_text('path,label\n"a.png,cat\n')
-    assert "is no CSV: unexpected end of data" in complaint(f"csv:{pictures}/table.csv")
+    assert "is no file" in complaint(f"csv:{os.devnull}")
+
+
+def test_a_row_of_several_lines_is_named_by_its_first(pictures):
+    table = pictures / "table.csv"
+    table.write_text('path,label\n\na.png,cat\n"b.png,dog\nc.png,cat\n')
+    assert f"line 4 of {table} is no CSV: unexpected end of data" in complaint(f"csv:{table}")
+    table.write_text('path,label\n"a.png","a\ncat"\n"b\nb.png",\n')
+    assert f"line 4 of {table} has no label" in complaint(f"csv:{table}")
 
 
 # --- Hugging Face
@@ -331,13 +339,38 @@ def test_two_kinds_of_labels_ask_which(tmp_path):
         (lambda: hub_table(6).drop_columns("label"), "has no labels (whole numbers or text)"),
         (lambda: hub_table(6).set_column(0, "image", pa.array([{"bytes": b"x", "path": None}] * 6)),
          "cannot read 6 of 18 images: in row 0 of {file}: its content is no image"),
-        (lambda: hub_table(0, labels=pa.array([], pa.int64())), "the data has no images in test"),
+        (lambda: hub_table(0, labels=pa.array([], pa.int64())), "the data has no images in test; add some"),
+        (lambda: hub_table(6, labels=["ship"] * 6), "has other columns or classes than"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_file_of_the_hub_is_said_in_one_line(hub, make, words):
     file = hub / "data/test-00000-of-00001.parquet"
     parquet.write_table(make(), file)
     assert words.format(file=file) in complaint(f"hf:{hub}")
+
+
+@pytest.mark.parametrize("remaining", ["00000-of-00002", "00001-of-00002", "00000-of-00002-0f3c"])
+def test_a_shard_that_is_missing_is_not_passed_over(hub, remaining):
+    for shard in hub.glob("data/train-*"):
+        shard.unlink()
+    parquet.write_table(hub_table(6), hub / f"data/train-{remaining}.parquet")
+    assert f"{hub} has 1 file train-...-of-00002, not 2; fetch the data set again" in complaint(f"hf:{hub}")
+
+
+def test_a_text_without_a_letter_is_no_label(tmp_path):
+    parquet.write_table(hub_table(6, labels=["a", "b", "a", " ", "a", "b"], metadata=False), tmp_path / "train.parquet")
+    assert f"row 3 of {tmp_path}/train.parquet has no label; fix the row" in complaint(f"hf:{tmp_path}")
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "train.parquet")
+    assert f"{tmp_path} has no Parquet files" in complaint(f"hf:{tmp_path}")
+    assert "train.parquet is no file" in complaint(f"hf:{tmp_path}/train.parquet")
+
+
+def test_no_rows_at_all_are_said(tmp_path):
+    parquet.write_table(hub_table(0, labels=pa.array([], pa.int64())), tmp_path / "train.parquet")
+    assert "the data has no images in train; add some, or remove it" in complaint(f"hf:{tmp_path}")
 
 
 def test_what_is_wrong_with_a_folder_of_the_hub_is_said_in_one_line(hub, tmp_path):
