@@ -105,17 +105,17 @@ def decode_to_shape(
     if sorted_faults and (not options.skip_unreadable or not rows):
         raise _make_unreadable_error(sorted_faults, count, options)
     notes = [
-        f"{converted_count} of {plural(count, 'image')} {remark}" for remark, converted_count in conversions.items()
+        f"{converted_count:,} of {plural(count, 'image')} {remark}" for remark, converted_count in conversions.items()
     ]
     stretched_count = sum(stretch > STRETCH_TO_NOTE for stretch in stretches)
     if stretched_count:
         notes.append(
-            f"{stretched_count} of {plural(count, 'image')} stretched out of proportion, "
+            f"{stretched_count:,} of {plural(count, 'image')} stretched out of proportion, "
             f"by up to {max(stretches):.2f} times"
         )
     if sorted_faults:
         notes.append(
-            f"{len(sorted_faults)} of {count} images cannot be read and are left out: {_list_faults(sorted_faults)}"
+            f"{len(sorted_faults):,} of {count:,} images cannot be read and are left out: {_list_faults(sorted_faults)}"
         )
 
     decoded_rows = set(rows)
@@ -146,7 +146,7 @@ def _make_unreadable_error(faults: list[Unreadable], count: int, options: LoadOp
         images = f"image {_list_faults(faults)}"
         them = "it"
     else:
-        images = f"{len(faults)} of {count} images: {_list_faults(faults)}"
+        images = f"{len(faults):,} of {count:,} images: {_list_faults(faults)}"
         them = "them"
     if options.recorded_reading:
         return InputError(f"cannot read {images}; restore {them}, for the run was made with {them}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.common.user_code import describe_error, errors_reported, import_factory
+from pipelines.common.wording import plural
 from pipelines.data.decoding import SIDES
 from pipelines.data.downloads import download_into
 from pipelines.data.names import find_look_alikes, format_name, format_names, normalise_name
@@ -102,6 +103,12 @@ def _read_sets(
         raise InputError(f"the images have {width}x{height} pixels; give --size, {SIDES[0]} to {SIDES[-1]}")
     if classes is None:
         count = 1 + max(int(split.labels.max()) for split in splits.values())
+        image_count = len(splits["train"].labels)
+        if count > image_count:  # perhaps by far: an ID of something else, or what marks an unknown label
+            raise InputError(
+                f"a label is {count - 1}, and {plural(image_count, 'training image')} cannot show that many classes; "
+                "number the classes 0, 1, 2, ..., or name them"
+            )
         classes = tuple(map(str, range(count)))
     splits, split_notes = add_test_images(splits, options.test_fraction)
     all_notes = (*split_notes, *notes, *find_look_alikes(classes))

@@ -76,11 +76,11 @@ def convert_torch_set(name: str, data_set: Any, classes: Sequence[str] | None, o
 
     notes = []
     if rounded_count:
-        notes.append(f"{name}: {rounded_count} of {count} images of over 256 levels, now 8 bits")
+        notes.append(f"{name}: {rounded_count:,} of {count:,} images of over 256 levels, now 8 bits")
     stretched_count = sum(stretch > STRETCH_TO_NOTE for stretch in stretches)
     if stretched_count:
         notes.append(
-            f"{name}: {stretched_count} of {count} images stretched out of proportion, by up to "
+            f"{name}: {stretched_count:,} of {count:,} images stretched out of proportion, by up to "
             f"{max(stretches):.2f} times"
         )
     sources = tuple(f"{name}/{row:05d}" for row in range(count))

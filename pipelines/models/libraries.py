@@ -2,7 +2,9 @@
 
 import difflib
 import json
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
@@ -53,16 +55,29 @@ def fetch_pretrained(name: str, model_args: str | None) -> Mapping[str, Tensor]:
     library, network = split_library(name)
     if library is None:
         raise InputError(f"--weights pretrained is for models of {' and '.join(LIBRARIES)}; for {name}, give a file")
+    arguments = read_model_args(model_args)
+    arguments.pop("num_classes", None)  # the published head, not one that timm draws at random
     try:
-        arguments = read_model_args(model_args)
-        arguments.pop("num_classes", None)  # the published head, not one that timm draws at random
-        return library.fetch_weights(network, arguments)
+        with _without_retries_told():
+            return library.fetch_weights(network, arguments)
     except Exception as error:  # of the network, or of whatever library fetches them
         reason = describe_error(error).partition(". ")[0]
         raise InputError(
             f"the pretrained weights of {name} cannot be fetched ({reason}); fetch them where there is a network, and "
             "give the file: --weights FILE"
         ) from None
+
+
+@contextmanager
+def _without_retries_told() -> Iterator[None]:
+    """Where there is no network, huggingface_hub warns of each of its twelve tries, and then raises an error."""
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def read_model_args(text: str | None) -> dict[str, Any]:

@@ -545,6 +545,10 @@ def fail():
         (lambda: {"train": TRAIN, "classes": ["a", "b", "a"]}, "two classes have one name: a"),
         (lambda: {"train": TRAIN, "classes": 3}, "class names are of int"),
         (lambda: (TRAIN, TensorDataset(IMAGES, LABELS + 1)), "no training image: class 3"),
+        (
+            lambda: (TRAIN, TensorDataset(IMAGES, LABELS * 10**15)),
+            "a label is 2000000000000000, and 18 training images cannot show that many classes",
+        ),
         (lambda: TensorDataset(IMAGES, LABELS * 0), "two classes or more"),
         (lambda: TensorDataset(IMAGES[..., :4, :4], LABELS), "the images have 4x4 pixels; give --size, 8 to 1024"),
         (lambda: TensorDataset(torch.randn(9, 3, 9, 9), LABELS[:9]), "image 0 of train has levels of"),

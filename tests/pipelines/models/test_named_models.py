@@ -1,5 +1,6 @@
 """Models by name, with arguments and a transform: built alike wherever a run's model is built."""
 
+import logging
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from torchvision import transforms
 from pipelines.cli import main
 from pipelines.data.datasets import Dataset, load_dataset
 from pipelines.lifecycle.origin import begins_untrained
-from pipelines.models.libraries import own_preprocessing
+from pipelines.models.libraries import LIBRARIES, fetch_pretrained, own_preprocessing
 from pipelines.models.networks import build_model, build_tracked_model, resolve_transform
 from pipelines.training import train as training
 from support.homes import TINY, predictions
@@ -128,6 +129,19 @@ def test_what_cannot_be_built_is_one_line(home: Home, capsys, flags: tuple, mess
     assert main(command) == 2
     assert message in capsys.readouterr().err.splitlines()[-1]
     assert read_records(home) == []
+
+
+def test_weights_out_of_reach_are_one_line(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    def fetch(*_) -> None:
+        logging.getLogger("huggingface_hub.utils").warning("Retrying in 1s [Retry 1/5].")
+        raise ConnectionError("the name is unknown. Try again")
+
+    monkeypatch.setitem(LIBRARIES, "torchvision", replace(LIBRARIES["torchvision"], fetch_weights=fetch))
+    with pytest.raises(InputError, match=r"cannot be fetched \(ConnectionError: the name is unknown\); fetch them"):
+        fetch_pretrained("torchvision:resnet18", None)
+    assert caplog.records == []
+    logging.getLogger("huggingface_hub.utils").warning("heard again")
+    assert len(caplog.records) == 1
 
 
 def library_transform(name: str):
