@@ -19,6 +19,17 @@ def stamp_files(paths: Iterable[str | Path]) -> FileStamps:
     return stamps
 
 
+def stamp_folder(folder: Path, leaving_out: Iterable[Path] = ()) -> FileStamps:
+    """As `stamp_files`, of a folder and everything in it, behind links too, without some of the folders."""
+    left_out = {os.path.realpath(path) for path in leaving_out}
+    stamps = stamp_files([folder])
+    for place, folders, files in os.walk(folder, followlinks=True):
+        left_out.add(os.path.realpath(place))  # entered once, as links may lead back
+        folders[:] = [name for name in folders if os.path.realpath(os.path.join(place, name)) not in left_out]
+        stamps |= stamp_files(os.path.join(place, name) for name in (*folders, *files))
+    return stamps
+
+
 def are_unchanged(stamps: FileStamps) -> bool:
     return all(_stamp(path) == tuple(stamp) for path, stamp in stamps.items())
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from pipelines.common.terminal import say
-from pipelines.data.file_stamps import are_unchanged
+from pipelines.data.file_stamps import are_unchanged, stamp_files
 from pipelines.data.names import format_name
 from pipelines.data.raw import READ_AT_ONCE, LoadOptions, RawDataset, Reading, Split
 from pipelines.data.stored_images import ImageFile, ImageWriter, StoredImages, full_disk_reported
@@ -29,6 +29,7 @@ from tracking.staging import staging_folder, sweep, unmade_home_removed
 
 SOURCES = "sources"
 DESCRIPTION = "description.json"
+STAMPS = "stamps.json"  # the state of a store's files when it was certain that they hold what was decoded
 FORMAT = 1  # of what decoding makes of a file: raised when that changes, so that files are read again
 
 
@@ -110,6 +111,7 @@ def write_store(folder: Path, raw: RawDataset) -> str:
         "reading": asdict(raw.reading),
     }
     write_json(folder / DESCRIPTION, description)
+    write_json(folder / STAMPS, _stamp_store(folder))
     content.update(json.dumps(description | {"files": None}, sort_keys=True).encode())
     return content.hexdigest()[:16]
 
@@ -149,6 +151,7 @@ def read_store(folder: Path) -> RawDataset:
             parts[name] = Split(images, labels, tuple(sources), contents=contents)
     except (OSError, ValueError) as error:
         raise InputError(f"the pictures kept in {format_name(folder)} cannot be read ({error}); delete it") from None
+    _check_pictures(folder, parts)
     reading = described.get("reading", {})
     return RawDataset(
         classes=tuple(described["classes"]),
@@ -161,6 +164,37 @@ def read_store(folder: Path) -> RawDataset:
         val=parts.get("val"),
         folder=folder,
     )
+
+
+def _check_pictures(folder: Path, parts: Mapping[str, Split]) -> None:
+    """Raise InputError if pictures of a store are no longer those that were decoded.
+
+    As long as its files are as they were, they are not read. In a home that was copied they have other times: then the
+    digest of every picture tells, once.
+    """
+    stamps = _stamp_store(folder)
+    place = folder / STAMPS
+    if place.is_file() and read_json(place) == stamps:
+        return
+    say(f"  checking the pictures kept in {format_name(folder)}, whose files have changed since they were written")
+    for name, split in parts.items():
+        if split.contents is None:  # of an earlier version's store
+            continue
+        digests = zip(split.contents, replace(split, contents=None).pixel_digests(), strict=True)
+        changed = [row for row, (kept, now) in enumerate(digests) if kept != now]
+        if changed:
+            raise InputError(
+                f"the pictures kept in {format_name(folder)} were changed: image {changed[0]} of {name} is not what "
+                "was decoded; restore the folder, or delete it, so that the data set is read again"
+            )
+    if os.access(folder, os.W_OK):  # otherwise they are checked again
+        write_json(place, stamps)
+
+
+def _stamp_store(folder: Path) -> dict[str, list[int]]:
+    """The state of a store's arrays, by name, as the store may be moved."""
+    stamps = stamp_files(sorted(folder.glob("*.npy")))
+    return {Path(path).name: list(stamp) for path, stamp in stamps.items()}
 
 
 def read_facts(folder: Path | None, *, val_fraction: float, seed: int) -> SplitFacts | None:

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from os.path import isdir  # unlike that of Path, it takes names of any length
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,15 @@ from pipelines.common.user_code import describe_error, errors_reported, import_f
 from pipelines.common.wording import plural
 from pipelines.data.decoding import SIDES
 from pipelines.data.downloads import download_into
+from pipelines.data.file_stamps import FileStamps, stamp_files, stamp_folder
 from pipelines.data.names import find_look_alikes, format_name, format_names, normalise_name
 from pipelines.data.parts import NAMES_BY_PART, find_part
 from pipelines.data.raw import LoadOptions, RawDataset, Split
+from pipelines.data.recorded import FOLDER
 from pipelines.data.splitting import add_test_images
 from pipelines.data.torch_sets import convert_torch_set, is_pair_of_arrays
 from tracking.errors import InputError
+from tracking.home import Home
 
 WRITING = ("MNIST", "EMNIST", "KMNIST", "QMNIST", "USPS", "SVHN", "GTSRB")  # a mirrored sign is another one, or none
 PART_ARGUMENTS = {
@@ -45,8 +49,8 @@ def load_torchvision(name: str, path: str | None, home_data: Path, options: Load
             f"torchvision's {name} needs {format_names(needed) or 'no files'}, which --dataset torchvision:NAME does "
             "not give; write a function that returns its data sets, and give --dataset package.module:function"
         )
-    sets = _open_torchvision(name, kind, path, home_data)
-    return _read_sets(sets, None, options, flips=name not in WRITING)
+    sets, files = _open_torchvision(name, kind, path, home_data)
+    return replace(_read_sets(sets, None, options, flips=name not in WRITING), files=files)
 
 
 def load_factory(name: str, path: str | None, home_data: Path, options: LoadOptions) -> RawDataset:
@@ -139,15 +143,20 @@ def check_class_names(classes: Any) -> tuple[str, ...]:
     return names
 
 
-def _open_torchvision(name: str, kind: type, path: str | None, home_data: Path) -> dict[str, Any]:
+def _open_torchvision(name: str, kind: type, path: str | None, home_data: Path) -> tuple[dict[str, Any], FileStamps]:
+    """The data set of each part, and the state of all files from which it may come, as it does not say which."""
+    home = Home(home_data.parent)
     roots = [Path(path)] if path else [home_data / "torchvision", home_data]
+    files: FileStamps = {}
     reason = ""
     for root in roots:
         if not isdir(root):
+            files |= stamp_files([root])
             reason = reason or f"{format_name(root)} is no folder"
             continue
+        files |= stamp_folder(root, leaving_out=[home.path, home.pictures, home_data / FOLDER])
         try:
-            return _make_parts(kind, root, download=False)
+            return _make_parts(kind, root, download=False), files
         except Exception as error:  # torchvision's data sets raise many kinds
             reason = describe_error(error)
     places = " or ".join(map(format_name, roots))
@@ -159,7 +168,8 @@ def _open_torchvision(name: str, kind: type, path: str | None, home_data: Path) 
 
     missing += "; put them there, or name them with --data"
     download_into(roots[0], lambda folder: _make_parts(kind, folder, download=True), missing)
-    return _make_parts(kind, roots[0], download=False)
+    files = stamp_folder(roots[0])
+    return _make_parts(kind, roots[0], download=False), files
 
 
 def _make_parts(kind: Callable[..., Any], root: Path, *, download: bool) -> dict[str, Any]:

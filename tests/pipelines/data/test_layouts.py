@@ -15,6 +15,7 @@ from pyarrow import parquet
 from torch.utils.data import Subset, TensorDataset
 
 from pipelines.data.datasets import FORMS, load_dataset
+from pipelines.data.file_stamps import are_unchanged, stamp_folder
 from support.pictures import content, noise
 from tracking.errors import InputError
 from tracking.home import Home
@@ -454,6 +455,41 @@ def test_a_data_set_of_torchvision_is_downloaded_once(torchvisions, tmp_path, mo
     assert data("torchvision:FashionLike", home=home.parent).digest == got.digest
     assert data("torchvision:SplitLike", home).classes == ("0", "1")
     assert counts(data("torchvision:SplitLike", home)) == counts(got)
+
+
+@pytest.mark.parametrize("place", ["", "home/data/torchvision", "home/data"])
+def test_a_data_set_of_torchvision_is_read_again_only_if_its_files_changed(torchvisions, tmp_path, monkeypatch, place):
+    home = tmp_path / "home"
+    (home / "data").mkdir(parents=True)
+    FashionLike(tmp_path / place, download=True)
+    given = tmp_path if not place else None
+    first = data("torchvision:FashionLike", given, home=home)
+    data("torchvision:FashionLike", given, home=home)  # the home's own folder has changed since
+    with monkeypatch.context() as patch:
+        patch.setattr(FashionLike, "__init__", lambda *_, **__: pytest.fail("it is read"))
+        assert data("torchvision:FashionLike", given, home=home).digest == first.digest
+    file = tmp_path / place / "FashionLike/raw/images.npy"
+    before = file.stat()
+    images = np.load(file)
+    images[0, 0, 0] ^= 1
+    np.save(file, images)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert file.stat().st_size == before.st_size
+    assert data("torchvision:FashionLike", given, home=home).digest != first.digest
+
+
+def test_a_folder_is_stamped_with_all_that_is_in_it_behind_links_too(tmp_path):
+    for file in ("data/deep/er/a", "elsewhere/b", "data/home/c"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    (tmp_path / "data/link").symlink_to("../elsewhere")
+    (tmp_path / "data/loop").symlink_to(".")
+    stamps = stamp_folder(tmp_path / "data", leaving_out=[tmp_path / "data/home"])
+    names = {Path(path).relative_to(tmp_path / "data").as_posix() for path in stamps}
+    assert names == {".", "deep", "deep/er", "deep/er/a", "link", "link/b"}
+    assert are_unchanged(stamps)
+    (tmp_path / "elsewhere/b").write_text("changed")
+    assert not are_unchanged(stamps)
 
 
 def test_a_download_that_fails_is_one_line_and_leaves_nothing(torchvisions, tmp_path, monkeypatch):

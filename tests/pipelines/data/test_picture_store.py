@@ -132,6 +132,33 @@ def test_pictures_that_were_deleted_or_are_not_whole_are_decoded_again(folder: P
         (store / name).write_bytes(content)
 
 
+def test_kept_pictures_that_were_changed_in_place_are_refused(
+    folder: Path, home: Home, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    loaded = load(folder, home)
+    first = pixels(loaded)
+    [store] = [place for place in home.pictures.iterdir() if place.name != picture_store.SOURCES]
+    copied = Home(tmp_path / "copied")
+    shutil.copytree(home.path, copied.path)
+    capsys.readouterr()
+    for checks in (True, False):  # files of other times, which hold what they did: once
+        assert pixels(load(folder, copied)) == first
+        assert ("checking the pictures kept in" in capsys.readouterr().err) == checks
+
+    before = (store / "images_0.npy").stat()
+    with (store / "images_0.npy").open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        last = file.read()
+        file.seek(-1, os.SEEK_END)
+        file.write(bytes([last[0] ^ 1]))
+    os.utime(store / "images_0.npy", ns=(before.st_atime_ns, before.st_mtime_ns))
+    for options in ({}, {"recorded_digest": loaded.digest}):
+        with pytest.raises(InputError, match=f"the pictures kept in {store} were changed: image 3 of test is not what"):
+            load(folder, home, **options)
+    shutil.rmtree(store)
+    assert pixels(load(folder, home)) == first
+
+
 def test_a_stopped_or_failed_decoding_leaves_nothing(folder: Path, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(decoding, "read_pixels", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
