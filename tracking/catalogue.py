@@ -61,35 +61,45 @@ def utc_now() -> str:
 def read_records(home: Home) -> list[RunRecord]:
     """All runs of the home that are not deleted in MLflow, oldest first, with their current names there.
 
-    A run recorded as RUNNING whose writer is gone is KILLED.
+    A run recorded as RUNNING whose writer is gone is KILLED. One whose files cannot be read is named and left out.
     """
+    return _read_all(home)[0]
+
+
+def _read_all(home: Home) -> tuple[list[RunRecord], list[str]]:
+    """As `read_records`, and why runs are left out."""
     entries = read_entries(home)
     deleted = _deleted_runs(home, entries)
     found: list[RunRecord] = []
-    for run_id, file in _record_files(home):
+    files, faults = _record_files(home)
+    for run_id, file in files:
         if run_id in deleted:
             continue
-        record = read_record(file, run_id)
+        try:
+            record = read_record(file, run_id)
+        except FileNotFoundError:  # removed since it was listed, as by `mlflow gc`
+            continue
         if record.status == "RUNNING" and is_abandoned(home, run_id):
             record = replace(record, status="KILLED")
         if run_id in entries:
             record = replace(record, name=entries[run_id].name or record.name)
         found.append(record)
-    return sorted(found, key=lambda record: (record.started_at, record.run_id))
+    return sorted(found, key=lambda record: (record.started_at, record.run_id)), faults
 
 
-def _record_files(home: Home) -> list[tuple[str, Path]]:
-    """Run IDs and their run.json files, also those of deleted runs.
+def _record_files(home: Home) -> tuple[list[tuple[str, Path]], list[str]]:
+    """Run IDs and their run.json files, also those of deleted runs; and what is wrong with those that are left out.
 
-    A run whose files this user may not read is named and left out. Raises InputError if no run may be read.
+    Raises InputError if the folder of all runs cannot be read.
     """
     try:
         run_ids = os.listdir(home.artifacts)
     except (FileNotFoundError, NotADirectoryError):
-        return []
+        return [], []
     except OSError as error:
         raise InputError(f"{home.artifacts} cannot be read ({error.strerror}); restore its permissions") from None
     files: list[tuple[str, Path]] = []
+    faults: list[str] = []
     for run_id in run_ids:
         file = home.run_folder(run_id) / "run.json"
         try:
@@ -99,8 +109,9 @@ def _record_files(home: Home) -> list[tuple[str, Path]]:
         except (FileNotFoundError, NotADirectoryError):  # not started yet, or not a run
             continue
         except OSError as error:
-            _warn_unreadable(run_id, f"{error.filename} cannot be read ({error.strerror})")
-    return files
+            faults.append(f"{error.filename} cannot be read ({error.strerror})")
+            _warn_unreadable(run_id, faults[-1])
+    return files, faults
 
 
 @cache  # so once per process
@@ -162,13 +173,13 @@ def resolve(home: Home, reference: str, kinds: tuple[str, ...] = TRAINED) -> Run
     A full ID takes precedence over a name, and a name over a prefix of fewer than 8 characters; `latest` is the newest
     run of `kinds`. Raises InputError if no run matches, several do, or the match is of another kind.
     """
-    all_records = read_records(home)
+    all_records, faults = _read_all(home)
     if reference == "latest":
         matches = [record for record in all_records if record.kind in kinds][-1:]
     else:
         matches = _find_matches(all_records, reference)
     if not matches:
-        raise InputError(_explain_no_match(home, reference, all_records, kinds))
+        raise InputError(_explain_no_match(home, reference, all_records, faults, kinds))
     if len(matches) > 1:
         runs = ", ".join(f"{record.run_id[:SHORT_ID]} ({record.name})" for record in matches)
         raise InputError(f"{reference!r} means {len(matches)} runs: {runs}; give more of the run ID")
@@ -201,7 +212,9 @@ def _find_matches(all_records: list[RunRecord], reference: str) -> list[RunRecor
     return with_name + [record for record in with_prefix if record not in with_name]
 
 
-def _explain_no_match(home: Home, reference: str, all_records: list[RunRecord], kinds: tuple[str, ...]) -> str:
+def _explain_no_match(
+    home: Home, reference: str, all_records: list[RunRecord], faults: list[str], kinds: tuple[str, ...]
+) -> str:
     if explanation := _explain_deleted(home, reference, all_records):
         return explanation
     for record in all_records:
@@ -210,6 +223,11 @@ def _explain_no_match(home: Home, reference: str, all_records: list[RunRecord], 
             run = f"run {record.run_id[:SHORT_ID]}"
             return f"{run} was called {reference!r}; it was renamed {record.name!r} in MLflow"
     candidates = [record for record in all_records if record.kind in kinds]
+    if faults:  # it may be one of these
+        others = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
+        return (
+            f"no run {reference!r} among those that can be read: {faults[0]}{others}; make them readable, or try again"
+        )
     if not candidates:
         kind = f" of kind {' or '.join(kinds)}" if all_records else ""
         return f"no run{kind} in {home.path} yet; `study train` makes one, --home names another study home"
@@ -262,7 +280,7 @@ def free_name(home: Home, wanted: str | None, default: str) -> str:
 def _resemblance_to_an_id(home: Home, name: str) -> str | None:
     """Why a name could be confused with a run's ID; None if it could not. Deleted runs count, as they may come back."""
     if len(name) >= SHORT_ID:
-        for run_id, _ in _record_files(home):
+        for run_id, _ in _record_files(home)[0]:
             if run_id.startswith(name.lower()):
                 return f"is how the ID of run {run_id} begins"
     return "looks like a run ID" if re.fullmatch("[0-9a-fA-F]{32}", name) else None

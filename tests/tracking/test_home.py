@@ -20,7 +20,7 @@ from pipelines.resuming import resume
 from pipelines.training.train import train
 from support.commands import said
 from support.homes import TINY, commit_epoch, drop_macros, predictions, start, up_to_date
-from tracking import locks, mlflow_client, reading, runs
+from tracking import catalogue, locks, mlflow_client, reading, runs
 from tracking.catalogue import RunRecord, read_records, resolve
 from tracking.errors import InputError, RunError
 from tracking.home import FORMAT, Home, find_home
@@ -222,3 +222,31 @@ def test_a_full_disk_keeps_nobody_from_asking(small_disk: Home, caplog) -> None:
     filler.unlink()
     assert ingest(small_disk)
     assert up_to_date(small_disk)
+
+
+def test_a_run_that_cannot_be_read_is_not_called_missing(copy: Home) -> None:
+    records = read_records(copy)
+    for record in records:
+        file = copy.run_folder(record.run_id) / "run.json"
+        file.unlink()
+        file.mkdir()  # which no open() reads, whoever asks
+    for reference in ("latest", records[0].name):
+        with pytest.raises(InputError) as refused:
+            resolve(copy, reference)
+        assert str(refused.value).startswith(f"no run {reference!r} among those that can be read: {copy.artifacts}/")
+        assert str(refused.value).endswith(
+            "run.json cannot be read (Is a directory) and 1 more; make them readable, or try again"
+        )
+
+
+def test_a_run_that_is_removed_while_runs_are_listed_is_left_out(copy: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, removed = read_records(copy)
+    list_files = catalogue._record_files
+
+    def list_and_remove(home: Home) -> tuple:
+        found = list_files(home)
+        shutil.rmtree(home.artifacts / removed.run_id)
+        return found
+
+    monkeypatch.setattr(catalogue, "_record_files", list_and_remove)
+    assert read_records(copy) == [first]

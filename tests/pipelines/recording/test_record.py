@@ -165,7 +165,7 @@ def test_only_what_is_known_is_recorded(home: Home) -> None:
     assert config["settings"]["model"] == "unknown"
     page = Path(report(ReportSettings(), home)).read_text()
     assert "its optimizer and its settings are not known here" in page
-    for claim in ("planned", "weight decay", "adam"):
+    for claim in ("planned", "--weight-decay", "adam"):
         assert claim not in page
 
 
