@@ -133,7 +133,7 @@ def test_the_report_compares_with_the_network_before_this_training(tuned: Home, 
     assert not {"epoch_0", "epoch_0_signed"} & metrics  # its maps are not those of an untrained network
     text = " ".join(re.sub(r"<[^>]*>", "", Path(report(ReportSettings(run="tuned"), tuned)).read_text()).split())
     assert f"It begins from epoch 2 of run {source.name} ({source.run_id[:8]})." in text
-    assert "body lr 0.002" in text
+    assert "--body-lr 0.002" in text
     assert "maps of the network before this training have a mean rank correlation" in text
     assert "the less of their coarse shape this training changed" in text
     assert "less from what was learned" not in text
