@@ -34,7 +34,7 @@
 --                    methods has no negative value in any of its maps
 --   agrees           of subset wrong, whether spearman is higher or lower than where predictions are right; null if not
 --                    shown
-with found as (
+with recursive found as (
     select
         run_id,
         epoch,
@@ -65,127 +65,156 @@ chosen as (
         maps.split = $split
         and maps.target_kind = $target_kind::varchar
 ),
-pixels as (
-    select
-        map_id,
-        len(map)::integer as size,
-        generate_subscripts(map, 1)::integer as pixel,
-        unnest(map) as value
-    from chosen
-),
-placed as (  -- the first and the last place of the pixels of equal magnitude
-    select
-        *,
-        (rank() over magnitudes)::integer as first_place,
-        round(size * cume_dist() over magnitudes)::integer as last_place
-    from pixels
-    window magnitudes as (partition by map_id order by abs(value))
-),
-ranked as (
-    select
-        map_id,
-        pixel,
-        sign(value)::tinyint as sign,
-        ((first_place + last_place - size - 1) / 2)::float as rank,  -- around 0; halves are exact in four bytes
-        greatest(round(size / 10), 1) as top,
-        least(greatest((last_place - size + top) / (last_place - first_place + 1), 0), 1) as share
-    from placed
-),
-magnitudes as (
-    select
-        map_id,
-        any_value(top) as top,
-        min(sign) < 0 as has_negative,
-        list(rank order by pixel) as ranks,
-        list({pixel: pixel, share: share, sign: sign}) filter (share > 0) as most
-    from ranked
-    group by map_id
-),
-placed_signed as (  -- the same with their signs
-    select
-        *,
-        (rank() over signed)::integer as first_place,
-        round(size * cume_dist() over signed)::integer as last_place
-    from pixels
-    window signed as (partition by map_id order by value)
-),
-signed_lists as (
-    select
-        map_id,
-        list(((first_place + last_place - size - 1) / 2)::float order by pixel) as signed_ranks
-    from placed_signed
-    group by map_id
-),
-lists as (
-    from magnitudes
-    join signed_lists using (map_id)
-),
 signs as (
     select
         method,
-        bool_or(has_negative) as is_signed
+        bool_or(list_min(map) < 0) as is_signed
     from chosen
-    join magnitudes using (map_id)
     group by method
 ),
-vectors as (
-    select
-        chosen.* exclude (map),
-        lists.top,
-        lists.most,
-        lists.ranks,
-        lists.signed_ranks,
-        signs.is_signed,
-        list_inner_product(lists.ranks::double[], lists.ranks::double[]) as spread,
-        list_inner_product(lists.signed_ranks::double[], lists.signed_ranks::double[]) as signed_spread
+paired as (  -- the maps of images that have two or more that compare
+    select *
     from chosen
-    join lists using (map_id)
-    join signs using (method)
+    qualify count(distinct method) over (partition by instance_id, target, height, width) > 1
 ),
-correlations as (
+batches as (  -- of whole images and about 200,000 pixels, so that memory does not grow with the number of maps
     select
-        epoch,
-        instance_id,
-        a.method as method_a,
-        b.method as method_b,
-        a.top,
-        a.is_signed and b.is_signed as are_signed,
-        list_inner_product(a.ranks::double[], b.ranks::double[]) / sqrt(a.spread * b.spread) as spearman,
-        list_inner_product(a.signed_ranks::double[], b.signed_ranks::double[])
-            / sqrt(a.signed_spread * b.signed_spread) as spearman_signed
-    from vectors as a
-    join vectors as b using (epoch, instance_id, target, height, width)
-    where
-        a.method < b.method
-        and a.spread > 0
-        and b.spread > 0
+        *,
+        dense_rank() over (order by pixels_before // 200000) as batch
+    from (
+        select
+            *,
+            sum(len(map)) over (order by instance_id) - len(map) as pixels_before
+        from paired
+    )
 ),
-tenths as (
+pairs as (  -- one batch after the other, beginning with none
     select
-        instance_id,
-        method,
-        unnest(most, recursive := true)
-    from vectors
-),
-intersections as (
-    select
-        instance_id,
-        a.method as method_a,
-        b.method as method_b,
-        sum(least(a.share, b.share)) as shared,
-        sum(least(a.share, b.share)) filter (a.sign = b.sign) as same
-    from tenths as a
-    join tenths as b using (instance_id, pixel)
-    where a.method < b.method
-    group by all
+        0::bigint as batch,
+        null::integer as epoch,
+        null::integer as instance_id,
+        null::varchar as method_a,
+        null::varchar as method_b,
+        null::double as top,
+        null::double as spearman,
+        null::double as spearman_signed,
+        null::double as shared,
+        null::double as same
+    union all
+    (
+        with pixels as (
+            select
+                map_id,
+                len(map)::integer as size,
+                generate_subscripts(map, 1)::integer as pixel,
+                unnest(map) as value
+            from batches
+            where batch = (select max(batch) + 1 from pairs)
+        ),
+        placed as (  -- the first and the last place of the pixels of equal magnitude, and of equal value
+            select
+                *,
+                (rank() over magnitudes)::integer as first_place,
+                round(size * cume_dist() over magnitudes)::integer as last_place,
+                (rank() over signed)::integer as first_signed,
+                round(size * cume_dist() over signed)::integer as last_signed
+            from pixels
+            window
+                magnitudes as (partition by map_id order by abs(value)),
+                signed as (partition by map_id order by value)
+        ),
+        ranked as (  -- ranks around 0
+            select
+                map_id,
+                pixel,
+                sign(value)::tinyint as sign,
+                ((first_place + last_place - size - 1) / 2)::double as rank,
+                ((first_signed + last_signed - size - 1) / 2)::double as signed_rank,
+                greatest(round(size / 10), 1) as top,
+                least(greatest((last_place - size + top) / (last_place - first_place + 1), 0), 1) as share
+            from placed
+        ),
+        lists as (
+            select
+                map_id,
+                any_value(top) as top,
+                list(rank order by pixel) as ranks,
+                list(signed_rank order by pixel) as signed_ranks,
+                list_inner_product(ranks, ranks) as spread,
+                list_inner_product(signed_ranks, signed_ranks) as signed_spread
+            from ranked
+            group by map_id
+        ),
+        vectors as (
+            select
+                batches.* exclude (map),
+                lists.* exclude (map_id)
+            from lists
+            join batches using (map_id)
+        ),
+        correlations as (
+            select
+                a.batch,
+                a.epoch,
+                a.instance_id,
+                a.map_id as map_a,
+                b.map_id as map_b,
+                a.method as method_a,
+                b.method as method_b,
+                a.top,
+                case
+                    when a.spread > 0 and b.spread > 0
+                        then list_inner_product(a.ranks, b.ranks) / sqrt(a.spread * b.spread)
+                end as spearman,
+                case
+                    when a.spread > 0 and b.spread > 0
+                        then list_inner_product(a.signed_ranks, b.signed_ranks)
+                            / sqrt(a.signed_spread * b.signed_spread)
+                end as spearman_signed
+            from vectors as a
+            join vectors as b using (instance_id, target, height, width)
+            where a.method < b.method
+        ),
+        intersections as (
+            select
+                map_a,
+                map_b,
+                sum(least(a.share, b.share)) as shared,
+                sum(least(a.share, b.share)) filter (a.sign = b.sign) as same
+            from correlations
+            join ranked as a on a.map_id = map_a
+            join ranked as b on b.map_id = map_b and a.pixel = b.pixel
+            where
+                a.share > 0
+                and b.share > 0
+            group by
+                map_a,
+                map_b
+        )
+        select
+            batch,
+            epoch,
+            instance_id,
+            method_a,
+            method_b,
+            top,
+            spearman,
+            spearman_signed,
+            shared,
+            same
+        from correlations
+        left join intersections using (map_a, map_b)
+    )
 ),
 compared as (
     select
-        correlations.*,
+        pairs.*,
         coalesce(shared, 0) / (2 * top - coalesce(shared, 0)) as top10_overlap,
-        case when are_signed then coalesce(same, 0) / shared end as sign_agreement
-    from correlations
-    left join intersections using (instance_id, method_a, method_b)
+        case when a.is_signed and b.is_signed then coalesce(same, 0) / shared end as sign_agreement
+    from pairs
+    join signs as a on a.method = pairs.method_a
+    join signs as b on b.method = pairs.method_b
+    where spearman is not null
 ),
 known as (
     select
