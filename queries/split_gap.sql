@@ -4,8 +4,10 @@
 -- means that the split's images are of another kind: taken elsewhere, later, or without something that gives a class
 -- away in training. `study ask shortcuts` says whether a patch at one place does that.
 -- recall is the fraction of a class's images predicted correctly, precision that of the images predicted as the class.
--- A class without images in the split has neither: its precision could only be 0, whatever the model.
--- p_value is Fisher's exact test, one-sided, corrected by Holm for all rows of the answer, so that with no gap at all
+-- A class without images in the split has neither: its precision could only be 0, whatever the model. Accuracy and
+-- precision also differ where the split has other proportions of the classes; precision is marked only if the fraction
+-- of images of other classes that are predicted as the class is higher too, beyond chance.
+-- p_value is Fisher's exact test, one-sided (of precision, the larger one of both tests), corrected by Holm for all rows of the answer, so that with no gap at all
 -- is_lower is true somewhere in at most the fraction `level` of studies. Intervals are Wilson's, at 95 %.
 -- At the last epoch with predictions of the split. Images without a known label are left out; of split val itself there
 -- is nothing to say. The whole model comes first, then the classes, lowest p_value first.

@@ -1050,7 +1050,9 @@ create or replace macro concept_prevalences(training_run) as table
 
 -- How much worse a model is on a split than on validation images, at the split's last epoch: its accuracy (class_id is
 -- null), and recall and precision of every class, as counts; of a class without images in a split none, where precision
--- could only be 0. p_value is Fisher's, one-sided, corrected for all rows by Holm (1979).
+-- could only be 0. p_value is Fisher's, one-sided, corrected for all rows by Holm (1979). Precision falls too where the
+-- class is rarer in the split, whatever the model; so its p_value is the larger one of two: of the precision, and of how
+-- many images of other classes are not predicted as the class.
 create or replace macro split_gaps(training_run, of_split) as table
     with chosen as (
         select
@@ -1105,6 +1107,26 @@ create or replace macro split_gaps(training_run, of_split) as table
             split,
             predicted
     ),
+    spared as (  -- of the images of other classes, those that are not predicted as the class
+        select
+            split,
+            predictions_as.class_id,
+            others - (predictions_as.n - predictions_as.hits) as hits,
+            others
+        from counts as predictions_as
+        join (
+            select
+                of_class.split,
+                of_class.class_id,
+                whole.n - of_class.n as others
+            from counts as of_class
+            join counts as whole
+                on whole.split = of_class.split
+                and whole.metric = 'accuracy'
+            where of_class.metric = 'recall'
+        ) using (split, class_id)
+        where predictions_as.metric = 'precision'
+    ),
     pairs as (
         select
             here.class_id,
@@ -1113,12 +1135,32 @@ create or replace macro split_gaps(training_run, of_split) as table
             held_out.n as val_n,
             here.hits::bigint as hits,
             here.n,
-            fisher_tail(held_out.hits::bigint, held_out.n, (held_out.hits + here.hits)::bigint, here.n) as p_value
+            greatest(
+                fisher_tail(held_out.hits::bigint, held_out.n, (held_out.hits + here.hits)::bigint, here.n),
+                case
+                    when here.metric = 'precision'
+                        then coalesce(
+                            fisher_tail(
+                                val_spared.hits::bigint,
+                                val_spared.others,
+                                (val_spared.hits + spared.hits)::bigint,
+                                spared.others
+                            ),
+                            1
+                        )
+                end
+            ) as p_value
         from counts as here
         join counts as held_out
             on held_out.metric = here.metric
             and held_out.class_id is not distinct from here.class_id
             and held_out.split = 'val'
+        left join spared
+            on spared.split = here.split
+            and spared.class_id = here.class_id
+        left join spared as val_spared
+            on val_spared.split = 'val'
+            and val_spared.class_id = here.class_id
         where
             here.split = of_split
             and of_split <> 'val'

@@ -717,6 +717,36 @@ def test_split_gaps_counts_and_corrects(tiny) -> None:
     assert answer(tiny, "from split_gaps('tiny', 'val')") == []
 
 
+GAPS = "select class_id, metric, p_value from split_gaps('even', 'test')"
+
+
+def test_a_class_that_is_rarer_in_the_split_has_no_gap_in_precision(tiny) -> None:
+    """Of each class's images the same fraction is right; only how many there are differs."""
+
+    def predictions(split: str, cats: int, dogs: int) -> list[dict]:
+        labels = [0] * cats + [1] * dogs
+        return [
+            data.prediction("even", split, 1, key, label, 0 if key % 10 == 0 else label, 0.9)
+            for key, label in enumerate(labels)
+        ]
+
+    def gaps(cats: int, dogs: int) -> dict[tuple, float]:
+        tiny.execute("delete from predictions where run_id = 'even'")
+        data.insert(tiny, "predictions", predictions("val", 900, 100) + predictions("test", cats, dogs))
+        return {tuple(key): p_value for *key, p_value in answer(tiny, GAPS)}
+
+    before = gaps(900, 100)
+    assert before[0, "precision"] == 1
+    rarer = gaps(100, 900)
+    assert fisher_exact([[900, 10], [100, 90]], alternative="greater").pvalue < 1e-20  # of the precision alone
+    assert rarer[0, "precision"] == 1
+    tiny.execute(
+        "update predictions set predicted = 0 where run_id = 'even' and split = 'test' and instance_id % 2 = 0"
+    )
+    more_often_seen = {tuple(key): p_value for *key, p_value in answer(tiny, GAPS)}
+    assert more_often_seen[0, "precision"] < 1e-6
+
+
 def test_compared_predictions_are_of_the_same_images(tiny: duckdb.DuckDBPyConnection) -> None:
     """By number, label and source; an image of which one of these differs is another one."""
     data.insert(tiny, "predictions", data.tiny_rows("twin", "test"))
