@@ -10,8 +10,9 @@ TITLE_HEIGHT = 0.3  # inches
 
 
 def short(name: str, most: int = 14) -> str:
-    """A name, cut to `most` characters if it is longer."""
-    return name if len(name) <= most else name[: most - 1] + "…"
+    """A name, cut in the middle to `most` characters if it is longer: many differ in their last ones alone."""
+    head = (most - 1) // 2
+    return name if len(name) <= most else f"{name[:head]}…{name[head + 1 - most :]}"
 
 
 def capital(text: str) -> str:

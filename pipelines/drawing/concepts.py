@@ -19,7 +19,6 @@ from pipelines.drawing.style import (
     new_figure,
     set_epochs,
     set_grid,
-    shorten,
 )
 from xai.concept_count import STABLE
 
@@ -37,7 +36,7 @@ def draw_concept_classes(
 ) -> Figure:
     """Fractions of the classes' images that show a concept, [concepts, K]; cells that are `marked` have a frame."""
     names = [short(name, 20 if style.is_narrow else 44) for name in concepts]
-    heads = shorten(classes, 14)
+    heads = [short(name, 14) for name in classes]
     left = measure(names, style.small) + 0.08
     side = min((style.width - left - 0.03) / len(heads), 0.42)
     tall = max(style.row, min(side, 0.28))

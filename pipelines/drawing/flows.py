@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, PathPatch, Rectangle
 from matplotlib.path import Path
 
-from pipelines.drawing.style import BLUE, GREY, HATCH, INK, ORANGE, PAPER, Style, add_legend, measure, shorten
+from pipelines.common.figures import short
+from pipelines.drawing.style import BLUE, GREY, HATCH, INK, ORANGE, PAPER, Style, add_legend, measure
 
 NODE = 0.09  # width of a node, in inches
 # of a link by whether it leads to a correct prediction: name, colour, opacity; in grey, the latter and hatching tell
@@ -45,7 +46,7 @@ def is_to_scale(epochs: Sequence[int]) -> bool:
 def draw_flow(links: Sequence[Link], names: Sequence[str], style: Style) -> Figure:
     """Images by predicted class (rows, named) and epoch (columns), and their moves; heights are numbers of images."""
     epochs = sorted({link.epoch for link in links} | {link.next_epoch for link in links})
-    names = shorten(names, 14)
+    names = [short(name, 14) for name in names]
     label = measure(["epoch", *names], style.text) + 0.06
     gap = style.row  # keeps the names, which stand beside their nodes, apart
     flow = max(0.9, 0.42 * style.width if style.is_narrow else 2.6)  # height of all images together

@@ -59,6 +59,8 @@ AGREEMENT_MATRICES = {
     "top10_overlap": ("Overlap of the top 10 % (IoU)", 0, "Blues"),
 }
 
+LEAST_SPAN = 0.01  # of an axis: means that differ in their ninth digit look alike, and its ticks stay short
+
 
 def draw_faithfulness(
     rows: Rows, style: Style, *, metrics: Sequence[str] = tuple(PANELS), has_legend: bool = True
@@ -85,6 +87,9 @@ def draw_faithfulness(
         lines = [capital(name_metric(metric)), f"({PANELS[metric]})"]
         axes.set_xlabel("\n".join([*lines, _count_images(rows, metric)] if style.is_print else lines))
         axes.xaxis.set_major_locator(MaxNLocator(nbins=3))
+        low, high = axes.get_xlim()
+        if high - low < LEAST_SPAN:
+            axes.set_xlim((low + high - LEAST_SPAN) / 2, (low + high + LEAST_SPAN) / 2)
         set_grid(axes, "x")
     for axes in grid[::across]:
         axes.set_yticks(range(len(methods)), [name_method(method, style) for method in methods], color=INK)

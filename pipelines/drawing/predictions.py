@@ -30,7 +30,6 @@ from pipelines.drawing.style import (
     set_epochs,
     set_grid,
     set_percent,
-    shorten,
 )
 
 Rows = Sequence[dict]
@@ -100,7 +99,7 @@ def draw_class_accuracy(rows: Rows, style: Style) -> Figure:
     places = range(len(shown))
     axes.hlines(places, [row["low"] for row in shown], [row["high"] for row in shown], color=INK, lw=style.line)
     axes.plot([row["accuracy"] for row in shown], places, "o", color=BLUE, clip_on=False)
-    names = shorten([row["class_name"] for row in shown], 18)
+    names = [short(row["class_name"], 18) for row in shown]
     axes.set_yticks(places, [f"{name} ({row['n']:,})" for name, row in zip(names, shown, strict=True)], color=INK)
     axes.tick_params(axis="y", length=0, labelsize=style.text)
     axes.set(xlim=(0, 1), ylim=(len(shown) - 0.4, -0.6), xlabel="Accuracy (%)")
@@ -121,7 +120,7 @@ def draw_class_history(rows: Rows, whole: Mapping[int, float], style: Style) -> 
     figure = new_figure(style, down * 0.75 * max(style.width / across, 0.9) + 2 * style.row)
     grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
     most = int(1.75 * 72 * style.width / across / style.small) - 6
-    for axes, name, shown in zip(grid.flat, names, shorten(list(names), most), strict=False):
+    for axes, name, shown in zip(grid.flat, names, [short(name, most) for name in names], strict=False):
         own = [row for row in rows if row["class_name"] == name]
         there = [row["epoch"] for row in own]
         low, high = ([row[end] for row in own] for end in ("recall_low", "recall_high"))
@@ -191,7 +190,7 @@ def draw_confusion(
     with room do, as those on the diagonal always do.
     """
     count = len(names)
-    labels, kind, beside = shorten(names, 14), "", 2.6 * style.text / 72 + 0.1
+    labels, kind, beside = [short(name, 14) for name in names], "", 2.6 * style.text / 72 + 0.1
     across = (style.width - measure(labels, style.small) - beside) / count
     if across < 1.15 * style.small / 72:
         labels, kind = [f"{count}"], " (ID)"

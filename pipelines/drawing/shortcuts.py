@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from pipelines.common.figures import short
 from pipelines.drawing.style import (
     BLUE,
     FAINT,
@@ -17,7 +18,6 @@ from pipelines.drawing.style import (
     new_figure,
     set_grid,
     set_percent,
-    shorten,
 )
 
 # column of shortcuts: name, marker and face of its mark
@@ -39,7 +39,7 @@ def draw_shortcuts(rows: Sequence[dict], style: Style) -> Figure:
         for column, (_, marker, face) in CONTROLS.items():
             if row[column] is not None:
                 axes.plot(row[column], place, marker, color=GREY, mfc=face, clip_on=False)
-    names = shorten([row["class_name"] for row in shown], 18)
+    names = [short(row["class_name"], 18) for row in shown]
     names = [f"{name} ({row['verdict']})" if row["verdict"] else name for name, row in zip(names, shown, strict=True)]
     axes.set_yticks(range(len(shown)), names, color=INK)
     axes.tick_params(axis="y", length=0, labelsize=style.text)

@@ -14,7 +14,6 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
-from pipelines.common.figures import short
 from xai import METHODS
 
 # colours that colour-blind readers tell apart (Okabe and Ito 2008); in grey, dashes, markers and hatching do
@@ -198,15 +197,6 @@ def add_legend(figure: Figure, style: Style, handles: Sequence, names: Sequence[
     width, height = figure.get_size_inches()
     figure.set_size_inches(width, height + 1.6 * style.small / 72 * -(-len(names) // columns))
     figure.legend(handles, names, loc="outside upper left", ncols=columns, handletextpad=0.5)
-
-
-def shorten(names: Sequence[str], most: int) -> list[str]:
-    """Names of at most this many characters: cut at the end, or in the middle where they would then be the same."""
-    cut = [short(name, most) for name in names]
-    if len(set(cut)) == len(set(names)):
-        return cut
-    head = (most - 1) // 2
-    return [name if len(name) <= most else f"{name[:head]}…{name[head + 1 - most :]}" for name in names]
 
 
 def name_method(method: str, style: Style) -> str:

@@ -10,7 +10,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.patches import PathPatch
 from matplotlib.text import Annotation
 
-from pipelines.common.figures import capital
+from pipelines.common.figures import capital, short
 from pipelines.drawing import concepts, flows, methods, pictures, predictions, shortcuts
 from pipelines.drawing.flows import Link
 from pipelines.drawing.pictures import ConceptRow, TileRow
@@ -28,7 +28,6 @@ from pipelines.drawing.style import (
     draw,
     measure_contrast,
     name_method,
-    shorten,
 )
 from pipelines.reporting.techniques import called
 from support.drawn import faults, written
@@ -96,6 +95,13 @@ def comparison(names: list[str], verdict: bool | None) -> list[dict]:
         for metric in [*methods.PANELS, *road]
         for low in ([None] if verdict is None else [0.1])
     ]  # fmt: skip
+
+
+def alike(names: list[str]) -> list[dict]:
+    """A comparison of methods whose means differ in the ninth digit, as where no map shows anything."""
+    return [
+        row | {"mean": 1 - key * 1e-9, "low": None, "high": None} for key, row in enumerate(comparison(names, None))
+    ]
 
 
 def agreements(names: list[str]) -> list[dict]:
@@ -186,6 +192,7 @@ CASES: dict[str, tuple[Callable, tuple, dict]] = {
     "outcomes of 100 epochs": (predictions.draw_outcomes, (outcomes(100),), {}),
     "one method": (methods.draw_faithfulness, (comparison(["saliency"], None),), {}),
     "all methods": (methods.draw_faithfulness, (comparison([*METHODS], True),), {}),
+    "methods alike": (methods.draw_faithfulness, (alike([*METHODS]),), {}),
     "one metric": (methods.draw_faithfulness, (comparison([*METHODS], False),), {"metrics": ("deletion",)}),
     "ROAD": (methods.draw_road, (comparison([*METHODS], True),), {"starts_at_one": True}),
     "agreement of two": (methods.draw_agreement, (agreements(["saliency"]),), {}),
@@ -239,8 +246,8 @@ def test_names_are_written_as_they_are() -> None:
 
 
 def test_long_names_stay_apart() -> None:
-    assert shorten(["short", "a name that is cut"], 10) == ["short", "a name th…"]
-    assert shorten(["species of birds 1", "species of birds 2"], 10) == ["spec…rds 1", "spec…rds 2"]
+    names = ["short", "ten of them", "species of birds 1", "species of birds 2"]
+    assert [short(name, 10) for name in names] == ["short", "ten … them", "spec…rds 1", "spec…rds 2"]
 
 
 def test_methods_are_named_as_in_papers_in_print_and_as_in_the_report_elsewhere() -> None:
