@@ -14,6 +14,7 @@ from tracking.errors import InputError
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # it carries our results
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a bar for each file from a server
 try:
     Path.home()
 except RuntimeError:  # a user whom the system does not know, without HOME, for whom importing MLflow fails

@@ -41,14 +41,16 @@ def server(tmp_path_factory: pytest.TempPathFactory, empty_tracker: Path) -> Ite
     kill(process)
 
 
-def test_a_second_home_fetches_the_whole_study(server: str, tmp_path: Path, monkeypatch) -> None:
+def test_a_second_home_fetches_the_whole_study(server: str, tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
     first, second = find_home(str(tmp_path / "first")), find_home(str(tmp_path / "second"))
     run_id = train(replace(TINY, epochs=1), first)
     explain(ExplainSettings(count=4), first)
     assert not first.mlflow_db.exists()
     second.artifacts.mkdir(parents=True)
+    capsys.readouterr()
     rebuild(RebuildSettings(), second)
+    assert "Downloading" not in capsys.readouterr().err
     for table in ("runs", "predictions", "attributions", "instances", "maps"):
         with connect(first) as one, connect(second) as other:
             rows = one.execute(f"select * from {table} order by all").fetchall()
