@@ -4,11 +4,12 @@ import os
 
 from pipelines.common.settings import RebuildSettings
 from tracking import index
-from tracking.home import Home
+from tracking.home import Home, check_writable
 
 
 def rebuild(settings: RebuildSettings, home: Home) -> str:
     """Rebuild the index, including the runs on an MLflow server if one is in use; returns its path."""
+    check_writable(home)
     if os.environ.get("MLFLOW_TRACKING_URI"):
         from tracking.remote import fetch  # imports mlflow, which is slow and seldom needed here
 
