@@ -5,8 +5,8 @@ import sys
 import traceback
 from collections.abc import Iterator
 
-from pipelines.commands import ASK_HELP, COMMANDS, GROUPS, keep_output, load_step, open_home
-from pipelines.common import settings, stopping
+from pipelines.commands import ASK_HELP, COMMANDS, GROUPS, SHARED, keep_output, load_step, open_home
+from pipelines.common import ranks, settings, stopping, terminal
 from pipelines.common.console import redacting
 from pipelines.common.flags import Parser, add_flags, from_flags
 from pipelines.common.streams import prepare_streams, shown, written
@@ -31,8 +31,13 @@ def main(arguments: list[str] | None = None) -> int:
     stopping.listen()
     try:
         prepare_streams()
+        if ranks.is_follower():
+            terminal.mute()
         with redacting():
             code = _run_with_traceback(sys.argv[1:])
+            if ranks.was_launched():
+                stopping.ignore()
+                ranks.leave(code)
     except KeyboardInterrupt:  # while an error was being reported
         code = stopping.CODE
     stopping.finish()
@@ -59,8 +64,10 @@ def _run_command(arguments: list[str]) -> int:
 
 def _report_error(error: BaseException) -> int:
     """Print the error that ended a command in one line; returns the exit code. Raises errors of our own making."""
+    if isinstance(error, ranks.LeaderEnded):  # which has said why
+        return error.code
     if isinstance(error, KeyboardInterrupt) or stopping.was_asked():  # libraries may turn it into another error
-        print(_prefix(), "stopped", file=sys.stderr)
+        _print_error("stopped")
         return stopping.CODE
     if isinstance(error, InputError | RunError):
         reason: str | None = str(error)
@@ -68,12 +75,18 @@ def _report_error(error: BaseException) -> int:
         reason = describe_model_error(error) or from_outside(error)
     if reason is None:
         raise error
-    print(_prefix(), _single_line(reason), file=sys.stderr)
+    _print_error(reason)
     return 2 if isinstance(error, InputError) else 1
 
 
-def _prefix() -> str:
-    return styled("study:", "bold", "red") if has_colours(sys.stderr) else "study:"
+def _print_error(reason: str) -> None:
+    """Print why a command ends; of processes that end alike, only rank 0 does."""
+    if ranks.is_follower():
+        if ranks.rank() == 0 or stopping.was_asked():  # before they have joined, all of them read the same flags
+            return
+        reason = f"rank {ranks.rank()}: {reason}"
+    prefix = styled("study:", "bold", "red") if has_colours(sys.stderr) else "study:"
+    print(prefix, _single_line(reason), file=sys.stderr)
 
 
 def _single_line(message: str) -> str:
@@ -91,6 +104,10 @@ def _dispatch(arguments: list[str]) -> None:
     settings_class, *_ = COMMANDS[flags.command]
     if rest and flags.command != "ask":
         flags.parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if flags.command in SHARED:
+        ranks.join()
+        if ranks.rank():
+            return _follow(flags.command)
     run_step = load_step(flags.command)
     home = open_home(flags.command, flags.home)
     with keep_output(flags.command), unmade_home_removed(home):
@@ -106,6 +123,14 @@ def _dispatch(arguments: list[str]) -> None:
     else:
         for line in result or []:
             print(shown(line))
+
+
+def _follow(command: str) -> None:
+    """Take part in the training of rank 0, in another process that torchrun started."""
+    from pipelines.training.following import follow  # here, as torch takes seconds
+
+    with keep_output(command):
+        follow()
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from importlib import import_module
 from typing import Any
 
-from pipelines.common import settings
+from pipelines.common import ranks, settings
 from pipelines.common.flags import is_broken
 from pipelines.common.settings import CheckedSettings
 from tracking.errors import InputError
@@ -75,6 +75,7 @@ GROUPS: dict[str, dict[str, tuple[type[CheckedSettings] | None, str, str]]] = {
 }
 COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
 READERS = ("ask", "sql", "figure", "ui")  # commands that start no run
+SHARED = ("train", "resume", "rerun")  # commands whose training several processes of torchrun share
 COMMAND_LINE_ONLY = ("ask", "sql", "ui")  # `tracking.open` asks in Python, and the UI runs until it is stopped
 ASK_HELP = "Answer one question of the catalogue; without a question, list the catalogue."
 
@@ -91,7 +92,7 @@ def load_step(name: str) -> Callable[..., Any]:
 
 def open_home(name: str, path: str | None) -> Home:
     """The home that a command works on. Raises InputError if it cannot."""
-    if name not in READERS:
+    if name not in READERS and ranks.world() == 1:
         check_alone()
     home = find_home(path)
     if is_broken(str(home.path)):

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pipelines.common import ranks
 from pipelines.comparing import compare
 from pipelines.explaining import explain
 from pipelines.lifecycle.run_inputs import read_recorded_config
@@ -37,6 +38,15 @@ LOOPS_OF_OTHERS = {
     "record": "its training loop is your own: run that again for a new run, or with record(..., resume={run}) to go on",
     "import-checkpoints": "its epochs are checkpoint files of a training that is not known here: import them again",
 }
+
+
+def check_shareable(record: RunRecord) -> None:
+    """Raise InputError in one of several processes of torchrun if the run is none that they could share."""
+    if ranks.world() > 1 and record.kind != "train":
+        raise InputError(
+            f"run {record.run_id[:8]} is a run of study {record.kind}, and the {ranks.world()} processes of torchrun "
+            "share only a training; leave torchrun out"
+        )
 
 
 def check_repeatable(record: RunRecord, home: Home) -> None:

@@ -8,7 +8,7 @@ import queries
 from pipelines.common.settings import RerunSettings, TrackedSettings
 from pipelines.common.terminal import say
 from pipelines.data.added import EXTRA_PREFIX
-from pipelines.kinds import KINDS, check_repeatable
+from pipelines.kinds import KINDS, check_repeatable, check_shareable
 from pipelines.lifecycle.run_inputs import read_recorded_config, read_recorded_settings
 from pipelines.models.networks import MODELS
 from tracking import catalogue, commits
@@ -57,6 +57,7 @@ def rerun(settings: RerunSettings, home: Home) -> str:
     """The new run's ID. Raises InputError if the data has another digest, RunError if a check finds a difference."""
     original = catalogue.resolve(home, settings.run, tuple(KINDS))
     check_repeatable(original, home)
+    check_shareable(original)
     repeated_id = KINDS[original.kind].repeat(original, home, settings.data)
     if settings.check:
         check(original, catalogue.resolve(home, repeated_id, (original.kind,)), home)
@@ -128,8 +129,16 @@ def _read_conditions(home: Home, record: RunRecord) -> dict[str, object]:
         **{name: environment[name] for name in ("git_commit", "processor", "python")},
         **environment["packages"],
         **{name: settings.get(name) for name in ("device", "precision", "threads")},
+        "processes": _describe_processes(home, training_run),
         **{f"code of {module}": f"sha256 {digest[:8]}" for module, digest in model_code.items()},
     }
+
+
+def _describe_processes(home: Home, training_run: RunRecord) -> str:
+    """How many processes trained the epochs: a resumed training may have gone on with another number."""
+    epochs = commits.read_epochs(home, training_run.run_id)
+    numbers = {int(commit.details.get("processes", 1)) for commit in epochs if commit.epoch}
+    return " and ".join(map(str, sorted(numbers)))
 
 
 def _training_run(home: Home, record: RunRecord) -> RunRecord:

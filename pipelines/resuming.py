@@ -1,7 +1,7 @@
 """Resuming an interrupted run, whatever its kind."""
 
 from pipelines.common.settings import ResumeSettings
-from pipelines.kinds import KINDS, check_repeatable
+from pipelines.kinds import KINDS, check_repeatable, check_shareable
 from tracking import catalogue, runs
 from tracking.home import Home
 
@@ -11,6 +11,7 @@ def resume(settings: ResumeSettings, home: Home) -> str:
     resumable = {name: kind.resume for name, kind in KINDS.items() if kind.resume is not None}
     record = catalogue.resolve(home, settings.run, tuple(resumable))
     check_repeatable(record, home)
+    check_shareable(record)
     with runs.claimed(home, record):
         # read again, as another process may have written it until now
         record = catalogue.resolve(home, record.run_id, tuple(resumable))

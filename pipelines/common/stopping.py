@@ -6,6 +6,7 @@ import sys
 from types import FrameType
 from typing import Any, NoReturn
 
+from pipelines.common import ranks
 from pipelines.common.terminal import status_line
 
 SIGNAL_NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # the last is missing on Windows
@@ -30,6 +31,12 @@ def finish() -> None:
     exec("pass")
 
 
+def ignore() -> None:
+    """Signals change nothing any more, as when torchrun stops all of its processes once one of them has ended."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)  # unlike a handler, this holds until the interpreter is gone
+
+
 def was_asked() -> bool:
     """Whether a signal came; a library may have turned its KeyboardInterrupt into another error."""
     return bool(_received_signals)
@@ -37,6 +44,8 @@ def was_asked() -> bool:
 
 def _stop(number: int, frame: FrameType | None) -> None:
     if _received_signals:
+        if ranks.was_launched():  # torchrun passes on what a terminal has sent to all, and has patience for 30 s
+            return
         _end()
     _received_signals.append(number)
     raise KeyboardInterrupt
@@ -44,7 +53,8 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 def _end() -> NoReturn:
     try:
-        os.write(2, b"\nstudy: stopped\n" if status_line.is_shown else b"study: stopped\n")
+        if not ranks.is_follower():
+            os.write(2, b"\nstudy: stopped\n" if status_line.is_shown else b"study: stopped\n")
     finally:
         os._exit(CODE)
 

@@ -115,6 +115,8 @@ class StatusLine:
 
     def draw(self, text: str) -> None:
         """Show a line, which must be narrower than the terminal, in place of the one before."""
+        if _is_muted:
+            return
         self.is_shown = False  # so that writing does not erase it first, which would flicker
         self._text = text
         sys.stderr.write(f"\r{text}{CLEAR_TO_END}")
@@ -132,10 +134,19 @@ class StatusLine:
 
 
 status_line = StatusLine()
+_is_muted = False
+
+
+def mute() -> None:
+    """From now on nothing is said in this process, as another one says the same."""
+    global _is_muted
+    _is_muted = True
 
 
 def say(line: str) -> None:
     """Print a line to standard error, above the line of progress if there is one."""
+    if _is_muted:
+        return
     shown = status_line.erase()
     print(printable(line), file=sys.stderr, flush=True)
     if shown:

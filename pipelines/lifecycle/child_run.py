@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from pipelines.common import stopping
+from pipelines.common.ranks import LostProcess
 from pipelines.common.settings import CheckedSettings
 from pipelines.common.terminal import say
 from pipelines.lifecycle.start import commit_child_start
@@ -85,12 +87,15 @@ def run_guard(run: runs.Run, command: str | None = None, advice: str | None = No
             runs.log_metrics(run, commit)
         yield
         runs.finish_run(run)
-    except KeyboardInterrupt:
-        runs.give_up(run, "KILLED")
-        say(f"stopped; {advice}")
-        raise
     except BaseException as error:
-        runs.give_up(run, "FAILED")
+        if isinstance(error, LostProcess):
+            stopping.ignore()  # torchrun will stop this process too, which ends in order already
+        # libraries may turn a KeyboardInterrupt into another error
+        is_stopped = isinstance(error, KeyboardInterrupt | LostProcess) or stopping.was_asked()
+        runs.give_up(run, "KILLED" if is_stopped else "FAILED")
+        if is_stopped:
+            say(f"stopped; {advice}")
+            raise
         reason = describe_model_error(error) or from_outside(error)
         if reason:
             raise RunError(f"{reason}; run {run.run_id[:8]} stopped, what it committed is kept; {advice}") from error

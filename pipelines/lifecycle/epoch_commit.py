@@ -28,8 +28,12 @@ def commit_epoch(
     metrics: dict[str, float],
     data: Dataset,
     save_more: SaveFiles | None = None,
+    details: dict[str, float] | None = None,
 ) -> EpochCommit:
-    """Commit the model's weights and its predictions, those of test among them, and what `save_more` writes."""
+    """Commit the model's weights and its predictions, those of test among them, and what `save_more` writes.
+
+    `metrics` are shown in MLflow too, `details` are not.
+    """
     # the picture comes before the commit, so that no interruption leaves the epoch without it
     test = next(part for part in predictions if part.split == "test")
     title = f"test, epoch {epoch}: {test.accuracy:.1%} correct"
@@ -47,7 +51,7 @@ def commit_epoch(
         }
         if save_more:
             files |= save_more(folder)
-        commit = runs.commit(run, unit, files, metrics, epoch)
+        commit = runs.commit(run, unit, files, metrics, epoch, details)
     models.log_epoch_model(run, commit, describe_interface(data))
     ingest(run.home, [run.run_id])
     return commit

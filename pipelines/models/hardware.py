@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import torch
 
+from pipelines.common import ranks
 from pipelines.common.settings import TrackedSettings, TrainSettings
 from tracking.errors import InputError
 
@@ -31,7 +32,8 @@ def resolve_device(settings: Settings) -> Settings:
     obstacle = _find_obstacle(device)
     if obstacle:
         raise InputError(f"no device {device!r} here: {obstacle}; try --device cpu")
-    return replace(settings, device=device, threads=settings.threads or os.cpu_count() or 1)
+    cores = (os.cpu_count() or 1) // ranks.local_world()  # of this process, if several share the machine
+    return replace(settings, device=device, threads=settings.threads or max(cores, 1))
 
 
 def prepare_device(settings: TrackedSettings) -> torch.device:

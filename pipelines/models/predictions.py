@@ -68,14 +68,30 @@ def measure(predictions: Iterable[Predictions]) -> dict[str, float]:
 
 
 @torch.inference_mode()
-def evaluate(model: nn.Module, split: Split, name: str, device: torch.device, batch: int | None = None) -> Predictions:
-    """Predictions for every image of a split, in float32 and evaluation mode, `batch` images per pass."""
+def evaluate(
+    model: nn.Module,
+    split: Split,
+    name: str,
+    device: torch.device,
+    batch: int | None = None,
+    share: slice = slice(None),
+) -> Predictions:
+    """Predictions for every image of a split, in float32 and evaluation mode, `batch` images per pass.
+
+    Of passes that several processes share out, only `share`: each is then the same to the last bit, whoever makes it.
+    """
     model.eval()
+    ids = torch.arange(len(split.labels))
+    size = batch or EVALUATION_BATCH
+    starts = range(0, len(ids), size)[share]
+    if not starts:  # there are fewer passes than processes
+        return Predictions(name, ids[:0], split.labels[:0], torch.empty(0))
     batch_logits = []
-    for images in split.images.split(batch or EVALUATION_BATCH):
-        logits = model(prepare_images(images, device))
+    for start in starts:
+        logits = model(prepare_images(split.images[start : start + size], device))
         batch_logits.append(logits.float().cpu())
-    return Predictions(name, torch.arange(len(split.labels)), split.labels, torch.cat(batch_logits))
+    ids = torch.cat([ids[start : start + size] for start in starts])
+    return Predictions(name, ids, split.labels[ids], torch.cat(batch_logits))
 
 
 def prepare_images(images: Tensor, device: torch.device) -> Tensor:

@@ -17,6 +17,7 @@ import torch.distributed as distributed
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from pipelines.common.ranks import open_store
 from tracking.errors import InputError, RunError
 from tracking.home import LAUNCHED, lead_processes
 
@@ -154,9 +155,7 @@ def open_channel() -> Channel | None:
             return None
         if distributed.get_rank() == 0:
             lead_processes()
-        # private, as torch has no public function for it; the tests on two processes say if it is gone
-        store = distributed.distributed_c10d._get_default_store()
-        own = distributed.PrefixStore(f"xai-study/{next(_numbers)}", store)  # the n-th recording of every process
+        own = open_store(f"xai-study/{next(_numbers)}")  # the n-th recording of every process
         return Channel(own, distributed.get_rank(), distributed.get_world_size())
     for size, rank in LAUNCHED.items():
         if rank in os.environ and os.environ.get(size, "1") != "1":

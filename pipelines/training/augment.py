@@ -7,15 +7,24 @@ from torch import Tensor
 from pipelines.data.stored_images import Images
 
 
-def crop_images(images: Images, rows: Tensor, shift: int, flipped: Tensor | None, random: torch.Generator) -> Tensor:
+def crop_images(
+    images: Images,
+    rows: Tensor,
+    shift: int,
+    flipped: Tensor | None,
+    random: torch.Generator,
+    share: slice = slice(None),
+) -> Tensor:
     """The images `rows` of [N, C, H, W], shifted at random and mirrored where `flipped` [B]: [B, C, H, W], uint8.
 
-    What comes into sight at an edge is reflected. Only these images are read, and no padded copy of any is made.
+    What comes into sight at an edge is reflected. Only these images are read, and no padded copy of any is made. Of a
+    batch that several processes share, each gets its `share`, with the shifts that one process would draw.
     """
     channels, height, width = images.shape[1:]
-    offsets = torch.randint(0, 2 * shift + 1, (2, len(rows), 1), generator=random)
+    offsets = torch.randint(0, 2 * shift + 1, (2, len(rows), 1), generator=random)[:, share]
     tops, lefts = offsets.flatten(1).tolist()
-    mirrored = [False] * len(rows) if flipped is None else flipped.tolist()
+    rows = rows[share]
+    mirrored = [False] * len(rows) if flipped is None else flipped[share].tolist()
     seen_rows = _reflected_positions(height, shift)
     seen_columns = _reflected_positions(width, shift)
     pixels = images[rows].numpy()

@@ -1,22 +1,49 @@
 """One pass over the training images."""
 
+import time
+
 import torch
 from torch import Tensor, nn
 
 from pipelines.common.progress import track
+from pipelines.common.ranks import share
+from pipelines.data.datasets import Dataset
 from pipelines.models.hardware import autocast
 from pipelines.models.networks import Classifier, main_logits
-from pipelines.models.predictions import Predictions, prepare_images
+from pipelines.models.predictions import Predictions, evaluate, prepare_images
 from pipelines.models.randomness import epoch_seed, seed_generators
 from pipelines.training.augment import choose_flips, crop_images
 from pipelines.training.averaging import update_average
+from pipelines.training.collectives import add_up_gradients, copy_from_leader, gather_predictions
 from pipelines.training.recipe import Recipe
+from pipelines.training.whole_batch import as_whole_batch
+
+
+def train_and_evaluate(model: Classifier, recipe: Recipe, data: Dataset, epoch: int) -> tuple[list[Predictions], float]:
+    """Train for an epoch, unless it is epoch 0, and evaluate; predictions of train_seen, val and test, in this order.
+
+    Also the seconds that training took. Of several processes, rank 0 alone has all predictions.
+    """
+    started_at = time.perf_counter()
+    predictions = []
+    if epoch:
+        predictions.append(gather_predictions(train_epoch(model, recipe, epoch), recipe.labels))
+        for network in (model, recipe.averaged_model):  # what is evaluated is what rank 0 commits, to the last bit
+            copy_from_leader(network)
+    train_seconds = time.perf_counter() - started_at
+    for name in ("val", "test"):
+        split = data.splits[name]
+        batch = recipe.settings.evaluation_batch
+        part = evaluate(recipe.averaged_model, split, name, recipe.device, batch, share())
+        predictions.append(gather_predictions(part, split.labels))
+    return predictions, train_seconds
 
 
 def train_epoch(model: Classifier, recipe: Recipe, epoch: int) -> Predictions:
     """Train for one epoch; returns the predictions made on the way (images augmented, dropout on).
 
-    All randomness derives from seed and epoch, so that an epoch can be repeated without the ones before it.
+    All randomness derives from seed and epoch, so that an epoch can be repeated without the ones before it. Of several
+    processes, each trains on its share of every batch, and returns the predictions of that.
     """
     settings = recipe.settings
     random = torch.Generator().manual_seed(epoch_seed(settings.seed, epoch))
@@ -35,24 +62,29 @@ def train_epoch(model: Classifier, recipe: Recipe, epoch: int) -> Predictions:
     batch_logits = []
     for step, rows in enumerate(tracked_batches, first_step):
         flipped = None if flips is None else flips[rows]
-        cropped = crop_images(recipe.images, rows, settings.random_shift, flipped, random)
+        cropped = crop_images(recipe.images, rows, settings.random_shift, flipped, random, share())
         images = prepare_images(cropped, recipe.device)
         logits = _take_step(model, recipe, recipe.learning_rate(step), images, recipe.labels[rows])
         update_average(recipe.averaged_model, model, settings.ema_decay, step)
         batch_logits.append(logits)
 
-    logits = torch.cat(batch_logits)[order.argsort()]  # back in the order of instances
-    return Predictions("train_seen", torch.arange(count), recipe.labels, logits)
+    trained = torch.cat([rows[share()] for rows in batches])
+    ids, places = trained.sort()  # back in the order of instances
+    return Predictions("train_seen", ids, recipe.labels[ids], torch.cat(batch_logits)[places])
 
 
 def _take_step(model: nn.Module, recipe: Recipe, learning_rate: float, images: Tensor, labels: Tensor) -> Tensor:
-    """One optimizer step; returns the logits it was computed from, [B, K]."""
+    """One optimizer step on a batch with `labels` [B]; returns the logits it was computed from, [b, K].
+
+    `images` [b, C, H, W] are this process's share of the batch: all of it, unless there are several processes.
+    """
     settings = recipe.settings
-    with autocast(settings):
+    with autocast(settings), as_whole_batch(len(labels)):
         logits = main_logits(model(images)).float()
-    targets = labels.to(recipe.device)
+    targets = labels[share()].to(recipe.device)
     loss = nn.functional.cross_entropy(logits, targets, label_smoothing=settings.label_smoothing)
-    loss.backward()
+    (loss * (len(targets) / len(labels))).backward()  # so that the gradients add up to that of the batch's mean
+    add_up_gradients(model)
     for optimizer in recipe.optimizers:
         for group in optimizer.param_groups:
             # each group keeps its own fraction of the common learning rate

@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipelines.common import progress
+from pipelines.common import progress, ranks
 from pipelines.common.costs import estimate_training
 from pipelines.common.settings import ResolvedTraining, TrainSettings
 from pipelines.common.terminal import say
@@ -20,11 +20,12 @@ from pipelines.lifecycle.verification import verify_checkpoints
 from pipelines.models import hardware
 from pipelines.models.checkpoints import load_state, save_state
 from pipelines.models.networks import Classifier, build_tracked_model
-from pipelines.models.predictions import EVALUATION_BATCH, Predictions, evaluate, measure
+from pipelines.models.predictions import EVALUATION_BATCH, Predictions, measure
 from pipelines.models.user_code import digest_code
 from pipelines.models.weight_files import list_keys
 from pipelines.training.beginning import find_source, freeze_parameters, load_initial_weights, resolve_source
-from pipelines.training.epoch import train_epoch
+from pipelines.training.epoch import train_and_evaluate
+from pipelines.training.following import lead
 from pipelines.training.recipe import Recipe, make_recipe, resolve_settings
 from tracking import catalogue, commits, runs
 from tracking.commits import EpochCommit
@@ -49,8 +50,9 @@ def train(settings: TrainSettings, home: Home, original: catalogue.RunRecord | N
 
     Raises RunError if the training diverges, InputError if that data now has another digest.
     """
-    _check_alone()
     runs.check_start(home, settings.name)
+    if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")):
+        raise InputError("torchrun has started the training again, which would be another run; go on with study resume")
     source = find_source(settings, home)
     settings = resolve_source(settings, source)
     data = load_data(settings, home, original)
@@ -62,6 +64,7 @@ def train(settings: TrainSettings, home: Home, original: catalogue.RunRecord | N
     del source  # its weights would stay in memory as long as the training
     freeze_parameters(resolved, model, data)
     recipe = make_recipe(resolved, data, model)
+    lead(home, recipe, data, model, 0)
 
     default_name = f"{data.name}-{resolved.model.rpartition(':')[2]}-{settings.seed}"
     note = _describe_training(home, recipe.settings, data, model, origin)
@@ -73,16 +76,6 @@ def train(settings: TrainSettings, home: Home, original: catalogue.RunRecord | N
     return _run_epochs(Training(named_settings, data, model, recipe, run), [])
 
 
-def _check_alone() -> None:
-    """Raise InputError in one of several processes of torchrun, each of which would make the same run."""
-    processes = os.environ.get("WORLD_SIZE", "1")
-    if processes not in ("", "1"):
-        raise InputError(
-            f"study train runs in one process, and WORLD_SIZE is {processes}: leave torchrun out, or record a "
-            "distributed loop of your own with pipelines.record"
-        )
-
-
 def rerun(record: catalogue.RunRecord, home: Home, data: str | None) -> str:
     """Train again from a run's own record, on the data it was made with."""
     recorded_settings = read_recorded_settings(home, record, ResolvedTraining)
@@ -91,7 +84,6 @@ def rerun(record: catalogue.RunRecord, home: Home, data: str | None) -> str:
 
 def resume(record: catalogue.RunRecord, home: Home, data: str | None = None) -> str:
     """Continue after the last committed epoch; the result is bit-identical to that of an uninterrupted training."""
-    _check_alone()
     committed = commits.until_gap(commits.read_epochs(home, record.run_id))
     settings = read_recorded_settings(home, record, ResolvedTraining)
     if len(committed) == settings.epochs + 1 and record.status == "FINISHED":
@@ -106,11 +98,14 @@ def resume(record: catalogue.RunRecord, home: Home, data: str | None = None) -> 
         load_initial_weights(settings, home, model, dataset, source, read_origin(home, record))
     freeze_parameters(settings, model, dataset)
     recipe = make_recipe(settings, dataset, model)
+    state = None
     if committed:
         last = committed[-1]
         with limit_pass_size(settings.evaluation_batch or EVALUATION_BATCH):
             verify_checkpoints(home, record, recipe.averaged_model, dataset, recipe.device, [last])
-        load_state(model, recipe.optimizers, commits.committed_file(home, last, resume_file(last.epoch)))
+        state = commits.committed_file(home, last, resume_file(last.epoch))
+        load_state(model, recipe.optimizers, state)
+    lead(home, recipe, dataset, model, len(committed), state)
     run = runs.reopen_run(home, record)
     return _run_epochs(Training(settings, dataset, model, recipe, run), committed)
 
@@ -136,12 +131,14 @@ def _run_epochs(training: Training, committed: list[EpochCommit]) -> str:
     settings = training.settings
     with run_guard(run):
         threads = plural(settings.threads, "thread")
-        say(f"  {plural(settings.epochs, 'epoch')} on {settings.device}, {settings.precision}, {threads}")
+        processes = f", {ranks.world()} processes" if ranks.world() > 1 else ""
+        say(f"  {plural(settings.epochs, 'epoch')} on {settings.device}, {settings.precision}, {threads}{processes}")
         complete_models(run, committed, training.data)
         cost = estimate_training(len(training.data.splits["train"].labels), settings.epochs)
         with progress.work("training", settings.epochs + 1, done=len(committed), cost=cost) as epochs:
             for epoch in range(len(committed), settings.epochs + 1):
                 with epochs.part(1):
+                    ranks.tell(epoch)
                     predictions, metrics = _compute_epoch(training, epoch)
                     committed.append(_commit_epoch(training, epoch, predictions, metrics))
                 say(
@@ -155,20 +152,12 @@ def _run_epochs(training: Training, committed: list[EpochCommit]) -> str:
 
 def _compute_epoch(training: Training, epoch: int) -> tuple[list[Predictions], dict[str, float]]:
     """Train (except in epoch 0) and evaluate; predictions of train_seen, val and test, in this order, and metrics."""
-    settings = training.settings
-    recipe = training.recipe
     started_at = time.perf_counter()
-    predictions = []
-    metrics = {}
-    if epoch:
-        predictions.append(train_epoch(training.model, recipe, epoch))
-        metrics["train_seconds"] = time.perf_counter() - started_at
-    for name in ("val", "test"):
-        split = training.data.splits[name]
-        predictions.append(evaluate(recipe.averaged_model, split, name, recipe.device, settings.evaluation_batch))
+    predictions, train_seconds = train_and_evaluate(training.model, training.recipe, training.data, epoch)
     for part in predictions:
         if not part.logits.isfinite().all():
             raise RunError(f"training diverged in epoch {epoch} (logits are not finite); try a lower --lr")
+    metrics = {"train_seconds": train_seconds} if epoch else {}
     metrics |= measure(predictions)
     metrics["seconds"] = time.perf_counter() - started_at
     return predictions, metrics
@@ -185,4 +174,5 @@ def _commit_epoch(
         return {path: save_state(training.model, recipe.optimizers, folder / Path(path).name)}
 
     model = recipe.averaged_model
-    return commit_epoch(training.run, epoch, model, predictions, metrics, training.data, save_resume_state)
+    details = {"processes": float(ranks.world())} if ranks.world() > 1 else {}  # as their number may change bits
+    return commit_epoch(training.run, epoch, model, predictions, metrics, training.data, save_resume_state, details)

@@ -17,6 +17,7 @@ from pipelines.models.checkpoints import load_model, save_model
 from pipelines.models.networks import build_model
 from pipelines.models.predictions import prepare_images
 from pipelines.training import train as training
+from pipelines.training.epoch import train_epoch
 from pipelines.training.optimizers import make_optimizers
 from pipelines.training.recipe import make_recipe, resolve_settings
 from support.homes import TINY
@@ -232,7 +233,7 @@ def test_taken_and_left_as_it_is(own, data: Dataset, tmp_path: Path, name: str, 
     before = {key: value.clone() for key, value in model.state_dict().items()}
     recipe = make_recipe(settings, data, model)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
-    training.train_epoch(model, recipe, 1)
+    train_epoch(model, recipe, 1)
     other = build_model(settings.model, data, 1)
     load_model(other, save_model(recipe.averaged_model, tmp_path / "x.safetensors"))
     images = prepare_images(data.splits["test"].images[:5], recipe.device)
@@ -281,7 +282,7 @@ def test_an_epoch_repeats_whatever_generator_the_network_draws_from(own, data: D
         np.random.rand()  # whatever came before
         settings = resolve_settings(SMALL, data)
         model = build_model(settings.model, data, 0)
-        logits.append(training.train_epoch(model, make_recipe(settings, data, model), 1).logits)
+        logits.append(train_epoch(model, make_recipe(settings, data, model), 1).logits)
     assert torch.equal(*logits)
 
 

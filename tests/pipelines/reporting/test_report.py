@@ -434,7 +434,7 @@ def untrained_home(tmp_path_factory: pytest.TempPathFactory, empty_tracker: Path
 
     home = fresh(tmp_path_factory.mktemp("untrained"), empty_tracker)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipelines.training.train.train_epoch", stop)
+        patch.setattr("pipelines.training.epoch.train_epoch", stop)
         with pytest.raises(KeyboardInterrupt):
             train(TINY, home)
     explain(ExplainSettings(method=("saliency", "ice"), count=40, concepts=2), home)

@@ -1,0 +1,127 @@
+"""The processes of a training beside rank 0, which `torchrun` starts: how rank 0 leads them, and what they do."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from pipelines.common import ranks
+from pipelines.common.settings import ResolvedTraining
+from pipelines.common.user_code import describe_error
+from pipelines.common.wording import plural
+from pipelines.data.datasets import OPTIONS, Dataset, load_dataset
+from pipelines.data.raw import Reading
+from pipelines.models import hardware
+from pipelines.models.checkpoints import load_state
+from pipelines.models.networks import Classifier, build_tracked_model
+from pipelines.training.beginning import freeze_parameters
+from pipelines.training.collectives import copy_bytes_from_leader, copy_from_leader
+from pipelines.training.epoch import train_and_evaluate
+from pipelines.training.recipe import Recipe, make_recipe
+from pipelines.training.whole_batch import check_divisible
+from tracking.errors import InputError, RunError
+from tracking.home import Home
+from tracking.staging import scratch_folder
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What the other processes need to know of a training that rank 0 begins or resumes."""
+
+    home: Home
+    settings: ResolvedTraining
+    reading: Reading  # how rank 0 read the image files
+    data_digest: str
+    first_epoch: int
+
+
+def lead(
+    home: Home, recipe: Recipe, data: Dataset, model: Classifier, first_epoch: int, state: Path | None = None
+) -> None:
+    """Begin the training in the other processes too, if there are any; `state` is what a resumed one goes on with.
+
+    Raises InputError, before anything is made, if one of them cannot take part, or the training cannot be shared.
+    """
+    if ranks.world() == 1:
+        return
+    _check_machine(recipe)
+    ranks.tell(Beginning(home, recipe.settings, data.reading, data.digest, first_epoch))
+    ranks.collect_reports()
+    _share_weights(recipe, model, state.read_bytes() if state else b"")
+    check_divisible(recipe.settings, model, data)
+
+
+def follow() -> None:
+    """Take part in the training that rank 0 leads, and end as it ends: always by LeaderEnded."""
+    beginning = ranks.hear()
+    try:
+        data = _load_data(beginning)
+        hardware.prepare_device(beginning.settings)
+        model = build_tracked_model(beginning.settings, data)
+        freeze_parameters(beginning.settings, model, data)
+        recipe = make_recipe(beginning.settings, data, model)
+    except Exception as error:
+        ranks.report(str(error) if isinstance(error, InputError | RunError) else describe_error(error))
+        ranks.hear()
+        raise
+    ranks.report(None)
+    _share_weights(recipe, model, None)
+    check_divisible(beginning.settings, model, data)
+    for epoch in range(beginning.first_epoch, beginning.settings.epochs + 1):
+        ranks.hear()
+        train_and_evaluate(model, recipe, data, epoch)
+    ranks.hear()
+
+
+def _check_machine(recipe: Recipe) -> None:
+    """Raise InputError if so many processes cannot train on these devices, or in such batches."""
+    device, local_world = recipe.device, ranks.local_world()
+    if device.type not in ("cpu", "cuda"):
+        raise InputError(f"several processes train on cpu or cuda, not on {device}; leave torchrun out")
+    if device != torch.device(device.type):
+        raise InputError(f"--device {device} is one device, and each process takes its own GPU: give --device cuda")
+    if device.type == "cuda" and local_world > torch.cuda.device_count():
+        raise InputError(
+            f"{local_world} processes on this machine have {torch.cuda.device_count()} GPUs; start as many as there "
+            "are GPUs, or give --device cpu"
+        )
+    smallest_batch = len(recipe.labels) // recipe.steps_per_epoch
+    if smallest_batch < ranks.world():
+        raise InputError(
+            f"{ranks.world()} processes cannot share batches of {plural(smallest_batch, 'image')}; start fewer, or "
+            "give a larger --batch"
+        )
+
+
+def _load_data(beginning: Beginning) -> Dataset:
+    """The data that rank 0 has. Raises InputError if it is not the same here."""
+    settings = beginning.settings
+    data = load_dataset(
+        settings.dataset,
+        settings.data,
+        beginning.home,
+        val_fraction=settings.val_fraction,
+        seed=settings.seed,
+        size=settings.size,
+        recorded_reading=beginning.reading,
+        recorded_digest=beginning.data_digest,
+        **{option: getattr(settings, option) for option in OPTIONS},
+    )
+    if data.digest != beginning.data_digest:
+        raise InputError(
+            f"the data of {settings.dataset} has digest {data.digest[:12]} here, and {beginning.data_digest[:12]} in "
+            "rank 0; give every machine the same files"
+        )
+    return data
+
+
+def _share_weights(recipe: Recipe, model: Classifier, state: bytes | None) -> None:
+    """Give every process the weights of rank 0, and the optimizers' state if it has one."""
+    content = copy_bytes_from_leader(state)
+    if content and ranks.rank():
+        with scratch_folder() as folder:
+            file = folder / "state.safetensors"
+            file.write_bytes(content)
+            load_state(model, recipe.optimizers, file)
+    copy_from_leader(model)
+    copy_from_leader(recipe.averaged_model)
