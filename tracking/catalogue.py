@@ -1,10 +1,11 @@
-"""Which runs a study home holds, and which one a user's RUN refers to. Fast, as it reads only their run.json files."""
+"""Which runs a study home holds, and which one a user's RUN refers to."""
 
 import logging
 import os
 import re
 import shlex
 from collections import Counter
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -16,7 +17,8 @@ from tracking.errors import InputError
 from tracking.files import read_json
 from tracking.home import Home
 from tracking.locks import is_abandoned
-from tracking.mlflow_db import Entry, read_entries
+from tracking.mlflow_db import read_entries, runs_in_deleted_experiments
+from tracking.run_summaries import FEW_RUNS, UNSETTLED, RunSummary, known_summaries, last_change
 
 LONGEST_NAME = 200  # characters of a run's name
 TRAINED = ("train", "import")  # kinds of run that own epochs
@@ -59,59 +61,87 @@ def utc_now() -> str:
 
 
 def read_records(home: Home) -> list[RunRecord]:
-    """All runs of the home that are not deleted in MLflow, oldest first, with their current names there.
+    """The records of all runs that `list_runs` lists, in its order, with their current names and status."""
+    return [read_current_record(home, summary) for summary in list_runs(home)]
+
+
+def read_current_record(home: Home, summary: RunSummary) -> RunRecord:
+    """A listed run's record, with its current name and status."""
+    record = read_record(_record_file(home, summary.run_id), summary.run_id)
+    return replace(record, name=summary.name, status=summary.status)
+
+
+def list_runs(home: Home, run_ids: Collection[str] | None = None) -> list[RunSummary]:
+    """All runs of the home, or of `run_ids`, that are not deleted in MLflow, oldest first, with their names there.
 
     A run recorded as RUNNING whose writer is gone is KILLED. One whose files cannot be read is named and left out.
     """
-    return _read_all(home)[0]
+    return _list_readable(home, run_ids)[0]
 
 
-def _read_all(home: Home) -> tuple[list[RunRecord], list[str]]:
-    """As `read_records`, and why runs are left out."""
+def _list_readable(home: Home, run_ids: Collection[str] | None = None) -> tuple[list[RunSummary], list[str]]:
+    """As `list_runs`, and why runs are left out."""
     entries = read_entries(home)
-    deleted = _deleted_runs(home, entries)
-    found: list[RunRecord] = []
-    files, faults = _record_files(home)
-    for run_id, file in files:
-        if run_id in deleted:
+    found: list[RunSummary] = []
+    faults: list[str] = []
+    for summary in _read_summaries(home, run_ids, faults):
+        entry = entries.get(summary.run_id)
+        if summary.deleted or (entry and entry.deleted):
             continue
-        try:
-            record = read_record(file, run_id)
-        except FileNotFoundError:  # removed since it was listed, as by `mlflow gc`
-            continue
-        if record.status == "RUNNING" and is_abandoned(home, run_id):
-            record = replace(record, status="KILLED")
-        if run_id in entries:
-            record = replace(record, name=entries[run_id].name or record.name)
-        found.append(record)
-    return sorted(found, key=lambda record: (record.started_at, record.run_id)), faults
+        if entry and entry.name and entry.name != summary.name:
+            summary = summary._replace(name=entry.name)
+        if summary.status == "RUNNING" and is_abandoned(home, summary.run_id):
+            summary = summary._replace(status="KILLED")
+        found.append(summary)
+    return sorted(found, key=lambda summary: (summary.started_at, summary.run_id)), faults
 
 
-def _record_files(home: Home) -> tuple[list[tuple[str, Path]], list[str]]:
-    """Run IDs and their run.json files, also those of deleted runs; and what is wrong with those that are left out.
+def _read_summaries(home: Home, run_ids: Collection[str] | None, faults: list[str]) -> Iterator[RunSummary]:
+    """The runs of the home as recorded, also deleted ones; only what may have changed since it was known is read.
 
-    Raises InputError if the folder of all runs cannot be read.
+    Why others cannot be read is added to `faults`. Raises InputError if the folder of all runs cannot be read.
     """
+    known = known_summaries(home)
+    all_ids = _run_folders(home)
+    has_few = len(all_ids) <= FEW_RUNS
+    artifacts = str(home.artifacts)  # as making a path takes longer than all the rest for a run
+    for run_id in all_ids if run_ids is None else run_ids:
+        changed = last_change(f"{artifacts}/{run_id}/artifacts", with_record=has_few)
+        summary = known.get(run_id)
+        if summary is None or changed == UNSETTLED or summary.changed != changed:
+            try:
+                summary = _read_summary(home, run_id, changed)
+            except (FileNotFoundError, NotADirectoryError):  # not started yet, removed since it was listed, or no run
+                continue
+            except OSError as error:
+                faults.append(f"{error.filename} cannot be read ({error.strerror})")
+                _warn_unreadable(run_id, faults[-1])
+                continue
+            known[run_id] = summary
+        yield summary
+
+
+def _run_folders(home: Home) -> list[str]:
     try:
-        run_ids = os.listdir(home.artifacts)
+        return os.listdir(home.artifacts)
     except (FileNotFoundError, NotADirectoryError):
-        return [], []
+        return []
     except OSError as error:
         raise InputError(f"{home.artifacts} cannot be read ({error.strerror}); restore its permissions") from None
-    files: list[tuple[str, Path]] = []
-    faults: list[str] = []
-    for run_id in run_ids:
-        file = home.run_folder(run_id) / "run.json"
-        try:
-            committed_units(home, run_id)
-            file.open().close()
-            files.append((run_id, file))
-        except (FileNotFoundError, NotADirectoryError):  # not started yet, or not a run
-            continue
-        except OSError as error:
-            faults.append(f"{error.filename} cannot be read ({error.strerror})")
-            _warn_unreadable(run_id, faults[-1])
-    return files, faults
+
+
+def _record_file(home: Home, run_id: str) -> Path:
+    return home.run_folder(run_id) / "run.json"
+
+
+def _read_summary(home: Home, run_id: str, changed: int) -> RunSummary:
+    """A run as its record says. Raises OSError if this user may not read its files."""
+    committed_units(home, run_id)
+    record = read_record(_record_file(home, run_id), run_id)
+    is_deleted = (home.run_folder(run_id).parent / DELETED).exists()
+    return RunSummary(
+        run_id, record.kind, record.name, record.source_run_id, record.status, record.started_at, is_deleted, changed
+    )
 
 
 @cache  # so once per process
@@ -120,22 +150,18 @@ def _warn_unreadable(run_id: str, reason: str) -> None:
 
 
 def deleted_runs(home: Home) -> set[str]:
-    """Runs that were deleted in MLflow, whose files stay until `mlflow gc`."""
-    return _deleted_runs(home, read_entries(home))
-
-
-def _deleted_runs(home: Home, entries: dict[str, Entry]) -> set[str]:
-    """Those deleted in the home's own database, and those that were deleted on a server at the last fetch."""
-    marked = {mark.parent.name for mark in home.artifacts.glob(f"*/{DELETED}")}
+    """Runs that were deleted in MLflow, or on a server at the last fetch; their files stay until `mlflow gc`."""
+    entries = read_entries(home)
+    marked = {summary.run_id for summary in _read_summaries(home, None, []) if summary.deleted}
     return marked | {run_id for run_id, entry in entries.items() if entry.deleted}
 
 
 def deleted_experiments(home: Home) -> list[str]:
     """A line for each experiment that was deleted in MLflow together with runs of the home."""
     run_counts: Counter[tuple[str, int]] = Counter()
-    for run_id, entry in read_entries(home).items():
-        if entry.experiment_deleted and os.path.exists(home.run_folder(run_id)):
-            run_counts[entry.experiment, entry.experiment_id] += 1
+    for experiment, experiment_id, run_id in runs_in_deleted_experiments(home):
+        if os.path.exists(home.run_folder(run_id)):
+            run_counts[experiment, experiment_id] += 1
     lines: list[str] = []
     for (experiment, experiment_id), count in run_counts.items():
         runs = "1 run" if count == 1 else f"{count} runs"
@@ -173,79 +199,78 @@ def resolve(home: Home, reference: str, kinds: tuple[str, ...] = TRAINED) -> Run
     A full ID takes precedence over a name, and a name over a prefix of fewer than 8 characters; `latest` is the newest
     run of `kinds`. Raises InputError if no run matches, several do, or the match is of another kind.
     """
-    all_records, faults = _read_all(home)
+    all_runs, faults = _list_readable(home)
     if reference == "latest":
-        matches = [record for record in all_records if record.kind in kinds][-1:]
+        matches = [run for run in all_runs if run.kind in kinds][-1:]
     else:
-        matches = _find_matches(all_records, reference)
+        matches = _find_matches(all_runs, reference)
     if not matches:
-        raise InputError(_explain_no_match(home, reference, all_records, faults, kinds))
+        raise InputError(_explain_no_match(home, reference, all_runs, faults, kinds))
     if len(matches) > 1:
-        runs = ", ".join(f"{record.run_id[:SHORT_ID]} ({record.name})" for record in matches)
+        runs = ", ".join(f"{run.run_id[:SHORT_ID]} ({run.name})" for run in matches)
         raise InputError(f"{reference!r} means {len(matches)} runs: {runs}; give more of the run ID")
     [match] = matches
     if match.kind not in kinds:
         reason = " (imported, so without checkpoints)" if match.kind == "import" else ""
-        sources = [one for one in all_records if one.run_id == match.source_run_id and one.kind in kinds]
+        sources = [one for one in all_runs if one.run_id == match.source_run_id and one.kind in kinds]
         advice = (
             f"name run {sources[0].run_id[:SHORT_ID]}, which it is about" if sources else "`study ask runs` lists all"
         )
         raise InputError(
             f"run {match.run_id[:SHORT_ID]} is of kind {match.kind}{reason}, needed is {' or '.join(kinds)}; {advice}"
         )
-    return match
+    return read_current_record(home, match)
 
 
 def matches(home: Home, reference: str) -> bool:
     """Whether a reference means any run, of whatever kind."""
-    return bool(_find_matches(read_records(home), reference))
+    return bool(_find_matches(list_runs(home), reference))
 
 
-def _find_matches(all_records: list[RunRecord], reference: str) -> list[RunRecord]:
-    with_id = [record for record in all_records if record.run_id == reference]
+def _find_matches(all_runs: list[RunSummary], reference: str) -> list[RunSummary]:
+    with_id = [run for run in all_runs if run.run_id == reference]
     if with_id:
         return with_id
-    with_name = [record for record in all_records if record.name == reference]
+    with_name = [run for run in all_runs if run.name == reference]
     if with_name and len(reference) < SHORT_ID:
         return with_name
-    with_prefix = [record for record in all_records if reference and record.run_id.startswith(reference)]
-    return with_name + [record for record in with_prefix if record not in with_name]
+    with_prefix = [run for run in all_runs if reference and run.run_id.startswith(reference)]
+    return with_name + [run for run in with_prefix if run not in with_name]
 
 
 def _explain_no_match(
-    home: Home, reference: str, all_records: list[RunRecord], faults: list[str], kinds: tuple[str, ...]
+    home: Home, reference: str, all_runs: list[RunSummary], faults: list[str], kinds: tuple[str, ...]
 ) -> str:
-    if explanation := _explain_deleted(home, reference, all_records):
+    if explanation := _explain_deleted(home, reference, all_runs):
         return explanation
-    for record in all_records:
-        recorded_name = read_record(home.run_folder(record.run_id) / "run.json", record.run_id).name
-        if recorded_name == reference:
-            run = f"run {record.run_id[:SHORT_ID]}"
-            return f"{run} was called {reference!r}; it was renamed {record.name!r} in MLflow"
-    candidates = [record for record in all_records if record.kind in kinds]
+    for run in all_runs:
+        if read_record(_record_file(home, run.run_id), run.run_id).name == reference:
+            was_called = f"run {run.run_id[:SHORT_ID]} was called {reference!r}"
+            return f"{was_called}; it was renamed {run.name!r} in MLflow"
+    candidates = [run for run in all_runs if run.kind in kinds]
     if faults:  # it may be one of these
         others = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
         return (
             f"no run {reference!r} among those that can be read: {faults[0]}{others}; make them readable, or try again"
         )
     if not candidates:
-        kind = f" of kind {' or '.join(kinds)}" if all_records else ""
+        kind = f" of kind {' or '.join(kinds)}" if all_runs else ""
         return f"no run{kind} in {home.path} yet; `study train` makes one, --home names another study home"
     newest_first = candidates[::-1][:LISTED]
-    newest = ", ".join(f"{record.run_id[:SHORT_ID]} ({record.name})" for record in newest_first)
+    newest = ", ".join(f"{run.run_id[:SHORT_ID]} ({run.name})" for run in newest_first)
     return f"no run {reference!r} in {home.path}; the newest are: {newest}; `study ask runs` lists all"
 
 
-def _explain_deleted(home: Home, reference: str, all_records: list[RunRecord]) -> str | None:
+def _explain_deleted(home: Home, reference: str, all_runs: list[RunSummary]) -> str | None:
     """Says that the run meant was deleted, by itself or with its experiment; None if no deleted run is meant."""
     entries = read_entries(home)
     matches: list[str] = []
-    for run_id in sorted(_deleted_runs(home, entries)):
+    for run_id in sorted(deleted_runs(home)):
         name = entries[run_id].name if run_id in entries else None
         if reference == name or (reference and run_id.startswith(reference)):
             matches.append(run_id)
     experiments = deleted_experiments(home)
-    if experiments and (matches or not all_records):
+    if experiments and (matches or not all_runs):
         return experiments[0]
     if matches:
         run_id = matches[0]
@@ -262,7 +287,7 @@ def free_name(home: Home, wanted: str | None, default: str) -> str:
     """
     if wanted and (wanted == "latest" or len(wanted) > LONGEST_NAME or not wanted.isprintable()):
         raise InputError(f"--name is {wanted!r}; it takes 1 to {LONGEST_NAME} printable characters, and not latest")
-    taken_names = {record.name for record in read_records(home)}
+    taken_names = {run.name for run in list_runs(home)}
     if wanted in taken_names:
         raise InputError(f"there is a run called {wanted!r} already; choose another --name")
     if wanted and (reason := _resemblance_to_an_id(home, wanted)):
@@ -280,7 +305,7 @@ def free_name(home: Home, wanted: str | None, default: str) -> str:
 def _resemblance_to_an_id(home: Home, name: str) -> str | None:
     """Why a name could be confused with a run's ID; None if it could not. Deleted runs count, as they may come back."""
     if len(name) >= SHORT_ID:
-        for run_id, _ in _record_files(home)[0]:
+        for run_id in _run_folders(home):
             if run_id.startswith(name.lower()):
                 return f"is how the ID of run {run_id} begins"
     return "looks like a run ID" if re.fullmatch("[0-9a-fA-F]{32}", name) else None

@@ -5,6 +5,7 @@ there, which names every file with its sha256 and is written last. Readers trust
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -85,11 +86,13 @@ def read_commits(home: Home, run_id: str) -> list[Commit]:
     return sorted(commits, key=lambda commit: commit.time_ms)
 
 
-def readable_commits(home: Home, run_id: str) -> tuple[list[Commit], dict[str, str]]:
-    """The commits of a run that can be read, oldest first; and by unit what is wrong with the others."""
+def readable_commits(
+    home: Home, run_id: str, units: Sequence[str] | None = None
+) -> tuple[list[Commit], dict[str, str]]:
+    """The readable commits of a run, or of some of its units, oldest first; and by unit what is wrong with others."""
     commits: list[Commit] = []
     faults: dict[str, str] = {}
-    for unit in committed_units(home, run_id):
+    for unit in committed_units(home, run_id) if units is None else units:
         path = commit_file(home, run_id, unit)
         try:
             commits.append(read_commit(path, run_id))

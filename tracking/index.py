@@ -9,18 +9,19 @@ import os
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import duckdb
 
-from tracking.catalogue import deleted_runs, read_records
+from tracking.catalogue import deleted_runs, list_runs, read_current_record
 from tracking.commits import commit_file, committed_units, file_stamp, readable_commits
 from tracking.errors import InputError, from_outside
 from tracking.home import Home
-from tracking.ingesting import add_fault, add_record, add_unit
+from tracking.ingesting import OWN_TABLES, Unit, add_fault, add_records, add_units, examine, insert
 from tracking.locks import HeldError, writing_index
+from tracking.run_summaries import UNSETTLED, RunSummary, known_summaries
 from tracking.tables import (
     SCHEMA,
     FilesByTable,
@@ -34,18 +35,21 @@ from tracking.tables import (
     view_definitions,
 )
 
-# what the index holds, and which commits and files it was read from; those with a fault were left out
-CHECKED = {"run_id": "VARCHAR", "path": "VARCHAR", "size": "BIGINT", "changed": "BIGINT", "fault": "VARCHAR"}
-INGESTED = f"""
-    create table ingested (run_id varchar, unit varchar, primary key (run_id, unit));
-    create table checked ({", ".join(" ".join(column) for column in CHECKED.items())})"""
 # storage of DuckDB 1.5, so that its command line and other tools of today open it too
 STORAGE: dict[str, str | bool | int | float | list[str]] = {"storage_compatibility_version": "v1.5.0"}
 # what DuckDB says if another process, or another connection of this process, has the file open
 HELD_MESSAGES = ("Could not set lock", "different configuration")
 LOG_SUFFIXES = (".wal", ".wal.checkpoint", ".wal.recovery")  # of files that DuckDB keeps beside a database
+UNITS_AT_ONCE = 2_000  # that are added in one step, if their files hold no more than
+BYTES_AT_ONCE = 1 << 26
+FEW_FILES = 5_000  # whose changes are looked for at every question; in larger homes, those of the runs that it names
 REBUILD_WAIT = 60  # seconds to wait for another rebuild
 POLL_INTERVAL = 0.05  # seconds
+Progress = Callable[[int, int], None]
+OWN_SCHEMA = "; ".join(
+    f"create table {table} ({', '.join(' '.join(column) for column in types.items())})"
+    for table, types in OWN_TABLES.items()
+)
 _reported: set[tuple[Home, type[Exception]]] = set()
 
 
@@ -80,88 +84,178 @@ def _report_once(home: Home, error_type: type[Exception], reason: str) -> None:
         logging.getLogger(__name__).warning(f"study.duckdb is not up to date ({reason}); the runs' files are")
 
 
-def _update(connection: duckdb.DuckDBPyConnection, home: Home, run_ids: list[str] | None) -> None:
-    current = {record.run_id: record for record in read_records(home)}
-    wanted = [run_id for run_id in run_ids or current if run_id in current]
-
-    indexed_runs = {run_id for (run_id,) in connection.execute("select run_id from runs").fetchall()}
-    _forget_runs(connection, (indexed_runs - set(current)) | _changed_runs(connection, home, wanted))
-
-    ingested = set(connection.execute("select run_id, unit from ingested").fetchall())
-    for run_id in wanted:
-        add_record(connection, current[run_id])
-        stamps = {unit: file_stamp(commit_file(home, run_id, unit)) for unit in committed_units(home, run_id)}
-        commits, faults = readable_commits(home, run_id)
-        for commit in commits:
-            if (run_id, commit.unit) not in ingested:
-                add_unit(connection, home, commit)
-        for unit, fault in faults.items():
-            if (run_id, unit) not in ingested and unit in stamps:
-                add_fault(connection, run_id, unit, stamps[unit], fault)
-
+def _update(
+    connection: duckdb.DuckDBPyConnection,
+    home: Home,
+    run_ids: Collection[str] | None,
+    progress: Progress | None = None,
+) -> None:
+    """Add what is new of `run_ids`, by default of all runs, whose current state replaces what is known of them."""
+    unsettled = connection.execute("select run_id from summaries where changed = $1", [UNSETTLED]).fetchall()
+    wanted = None if run_ids is None else {*run_ids, *(run_id for (run_id,) in unsettled)}
+    current = {summary.run_id: summary for summary in list_runs(home, wanted)}
+    known = _read_state(connection)
+    gone = set(known) - set(current) if wanted is None else wanted - set(current)
+    edited = _find_edited(connection, home, None if wanted is None else set(current))
+    _forget_runs(connection, gone | edited)
+    new = [
+        run
+        for run_id, run in current.items()
+        if run_id in edited or run.changed == UNSETTLED or known.get(run_id) != _state_of(run)
+    ]
+    recorded = known_summaries(home)  # with the recorded name and status, which another reader needs
+    summaries = [recorded[run.run_id]._replace(changed=run.changed) for run in new]
+    _store_summaries(connection, [summary._replace(changed=UNSETTLED) for summary in summaries])  # until all is in
+    add_records(connection, [read_current_record(home, run) for run in new])
+    for units in _new_units(connection, home, [run.run_id for run in new], progress):
+        add_units(connection, home, units)
+    _store_summaries(connection, summaries)
     _store_views(connection, home)
     if not holds_macros(connection):
         add_macros(connection)
 
 
-def _store_views(connection: duckdb.DuckDBPyConnection, home: Home) -> None:
-    """Views by pattern show other programs later commits too, but would include faulty files, if there are any."""
-    files, faults = checked_files(connection, home)
-    definitions = view_definitions(home, files) if faults else stored_view_definitions(home, deleted_runs(home))
-    for name, select in definitions.items():
-        connection.execute(f"create or replace view {name} as {select}")
+def _read_state(connection: duckdb.DuckDBPyConnection) -> dict[str, tuple[str, str, int]]:
+    """Name, status and time of the last change of every run in the index."""
+    sql = "select run_id, runs.name, runs.status, changed from runs join summaries using (run_id)"
+    return {run_id: (name, status, changed) for run_id, name, status, changed in connection.execute(sql).fetchall()}
 
 
-def checked_files(connection: duckdb.DuckDBPyConnection, home: Home) -> tuple[FilesByTable, list[str]]:
-    """The files that the index was read from, by table, and what is wrong with the others."""
-    files: dict[str, list[str]] = defaultdict(list)
-    faults: list[str] = []
-    for run_id, path, fault in connection.execute("select run_id, path, fault from checked").fetchall():
-        if fault:
-            faults.append(fault)
-        elif table := table_of(path):
-            files[table].append(exact_pattern(home.run_folder(run_id) / path))
-    return files, faults
+def _state_of(run: RunSummary) -> tuple[str, str, int]:
+    return run.name, run.status, run.changed
 
 
-def _changed_runs(connection: duckdb.DuckDBPyConnection, home: Home, run_ids: Iterable[str]) -> set[str]:
-    """Those of the runs with a file that may have changed since it was checked."""
-    sql = "select run_id, path, size, changed from checked semi join (select unnest($1) as run_id) using (run_id)"
-    rows = connection.execute(sql, [list(run_ids)]).fetchall()
-    return {run_id for run_id, path, *stamp in rows if file_stamp(home.run_folder(run_id) / path) != tuple(stamp)}
+def _read_ingested(connection: duckdb.DuckDBPyConnection, run_ids: list[str]) -> set[tuple[str, str]]:
+    """Run and unit of everything that the index holds of some runs."""
+    sql = "select run_id, unit from ingested where run_id in (select unnest($1))"
+    return set(connection.execute(sql, [run_ids]).fetchall())
 
 
-def _forget_runs(connection: duckdb.DuckDBPyConnection, run_ids: set[str]) -> None:
+def _store_summaries(connection: duckdb.DuckDBPyConnection, runs: list[RunSummary]) -> None:
     connection.begin()
-    for run_id in run_ids:
-        for table in (*columns(), "ingested", "checked"):
-            connection.execute(f"delete from {table} where run_id = $1", [run_id])
+    connection.execute("delete from summaries where run_id in (select unnest($1))", [[run.run_id for run in runs]])
+    insert(connection, "summaries", runs)
     connection.commit()
 
 
-def rebuild(home: Home) -> int:
+def _new_units(
+    connection: duckdb.DuckDBPyConnection, home: Home, run_ids: list[str], progress: Progress | None
+) -> Iterator[list[Unit]]:
+    """The units of runs that the index lacks, a limited number and size at a time. Unreadable ones are noted here."""
+    ingested = _read_ingested(connection, run_ids)
+    waiting: list[Unit] = []
+    size = 0  # bytes
+    for done, run_id in enumerate(run_ids, 1):
+        names = [name for name in committed_units(home, run_id) if (run_id, name) not in ingested]
+        stamps = {name: file_stamp(commit_file(home, run_id, name)) for name in names}  # before they are read
+        commits, faults = readable_commits(home, run_id, names)
+        for name, fault in faults.items():
+            add_fault(connection, run_id, name, stamps[name], fault)
+        for commit in commits:
+            waiting.append(examine(home, commit))
+            size += waiting[-1].size
+            if len(waiting) >= UNITS_AT_ONCE or size >= BYTES_AT_ONCE:
+                yield waiting
+                waiting, size = [], 0
+        if progress:
+            progress(done, len(run_ids))
+    if waiting:
+        yield waiting
+
+
+def _store_views(connection: duckdb.DuckDBPyConnection, home: Home) -> None:
+    """Views by pattern show other programs later commits too, but would include faulty files, if there are any.
+
+    DuckDB reads all files when it creates them, so they are left if they are as they would be.
+    """
+    has_few = _has_few_files(connection)
+    if read_faults(connection):
+        definitions = view_definitions(home, checked_files(connection, home), has_few=has_few)
+    else:
+        definitions = stored_view_definitions(home, deleted_runs(home), has_few)
+    for name, select in definitions.items():
+        if connection.execute("select sql from stored_views where name = $1", [name]).fetchall() != [(select,)]:
+            connection.execute(f"create or replace view {name} as {select}")
+            connection.execute("delete from stored_views where name = $1", [name])
+            insert(connection, "stored_views", [(name, select)])
+
+
+def checked_files(
+    connection: duckdb.DuckDBPyConnection, home: Home, run_ids: Collection[str] | None = None
+) -> FilesByTable:
+    """The sound files that the index was read from, of some runs or of all, by table."""
+    files: dict[str, list[str]] = defaultdict(list)
+    for run_id, path in _select_checked(connection, "run_id, path", "fault is null", run_ids):
+        if table := table_of(path):
+            files[table].append(exact_pattern(home.run_folder(run_id) / path))
+    return files
+
+
+def read_faults(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """What is wrong with the files that were left out of the index."""
+    return [fault for (fault,) in _select_checked(connection, "fault", "fault is not null", None)]
+
+
+def _find_edited(connection: duckdb.DuckDBPyConnection, home: Home, run_ids: Collection[str] | None) -> set[str]:
+    """Those of the runs, by default of all in a home of few files, with a file that may have changed since."""
+    if run_ids is None and not _has_few_files(connection):
+        return set()
+    rows = _select_checked(connection, "run_id, path, size, changed", "true", run_ids)
+    return {run_id for run_id, path, *stamp in rows if file_stamp(home.run_folder(run_id) / path) != tuple(stamp)}
+
+
+def _has_few_files(connection: duckdb.DuckDBPyConnection) -> bool:
+    [(count,)] = connection.execute("select count(*) from checked").fetchall()
+    return count <= FEW_FILES
+
+
+def _select_checked(
+    connection: duckdb.DuckDBPyConnection, what: str, condition: str, run_ids: Collection[str] | None
+) -> list[tuple]:
+    sql = f"select {what} from checked where {condition}"
+    if run_ids is None:
+        return connection.execute(sql).fetchall()
+    return connection.execute(f"{sql} and run_id in (select unnest($1))", [list(run_ids)]).fetchall()
+
+
+def _forget_runs(connection: duckdb.DuckDBPyConnection, run_ids: set[str]) -> None:
+    if not run_ids:
+        return
+    connection.begin()
+    for table in (*columns(), *OWN_TABLES):
+        if table != "stored_views":
+            connection.execute(f"delete from {table} where run_id in (select unnest($1))", [list(run_ids)])
+    connection.commit()
+
+
+def rebuild(home: Home, progress: Progress | None = None) -> int:
     """Rebuild study.duckdb from the committed files; returns the number of runs in it.
 
-    Programs that are reading the old one can continue. Raises InputError if another program has it open for writing.
+    `progress` is told how many of how many runs are done. Programs that are reading the old index can continue. Raises
+    InputError if another program has it open for writing.
     """
     if not home.artifacts.is_dir():
         raise InputError(no_study(home))
     with writing_index(home, REBUILD_WAIT):
-        _build(home)
-    return len(read_records(home))
+        _build(home, progress=progress)
+    return len(list_runs(home))
 
 
-def is_complete(connection: duckdb.DuckDBPyConnection, home: Home) -> bool:
-    """Whether an index holds every committed unit, and every run with its current status and name."""
-    current = {record.run_id: (record.status, record.name) for record in read_records(home)}
-    if not _is_current(connection) or _changed_runs(connection, home, current):
+def is_complete(
+    connection: duckdb.DuckDBPyConnection, home: Home, runs: list[RunSummary], run_ids: Collection[str] | None = None
+) -> bool:
+    """Whether an index holds every committed unit, and every run as it is listed.
+
+    No file of `run_ids`, by default of all runs in a home of few files, may have changed either.
+    """
+    if not _is_current(connection) or _find_edited(connection, home, run_ids):
         return False
-    rows = connection.execute("select run_id, status, name from runs").fetchall()
-    if {run_id: (status, name) for run_id, status, name in rows} != current:
+    known = _read_state(connection)
+    if {run_id: state[:2] for run_id, state in known.items()} != {run.run_id: (run.name, run.status) for run in runs}:
         return False
-    ingested = connection.execute("select run_id, unit from ingested").fetchall()
-    committed = {(run_id, unit) for run_id in current for unit in committed_units(home, run_id)}
-    return set(ingested) == committed
+    doubtful = [run.run_id for run in runs if run.changed == UNSETTLED or known[run.run_id] != _state_of(run)]
+    committed = {(run_id, unit) for run_id in doubtful for unit in committed_units(home, run_id)}
+    return committed == _read_ingested(connection, doubtful)
 
 
 def may_write_index(home: Home) -> bool:
@@ -199,7 +293,7 @@ def _open_for_writing(home: Home, wait: float) -> duckdb.DuckDBPyConnection | No
             time.sleep(POLL_INTERVAL)
 
 
-def _build(home: Home, run_ids: list[str] | None = None) -> None:
+def _build(home: Home, run_ids: Collection[str] | None = None, progress: Progress | None = None) -> None:
     """Build the index beside the old one, then replace that in one step.
 
     Raises HeldError if another program has the old one open for writing.
@@ -210,8 +304,8 @@ def _build(home: Home, run_ids: list[str] | None = None) -> None:
     try:
         with _keeping_writers_out(home):
             with duckdb.connect(str(new), config=STORAGE) as connection:
-                connection.execute(f"begin; {SCHEMA}; {INGESTED}; commit")
-                _update(connection, home, run_ids)
+                connection.execute(f"begin; {SCHEMA}; {OWN_SCHEMA}; commit")
+                _update(connection, home, run_ids, progress)
                 connection.execute("checkpoint")  # closing does it too, but without an error if the disk is full
             _remove_logs(home.database)  # the new index would use them as its own
             os.replace(new, home.database)
@@ -264,5 +358,5 @@ def _remove_logs(database: Path) -> None:
 def _is_current(connection: duckdb.DuckDBPyConnection) -> bool:
     """Whether an index has the tables of schema.sql as they are now."""
     actual = read_columns(connection)
-    expected = columns() | {"checked": CHECKED}
+    expected = columns() | OWN_TABLES
     return all(actual.get(table) == types for table, types in expected.items())

@@ -1,8 +1,10 @@
 """Rows of one run, and of one committed unit, on their way into a database."""
 
 import json
+from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +13,7 @@ import duckdb
 from tracking.catalogue import RunRecord
 from tracking.commits import Commit, file_stamp, find_fault
 from tracking.home import Home
+from tracking.run_summaries import SUMMARY_COLUMNS
 from tracking.tables import (
     LATEST_LABELS,
     WITH_PREVIOUS,
@@ -20,28 +23,58 @@ from tracking.tables import (
     required_columns,
     select_all_values,
     select_incomplete_files,
+    select_rows,
     select_sound_files,
     table_of,
 )
 
-# rows of an epoch, each with the same instance's last prediction before it
+# rows of an epoch, each with the same instance's last prediction before it: that of the epoch before, but for instances
+# that were left out there
 LINKED_ROWS = """
-    select new.*, old.epoch as previous_epoch, old.predicted as previous
-    from ({rows}) as new
-    left join (
+    with before as (
+        select split, instance_id, epoch, predicted
+        from predictions
+        where run_id = $run_id and epoch = $epoch_before
+    ),
+    without_partner as (
+        select split, instance_id
+        from ({rows})
+        anti join before using (split, instance_id)
+    ),
+    earlier as (
         select split, instance_id, max(epoch) as epoch, arg_max(predicted, epoch) as predicted
         from predictions
-        where run_id = $run_id and epoch < $epoch
+        semi join without_partner using (split, instance_id)
+        where run_id = $run_id and epoch < $epoch_before
         group by all
-    ) as old using (split, instance_id)"""
+    ),
+    old as (
+        from before
+        union all
+        from earlier
+    )
+    select new.*, old.epoch as previous_epoch, old.predicted as previous
+    from ({rows}) as new
+    left join old using (split, instance_id)"""
 LATER_EPOCH = """
     select 1
     from predictions
     semi join ({rows}) as new using (split, instance_id)
     where run_id = $run_id and epoch > $epoch
     limit 1"""
+EPOCH_BEFORE = "select max(epoch) from predictions where run_id = $run_id and epoch < $epoch"
+RUNS_WITH_PREDICTIONS = """
+    select distinct run_id
+    from checked
+    where run_id in (select unnest($1)) and path like 'predictions/%' and fault is null"""
 READ_EVERY_VALUE = "select bit_xor(hash(found)) from ({rows}) as found"
-INSERT_CHECKED = "insert into checked values ($1, $2, $3, $4, $5)"
+# what the index holds, and which commits and files it was read from; those with a fault were left out
+OWN_TABLES = {
+    "ingested": {"run_id": "VARCHAR", "unit": "VARCHAR"},
+    "checked": {"run_id": "VARCHAR", "path": "VARCHAR", "size": "BIGINT", "changed": "BIGINT", "fault": "VARCHAR"},
+    "summaries": SUMMARY_COLUMNS,
+    "stored_views": {"name": "VARCHAR", "sql": "VARCHAR"},
+}
 
 
 class TableFile(NamedTuple):
@@ -51,10 +84,36 @@ class TableFile(NamedTuple):
     table: str
 
 
-def add_record(connection: duckdb.DuckDBPyConnection, record: RunRecord) -> None:
+@dataclass(frozen=True)
+class Unit:
+    """A committed unit on its way in: size and time of change of its files, and what is wrong with those of tables."""
+
+    commit: Commit
+    stamps: dict[str, tuple[int, int]]
+    faults: dict[TableFile, str | None]
+
+    @property
+    def is_sound(self) -> bool:
+        return not any(self.faults.values())
+
+    @property
+    def size(self) -> int:
+        """Bytes of the files that feed tables."""
+        return sum(self.stamps[file.path][0] for file in self.faults)
+
+    def checked_rows(self) -> list[tuple]:
+        """Rows of table `checked`."""
+        run_id, own_path = self.commit.run_id, self.commit.path
+        files = [(run_id, file.path, *self.stamps[file.path], fault) for file, fault in self.faults.items()]
+        return [*files, (run_id, own_path, *self.stamps[own_path], None)]
+
+
+def add_records(connection: duckdb.DuckDBPyConnection, records: Sequence[RunRecord]) -> None:
+    """Add runs to table `runs`, or replace them there."""
     connection.begin()
-    connection.execute("delete from runs where run_id = $1", [record.run_id])
-    insert(connection, "runs", [run_row(record)])
+    run_ids = [record.run_id for record in records]
+    connection.execute("delete from runs where run_id in (select unnest($1))", [run_ids])
+    insert(connection, "runs", [run_row(record) for record in records])
     connection.commit()
 
 
@@ -70,11 +129,11 @@ def metric_rows(commit: Commit) -> list[tuple]:
     return [(commit.run_id, commit.epoch or 0, key, value) for key, value in values.items()]
 
 
-def insert(connection: duckdb.DuckDBPyConnection, table: str, rows: list[tuple]) -> None:
-    """Insert rows of all columns in one statement, a list per column."""
+def insert(connection: duckdb.DuckDBPyConnection, table: str, rows: Sequence[tuple]) -> None:
+    """Insert rows of all columns of a table in one statement, a list per column."""
     if not rows:
         return
-    types = columns()[table].values()
+    types = (columns() | OWN_TABLES)[table].values()
     lists = ", ".join(f"unnest(${number}::{data_type}[])" for number, data_type in enumerate(types, 1))
     values = [list(column) for column in zip(*rows, strict=True)]
     connection.execute(f"insert into {table} select {lists}", values)
@@ -143,64 +202,72 @@ def _check_rows(home: Home, table: str, *names: str) -> None:
             scratch.execute(READ_EVERY_VALUE.format(rows=select))
 
 
-def add_unit(connection: duckdb.DuckDBPyConnection, home: Home, commit: Commit) -> None:
-    """Add a unit's rows. If one of its files is not what was committed, or no table, only note the fault."""
+def examine(home: Home, commit: Commit) -> Unit:
+    """Compare a unit's files with what was committed."""
     folder = home.run_folder(commit.run_id)
     paths = [commit.path, *(file.path for file in commit.files)]
     stamps = {path: file_stamp(folder / path) for path in paths}  # before the files are read
-    faults = table_faults(home, commit)
+    return Unit(commit, stamps, table_faults(home, commit))
+
+
+def add_units(connection: duckdb.DuckDBPyConnection, home: Home, units: Sequence[Unit]) -> None:
+    """Add the rows of units in one transaction. Of a unit with a file that is no table, only the fault is noted.
+
+    Where DuckDB refuses them together, each half is tried, down to the unit that it refuses.
+    """
     try:
-        _add_unit(connection, home, commit, stamps, faults)
+        _add_at_once(connection, home, units)
     except duckdb.Error:
         with suppress(duckdb.Error):  # the transaction may have ended by itself
             connection.rollback()
-        for file, fault in faults.items():
+        if len(units) > 1:
+            middle = len(units) // 2
+            add_units(connection, home, units[:middle])
+            add_units(connection, home, units[middle:])
+            return
+        [unit] = units
+        for file, fault in unit.faults.items():
             if not fault:
-                faults[file] = find_misfit(home, folder / file.path, file.table)
-        if not any(faults.values()):
+                path = home.run_folder(unit.commit.run_id) / file.path
+                unit.faults[file] = find_misfit(home, path, file.table)
+        if unit.is_sound:
             raise
-        _add_unit(connection, home, commit, stamps, faults)
+        _add_at_once(connection, home, units)
 
 
-def _add_unit(
-    connection: duckdb.DuckDBPyConnection,
-    home: Home,
-    commit: Commit,
-    stamps: dict[str, tuple[int, int]],
-    faults: dict[TableFile, str | None],
-) -> None:
-    is_sound = not any(faults.values())
+def _add_at_once(connection: duckdb.DuckDBPyConnection, home: Home, units: Sequence[Unit]) -> None:
     connection.begin()
-    for file, fault in faults.items():
-        connection.execute(INSERT_CHECKED, [commit.run_id, file.path, *stamps[file.path], fault])
-        if is_sound:
-            path = home.run_folder(commit.run_id) / file.path
-            _add_rows(connection, commit, file.table, select_all_values(home, file.table, exact_pattern(path)))
-    insert(connection, "metrics", metric_rows(commit))
-    _note_unit(connection, commit.run_id, commit.unit, stamps[commit.path])
+    run_ids = list({unit.commit.run_id for unit in units})
+    begun = {run_id for (run_id,) in connection.execute(RUNS_WITH_PREDICTIONS, [run_ids]).fetchall()}
+    insert(connection, "checked", [row for unit in units for row in unit.checked_rows()])
+    sound_units = [unit for unit in units if unit.is_sound]
+    paths_by_table: dict[str, list[str]] = defaultdict(list)
+    for unit in sound_units:
+        for file in unit.faults:
+            paths_by_table[file.table].append(exact_pattern(home.run_folder(unit.commit.run_id) / file.path))
+    for table, paths in paths_by_table.items():
+        if connection.execute(select_incomplete_files(table, *paths)).fetchall():
+            raise duckdb.BinderException("a column is missing")
+        if table == "predictions":
+            _add_predictions(connection, home, sound_units, begun)
+        else:
+            _add_rows(connection, home, table, paths)
+    insert(connection, "metrics", [row for unit in units for row in metric_rows(unit.commit)])
+    insert(connection, "ingested", [(unit.commit.run_id, unit.commit.unit) for unit in units])
     connection.commit()
 
 
 def add_fault(connection: duckdb.DuckDBPyConnection, run_id: str, unit: str, stamp: tuple, fault: str) -> None:
     """Note a unit whose commit cannot be read, with the stamp of that file, and leave its rows out."""
     connection.begin()
-    _note_unit(connection, run_id, unit, stamp, fault)
+    insert(connection, "checked", [(run_id, f"commits/{unit}.json", *stamp, fault)])
+    insert(connection, "ingested", [(run_id, unit)])
     connection.commit()
 
 
-def _note_unit(
-    connection: duckdb.DuckDBPyConnection, run_id: str, unit: str, stamp: tuple, fault: str | None = None
-) -> None:
-    connection.execute(INSERT_CHECKED, [run_id, f"commits/{unit}.json", *stamp, fault])
-    connection.execute("insert into ingested values ($1, $2)", [run_id, unit])
-
-
-def _add_rows(connection: duckdb.DuckDBPyConnection, commit: Commit, table: str, selects: list[str]) -> None:
-    rows, *other_selects = selects
-    if table == "predictions":
-        _add_predictions(connection, commit, rows)
-    else:
-        connection.execute(f"insert into {table} by name {rows}")
+def _add_rows(connection: duckdb.DuckDBPyConnection, home: Home, table: str, paths: Sequence[str]) -> None:
+    rows, *other_selects = select_all_values(home, table, *paths)
+    connection.execute(f"insert into {table} by name {rows}")
     for select in other_selects:  # views read these in place, so a fault must be found now
         connection.execute(READ_EVERY_VALUE.format(rows=select))
     if table == "concept_labels":
@@ -212,11 +279,31 @@ def _add_rows(connection: duckdb.DuckDBPyConnection, commit: Commit, table: str,
                 = (latest.run_id, latest.epoch, latest.concept_id)""")
 
 
-def _add_predictions(connection: duckdb.DuckDBPyConnection, commit: Commit, rows: str) -> None:
-    parameters = {"run_id": commit.run_id, "epoch": commit.epoch}
-    connection.execute(f"insert into predictions by name {LINKED_ROWS.format(rows=rows)}", parameters)
-    if connection.execute(LATER_EPOCH.format(rows=rows), parameters).fetchall():
-        link(connection, commit.run_id)  # this epoch precedes some that came before it
+def _add_predictions(connection: duckdb.DuckDBPyConnection, home: Home, units: Sequence[Unit], begun: set[str]) -> None:
+    """Add predictions, each with the same instance's before it. Runs that are not `begun` have none yet, so that all
+    their epochs can be added at once.
+    """
+    of_new_runs: list[str] = []
+    of_others: list[tuple[Commit, str]] = []
+    for unit in units:
+        for file in unit.faults:
+            if file.table == "predictions":
+                path = exact_pattern(home.run_folder(unit.commit.run_id) / file.path)
+                if unit.commit.run_id in begun:
+                    of_others.append((unit.commit, path))
+                else:
+                    of_new_runs.append(path)
+    if of_new_runs:
+        rows = WITH_PREVIOUS.format(rows=select_rows(home, "predictions", *of_new_runs))
+        connection.execute(f"insert into predictions by name {rows}")
+    for commit, path in of_others:
+        rows = select_rows(home, "predictions", path)
+        before = connection.execute(EPOCH_BEFORE, {"run_id": commit.run_id, "epoch": commit.epoch}).fetchall()
+        parameters = {"run_id": commit.run_id, "epoch_before": before[0][0]}
+        connection.execute(f"insert into predictions by name {LINKED_ROWS.format(rows=rows)}", parameters)
+        parameters = {"run_id": commit.run_id, "epoch": commit.epoch}
+        if connection.execute(LATER_EPOCH.format(rows=rows), parameters).fetchall():
+            link(connection, commit.run_id)  # this epoch precedes some that came before it
 
 
 def link(connection: duckdb.DuckDBPyConnection, run_id: str) -> None:

@@ -9,8 +9,8 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
 from tracking.errors import InputError
@@ -30,12 +30,13 @@ LOCATIONS = (
     ("trace_tags", "value", "key = 'mlflow.artifactLocation'"),
     ("workspaces", "trace_archival_location", "true"),
 )
-# folders that runs of studies were written to, according to their experiments and to themselves
+# folders but :own that runs of studies were written to, according to their experiments and to themselves
 FOLDERS = f"""
     with studies as (
         select run_uuid, artifact_uri, experiment_id, artifact_location
         from runs join experiments using (experiment_id)
-        where run_uuid in (select run_uuid from tags where key = 'study.kind')
+        where (artifact_location is not :own or substr(artifact_uri, 1, length(:own) + 1) is not :own || '/')
+            and run_uuid in (select run_uuid from tags where key = 'study.kind')
     )
     select artifact_location, null from experiments where name = '{EXPERIMENT}'
     union
@@ -43,21 +44,18 @@ FOLDERS = f"""
     union
     select replace(artifact_uri, '/' || run_uuid || '/artifacts', ''), run_uuid from studies
     where artifact_uri like '%/' || run_uuid || '/artifacts'"""
-ENTRIES = """
-    select run_uuid, runs.name, runs.lifecycle_stage = 'deleted', experiment_id, experiments.name,
-        experiments.lifecycle_stage = 'deleted'
-    from runs join experiments using (experiment_id)"""
+ENTRIES = "select run_uuid, name, lifecycle_stage = 'deleted' from runs"
+IN_DELETED_EXPERIMENTS = """
+    select experiments.name, experiment_id, run_uuid
+    from experiments join runs using (experiment_id)
+    where experiments.lifecycle_stage = 'deleted'"""
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """What MLflow says about a run."""
 
     name: str | None
     deleted: bool  # by itself, or with its experiment
-    experiment_id: int
-    experiment: str
-    experiment_deleted: bool
 
 
 def read_entries(home: Home) -> dict[str, Entry]:
@@ -69,14 +67,19 @@ def read_entries(home: Home) -> dict[str, Entry]:
         return {}
     with suppress(InputError, sqlite3.Error):  # a home that is read-only or being written must still answer
         follow_move(home, wait=0)
+    return {run_id: Entry(name, bool(deleted)) for run_id, name, deleted in _ask(home, ENTRIES)}
+
+
+def runs_in_deleted_experiments(home: Home) -> list[tuple[str, int, str]]:
+    """Name and ID of each experiment that was deleted, with the ID of a run in it. Raises InputError as above."""
+    return _ask(home, IN_DELETED_EXPERIMENTS) if home.mlflow_db.exists() else []
+
+
+def _ask(home: Home, sql: str) -> list[tuple]:
     try:
-        rows = _select(home.mlflow_db, ENTRIES)
+        return _select(home.mlflow_db, sql)
     except sqlite3.Error as error:
         raise _unreadable(home, error) from None
-    entries: dict[str, Entry] = {}
-    for run_id, name, is_deleted, experiment_id, experiment, is_experiment_deleted in rows:
-        entries[run_id] = Entry(name, bool(is_deleted), experiment_id, experiment, bool(is_experiment_deleted))
-    return entries
 
 
 def schema_revision(home: Home) -> str:
@@ -96,7 +99,9 @@ def follow_move(home: Home, wait: float = WRITER_WAIT) -> None:
     Other paths, such as those of other experiments, stay. Raises InputError while a run is being written by its old
     path.
     """
-    other_folders = _other_folders(home, _select(home.mlflow_db, FOLDERS, min(wait, READER_WAIT)))
+    other_folders = _other_folders(
+        home, _select(home.mlflow_db, FOLDERS, min(wait, READER_WAIT), own=home.artifacts.as_uri())
+    )
     if not other_folders:
         return
     if being_written := runs_written_by_others(home):
@@ -167,15 +172,15 @@ def _replace_prefix(connection: sqlite3.Connection, before: str, now: str) -> No
             )
 
 
-def _select(database: Path, sql: str, wait: float = READER_WAIT) -> list[tuple]:
+def _select(database: Path, sql: str, wait: float = READER_WAIT, **parameters: str) -> list[tuple]:
     try:
         with _opened(database, "mode=rw", wait) as connection:
-            return connection.execute(sql).fetchall()
+            return connection.execute(sql, parameters).fetchall()
     except sqlite3.OperationalError as error:
         if "locked" not in str(error):
             raise
     with _opened(database, "mode=ro&immutable=1", READER_WAIT) as connection:
-        return connection.execute(sql).fetchall()  # a writer that hangs must not block questions
+        return connection.execute(sql, parameters).fetchall()  # a writer that hangs must not block questions
 
 
 @contextmanager

@@ -1,19 +1,24 @@
 """Connections that answer SQL at any time, even while trainings run or another program holds the index."""
 
 import logging
+import re
 import threading
 from collections import defaultdict
+from collections.abc import Collection
+from dataclasses import dataclass
 from functools import cache
 
 import duckdb
 
-from tracking.catalogue import deleted_experiments, read_records
+from tracking.catalogue import deleted_experiments, list_runs, read_records
 from tracking.commits import Commit, readable_commits
 from tracking.errors import InputError
 from tracking.home import Home
-from tracking.index import checked_files, ingest, is_complete, may_write_index, no_study
+from tracking.index import FEW_FILES, checked_files, ingest, is_complete, may_write_index, no_study, read_faults
 from tracking.ingesting import TableFile, find_misfit, find_suspects, insert, metric_rows, run_row, table_faults
+from tracking.run_summaries import RunSummary, family_of
 from tracking.tables import (
+    FILE_VIEWS,
     SCHEMA,
     FilesByTable,
     add_macros,
@@ -29,18 +34,40 @@ INGEST_WAIT = 0.2  # seconds that a question waits to bring the index up to date
 ONE_AT_A_TIME = threading.Lock()  # threads of one process share the settings of a database
 
 
-def connect(home: Home, memory: int | None = None) -> duckdb.DuckDBPyConnection:
+@dataclass(frozen=True)
+class Scope:
+    """What a connection is for: runs, by default all, and the text of a question, by default any."""
+
+    run_ids: frozenset[str] | None = None
+    sql: str | None = None
+
+    def needs(self, view: str) -> bool:
+        return self.sql is None or re.search(rf"\b{view}\b", self.sql, re.IGNORECASE) is not None
+
+
+EVERYTHING = Scope()
+
+
+def connect(
+    home: Home, memory: int | None = None, *, run_ids: Collection[str] | None = None, sql: str | None = None
+) -> duckdb.DuckDBPyConnection:
     """A connection for questions: every committed row, times in UTC, and no access to anything else.
 
     `memory` limits the memory of a question, in GB; the default is four fifths of the machine's. Tables come from the
     index or, while that is locked, from views over the committed files. Files that are not what was committed are named
     and left out.
+
+    In a home of many runs, name those that the questions are about in `run_ids`: only their files, and those of runs
+    about them, are checked and are in the views that read files. Such a view is made only if `sql`, when given, names
+    it.
     """
     if not home.artifacts.is_dir():
         raise InputError(no_study(home))
     for line in deleted_experiments(home):
         _warn_once(line)
-    connection = _open_index(home) or _open_files(home)
+    runs = list_runs(home)
+    scope = Scope(None if run_ids is None else frozenset(family_of(run_ids, runs)), sql)
+    connection = _open_index(home, runs, scope) or _open_files(home)
     with ONE_AT_A_TIME:
         _restrict(connection, home, memory)
     return connection
@@ -64,43 +91,41 @@ def _restrict(connection: duckdb.DuckDBPyConnection, home: Home, memory: int | N
     connection.execute("set lock_configuration = true")
 
 
-def _open_index(home: Home) -> duckdb.DuckDBPyConnection | None:
+def _open_index(home: Home, runs: list[RunSummary], scope: Scope) -> duckdb.DuckDBPyConnection | None:
     """The index with all there is, brought up to date if needed; None if that is impossible now."""
-    connection = _complete_index(home)
+    connection = complete_index(home, runs, scope)
     # an earlier version's index lacks macros, which other programs need in the file
     if connection and not holds_macros(connection) and may_write_index(home):
         connection.close()
         ingest(home, wait=INGEST_WAIT)
-        connection = _complete_index(home)
+        connection = complete_index(home, list_runs(home), scope)
     if connection is None and ingest(home, wait=INGEST_WAIT):
-        connection = _complete_index(home)
+        connection = complete_index(home, list_runs(home), scope)
     if connection is None:
         return None
 
     if not holds_macros(connection):  # the file cannot be written now
         add_macros(connection, temporary=True)
-    files, faults = checked_files(connection, home)
-    for fault in faults:
+    for fault in read_faults(connection):
         _warn_left_out(fault)
-    _add_views(connection, home, files)
+    if views := [name for name in FILE_VIEWS if scope.needs(name)]:
+        files = checked_files(connection, home, scope.run_ids)
+        definitions = view_definitions(home, files, has_few=len(files["predictions"]) <= FEW_FILES)
+        for name in views:
+            connection.execute(f"create or replace temporary view {name} as {definitions[name]}")
     return connection
 
 
-def _complete_index(home: Home) -> duckdb.DuckDBPyConnection | None:
+def complete_index(home: Home, runs: list[RunSummary], scope: Scope = EVERYTHING) -> duckdb.DuckDBPyConnection | None:
     """The index, open, if it is complete: what is asked is answered by the very file that was checked."""
     try:
         connection = duckdb.connect(str(home.database), read_only=True)
-        if is_complete(connection, home):
+        if is_complete(connection, home, runs, scope.run_ids):
             return connection
         connection.close()
     except duckdb.Error:  # held, damaged, or missing
         pass
     return None
-
-
-def _add_views(connection: duckdb.DuckDBPyConnection, home: Home, files: FilesByTable) -> None:
-    for name, select in view_definitions(home, files).items():
-        connection.execute(f"create or replace temporary view {name} as {select}")
 
 
 def _open_files(home: Home) -> duckdb.DuckDBPyConnection:
@@ -124,7 +149,8 @@ def _open_files(home: Home) -> duckdb.DuckDBPyConnection:
         select = select_table(home, table, files)
         if select is not None:
             connection.execute(f"drop table {table}; create view {table} as {select}")
-    _add_views(connection, home, files)
+    for name, select in view_definitions(home, files).items():
+        connection.execute(f"create or replace temporary view {name} as {select}")
     return connection
 
 

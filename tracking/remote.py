@@ -12,6 +12,7 @@ from tracking.errors import InputError
 from tracking.files import sha256, write_json
 from tracking.home import Home
 from tracking.mlflow_client import connect
+from tracking.run_summaries import note_change
 from tracking.runs import experiment_id
 from tracking.staging import copy_into_place, staging_folder
 
@@ -36,8 +37,11 @@ def _fetch_run(home: Home, run: Run) -> int:
     if run.info.lifecycle_stage == "deleted":
         if deletion_mark.parent.exists():
             deletion_mark.touch()
+            note_change(home, run_id)
         return 0
-    deletion_mark.unlink(missing_ok=True)
+    if deletion_mark.exists():
+        deletion_mark.unlink()
+        note_change(home, run_id)
     try:
         count = _fetch_files(home, run_id)
         _rename(home, run_id, run.info.run_name)
@@ -52,6 +56,7 @@ def _fetch_run(home: Home, run: Run) -> int:
 def _fetch_files(home: Home, run_id: str) -> int:
     client = connect(home)
     count = int(_download(home, run_id, "run.json", lambda local: read_record(local, run_id)))
+    note_change(home, run_id)
     for artifact in client.list_artifacts(run_id, "commits"):
         with staging_folder(home) as folder:
             commit = read_commit(Path(client.download_artifacts(run_id, artifact.path, str(folder))), run_id)
@@ -73,6 +78,7 @@ def _rename(home: Home, run_id: str, name: str | None) -> None:
     record = read_record(file, run_id)
     if name and name != record.name:
         write_json(file, replace(record, name=name).content())
+        note_change(home, run_id)
 
 
 def _missing_files(home: Home, commit: Commit) -> list[CommittedFile]:

@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any, overload
 
 from tracking import locks, mlflow_internals, patience
-from tracking.catalogue import RunRecord, free_name, read_records, utc_now
+from tracking.catalogue import RunRecord, free_name, list_runs, read_current_record, utc_now
 from tracking.commits import Commit, CommittedFile, EpochCommit
 from tracking.environment import git_commit
 from tracking.errors import InputError
 from tracking.files import sha256, write_json, write_table
 from tracking.home import Home, check_writable, make_home
 from tracking.mlflow_client import connect, find_experiment, server_address
+from tracking.run_summaries import note_change
 from tracking.staging import copy_into_place, staging_folder
 
 # isort: split
@@ -64,15 +65,14 @@ def experiment_id(home: Home) -> str:
 
 def _end_abandoned_runs(home: Home, client: MlflowClient, experiment: str) -> None:
     """Set runs whose writer was killed to KILLED in MLflow too."""
-    records_by_id = {record.run_id: record for record in read_records(home)}
     for running in client.search_runs([experiment], "attributes.status = 'RUNNING' and tags.`study.kind` != ''"):
         run_id = running.info.run_id
         if not locks.is_abandoned(home, run_id):
             continue
         status = "KILLED"
-        if record := records_by_id.get(run_id):  # else it ended before its record was written
-            log_record(Run(home, record, client))
-            status = record.status
+        for summary in list_runs(home, [run_id]):  # none if it ended before its record was written
+            log_record(Run(home, read_current_record(home, summary), client))
+            status = summary.status
         client.set_terminated(run_id, status)
 
 
@@ -209,6 +209,7 @@ def log_record(run: Run) -> None:
     """Write the run's row of table `runs` to run.json, the only file of a run that changes."""
     with staging_folder(run.home) as folder:
         log_file(run, write_json(folder / "run.json", run.record.content()), "run.json")
+    note_change(run.home, run.run_id)
 
 
 def log_file(run: Run, local: Path, path: str) -> None:

@@ -25,6 +25,7 @@ WITH_PREVIOUS = """
 DERIVED_COLUMNS = {"predictions": ("previous_epoch", "previous")}
 # that files of earlier versions lack
 LATER_COLUMNS = {"instances": ("name", "content"), "concepts": ("stability",), "attributions": ("sampled",)}
+FILE_VIEWS = ("predictions_live", "maps")  # that read the runs' files themselves
 LATEST_LABELS = "select run_id, epoch, concept_id, arg_max(label, labelled_at) as label from {labels} group by all"
 MAP_COLUMNS = {
     "run_id": "varchar", "source_run_id": "varchar", "epoch": "integer", "method": "varchar", "split": "varchar",
@@ -200,20 +201,23 @@ def _with_labels(home: Home, concepts: str, files: FilesByTable) -> str:
         from ({concepts}) as concepts left join ({latest}) as latest using (run_id, epoch, concept_id)"""
 
 
-def view_definitions(home: Home, files: FilesByTable, condition: str = "") -> dict[str, str]:
+def view_definitions(home: Home, files: FilesByTable, condition: str = "", has_few: bool = True) -> dict[str, str]:
     """The views beside the tables: `predictions_live`, and `maps` with the full maps; either may be empty.
 
-    `condition` is SQL that restricts the files' rows.
+    `condition` is SQL that restricts the files' rows. Unless the home has few files, `predictions_live` is the table,
+    as DuckDB opens each of them before it reads the first.
     """
     predictions_live = "select * from predictions where false"
-    if patterns := files.get("predictions"):
+    if not has_few:
+        predictions_live = "select * from predictions"
+    elif patterns := files.get("predictions"):
         rows = select_rows(home, "predictions", *patterns)
         predictions_live = WITH_PREVIOUS.format(rows=rows + condition)
     maps = _select_maps(home, files.get("attributions", ()), condition)
     return {"predictions_live": predictions_live, "maps": maps}
 
 
-def stored_view_definitions(home: Home, deleted_runs: Collection[str]) -> dict[str, str]:
+def stored_view_definitions(home: Home, deleted_runs: Collection[str], has_few: bool) -> dict[str, str]:
     """The same for other programs that open study.duckdb: with real patterns, so that they see later commits too."""
     files: dict[str, list[str]] = {}
     for table in ("predictions", "attributions"):
@@ -227,7 +231,7 @@ def stored_view_definitions(home: Home, deleted_runs: Collection[str]) -> dict[s
         select '{quoted(home.artifacts)}/' || run_id || '/artifacts/' || file.path as filename
         from (select run_id, unnest(files) as file from {commits})
         where run_id not in ({without_runs})"""
-    return view_definitions(home, files, f" semi join ({committed}) using (filename)")
+    return view_definitions(home, files, f" semi join ({committed}) using (filename)", has_few)
 
 
 def _select_maps(home: Home, patterns: Sequence[str], condition: str) -> str:
@@ -235,7 +239,8 @@ def _select_maps(home: Home, patterns: Sequence[str], condition: str) -> str:
     if not patterns:
         empty = ", ".join(f"null::{data_type} as {column}" for column, data_type in MAP_COLUMNS.items())
         return f"select {empty} where false"
-    return f"select {_typed(home, MAP_COLUMNS)} from {_read_parquet(patterns)}{condition}"
+    # all files have all columns, in the same types
+    return f"select {_typed(home, MAP_COLUMNS)} from {_read_parquet(patterns, union_by_name=False)}{condition}"
 
 
 def _typed(home: Home, types: Mapping[str, str]) -> str:
@@ -246,8 +251,9 @@ def _typed(home: Home, types: Mapping[str, str]) -> str:
     return ", ".join([run_id, *others])
 
 
-def _read_parquet(patterns: Sequence[str]) -> str:
-    return f"read_parquet({_list_of(patterns)}, filename = true, union_by_name = true, hive_partitioning = false)"
+def _read_parquet(patterns: Sequence[str], *, union_by_name: bool = True) -> str:
+    files = f"{_list_of(patterns)}, union_by_name = {union_by_name}"
+    return f"read_parquet({files}, filename = true, hive_partitioning = false)"
 
 
 def _list_of(patterns: Sequence[str]) -> str:

@@ -65,7 +65,8 @@ def answer_question(
         if "run_id" in values and values["run_id"] is None:
             values["run_id"] = "latest"
         values |= _resolve_runs(values, home)
-        with connect(home) as connection:
+        run_ids = [run_id for name in RUN_KINDS if (run_id := values.get(name))]
+        with connect(home, run_ids=run_ids or None, sql=queries.text(question)) as connection:
             answer = run(connection, question, values)
             check_recorded(connection, question, values.get("run_id"))
             check_parameters(connection, values)

@@ -51,7 +51,7 @@ def main() -> NoReturn:
 
 
 def _answer(request: dict[str, Any]) -> None:
-    connection = connect(Home(Path(request["home"])), request["memory"])
+    connection = connect(Home(Path(request["home"])), request["memory"], sql=request["query"])
     _send({})
     _limit_memory(request["memory"])
     if request["format"] == ARROW:

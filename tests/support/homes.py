@@ -10,7 +10,7 @@ import duckdb
 import queries
 from pipelines.common.settings import TrainSettings
 from tracking import commits, mlflow_client, reading, runs
-from tracking.catalogue import RunRecord, resolve
+from tracking.catalogue import RunRecord, list_runs, resolve
 from tracking.files import sha256, write_table
 from tracking.home import Home, find_home
 from tracking.index import ingest
@@ -38,7 +38,7 @@ def copied(source: Path, folder: Path) -> Home:
 
 def up_to_date(home: Home) -> bool:
     """Whether the index can be read now, and is complete."""
-    if index := reading._complete_index(home):
+    if index := reading.complete_index(home, list_runs(home)):
         index.close()
     return index is not None
 

@@ -180,7 +180,7 @@ def test_a_folder_in_the_place_of_the_index_is_named(home: Home, caplog) -> None
 ERRORS = (duckdb.OutOfMemoryException, duckdb.TransactionException, duckdb.ConstraintException, duckdb.IOException,
           duckdb.InternalException, duckdb.FatalException, duckdb.Error, MemoryError, OSError)  # fmt: skip
 FAILURES = [("_store_views", error) for error in ERRORS] + [
-    (place, error) for place in ("add_unit", "_is_current") for error in (duckdb.FatalException, OSError)
+    (place, error) for place in ("add_units", "_is_current") for error in (duckdb.FatalException, OSError)
 ]
 
 
