@@ -6,9 +6,11 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +64,11 @@ def utc_now() -> str:
 
 def read_records(home: Home) -> list[RunRecord]:
     """The records of all runs that `list_runs` lists, in its order, with their current names and status."""
-    return [read_current_record(home, summary) for summary in list_runs(home)]
+    records: list[RunRecord] = []
+    for summary in list_runs(home):
+        with suppress(FileNotFoundError):  # removed since it was listed, as by `mlflow gc`
+            records.append(read_current_record(home, summary))
+    return records
 
 
 def read_current_record(home: Home, summary: RunSummary) -> RunRecord:
@@ -76,11 +82,19 @@ def list_runs(home: Home, run_ids: Collection[str] | None = None) -> list[RunSum
 
     A run recorded as RUNNING whose writer is gone is KILLED. One whose files cannot be read is named and left out.
     """
-    return _list_readable(home, run_ids)[0]
+    return read_listing(home, run_ids).runs
 
 
-def _list_readable(home: Home, run_ids: Collection[str] | None = None) -> tuple[list[RunSummary], list[str]]:
-    """As `list_runs`, and why runs are left out."""
+@dataclass(frozen=True)
+class Listing:
+    """The runs of a home, and why others are left out."""
+
+    runs: list[RunSummary]
+    faults: list[str]
+
+
+def read_listing(home: Home, run_ids: Collection[str] | None = None) -> Listing:
+    """As `list_runs`, with what is wrong with runs that are left out."""
     entries = read_entries(home)
     found: list[RunSummary] = []
     faults: list[str] = []
@@ -93,7 +107,7 @@ def _list_readable(home: Home, run_ids: Collection[str] | None = None) -> tuple[
         if summary.status == "RUNNING" and is_abandoned(home, summary.run_id):
             summary = summary._replace(status="KILLED")
         found.append(summary)
-    return sorted(found, key=lambda summary: (summary.started_at, summary.run_id)), faults
+    return Listing(sorted(found, key=attrgetter("started_at", "run_id")), faults)
 
 
 def _read_summaries(home: Home, run_ids: Collection[str] | None, faults: list[str]) -> Iterator[RunSummary]:
@@ -193,19 +207,20 @@ def read_record(file: Path, run_id: str) -> RunRecord:
     return record
 
 
-def resolve(home: Home, reference: str, kinds: tuple[str, ...] = TRAINED) -> RunRecord:
-    """The run that `reference` means: a run ID, a unique prefix of one, a run name, or `latest`.
+def resolve(home: Home, reference: str, kinds: tuple[str, ...] = TRAINED, listing: Listing | None = None) -> RunRecord:
+    """The record of the run that `reference` means: a run ID, a unique prefix of one, a run name, or `latest`.
 
     A full ID takes precedence over a name, and a name over a prefix of fewer than 8 characters; `latest` is the newest
     run of `kinds`. Raises InputError if no run matches, several do, or the match is of another kind.
     """
-    all_runs, faults = _list_readable(home)
+    listing = listing or read_listing(home)
+    all_runs = listing.runs
     if reference == "latest":
         matches = [run for run in all_runs if run.kind in kinds][-1:]
     else:
         matches = _find_matches(all_runs, reference)
     if not matches:
-        raise InputError(_explain_no_match(home, reference, all_runs, faults, kinds))
+        raise InputError(_explain_no_match(home, reference, listing, kinds))
     if len(matches) > 1:
         runs = ", ".join(f"{run.run_id[:SHORT_ID]} ({run.name})" for run in matches)
         raise InputError(f"{reference!r} means {len(matches)} runs: {runs}; give more of the run ID")
@@ -238,9 +253,8 @@ def _find_matches(all_runs: list[RunSummary], reference: str) -> list[RunSummary
     return with_name + [run for run in with_prefix if run not in with_name]
 
 
-def _explain_no_match(
-    home: Home, reference: str, all_runs: list[RunSummary], faults: list[str], kinds: tuple[str, ...]
-) -> str:
+def _explain_no_match(home: Home, reference: str, listing: Listing, kinds: tuple[str, ...]) -> str:
+    all_runs, faults = listing.runs, listing.faults
     if explanation := _explain_deleted(home, reference, all_runs):
         return explanation
     for run in all_runs:

@@ -21,7 +21,7 @@ from tracking.errors import InputError, from_outside
 from tracking.home import Home
 from tracking.ingesting import OWN_TABLES, Unit, add_fault, add_records, add_units, examine, insert
 from tracking.locks import HeldError, writing_index
-from tracking.run_summaries import UNSETTLED, RunSummary, known_summaries
+from tracking.run_summaries import UNSETTLED, RunSummary, forget_summaries
 from tracking.tables import (
     SCHEMA,
     FilesByTable,
@@ -45,6 +45,7 @@ BYTES_AT_ONCE = 1 << 26
 FEW_FILES = 5_000  # whose changes are looked for at every question; in larger homes, those of the runs that it names
 REBUILD_WAIT = 60  # seconds to wait for another rebuild
 POLL_INTERVAL = 0.05  # seconds
+State = tuple[str, str, str, int]  # ID, name, status and time of the last change of a run
 Progress = Callable[[int, int], None]
 OWN_SCHEMA = "; ".join(
     f"create table {table} ({', '.join(' '.join(column) for column in types.items())})"
@@ -94,35 +95,32 @@ def _update(
     unsettled = connection.execute("select run_id from summaries where changed = $1", [UNSETTLED]).fetchall()
     wanted = None if run_ids is None else {*run_ids, *(run_id for (run_id,) in unsettled)}
     current = {summary.run_id: summary for summary in list_runs(home, wanted)}
-    known = _read_state(connection)
-    gone = set(known) - set(current) if wanted is None else wanted - set(current)
+    known = _read_states(connection)
+    gone = ({run_id for run_id, *_ in known} if wanted is None else wanted) - set(current)
     edited = _find_edited(connection, home, None if wanted is None else set(current))
     _forget_runs(connection, gone | edited)
     new = [
         run
         for run_id, run in current.items()
-        if run_id in edited or run.changed == UNSETTLED or known.get(run_id) != _state_of(run)
+        if run_id in edited or run.changed == UNSETTLED or _state_of(run) not in known
     ]
-    recorded = known_summaries(home)  # with the recorded name and status, which another reader needs
-    summaries = [recorded[run.run_id]._replace(changed=run.changed) for run in new]
-    _store_summaries(connection, [summary._replace(changed=UNSETTLED) for summary in summaries])  # until all is in
+    _store_summaries(connection, [run._replace(changed=UNSETTLED) for run in new])  # until all is in
     add_records(connection, [read_current_record(home, run) for run in new])
     for units in _new_units(connection, home, [run.run_id for run in new], progress):
         add_units(connection, home, units)
-    _store_summaries(connection, summaries)
+    _store_summaries(connection, new)
     _store_views(connection, home)
     if not holds_macros(connection):
         add_macros(connection)
 
 
-def _read_state(connection: duckdb.DuckDBPyConnection) -> dict[str, tuple[str, str, int]]:
-    """Name, status and time of the last change of every run in the index."""
-    sql = "select run_id, runs.name, runs.status, changed from runs join summaries using (run_id)"
-    return {run_id: (name, status, changed) for run_id, name, status, changed in connection.execute(sql).fetchall()}
+def _read_states(connection: duckdb.DuckDBPyConnection) -> set[State]:
+    """What can change of every run in the index."""
+    return set(connection.execute("select run_id, name, status, changed from summaries").fetchall())
 
 
-def _state_of(run: RunSummary) -> tuple[str, str, int]:
-    return run.name, run.status, run.changed
+def _state_of(run: RunSummary) -> State:
+    return run.run_id, run.name, run.status, run.changed
 
 
 def _read_ingested(connection: duckdb.DuckDBPyConnection, run_ids: list[str]) -> set[tuple[str, str]]:
@@ -250,10 +248,12 @@ def is_complete(
     """
     if not _is_current(connection) or _find_edited(connection, home, run_ids):
         return False
-    known = _read_state(connection)
-    if {run_id: state[:2] for run_id, state in known.items()} != {run.run_id: (run.name, run.status) for run in runs}:
-        return False
-    doubtful = [run.run_id for run in runs if run.changed == UNSETTLED or known[run.run_id] != _state_of(run)]
+    known = _read_states(connection)
+    listed = {_state_of(run) for run in runs}
+    if {state[:3] for state in known - listed} != {state[:3] for state in listed - known}:
+        return False  # another run, name or status
+    doubtful = [run_id for run_id, *_, changed in listed if changed == UNSETTLED]
+    doubtful += [run_id for run_id, *_ in listed - known]
     committed = {(run_id, unit) for run_id in doubtful for unit in committed_units(home, run_id)}
     return committed == _read_ingested(connection, doubtful)
 
@@ -299,6 +299,7 @@ def _build(home: Home, run_ids: Collection[str] | None = None, progress: Progres
     Raises HeldError if another program has the old one open for writing.
     """
     _check_place(home)
+    forget_summaries(home)
     new = _path_of_new(home)
     _remove_database(new)
     try:

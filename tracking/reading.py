@@ -10,7 +10,7 @@ from functools import cache
 
 import duckdb
 
-from tracking.catalogue import deleted_experiments, list_runs, read_records
+from tracking.catalogue import Listing, deleted_experiments, list_runs, read_listing, read_records
 from tracking.commits import Commit, readable_commits
 from tracking.errors import InputError
 from tracking.home import Home
@@ -49,7 +49,12 @@ EVERYTHING = Scope()
 
 
 def connect(
-    home: Home, memory: int | None = None, *, run_ids: Collection[str] | None = None, sql: str | None = None
+    home: Home,
+    memory: int | None = None,
+    *,
+    run_ids: Collection[str] | None = None,
+    sql: str | None = None,
+    listing: Listing | None = None,
 ) -> duckdb.DuckDBPyConnection:
     """A connection for questions: every committed row, times in UTC, and no access to anything else.
 
@@ -59,13 +64,13 @@ def connect(
 
     In a home of many runs, name those that the questions are about in `run_ids`: only their files, and those of runs
     about them, are checked and are in the views that read files. Such a view is made only if `sql`, when given, names
-    it.
+    it. `listing` is that of this moment, if there is one.
     """
     if not home.artifacts.is_dir():
         raise InputError(no_study(home))
     for line in deleted_experiments(home):
         _warn_once(line)
-    runs = list_runs(home)
+    runs = (listing or read_listing(home)).runs
     scope = Scope(None if run_ids is None else frozenset(family_of(run_ids, runs)), sql)
     connection = _open_index(home, runs, scope) or _open_files(home)
     with ONE_AT_A_TIME:

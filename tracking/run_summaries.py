@@ -24,7 +24,7 @@ POLL_INTERVAL = 0.02
 
 
 class RunSummary(NamedTuple):
-    """A run as its record says, without the params; and when its folder of commits was last changed."""
+    """A run without its params, as it was last listed; and when its folder of commits was last changed."""
 
     run_id: str
     kind: str
@@ -80,13 +80,18 @@ def known_summaries(home: Home) -> dict[str, RunSummary]:
     return _known[home]
 
 
+def forget_summaries(home: Home) -> None:
+    """Let every record be read again."""
+    _known[home] = {}
+
+
 def _read_index(database: Path) -> dict[str, RunSummary]:
     deadline = time.monotonic() + OPENING_WAIT
     while database.exists():
         try:
             with duckdb.connect(str(database), read_only=True) as connection:
                 rows = connection.execute(f"select {', '.join(SUMMARY_COLUMNS)} from summaries").fetchall()
-            return {row[0]: RunSummary(*row) for row in rows}
+            return {run.run_id: run for run in map(RunSummary._make, rows)}
         except duckdb.IOException:  # being written
             if time.monotonic() > deadline:
                 break

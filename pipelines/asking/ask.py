@@ -12,7 +12,7 @@ from pipelines.asking.formats import format_answer
 from pipelines.asking.tables import as_table
 from pipelines.common.flags import Parser, utf8
 from pipelines.common.terminal import find_screen
-from tracking.catalogue import TRAINED, resolve
+from tracking.catalogue import TRAINED, Listing, read_listing, resolve
 from tracking.errors import InputError
 from tracking.home import Home
 from tracking.reading import connect
@@ -64,9 +64,10 @@ def answer_question(
         values = dict.fromkeys(queries.header(question).params) | dict(given)
         if "run_id" in values and values["run_id"] is None:
             values["run_id"] = "latest"
-        values |= _resolve_runs(values, home)
+        listing = read_listing(home)
+        values |= _resolve_runs(values, home, listing)
         run_ids = [run_id for name in RUN_KINDS if (run_id := values.get(name))]
-        with connect(home, run_ids=run_ids or None, sql=queries.text(question)) as connection:
+        with connect(home, run_ids=run_ids or None, sql=queries.text(question), listing=listing) as connection:
             answer = run(connection, question, values)
             check_recorded(connection, question, values.get("run_id"))
             check_parameters(connection, values)
@@ -99,7 +100,7 @@ def join_lines(notes: str) -> str:
     return text.strip()
 
 
-def _resolve_runs(values: dict[str, str | None], home: Home) -> dict[str, str]:
+def _resolve_runs(values: dict[str, str | None], home: Home, listing: Listing) -> dict[str, str]:
     """The IDs of the runs that parameters refer to. Raises InputError if two runs to compare are of different kinds."""
     compares_runs = "other_run_id" in values
     records = {}
@@ -110,7 +111,7 @@ def _resolve_runs(values: dict[str, str | None], home: Home) -> dict[str, str]:
         # `latest` is the newest training even where runs are compared
         if compares_runs and kinds == TRAINED and reference != "latest":
             kinds = COMPARABLE_KINDS
-        records[name] = resolve(home, reference, kinds)
+        records[name] = resolve(home, reference, kinds, listing)
 
     run = records.get("run_id")
     other_run = records.get("other_run_id")

@@ -2,6 +2,7 @@
 
 import os
 
+from pipelines.common.progress import work
 from pipelines.common.settings import RebuildSettings
 from tracking import index
 from tracking.home import Home, check_writable
@@ -14,5 +15,11 @@ def rebuild(settings: RebuildSettings, home: Home) -> str:
         from tracking.remote import fetch  # imports mlflow, which is slow and seldom needed here
 
         fetch(home)
-    index.rebuild(home)
+    with work("rebuild", 0, "runs") as all_runs:
+
+        def show(done: int, total: int) -> None:
+            all_runs.total = total
+            all_runs.advance(done - all_runs.done)
+
+        index.rebuild(home, show)
     return str(home.database)

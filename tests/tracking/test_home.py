@@ -241,12 +241,12 @@ def test_a_run_that_cannot_be_read_is_not_called_missing(copy: Home) -> None:
 
 def test_a_run_that_is_removed_while_runs_are_listed_is_left_out(copy: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     first, removed = read_records(copy)
-    list_files = catalogue._record_files
+    list_folders = catalogue._run_folders
 
-    def list_and_remove(home: Home) -> tuple:
-        found = list_files(home)
+    def list_and_remove(home: Home) -> list[str]:
+        found = list_folders(home)
         shutil.rmtree(home.artifacts / removed.run_id)
         return found
 
-    monkeypatch.setattr(catalogue, "_record_files", list_and_remove)
+    monkeypatch.setattr(catalogue, "_run_folders", list_and_remove)
     assert read_records(copy) == [first]
