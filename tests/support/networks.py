@@ -1,5 +1,7 @@
 """Small networks with what trips methods up, and images for them."""
 
+import os
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -79,3 +81,10 @@ def double(num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
 
 def attending(num_classes: int) -> nn.Module:
     return Attending(num_classes)
+
+
+def not_in_rank_1(num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
+    """A factory that fails in one of several processes."""
+    if os.environ.get("RANK") == "1":
+        raise FileNotFoundError("no weights on this machine")
+    return flat(num_classes, image_shape)

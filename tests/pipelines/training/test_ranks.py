@@ -72,6 +72,7 @@ SCENARIOS = {  # by name: the number of processes, what each of them is called w
     "no data set": [(2, ["train", "--dataset", "nope"], None)],
     "no flag": [(2, ["train", "--nope"], None)],
     "attention": [(2, ["train", "--size", "8", "--model", "support.networks:attending"], None)],
+    "a follower cannot begin": [(2, ["train", "--size", "8", "--model", "support.networks:not_in_rank_1"], None)],
     "explaining": [(2, ["explain", "latest"], None)],
 }
 
@@ -182,6 +183,10 @@ def test_a_killed_leader_ends_the_others_and_more_processes_may_go_on(launched: 
         ("no data set", "no data set nope; there are"),
         ("no flag", "unrecognized arguments: --nope"),
         ("attention", "support.networks:attending has other logits in training if several processes share a batch"),
+        (
+            "a follower cannot begin",
+            "rank 1: model support.networks:not_in_rank_1 does not take images (1, 8, 8): File",
+        ),
         ("explaining", "only study train, resume and rerun share a training under torchrun"),
     ],
 )
