@@ -106,7 +106,8 @@ def _update(
     ]
     _store_summaries(connection, [run._replace(changed=UNSETTLED) for run in new])  # until all is in
     add_records(connection, [read_current_record(home, run) for run in new])
-    for units in _new_units(connection, home, [run.run_id for run in new], progress):
+    # by ID, so that DuckDB passes over blocks of other runs' rows
+    for units in _new_units(connection, home, sorted(run.run_id for run in new), progress):
         add_units(connection, home, units)
     _store_summaries(connection, new)
     _store_views(connection, home)

@@ -49,7 +49,7 @@ class Predictions:
             "p_predicted": probabilities.amax(1).numpy(),
             "margin": self._mask_unknown(label_logits - largest_other_logits),
             "p_sq": probabilities.square().sum(1).numpy(),
-            "probabilities": list(probabilities.numpy()) if is_clean else [None] * count,
+            "probabilities": probabilities.numpy() if is_clean else [None] * count,
         }
 
     def _mask_unknown(self, values: Tensor) -> np.ndarray:
