@@ -156,14 +156,19 @@ def pruned_epochs(home: Home, run_id: str) -> set[int]:
 
 
 def committed_file(home: Home, commit: Commit, path: str) -> Path:
-    """A file of a commit, found and checked against its sha256.
+    """A file of a commit, found and checked against its sha256; if a server keeps the truth, fetched if need be.
 
     Raises InputError if the commit has no such file, or the file is missing or was changed.
     """
     files = {file.path: file for file in commit.files}
     if path not in files:
         raise InputError(f"run {commit.run_id} has no {path}; {commit.unit} holds: {', '.join(files)}")
-    if fault := find_fault(home, commit.run_id, files[path]):
+    fault = find_fault(home, commit.run_id, files[path])
+    if fault and os.environ.get("MLFLOW_TRACKING_URI"):
+        from tracking.remote import fetch_file  # imports mlflow, which is slow and needed for this alone
+
+        fetch_file(home, commit.run_id, files[path])
+    elif fault:
         raise InputError(f"{fault}; it is not used, so restore it or make it again")
     return home.run_folder(commit.run_id) / path
 

@@ -43,7 +43,7 @@ def connect(home: Home) -> MlflowClient:
             _open_database(home)
         return MlflowClient(tracking_uri(home))
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        raise _no_answer(tracking_uri(home), error) from None
+        raise no_answer(tracking_uri(home), error) from None
     except ImportError as error:
         raise InputError(f"MLflow at {tracking_uri(home)} needs a package that is not installed: {error}") from None
 
@@ -107,7 +107,7 @@ def find_experiment(home: Home) -> Experiment:
             location = None if server_address() else home.artifacts.as_uri()
             experiment = _create_experiment(client, name, location)
     except (MlflowException, OSError) as error:
-        raise _no_answer(tracking_uri(home), error) from None
+        raise no_answer(tracking_uri(home), error) from None
 
     if experiment.lifecycle_stage == "deleted":
         raise InputError(describe_deleted_experiment(tracking_uri(home), name, experiment.experiment_id))
@@ -132,7 +132,8 @@ def _create_experiment(client: MlflowClient, name: str, location: str | None) ->
         return experiment
 
 
-def _no_answer(address: str, error: BaseException) -> InputError:
+def no_answer(address: str, error: BaseException) -> InputError:
+    """The error that says why MLflow cannot be used."""
     reason = from_outside(error) or type(error).__name__
     schema = re.search(r"out-of-date database schema \(found version (\w+)", reason)
     if not schema:

@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ except RuntimeError:  # a user whom the system does not know, without HOME, for 
     os.environ["HOME"] = "/nonexistent"  # as such users have by convention
 
 import mlflow
+from requests import HTTPError
 
 
 @contextmanager
@@ -36,6 +38,7 @@ def _naming_what_moved() -> Iterator[None]:
 
 with _naming_what_moved():
     from mlflow.environment_variables import _MLFLOW_IS_IN_SERVING_ENVIRONMENT
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
     from mlflow.store.db import utils as database_utils
     from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS, MLFLOW_LOGGED_IMAGES
 
@@ -53,6 +56,26 @@ def limit_database_tries(count: int) -> None:
 def is_serving() -> bool:
     """Whether `mlflow models serve` (or predict, which does as if) runs this process, whose input comes from others."""
     return bool(_MLFLOW_IS_IN_SERVING_ENVIRONMENT.get())
+
+
+class StoredFiles:
+    """The files below an artifact URI, each fetched by one request; MLflow's client also asks what a path is."""
+
+    def __init__(self, artifact_uri: str, tracking_uri: str) -> None:
+        self._repository = get_artifact_repository(artifact_uri, tracking_uri)
+
+    def list_folder(self, folder: str) -> list[str]:
+        """Paths of the files in a folder; none if there is no such folder."""
+        return [file.path for file in self._repository.list_artifacts(folder) if not file.is_dir]
+
+    def download(self, path: str, local: Path) -> None:
+        """Raises FileNotFoundError if there is no such file."""
+        try:
+            self._repository._download_file(path, str(local))
+        except HTTPError as error:
+            if error.response is not None and error.response.status_code == HTTPStatus.NOT_FOUND:
+                raise FileNotFoundError(path) from None
+            raise
 
 
 def known_schema_revisions() -> set[str]:

@@ -32,11 +32,13 @@ from tracking.staging import copy_into_place, staging_folder
 # behind `mlflow_internals`, as MLflow reads its settings when it is imported
 import numpy as np
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from PIL import Image
 
 NOTE = "mlflow.note.content"  # the tag in which MLflow keeps a description, of a run, a model or an experiment
 SOURCE = "mlflow.source.name"  # the tag that says what made a run; by default the command of its kind
+LAST_COMMIT = "study.last_commit"  # the tag that tells other homes whether a run has commits that they lack
+PENDING = "pending"  # its value while a run that has ended gets another commit
 VERDICT_TAG = "study.verdict"  # a few words, for the list of runs
 FOUND = "**Found:** "  # how a sentence at the top of a description begins that another run put there
 PNG_LEVEL = 3  # of 9: half of the default's time, for a twentieth more bytes
@@ -272,6 +274,8 @@ def commit(
 
     MLflow draws a chart per metric, so it gets some ten of a run's; `details` are rows of table metrics alone.
     """
+    if run.record.status != "RUNNING":  # a running one is looked at anyway
+        set_tag(run, LAST_COMMIT, PENDING)
     for path, local in files.items():
         log_file(run, local, path)
     committed_files = tuple(CommittedFile(path, sha256(local)) for path, local in files.items())
@@ -304,8 +308,13 @@ def commit_tables(
 
 
 def log_metrics(run: Run, commit: Commit) -> None:
-    """A commit's metrics, under its own timestamp. MLflow stores equal points once, so repeating it is harmless."""
-    log_points(run, run.run_id, commit.metrics, commit.epoch or 0, commit.time_ms)
+    """A commit's metrics, under its own timestamp, and the tag that announces it, in one request.
+
+    MLflow stores equal points once, so repeating it is harmless.
+    """
+    points = [Metric(key, value, commit.time_ms, commit.epoch or 0) for key, value in commit.metrics.items()]
+    tag = RunTag(LAST_COMMIT, f"{commit.unit} {commit.time_ms}")
+    run.client.log_batch(run.run_id, metrics=points, tags=[tag])
 
 
 def log_points(

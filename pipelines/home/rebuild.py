@@ -1,6 +1,8 @@
 """Rebuilds the index from the runs' files."""
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from pipelines.common.progress import work
 from pipelines.common.settings import RebuildSettings
@@ -14,12 +16,20 @@ def rebuild(settings: RebuildSettings, home: Home) -> str:
     if os.environ.get("MLFLOW_TRACKING_URI"):
         from tracking.remote import fetch  # imports mlflow, which is slow and seldom needed here
 
-        fetch(home)
-    with work("rebuild", 0, "runs") as all_runs:
+        with _showing("fetch") as show:
+            fetch(home, show)
+    with _showing("rebuild") as show:
+        index.rebuild(home, show)
+    return str(home.database)
+
+
+@contextmanager
+def _showing(name: str) -> Iterator[Callable[[int, int], None]]:
+    """Shows how many of how many runs are done."""
+    with work(name, 0, "runs") as all_runs:
 
         def show(done: int, total: int) -> None:
             all_runs.total = total
             all_runs.advance(done - all_runs.done)
 
-        index.rebuild(home, show)
-    return str(home.database)
+        yield show

@@ -5,11 +5,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from mlflow import MlflowClient
+from requests.adapters import HTTPAdapter
 
 from pipelines.common.settings import CompareSettings, ExplainSettings, RebuildSettings, ReportSettings, ResumeSettings
 from pipelines.comparing.compare import compare
@@ -19,22 +22,30 @@ from pipelines.recording.record import record
 from pipelines.reporting.report import report
 from pipelines.resuming import resume
 from pipelines.training import train as training
-from pipelines.training.train import replace, train
+from pipelines.training.train import train
 from support.homes import TINY, predictions, rows
 from support.logged_models import find_model
 from support.places import ROOT
 from support.recorded import CLASSES, make_net, make_sets
 from support.servers import free_port, kill, serve
-from tracking import commits
+from tracking import commits, runs
 from tracking.catalogue import RunRecord, read_records
-from tracking.errors import RunError
+from tracking.errors import InputError, RunError
+from tracking.files import write_json, write_table
 from tracking.home import Home, find_home
 from tracking.reading import connect
+from tracking.remote import fetch
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, empty_tracker: Path) -> Iterator[str]:
-    folder, port = tmp_path_factory.mktemp("server"), free_port()
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the server keeps its files."""
+    return tmp_path_factory.mktemp("server")
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path, empty_tracker: Path) -> Iterator[str]:
+    port = free_port()
     (folder / "server.db").write_bytes(empty_tracker.read_bytes())
     process = serve(folder, port)
     yield f"http://127.0.0.1:{port}"
@@ -55,7 +66,10 @@ def test_a_second_home_fetches_the_whole_study(server: str, tmp_path: Path, monk
         with connect(first) as one, connect(second) as other:
             rows = one.execute(f"select * from {table} order by all").fetchall()
             assert other.execute(f"select * from {table} order by all").fetchall() == rows != []
-    [explained] = explain(ExplainSettings(run=run_id, count=4, epochs="0"), second)  # checkpoints came along
+    checkpoints = second.run_folder(run_id) / "checkpoints"
+    assert not checkpoints.exists()
+    [explained] = explain(ExplainSettings(run=run_id, count=4, epochs="0"), second)
+    assert os.listdir(checkpoints) == ["epoch_0000.safetensors"]  # the one that was used
     with connect(second) as connection:
         sql = "select count(*) from attributions where run_id = ?"
         assert connection.execute(sql, [explained]).fetchone() == (4,)
@@ -70,6 +84,115 @@ def test_a_second_home_fetches_the_whole_study(server: str, tmp_path: Path, monk
     logged = MlflowClient(server).list_artifacts(run_id)
     assert "report.html" in {file.path for file in logged}
     assert "an edge detector" in page.read_text()
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The requests that this process sends."""
+    requests: list[str] = []
+    send = HTTPAdapter.send
+
+    def note(adapter, request, **settings):
+        requests.append(f"{request.method} {request.path_url.partition('?')[0]}")
+        return send(adapter, request, **settings)
+
+    monkeypatch.setattr(HTTPAdapter, "send", note)
+    return requests
+
+
+def start(home: Home, name: str, folder: Path) -> runs.Run:
+    """A run with one epoch."""
+    run = runs.start_run(home, runs.new_record("train", name, {}), {}, "")
+    runs.log_record(run)
+    checkpoint = folder / "epoch_0000.safetensors"
+    checkpoint.write_bytes(b"weights")
+    table = write_table(folder / "epoch_0000.parquet", {"class_id": [0, 1], "name": ["cat", "dog"]})
+    files = {"checkpoints/epoch_0000.safetensors": checkpoint, "classes/epoch_0000.parquet": table}
+    runs.commit(run, "epoch_0000", files, {"val_accuracy": 0.5}, 0)
+    return run
+
+
+def test_a_run_that_has_not_changed_costs_no_request(server: str, tmp_path: Path, monkeypatch, sent) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "unchanged")
+    first, second = find_home(str(tmp_path / "first")), find_home(str(tmp_path / "second"))
+    finished, running = start(first, "finished", tmp_path), start(first, "running", tmp_path)
+    runs.finish_run(finished)
+    assert fetch(second) == 6  # of each run the record, the table, the commit
+
+    def count_requests(expected_files: int) -> int:
+        sent.clear()
+        assert fetch(second) == expected_files
+        return len(sent)
+
+    assert count_requests(1) == 3  # all runs at once; of the running one, its record and its list of commits
+    runs.finish_run(running)
+    assert count_requests(1) == 3
+    assert count_requests(0) == 1
+
+    # one that has ended gets another commit
+    ended = runs.open_run(first, replace(finished.record, status="FINISHED"))
+    note, note_again = (write_json(tmp_path / f"{name}.json", [name]) for name in ("note", "more"))
+    runs.commit(ended, "note", {"notes/note.json": note}, {}, None)
+    count_requests(3)
+    paths = [request.partition(f"{finished.run_id}/artifacts/")[2] for request in sent[1:]]
+    assert paths == ["run.json", "", "commits/note.json", "notes/note.json"]  # and the list of commits
+    assert count_requests(0) == 1
+    assert commits.committed_units(second, finished.run_id) == commits.committed_units(first, finished.run_id)
+
+    # whoever wrote it was killed before it could tell
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "log_metrics", raises(ConnectionError()))
+        with pytest.raises(ConnectionError):
+            runs.commit(ended, "more", {"notes/more.json": note_again}, {}, None)
+    assert count_requests(3) == 5
+
+    # a run of an earlier version, whose tag is missing, is asked for its commits
+    MlflowClient().delete_tag(running.run_id, runs.LAST_COMMIT)
+    for _ in range(2):
+        assert count_requests(1 + 1) == 5  # two for each of these runs
+
+    # what is gone here comes back
+    (second.run_folder(finished.run_id) / "notes/note.json").unlink()
+    (second.run_folder(running.run_id) / "commits/epoch_0000.json").write_text("{")
+    assert count_requests(2 + 2) == 7
+
+
+def raises(error: Exception):
+    def fail(*_):
+        raise error
+
+    return fail
+
+
+def test_a_file_that_the_server_lost_is_named(server: str, folder: Path, tmp_path: Path, monkeypatch, caplog) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "lost")
+    first, second = find_home(str(tmp_path / "first")), find_home(str(tmp_path / "second"))
+    run = start(first, "one", tmp_path)
+    runs.finish_run(run)
+    [table] = folder.glob(f"*/{run.run_id}/artifacts/classes/epoch_0000.parquet")
+    [checkpoint] = folder.glob(f"*/{run.run_id}/artifacts/checkpoints/*")
+    content = table.read_bytes()
+    told = f"classes/epoch_0000.parquet of run {run.run_id[:8]} on {server} is"
+    for damage, fault in ((table.unlink, "gone"), (partial(table.write_bytes, b"no"), "not what was committed")):
+        damage()
+        caplog.clear()
+        fetch(second)
+        [line] = caplog.messages
+        assert line.startswith(f"{told} {fault}")
+        assert not (second.run_folder(run.run_id) / "classes").exists()
+    table.write_bytes(content)
+    assert fetch(second) == 2  # the record is asked for as long as a file is missing
+    [commit] = commits.read_commits(second, run.run_id)
+    weights = commits.committed_file(second, commit, "checkpoints/epoch_0000.safetensors")
+    assert weights.read_bytes() == b"weights"
+    weights.write_bytes(b"changed")
+    assert commits.committed_file(second, commit, "checkpoints/epoch_0000.safetensors").read_bytes() == b"weights"
+    weights.unlink()
+    checkpoint.unlink()
+    with pytest.raises(InputError, match=f"of run {run.run_id[:8]} on {server} is gone; restore it there"):
+        commits.committed_file(second, commit, "checkpoints/epoch_0000.safetensors")
 
 
 LOADING = """
