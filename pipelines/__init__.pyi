@@ -181,6 +181,8 @@ def explain(
     data: str | PathLike[str] | None = None,
     batch: int = 128,
     memory: float | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
     home: str | PathLike[str] | None = None,
 ) -> list[str]:
     """Explain predictions of a training run's checkpoints. Returns the ID of one explainer run per method.
@@ -204,6 +206,8 @@ def explain(
         data: where the data set is now; default: where it was in training
         batch: images per batch, fewer if they would not fit into `memory` [128]
         memory: memory limit of a pass in GB; default: half of the machine's or the GPU's
+        workers: worker processes of this machine that compute the maps (Dask); default: none, this process computes them
+        scheduler: running Dask scheduler whose workers compute the maps, such as tcp://host:8786
         home: study home [STUDY_HOME, else ./study]
     """
 
@@ -426,6 +430,8 @@ def resume(
     run: str = "latest",
     *,
     data: str | PathLike[str] | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
     home: str | PathLike[str] | None = None,
 ) -> str:
     """Resume an interrupted run; the result is bit-identical to an uninterrupted one. Returns the run ID.
@@ -433,6 +439,8 @@ def resume(
     Arguments, as the flags of `study resume`:
         run: run ID, unique prefix of one, run name, or latest [latest]
         data: where the data set is now; default: where it was then
+        workers: worker processes of this machine that compute the maps (Dask); default: none, this process computes them
+        scheduler: running Dask scheduler whose workers compute the maps, such as tcp://host:8786
         home: study home [STUDY_HOME, else ./study]
     """
 
@@ -441,6 +449,8 @@ def rerun(
     *,
     check: bool = False,
     data: str | PathLike[str] | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
     home: str | PathLike[str] | None = None,
 ) -> str:
     """Repeat a run from its own record, as a new run. Returns its ID.
@@ -449,6 +459,8 @@ def rerun(
         run: run ID, unique prefix of one, run name, or latest [latest]
         check: check that every number is identical; if not, say how far off, with exit code 1
         data: where the data set is now; default: where it was then
+        workers: worker processes of this machine that compute the maps (Dask); default: none, this process computes them
+        scheduler: running Dask scheduler whose workers compute the maps, such as tcp://host:8786
         home: study home [STUDY_HOME, else ./study]
     """
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipelines.common import ranks
+from pipelines.common.settings import RerunSettings, ResumeSettings
 from pipelines.comparing import compare
 from pipelines.explaining import explain
 from pipelines.lifecycle.run_inputs import read_recorded_config
@@ -46,6 +47,15 @@ def check_shareable(record: RunRecord) -> None:
         raise InputError(
             f"run {record.run_id[:8]} is a run of study {record.kind}, and the {ranks.world()} processes of torchrun "
             "share only a training; leave torchrun out"
+        )
+
+
+def check_spreadable(record: RunRecord, settings: ResumeSettings | RerunSettings) -> None:
+    """Raise InputError if workers are to help with a run of a kind that they do not."""
+    if record.kind != "explain" and (settings.workers is not None or settings.scheduler is not None):
+        raise InputError(
+            f"run {record.run_id[:8]} is of kind {record.kind}, and workers compute only the maps of explainer runs; "
+            "leave --workers and --scheduler out"
         )
 
 

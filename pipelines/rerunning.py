@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 
 import queries
+from pipelines.common import workers
 from pipelines.common.settings import RerunSettings, TrackedSettings
 from pipelines.common.terminal import say
 from pipelines.data.added import EXTRA_PREFIX
-from pipelines.kinds import KINDS, check_repeatable, check_shareable
+from pipelines.kinds import KINDS, check_repeatable, check_shareable, check_spreadable
 from pipelines.lifecycle.run_inputs import read_recorded_config, read_recorded_settings
 from pipelines.models.networks import MODELS
 from tracking import catalogue, commits
@@ -58,7 +59,9 @@ def rerun(settings: RerunSettings, home: Home) -> str:
     original = catalogue.resolve(home, settings.run, tuple(KINDS))
     check_repeatable(original, home)
     check_shareable(original)
-    repeated_id = KINDS[original.kind].repeat(original, home, settings.data)
+    check_spreadable(original, settings)
+    with workers.working(settings.workers, settings.scheduler, home, original.run_id):
+        repeated_id = KINDS[original.kind].repeat(original, home, settings.data)
     if settings.check:
         check(original, catalogue.resolve(home, repeated_id, (original.kind,)), home)
     return repeated_id

@@ -1,7 +1,8 @@
 """Resuming an interrupted run, whatever its kind."""
 
+from pipelines.common import workers
 from pipelines.common.settings import ResumeSettings
-from pipelines.kinds import KINDS, check_repeatable, check_shareable
+from pipelines.kinds import KINDS, check_repeatable, check_shareable, check_spreadable
 from tracking import catalogue, runs
 from tracking.home import Home
 
@@ -12,7 +13,11 @@ def resume(settings: ResumeSettings, home: Home) -> str:
     record = catalogue.resolve(home, settings.run, tuple(resumable))
     check_repeatable(record, home)
     check_shareable(record)
-    with runs.claimed(home, record):
+    check_spreadable(record, settings)
+    with (
+        workers.working(settings.workers, settings.scheduler, home, record.run_id),
+        runs.claimed(home, record),
+    ):
         # read again, as another process may have written it until now
         record = catalogue.resolve(home, record.run_id, tuple(resumable))
         return resumable[record.kind](record, home, settings.data)

@@ -13,6 +13,8 @@ DATASET = (
     "digits, cifar10, folder, planted, planted:pair, planted:shortcut, digits:faults, csv:FILE, hf:PATH, "
     "torchvision:NAME, recorded or package.module:factory"
 )
+WORKERS = "worker processes of this machine that compute the maps (Dask); default: none, this process computes them"
+SCHEDULER = "running Dask scheduler whose workers compute the maps, such as tcp://host:8786"
 KNOWN_OF_LOOPS = ("dataset", "data", "model", "model_args", "transform", "device", "threads", "name")
 AUTO = "auto"
 UNKNOWN_MODEL = "unknown"  # of a run that was recorded without a function that builds its model
@@ -291,6 +293,8 @@ class ResumeSettings(CheckedSettings):
 
     run: str = setting("latest", RUN, positional=True)
     data: str | None = setting(None, "where the data set is now; default: where it was then")
+    workers: int | None = setting(None, WORKERS, least=1, most=1024)
+    scheduler: str | None = setting(None, SCHEDULER)
 
 
 @dataclass(frozen=True)
@@ -300,6 +304,8 @@ class RerunSettings(CheckedSettings):
     run: str = setting("latest", RUN, positional=True)
     check: bool = setting(False, "check that every number is identical; if not, say how far off, with exit code 1")
     data: str | None = setting(None, "where the data set is now; default: where it was then")
+    workers: int | None = setting(None, WORKERS, least=1, most=1024)
+    scheduler: str | None = setting(None, SCHEDULER)
 
 
 @dataclass(frozen=True)
@@ -338,13 +344,15 @@ class ExplainSettings(CheckedSettings):
     data: str | None = setting(None, DATA)
     batch: int = setting(128, "images per batch, fewer if they would not fit into --memory", least=1, most=65_536)
     memory: float | None = setting(None, MEMORY, least=0.01, most=100_000)
+    workers: int | None = setting(None, WORKERS, least=1, most=1024)
+    scheduler: str | None = setting(None, SCHEDULER)
 
     @classmethod
     def flag_groups(cls) -> dict[str, tuple[str, ...]]:
         return {
             "what is explained": ("method", "epochs", "split", "instances", "count", "also", "where", "target"),
             "how the methods work": ("samples", "concepts", "layer", "seed"),
-            "data, model and machine": ("data", "model", "model_args", "batch", "memory"),
+            "data, model and machine": ("data", "model", "model_args", "batch", "memory", "workers", "scheduler"),
         }
 
 

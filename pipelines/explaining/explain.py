@@ -1,21 +1,26 @@
 """Explainer jobs by run ID: one run per method, as a child of the training run it explains."""
 
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from types import ModuleType
 
 import numpy as np
 
-from pipelines.common import progress
+from pipelines.common import progress, workers
 from pipelines.common.costs import estimate_explaining
 from pipelines.common.settings import ExplainSettings
 from pipelines.common.terminal import say
 from pipelines.explaining.concepts import discovery as concepts
-from pipelines.explaining.job import Job, make_job, open_trained_run, target_class
-from pipelines.explaining.maps import attribution
+from pipelines.explaining.job import (
+    Job,
+    make_job,
+    open_recorded_job,
+    open_trained_run,
+    read_recorded_instances,
+    target_class,
+)
+from pipelines.explaining.maps import attribution, spreading
 from pipelines.lifecycle.child_run import describe_metrics, run_guard, start_child
-from pipelines.lifecycle.run_inputs import read_recorded_config, read_recorded_settings
+from pipelines.lifecycle.run_inputs import read_recorded_settings
 from pipelines.lifecycle.selection import format_epochs
 from tracking import catalogue, commits, runs
 from tracking.errors import InputError, RunError
@@ -50,7 +55,10 @@ def explain(settings: ExplainSettings, home: Home, *, leave_out: bool = False) -
             f"--also adds maps of single images, which {concept_methods[0]} does not make; run {concept_methods[0]} "
             "without it"
         )
-    with open_trained_run(settings, home) as source:
+    with (
+        workers.working(settings.workers, settings.scheduler, home, settings.run),
+        open_trained_run(settings, home) as source,
+    ):
         _check_targets(settings.target, source.data.classes)
         # all are tried before the first run is started, so that a refusal leaves nothing behind
         jobs = []
@@ -100,7 +108,7 @@ def resume(record: catalogue.RunRecord, home: Home, data: str | None = None) -> 
         raise InputError(f"run {record.run_id[:8]} is finished; nothing to resume")
     method = read_recorded_settings(home, record, ExplainSettings).method[0]
     committed = commits.commits_by_unit(home, record.run_id)
-    epochs = set(_recorded_instances(home, record) or ())
+    epochs = set(read_recorded_instances(home, record) or ())
     finished_epochs = {epoch for epoch in epochs if f"{method}_epoch_{epoch:04d}" in committed}
 
     if pruned := sorted((epochs - finished_epochs) & commits.pruned_epochs(home, record.source)):
@@ -110,33 +118,14 @@ def resume(record: catalogue.RunRecord, home: Home, data: str | None = None) -> 
             f"{', '.join(map(str, pruned))}, which were pruned; explain those that are kept: "
             f"study explain {record.source[:8]} --method {method} --epochs {stored}"
         )
-    with _recorded_job(record, home, data, finished_epochs) as job:
+    with open_recorded_job(record, home, data, finished_epochs) as job:
         return _complete(job, runs.reopen_run(home, record))
 
 
 def rerun(record: catalogue.RunRecord, home: Home, data: str | None) -> str:
     """Repeat a run from its own record, with the same instances and settings; returns the new run's ID."""
-    with _recorded_job(record, home, data) as job:
+    with open_recorded_job(record, home, data) as job:
         return _complete(job, _start(job, home))
-
-
-def _recorded_instances(home: Home, record: catalogue.RunRecord) -> dict[int, np.ndarray] | None:
-    """Instances by epoch that a run was started with; None in a run of a version that did not record them."""
-    parts = read_recorded_config(home, record).get("inputs", {}).get("instances")
-    if not parts:
-        return None
-    return {epoch: np.array(part["ids"]) for part in parts for epoch in part["epochs"]}
-
-
-@contextmanager
-def _recorded_job(
-    record: catalogue.RunRecord, home: Home, data: str | None, finished_epochs: Collection[int] = ()
-) -> Iterator[Job]:
-    """The job of a run, for the instances it was started with, whatever its settings would choose today."""
-    settings = read_recorded_settings(home, record, ExplainSettings)
-    settings = replace(settings, run=record.source, data=data or settings.data)
-    with open_trained_run(settings, home, _recorded_instances(home, record), finished_epochs) as source:
-        yield make_job(settings, settings.method[0], source)
 
 
 def steps(job: Job) -> ModuleType:
@@ -176,6 +165,8 @@ def _describe_epochs(epochs: list[int]) -> str:
 def _complete(job: Job, run: runs.Run) -> str:
     """Explain what is not committed yet. Raises RunError at an epoch to whose weights the method is not applicable."""
     with run_guard(run):
+        if job.method in METHODS:
+            spreading.begin(job, run)
         for epoch in progress.track(job.source.epochs, job.method, "epochs"):
             try:
                 steps(job).explain_epoch(job, run, epoch)

@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipelines.common import workers
 from pipelines.common.settings import ExplainSettings, TrackedSettings
 from pipelines.common.terminal import say
 from pipelines.data.added import EXTRA_PREFIX, read_extra_splits
 from pipelines.data.datasets import Dataset
 from pipelines.explaining.maps.pictured import choose_pictured
 from pipelines.lifecycle.later_model import remember_model
-from pipelines.lifecycle.run_inputs import checkpoint_file, load_data, read_recorded_settings
+from pipelines.lifecycle.run_inputs import checkpoint_file, load_data, read_recorded_config, read_recorded_settings
 from pipelines.lifecycle.selection import choose_epochs, choose_instances, draw_sample
 from pipelines.lifecycle.verification import verify_checkpoints
 from pipelines.models import hardware
@@ -163,6 +164,25 @@ def _read_trained_run(
     )
 
 
+@contextmanager
+def open_recorded_job(
+    record: catalogue.RunRecord, home: Home, data: str | None, finished_epochs: Collection[int] = ()
+) -> Iterator[Job]:
+    """The job of a run, for the instances it was started with, whatever its settings would choose today."""
+    settings = read_recorded_settings(home, record, ExplainSettings)
+    settings = replace(settings, run=record.source, data=data or settings.data)
+    with open_trained_run(settings, home, read_recorded_instances(home, record), finished_epochs) as source:
+        yield make_job(settings, settings.method[0], source)
+
+
+def read_recorded_instances(home: Home, record: catalogue.RunRecord) -> dict[int, np.ndarray] | None:
+    """Instances by epoch that a run was started with; None in a run of a version that did not record them."""
+    parts = read_recorded_config(home, record).get("inputs", {}).get("instances")
+    if not parts:
+        return None
+    return {epoch: np.array(part["ids"]) for part in parts for epoch in part["epochs"]}
+
+
 def make_job(settings: ExplainSettings, method: str, source: TrainedRun) -> Job:
     """The job of one method, with everything resolved that the settings leave open, so that the record is complete."""
     finds_concepts = method in CONCEPT_METHODS
@@ -173,6 +193,7 @@ def make_job(settings: ExplainSettings, method: str, source: TrainedRun) -> Job:
     layer = None
     if finds_concepts or METHODS[method].looks_at_a_layer:
         layer = _resolve_layer(settings, method, source)
+    pool = workers.current()
     resolved = replace(
         settings,
         method=(method,),
@@ -181,6 +202,8 @@ def make_job(settings: ExplainSettings, method: str, source: TrainedRun) -> Job:
         layer=layer.name if layer else settings.layer,
         memory=source.memory,
         batch=min(settings.batch, source.fitting),
+        workers=pool.workers if pool else None,
+        scheduler=pool.scheduler if pool else None,
     )
     if finds_concepts and layer:
         return ConceptJob(resolved, method, source, layer)

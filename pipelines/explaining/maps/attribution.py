@@ -1,5 +1,6 @@
 """Attribution maps of an epoch's instances, committed in parts, so that memory is bounded and little is lost."""
 
+from collections.abc import Iterator
 from itertools import chain
 
 import numpy as np
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor
 
 import queries
-from pipelines.common import progress
+from pipelines.common import progress, workers
 from pipelines.common.figures import render_figure
 from pipelines.common.metrics import MEANINGS as COMPARED
 from pipelines.common.terminal import say
@@ -51,22 +52,38 @@ def explain_epoch(job: Job, run: runs.Run, epoch: int) -> None:
         models.log_explained(run, finished[unit])
         return
 
-    job.load(epoch)
-    instances = job.source.instances[epoch]
-    part_count = -(-len(instances) // PART_SIZE)
-    with progress.work(f"epoch {epoch}", len(instances), "images") as images:
-        for number, part_instances in enumerate(np.array_split(instances, part_count)):
-            part = f"{unit}_part_{number:03d}"
+    pool = workers.current()
+    if pool is None:
+        job.load(epoch)
+    with progress.work(f"epoch {epoch}", len(job.source.instances[epoch]), "images") as images:
+        for number, (part, shards) in enumerate(list_parts(job, epoch)):
             if part in finished:
-                images.advance(len(part_instances))
+                images.advance(sum(map(len, shards)))
                 continue
             batches = []
-            batch_count = -(-len(part_instances) // job.settings.batch)
-            for batch_instances in np.array_split(part_instances, batch_count):
-                batches.append(explain_batch(job, epoch, batch_instances))
-                images.advance(len(batch_instances))
+            for shard, instances in enumerate(shards):
+                if pool is None:
+                    batches.append(explain_batch(job, epoch, instances))
+                else:
+                    advice = f"resume it with: study resume {run.run_id[:8]}"
+                    batches.append(pool.take(shard_key(run, part, shard), advice))
+                images.advance(len(instances))
             _commit_part(job, run, part, batches, draw_pages=number == 0)
     _commit_epoch(job, run, epoch, unit)
+
+
+def list_parts(job: Job, epoch: int) -> Iterator[tuple[str, list[np.ndarray]]]:
+    """The parts in which an epoch is committed, by unit, and the instances of each batch: the same in any process."""
+    instances = job.source.instances[epoch]
+    part_count = -(-len(instances) // PART_SIZE)  # rounded up
+    for number, part_instances in enumerate(np.array_split(instances, part_count)):
+        batch_count = -(-len(part_instances) // job.settings.batch)
+        yield f"{job.method}_epoch_{epoch:04d}_part_{number:03d}", np.array_split(part_instances, batch_count)
+
+
+def shard_key(run: runs.Run, part: str, number: int) -> str:
+    """What identifies a batch among all that workers compute: its run, which has one method and settings; its place."""
+    return f"{run.run_id}-{part}-{number:03d}"
 
 
 def explain_batch(job: Job, epoch: int, instances: np.ndarray) -> list[AttributionBatch]:

@@ -1,0 +1,142 @@
+"""Worker processes: the same bits as one process, and what happens when some or all of them are lost."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines.common import workers
+from pipelines.common.settings import ExplainSettings, RerunSettings, ResumeSettings
+from pipelines.explaining.explain import explain
+from pipelines.explaining.maps import attribution
+from pipelines.rerunning import rerun
+from pipelines.resuming import resume
+from support.homes import TINY, rows
+from tracking.catalogue import RunRecord, resolve
+from tracking.errors import InputError, RunError
+from tracking.home import Home
+
+ASKED = {"epochs": "1,3", "count": 12, "batch": 4, "target": ("predicted", "label")}
+MAPS = "select * exclude (run_id) from maps where run_id = ? order by all"
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory, trained_home) -> Home:
+    """A home of this file's own."""
+    return trained_home(tmp_path_factory.mktemp("workers"), TINY)
+
+
+@pytest.fixture(scope="module")
+def pool(own: Home) -> Iterator[workers.Pool]:
+    """Two workers, which everything in this file computes with from now on."""
+    with workers.working(2, None, own, "latest") as two:
+        yield two
+
+
+@pytest.fixture(scope="module")
+def alone(own: Home) -> dict[str, list[tuple]]:
+    """The maps that one process makes, by method: before there are workers."""
+    assert workers.current() is None
+    methods = ("smooth_grad", "shap")
+    run_ids = explain(ExplainSettings(method=methods, samples=4, **ASKED), own)
+    return {method: rows(own, MAPS, run_id) for method, run_id in zip(methods, run_ids, strict=True)}
+
+
+def same_bits(found: list[tuple], expected: list[tuple]) -> bool:
+    return len(found) == len(expected) > 0 and repr(found) == repr(expected)
+
+
+def kill_after_a_part(monkeypatch: pytest.MonkeyPatch, killed: list) -> None:
+    """Kill worker processes once the first part of a run is committed."""
+    whole = attribution._commit_part
+
+    def commit(*given, **named) -> None:
+        whole(*given, **named)
+        for process in killed:
+            process.kill()
+
+    monkeypatch.setattr(attribution, "_commit_part", commit)
+
+
+def test_what_cannot_be_spread_is_refused(study: Home, trained: RunRecord, monkeypatch: pytest.MonkeyPatch) -> None:
+    for asked, advice in (
+        ({"workers": 2, "scheduler": "tcp://127.0.0.1:1"}, "give one of them"),
+        ({"scheduler": "tcp://127.0.0.1:1"}, "no Dask scheduler answers at tcp://127.0.0.1:1 .*dask scheduler$"),
+    ):
+        monkeypatch.setattr(workers, "CONNECTING", 0.2)
+        with pytest.raises(InputError, match=advice):
+            explain(ExplainSettings(count=2, **asked), study)
+    for repeat, settings in ((resume, ResumeSettings), (rerun, RerunSettings)):
+        with pytest.raises(InputError, match="of kind train, and workers compute only the maps"):
+            repeat(settings(trained.run_id, workers=2), study)
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(InputError, match=r"pip install 'xai-study\[workers\]'$"):
+        explain(ExplainSettings(count=2, workers=2), study)
+
+
+def test_maps_have_the_bits_of_one_process(
+    own: Home, alone: dict, pool: workers.Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attribution, "explain_epoch", refuse_to_explain_here(monkeypatch))
+    run_ids = explain(ExplainSettings(method=tuple(alone), samples=4, **ASKED), own)
+    for method, run_id in zip(alone, run_ids, strict=True):
+        assert same_bits(rows(own, MAPS, run_id), alone[method])
+        assert resolve(own, run_id, ("explain",)).params["workers"] == 2
+
+
+def refuse_to_explain_here(monkeypatch: pytest.MonkeyPatch):
+    """`explain_epoch`, within which this process computes no map."""
+    whole = attribution.explain_epoch
+
+    def explain_epoch(*given) -> None:
+        with monkeypatch.context() as patch:
+            patch.delattr(attribution, "explain_batch")
+            whole(*given)
+
+    return explain_epoch
+
+
+def test_a_scheduler_that_runs_already(own: Home, pool: workers.Pool, tmp_path: Path) -> None:
+    address = pool._client.scheduler.address
+    with workers.working(None, address, own, "latest") as theirs:
+        assert (theirs.workers, theirs.scheduler) == (None, address)
+        assert workers.current() is theirs
+    assert workers.current() is pool
+    with pytest.raises(
+        InputError, match=r"cannot read the run in /.* \(.*; let it see the same folder at the same path"
+    ):
+        workers._check_workers(pool, Home(tmp_path), resolve(own, "latest").run_id)
+
+
+def test_an_error_in_a_worker_ends_the_run_with_one_line(own: Home, pool: workers.Pool) -> None:
+    pool.begin({"wrong": (np.ones, (-1,)), "right": (np.ones, (2,))})
+    with pytest.raises(ValueError, match="negative"):
+        pool.take("wrong", "")
+    assert pool.take("right", "").tolist() == [1, 1]
+
+
+def test_a_lost_worker_costs_time_only(
+    own: Home, alone: dict, pool: workers.Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "TASKS_AHEAD", 1)
+    kill_after_a_part(monkeypatch, pool._processes[:1])
+    [run_id] = explain(ExplainSettings(method=("smooth_grad",), samples=4, **ASKED), own)
+    assert pool._count() == 1
+    assert same_bits(rows(own, MAPS, run_id), alone["smooth_grad"])
+
+
+def test_a_run_whose_workers_are_all_lost_is_resumed(
+    own: Home, alone: dict, pool: workers.Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "TASKS_AHEAD", 1)
+    kill_after_a_part(monkeypatch, pool._processes)
+    with pytest.raises(RunError, match="no worker is left in 2 processes of this machine") as error:
+        explain(ExplainSettings(method=("shap",), samples=4, **ASKED), own)
+    record = resolve(own, "latest", ("explain",))
+    assert record.status == "FAILED"
+    assert str(error.value).endswith(f"resume it with: study resume {record.run_id[:8]}")
+    monkeypatch.setattr(workers, "_CURRENT", workers.ContextVar("none", default=None))
+    resume(ResumeSettings(record.run_id), own)
+    assert same_bits(rows(own, MAPS, record.run_id), alone["shap"])
