@@ -10,6 +10,8 @@ from urllib.parse import unquote
 STORES = ("mlflow", "sqlalchemy", "sqlite3", "duckdb", "_duckdb", "pyarrow")
 # names of environment variables that hold secrets
 SECRET_NAME = re.compile(r"(PASSWORD|PASSWD|TOKEN|SECRET|_KEY|CONNECTION_STRING)$")
+SERVER = "MLFLOW_TRACKING_URI"
+RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 SHORTEST_SECRET = 4  # characters of a secret that is replaced wherever it appears; a shorter one would hide other words
 HIDDEN = "***"
 ADDRESS = re.compile(r"[\w+.-]+://([^/].*)@")  # with an account, also if its password holds / or @ itself
@@ -42,11 +44,36 @@ def from_outside(error: BaseException) -> str | None:
         return "there is not enough memory"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    if reason := unanswered(error):
+        address = re.search(r"https?://[^/\s]+", str(error)) or re.search("http.*", os.environ.get(SERVER, ""))
+        return redacted(f"{address[0] if address else 'the server'} does not answer: {reason}")
     library = type(error).__module__.split(".")[0]
     if isinstance(error, OSError) or library in STORES:
         message = str(error).strip()
         return redacted(message.splitlines()[0]) if message else type(error).__name__
     return None
+
+
+def unanswered(error: BaseException) -> str | None:
+    """Why a server did not answer, and since when it was asked again and again; None for any other error."""
+    chain = [error]
+    while cause := chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(cause)
+    names = {type(one).__name__ for one in chain if type(one).__module__.startswith("urllib3")}
+    if not names:
+        return None
+    root = chain[-1]
+    reason = (root.strerror if isinstance(root, OSError) else None) or str(root) or type(root).__name__
+    was_tried_again = "MaxRetryError" in names and os.environ.get(RETRIES) != "0"
+    return f"{reason}, since {_first_failure}" if was_tried_again and _first_failure else reason
+
+
+_first_failure = ""  # time of day at which a request to a server failed that is tried again
+
+
+def note_first_failure(time: str) -> None:
+    global _first_failure
+    _first_failure = time
 
 
 def redacted(text: str) -> str:

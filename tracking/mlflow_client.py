@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tracking import mlflow_internals, patience
 from tracking.catalogue import describe_deleted_experiment
-from tracking.errors import InputError, from_outside
+from tracking.errors import InputError, from_outside, unanswered
 from tracking.home import Home, make_home
 from tracking.mlflow_db import EXPERIMENT, follow_move, is_own_folder, schema_revision, take_experiment
 from tracking.staging import staging_folder, sweep
@@ -22,6 +22,11 @@ from mlflow.entities import Experiment
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
+# where the driver that SQLAlchemy takes for a dialect has another name as a package
+DRIVERS = {
+    "postgresql": "pip install 'psycopg[binary]', or psycopg2-binary for postgresql+psycopg2://",
+    "mysql": "pip install mysqlclient, or pymysql for mysql+pymysql://",
+}
 for name in ("mlflow", "alembic"):  # users need not know which tables they create
     logging.getLogger(name).setLevel(logging.WARNING)
 patience.set_limits(mlflow_internals.DATABASE_LOGGER)
@@ -45,7 +50,10 @@ def connect(home: Home) -> MlflowClient:
     except (MlflowException, SQLAlchemyError, OSError) as error:
         raise no_answer(tracking_uri(home), error) from None
     except ImportError as error:
-        raise InputError(f"MLflow at {tracking_uri(home)} needs a package that is not installed: {error}") from None
+        raise InputError(
+            f"MLflow at {tracking_uri(home)} needs the package {error.name or error}, which is not installed here"
+            f"{_explain_driver(tracking_uri(home))}"
+        ) from None
 
 
 def _check_address() -> None:
@@ -132,8 +140,17 @@ def _create_experiment(client: MlflowClient, name: str, location: str | None) ->
         return experiment
 
 
+def _explain_driver(address: str) -> str:
+    """How to get a driver for a database, or to name one that is installed."""
+    dialect = address.partition("://")[0]
+    advice = DRIVERS.get(dialect, "install it, or name another driver in the address")
+    return "" if server_address() else f"; {advice}"
+
+
 def no_answer(address: str, error: BaseException) -> InputError:
     """The error that says why MLflow cannot be used."""
+    if silence := unanswered(error):
+        return InputError(f"MLflow at {address} does not answer: {silence}; start it, or correct MLFLOW_TRACKING_URI")
     reason = from_outside(error) or type(error).__name__
     schema = re.search(r"out-of-date database schema \(found version (\w+)", reason)
     if not schema:

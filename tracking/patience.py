@@ -2,18 +2,19 @@
 
 import logging
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from urllib3 import Retry
 
-from tracking.errors import redacted
+from tracking.errors import RETRIES, note_first_failure, redacted
 
 # MLflow reads these environment variables at each request
 TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"  # seconds
-RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 BACKOFF = "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR"
-LONG = {TIMEOUT: "30", RETRIES: "2", BACKOFF: "1"}  # during a run
+# during a run: a server that is started again within a minute is waited for, as pauses double up to 32 seconds
+LONG = {TIMEOUT: "30", RETRIES: "6", BACKOFF: "1"}
 SHORT = {TIMEOUT: "5", RETRIES: "2"}  # at the start: is there a server at all?
 SHORTEST = {TIMEOUT: "3", RETRIES: "0"}  # if the command is useful without the server
 DATABASE_TRIES = 6  # about six seconds, as MLflow doubles its pauses, from a tenth of a second on
@@ -47,10 +48,12 @@ def limits(shorter: dict[str, str]) -> Iterator[None]:
 def _report_waiting(record: logging.LogRecord) -> bool:
     """Replace a library's report of a failed attempt by one line; the filter returns whether to show the original."""
     match record.args:
-        case (Retry(total=int(total)), *_) if record.msg.startswith("Retrying"):
+        case (Retry(total=int(total)) as retry, *_) if record.msg.startswith("Retrying"):
             tries_left = total + 1
-            seconds = tries_left * int(os.environ[TIMEOUT])
-            outlook = f"tries left: {tries_left}, {seconds} seconds at most"
+            if tries_left == int(os.environ[RETRIES]):
+                note_first_failure(time.strftime("%H:%M:%S"))
+            seconds = tries_left * int(os.environ[TIMEOUT]) + _coming_pauses(retry)
+            outlook = f"tries left: {tries_left}, {seconds:.0f} seconds at most"
         case (_, float(pause)) if "retried" in record.msg:
             outlook = f"next try in {pause:.1f} seconds"
         case _:
@@ -58,3 +61,12 @@ def _report_waiting(record: logging.LogRecord) -> bool:
     address = redacted(os.environ.get("MLFLOW_TRACKING_URI") or "the study home's database")
     logging.getLogger(__name__).warning(f"waiting for MLflow at {address}, which does not answer; {outlook}")
     return False
+
+
+def _coming_pauses(retry: Retry) -> float:
+    """Seconds of all pauses between the tries that are left."""
+    pauses = 0.0
+    for _ in range(int(retry.total or 0) + 1):
+        pauses += retry.get_backoff_time()
+        retry = retry.new(history=(*retry.history, *retry.history[-1:]))
+    return pauses

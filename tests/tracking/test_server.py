@@ -1,10 +1,12 @@
 """A study whose truth lies on a MLflow server, and a second home that knows nothing but its address."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -237,8 +239,9 @@ def test_a_server_that_dies_ends_a_run_that_goes_on_when_it_is_back(
     commit_epoch = training._commit_epoch
     with monkeypatch.context() as patch:
         patch.setattr(training, "_commit_epoch", dies)
-        with pytest.raises(RunError, match="what it committed is kept; resume it with: study resume"):
+        with pytest.raises(RunError, match="what it committed is kept; resume it with: study resume") as error:
             train(TINY, home)
+    assert str(error.value).startswith(f"http://127.0.0.1:{port} does not answer: Connection refused; run ")
     [stopped] = read_records(home)
     assert stopped.status == "KILLED"
     assert len(commits.read_epochs(home, stopped.run_id)) == 2
@@ -254,6 +257,23 @@ def test_a_server_that_dies_ends_a_run_that_goes_on_when_it_is_back(
     assert predictions(home, stopped.run_id) == predictions(study, trained.run_id)
 
 
+def test_a_server_that_is_started_again_is_waited_for(tmp_path: Path, empty_tracker: Path, monkeypatch) -> None:
+    port, home = free_port(), find_home(str(tmp_path / "study"))
+    (tmp_path / "server.db").write_bytes(empty_tracker.read_bytes())
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    first = serve(tmp_path, port)
+    run = start(home, "patient", tmp_path)
+    kill(first)
+    with ThreadPoolExecutor() as pool:
+        starting = pool.submit(serve, tmp_path, port)
+        runs.finish_run(run)
+        again = starting.result()
+    try:
+        assert MlflowClient().get_run(run.run_id).info.status == "FINISHED"
+    finally:
+        kill(again)
+
+
 def test_an_unreachable_server_gets_one_line(tmp_path: Path, monkeypatch, capsys) -> None:
     from pipelines.cli import main
 
@@ -261,5 +281,25 @@ def test_an_unreachable_server_gets_one_line(tmp_path: Path, monkeypatch, capsys
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     assert main(["train", "--size", "8", "--home", str(tmp_path / "study")]) == 2
     lines = capsys.readouterr().err.splitlines()
-    assert lines[-1].startswith("study: MLflow at http://127.0.0.1:9 does not answer")
+    assert lines[-1] == (
+        "study: MLflow at http://127.0.0.1:9 does not answer: Connection refused; start it, or correct "
+        "MLFLOW_TRACKING_URI"
+    )
     assert not [line for line in lines if "Traceback" in line]
+
+
+@pytest.mark.parametrize(
+    ("scheme", "package", "advice"),
+    [
+        ("postgresql", "psycopg", "pip install 'psycopg[binary]', or psycopg2-binary for postgresql+psycopg2://"),
+        ("mssql+pyodbc", "pyodbc", "install it, or name another driver in the address"),
+    ],
+)
+def test_a_database_without_its_driver_gets_one_line(
+    tmp_path: Path, monkeypatch, scheme: str, package: str, advice: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{scheme}://127.0.0.1/study")
+    monkeypatch.setitem(sys.modules, package, None)  # also where it is installed
+    told = f"MLflow at {scheme}://127.0.0.1/study needs the package {package}, which is not installed here; {advice}"
+    with pytest.raises(InputError, match=f"^{re.escape(told)}$"):
+        fetch(find_home(str(tmp_path / "study")))
