@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import URLError
@@ -40,13 +41,25 @@ class Served:
     errors: Path  # what it says on standard error
 
 
-def serve(folder: Path, port: int) -> subprocess.Popen:
-    """A MLflow server with its database and files in `folder`, once it answers."""
-    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", str(folder)]
+def serve(
+    folder: Path,
+    port: int,
+    *options: str,
+    database: str | None = None,
+    files: str | None = None,
+    variables: Mapping[str, str] | None = None,
+) -> subprocess.Popen:
+    """A MLflow server, once it answers; its database and files are in `folder` unless others are given."""
+    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1", *options]
+    command += ["--backend-store-uri", database or f"sqlite:///{folder}/server.db"]
+    command += ["--artifacts-destination", files or str(folder)]
     quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | quiet, start_new_session=True
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | quiet | dict(variables or {}),
+        start_new_session=True,
     )
     wait_until_it_answers(f"http://127.0.0.1:{port}/health", process)
     return process
