@@ -94,7 +94,7 @@ def check(original: RunRecord, repeated: RunRecord, home: Home) -> None:
 def _compare_tables(original: RunRecord, repeated: RunRecord, home: Home) -> dict[str, TableDifference]:
     """The differences by table, over all epochs, splits and methods."""
     ingest(home, [original.run_id, repeated.run_id], wait=5)
-    with connect(home) as connection:
+    with connect(home, run_ids=[repeated.run_id, original.run_id]) as connection:
         run_ids = {"run_id": repeated.run_id, "other_run_id": original.run_id}
         rows = queries.run(connection, "run_difference", run_ids).dicts
     rows_by_table: dict[str, list[dict]] = {}

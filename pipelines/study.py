@@ -59,7 +59,7 @@ def _estimate_comparing() -> float:
 
 def _explain(run_id: str, epochs: int, home: Home, stages: Work) -> list[str]:
     """Run IDs of all explainer runs; methods that are not applicable to the model are named and left out."""
-    with connect(home) as connection:
+    with connect(home, run_ids=[run_id]) as connection:
         sql = "select count(*) from instances where run_id = ? and split = 'test'"
         [(test_count,)] = connection.execute(sql, [run_id]).fetchall()
     shown = ",".join(map(str, _list_shown(run_id, home))) or None
@@ -76,7 +76,7 @@ def _explain(run_id: str, epochs: int, home: Home, stages: Work) -> list[str]:
 
 def _list_shown(run_id: str, home: Home) -> list[int]:
     """Test images that the report and the first rows of the flow page show, so that each of them has maps."""
-    with connect(home) as connection:
+    with connect(home, run_ids=[run_id]) as connection:
         checked = queries.run(connection, "instances_to_check", {"run_id": run_id, "limit": str(CHECKED)}).dicts
         rows = queries.run(connection, "instance_metrics", {"run_id": run_id, "limit": "1000000000"}).dicts
     # the page sorts by misclassified epochs, then by ID

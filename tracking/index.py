@@ -15,7 +15,7 @@ from pathlib import Path
 
 import duckdb
 
-from tracking.catalogue import deleted_runs, list_runs, read_current_record
+from tracking.catalogue import list_runs, read_current_record
 from tracking.commits import commit_file, committed_units, file_stamp, readable_commits
 from tracking.errors import InputError, from_outside
 from tracking.home import Home
@@ -171,7 +171,12 @@ def _store_views(connection: duckdb.DuckDBPyConnection, home: Home) -> None:
     if read_faults(connection):
         definitions = view_definitions(home, checked_files(connection, home), has_few=has_few)
     else:
-        definitions = stored_view_definitions(home, deleted_runs(home), has_few)
+        tables = [
+            table
+            for table in ("predictions", "attributions")
+            if connection.execute("select 1 from checked where path like $1 limit 1", [f"{table}/%"]).fetchall()
+        ]
+        definitions = stored_view_definitions(home, tables, has_few)
     for name, select in definitions.items():
         if connection.execute("select sql from stored_views where name = $1", [name]).fetchall() != [(select,)]:
             connection.execute(f"create or replace view {name} as {select}")
@@ -245,9 +250,11 @@ def is_complete(
 ) -> bool:
     """Whether an index holds every committed unit, and every run as it is listed.
 
-    No file of `run_ids`, by default of all runs in a home of few files, may have changed either.
+    No file may have changed either: of any run in a home of few files, of `run_ids` in others.
     """
-    if not _is_current(connection) or _find_edited(connection, home, run_ids):
+    if not _is_current(connection):
+        return False
+    if _find_edited(connection, home, None if _has_few_files(connection) else run_ids):
         return False
     known = _read_states(connection)
     listed = {_state_of(run) for run in runs}

@@ -217,20 +217,17 @@ def view_definitions(home: Home, files: FilesByTable, condition: str = "", has_f
     return {"predictions_live": predictions_live, "maps": maps}
 
 
-def stored_view_definitions(home: Home, deleted_runs: Collection[str], has_few: bool) -> dict[str, str]:
-    """The same for other programs that open study.duckdb: with real patterns, so that they see later commits too."""
-    files: dict[str, list[str]] = {}
-    for table in ("predictions", "attributions"):
-        pattern = f"*/artifacts/{table}/*.parquet"
-        if next(home.artifacts.glob(pattern), None):  # DuckDB refuses a pattern that matches nothing
-            files[table] = [f"{exact_pattern(home.artifacts)}/{pattern}"]
+def stored_view_definitions(home: Home, tables: Collection[str], has_few: bool) -> dict[str, str]:
+    """The same for other programs that open study.duckdb: with real patterns, so that they see later commits too.
 
+    `tables` are those with files, as DuckDB refuses a pattern that matches nothing.
+    """
+    files = {table: [f"{exact_pattern(home.artifacts)}/*/artifacts/{table}/*.parquet"] for table in tables}
     commits = READ_COMMITS.format(pattern=quoted(f"{exact_pattern(home.artifacts)}/*/artifacts/commits/*.json"))
-    without_runs = ", ".join(f"'{quoted(run_id)}'" for run_id in ("", *sorted(deleted_runs)))
     committed = f"""
         select '{quoted(home.artifacts)}/' || run_id || '/artifacts/' || file.path as filename
         from (select run_id, unnest(files) as file from {commits})
-        where run_id not in ({without_runs})"""
+        semi join runs using (run_id)"""
     return view_definitions(home, files, f" semi join ({committed}) using (filename)", has_few)
 
 

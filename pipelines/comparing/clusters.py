@@ -27,7 +27,7 @@ def log_clusters(comparison: Comparison, run: runs.Run) -> None:
     selection = comparison.selection
     columns: dict[str, list] = defaultdict(list)
     for method in track(selection.methods, "clusters of maps", "methods"):
-        with connect(run.home) as connection:
+        with connect(run.home, run_ids=[selection.run_id]) as connection:
             parameters = selection.name_maps(method, selection.instances)
             found = queries.execute(connection, "clustered_maps", parameters).fetchnumpy()
         maps = torch.from_numpy(np.stack(list(found["map8"])))

@@ -32,7 +32,7 @@ NOTE = (
 def compare(settings: CompareSettings, home: Home) -> str:
     """Compares the methods that explained a training run; returns the run ID."""
     source = catalogue.resolve(home, settings.run, ("train",))
-    with connect(home) as connection:
+    with connect(home, run_ids=[source.run_id]) as connection:
         selection = select_maps(connection, source.run_id, settings)
     with open_comparison(settings, home, selection) as comparison:
         if chosen_count := len(selection.instances) - len(comparison.sampled):

@@ -63,7 +63,7 @@ class Comparison:
         """The maps compared, [N, H, W]."""
         if part.method in REFERENCES:
             return self.explain(part, self.source.model, images, targets).maps
-        with connect(self.source.home) as connection:
+        with connect(self.source.home, run_ids=[self.selection.run_id]) as connection:
             return self.selection.read_maps(connection, part.method, part.instances).to(images.device)
 
     def explain(self, part: Part, model: nn.Module, images: Tensor, targets: Tensor) -> Attribution:
@@ -101,7 +101,7 @@ def open_comparison(settings: CompareSettings, home: Home, selection: MapSelecti
     with open_trained_run(explain_settings, home) as source:
         settings = replace(settings, memory=source.memory)
         jobs = {method: _restore_job(method, explain_settings, source, selection) for method in selection.methods}
-        with connect(home) as connection:
+        with connect(home, run_ids=[source.record.run_id]) as connection:
             sampled = selection.find_sampled(connection)
         random_model = None
         if settings.randomization_count:

@@ -66,7 +66,7 @@ def log(comparison: Comparison, run: runs.Run) -> None:
 
 def ask(comparison: Comparison, run: runs.Run, name: str, parameters: dict | None = None) -> list[dict]:
     """Rows of a query about the training run compared."""
-    with connect(run.home) as connection:
+    with connect(run.home, run_ids=[comparison.selection.run_id]) as connection:
         return queries.run(connection, name, {"run_id": comparison.selection.run_id} | (parameters or {})).dicts
 
 
@@ -134,7 +134,7 @@ def _log_mosaics(comparison: Comparison, run: runs.Run) -> None:
     selection = comparison.selection
     data = comparison.source.data
     split = data.splits[selection.split]
-    with connect(run.home) as connection:
+    with connect(run.home, run_ids=[selection.run_id]) as connection:
         mosaics = read_mosaics(connection, selection)
     for mosaic in mosaics:
         image = split.rgb([mosaic.instance])[0]

@@ -146,7 +146,7 @@ def _read_trained_run(
     background_images = background(data, settings.seed, device)
     memory = settings.memory or default_memory_limit(device)
     ids, counts = np.unique(np.concatenate(list(instances.values())), return_counts=True)
-    with connect(home) as connection:
+    with connect(home, run_ids=[record.run_id]) as connection:
         epochs_by_instance = dict(zip(ids.tolist(), counts.tolist(), strict=True))
         pictured = choose_pictured(connection, record.run_id, settings.split, epochs_by_instance)
     return TrainedRun(
@@ -226,7 +226,7 @@ def _choose_instances(
 ) -> dict[int, np.ndarray]:
     """Instances by epoch; epochs without any are named and left out."""
     instances = {}
-    with connect(home) as connection:
+    with connect(home, run_ids=[record.run_id]) as connection:
         sql = "select split, count(*) from instances where run_id = ? group by split order by split"
         counts = dict(connection.execute(sql, [record.run_id]).fetchall())
         if settings.split not in counts:

@@ -24,7 +24,7 @@ SPLITS = "select distinct split from predictions where run_id = $run_id order by
 def export(record: RunRecord, split: str, path: Path, home: Home) -> str:
     """Write a run's predictions in a split to a new file; returns its path. Raises InputError if it cannot."""
     check_new_file(path)
-    with connect(home) as connection:
+    with connect(home, run_ids=[record.run_id]) as connection:
         log = export_flow(connection, record.run_id, split)
     try:
         return str(write_text(path, json.dumps(log) + "\n"))

@@ -30,7 +30,10 @@ def flow(settings: FlowSettings, home: Home) -> str:
             raise InputError("--export writes one run; leave the other one out")
         return export(run, settings.split, Path(settings.export), home)
 
-    with connect(home) as connection, runs.staging_folder(home) as folder:
+    shown = [run.run_id]
+    if settings.other is not None:
+        shown.append(catalogue.resolve(home, settings.other).run_id)
+    with connect(home, run_ids=shown) as connection, runs.staging_folder(home) as folder:
         page = write_flow(folder, settings, home, connection)
         return str(runs.log_page(home, run, page))
 

@@ -70,7 +70,7 @@ def verify_checkpoints(
     """
     settings = read_recorded_settings(home, record, TrackedSettings)
     changed_modules = find_changed_code(home, record, settings.model, model)
-    with connect(home) as connection:
+    with connect(home, run_ids=[record.run_id]) as connection:
         logged_by_epoch = [
             _read_logged(connection, commit, data, split, None if instances is None else instances[commit.epoch])
             for commit in epochs

@@ -45,7 +45,7 @@ def figure(settings: FigureSettings, home: Home) -> str:
     for path in paths:
         check_new_file(path)
     written = []
-    with connect(home) as connection:
+    with connect(home, run_ids=[run.run_id]) as connection:
         request = make_request(settings, home, run, connection, WIDTHS[settings.width])
         for name, path in zip(names, paths, strict=True):
             try:
@@ -125,7 +125,7 @@ def _list_figures(settings: FigureSettings, home: Home) -> str:
         say("there is no run yet; `study run` makes one")
         return as_table(["figure", "shows"], rows, find_screen())
     given = []
-    with connect(home) as connection:
+    with connect(home, run_ids=[run.run_id]) as connection:
         request = make_request(settings, home, run, connection, WIDTHS[settings.width])
         for name, summary in rows:
             try:

@@ -51,7 +51,7 @@ def report(settings: ReportSettings, home: Home) -> str:
     """Make the page and log it to the training run and to a run of its own; returns its path."""
     source = catalogue.resolve(home, settings.run)
     with runs.staging_folder(home) as folder:
-        with connect(home) as connection:  # closed before the index is written to
+        with connect(home, run_ids=[source.run_id]) as connection:  # closed before the index is written to
             written = write_report(folder, settings, home, source, connection)
         if not runs.unreachable(home):
             _commit(settings, home, source, written)

@@ -22,7 +22,7 @@ Line = tuple[str, str]  # its name, or nothing where it continues, and its text
 
 def summarise(home: Home, training_run: str, other_runs: list[str], report_page: str, flow_page: str) -> str:
     """Accuracy, the shortcuts found, suspect labels, confused classes, where the pages are, and what to run next."""
-    with connect(home) as connection:
+    with connect(home, run_ids=[training_run, *other_runs]) as connection:
         evidence = Evidence(connection, training_run)
         classes = connection.execute("select name from classes where run_id = ? order by class_id", [training_run])
         class_names = [name for (name,) in classes.fetchall()]

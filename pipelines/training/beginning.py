@@ -188,7 +188,7 @@ def _check_untrained(settings: TrainSettings, model: Classifier, data: Dataset) 
 def _note_differences(home: Home, source: Source, data: Dataset, *, has_head: bool) -> None:
     """Say if a head of other classes was taken, and how many held-out images the source was trained on."""
     run = source.record
-    with connect(home) as connection:
+    with connect(home, run_ids=[run.run_id]) as connection:
         classes = [name for (name,) in connection.execute(SOURCE_CLASSES, [run.run_id]).fetchall()]
         seen = {content for (content,) in connection.execute(SEEN_BEFORE, [run.run_id]).fetchall()}
     if has_head and classes != list(data.classes):

@@ -38,7 +38,7 @@ def label_concept(settings: LabelSettings, home: Home) -> str:
 
 def _find_concept(home: Home, run_id: str, settings: LabelSettings) -> dict:
     """A row of table `concepts`, by concept_id or the beginning of its key, at the given epoch or the last."""
-    with connect(home) as connection:
+    with connect(home, run_ids=[run_id]) as connection:
         result = connection.execute("select * from concepts where run_id = ? order by epoch, concept_id", [run_id])
         concepts = Answer([column for column, *_ in result.description], result.fetchall()).dicts
     if not concepts:

@@ -177,7 +177,7 @@ def _target_name(job: Job, target: str) -> str:
 
 def _commit_epoch(job: Job, run: runs.Run, epoch: int, unit: str) -> None:
     """Log the epoch's summary, the row of the question `explained`, as metrics of the run."""
-    with connect(run.home) as connection:
+    with connect(run.home, run_ids=[run.run_id]) as connection:
         answer = queries.run(connection, "explained", {"run_id": job.source.record.run_id})
     key = (run.run_id, epoch, target_kind(job.settings.target[0]))
     [summary] = [row for row in answer.dicts if (row["explainer_run_id"], row["epoch"], row["target_kind"]) == key]
