@@ -1,6 +1,7 @@
 """How long commands wait for an MLflow server or database that does not answer, and what they say meanwhile."""
 
 import logging
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ SHORT = {TIMEOUT: "5", RETRIES: "2"}  # at the start: is there a server at all?
 SHORTEST = {TIMEOUT: "3", RETRIES: "0"}  # if the command is useful without the server
 DATABASE_TRIES = 6  # about six seconds, as MLflow doubles its pauses, from a tenth of a second on
 REQUEST_LOGGER = "urllib3.connectionpool"  # reports each request that is tried again
+SAME_ATTEMPT = 1  # seconds within which several downloads report one attempt
+_said: dict[str, float] = {}  # when each line was said last
 _is_ours: dict[str, bool] = {}  # whether a variable has our value rather than the user's
 
 
@@ -59,7 +62,11 @@ def _report_waiting(record: logging.LogRecord) -> bool:
         case _:
             return not record.exc_info  # MLflow logs the traceback of an error that it also raises
     address = redacted(os.environ.get("MLFLOW_TRACKING_URI") or "the study home's database")
-    logging.getLogger(__name__).warning(f"waiting for MLflow at {address}, which does not answer; {outlook}")
+    line = f"waiting for MLflow at {address}, which does not answer; {outlook}"
+    now = time.monotonic()
+    if now - _said.get(line, -math.inf) > SAME_ATTEMPT:
+        logging.getLogger(__name__).warning(line)
+    _said[line] = now
     return False
 
 

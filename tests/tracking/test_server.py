@@ -35,6 +35,7 @@ from tracking.catalogue import RunRecord, read_records
 from tracking.errors import InputError, RunError
 from tracking.files import write_json, write_table
 from tracking.home import Home, find_home
+from tracking.mlflow_internals import StoredFiles
 from tracking.reading import connect
 from tracking.remote import fetch
 
@@ -272,6 +273,35 @@ def test_a_server_that_is_started_again_is_waited_for(tmp_path: Path, empty_trac
         assert MlflowClient().get_run(run.run_id).info.status == "FINISHED"
     finally:
         kill(again)
+
+
+def test_a_server_lost_while_runs_are_fetched_gets_one_line(
+    tmp_path: Path, empty_tracker: Path, monkeypatch, caplog
+) -> None:
+    port, first, second = free_port(), find_home(str(tmp_path / "first")), find_home(str(tmp_path / "second"))
+    address = f"http://127.0.0.1:{port}"
+    (tmp_path / "server.db").write_bytes(empty_tracker.read_bytes())
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    process = serve(tmp_path, port)
+    run = start(first, "one", tmp_path)
+    for unit in ("two", "three"):
+        runs.commit(run, unit, {f"notes/{unit}.json": write_json(tmp_path / f"{unit}.json", unit)}, {}, None)
+    list_folder = StoredFiles.list_folder
+
+    def list_and_die(files: StoredFiles, folder: str) -> list[str]:
+        names = list_folder(files, folder)
+        kill(process)
+        return names
+
+    monkeypatch.setattr(StoredFiles, "list_folder", list_and_die)
+    told = rf"^MLflow at {address} does not answer: Connection refused, since [\d:]{{8}}; start it, or correct"
+    with pytest.raises(InputError, match=told):
+        fetch(second)
+    assert [line for line in caplog.messages if line.startswith("waiting")] == [
+        f"waiting for MLflow at {address}, which does not answer; tries left: 1, 30 seconds at most"
+    ]
+    assert not commits.committed_units(second, run.run_id)
 
 
 def test_an_unreachable_server_gets_one_line(tmp_path: Path, monkeypatch, capsys) -> None:
