@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib.metadata import version
 from pathlib import Path
+from threading import Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -135,7 +136,7 @@ def working(workers: int | None, scheduler: str | None, home: Home, reference: s
             "--workers and --scheduler need Dask, which is not installed; install it with: pip install "
             "'xai-study[workers]'"
         ) from None
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is said here, in one line
+    _silence_dask()
     opened = _start(distributed, workers) if workers is not None else _connect(distributed, str(scheduler))
     with opened as pool:
         if scheduler is not None:
@@ -152,13 +153,13 @@ def _start(distributed: Any, workers: int) -> Iterator[Pool]:
     """Workers that are processes of their own: not forked, as torch has threads; and not spawned by multiprocessing,
     which would run a user's script again in each of them.
     """
-    nobody = distributed.LocalCluster(n_workers=0, dashboard_address=None, silence_logs=logging.CRITICAL)
+    nobody = distributed.LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL)
     with nobody as cluster, distributed.Client(cluster) as client:
         root = str(Path(__file__).parents[2])
         command = [sys.executable, "-c", SERVE, root, cluster.scheduler_address, *sys.path]
         processes = [
             # in a session of its own, as Ctrl-C in a terminal is meant for the command
-            subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
             for _ in range(workers)
         ]
         try:
@@ -166,19 +167,24 @@ def _start(distributed: Any, workers: int) -> Iterator[Pool]:
         finally:
             for process in processes:
                 process.kill()  # they write nothing
-                process.wait()
+                process.communicate()
 
 
 def serve(address: str) -> None:
-    """Be a worker of the scheduler at an address, until it ends."""
+    """Be a worker of the scheduler at an address, until standard input ends, as it does however the command ends."""
     import distributed
+
+    def end_with_command() -> None:
+        sys.stdin.buffer.read()
+        os._exit(0)  # it writes nothing
 
     async def work() -> None:
         async with distributed.Worker(address, nthreads=1, memory_limit=0, dashboard=False) as worker:
             await worker.finished()
 
+    Thread(target=end_with_command, daemon=True).start()
     be_quiet()
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    _silence_dask()
     asyncio.run(work())
 
 
@@ -231,6 +237,13 @@ def share_of_cores(threads: int) -> int:
     if pool is None or not pool.workers:
         return threads
     return min(threads, max((os.cpu_count() or 1) // pool.workers, 1))
+
+
+def _silence_dask() -> None:
+    """Leave out what Dask logs, with tracebacks: what matters is said here, in one line."""
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] == "distributed":  # several have levels of their own
+            logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def be_quiet() -> None:

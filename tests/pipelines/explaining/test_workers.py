@@ -1,6 +1,10 @@
 """Worker processes: the same bits as one process, and what happens when some or all of them are lost."""
 
+import os
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +18,7 @@ from pipelines.explaining.maps import attribution
 from pipelines.rerunning import rerun
 from pipelines.resuming import resume
 from support.homes import TINY, rows
+from support.places import ROOT
 from tracking.catalogue import RunRecord, resolve
 from tracking.errors import InputError, RunError
 from tracking.home import Home
@@ -74,6 +79,30 @@ def test_what_cannot_be_spread_is_refused(study: Home, trained: RunRecord, monke
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(InputError, match=r"pip install 'xai-study\[workers\]'$"):
         explain(ExplainSettings(count=2, workers=2), study)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_workers_end_with_the_command(own: Home) -> None:
+    """Also if it is killed, so that nothing of it can tidy up."""
+    code = (
+        "import os; from pipelines.common import workers; from tracking.home import find_home\n"
+        f"with workers.working(1, None, find_home({str(own.path)!r}), 'latest') as pool:\n"
+        "    pool._client.wait_for_workers(1); print(pool._processes[0].pid, flush=True); os.kill(os.getpid(), 9)"
+    )
+    killed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (killed.returncode, killed.stderr) == (-signal.SIGKILL, "")
+    worker = int(killed.stdout)
+    for _ in range(200):
+        if not is_running(worker):
+            return
+        time.sleep(0.05)
+    os.kill(worker, signal.SIGKILL)
+    pytest.fail("a worker is left")
+
+
+def is_running(process: int) -> bool:
+    status = Path(f"/proc/{process}/stat")
+    return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 def test_maps_have_the_bits_of_one_process(
