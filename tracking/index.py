@@ -245,25 +245,25 @@ def rebuild(home: Home, progress: Progress | None = None) -> int:
     return len(list_runs(home))
 
 
-def is_complete(
+def compare_with_runs(
     connection: duckdb.DuckDBPyConnection, home: Home, runs: list[RunSummary], run_ids: Collection[str] | None = None
-) -> bool:
-    """Whether an index holds every committed unit, and every run as it is listed.
+) -> int | None:
+    """How many runs seemed changed, if an index holds every committed unit and every run as listed; None otherwise.
 
     No file may have changed either: of any run in a home of few files, of `run_ids` in others.
     """
     if not _is_current(connection):
-        return False
+        return None
     if _find_edited(connection, home, None if _has_few_files(connection) else run_ids):
-        return False
+        return None
     known = _read_states(connection)
     listed = {_state_of(run) for run in runs}
     if {state[:3] for state in known - listed} != {state[:3] for state in listed - known}:
-        return False  # another run, name or status
+        return None  # another run, name or status
     doubtful = [run_id for run_id, *_, changed in listed if changed == UNSETTLED]
     doubtful += [run_id for run_id, *_ in listed - known]
     committed = {(run_id, unit) for run_id in doubtful for unit in committed_units(home, run_id)}
-    return committed == _read_ingested(connection, doubtful)
+    return len(doubtful) if committed == _read_ingested(connection, doubtful) else None
 
 
 def may_write_index(home: Home) -> bool:

@@ -14,7 +14,7 @@ from tracking.catalogue import Listing, deleted_experiments, list_runs, read_lis
 from tracking.commits import Commit, readable_commits
 from tracking.errors import InputError
 from tracking.home import Home
-from tracking.index import FEW_FILES, checked_files, ingest, is_complete, may_write_index, no_study, read_faults
+from tracking.index import FEW_FILES, checked_files, compare_with_runs, ingest, may_write_index, no_study, read_faults
 from tracking.ingesting import TableFile, find_misfit, find_suspects, insert, metric_rows, run_row, table_faults
 from tracking.run_summaries import RunSummary, family_of
 from tracking.tables import (
@@ -30,6 +30,7 @@ from tracking.tables import (
     view_definitions,
 )
 
+MOST_DOUBTFUL = 100  # runs that a question compares unit by unit, again and again
 INGEST_WAIT = 0.2  # seconds that a question waits to bring the index up to date, before it reads the files instead
 ONE_AT_A_TIME = threading.Lock()  # threads of one process share the settings of a database
 
@@ -98,14 +99,15 @@ def _restrict(connection: duckdb.DuckDBPyConnection, home: Home, memory: int | N
 
 def _open_index(home: Home, runs: list[RunSummary], scope: Scope) -> duckdb.DuckDBPyConnection | None:
     """The index with all there is, brought up to date if needed; None if that is impossible now."""
-    connection = complete_index(home, runs, scope)
-    # an earlier version's index lacks macros, which other programs need in the file
-    if connection and not holds_macros(connection) and may_write_index(home):
+    connection, doubtful_count = complete_index(home, runs, scope)
+    # an earlier version's index lacks macros, which other programs need in the file; and in a copy of a home all runs
+    # seem to have changed, so that each question would look at all of them
+    if connection and (not holds_macros(connection) or doubtful_count > MOST_DOUBTFUL) and may_write_index(home):
         connection.close()
         ingest(home, wait=INGEST_WAIT)
-        connection = complete_index(home, list_runs(home), scope)
+        connection, _ = complete_index(home, list_runs(home), scope)
     if connection is None and ingest(home, wait=INGEST_WAIT):
-        connection = complete_index(home, list_runs(home), scope)
+        connection, _ = complete_index(home, list_runs(home), scope)
     if connection is None:
         return None
 
@@ -121,16 +123,22 @@ def _open_index(home: Home, runs: list[RunSummary], scope: Scope) -> duckdb.Duck
     return connection
 
 
-def complete_index(home: Home, runs: list[RunSummary], scope: Scope = EVERYTHING) -> duckdb.DuckDBPyConnection | None:
-    """The index, open, if it is complete: what is asked is answered by the very file that was checked."""
+def complete_index(
+    home: Home, runs: list[RunSummary], scope: Scope = EVERYTHING
+) -> tuple[duckdb.DuckDBPyConnection | None, int]:
+    """The index, open, if it is complete, with the number of runs that seemed to have changed.
+
+    What is asked is thus answered by the very file that was checked.
+    """
     try:
         connection = duckdb.connect(str(home.database), read_only=True)
-        if is_complete(connection, home, runs, scope.run_ids):
-            return connection
+        doubtful_count = compare_with_runs(connection, home, runs, scope.run_ids)
+        if doubtful_count is not None:
+            return connection, doubtful_count
         connection.close()
     except duckdb.Error:  # held, damaged, or missing
         pass
-    return None
+    return None, 0
 
 
 def _open_files(home: Home) -> duckdb.DuckDBPyConnection:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tracking import commits, mlflow_client, reading, runs
-from tracking.catalogue import RunRecord, read_records
+from tracking.catalogue import RunRecord, list_runs, read_records
 from tracking.commits import Commit, file_stamp
 from tracking.files import sha256
 from tracking.home import Home, find_home
@@ -194,7 +194,8 @@ def checked(home: Home, known: set[str]) -> Iterator[str]:
         if twice := [key for key, count in pictures(home, run_id).items() if count > 1]:
             yield f"run {run_id} has pictures twice: {twice}"
     yield from doubled_rows(home)
-    if (index := reading._complete_index(home)) is None:
+    index, _ = reading.complete_index(home, list_runs(home))
+    if index is None:
         yield "study.duckdb is not up to date after a question"
     else:
         index.close()

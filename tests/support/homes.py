@@ -38,7 +38,8 @@ def copied(source: Path, folder: Path) -> Home:
 
 def up_to_date(home: Home) -> bool:
     """Whether the index can be read now, and is complete."""
-    if index := reading.complete_index(home, list_runs(home)):
+    index, _ = reading.complete_index(home, list_runs(home))
+    if index:
         index.close()
     return index is not None
 

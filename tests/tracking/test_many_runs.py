@@ -2,7 +2,9 @@
 
 import json
 import os
+import shutil
 import time
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +12,7 @@ from support.homes import commit_epoch, everything, prediction_rows, start, up_t
 from tracking import catalogue, index, reading, run_summaries, runs
 from tracking.catalogue import list_runs, resolve
 from tracking.files import write_table
-from tracking.home import Home
+from tracking.home import Home, find_home
 from tracking.index import ingest, rebuild
 from tracking.reading import connect
 
@@ -89,6 +91,21 @@ def test_a_record_that_was_edited_is_seen_once_the_index_is_rebuilt(many: Home) 
     file.write_text(json.dumps(content))
     rebuild(many)
     assert [run.status for run in list_runs(many)] == ["FAILED", "FINISHED"]
+
+
+def test_a_copied_home_is_looked_at_once(many: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a copy every run seems to have changed."""
+    home = find_home(str(tmp_path / "copy"))
+    shutil.copytree(many.path, home.path)
+    time.sleep(1.5 * run_summaries.CLOCK_STEP / 1e9)
+    monkeypatch.setattr(reading, "MOST_DOUBTFUL", 1)
+    for doubtful_count in (2, 0):
+        index, found = reading.complete_index(home, list_runs(home))
+        assert (index is not None, found) == (True, doubtful_count)
+        index.close()
+        with connect(home) as connection:
+            assert len(everything(connection, "predictions")) == 6
+        run_summaries._known.clear()
 
 
 def test_a_removed_run_is_forgotten(many: Home) -> None:
