@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from tracking.errors import InputError
 from tracking.files import read_json, sha256
-from tracking.home import Home
+from tracking.home import Home, is_copy
 
 LARGEST_INTEGER = 2**63 - 1  # of a column in study.duckdb
 
@@ -164,7 +164,7 @@ def committed_file(home: Home, commit: Commit, path: str) -> Path:
     if path not in files:
         raise InputError(f"run {commit.run_id} has no {path}; {commit.unit} holds: {', '.join(files)}")
     fault = find_fault(home, commit.run_id, files[path])
-    if fault and os.environ.get("MLFLOW_TRACKING_URI"):
+    if fault and is_copy(home):
         from tracking.remote import fetch_file  # imports mlflow, which is slow and needed for this alone
 
         fetch_file(home, commit.run_id, files[path])

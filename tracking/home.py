@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from tracking.errors import InputError
 from tracking.file_locks import lock_file
@@ -110,6 +110,13 @@ def _check_format(home: Home) -> None:
             f"{home.path} has format {home_format}, made by a newer xai-study; this one supports {FORMAT} at most, so "
             "update it"
         )
+
+
+def is_copy(home: Home) -> bool:
+    """Whether MLflow keeps the runs on a server or in another database, so that the home has copies of their files."""
+    address = os.environ.get("MLFLOW_TRACKING_URI", "")
+    scheme, _, path = address.partition("///")
+    return bool(address) and not (scheme.startswith("sqlite") and Path(unquote(path)).absolute() == home.mlflow_db)
 
 
 _leads_others = False  # whether the other processes of a launcher leave all writing to this one

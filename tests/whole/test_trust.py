@@ -25,7 +25,7 @@ from support.commands import said
 from support.homes import forge, place_of, up_to_date
 from support.places import ROOT
 from tracking import catalogue, commits, reading
-from tracking.catalogue import RunRecord
+from tracking.catalogue import RunRecord, list_runs
 from tracking.errors import InputError
 from tracking.files import write_table
 from tracking.home import Home
@@ -354,7 +354,9 @@ READING = (
 @pytest.mark.parametrize("files", [False, True], ids=["index", "files"])
 def test_only_what_reads_is_run(study: Home, files: bool) -> None:
     """Of every kind of statement that DuckDB 2.0 has, whether the tables come from the index or from the files."""
-    with _open_files(study) if files else reading._open_index(study) as connection:
+    with (
+        _open_files(study) if files else reading._open_index(study, list_runs(study), reading.EVERYTHING) as connection
+    ):
         reading._restrict(connection, study, None)
         for query, word in STATEMENTS.items():
             with pytest.raises(InputError, match=rf"read-only and takes no {word} statement"):
