@@ -71,9 +71,12 @@ def _report_waiting(record: logging.LogRecord) -> bool:
 
 
 def _coming_pauses(retry: Retry) -> float:
-    """Seconds of all pauses between the tries that are left."""
+    """Seconds of all pauses between the tries that are left, at the most: each is drawn with some jitter."""
+    jitter = retry.backoff_jitter
+    retry = retry.new(backoff_jitter=0)
     pauses = 0.0
     for _ in range(int(retry.total or 0) + 1):
-        pauses += retry.get_backoff_time()
+        pause = retry.get_backoff_time()
+        pauses += pause + jitter if pause else 0
         retry = retry.new(history=(*retry.history, *retry.history[-1:]))
     return pauses
