@@ -58,19 +58,23 @@ def train_epoch(model: Classifier, recipe: Recipe, epoch: int) -> Predictions:
     batches = order.tensor_split(recipe.steps_per_epoch)
     tracked_batches = track(batches, f"epoch {epoch}", "steps")
 
+    trained = torch.cat([rows[share()] for rows in batches])
+    all_logits = torch.empty(0)  # one piece of memory: a small one per step would keep the large ones around it apart
+    done = 0
     model.train()
-    batch_logits = []
     for step, rows in enumerate(tracked_batches, first_step):
         flipped = None if flips is None else flips[rows]
         cropped = crop_images(recipe.images, rows, settings.random_shift, flipped, random, share())
         images = prepare_images(cropped, recipe.device)
         logits = _take_step(model, recipe, recipe.learning_rate(step), images, recipe.labels[rows])
         update_average(recipe.averaged_model, model, settings.ema_decay, step)
-        batch_logits.append(logits)
+        if not done:
+            all_logits = torch.empty(len(trained), *logits.shape[1:], dtype=logits.dtype)  # [N, K]
+        all_logits[done : done + len(logits)] = logits
+        done += len(logits)
 
-    trained = torch.cat([rows[share()] for rows in batches])
     ids, places = trained.sort()  # back in the order of instances
-    return Predictions("train_seen", ids, recipe.labels[ids], torch.cat(batch_logits)[places])
+    return Predictions("train_seen", ids, recipe.labels[ids], all_logits[places])
 
 
 def _take_step(model: nn.Module, recipe: Recipe, learning_rate: float, images: Tensor, labels: Tensor) -> Tensor:
