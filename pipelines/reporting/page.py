@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -25,15 +25,15 @@ from xai import METHODS
 TEMPLATES = Path(__file__).with_name("templates")
 
 
-def render(facts: Facts, *, is_copy: bool = False) -> str:
-    """The whole document; a copy does not lie beside the InstanceFlow page, so it has no link there."""
+def render(facts: Facts, made: datetime, *, is_copy: bool = False) -> str:
+    """The whole document, `made` at a time in UTC; a copy has no link to the flow page beside it."""
     style = (TEMPLATES / "page.css").read_text(encoding="utf-8")
     return make_environment().get_template("report.html").render(
         **{name: getattr(facts, name) for name in facts.__dataclass_fields__},
         flow_link=None if is_copy else facts.flow_page,
         run=facts.subject.run, split=facts.subject.split, images=images_of(facts.subject.split),
         used=facts.subject.evidence.used, style=Html(style), policy=policy_of(styles=(style,)),
-        made=f"{datetime.now(UTC):%Y-%m-%d %H:%M}",
+        made=f"{made:%Y-%m-%d %H:%M}",
     )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """One page that answers the research questions on a training run, from all that is remembered of it."""
 
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from duckdb import DuckDBPyConnection
@@ -74,7 +75,7 @@ def write_report(
     """
     subject = make_subject(settings, home, source, Evidence(connection, source.run_id))
     facts = gather_facts(subject)
-    text = render(facts)
+    made = datetime.now(UTC)
     found = list_checks(subject)
     columns = ["split", "instance_id", "reason"]
     listed = as_csv(columns, [tuple(row[column] for column in columns) for row in found.rows])
@@ -89,8 +90,8 @@ def write_report(
     copies = folder / "copies"  # as MLflow keeps a file's name
     copies.mkdir()
     return Written(
-        page=write_text(folder / name, text),
-        copy=write_text(copies / name, render(facts, is_copy=True)),
+        page=write_text(folder / name, render(facts, made)),
+        copy=write_text(copies / name, render(facts, made, is_copy=True)),
         check=write_text(folder / CHECK, listed + "\n"),
         tables={table: rows for table, rows in tables.items() if rows},
         note=write_note(facts),
