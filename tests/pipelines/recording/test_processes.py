@@ -1,11 +1,5 @@
 """A loop on two processes: rank 0 writes one run, whether all of them record or it alone, and no wait is endless."""
 
-import json
-import os
-import socket
-import subprocess
-import sys
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,7 +11,7 @@ from pipelines.recording import processes
 from pipelines.recording.processes import Beginning, Channel
 from pipelines.recording.record import record
 from support.homes import fresh
-from support.places import ROOT
+from support.launches import Outcome, run_launches
 from support.recorded import CLASSES, make_net, make_sets
 from tracking.catalogue import read_records
 from tracking.commits import read_epochs
@@ -102,44 +96,17 @@ SCENARIOS = {
 }
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of two processes."""
-
-    codes: list[int]
-    printed: list[str]
-    errors: list[str]
-
-
 @pytest.fixture(scope="module")
 def launched(tmp_path_factory: pytest.TempPathFactory, empty_tracker: Path) -> dict[str, tuple[Home, list[Outcome]]]:
     """By the name of the scenario: the home, and what became of each launch."""
     folder = tmp_path_factory.mktemp("processes")
     homes = {}
-    lines = []
+    all_launches = []
     for name, launches in SCENARIOS.items():
         (folder / name).mkdir()
         homes[name] = fresh(folder / name, empty_tracker)
-        lines += [json.dumps(launch | {"home": str(homes[name].path)}) for launch in launches]
-    (folder / "loop.py").write_text(LOOP)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    paths = os.pathsep.join((str(ROOT), str(ROOT / "tests")))
-    done = subprocess.run(
-        [sys.executable, "loop.py", str(port)],
-        cwd=folder,
-        input="\n".join(lines),
-        env=os.environ | {"MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1", "PYTHONPATH": paths},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    outcomes = []
-    for number, codes in enumerate(done.stdout.splitlines()):
-        out, err = ([(folder / f"{number}.{rank}.{name}").read_text() for rank in (0, 1)] for name in ("out", "err"))
-        outcomes.append(Outcome(json.loads(codes), out, err))
-    remaining = iter(outcomes)
+        all_launches += [launch | {"home": str(homes[name].path)} for launch in launches]
+    remaining = iter(run_launches(folder, LOOP, all_launches))
     return {name: (homes[name], [next(remaining) for _ in launches]) for name, launches in SCENARIOS.items()}
 
 

@@ -1,13 +1,8 @@
 """A training that several processes of torchrun share: one run, as one process makes it, whoever is killed."""
 
-import json
-import os
 import signal
-import socket
-import subprocess
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +16,7 @@ from pipelines.training import following
 from pipelines.training.recipe import make_recipe, resolve_settings
 from pipelines.training.train import train
 from support.homes import TINY, fresh, predictions
-from support.places import ROOT
+from support.launches import Outcome, run_launches
 from tracking.catalogue import RunRecord, read_records, resolve
 from tracking.commits import read_epochs
 from tracking.errors import InputError, RunError
@@ -77,50 +72,22 @@ SCENARIOS = {  # by name: the number of processes, what each of them is called w
 }
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of the processes of a launch."""
-
-    codes: list[int]
-    printed: list[str]
-    errors: list[str]
-
-
 @pytest.fixture(scope="module")
 def launched(tmp_path_factory: pytest.TempPathFactory, empty_tracker: Path) -> dict[str, tuple[Home, list[Outcome]]]:
     """By the name of the scenario: the home, and what became of each launch."""
     folder = tmp_path_factory.mktemp("ranks")
     homes = {}
-    lines = []
+    all_launches = []
     for name, launches in SCENARIOS.items():
         (folder / name).mkdir()
         is_refused = launches[0][1][-1] not in ("support.networks:double",)
         homes[name] = find_home(str(folder / name / "study")) if is_refused else fresh(folder / name, empty_tracker)
         for world, arguments, killed in launches:
             place = str(homes[name].path)
-            launch = {"world": world, "arguments": [*arguments, "--home", place], "killed": killed, "home": place}
-            lines.append(json.dumps(launch))
-    (folder / "launches.py").write_text(LAUNCHES)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    paths = os.pathsep.join((str(ROOT), str(ROOT / "tests")))
-    done = subprocess.run(
-        [sys.executable, "launches.py", str(port)],
-        cwd=folder,
-        input="\n".join(lines),
-        env=os.environ | {"MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1", "PYTHONPATH": paths},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    outcomes = []
-    for number, codes in enumerate(map(json.loads, done.stdout.splitlines())):
-        out, err = (
-            [(folder / f"{number}.{rank}.{name}").read_text() for rank in range(len(codes))] for name in ("out", "err")
-        )
-        outcomes.append(Outcome(codes, out, err))
-    remaining = iter(outcomes)
+            all_launches.append(
+                {"world": world, "arguments": [*arguments, "--home", place], "killed": killed, "home": place}
+            )
+    remaining = iter(run_launches(folder, LAUNCHES, all_launches))
     return {name: (homes[name], [next(remaining) for _ in launches]) for name, launches in SCENARIOS.items()}
 
 
