@@ -73,7 +73,7 @@ def read_records(home: Home) -> list[RunRecord]:
 
 def read_current_record(home: Home, summary: RunSummary) -> RunRecord:
     """A listed run's record, with its current name and status."""
-    record = read_record(_record_file(home, summary.run_id), summary.run_id)
+    record = read_record(home.record_file(summary.run_id), summary.run_id)
     return replace(record, name=summary.name, status=summary.status)
 
 
@@ -144,14 +144,10 @@ def _run_folders(home: Home) -> list[str]:
         raise InputError(f"{home.artifacts} cannot be read ({error.strerror}); restore its permissions") from None
 
 
-def _record_file(home: Home, run_id: str) -> Path:
-    return home.run_folder(run_id) / "run.json"
-
-
 def _read_summary(home: Home, run_id: str, changed: int) -> RunSummary:
     """A run as its record says. Raises OSError if this user may not read its files."""
     committed_units(home, run_id)
-    record = read_record(_record_file(home, run_id), run_id)
+    record = read_record(home.record_file(run_id), run_id)
     is_deleted = (home.run_folder(run_id).parent / DELETED).exists()
     return RunSummary(
         run_id, record.kind, record.name, record.source_run_id, record.status, record.started_at, is_deleted, changed
@@ -258,7 +254,7 @@ def _explain_no_match(home: Home, reference: str, listing: Listing, kinds: tuple
     if explanation := _explain_deleted(home, reference, all_runs):
         return explanation
     for run in all_runs:
-        if read_record(_record_file(home, run.run_id), run.run_id).name == reference:
+        if read_record(home.record_file(run.run_id), run.run_id).name == reference:
             was_called = f"run {run.run_id[:SHORT_ID]} was called {reference!r}"
             return f"{was_called}; it was renamed {run.name!r} in MLflow"
     candidates = [run for run in all_runs if run.kind in kinds]

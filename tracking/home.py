@@ -65,6 +65,10 @@ class Home:
         """Folder of a run's files: MLflow's own layout, or the cache of it when a server keeps the truth."""
         return self.artifacts / run_id / "artifacts"
 
+    def record_file(self, run_id: str) -> Path:
+        """A run's row of table `runs`, the only one of its files that changes."""
+        return self.run_folder(run_id) / "run.json"
+
     def model_folder(self, model_id: str) -> Path:
         """Folder of a LoggedModel's files, in MLflow's own layout."""
         return self.artifacts / "models" / model_id / "artifacts"

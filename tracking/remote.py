@@ -155,7 +155,7 @@ def _read_note(note: Path) -> object:
 
 def _read_own_record(home: Home, run_id: str) -> RunRecord | None:
     with suppress(OSError, InputError):
-        return read_record(home.run_folder(run_id) / "run.json", run_id)
+        return read_record(home.record_file(run_id), run_id)
     return None
 
 
@@ -163,7 +163,7 @@ def _rename(home: Home, run_id: str, name: str | None) -> None:
     """Give the home's copy of a run's record the name that the run now has on the server."""
     record = _read_own_record(home, run_id)
     if record and name and name != record.name:
-        write_json(home.run_folder(run_id) / "run.json", replace(record, name=name).content())
+        write_json(home.record_file(run_id), replace(record, name=name).content())
         note_change(home, run_id)
 
 

@@ -94,7 +94,7 @@ def _load_pyfunc(path: str, model_config: dict[str, Any] | None = None) -> Pictu
     unit = f"epoch_{stored.epoch:04d}"
     wanted = {"start": "config.json", LATER_MODEL: f"{LATER_MODEL}.json", unit: f"checkpoints/{unit}.safetensors"}
     with located_files(stored, wanted) as home, keeping_generators():
-        record = read_record(home.run_folder(stored.run_id) / "run.json", stored.run_id)
+        record = read_record(home.record_file(stored.run_id), stored.run_id)
         settings = read_recorded_settings(home, record, TrackedSettings)
         if settings.model == UNKNOWN_MODEL:
             raise InputError(

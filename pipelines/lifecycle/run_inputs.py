@@ -31,27 +31,14 @@ def load_data(
 
     Notes on the data are said once, by the training that records them.
     """
-    recorded: dict[str, Any] = {}
     if run is None:
         say(f"loading {settings.dataset}")
+        data = load_by_settings(settings, home, skip_unreadable=settings.skip_unreadable)
     else:
         config = read_recorded_config(home, run)
         is_elsewhere = settings.data != config["settings"].get("data")  # named with --data
-        recorded = {
-            "recorded_reading": read_recorded_reading(config),
-            "recorded_digest": run.data_digest if takes_kept and not is_elsewhere else None,
-        }
-    data = load_dataset(
-        settings.dataset,
-        settings.data,
-        home,
-        val_fraction=settings.val_fraction,
-        seed=settings.seed,
-        size=settings.size,
-        skip_unreadable=settings.skip_unreadable and run is None,
-        **recorded,
-        **{option: getattr(settings, option) for option in OPTIONS},
-    )
+        kept_digest = run.data_digest if takes_kept and not is_elsewhere else None
+        data = load_by_settings(settings, home, reading=read_recorded_reading(config), digest=kept_digest)
     say_notes(data, read_recorded_config(home, run) if run else {})
     if run and data.digest != run.data_digest:
         raise InputError(
@@ -59,6 +46,29 @@ def load_data(
             f"{(run.data_digest or 'none')[:12]}; name the original with --data"
         )
     return data
+
+
+def load_by_settings(
+    settings: TrackedSettings,
+    home: Home,
+    *,
+    skip_unreadable: bool = False,
+    reading: Reading | None = None,
+    digest: str | None = None,
+) -> Dataset:
+    """The data that settings name; read as it was `reading` before, and taken from the home by its digest, if given."""
+    return load_dataset(
+        settings.dataset,
+        settings.data,
+        home,
+        val_fraction=settings.val_fraction,
+        seed=settings.seed,
+        size=settings.size,
+        skip_unreadable=skip_unreadable,
+        recorded_reading=reading,
+        recorded_digest=digest,
+        **{option: getattr(settings, option) for option in OPTIONS},
+    )
 
 
 def say_notes(data: Dataset, recorded_config: Mapping[str, Any] = MappingProxyType({})) -> None:

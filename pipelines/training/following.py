@@ -9,8 +9,9 @@ from pipelines.common import ranks
 from pipelines.common.settings import ResolvedTraining
 from pipelines.common.user_code import describe_error
 from pipelines.common.wording import plural
-from pipelines.data.datasets import OPTIONS, Dataset, load_dataset
+from pipelines.data.datasets import Dataset
 from pipelines.data.raw import Reading
+from pipelines.lifecycle.run_inputs import load_by_settings
 from pipelines.models import hardware
 from pipelines.models.checkpoints import load_state
 from pipelines.models.networks import Classifier, build_tracked_model
@@ -96,17 +97,7 @@ def _check_machine(recipe: Recipe) -> None:
 def _load_data(beginning: Beginning) -> Dataset:
     """The data that rank 0 has. Raises InputError if it is not the same here."""
     settings = beginning.settings
-    data = load_dataset(
-        settings.dataset,
-        settings.data,
-        beginning.home,
-        val_fraction=settings.val_fraction,
-        seed=settings.seed,
-        size=settings.size,
-        recorded_reading=beginning.reading,
-        recorded_digest=beginning.data_digest,
-        **{option: getattr(settings, option) for option in OPTIONS},
-    )
+    data = load_by_settings(settings, beginning.home, reading=beginning.reading, digest=beginning.data_digest)
     if data.digest != beginning.data_digest:
         raise InputError(
             f"the data of {settings.dataset} has digest {data.digest[:12]} here, and {beginning.data_digest[:12]} in "
