@@ -41,6 +41,7 @@ LEAST_BAR = 0.7  # images at the foot of a logarithmic axis, below 1
 LEAST_CELL = 1.6  # side of a matrix's cell that holds a number, in heights of its text
 WIDEST_CELL = 1.8  # width of a printed matrix's cell, in its heights
 CLASS_PANELS = 24  # classes with a panel of their own
+MATRIX_CLASSES = 40  # at most, of a logged matrix: names stand beside all of them, and cells have room for numbers
 
 
 def draw_accuracy(rows: Rows, style: Style) -> Figure:
@@ -273,6 +274,15 @@ def count_pairs(labels: np.ndarray, predicted: np.ndarray, class_count: int) -> 
     """Images by true and predicted class, [K, K]."""
     pairs = labels * class_count + predicted
     return np.bincount(pairs, minlength=class_count**2).reshape(class_count, class_count)
+
+
+def choose_confused(counts: np.ndarray) -> np.ndarray:
+    """The classes that a logged matrix shows, ascending: those of the pairs confused most, either way; counts [K, K]."""
+    pairs = np.triu(counts + counts.T, 1)  # [K, K], each pair once
+    ranked_pairs = np.argsort(-pairs, axis=None, kind="stable")
+    ranked_classes = np.stack(np.unravel_index(ranked_pairs, pairs.shape), axis=1).ravel()
+    classes, first_places = np.unique(ranked_classes, return_index=True)
+    return np.sort(classes[np.argsort(first_places)[:MATRIX_CLASSES]])
 
 
 def draw_outcomes(rows: Rows, style: Style) -> Figure:

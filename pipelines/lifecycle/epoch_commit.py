@@ -3,11 +3,12 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 from torch import nn
 
 from pipelines.common.figures import render_figure
 from pipelines.data.datasets import Dataset
-from pipelines.drawing.predictions import count_pairs, draw_confusion, draw_learning_curves
+from pipelines.drawing.predictions import choose_confused, count_pairs, draw_confusion, draw_learning_curves
 from pipelines.drawing.style import LOGGED, draw
 from pipelines.lifecycle.logged_model import describe_interface
 from pipelines.models.checkpoints import save_model
@@ -38,7 +39,11 @@ def commit_epoch(
     test = next(part for part in predictions if part.split == "test")
     title = f"test, epoch {epoch}: {test.accuracy:.1%} correct"
     counts = count_pairs(test.label.numpy(), test.logits.argmax(1).numpy(), len(data.classes))
-    matrix = draw(draw_confusion, LOGGED, counts, counts.sum(axis=1), data.classes)
+    shown = choose_confused(counts)
+    if len(shown) < len(counts):
+        title += f"; of {len(counts):,} classes, the {len(shown)} of the pairs confused most"
+    names = [data.classes[one] for one in shown]
+    matrix = draw(draw_confusion, LOGGED, counts[np.ix_(shown, shown)], counts.sum(axis=1)[shown], names)
     runs.log_image(run, render_figure(matrix, title), "confusion_test", epoch)
 
     parts = [part.to_columns(run.run_id, epoch) for part in predictions]

@@ -275,6 +275,24 @@ def test_counts_are_those_of_the_pairs() -> None:
     assert predictions.count_pairs(labels, predicted, 3).tolist() == [[1, 0, 1], [0, 1, 0], [0, 0, 1]]
 
 
+def test_a_logged_matrix_shows_the_classes_of_the_pairs_confused_most() -> None:
+    """Of many classes; of few, all. Its cells are those of the whole matrix."""
+    counts = 9 * np.eye(1000, dtype=int)
+    pairs = [(7, 900), (3, 4), (500, 2), (999, 7), *((100 + k, 200 + k) for k in range(17))]  # 41 classes
+    for place, (label, predicted) in enumerate(pairs):
+        counts[label, predicted] = 60 - place
+    shown = predictions.choose_confused(counts)
+    classes = {one for pair in pairs for one in pair}
+    assert len(shown) == predictions.MATRIX_CLASSES == len(classes) - 1
+    assert shown.tolist() == sorted(classes - {216})  # the last pair has one place left
+    assert predictions.choose_confused(counts[:9, :9]).tolist() == list(range(9))
+    drawn = counts[np.ix_(shown, shown)], counts.sum(1)[shown], class_names(len(shown))
+    figure = draw(predictions.draw_confusion, LOGGED, *drawn)
+    assert faults(figure) == []
+    texts = [text for text, *_ in written(figure)]
+    assert {str(60 - place) for place in range(20)} <= set(texts)
+
+
 def test_a_flow_keeps_its_images() -> None:
     """Both ends of every band lie in the bars, which are as high as the images that are there."""
     figure = draw(flows.draw_flow, SINGLE, [Link(0, 1, 0, 1, True, 3), Link(0, 1, 0, 0, False, 1)], ["a", "b"])
