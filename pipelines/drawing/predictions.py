@@ -277,7 +277,7 @@ def count_pairs(labels: np.ndarray, predicted: np.ndarray, class_count: int) -> 
 
 
 def choose_confused(counts: np.ndarray) -> np.ndarray:
-    """The classes that a logged matrix shows, ascending: those of the pairs confused most, either way; counts [K, K]."""
+    """Classes of the pairs confused most, either way: those that a logged matrix shows, ascending; counts [K, K]."""
     pairs = np.triu(counts + counts.T, 1)  # [K, K], each pair once
     ranked_pairs = np.argsort(-pairs, axis=None, kind="stable")
     ranked_classes = np.stack(np.unravel_index(ranked_pairs, pairs.shape), axis=1).ravel()
