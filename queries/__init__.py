@@ -3,11 +3,14 @@
 from queries.catalogue import (
     NAMES,
     Answer,
+    Batch,
     Header,
     Param,
     execute,
+    fetch_batches,
     header,
     internal_text,
+    prepare,
     run,
     run_to_table,
     text,
@@ -15,6 +18,6 @@ from queries.catalogue import (
 )  # fmt: skip
 
 __all__ = (
-    "NAMES", "Answer", "Header", "Param", "execute", "header", "internal_text", "run", "run_to_table", "text",
-    "unique_names",
+    "NAMES", "Answer", "Batch", "Header", "Param", "execute", "fetch_batches", "header", "internal_text", "prepare",
+    "run", "run_to_table", "text", "unique_names",
 )  # fmt: skip

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -24,6 +24,8 @@ FOLDER = Path(__file__).parent
 INTERNAL = FOLDER / "internal"  # queries of the program itself, not part of the catalogue
 NAMES: tuple[str, ...] = tuple(sorted(path.stem for path in FOLDER.glob("*.sql")))
 MAX_INTEGER = 2**31 - 1  # of SQL's type integer
+BATCH_ROWS = 10_000
+Batch = Sequence[tuple]  # consecutive rows of an answer
 Value = str | int | float | None  # of a parameter; None is SQL's null
 
 
@@ -139,18 +141,28 @@ def _parse_param(doc: str) -> Param:
 
 def run(connection: DuckDBPyConnection, name: str, values: Mapping[str, Value]) -> Answer:
     """Answer a query; a value of None stands for the parameter's default. Raises ValueError on wrong values."""
-    result = connection.execute(*_prepare(connection, name, values))
+    result = connection.execute(*prepare(connection, name, values))
     return Answer([column for column, *_ in result.description], result.fetchall())
 
 
 def run_to_table(connection: DuckDBPyConnection, name: str, values: Mapping[str, Value]) -> pyarrow.Table:
     """The same answer as an Arrow table, which has the types of its columns even without rows."""
-    sql, parameters = _prepare(connection, name, values)
+    sql, parameters = prepare(connection, name, values)
     return connection.sql(sql, params=parameters).to_arrow_table()
 
 
-def _prepare(connection: DuckDBPyConnection, name: str, values: Mapping[str, Value]) -> tuple[str, dict[str, Value]]:
-    """The SQL of a query and the values of its parameters."""
+def fetch_batches(result: DuckDBPyConnection) -> Iterator[Batch]:
+    """The rows of what a connection executed, as they come. Closes it before the last rows are used."""
+    rows = result.fetchmany(BATCH_ROWS)
+    while len(rows) == BATCH_ROWS:
+        yield rows
+        rows = result.fetchmany(BATCH_ROWS)
+    result.close()  # so that nobody waits for the index while an answer is read
+    yield rows
+
+
+def prepare(connection: DuckDBPyConnection, name: str, values: Mapping[str, Value]) -> tuple[str, dict[str, Value]]:
+    """The SQL of a query and the values of its parameters, to be executed. Raises ValueError on wrong values."""
     sql = text(name)
     parameters = _complete_values(name, values)
     for key in set(re.findall(r"\$(\w+)::integer", sql)):

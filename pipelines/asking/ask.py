@@ -1,8 +1,8 @@
 """Answers questions of the catalogue. Imports neither torch nor mlflow, so answers come quickly."""
 
 import argparse
-from collections.abc import Callable, Iterator, Mapping
-from typing import TypeVar
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from duckdb import DuckDBPyConnection
 
@@ -20,7 +20,6 @@ from tracking.reading import connect
 # parameters that refer to a run, and the kinds of run they accept
 RUN_KINDS = {"run_id": TRAINED, "other_run_id": TRAINED, "compare_run": ("compare",)}
 FULL_LINE = 90  # characters, above which a line of a header was broken and the sentence goes on in the next
-Result = TypeVar("Result")
 COMPARABLE_KINDS = (*TRAINED, "explain", "compare")  # of which two runs can be compared
 
 
@@ -29,36 +28,39 @@ def ask(flags: argparse.Namespace, rest: list[str], home: Home) -> Iterator[str]
 
     Comes as text that a terminal may be given as it is, in pieces.
     """
-    is_whole = True  # the catalogue, and an answer whose --limit the user set
-    if flags.question is None:
-        is_help = rest in (["-h"], ["--help"])
-        if rest and not is_help:
-            raise InputError(f"no question given, but {' '.join(rest)}; `study ask` lists the questions")
-        catalogue = [(name, queries.header(name).question) for name in queries.NAMES]
-        if is_help:
-            return iter(
-                [flags.parser.format_help(), "\n", as_table(["query", "question"], catalogue, find_screen()), "\n"]
-            )
-        answer = queries.Answer(["query", "question"], catalogue)
-    else:
+    if flags.question is not None:
         try:
             values = _parse_parameters(flags.question, queries.header(flags.question), rest)
         except ValueError as error:
             raise InputError(str(error)) from None
-        is_whole = values.get("limit") is not None
-        answer = answer_question(flags.question, values, home, queries.run)
-    return iter([format_answer(flags.format, answer.columns, answer.rows, find_screen(), is_whole=is_whole), "\n"])
+        return _answer(flags.question, values, home, flags.format)
+    is_help = rest in (["-h"], ["--help"])
+    if rest and not is_help:
+        raise InputError(f"no question given, but {' '.join(rest)}; `study ask` lists the questions")
+    columns = ["query", "question"]
+    catalogue = [(name, queries.header(name).question) for name in queries.NAMES]
+    if is_help:
+        return iter([flags.parser.format_help(), "\n", as_table(columns, catalogue, find_screen()), "\n"])
+    return format_answer(flags.format, columns, [catalogue], find_screen(), is_whole=True)
 
 
-def answer_question(
-    question: str,
-    given: Mapping[str, str | None],
-    home: Home,
-    run: Callable[[DuckDBPyConnection, str, Mapping[str, str | None]], Result],
-) -> Result:
-    """What `run`, such as `queries.run`, makes of a question, in whose parameters runs are references.
+def _answer(question: str, given: Mapping[str, str | None], home: Home, answer_format: str) -> Iterator[str]:
+    with open_question(question, given, home) as (connection, values):
+        result = connection.execute(*queries.prepare(connection, question, values))
+        columns = [column for column, *_ in result.description]
+        batches = queries.fetch_batches(result)
+        is_whole = given.get("limit") is not None  # the user set how many rows
+        yield from format_answer(answer_format, columns, batches, find_screen(), is_whole=is_whole)
 
-    `latest` where a run is needed and none is given. Raises InputError on wrong values.
+
+@contextmanager
+def open_question(
+    question: str, given: Mapping[str, str | None], home: Home
+) -> Iterator[tuple[DuckDBPyConnection, dict[str, str | None]]]:
+    """A connection for a question, and the checked values of its parameters, for `queries.run`.
+
+    Those `given` refer to runs as users do; where a run is needed and none is given, it is `latest`. Raises InputError
+    on wrong values.
     """
     try:
         values = dict.fromkeys(queries.header(question).params) | dict(given)
@@ -67,13 +69,17 @@ def answer_question(
         listing = read_listing(home)
         values |= _resolve_runs(values, home, listing)
         run_ids = [run_id for name in RUN_KINDS if (run_id := values.get(name))]
-        with connect(home, run_ids=run_ids or None, sql=queries.text(question), listing=listing) as connection:
-            answer = run(connection, question, values)
-            check_recorded(connection, question, values.get("run_id"))
-            check_parameters(connection, values)
-        return answer
+        connection = connect(home, run_ids=run_ids or None, sql=queries.text(question), listing=listing)
     except ValueError as error:
         raise InputError(str(error)) from None
+    with connection:
+        try:
+            queries.prepare(connection, question, values)
+        except ValueError as error:
+            raise InputError(str(error)) from None
+        check_recorded(connection, question, values.get("run_id"))
+        check_parameters(connection, values)
+        yield connection, values
 
 
 def _parse_parameters(question: str, header: queries.Header, rest: list[str]) -> dict[str, str | None]:

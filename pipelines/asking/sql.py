@@ -6,10 +6,10 @@ one.
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -33,29 +33,23 @@ ARROW = "arrow"  # format of an answer between the two processes, beside those o
 ANSWERED = 0
 NO_MEMORY = 77
 OUT_OF_MEMORY_CODES = (NO_MEMORY, -6, -9)  # C++ aborts if an allocation must not fail; Linux kills when memory runs out
-PIECE_SIZE = 1 << 16  # characters read at a time
 
 
 def sql(settings: SqlSettings, home: Home) -> Iterator[str]:
     """The answer to any read-only SQL, in pieces of text. Raises InputError at a limit or on a wrong query."""
-    with _answering(settings, home, settings.format, find_screen()) as replies:
-        answer = io.TextIOWrapper(replies, encoding="utf-8", newline="\n")
-        while piece := answer.read(PIECE_SIZE):
-            yield piece
+    for piece in _answer(settings, home, settings.format, find_screen()):
+        yield piece.decode()
 
 
 def sql_to_table(settings: SqlSettings, home: Home) -> pyarrow.Table:
     """The same answer as an Arrow table."""
     from pyarrow import ipc
 
-    with _answering(settings, home, ARROW, None) as replies:
-        answer = replies.read()
-    return ipc.open_stream(answer).read_all()
+    return ipc.open_stream(b"".join(_answer(settings, home, ARROW, None))).read_all()
 
 
-@contextmanager
-def _answering(settings: SqlSettings, home: Home, answer_format: str, screen: Screen | None) -> Iterator[IO[bytes]]:
-    """The answer, to be read to its end in the block. Raises RunError if that end is missing."""
+def _answer(settings: SqlSettings, home: Home, answer_format: str, screen: Screen | None) -> Iterator[bytes]:
+    """The answer's pieces. The time limit counts how long they are waited for, not how long they are read."""
     request = {
         "home": str(home.path),
         "query": settings.query,
@@ -73,25 +67,35 @@ def _answering(settings: SqlSettings, home: Home, answer_format: str, screen: Sc
             requests.write(json.dumps(request).encode() + b"\n")
             requests.flush()
             _await_reply(process, replies, settings)  # the tables are open
-            with _time_limit(settings, process):
-                _await_reply(process, replies, settings)  # the answer is ready
-            yield replies
-            if process.wait() != ANSWERED:
-                raise RunError("the answer was cut short, as its process was stopped; ask again")
+            seconds = float(settings.seconds)
+            while True:
+                began = time.monotonic()
+                with _time_limit(settings, seconds, process):
+                    piece = _await_reply(process, replies, settings)
+                seconds -= time.monotonic() - began
+                if piece is None:
+                    return
+                yield piece
         finally:
             process.kill()
 
 
-def _await_reply(process: Popen[bytes], replies: IO[bytes], settings: SqlSettings) -> None:
-    """Wait for the process's next step. Raises InputError or RunError with the error it sends, or if it has ended."""
-    line = replies.readline()
-    if line:
+def _await_reply(process: Popen[bytes], replies: IO[bytes], settings: SqlSettings) -> bytes | None:
+    """The next piece, or None where the process says that it has come to an end of what it does.
+
+    Raises InputError or RunError with the error that the process sends, or if it has died.
+    """
+    if line := replies.readline():
         reply = json.loads(line)
         if "input_error" in reply:
             raise InputError(reply["input_error"])
         if "run_error" in reply:
             raise RunError(reply["run_error"])
-        return
+        if "size" not in reply:
+            return None
+        piece = replies.read(reply["size"])
+        if len(piece) == reply["size"]:
+            return piece
     code = process.wait()
     if code in OUT_OF_MEMORY_CODES:
         raise InputError(f"stopped at {settings.memory} GB; narrow it, or allow more: --memory")
@@ -99,15 +103,15 @@ def _await_reply(process: Popen[bytes], replies: IO[bytes], settings: SqlSetting
 
 
 @contextmanager
-def _time_limit(settings: SqlSettings, process: Popen[bytes]) -> Iterator[None]:
-    """Kill the process if the block takes longer than --seconds."""
+def _time_limit(settings: SqlSettings, seconds: float, process: Popen[bytes]) -> Iterator[None]:
+    """Kill the process if the block takes longer than what is left of --seconds."""
     expired = threading.Event()
 
     def stop() -> None:
         expired.set()
         process.kill()
 
-    timer = threading.Timer(settings.seconds, stop)
+    timer = threading.Timer(seconds, stop)
     timer.start()
     try:
         yield

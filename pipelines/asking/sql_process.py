@@ -18,6 +18,7 @@ import duckdb
 from pipelines.asking.formats import format_answer
 from pipelines.asking.sql import ANSWERED, ARROW, NO_MEMORY
 from pipelines.common.terminal import Screen
+from queries import fetch_batches
 from tracking.errors import InputError, from_outside
 from tracking.home import Home
 from tracking.reading import connect
@@ -33,7 +34,10 @@ MEMORY_POLL_INTERVAL = 0.05  # seconds
 
 
 def main() -> NoReturn:
-    """Send `{}` once the tables are open and again once the answer is ready, then the answer; or send an error."""
+    """Send `{}` once the tables are open, then the answer's pieces, each after a line with its size, then `{}`.
+
+    An error may be sent instead of any of them.
+    """
     request = json.loads(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
@@ -55,18 +59,24 @@ def _answer(request: dict[str, Any]) -> None:
     _send({})
     _limit_memory(request["memory"])
     if request["format"] == ARROW:
-        answer = fetch_arrow(connection, request["query"])
+        _send_piece(fetch_arrow(connection, request["query"]))
     else:
-        columns, rows = fetch_rows(connection, request["query"])
         screen = Screen(**request["screen"]) if request["screen"] else None
-        answer = f"{format_answer(request['format'], columns, rows, screen)}\n".encode()
+        with executed(connection, request["query"]) as result:
+            columns = [column for column, *_ in result.description or []]
+            for text in format_answer(request["format"], columns, fetch_batches(result), screen):
+                _send_piece(text.encode())
     _send({})
-    sys.stdout.buffer.write(answer)
+
+
+def _send(message: dict[str, Any]) -> None:
+    sys.stdout.buffer.write(json.dumps(message).encode() + b"\n")
     sys.stdout.buffer.flush()
 
 
-def _send(message: dict[str, str]) -> None:
-    sys.stdout.buffer.write(json.dumps(message).encode() + b"\n")
+def _send_piece(piece: bytes) -> None:
+    sys.stdout.buffer.write(json.dumps({"size": len(piece)}).encode() + b"\n")
+    sys.stdout.buffer.write(piece)
     sys.stdout.buffer.flush()
 
 
@@ -106,18 +116,11 @@ def _peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def fetch_rows(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Columns and rows. Raises InputError if the query is wrong or does more than read."""
-    with _executed(connection, query) as result:
-        columns = [column for column, *_ in result.description or []]
-        return columns, result.fetchall()
-
-
 def fetch_arrow(connection: duckdb.DuckDBPyConnection, query: str) -> bytes:
-    """The answer as a stream of Arrow's IPC format. Raises InputError as `fetch_rows` does."""
+    """The answer as a stream of Arrow's IPC format. Raises InputError as `executed` does."""
     from pyarrow import ipc
 
-    with _executed(connection, query) as result, warnings.catch_warnings():
+    with executed(connection, query) as result, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # DuckDB's, that rows are copied once more
         table = result.to_arrow_table()
     assert table is not None, "what is read has columns"
@@ -128,7 +131,7 @@ def fetch_arrow(connection: duckdb.DuckDBPyConnection, query: str) -> bytes:
 
 
 @contextmanager
-def _executed(connection: duckdb.DuckDBPyConnection, query: str) -> Iterator[duckdb.DuckDBPyConnection]:
+def executed(connection: duckdb.DuckDBPyConnection, query: str) -> Iterator[duckdb.DuckDBPyConnection]:
     """A query's result, to be fetched in the block. Raises InputError if it is wrong or does more than read."""
     _check_nesting(query)
     try:

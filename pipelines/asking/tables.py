@@ -7,15 +7,18 @@ each becomes a block of names and values. Of very many rows the first are shown,
 
 import datetime
 import math
+import pickle
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
 from itertools import zip_longest
+from tempfile import SpooledTemporaryFile
 from typing import Any
 
 from pipelines.common.terminal import Screen, display_width, pad, printable, wrap
+from queries import Batch
 
 MAX_CELL_WIDTH = 100  # characters per cell in a pipe; CSV and JSON are never shortened
 MAX_WRAPPED = 300  # characters per cell on a terminal, where it takes several lines
@@ -23,6 +26,7 @@ MIN_TEXT_WIDTH = 24  # columns of text are not made narrower, so that words stay
 MAX_PANEL_ROWS = 30  # and panels, above which a reader would lose the row; then each row is a block
 MAX_PANELS = 3
 MAX_ROWS, MAX_BLOCKS = 100, 20  # that a terminal gets of an answer, unless all are asked for; a pipe gets all
+WAITING_BYTES = 1 << 24  # of a table's cells that are kept in memory
 MAX_HEIGHT = 4  # mean lines per row above which blocks read better than a table
 GAP = "  "
 NUMERIC_TYPES: set[type] = {int, bool, float, Decimal, type(None)}
@@ -63,6 +67,30 @@ class Column:
         return max(longest_part, min(longest_word, MIN_TEXT_WIDTH))
 
 
+@dataclass
+class Extent:
+    """How much space a column's cells take, of which more and more come."""
+
+    is_numeric: bool = True
+    decimals: int = 0  # characters from the decimal point on, the most of any cell
+    before_point: int = 0
+    longest: int = 0
+
+    def add(self, values: Sequence[Any], cells: list[str]) -> None:
+        self.is_numeric = self.is_numeric and NUMERIC_TYPES.issuperset(map(type, values))
+        if self.is_numeric:
+            decimals = _count_decimals(cells)
+            self.decimals = max(self.decimals, *decimals)
+            lengths = map(len, cells)
+            before = [length - count for length, count in zip(lengths, decimals, strict=True) if length]
+            self.before_point = max(self.before_point, *before, 0)
+        self.longest = max(self.longest, *map(display_width, cells))
+
+    @property
+    def width(self) -> int:
+        return self.before_point + self.decimals if self.is_numeric else self.longest
+
+
 @dataclass(frozen=True)
 class Stack:
     """Columns of one row beneath each other: each name beside its value."""
@@ -82,54 +110,97 @@ class Stack:
         return self.name_width + len(GAP) + self.value_width
 
 
-def as_table(
-    columns: Sequence[str], rows: Sequence[tuple], screen: Screen | None = None, *, is_whole: bool = False
-) -> str:
+def as_table(columns: Sequence[str], rows: Batch, screen: Screen | None = None, *, is_whole: bool = False) -> str:
     """Rows beneath the names of their columns; laid out for a screen, or complete and on one line each without one.
 
     A screen gets the first rows of very many, unless the whole is asked for.
     """
-    values = list(zip(*rows, strict=True)) if rows else [()] * len(columns)
+    return "".join(write_table(columns, [rows], screen, is_whole=is_whole)).removesuffix("\n")
+
+
+def write_table(
+    columns: Sequence[str], batches: Iterable[Batch], screen: Screen | None = None, *, is_whole: bool = False
+) -> Iterator[str]:
+    """The lines of the same table, in pieces, from rows that come in batches."""
     names = [printable(name.replace("\n", " ").replace("\t", " ")) for name in columns]
-    if screen is None:
-        whole = [_format_column(*pair, MAX_CELL_WIDTH) for pair in zip(names, values, strict=True)]
-        lines = _draw_grid(whole, [column.width for column in whole], None)
-        return "\n".join(lines if rows else [*lines, "(no rows)"]).rstrip("\n")
+    return _write_whole(names, batches) if screen is None else _write_for_screen(names, batches, screen, is_whole)
+
+
+def _write_whole(names: list[str], batches: Iterable[Batch]) -> Iterator[str]:
+    """Every row on one line. How wide columns are is known after the last row, so cells wait in a temporary file."""
+    extents = [Extent() for _ in names]
+    batch_count = 0
+    with SpooledTemporaryFile(WAITING_BYTES) as waiting:
+        for rows in filter(None, batches):
+            values = list(zip(*rows, strict=True))
+            cells = [[_format_cell(value, MAX_CELL_WIDTH) for value in own_values] for own_values in values]
+            for extent, own_values, own_cells in zip(extents, values, cells, strict=True):
+                extent.add(own_values, own_cells)
+            pickle.dump(cells, waiting)
+            batch_count += 1
+
+        widths = [max(display_width(name), extent.width) for name, extent in zip(names, extents, strict=True)]
+        is_numeric = [batch_count > 0 and extent.is_numeric for extent in extents]
+        head = [Column(name, [], numeric) for name, numeric in zip(names, is_numeric, strict=True)]
+        lines = _draw_grid(head, widths, None)
+        text = "\n".join(lines if batch_count else [*lines, "(no rows)"])
+        waiting.seek(0)
+        for _ in range(batch_count):
+            yield text.rstrip("\n")
+            empty_lines = text[len(text.rstrip("\n")) :]  # at the end of a table, they are left out
+            columns = []
+            for column, extent, own_cells in zip(head, extents, pickle.load(waiting), strict=True):
+                aligned = _align_points(own_cells, extent.decimals) if column.is_numeric else own_cells
+                columns.append(Column(column.name, aligned, column.is_numeric))
+            text = "\n".join([empty_lines, *_draw_rows(columns, widths, None)])
+    yield text.rstrip("\n") + "\n"
+
+
+def _write_for_screen(names: list[str], batches: Iterable[Batch], screen: Screen, is_whole: bool) -> Iterator[str]:
+    """The rows that a screen gets, laid out by them alone, and how many more there are."""
+    rows: list[tuple] = []
+    row_count = 0
+    same = set(range(len(names)))  # places of the columns with one value in all rows so far
+    for batch in batches:
+        row_count += len(batch)
+        rows += batch if is_whole else batch[: MAX_ROWS - len(rows)]
+        same = {place for place in same if all(row[place] == rows[0][place] for row in batch)}
+    values: list[tuple] = list(zip(*rows, strict=True)) if rows else [()] * len(names)
 
     shortened = _find_shortened(names, values)
     values = _shorten_ids(values)
     formatted = [_format_column(*pair, MAX_WRAPPED) for pair in zip(names, values, strict=True)]
-    is_constant = [len(rows) > 1 and all(value == same[0] for value in same) for same in values]
-    if columns and all(is_constant):  # the rows are still there to be counted
+    is_constant = [row_count > 1 and place in same for place in range(len(names))]
+    if names and all(is_constant):  # the rows are still there to be counted
         is_constant[0] = False
     constant = [column for column, is_said_once in zip(formatted, is_constant, strict=True) if is_said_once]
     varying = [column for column, is_said_once in zip(formatted, is_constant, strict=True) if not is_said_once]
 
     lines = _describe_constants(constant, screen)
-    shown = len(rows)
+    shown = row_count
     if not rows:
         lines += [*wrap(", ".join(names), screen.width), "(no rows)"]
-    elif panels := _split_into_panels(varying, len(rows), screen.width):
-        shown = len(rows) if is_whole else min(len(rows), MAX_ROWS)
+    elif panels := _split_into_panels(varying, row_count, screen.width):
+        shown = len(rows)
         for number, (panel, widths) in enumerate(panels):
-            lines += [""] * (number > 0) + _draw_grid(_take_rows(panel, shown), widths, screen)
+            lines += [""] * (number > 0) + _draw_grid(panel, widths, screen)
     else:
-        shown = len(rows) if is_whole else min(len(rows), MAX_BLOCKS)
+        shown = row_count if is_whole else min(row_count, MAX_BLOCKS)
         lines += _draw_blocks(_take_rows(varying, shown), shown, screen)
     notes = []
-    if more := len(rows) - shown:
+    if more := row_count - shown:
         notes.append(f"{more:,} more {'row' if more == 1 else 'rows'} ({FULL})")
     if shortened:
         notes.append(f"Shortened: {', '.join(dict.fromkeys(shortened))} ({FULL})")
     if notes:
         lines += ["", *(screen.style(line, "dim") for note in notes for line in wrap(note, screen.width))]
-    return "\n".join(lines)
+    yield "\n".join(lines) + "\n"
 
 
 def _format_column(name: str, values: Sequence[Any], max_width: int) -> Column:
     cells = [_format_cell(value, max_width) for value in values]
     is_numeric = bool(values) and NUMERIC_TYPES.issuperset(map(type, values))
-    return Column(name, _align_points(cells) if is_numeric else cells, is_numeric)
+    return Column(name, _align_points(cells, max(_count_decimals(cells))) if is_numeric else cells, is_numeric)
 
 
 def _format_cell(value: Any, max_width: int) -> str:
@@ -156,10 +227,17 @@ def _take_rows(columns: list[Column], count: int) -> list[Column]:
     return [Column(column.name, column.cells[:count], column.is_numeric) for column in columns]
 
 
-def _align_points(cells: list[str]) -> list[str]:
-    """Cells of numbers, padded so that decimal points stand beneath each other where cells end together."""
-    decimals = [len(cell) - cell.index(".") if "." in cell else 0 for cell in cells]
-    most = max(decimals)
+def _count_decimals(cells: list[str]) -> list[int]:
+    """Characters of each cell from the decimal point on."""
+    return [len(cell) - cell.index(".") if "." in cell else 0 for cell in cells]
+
+
+def _align_points(cells: list[str], most: int) -> list[str]:
+    """Cells of numbers, padded so that decimal points stand beneath each other where cells end together.
+
+    `most` is that of _count_decimals.
+    """
+    decimals = _count_decimals(cells)
     return [cell + " " * (most - count) if cell else "" for cell, count in zip(cells, decimals, strict=True)]
 
 
@@ -271,9 +349,14 @@ def _draw_grid(columns: list[Column], widths: list[int], screen: Screen | None) 
     rule = GAP.join("─" * width for width in widths)
     lines = [screen.style(line, "bold") for line in heads] if screen else heads
     lines.append(screen.style(rule, "dim") if screen else rule)
+    return lines + _draw_rows(columns, widths, screen)
+
+
+def _draw_rows(columns: list[Column], widths: list[int], screen: Screen | None) -> list[str]:
     if all(column.cell_width <= width for column, width in zip(columns, widths, strict=True)):
         padded = [_pad_cells(column, width, screen) for column, width in zip(columns, widths, strict=True)]
-        return lines + [GAP.join(row).rstrip() for row in zip(*padded, strict=True)]
+        return [GAP.join(row).rstrip() for row in zip(*padded, strict=True)]
+    lines = []
     for row in zip(*(column.cells for column in columns), strict=True):
         cells = [wrap(cell, width) for cell, width in zip(row, widths, strict=True)]
         lines += _draw_row(columns, widths, cells, screen)

@@ -169,6 +169,8 @@ def printable(text: str, kept: str = "") -> str:
 
 def printable_json(document: str) -> str:
     """The same JSON values, in printable characters and line ends that every encoding has."""
+    if document.isascii() and document.replace("\n", "").isprintable():  # most are
+        return document
     lines = []
     for line in document.split("\n"):
         if line.isprintable() and PLAIN_EQUIVALENTS.keys().isdisjoint(line):

@@ -8,7 +8,7 @@ from inspect import Parameter, Signature
 from typing import TYPE_CHECKING, Any
 
 import queries
-from pipelines.asking.ask import RUN_KINDS, answer_question, join_lines
+from pipelines.asking.ask import RUN_KINDS, join_lines, open_question
 from pipelines.lifecycle.python_errors import plain_errors
 from tracking.errors import InputError
 from tracking.home import Home
@@ -43,7 +43,9 @@ class Question:
             hint = f"; did you mean {nearest[0]}?" if nearest else ""
             taken = ", ".join(self._parameters) or "none"
             raise InputError(f"{self.name} has no parameter {unknown[0]!r}{hint} (it takes: {taken})")
-        return to_frame(answer_question(self.name, values, self._home, queries.run_to_table))
+        with open_question(self.name, values, self._home) as (connection, checked_values):
+            answer = queries.run_to_table(connection, self.name, checked_values)
+        return to_frame(answer)
 
     def __repr__(self) -> str:
         return str(self.__doc__)

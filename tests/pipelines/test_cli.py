@@ -223,10 +223,11 @@ def test_a_closed_stream_is_no_error(study: Home, stream: int) -> None:
 
 @pytest.mark.parametrize("command", [
     "pipelines.cli ask instance_metrics", "pipelines.cli ask instance_metrics --format json",
-    "pipelines.cli sql {q}", "pipelines.data.faulty_digits",
+    "pipelines.cli sql {q}", "pipelines.cli sql {endless} --format csv", "pipelines.data.faulty_digits",
 ])  # fmt: skip
 def test_a_reader_that_has_seen_enough_is_no_error(study: Home, command: str) -> None:
-    words = [word.format(q="select range from range(100000)") for word in command.split()]
+    ranges = {"q": "from range(100000)", "endless": "from range(1000000000000)"}
+    words = [word.format_map(ranges) for word in command.split()]
     home = ("--home", str(study.path)) if "cli" in command else ()
     with subprocess.Popen(
         [sys.executable, "-m", *words, *home], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE

@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import binom, binomtest, fisher_exact, hypergeom, norm, rankdata, spearmanr, t
 
 import queries
-from pipelines.asking.sql_process import fetch_rows
+from pipelines.asking.sql_process import executed
 from support import tables as data
 from support.homes import commit_epoch, drop_macros, start
 from support.places import ROOT
@@ -84,8 +84,8 @@ def test_another_program_that_opens_the_index_has_them(remembered: tuple[Home, s
 def test_an_index_of_an_earlier_version_gets_them_when_it_is_read(remembered: tuple[Home, str], caplog) -> None:
     home, sql = remembered
     drop_macros(home)
-    with connect(home) as connection:
-        assert fetch_rows(connection, sql)[1] == [(5,)]
+    with connect(home) as connection, executed(connection, sql) as result:
+        assert result.fetchall() == [(5,)]
     with duckdb.connect(str(home.database), read_only=True) as connection:
         assert holds_macros(connection)
     assert caplog.messages == []

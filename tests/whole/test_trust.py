@@ -17,7 +17,7 @@ import duckdb
 import pytest
 
 from pipelines import cli
-from pipelines.asking.sql_process import fetch_rows
+from pipelines.asking.sql_process import executed
 from pipelines.data.datasets import load_dataset
 from pipelines.models.checkpoints import load_model
 from pipelines.models.networks import build_model
@@ -264,6 +264,7 @@ LIMITS = [
     ("select count(*) from range(10000000000000)", ("--seconds", "1"), "stopped after 1 s"),
     (ENDLESS, ("--seconds", "1"), "stopped after 1 s"),
     ("from range(10000000)", ("--seconds", "1"), "stopped after 1 s"),  # most of it is Python's rows and text
+    ("from range(100000000)", ("--seconds", "1", "--format", "csv"), "stopped after 1 s"),  # after many of its lines
     ("select length(regexp_replace(repeat('a', 900000000), 'a', 'bb', 'g'))", ("--memory", "1"), "stopped at 1 GB"),
     ("select list(i) from range(2000000000) t(i)", ("--memory", "1"), "stopped at 1 GB"),
     ("select repeat('x', 2000000000)", ("--memory", "1"), "stopped at 1 GB"),
@@ -289,7 +290,7 @@ def test_sql_stops_at_its_limits(study: Home, capsys, query: str, flags: tuple[s
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory in other units")
 def test_no_query_takes_more_than_it_may(study: Home) -> None:
     """Cells, rows and their text count, not only what DuckDB counts itself."""
-    query = "select range::varchar || repeat('x', 20) from range(20000000)"
+    query = "select list(range::varchar || repeat('x', 20)) from range(20000000)"
     command = [sys.executable, "-m", "pipelines.cli", "sql", query, "--home", str(study.path), "--memory", "1"]
     found = subprocess.run([sys.executable, "-c", USED, *command], cwd=ROOT, capture_output=True, text=True)
     code, seconds, peak = map(float, found.stdout.split())
@@ -359,17 +360,18 @@ def test_only_what_reads_is_run(study: Home, files: bool) -> None:
     ):
         reading._restrict(connection, study, None)
         for query, word in STATEMENTS.items():
-            with pytest.raises(InputError, match=rf"read-only and takes no {word} statement"):
-                fetch_rows(connection, query)
+            message = rf"read-only and takes no {word} statement"
+            with pytest.raises(InputError, match=message), executed(connection, query):
+                pass
         for query in WRITING:
-            with pytest.raises(InputError):
-                fetch_rows(connection, query)
+            with pytest.raises(InputError), executed(connection, query) as result:
+                result.fetchall()
             with suppress(duckdb.Error):  # it may not have begun a transaction
                 connection.rollback()
         for query in READING:
-            columns, rows = fetch_rows(connection, query)
-            assert columns
-            assert rows
+            with executed(connection, query) as result:
+                assert result.description
+                assert result.fetchall()
             connection.rollback()
         assert connection.execute("select count(*) from runs").fetchone() == (2,)
 
