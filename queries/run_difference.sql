@@ -43,7 +43,7 @@ with written as not materialized (  -- part tells apart the rows of an image or 
         label,
         predicted,
         coalesce(probabilities, case when p_predicted is not null then [p_predicted, p_true] end) as numbers
-    from predictions
+    from full_predictions
     union all by name
     select
         run_id,

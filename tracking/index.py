@@ -23,12 +23,14 @@ from tracking.ingesting import OWN_TABLES, Unit, add_fault, add_records, add_uni
 from tracking.locks import HeldError, writing_index
 from tracking.run_summaries import UNSETTLED, RunSummary, forget_summaries
 from tracking.tables import (
+    LARGE_COLUMNS,
     SCHEMA,
     FilesByTable,
     add_macros,
     columns,
     exact_pattern,
     holds_macros,
+    index_columns,
     read_columns,
     stored_view_definitions,
     table_of,
@@ -50,6 +52,9 @@ Progress = Callable[[int, int], None]
 OWN_SCHEMA = "; ".join(
     f"create table {table} ({', '.join(' '.join(column) for column in types.items())})"
     for table, types in OWN_TABLES.items()
+)
+WITHOUT_LARGE_COLUMNS = "; ".join(
+    f"alter table {table} drop column {column}" for table, left_out in LARGE_COLUMNS.items() for column in left_out
 )
 _reported: set[tuple[Home, type[Exception]]] = set()
 
@@ -169,12 +174,14 @@ def _store_views(connection: duckdb.DuckDBPyConnection, home: Home) -> None:
     """
     has_few = _has_few_files(connection)
     if read_faults(connection):
-        definitions = view_definitions(home, checked_files(connection, home), has_few=has_few)
+        files = checked_files(connection, home)
+        definitions = view_definitions(home, files if has_few else {**files, "predictions": ()}, has_few=has_few)
     else:
         tables = [
             table
             for table in ("predictions", "attributions")
-            if connection.execute("select 1 from checked where path like $1 limit 1", [f"{table}/%"]).fetchall()
+            if (has_few or table != "predictions")
+            and connection.execute("select 1 from checked where path like $1 limit 1", [f"{table}/%"]).fetchall()
         ]
         definitions = stored_view_definitions(home, tables, has_few)
     for name, select in definitions.items():
@@ -313,7 +320,7 @@ def _build(home: Home, run_ids: Collection[str] | None = None, progress: Progres
     try:
         with _keeping_writers_out(home):
             with duckdb.connect(str(new), config=STORAGE) as connection:
-                connection.execute(f"begin; {SCHEMA}; {OWN_SCHEMA}; commit")
+                connection.execute(f"begin; {SCHEMA}; {WITHOUT_LARGE_COLUMNS}; {OWN_SCHEMA}; commit")
                 _update(connection, home, run_ids, progress)
                 connection.execute("checkpoint")  # closing does it too, but without an error if the disk is full
             _remove_logs(home.database)  # the new index would use them as its own
@@ -365,7 +372,7 @@ def _remove_logs(database: Path) -> None:
 
 
 def _is_current(connection: duckdb.DuckDBPyConnection) -> bool:
-    """Whether an index has the tables of schema.sql as they are now."""
+    """Whether an index has the tables of schema.sql as they are now, without the large columns."""
     actual = read_columns(connection)
-    expected = columns() | OWN_TABLES
+    expected = index_columns() | OWN_TABLES
     return all(actual.get(table) == types for table, types in expected.items())

@@ -15,6 +15,7 @@ from tracking.commits import Commit, file_stamp, find_fault
 from tracking.home import Home
 from tracking.run_summaries import SUMMARY_COLUMNS
 from tracking.tables import (
+    LARGE_COLUMNS,
     LATEST_LABELS,
     WITH_PREVIOUS,
     FilesByTable,
@@ -249,6 +250,7 @@ def _add_at_once(connection: duckdb.DuckDBPyConnection, home: Home, units: Seque
         if connection.execute(select_incomplete_files(table, *paths)).fetchall():
             raise duckdb.BinderException("a column is missing")
         if table == "predictions":
+            _check_large_columns(connection, home, paths)
             _add_predictions(connection, home, sound_units, begun)
         else:
             _add_rows(connection, home, table, paths)
@@ -279,10 +281,20 @@ def _add_rows(connection: duckdb.DuckDBPyConnection, home: Home, table: str, pat
                 = (latest.run_id, latest.epoch, latest.concept_id)""")
 
 
+def _check_large_columns(connection: duckdb.DuckDBPyConnection, home: Home, paths: Sequence[str]) -> None:
+    """Read the columns of predictions that stay in their files where footers do not tell that they fit."""
+    large = LARGE_COLUMNS["predictions"]
+    sound = connection.execute(select_sound_files("predictions", *paths, of=large)).fetchall()
+    if unclear := sorted(set(paths) - {exact_pattern(name) for (name,) in sound}):
+        rows = f"select {', '.join(large)} from ({select_rows(home, 'predictions', *unclear)})"
+        connection.execute(READ_EVERY_VALUE.format(rows=rows))
+
+
 def _add_predictions(connection: duckdb.DuckDBPyConnection, home: Home, units: Sequence[Unit], begun: set[str]) -> None:
     """Add predictions, each with the same instance's before it. Runs that are not `begun` have none yet, so that all
     their epochs can be added at once.
     """
+    large = LARGE_COLUMNS["predictions"]
     of_new_runs: list[str] = []
     of_others: list[tuple[Commit, str]] = []
     for unit in units:
@@ -294,10 +306,10 @@ def _add_predictions(connection: duckdb.DuckDBPyConnection, home: Home, units: S
                 else:
                     of_new_runs.append(path)
     if of_new_runs:
-        rows = WITH_PREVIOUS.format(rows=select_rows(home, "predictions", *of_new_runs))
+        rows = WITH_PREVIOUS.format(rows=select_rows(home, "predictions", *of_new_runs, without=large))
         connection.execute(f"insert into predictions by name {rows}")
     for commit, path in of_others:
-        rows = select_rows(home, "predictions", path)
+        rows = select_rows(home, "predictions", path, without=large)
         before = connection.execute(EPOCH_BEFORE, {"run_id": commit.run_id, "epoch": commit.epoch}).fetchall()
         parameters = {"run_id": commit.run_id, "epoch_before": before[0][0]}
         connection.execute(f"insert into predictions by name {LINKED_ROWS.format(rows=rows)}", parameters)

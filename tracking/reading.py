@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 
 import duckdb
 
@@ -19,6 +20,7 @@ from tracking.ingesting import TableFile, find_misfit, find_suspects, insert, me
 from tracking.run_summaries import RunSummary, family_of
 from tracking.tables import (
     FILE_VIEWS,
+    LARGE_COLUMNS,
     SCHEMA,
     FilesByTable,
     add_macros,
@@ -30,6 +32,16 @@ from tracking.tables import (
     view_definitions,
 )
 
+STRINGS_AND_COMMENTS = re.compile(r"'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/", re.DOTALL)
+# words of SQL that reads a large column, or every column of a table: a star other than that of count(*), `from` without
+# select, and statements about columns
+LARGE = re.compile(
+    rf"\b(?:{'|'.join(chain(*LARGE_COLUMNS.values()))})\b"
+    r"|(?:\b(?:select|distinct|all)|,|\.|\bon\s*\([^)]*\))\s*\*"
+    r"|(?:^|[(;]|\b(?:explain|analyze|union|except|intersect|all|name))\s*from\b"
+    r"|\b(?:columns|table|table_info|describe|desc|summarize|show|pivot\w*|unpivot)\b",
+    re.IGNORECASE,
+)
 MOST_DOUBTFUL = 100  # runs that a question compares unit by unit, again and again
 INGEST_WAIT = 0.2  # seconds that a question waits to bring the index up to date, before it reads the files instead
 ONE_AT_A_TIME = threading.Lock()  # threads of one process share the settings of a database
@@ -37,13 +49,26 @@ ONE_AT_A_TIME = threading.Lock()  # threads of one process share the settings of
 
 @dataclass(frozen=True)
 class Scope:
-    """What a connection is for: runs, by default all, and the text of a question, by default any."""
+    """What a connection is for: runs, by default all, and the text of a question, by default any of ours."""
 
     run_ids: frozenset[str] | None = None
     sql: str | None = None
+    is_free: bool = False
 
     def needs(self, view: str) -> bool:
-        return self.sql is None or re.search(rf"\b{view}\b", self.sql, re.IGNORECASE) is not None
+        """Whether a view that reads files may be asked."""
+        return self.sql is None or view in self.sql.lower()
+
+    @property
+    def needs_large_columns(self) -> bool:
+        """Whether free SQL may read columns of `predictions` that the index lacks."""
+        if not self.is_free or self.sql is None or not self.needs("predictions"):
+            return False
+        return LARGE.search(STRINGS_AND_COMMENTS.sub(" ", self.sql)) is not None
+
+    def find_named(self, runs: list[RunSummary]) -> list[str]:
+        """The runs whose IDs stand in the question."""
+        return [run.run_id for run in runs if run.run_id in (self.sql or "")]
 
 
 EVERYTHING = Scope()
@@ -55,6 +80,7 @@ def connect(
     *,
     run_ids: Collection[str] | None = None,
     sql: str | None = None,
+    is_free: bool = False,
     listing: Listing | None = None,
 ) -> duckdb.DuckDBPyConnection:
     """A connection for questions: every committed row, times in UTC, and no access to anything else.
@@ -65,14 +91,15 @@ def connect(
 
     In a home of many runs, name those that the questions are about in `run_ids`: only their files, and those of runs
     about them, are checked and are in the views that read files. Such a view is made only if `sql`, when given, names
-    it. `listing` is that of this moment, if there is one.
+    it. If `sql` is free, so not written for these tables, `predictions` has the large columns too: it is then the view
+    `full_predictions` where `sql` names these columns or a star. `listing` is that of this moment, if there is one.
     """
     if not home.artifacts.is_dir():
         raise InputError(no_study(home))
     for line in deleted_experiments(home):
         _warn_once(line)
     runs = (listing or read_listing(home)).runs
-    scope = Scope(None if run_ids is None else frozenset(family_of(run_ids, runs)), sql)
+    scope = Scope(None if run_ids is None else frozenset(family_of(run_ids, runs)), sql, is_free)
     connection = _open_index(home, runs, scope) or _open_files(home)
     with ONE_AT_A_TIME:
         _restrict(connection, home, memory)
@@ -115,11 +142,21 @@ def _open_index(home: Home, runs: list[RunSummary], scope: Scope) -> duckdb.Duck
         add_macros(connection, temporary=True)
     for fault in read_faults(connection):
         _warn_left_out(fault)
-    if views := [name for name in FILE_VIEWS if scope.needs(name)]:
+    views = {name for name in FILE_VIEWS if scope.needs(name)}
+    if scope.needs_large_columns:
+        views.add("full_predictions")
+    if views:
         files = checked_files(connection, home, scope.run_ids)
-        definitions = view_definitions(home, files, has_few=len(files["predictions"]) <= FEW_FILES)
+        has_few = scope.run_ids is not None or len(files.get("predictions", ())) <= FEW_FILES
+        only_runs = [] if has_few else scope.find_named(runs)
+        if not has_few:
+            files = {**files, "predictions": checked_files(connection, home, only_runs).get("predictions", ())}
+        narrow = f"{home.database.stem}.main.predictions"
+        definitions = view_definitions(home, files, has_few=has_few, only_runs=only_runs, narrow=narrow)
         for name in views:
             connection.execute(f"create or replace temporary view {name} as {definitions[name]}")
+    if scope.needs_large_columns:
+        connection.execute("create or replace temporary view predictions as from full_predictions")
     return connection
 
 
@@ -162,7 +199,8 @@ def _open_files(home: Home) -> duckdb.DuckDBPyConnection:
         select = select_table(home, table, files)
         if select is not None:
             connection.execute(f"drop table {table}; create view {table} as {select}")
-    for name, select in view_definitions(home, files).items():
+    definitions = view_definitions(home, files) | {"full_predictions": "from predictions"}
+    for name, select in definitions.items():
         connection.execute(f"create or replace temporary view {name} as {select}")
     return connection
 

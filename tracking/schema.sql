@@ -39,6 +39,9 @@ create table instances (
     content varchar  -- first 16 hexadecimal digits of the sha256 of its pixels; null in logs and runs of earlier versions
 );
 
+-- study.duckdb leaves probabilities, top_classes and top_probabilities in the runs' files: they are in its views
+-- full_predictions and predictions_live. `study sql` and Python have them in predictions too. Rows of train_seen and of
+-- imported logs have none.
 create table predictions (
     run_id varchar not null,  -- training run
     epoch integer not null,  -- 0 is the network before training, 1..N the state after each pass
@@ -50,7 +53,9 @@ create table predictions (
     p_predicted real,  -- softmax probability of predicted, 0..1; null in an imported log
     margin real,  -- logit of label minus largest other logit; positive if correct; null like p_true
     p_sq real,  -- sum of squared probabilities, 1 / number of classes to 1; null in an imported log
-    probabilities real[],  -- softmax probability of every class in class_id order; null for train_seen and imports
+    probabilities real[],  -- softmax probability of every class in class_id order; null unless the run keeps all of them
+    top_classes integer[],  -- class_ids of the likeliest classes, likeliest first; null unless the run keeps these alone
+    top_probabilities real[],  -- softmax probabilities of top_classes, in their order; null like them
     previous_epoch integer,  -- last epoch before this one with a prediction of the same instance; null at its first
     previous integer  -- class_id predicted then; null at its first
 );

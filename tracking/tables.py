@@ -24,8 +24,20 @@ WITH_PREVIOUS = """
     window steps as (partition by run_id, split, instance_id order by epoch)"""
 DERIVED_COLUMNS = {"predictions": ("previous_epoch", "previous")}
 # that files of earlier versions lack
-LATER_COLUMNS = {"instances": ("name", "content"), "concepts": ("stability",), "attributions": ("sampled",)}
-FILE_VIEWS = ("predictions_live", "maps")  # that read the runs' files themselves
+LATER_COLUMNS = {
+    "instances": ("name", "content"),
+    "predictions": ("top_classes", "top_probabilities"),
+    "concepts": ("stability",),
+    "attributions": ("sampled",),
+}
+# that stay in the runs' files, as they take many times the room of all others
+LARGE_COLUMNS = {"predictions": ("probabilities", "top_classes", "top_probabilities")}
+TOO_MANY_FILES = (
+    "probabilities of classes are in the files of runs, which are too many here: ask with `study sql`, and write the "
+    "ID of each run that you ask about into the question, such as run_id = ''...''"
+)
+KEY = ("run_id", "epoch", "split", "instance_id")  # of a prediction
+FILE_VIEWS = ("predictions_live", "full_predictions", "maps")  # that read the runs' files themselves
 LATEST_LABELS = "select run_id, epoch, concept_id, arg_max(label, labelled_at) as label from {labels} group by all"
 MAP_COLUMNS = {
     "run_id": "varchar", "source_run_id": "varchar", "epoch": "integer", "method": "varchar", "split": "varchar",
@@ -49,6 +61,16 @@ def columns() -> dict[str, dict[str, str]]:
     with duckdb.connect() as connection:
         connection.execute(SCHEMA)
         return read_columns(connection)
+
+
+@cache
+def index_columns() -> dict[str, dict[str, str]]:
+    """The same as study.duckdb has them: without the large columns."""
+    return {table: _without(types, LARGE_COLUMNS.get(table, ())) for table, types in columns().items()}
+
+
+def _without(types: Mapping[str, str], left_out: Collection[str]) -> dict[str, str]:
+    return {column: data_type for column, data_type in types.items() if column not in left_out}
 
 
 def read_columns(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, str]]:
@@ -99,15 +121,18 @@ def select_incomplete_files(table: str, *patterns: str) -> str:
         group by file_name having count(distinct name) filter (name in {needed}) < {len(needed)}"""
 
 
-def select_sound_files(table: str, *patterns: str) -> str:
-    """Select the names of files whose footers show that every value fits its column. Others must be read to know."""
+def select_sound_files(table: str, *patterns: str, of: Collection[str] = ()) -> str:
+    """Select the names of files whose footers show that every value fits its column. Others must be read to know.
+
+    `of` are the columns that matter, by default all.
+    """
     types = columns()[table]
     if table == "attributions":
         types = MAP_COLUMNS | types
     conditions = {
         column: _fits(data_type.upper(), never_null=column in required_columns()[table])
         for column, data_type in types.items()
-        if column != "run_id" and column not in DERIVED_COLUMNS.get(table, ())
+        if column != "run_id" and column not in DERIVED_COLUMNS.get(table, ()) and (not of or column in of)
     }
     cases = " ".join(f"when '{column}' then {condition}" for column, condition in conditions.items())
     needed_count = len(conditions) - len(LATER_COLUMNS.get(table, ()))
@@ -155,16 +180,15 @@ def quoted(path: str | Path) -> str:
     return str(path).replace("'", "''")
 
 
-def select_rows(home: Home, table: str, *patterns: str) -> str:
-    """Select a table's rows, in its types, from Parquet files; without the derived columns.
+def select_rows(home: Home, table: str, *patterns: str, without: Collection[str] = ()) -> str:
+    """Select a table's rows, in its types, from Parquet files; without the derived columns, and those left out.
 
     A column that earlier files lack is null. A row belongs to the run in whose folder it lies, whatever it says itself;
     folder names such as `epoch=3` have no effect.
     """
-    derived = DERIVED_COLUMNS.get(table, ())
-    types = {column: data_type for column, data_type in columns()[table].items() if column not in derived}
+    types = _without(columns()[table], (*DERIVED_COLUMNS.get(table, ()), *without))
     source = _read_parquet(patterns)
-    if later := LATER_COLUMNS.get(table):
+    if later := [column for column in LATER_COLUMNS.get(table, ()) if column in types]:
         empty = ", ".join(f'null::{types[column]} as "{column}"' for column in later)
         source = f"(select {empty} where false union all by name select * from {source})"
     return f"select {_typed(home, types)} from {source}"
@@ -201,26 +225,63 @@ def _with_labels(home: Home, concepts: str, files: FilesByTable) -> str:
         from ({concepts}) as concepts left join ({latest}) as latest using (run_id, epoch, concept_id)"""
 
 
-def view_definitions(home: Home, files: FilesByTable, condition: str = "", has_few: bool = True) -> dict[str, str]:
-    """The views beside the tables: `predictions_live`, and `maps` with the full maps; either may be empty.
+def view_definitions(
+    home: Home,
+    files: FilesByTable,
+    condition: str = "",
+    has_few: bool = True,
+    only_runs: Sequence[str] = (),
+    narrow: str = "predictions",
+) -> dict[str, str]:
+    """The views beside the tables: `predictions_live`, `full_predictions`, and `maps` with the full maps.
 
-    `condition` is SQL that restricts the files' rows. Unless the home has few files, `predictions_live` is the table,
-    as DuckDB opens each of them before it reads the first.
+    `condition` is SQL that restricts the files' rows. `narrow` is the table `predictions` of study.duckdb. DuckDB opens
+    each file before it reads the first. So unless the home has few, those of predictions are of `only_runs`,
+    `predictions_live` is the table, and reading a large column of another run is an error.
     """
-    predictions_live = "select * from predictions where false"
+    patterns = files.get("predictions")
+    rows = select_rows(home, "predictions", *patterns) + condition if patterns else None
+    full_predictions = [_with_large_columns(narrow, rows)] if rows else []
     if not has_few:
         predictions_live = "select * from predictions"
-    elif patterns := files.get("predictions"):
-        rows = select_rows(home, "predictions", *patterns)
-        predictions_live = WITH_PREVIOUS.format(rows=rows + condition)
-    maps = _select_maps(home, files.get("attributions", ()), condition)
-    return {"predictions_live": predictions_live, "maps": maps}
+        full_predictions.append(_with_errors(narrow, only_runs))
+    else:
+        nothing = _select_nothing(columns()["predictions"])
+        predictions_live = WITH_PREVIOUS.format(rows=rows) if rows else nothing
+    return {
+        "predictions_live": predictions_live,
+        "full_predictions": " union all ".join(full_predictions) or nothing,
+        "maps": _select_maps(home, files.get("attributions", ()), condition),
+    }
+
+
+def _with_large_columns(narrow: str, rows: str) -> str:
+    """Select predictions of study.duckdb with the large columns, which are in `rows` of files."""
+    key, large = ", ".join(KEY), ", ".join(LARGE_COLUMNS["predictions"])
+    return f"""
+        select {", ".join(columns()["predictions"])}
+        from {narrow} join (select {key}, {large} from ({rows})) using ({key})"""
+
+
+def _with_errors(narrow: str, left_out: Sequence[str]) -> str:
+    """Select predictions of study.duckdb, but for some runs, with errors where large columns are read."""
+    shown = [
+        f"error('{TOO_MANY_FILES}')::{data_type} as {column}" if column in LARGE_COLUMNS["predictions"] else column
+        for column, data_type in columns()["predictions"].items()
+    ]
+    return f"select {', '.join(shown)} from {narrow} where not list_contains({_list_of(left_out)}::varchar[], run_id)"
+
+
+def _select_nothing(types: Mapping[str, str]) -> str:
+    """Select no rows, so that questions can be asked before there are any."""
+    return f"select {', '.join(f'null::{data_type} as {column}' for column, data_type in types.items())} where false"
 
 
 def stored_view_definitions(home: Home, tables: Collection[str], has_few: bool) -> dict[str, str]:
     """The same for other programs that open study.duckdb: with real patterns, so that they see later commits too.
 
-    `tables` are those with files, as DuckDB refuses a pattern that matches nothing.
+    `tables` are those with files, as DuckDB refuses a pattern that matches nothing; in a home of many files, without
+    predictions.
     """
     files = {table: [f"{exact_pattern(home.artifacts)}/*/artifacts/{table}/*.parquet"] for table in tables}
     commits = READ_COMMITS.format(pattern=quoted(f"{exact_pattern(home.artifacts)}/*/artifacts/commits/*.json"))
@@ -232,10 +293,9 @@ def stored_view_definitions(home: Home, tables: Collection[str], has_few: bool) 
 
 
 def _select_maps(home: Home, patterns: Sequence[str], condition: str) -> str:
-    """Select the full maps; no rows if there is no file, so that questions about them can still be asked."""
+    """Select the full maps."""
     if not patterns:
-        empty = ", ".join(f"null::{data_type} as {column}" for column, data_type in MAP_COLUMNS.items())
-        return f"select {empty} where false"
+        return _select_nothing(MAP_COLUMNS)
     # all files have all columns, in the same types
     return f"select {_typed(home, MAP_COLUMNS)} from {_read_parquet(patterns, union_by_name=False)}{condition}"
 

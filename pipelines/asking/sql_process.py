@@ -55,7 +55,7 @@ def main() -> NoReturn:
 
 
 def _answer(request: dict[str, Any]) -> None:
-    connection = connect(Home(Path(request["home"])), request["memory"], sql=request["query"])
+    connection = connect(Home(Path(request["home"])), request["memory"], sql=request["query"], is_free=True)
     _send({})
     _limit_memory(request["memory"])
     if request["format"] == ARROW:

@@ -105,14 +105,14 @@ def parse_numbers(text: str, flag: str) -> list[int]:
 def select_where(
     condition: str, explained_split: str, connection: duckdb.DuckDBPyConnection, run_id: str, epoch: int
 ) -> np.ndarray:
-    """IDs of the instances whose row of `predictions` at an epoch fits an SQL condition, ascending."""
+    """IDs of the instances whose row of `full_predictions` at an epoch fits an SQL condition, ascending."""
     split = "train_seen" if explained_split == "train" else explained_split
     if not condition.strip():
         raise InputError('--where is empty; it takes a condition such as "label = 3 and predicted = 5"')
     # the condition sees only these rows, and the line break ends a comment in it
     sql = f"""
         select instance_id from (
-            select * from predictions where run_id = $run_id and epoch = $epoch and split = $split
+            select * from full_predictions where run_id = $run_id and epoch = $epoch and split = $split
         ) where ({condition}
         )"""
     try:

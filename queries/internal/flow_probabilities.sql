@@ -14,7 +14,7 @@ select
     instance_id,
     epoch,
     probabilities
-from predictions
+from full_predictions
 where
     run_id = $run_id
     and (split = $split or split like 'extra:%')

@@ -15,7 +15,7 @@ select
     predicted,
     margin,
     probabilities
-from predictions
+from full_predictions
 where
     run_id = $run_id
     and epoch = $epoch::integer

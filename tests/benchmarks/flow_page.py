@@ -96,6 +96,7 @@ def make(path: Path, instances: int, epochs: int, classes: int, runs: int = 1) -
             insert(connection, "predictions", predictions.to_columns(run_id, epoch), run_id)
         link(connection, run_id)
     connection.execute(f"create view maps as {view_definitions(Home(path.parent), {})['maps']}")
+    connection.execute("create view full_predictions as from predictions")
     made_up = new_record("train", "made up", {}, dataset="noise")
     records = [read_record(connection, replace(made_up, run_id=run_id), "test") for run_id in run_ids]
     noise = [Image.fromarray(random.integers(0, 256, (32, 32, 3), np.uint8)) for _ in range(instances)]

@@ -149,7 +149,7 @@ def recorded_cases(data: Dataset, flags: argparse.Namespace, seed: int) -> Itera
             "select run_id from runs where kind = 'train' order by started_at desc"
         ).fetchone()
         rows = connection.execute(
-            "select probabilities from predictions where run_id = ? and split = 'test' and epoch > 0 "
+            "select probabilities from full_predictions where run_id = ? and split = 'test' and epoch > 0 "
             "order by epoch, instance_id",
             [run_id],
         ).fetchall()

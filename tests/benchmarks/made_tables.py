@@ -12,6 +12,7 @@ def open_tables() -> duckdb.DuckDBPyConnection:
     connection.execute(SCHEMA)
     add_macros(connection)
     connection.execute(f"create table maps ({', '.join(f'{name} {kind}' for name, kind in MAP_COLUMNS.items())})")
+    connection.execute("create view full_predictions as from predictions")
     return connection
 
 

@@ -73,7 +73,9 @@ def prediction_rows(run_id: str, epoch: int, rows: int) -> dict:
 
 
 def everything(connection: duckdb.DuckDBPyConnection, table: str) -> list[tuple]:
-    return connection.execute(f"select * from {table} order by all").fetchall()
+    """All rows of a table; of predictions with the columns that the index leaves in files."""
+    source = "full_predictions" if table == "predictions" else table
+    return connection.execute(f"select * from {source} order by all").fetchall()
 
 
 def attribution_rows(run_id: str) -> dict:
@@ -101,7 +103,7 @@ def forge(home: Home, record: RunRecord, unit: str, change: Callable[[dict], dic
 
 PREDICTED = """
     select epoch, split, instance_id, predicted, p_true, margin, p_sq, probabilities
-    from predictions where run_id = ? order by epoch, split, instance_id"""
+    from full_predictions where run_id = ? order by epoch, split, instance_id"""
 
 
 def rows(home: Home, sql: str, *values: object) -> list[tuple]:

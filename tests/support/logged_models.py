@@ -30,8 +30,12 @@ def assert_predicts_as_logged(
     predicted: pd.DataFrame, home: Home, run_id: str, epoch: int, classes: tuple[str, ...]
 ) -> None:
     """Whether a model's table for all test images is what the study's own table says."""
-    sql = "select predicted, probabilities from predictions where run_id = ? and epoch = ? and split = 'test' order by "
-    logged = rows(home, f"{sql} instance_id", run_id, epoch)
+    sql = """
+        select predicted, probabilities
+        from full_predictions
+        where run_id = ? and epoch = ? and split = 'test'
+        order by instance_id"""
+    logged = rows(home, sql, run_id, epoch)
     assert list(predicted.columns) == ["predicted", *classes]
     assert list(predicted["predicted"]) == [classes[row] for row, _ in logged]
     expected = np.array([probabilities for _, probabilities in logged])

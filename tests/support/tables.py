@@ -41,6 +41,7 @@ def empty() -> duckdb.DuckDBPyConnection:
     connection.execute(SCHEMA.read_text())
     add_macros(connection)
     connection.execute(f"create table maps ({', '.join(f'{name} {kind}' for name, kind in MAP_COLUMNS.items())})")
+    connection.execute("create view full_predictions as from predictions")
     return connection
 
 

@@ -6,6 +6,7 @@ import shutil
 import time
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from support.homes import commit_epoch, everything, prediction_rows, start, up_to_date
@@ -76,13 +77,29 @@ def test_a_file_that_was_changed_in_place_is_found_where_its_run_is_named(many: 
     place = many.run_folder(first.run_id) / "predictions/epoch_0000.parquet"
     place.write_bytes(place.read_bytes()[::-1])
     with connect(many, run_ids=[second.run_id]) as connection:
-        assert len(everything(connection, "predictions")) == 6
+        assert connection.execute("select count(*) from predictions").fetchone() == (6,)
     assert caplog.messages == []
     with connect(many, run_ids=[first.run_id]) as connection:
-        assert {row[0] for row in everything(connection, "predictions")} == {second.run_id}
+        assert connection.sql("select distinct run_id from predictions").fetchall() == [(second.run_id,)]
     assert [line.split(";")[0] for line in caplog.messages] == [
         f"{place} was changed after it was committed (its sha256 differs)"
     ]
+
+
+def test_of_many_runs_those_that_a_question_names_have_their_large_columns(many: Home) -> None:
+    first, second = list_runs(many)
+    sql = f"select epoch, probabilities from predictions where run_id = '{first.run_id}'"
+    for options in (
+        {"sql": sql, "is_free": True},
+        {"run_ids": [first.run_id], "sql": sql.replace("from ", "from full_")},
+    ):
+        with connect(many, **options) as connection:
+            assert connection.execute(options["sql"]).fetchall() == [(0, [0.75, 0.25])] * 3
+    star = f"select * exclude (probabilities, top_classes, top_probabilities) from predictions -- of {first.run_id}"
+    with connect(many, sql=star, is_free=True) as connection:
+        assert {row[0] for row in connection.execute(star).fetchall()} == {first.run_id, second.run_id}
+        with pytest.raises(duckdb.InvalidInputException, match=r"write the ID of each run .* into the question"):
+            connection.execute("select probabilities from predictions").fetchall()
 
 
 def test_a_record_that_was_edited_is_seen_once_the_index_is_rebuilt(many: Home) -> None:
@@ -104,7 +121,7 @@ def test_a_copied_home_is_looked_at_once(many: Home, tmp_path: Path, monkeypatch
         assert (index is not None, found) == (True, doubtful_count)
         index.close()
         with connect(home) as connection:
-            assert len(everything(connection, "predictions")) == 6
+            assert connection.execute("select count(*) from predictions").fetchone() == (6,)
         run_summaries._known.clear()
 
 
@@ -113,7 +130,7 @@ def test_a_removed_run_is_forgotten(many: Home) -> None:
     os.rename(many.artifacts / first.run_id, many.path / "elsewhere")
     assert list_runs(many) == [second]
     with connect(many) as connection:
-        assert {row[0] for row in everything(connection, "predictions")} == {second.run_id}
+        assert connection.sql("select distinct run_id from predictions").fetchall() == [(second.run_id,)]
 
 
 def test_a_change_of_this_moment_is_looked_at_again(home: Home) -> None:

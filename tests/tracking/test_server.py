@@ -210,7 +210,7 @@ def test_another_machine_loads_models_from_the_server(server: str, tmp_path: Pat
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
     home = find_home(str(tmp_path / "study"))
     run_id = record(make_net(), make_sets(), CLASSES, home=str(home.path), factory="support.recorded:make_net").finish()
-    logged = rows(home, "select probabilities from predictions where split = 'test' order by instance_id")
+    logged = rows(home, "select probabilities from full_predictions where split = 'test' order by instance_id")
     shutil.rmtree(home.path)
 
     np.save(tmp_path / "pictures.npy", make_sets()["test"].images)

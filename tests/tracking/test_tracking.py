@@ -4,6 +4,8 @@ import re
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import duckdb
@@ -42,6 +44,27 @@ def test_index_and_files_give_the_same_rows(study: Home) -> None:
     with connect(study) as index, _open_files(study) as files:
         for table in FILLED:
             assert everything(index, table) == everything(files, table) != []
+
+
+WITH_LARGE_COLUMNS = [
+    "select probabilities, top_classes from predictions order by all",
+    "select * from predictions order by all",
+    "from predictions order by all",
+    "select p.* from labelled_predictions((select run_id from runs where kind = 'train'), 'test') as p order by all",
+    "select column_name, column_type from (describe predictions)",
+]
+
+
+@pytest.mark.parametrize("sql", WITH_LARGE_COLUMNS)
+def test_free_sql_finds_the_columns_that_the_index_lacks(study: Home, sql: str) -> None:
+    with connect(study, sql=sql, is_free=True) as index, _open_files(study) as files:
+        assert index.execute(sql).fetchall() == files.execute(sql).fetchall() != []
+
+
+@pytest.mark.parametrize("sql", ["select count(*), avg(p_true * margin) from predictions -- *", "select * from runs"])
+def test_other_sql_reads_the_index_alone(study: Home, sql: str) -> None:
+    with connect(study, sql=sql, is_free=True) as index:
+        assert "PARQUET" not in index.execute(f"explain {sql}").fetchall()[0][1].upper()
 
 
 def test_live_view_and_maps(study: Home) -> None:
@@ -108,21 +131,9 @@ def test_every_prediction_knows_the_one_before(home: Home) -> None:
     ]  # fmt: skip
 
 
-def test_an_index_of_another_version_is_made_again(home: Home) -> None:
-    commit_epoch(start(home), 0)
-    ingest(home)
-    with duckdb.connect(str(home.database)) as connection:
-        connection.execute("drop view predictions_live; alter table predictions drop column previous")
-    assert not up_to_date(home)
-    with connect(home) as connection:
-        assert connection.execute("select count(previous_epoch), count(*) from predictions").fetchone() == (0, 3)
-    assert up_to_date(home)
-
-
-def test_answers_while_another_program_holds_the_index(home: Home) -> None:
-    run = start(home)
-    commit_epoch(run, 0)
-    assert ingest(home)
+@contextmanager
+def held(home: Home) -> Iterator[None]:
+    """Another program has the index open for writing."""
     holder = textwrap.dedent(f"""
         import duckdb, sys
         connection = duckdb.connect({str(home.database)!r})
@@ -131,14 +142,37 @@ def test_answers_while_another_program_holds_the_index(home: Home) -> None:
     process = subprocess.Popen([sys.executable, "-c", holder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout.readline() == "held\n"
+        yield
+    finally:
+        process.communicate()
+
+
+def test_an_index_of_another_version_is_made_again(home: Home) -> None:
+    commit_epoch(start(home), 0)
+    ingest(home)
+    with duckdb.connect(str(home.database)) as connection:
+        connection.execute("drop view predictions_live; drop view full_predictions")
+        connection.execute("alter table predictions add column probabilities real[]")  # as it had once
+    assert not up_to_date(home)
+    with held(home), connect(home) as connection:
+        assert everything(connection, "predictions")[0][10] == [0.75, 0.25]
+    with connect(home) as connection:
+        assert connection.execute("select count(previous_epoch), count(*) from predictions").fetchone() == (0, 3)
+        assert everything(connection, "predictions")[0][10] == [0.75, 0.25]
+    assert up_to_date(home)
+
+
+def test_answers_while_another_program_holds_the_index(home: Home) -> None:
+    run = start(home)
+    commit_epoch(run, 0)
+    assert ingest(home)
+    with held(home):
         commit_epoch(run, 1)
         assert not ingest(home, wait=0.1)
         with connect(home) as connection:
             assert connection.execute("select distinct epoch from predictions order by 1").fetchall() == [(0,), (1,)]
         with pytest.raises(InputError, match="another program holds"):
             rebuild(home)
-    finally:
-        process.communicate()
     assert not up_to_date(home)
     assert ingest(home)
     assert up_to_date(home)

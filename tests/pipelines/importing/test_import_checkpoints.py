@@ -115,7 +115,7 @@ def test_predictions_are_those_of_the_network_itself(imported: Home, data: Datas
     for epoch in EPOCHS:
         with torch.inference_mode():
             expected = network(epoch)(images).softmax(1).numpy()
-        sql = "select probabilities from predictions where epoch = ? and split = 'test' order by instance_id"
+        sql = "select probabilities from full_predictions where epoch = ? and split = 'test' order by instance_id"
         stored = np.array([row[0] for row in rows(imported, sql, epoch)])
         assert np.abs(stored - expected).max() < 1e-5
     assert rows(imported, "select distinct split from predictions") == [("test",)]

@@ -79,7 +79,8 @@ def test_every_epoch_is_what_the_model_was(home: Home) -> None:
         probabilities = net.eval()(images).softmax(1).numpy()
     with connect(home) as connection:
         rows = connection.execute(
-            "select instance_id, label, probabilities from predictions where epoch = 2 and split = 'test' order by 1"
+            "select instance_id, label, probabilities from full_predictions "
+            "where epoch = 2 and split = 'test' order by instance_id"
         ).fetchall()
         counts = connection.execute("select split, epoch, count(*) from predictions group by all order by all")
         assert counts.fetchall() == [
@@ -244,7 +245,7 @@ def test_predictions_of_the_loop_save_a_pass_and_must_be_the_models(home: Home) 
     run.epoch(predictions={"test": (order, logits)})
     with connect(home) as connection:
         epochs = connection.execute(
-            "select list(probabilities order by instance_id) from predictions where split = 'test' group by epoch"
+            "select list(probabilities order by instance_id) from full_predictions where split = 'test' group by epoch"
         ).fetchall()
     np.testing.assert_allclose(np.array(epochs[0]), np.array(epochs[1]), atol=1e-6)
     with pytest.raises(InputError, match="are not the model's"):
@@ -483,7 +484,7 @@ def test_the_transform_is_part_of_the_model(home: Home) -> None:
         probabilities = net.eval()(pictures).softmax(1).numpy()
     with connect(home) as connection:
         rows = connection.execute(
-            "select probabilities from predictions where split = 'test' order by instance_id"
+            "select probabilities from full_predictions where split = 'test' order by instance_id"
         ).fetchall()
     np.testing.assert_allclose(np.array([row for (row,) in rows]), probabilities, atol=1e-5)
     explain(ExplainSettings(count=4), home)

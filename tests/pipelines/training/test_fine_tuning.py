@@ -37,7 +37,9 @@ from tracking.files import sha256
 from tracking.home import Home
 
 SMALL = replace(TINY, dataset="own_code:three", size=None, batch=8, epochs=1)
-PREDICTED = "select split, instance_id, probabilities from predictions where run_id = ? and epoch = ? and split <> ?"
+PREDICTED = (
+    "select split, instance_id, probabilities from full_predictions where run_id = ? and epoch = ? and split <> ?"
+)
 
 
 def seeded(num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
