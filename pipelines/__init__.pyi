@@ -206,8 +206,8 @@ def explain(
         data: where the data set is now; default: where it was in training
         batch: images per batch, fewer if they would not fit into `memory` [128]
         memory: memory limit of a pass in GB; default: half of the machine's or the GPU's
-        workers: worker processes of this machine that compute the maps (Dask); default: none, this process computes them
-        scheduler: running Dask scheduler whose workers compute the maps, such as tcp://host:8786
+        workers: worker processes of this machine that compute (Dask); default: none, this process computes
+        scheduler: running Dask scheduler whose workers compute, such as tcp://host:8786
         home: study home [STUDY_HOME, else ./study]
     """
 
@@ -368,7 +368,6 @@ def import_checkpoints(
     split_column: str | None = None,
     size: int | None = None,
     skip_unreadable: bool = False,
-    val_fraction: float = 0.0,
     test_fraction: float | None = None,
     model: str = "cnn",
     model_args: str | None = None,
@@ -380,6 +379,7 @@ def import_checkpoints(
     memory: float | None = None,
     evaluation_batch: int | None = None,
     name: str | None = None,
+    val_fraction: float = 0.0,
     epochs: str | None = None,
     key: str | None = None,
     home: str | PathLike[str] | None = None,
@@ -387,6 +387,7 @@ def import_checkpoints(
     """Make a run whose epochs are your own checkpoint files, each evaluated on every split. Returns the run ID.
 
     Arguments, as the flags of `study import-checkpoints`:
+        files: checkpoint files of torch or safetensors, folders of them, or patterns such as 'ckpt/*.pt'
         dataset: digits, cifar10, folder, planted, planted:pair, planted:shortcut, digits:faults, csv:FILE, hf:PATH, torchvision:NAME, recorded or package.module:factory [digits]
         data: where the data set is; cifar10 and torchvision's are also looked for in the study home
         image_column: column of images, or of their paths; default: found by usual names
@@ -394,7 +395,6 @@ def import_checkpoints(
         split_column: column of train, val or test; default: found by usual names, if any
         size: image side length in pixels; default: the data set's
         skip_unreadable: leave out images that cannot be read, and record which; otherwise they are errors
-        val_fraction: fraction of the training set that your training left out for validation; default: none, as it is not known [0.0]
         test_fraction: fraction of the images held out for testing, for data without test images of its own; default: 0.5 of its validation images, or 0.2 of all
         model: cnn, timm:NAME, torchvision:NAME, or package.module:factory, a function that returns your torch module [cnn]
         model_args: arguments of the factory or network, a JSON object such as '{"width": 64}'
@@ -406,7 +406,7 @@ def import_checkpoints(
         memory: memory limit of a pass in GB; default: half of the machine's or the GPU's
         evaluation_batch: images per evaluation pass; default: 500, fewer if these would take over 1 GB
         name: run name; default: from data set, model and seed
-        files: checkpoint files of torch or safetensors, folders of them, or patterns such as 'ckpt/*.pt'
+        val_fraction: fraction of the training set that your training left out for validation; default: none, as it is not known [0.0]
         epochs: epochs of the files in their natural order, such as 5,10,15; default: the numbers in their names
         key: key of the weights in a file that holds more, such as ema or model.state_dict; default: a usual one
         home: study home [STUDY_HOME, else ./study]
@@ -439,8 +439,8 @@ def resume(
     Arguments, as the flags of `study resume`:
         run: run ID, unique prefix of one, run name, or latest [latest]
         data: where the data set is now; default: where it was then
-        workers: worker processes of this machine that compute the maps (Dask); default: none, this process computes them
-        scheduler: running Dask scheduler whose workers compute the maps, such as tcp://host:8786
+        workers: worker processes of this machine that compute (Dask); default: none, this process computes
+        scheduler: running Dask scheduler whose workers compute, such as tcp://host:8786
         home: study home [STUDY_HOME, else ./study]
     """
 
@@ -459,8 +459,8 @@ def rerun(
         run: run ID, unique prefix of one, run name, or latest [latest]
         check: check that every number is identical; if not, say how far off, with exit code 1
         data: where the data set is now; default: where it was then
-        workers: worker processes of this machine that compute the maps (Dask); default: none, this process computes them
-        scheduler: running Dask scheduler whose workers compute the maps, such as tcp://host:8786
+        workers: worker processes of this machine that compute (Dask); default: none, this process computes
+        scheduler: running Dask scheduler whose workers compute, such as tcp://host:8786
         home: study home [STUDY_HOME, else ./study]
     """
 

@@ -7,7 +7,7 @@ import difflib
 import os
 import re
 from collections.abc import Callable
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, Field, fields
 from inspect import Parameter, Signature
 from typing import Any
 
@@ -56,20 +56,25 @@ def settings_of(name: str) -> type[CheckedSettings]:
 def signature_of(settings_class: type[CheckedSettings]) -> Signature:
     """The command's own arguments come first and by position, as on the command line; all others by name."""
     parameters = []
-    for field in fields(settings_class):
+    for field in _list_settings(settings_class):
         kind = Parameter.POSITIONAL_OR_KEYWORD if field.metadata["positional"] else Parameter.KEYWORD_ONLY
         default = Parameter.empty if field.default is MISSING else field.default
         parameters.append(Parameter(field.name, kind, default=default, annotation=accepted_type(field)))
     home = Parameter("home", Parameter.KEYWORD_ONLY, default=None, annotation="str | PathLike[str] | None")
-    return Signature([*sorted(parameters, key=lambda parameter: parameter.kind), home])
+    return Signature([*parameters, home])
 
 
 def describe(name: str) -> str:
     """A function's help, from that of its command."""
     settings_class = settings_of(name)
-    lines = [f"    {field.name}: {name_arguments(setting_help(field))}" for field in fields(settings_class)]
+    lines = [f"    {field.name}: {name_arguments(setting_help(field))}" for field in _list_settings(settings_class)]
     text = str(settings_class.__doc__).replace("Prints ", "Returns ")
     return "\n".join([text, "", f"Arguments, as the flags of `study {name}`:", *lines, f"    home: {HOME}"])
+
+
+def _list_settings(settings_class: type[CheckedSettings]) -> list[Field]:
+    """Those by position, then the command's others, then those that only have names, such as of a base class."""
+    return sorted(fields(settings_class), key=lambda field: (not field.metadata["positional"], field.kw_only))
 
 
 def _explain_call(name: str, signature: Signature, error: TypeError) -> str:

@@ -13,8 +13,6 @@ DATASET = (
     "digits, cifar10, folder, planted, planted:pair, planted:shortcut, digits:faults, csv:FILE, hf:PATH, "
     "torchvision:NAME, recorded or package.module:factory"
 )
-WORKERS = "worker processes of this machine that compute the maps (Dask); default: none, this process computes them"
-SCHEDULER = "running Dask scheduler whose workers compute the maps, such as tcp://host:8786"
 KNOWN_OF_LOOPS = ("dataset", "data", "model", "model_args", "transform", "device", "threads", "name")
 AUTO = "auto"
 UNKNOWN_MODEL = "unknown"  # of a run that was recorded without a function that builds its model
@@ -119,6 +117,24 @@ class CheckedSettings:
             value = getattr(self, setting_field.name)
             values[recorded_name(setting_field)] = list(value) if isinstance(value, tuple) else value
         return values
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpreadSettings(CheckedSettings):
+    """Settings of steps that worker processes can share; results do not depend on these, and no record has them."""
+
+    workers: int | None = setting(
+        None, "worker processes of this machine that compute (Dask); default: none, this process computes",
+        least=1, most=1024,
+    )  # fmt: skip
+    scheduler: str | None = setting(None, "running Dask scheduler whose workers compute, such as tcp://host:8786")
+
+    def params(self) -> dict[str, Any]:
+        return {key: value for key, value in super().params().items() if key not in ("workers", "scheduler")}
+
+    @classmethod
+    def flag_groups(cls) -> dict[str, tuple[str, ...]]:
+        return {"several processes": ("workers", "scheduler")}
 
 
 @dataclass(frozen=True)
@@ -288,28 +304,24 @@ class ResolvedTraining(ResolvedSettings):
 
 
 @dataclass(frozen=True)
-class ResumeSettings(CheckedSettings):
+class ResumeSettings(SpreadSettings):
     """Resume an interrupted run; the result is bit-identical to an uninterrupted one. Prints the run ID."""
 
     run: str = setting("latest", RUN, positional=True)
     data: str | None = setting(None, "where the data set is now; default: where it was then")
-    workers: int | None = setting(None, WORKERS, least=1, most=1024)
-    scheduler: str | None = setting(None, SCHEDULER)
 
 
 @dataclass(frozen=True)
-class RerunSettings(CheckedSettings):
+class RerunSettings(SpreadSettings):
     """Repeat a run from its own record, as a new run. Prints its ID."""
 
     run: str = setting("latest", RUN, positional=True)
     check: bool = setting(False, "check that every number is identical; if not, say how far off, with exit code 1")
     data: str | None = setting(None, "where the data set is now; default: where it was then")
-    workers: int | None = setting(None, WORKERS, least=1, most=1024)
-    scheduler: str | None = setting(None, SCHEDULER)
 
 
 @dataclass(frozen=True)
-class ExplainSettings(CheckedSettings):
+class ExplainSettings(SpreadSettings):
     """Explain predictions of a training run's checkpoints. Prints the ID of one explainer run per method."""
 
     run: str = setting("latest", RUN, positional=True)
@@ -344,15 +356,14 @@ class ExplainSettings(CheckedSettings):
     data: str | None = setting(None, DATA)
     batch: int = setting(128, "images per batch, fewer if they would not fit into --memory", least=1, most=65_536)
     memory: float | None = setting(None, MEMORY, least=0.01, most=100_000)
-    workers: int | None = setting(None, WORKERS, least=1, most=1024)
-    scheduler: str | None = setting(None, SCHEDULER)
 
     @classmethod
     def flag_groups(cls) -> dict[str, tuple[str, ...]]:
         return {
             "what is explained": ("method", "epochs", "split", "instances", "count", "also", "where", "target"),
             "how the methods work": ("samples", "concepts", "layer", "seed"),
-            "data, model and machine": ("data", "model", "model_args", "batch", "memory", "workers", "scheduler"),
+            "data, model and machine": ("data", "model", "model_args", "batch", "memory"),
+            **super().flag_groups(),
         }
 
 

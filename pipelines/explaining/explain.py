@@ -18,7 +18,7 @@ from pipelines.explaining.job import (
     read_recorded_instances,
     target_class,
 )
-from pipelines.explaining.maps import attribution, spreading
+from pipelines.explaining.maps import attribution
 from pipelines.lifecycle.child_run import describe_metrics, run_guard, start_child
 from pipelines.lifecycle.run_inputs import read_recorded_settings
 from pipelines.lifecycle.selection import format_epochs
@@ -166,7 +166,7 @@ def _complete(job: Job, run: runs.Run) -> str:
     """Explain what is not committed yet. Raises RunError at an epoch to whose weights the method is not applicable."""
     with run_guard(run):
         if job.method in METHODS:
-            spreading.begin(job, run)
+            attribution.begin(job, run)
         for epoch in progress.track(job.source.epochs, job.method, "epochs"):
             try:
                 steps(job).explain_epoch(job, run, epoch)

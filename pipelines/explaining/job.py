@@ -8,24 +8,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipelines.common import workers
 from pipelines.common.settings import ExplainSettings, TrackedSettings
 from pipelines.common.terminal import say
 from pipelines.data.added import EXTRA_PREFIX, read_extra_splits
 from pipelines.data.datasets import Dataset
 from pipelines.explaining.maps.pictured import choose_pictured
 from pipelines.lifecycle.later_model import remember_model
-from pipelines.lifecycle.run_inputs import checkpoint_file, load_data, read_recorded_config, read_recorded_settings
+from pipelines.lifecycle.run_inputs import load_data, read_recorded_config, read_recorded_settings
 from pipelines.lifecycle.selection import choose_epochs, choose_instances, draw_sample
+from pipelines.lifecycle.spreading import LoadedRun
 from pipelines.lifecycle.verification import verify_checkpoints
 from pipelines.models import hardware
-from pipelines.models.checkpoints import load_model
 from pipelines.models.memory import count_fitting_images, default_memory_limit
-from pipelines.models.networks import Classifier, build_tracked_model
+from pipelines.models.networks import build_tracked_model
 from pipelines.models.predictions import prepare_images
 from queries.classes import find_class
 from tracking import catalogue, commits, locks
-from tracking.commits import EpochCommit
 from tracking.errors import InputError
 from tracking.home import Home
 from tracking.reading import connect
@@ -38,19 +36,11 @@ TARGETS_BY_INSTANCE = ("predicted", "label")  # targets that differ from instanc
 
 
 @dataclass(frozen=True)
-class TrainedRun:
+class TrainedRun(LoadedRun):
     """The training run that is explained."""
 
-    home: Home
-    record: catalogue.RunRecord
-    data: Dataset
-    model: Classifier
-    device: torch.device
-    epochs: dict[int, EpochCommit]
     instances: dict[int, np.ndarray]  # to explain, by epoch
     background: Tensor  # [B, C, H, W]
-    memory: float  # GB that one pass may take
-    fitting: int  # images per pass that fit into it
     pictured: list[int]  # instances that have a key of their own in MLflow
 
 
@@ -81,7 +71,7 @@ class Job:
 
     def load(self, epoch: int) -> None:
         """Load an epoch's weights into the model."""
-        load_model(self.source.model, checkpoint_file(self.source.home, self.source.epochs[epoch]))
+        self.source.load(epoch)
 
 
 @dataclass(frozen=True)
@@ -193,7 +183,6 @@ def make_job(settings: ExplainSettings, method: str, source: TrainedRun) -> Job:
     layer = None
     if finds_concepts or METHODS[method].looks_at_a_layer:
         layer = _resolve_layer(settings, method, source)
-    pool = workers.current()
     resolved = replace(
         settings,
         method=(method,),
@@ -202,8 +191,6 @@ def make_job(settings: ExplainSettings, method: str, source: TrainedRun) -> Job:
         layer=layer.name if layer else settings.layer,
         memory=source.memory,
         batch=min(settings.batch, source.fitting),
-        workers=pool.workers if pool else None,
-        scheduler=pool.scheduler if pool else None,
     )
     if finds_concepts and layer:
         return ConceptJob(resolved, method, source, layer)

@@ -12,9 +12,11 @@ from pipelines.common import progress, workers
 from pipelines.common.figures import render_figure
 from pipelines.common.metrics import MEANINGS as COMPARED
 from pipelines.common.terminal import say
-from pipelines.explaining.job import Job, target_class
+from pipelines.explaining.job import Job, open_recorded_job, target_class
 from pipelines.explaining.maps import heatmaps
 from pipelines.explaining.maps.rows import AttributionBatch, target_kind
+from pipelines.lifecycle import spreading
+from pipelines.lifecycle.spreading import Opening, Shard
 from tracking import commits, models, runs
 from tracking.errors import InputError
 from tracking.index import ingest
@@ -43,6 +45,19 @@ def probe(job: Job) -> None:
         raise InputError(f"{job.method}: {error}") from None
 
 
+def begin(job: Job, run: runs.Run) -> None:
+    """Let the workers, if there are any, start on all batches of a run that are not committed yet."""
+    finished = commits.commits_by_unit(run.home, run.run_id)
+    shards: list[Shard] = []
+    for epoch in job.source.epochs:
+        for part, _, part_shards in list_parts(job, run, epoch):
+            if part not in finished:
+                shards += part_shards
+    # as if all epochs were finished: a worker verifies the weights of those that it needs
+    opening = Opening(run.home, run.run_id, open_recorded_job, (job.settings.data, tuple(job.source.epochs)))
+    spreading.begin(opening, shards)
+
+
 def explain_epoch(job: Job, run: runs.Run, epoch: int) -> None:
     """Explain the parts of an epoch that are not committed yet, then commit the epoch."""
     unit = f"{job.method}_epoch_{epoch:04d}"
@@ -52,38 +67,34 @@ def explain_epoch(job: Job, run: runs.Run, epoch: int) -> None:
         models.log_explained(run, finished[unit])
         return
 
-    pool = workers.current()
-    if pool is None:
+    if workers.current() is None:
         job.load(epoch)
+    advice = f"resume it with: study resume {run.run_id[:8]}"
     with progress.work(f"epoch {epoch}", len(job.source.instances[epoch]), "images") as images:
-        for number, (part, shards) in enumerate(list_parts(job, epoch)):
+        for number, (part, instances, shards) in enumerate(list_parts(job, run, epoch)):
             if part in finished:
-                images.advance(sum(map(len, shards)))
-                continue
-            batches = []
-            for shard, instances in enumerate(shards):
-                if pool is None:
-                    batches.append(explain_batch(job, epoch, instances))
-                else:
-                    advice = f"resume it with: study resume {run.run_id[:8]}"
-                    batches.append(pool.take(shard_key(run, part, shard), advice))
                 images.advance(len(instances))
+                continue
+            batches: list[list[AttributionBatch]] = []
+            for shard in shards:
+                batches.append(spreading.compute(job, shard, advice))
+                images.advance(len(batches[-1][0].instances))
             _commit_part(job, run, part, batches, draw_pages=number == 0)
     _commit_epoch(job, run, epoch, unit)
 
 
-def list_parts(job: Job, epoch: int) -> Iterator[tuple[str, list[np.ndarray]]]:
-    """The parts in which an epoch is committed, by unit, and the instances of each batch: the same in any process."""
+def list_parts(job: Job, run: runs.Run, epoch: int) -> Iterator[tuple[str, np.ndarray, list[Shard]]]:
+    """The parts in which an epoch is committed: unit, instances [N], and their batches; the same in any process."""
     instances = job.source.instances[epoch]
     part_count = -(-len(instances) // PART_SIZE)  # rounded up
     for number, part_instances in enumerate(np.array_split(instances, part_count)):
+        part = f"{job.method}_epoch_{epoch:04d}_part_{number:03d}"
         batch_count = -(-len(part_instances) // job.settings.batch)
-        yield f"{job.method}_epoch_{epoch:04d}_part_{number:03d}", np.array_split(part_instances, batch_count)
-
-
-def shard_key(run: runs.Run, part: str, number: int) -> str:
-    """What identifies a batch among all that workers compute: its run, which has one method and settings; its place."""
-    return f"{run.run_id}-{part}-{number:03d}"
+        shards = []
+        for place, batch in enumerate(np.array_split(part_instances, batch_count)):
+            key = f"{run.run_id}-{part}-{place:03d}"  # one run has one method and settings
+            shards.append(Shard(key, epoch, explain_batch, (epoch, batch)))
+        yield part, part_instances, shards
 
 
 def explain_batch(job: Job, epoch: int, instances: np.ndarray) -> list[AttributionBatch]:
