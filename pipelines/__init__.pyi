@@ -323,6 +323,8 @@ def predict(
     model_args: str | None = None,
     data: str | PathLike[str] | None = None,
     memory: float | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
     home: str | PathLike[str] | None = None,
 ) -> str:
     """Evaluate every checkpoint of a training run on new images; only what is missing is computed. Returns the split.
@@ -337,6 +339,8 @@ def predict(
         model_args: arguments of `model`, a JSON object
         data: where the data set is now; default: where it was in training
         memory: memory limit of a pass in GB; default: half of the machine's or the GPU's
+        workers: worker processes of this machine that compute (Dask); default: none, this process computes
+        scheduler: running Dask scheduler whose workers compute, such as tcp://host:8786
         home: study home [STUDY_HOME, else ./study]
     """
 

@@ -132,10 +132,6 @@ class SpreadSettings(CheckedSettings):
     def params(self) -> dict[str, Any]:
         return {key: value for key, value in super().params().items() if key not in ("workers", "scheduler")}
 
-    @classmethod
-    def flag_groups(cls) -> dict[str, tuple[str, ...]]:
-        return {"several processes": ("workers", "scheduler")}
-
 
 @dataclass(frozen=True)
 class TrackedSettings(CheckedSettings):
@@ -363,7 +359,7 @@ class ExplainSettings(SpreadSettings):
             "what is explained": ("method", "epochs", "split", "instances", "count", "also", "where", "target"),
             "how the methods work": ("samples", "concepts", "layer", "seed"),
             "data, model and machine": ("data", "model", "model_args", "batch", "memory"),
-            **super().flag_groups(),
+            "several processes": ("workers", "scheduler"),
         }
 
 
@@ -398,7 +394,7 @@ class CompareSettings(CheckedSettings):
 
 
 @dataclass(frozen=True)
-class PredictSettings(CheckedSettings):
+class PredictSettings(SpreadSettings):
     """Evaluate every checkpoint of a training run on new images; only what is missing is computed. Prints the split."""
 
     run: str = setting(MISSING, RUN, positional=True)
@@ -413,6 +409,14 @@ class PredictSettings(CheckedSettings):
     model_args: str | None = setting(None, "arguments of --model, a JSON object")
     data: str | None = setting(None, DATA)
     memory: float | None = setting(None, MEMORY, least=0.01, most=100_000)
+
+    @classmethod
+    def flag_groups(cls) -> dict[str, tuple[str, ...]]:
+        return {
+            "what is predicted": ("name", "skip_unreadable"),
+            "data, model and machine": ("device", "model", "model_args", "data", "memory"),
+            "several processes": ("workers", "scheduler"),
+        }
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,16 @@ made, and whichever other images are given.
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from itertools import accumulate, chain, pairwise
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pipelines.common import workers
 from pipelines.common.progress import work
 from pipelines.common.settings import PredictSettings, TrackedSettings
 from pipelines.common.terminal import say
@@ -29,12 +32,13 @@ from pipelines.data.incoming import find_images, read_images
 from pipelines.data.names import format_name
 from pipelines.data.raw import CONTENT_DIGITS, Split
 from pipelines.data.stored_images import Images
+from pipelines.lifecycle import spreading
 from pipelines.lifecycle.later_model import remember_model
-from pipelines.lifecycle.run_inputs import checkpoint_file, load_data, read_recorded_settings
+from pipelines.lifecycle.run_inputs import load_data, read_recorded_settings
 from pipelines.lifecycle.selection import choose_epochs
+from pipelines.lifecycle.spreading import LoadedRun, Opening, Shard
 from pipelines.lifecycle.verification import verify_checkpoints
 from pipelines.models import hardware
-from pipelines.models.checkpoints import load_model
 from pipelines.models.memory import PROBE_IMAGES, count_fitting_images, default_memory_limit
 from pipelines.models.networks import build_tracked_model
 from pipelines.models.predictions import Predictions, prepare_images
@@ -48,24 +52,30 @@ from xai.method import limit_pass_size, pass_size
 
 ADVICE = "run the same command again to evaluate the missing epochs"
 BATCH = 32  # images, fewer if they do not fit into memory; instance i is always number i % batch of a batch
+SHARD = 32 * BATCH  # instances of an epoch that are evaluated in the same process
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """The training run whose checkpoints are evaluated, and the split extra:NAME."""
 
-    run: runs.Run
+    source: LoadedRun
     name: str
-    epochs: list[EpochCommit]
-    data: Dataset
-    settings: TrackedSettings  # with the device of this machine
 
     @property
     def split(self) -> str:
         return EXTRA_PREFIX + self.name
 
     def read_additions(self) -> list[Split]:
-        return read_additions(self.run.home, self.run.run_id, self.name)
+        return read_additions(self.source.home, self.source.record.run_id, self.name)
+
+
+@dataclass(frozen=True)
+class AddedImages:
+    """What shards are computed with: the images of a split extra:NAME."""
+
+    source: LoadedRun
+    images: Images  # [N, C, H, W]
 
 
 def predict(settings: PredictSettings, home: Home) -> str:
@@ -78,66 +88,90 @@ def predict(settings: PredictSettings, home: Home) -> str:
     record = catalogue.resolve(home, settings.run, ("train",))
     files = find_images(settings.images)
     data = remember_model(home, record, settings.model, settings.model_args, settings.data)
-    with locks.reading_checkpoints(home, record.run_id):
-        evaluation = _open_run(settings, home, record, data)
-        images = read_images(files, evaluation.data, settings.skip_unreadable)
-        _find_new_rows(evaluation, evaluation.read_additions(), images)  # refuses before anything is written
-        # held to the end, because additions are numbered
-        with locks.held(home, record.run_id, f"extra_{settings.name}"):
-            try:
-                _add_and_evaluate(settings, evaluation, record, images)
-            except KeyboardInterrupt:
-                say(f"stopped; {ADVICE}")
-                raise
-            except BaseException as error:
-                reason = describe_model_error(error)
-                if reason:
-                    raise RunError(f"{reason}; what was committed is kept; {ADVICE}") from error
-                raise
+    with (
+        workers.working(settings.workers, settings.scheduler, home, record.run_id),
+        locks.reading_checkpoints(home, record.run_id),
+    ):
+        try:
+            evaluation = Evaluation(_open_run(settings, home, record, data), settings.name)
+            images = read_images(files, evaluation.source.data, settings.skip_unreadable)
+            _find_new_rows(evaluation, evaluation.read_additions(), images)  # refuses before anything is written
+            # held to the end, because additions are numbered
+            with (
+                locks.held(home, record.run_id, f"extra_{settings.name}"),
+                limit_pass_size(evaluation.source.fitting),
+            ):
+                _add_and_evaluate(settings, evaluation, images)
+        except KeyboardInterrupt:
+            say(f"stopped; {ADVICE}")
+            raise
+        except BaseException as error:
+            reason = describe_model_error(error)
+            if reason:
+                raise RunError(f"{reason}; what was committed is kept; {ADVICE}") from error
+            raise
     ingest(home, [record.run_id], wait=5)
     return evaluation.split
 
 
-def _open_run(settings: PredictSettings, home: Home, record: catalogue.RunRecord, data: Dataset | None) -> Evaluation:
+def _open_run(
+    settings: PredictSettings, home: Home, record: catalogue.RunRecord, data: Dataset | None = None
+) -> LoadedRun:
+    """The run with all epochs that have a checkpoint; `data` is its data, if that is loaded already."""
     epochs = commits.stored_epochs(home, record.run_id)
     choose_epochs("all", epochs)  # refuses a run without any
     recorded_settings = read_recorded_settings(home, record, TrackedSettings)
-    device = settings.device or hardware.choose_available_device(recorded_settings.device)
+    device_name = settings.device or hardware.choose_available_device(recorded_settings.device)
     data_path = settings.data or recorded_settings.data
-    train_settings = hardware.resolve_device(replace(recorded_settings, device=device, data=data_path))
+    train_settings = hardware.resolve_device(replace(recorded_settings, device=device_name, data=data_path))
     data = data or load_data(train_settings, home, record)
-    return Evaluation(runs.open_run(home, record), settings.name, epochs, data, train_settings)
-
-
-def _add_and_evaluate(
-    settings: PredictSettings, evaluation: Evaluation, record: catalogue.RunRecord, images: Split
-) -> None:
-    """Verify the checkpoints, commit the new images, then the predictions that are missing, epoch by epoch."""
-    train_settings = evaluation.settings
-    data = evaluation.data
     device = hardware.prepare_device(train_settings)
     model = build_tracked_model(train_settings, data).to(device)
     probe = prepare_images(data.splits["train"].images[:PROBE_IMAGES], device)
     memory = settings.memory or default_memory_limit(device)
-    with limit_pass_size(count_fitting_images(model, probe, memory)):
-        additions = evaluation.read_additions()
-        if _find_new_rows(evaluation, additions, images):
-            epochs_to_verify = evaluation.epochs
-        else:
-            epochs_to_verify = [epoch for epoch, _ in _find_missing(evaluation, additions)]
-        verify_checkpoints(evaluation.run.home, record, model, data, device, epochs_to_verify)
-        _add_images(evaluation, images)
-        _evaluate_missing(evaluation, model, device)
+    return LoadedRun(
+        home=home,
+        record=record,
+        data=data,
+        model=model,
+        device=device,
+        epochs={epoch.epoch: epoch for epoch in epochs},
+        memory=memory,
+        fitting=count_fitting_images(model, probe, memory),
+    )
 
 
-def _add_images(evaluation: Evaluation, images: Split) -> None:
+@contextmanager
+def open_added_images(
+    record: catalogue.RunRecord, home: Home, settings: PredictSettings, addition_count: int
+) -> Iterator[AddedImages]:
+    """In a worker: the images of the first additions to a split."""
+    evaluation = Evaluation(_open_run(settings, home, record), settings.name)
+    yield AddedImages(evaluation.source, join_splits(evaluation.read_additions()[:addition_count]).images)
+
+
+def _add_and_evaluate(settings: PredictSettings, evaluation: Evaluation, images: Split) -> None:
+    """Verify the checkpoints, commit the new images, then the predictions that are missing, epoch by epoch."""
+    source = evaluation.source
+    additions = evaluation.read_additions()
+    if _find_new_rows(evaluation, additions, images):
+        epochs_to_verify = list(source.epochs.values())
+    else:
+        epochs_to_verify = [epoch for epoch, _ in _find_missing(evaluation, additions)]
+    verify_checkpoints(source.home, source.record, source.model, source.data, source.device, epochs_to_verify)
+    run = runs.open_run(source.home, source.record)
+    _add_images(evaluation, run, images)
+    _evaluate_missing(settings, evaluation, run)
+
+
+def _add_images(evaluation: Evaluation, run: runs.Run, images: Split) -> None:
     """Commit those of the images that the split lacks."""
     additions = evaluation.read_additions()
     new_rows = _find_new_rows(evaluation, additions, images)
     if new_rows:
         first_id = sum(len(addition.labels) for addition in additions)
         unit = f"extra_{evaluation.name}_{len(additions) + 1:04d}"
-        _commit_addition(evaluation, unit, first_id, images.rows(np.array(new_rows)))
+        _commit_addition(evaluation, run, unit, first_id, images.rows(np.array(new_rows)))
     labelled_count = int((images.labels[new_rows] >= 0).sum())
     say(
         f"{evaluation.split}: {plural(len(new_rows), 'image')} added, {labelled_count} with a label, "
@@ -164,7 +198,7 @@ def _find_new_rows(evaluation: Evaluation, additions: list[Split], images: Split
             continue
         first_label, first_source = first_seen[digest]
         if label not in (first_label, -1):
-            classes = evaluation.data.classes
+            classes = evaluation.source.data.classes
             other_label = f"label {format_name(classes[first_label])}" if first_label >= 0 else "no label"
             raise InputError(
                 f"{format_name(source)} has label {format_name(classes[label])}, but the same picture, "
@@ -174,13 +208,13 @@ def _find_new_rows(evaluation: Evaluation, additions: list[Split], images: Split
     return new_rows
 
 
-def _commit_addition(evaluation: Evaluation, unit: str, first_id: int, images: Split) -> None:
+def _commit_addition(evaluation: Evaluation, run: runs.Run, unit: str, first_id: int, images: Split) -> None:
     count = len(images.labels)
     digests = images.pixel_digests()
     is_unknown = (images.labels < 0).numpy()
     ids = np.arange(first_id, first_id + count, dtype=np.int32)
     instances = {
-        "run_id": [evaluation.run.run_id] * count,
+        "run_id": [run.run_id] * count,
         "split": [evaluation.split] * count,
         "instance_id": ids,
         "label": np.ma.array(images.labels.int().numpy(), mask=is_unknown),
@@ -193,39 +227,66 @@ def _commit_addition(evaluation: Evaluation, unit: str, first_id: int, images: S
         "sha256": digests,
         "png": [encode_png(image) for image in images.images],
     }
-    runs.commit_tables(evaluation.run, unit, {"instances": instances, "pixels": pixels}, None)
+    runs.commit_tables(run, unit, {"instances": instances, "pixels": pixels}, None)
 
 
-def _evaluate_missing(evaluation: Evaluation, model: nn.Module, device: torch.device) -> None:
+def _evaluate_missing(settings: PredictSettings, evaluation: Evaluation, run: runs.Run) -> None:
     """Commit the predictions that are missing, epoch by epoch."""
     additions = evaluation.read_additions()
     missing = _find_missing(evaluation, additions)
-    say(f"{evaluation.split}: {len(missing)} of {plural(len(evaluation.epochs), 'epoch')} to evaluate")
+    source = evaluation.source
+    say(f"{evaluation.split}: {len(missing)} of {plural(len(source.epochs), 'epoch')} to evaluate")
     if not missing:
         return
-    images = join_splits(additions)
+    joined = join_splits(additions)
+    count = len(joined.labels)
+    shards_by_unit = {}
+    for epoch, first_id in missing:
+        unit = f"extra_{evaluation.name}_{len(additions):04d}_epoch_{epoch.epoch:04d}"
+        shards_by_unit[unit] = _list_shards(run, unit, epoch.epoch, first_id, count)
+    # whatever does not change what a worker opens is left out, so that it opens the images once
+    reading = replace(settings, images=(), memory=source.memory, workers=None, scheduler=None)
+    opening = Opening(source.home, run.run_id, open_added_images, (reading, len(additions)))
+    spreading.begin(opening, chain.from_iterable(shards_by_unit.values()))
+
+    added = AddedImages(source, joined.images)
     with work(evaluation.split, len(missing), "epochs") as epochs:
-        for epoch, first_id in missing:
-            load_model(model, checkpoint_file(evaluation.run.home, epoch))
-            ids = torch.arange(first_id, len(images.labels))
-            logits = compute_logits_from(model, images.images, first_id, device)
-            predictions = Predictions(evaluation.split, ids, images.labels[first_id:], logits)
-            columns = predictions.to_columns(evaluation.run.run_id, epoch.epoch)
-            unit = f"extra_{evaluation.name}_{len(additions):04d}_epoch_{epoch.epoch:04d}"
-            runs.commit_tables(evaluation.run, unit, {"predictions": columns}, epoch.epoch)
+        for (epoch, first_id), (unit, shards) in zip(missing, shards_by_unit.items(), strict=True):
+            if workers.current() is None:
+                source.load(epoch.epoch)
+            logits = torch.cat([spreading.compute(added, shard, ADVICE) for shard in shards])
+            ids = torch.arange(first_id, count)
+            predictions = Predictions(evaluation.split, ids, joined.labels[first_id:], logits)
+            columns = predictions.to_columns(run.run_id, epoch.epoch)
+            runs.commit_tables(run, unit, {"predictions": columns}, epoch.epoch)
             epochs.advance()
+
+
+def _list_shards(run: runs.Run, unit: str, epoch: int, first_id: int, count: int) -> list[Shard]:
+    """An epoch's instances from `first_id` on, in shards that end where batches do."""
+    ends = [*range(first_id - first_id % SHARD + SHARD, count, SHARD), count]
+    return [
+        Shard(f"{run.run_id}-{unit}-{start}", epoch, compute_shard, (start, end))
+        for start, end in pairwise([first_id, *ends])
+    ]
 
 
 def _find_missing(evaluation: Evaluation, additions: list[Split]) -> list[tuple[EpochCommit, int]]:
     """Epochs at which predictions are missing, each with the first instance without one; all after it lack one too."""
-    evaluated = count_evaluated_additions(evaluation.run.home, evaluation.run.run_id, evaluation.name)
+    source = evaluation.source
+    evaluated = count_evaluated_additions(source.home, source.record.run_id, evaluation.name)
     first_ids = list(accumulate((len(addition.labels) for addition in additions), initial=0))
     missing = []
-    for epoch in evaluation.epochs:
+    for epoch in source.epochs.values():
         evaluated_count = evaluated.get(epoch.epoch, 0)
         if evaluated_count < len(additions):
             missing.append((epoch, first_ids[evaluated_count]))
     return missing
+
+
+def compute_shard(added: AddedImages, start: int, end: int) -> Tensor:
+    """Logits of the images from `start` to `end`, [end - start, K], with the weights that the model has."""
+    return compute_logits_from(added.source.model, added.images[:end], start, added.source.device)
 
 
 @torch.inference_mode()

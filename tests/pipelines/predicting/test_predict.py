@@ -13,10 +13,10 @@ from pipelines.common.settings import ExplainSettings, PredictSettings
 from pipelines.data.added import decode_png, encode_png, read_extra_splits
 from pipelines.data.datasets import load_dataset
 from pipelines.explaining.explain import explain
+from pipelines.lifecycle import spreading
 from pipelines.lifecycle.run_inputs import checkpoint_file
 from pipelines.models.checkpoints import load_model
 from pipelines.models.networks import build_model
-from pipelines.predicting import predict as predicting
 from pipelines.predicting.predict import compute_logits_from, predict
 from pipelines.training import train as training
 from support.commands import study_command
@@ -61,7 +61,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         files.append(path.stem)
         load_model(model, path)
 
-    monkeypatch.setattr(predicting, "load_model", counted)
+    monkeypatch.setattr(spreading, "load_model", counted)
     return files
 
 
@@ -161,7 +161,7 @@ def test_stopped_and_resumed_evaluates_only_the_rest(home: Home, pictures, loade
         training.train(replace(TINY, epochs=2), home)
     first, every = PredictSettings("latest", tuple(pictures[:3])), PredictSettings("latest", tuple(pictures))
     with monkeypatch.context() as patch:
-        patch.setattr(predicting, "checkpoint_file", lambda home, made: stop_after(made, checkpoint_file(home, made)))
+        patch.setattr(spreading, "checkpoint_file", lambda home, made: stop_after(made, checkpoint_file(home, made)))
         with pytest.raises(KeyboardInterrupt):
             predict(first, home)
     assert loaded == ["epoch_0000"]

@@ -10,11 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipelines.common import workers
-from pipelines.common.settings import ExplainSettings, RerunSettings, ResumeSettings
+from pipelines.common.settings import ExplainSettings, PredictSettings, RerunSettings, ResumeSettings
 from pipelines.explaining.explain import explain
 from pipelines.explaining.maps import attribution
+from pipelines.predicting import predict as predicting
+from pipelines.predicting.predict import predict
 from pipelines.rerunning import rerun
 from pipelines.resuming import resume
 from support.homes import TINY, rows
@@ -24,6 +27,7 @@ from tracking.errors import InputError, RunError
 from tracking.home import Home
 
 ASKED = {"epochs": "1,3", "count": 12, "batch": 4, "target": ("predicted", "label")}
+PREDICTIONS = "select * exclude (split) from predictions where split = ? order by all"
 MAPS = "select * exclude (run_id) from maps where run_id = ? order by all"
 
 
@@ -47,6 +51,24 @@ def alone(own: Home) -> dict[str, list[tuple]]:
     methods = ("smooth_grad", "shap")
     run_ids = explain(ExplainSettings(method=methods, samples=4, **ASKED), own)
     return {method: rows(own, MAPS, run_id) for method, run_id in zip(methods, run_ids, strict=True)}
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> str:
+    """A folder of five pictures."""
+    folder = tmp_path_factory.mktemp("pictures")
+    random = np.random.default_rng(0)
+    for number in range(5):
+        Image.fromarray(random.integers(0, 256, (8, 8), dtype=np.uint8)).save(folder / f"{number}.png")
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def predicted_alone(own: Home, pictures: str) -> list[tuple]:
+    """The predictions that one process makes for pictures: before there are workers."""
+    assert workers.current() is None
+    predict(PredictSettings("latest", (pictures,), name="alone"), own)
+    return rows(own, PREDICTIONS, "extra:alone")
 
 
 def same_bits(found: list[tuple], expected: list[tuple]) -> bool:
@@ -106,13 +128,24 @@ def is_running(process: int) -> bool:
 
 
 def test_maps_have_the_bits_of_one_process(
-    own: Home, alone: dict, pool: workers.Pool, monkeypatch: pytest.MonkeyPatch
+    own: Home, alone: dict, predicted_alone: list, pool: workers.Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attribution, "explain_epoch", refuse_to_explain_here(monkeypatch))
     run_ids = explain(ExplainSettings(method=tuple(alone), samples=4, **ASKED), own)
     for method, run_id in zip(alone, run_ids, strict=True):
         assert same_bits(rows(own, MAPS, run_id), alone[method])
         assert "workers" not in resolve(own, run_id, ("explain",)).params
+
+
+def test_predictions_have_the_bits_of_one_process(
+    own: Home, predicted_alone: list, pictures: str, pool: workers.Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predicting, "SHARD", 2)
+    with monkeypatch.context() as patch:
+        patch.delattr(predicting, "compute_logits_from")  # this process computes none
+        predict(PredictSettings("latest", (f"{pictures}/0.png",), name="spread"), own)
+        predict(PredictSettings("latest", (pictures,), name="spread"), own)
+    assert same_bits(rows(own, PREDICTIONS, "extra:spread"), predicted_alone)
 
 
 def refuse_to_explain_here(monkeypatch: pytest.MonkeyPatch):
