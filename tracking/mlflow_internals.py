@@ -59,7 +59,7 @@ def is_serving() -> bool:
 
 
 class StoredFiles:
-    """The files below an artifact URI, each fetched by one request; MLflow's client also asks what a path is."""
+    """The files below an artifact URI, a request for each; MLflow's client also asks what a path is, or where."""
 
     def __init__(self, artifact_uri: str, tracking_uri: str) -> None:
         self._repository = get_artifact_repository(artifact_uri, tracking_uri)
@@ -67,6 +67,10 @@ class StoredFiles:
     def list_folder(self, folder: str) -> list[str]:
         """Paths of the files in a folder; none if there is no such folder."""
         return [file.path for file in self._repository.list_artifacts(folder) if not file.is_dir]
+
+    def upload(self, local: Path) -> None:
+        """Store a file under its own name."""
+        self._repository.log_artifact(str(local))
 
     def download(self, path: str, local: Path) -> None:
         """Raises FileNotFoundError if there is no such file."""

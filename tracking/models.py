@@ -11,19 +11,21 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from multiprocessing.pool import ThreadPool
 from typing import Any
 
-from tracking import mlflow_internals  # noqa: F401  first, as MLflow reads its settings when it is imported
+from tracking import mlflow_internals  # first, as MLflow reads its settings when it is imported
 from tracking.commits import EpochCommit
 from tracking.environment import list_requirements
 from tracking.files import write_text
-from tracking.runs import NOTE, Run, experiment_id, log_points
+from tracking.mlflow_client import tracking_uri
+from tracking.runs import NOTE, Run, experiment_id, log_metrics, log_points
 from tracking.staging import copy_into_place, staging_folder
 from tracking.stored_models import DESCRIPTION
 
 # isort: split
 import mlflow
-from mlflow.entities import LoggedModelInput, LoggedModelOutput, LoggedModelStatus
+from mlflow.entities import LoggedModel, LoggedModelInput, LoggedModelOutput, LoggedModelStatus
 
 NOT_IN_NAMES = r"[/:.%\"']"  # characters that MLflow refuses in the name of a model
 REQUIREMENTS = "requirements.txt"  # where MLflow looks for them
@@ -38,25 +40,28 @@ class ModelInterface:
     classes: tuple[str, ...]
 
 
-def log_epoch_model(run: Run, commit: EpochCommit, interface: ModelInterface) -> str:
-    """LoggedModel of a committed epoch with the epoch's accuracies and losses; an incomplete one is completed."""
-    model_id = find_epoch_model(run, run.run_id, commit.epoch) or _create(run, commit)
-    _log_files(run, model_id, commit, interface)
-    run.client.finalize_logged_model(model_id, LoggedModelStatus.READY)
+def log_epoch_model(run: Run, commit: EpochCommit, interface: ModelInterface, *, is_new: bool) -> None:
+    """LoggedModel of a committed epoch, and the epoch's metrics; an incomplete one is completed.
 
-    outputs = run.client.get_run(run.run_id).outputs
-    logged_models = outputs.model_outputs if outputs else []
-    if model_id not in {output.model_id for output in logged_models}:
-        run.client.log_outputs(run.run_id, [LoggedModelOutput(model_id, step=commit.epoch)])
-
+    `is_new` says that the epoch was not committed before, so that it has no model yet.
+    """
+    model = (None if is_new else _search(run, run.run_id, commit.epoch)) or _create(run, commit)
+    _log_files(run, model, commit, interface)
+    run.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+    if is_new or not _is_linked(run, model):
+        run.client.log_outputs(run.run_id, [LoggedModelOutput(model.model_id, step=commit.epoch)])
     # how long it took says nothing of the model
-    _log_metrics(run, model_id, commit, [key for key in commit.metrics if not key.endswith("seconds")])
-    return model_id
+    log_metrics(run, commit, model.model_id, [key for key in commit.metrics if not key.endswith("seconds")])
 
 
-def _create(run: Run, commit: EpochCommit) -> str:
+def _is_linked(run: Run, model: LoggedModel) -> bool:
+    outputs = run.client.get_run(run.run_id).outputs
+    return outputs is not None and model.model_id in {output.model_id for output in outputs.model_outputs}
+
+
+def _create(run: Run, commit: EpochCommit) -> LoggedModel:
     moment = f"after epoch {commit.epoch}" if commit.epoch else "before training"
-    model = run.client.create_logged_model(
+    return run.client.create_logged_model(
         experiment_id(run.home),
         # the epoch first, as MLflow cuts the end of a long name
         name=f"epoch_{commit.epoch:04d}-{re.sub(NOT_IN_NAMES, '_', run.record.name)}",
@@ -71,20 +76,22 @@ def _create(run: Run, commit: EpochCommit) -> str:
         params={"checkpoint": f"checkpoints/epoch_{commit.epoch:04d}.safetensors"},
         model_type="checkpoint",
     )
-    return model.model_id
 
 
-def _log_files(run: Run, model_id: str, commit: EpochCommit, interface: ModelInterface) -> None:
+def _log_files(run: Run, model: LoggedModel, commit: EpochCommit, interface: ModelInterface) -> None:
     """The model's files, always with the same bytes."""
-    description = mlflow.models.Model.from_dict(_describe_model(model_id, commit, interface))
+    description = mlflow.models.Model.from_dict(_describe_model(model.model_id, commit, interface))
     with staging_folder(run.home) as folder:
         write_text(folder / DESCRIPTION, description.to_yaml())
         write_text(folder / REQUIREMENTS, "\n".join(list_requirements()) + "\n")
+        files = [folder / DESCRIPTION, folder / REQUIREMENTS]
         if os.environ.get("MLFLOW_TRACKING_URI"):
-            run.client.log_model_artifacts(model_id, str(folder))
+            stored = mlflow_internals.StoredFiles(model.artifact_location, tracking_uri(run.home))
+            with ThreadPool(len(files)) as pool:
+                pool.map(stored.upload, files, chunksize=1)
             return
-        for name in (DESCRIPTION, REQUIREMENTS):  # not by MLflow, as `runs.log_file` explains
-            copy_into_place(run.home, folder / name, run.home.model_folder(model_id) / name)
+        for file in files:  # not by MLflow, as `runs.log_files` explains
+            copy_into_place(run.home, file, run.home.model_folder(model.model_id) / file.name)
 
 
 def _describe_model(model_id: str, commit: EpochCommit, interface: ModelInterface) -> dict[str, Any]:
@@ -132,12 +139,17 @@ def name_label_column(classes: Collection[str]) -> str:
 
 def find_epoch_model(run: Run, source_run_id: str, epoch: int) -> str | None:
     """ID of the LoggedModel of a training run's epoch, None if there is none."""
+    model = _search(run, source_run_id, epoch)
+    return model.model_id if model else None
+
+
+def _search(run: Run, source_run_id: str, epoch: int) -> LoggedModel | None:
     models = run.client.search_logged_models(
         [experiment_id(run.home)],
         filter_string=f"source_run_id = '{source_run_id}' AND tags.`study.epoch` = '{epoch}'",
         max_results=1,
     )
-    return models[0].model_id if models else None
+    return models[0] if models else None
 
 
 def log_explained(run: Run, commit: EpochCommit, shown: Collection[str] = ()) -> None:
@@ -148,8 +160,5 @@ def log_explained(run: Run, commit: EpochCommit, shown: Collection[str] = ()) ->
     model_id = find_epoch_model(run, run.record.source, commit.epoch)
     if model_id is not None:
         run.client.log_inputs(run.run_id, models=[LoggedModelInput(model_id)])
-        _log_metrics(run, model_id, commit, shown)
-
-
-def _log_metrics(run: Run, model_id: str, commit: EpochCommit, shown: Collection[str]) -> None:
-    log_points(run, run.run_id, {key: commit.metrics[key] for key in shown}, commit.epoch, commit.time_ms, model_id)
+        metrics = {key: commit.metrics[key] for key in shown}
+        log_points(run, run.run_id, metrics, commit.epoch, commit.time_ms, model_id)

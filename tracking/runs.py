@@ -9,11 +9,12 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any, overload
 
@@ -41,6 +42,7 @@ LAST_COMMIT = "study.last_commit"  # the tag that tells other homes whether a ru
 PENDING = "pending"  # its value while a run that has ended gets another commit
 VERDICT_TAG = "study.verdict"  # a few words, for the list of runs
 FOUND = "**Found:** "  # how a sentence at the top of a description begins that another run put there
+UPLOADS = 8  # at once; MLflow keeps up to ten connections open
 PNG_LEVEL = 3  # of 9: half of the default's time, for a twentieth more bytes
 
 
@@ -216,13 +218,25 @@ def log_record(run: Run) -> None:
 
 def log_file(run: Run, local: Path, path: str) -> None:
     """Put `local` into the run's files as `path`, whole or not at all."""
-    folder, name = os.path.split(path)
-    if local.name != name:
-        raise ValueError(f"MLflow keeps file names: {local} cannot be logged as {path}")
-    if os.environ.get("MLFLOW_TRACKING_URI"):
-        run.client.log_artifact(run.run_id, str(local), folder or None)
-    # not by MLflow: its copy would go where its database says, and could be read half-written
-    copy_into_place(run.home, local, run.home.run_folder(run.run_id) / path)
+    log_files(run, {path: local})
+
+
+def log_files(run: Run, files: dict[str, Path]) -> None:
+    """Put files (path in the run: local file) into the run's, each whole or not at all, in any order."""
+    for path, local in files.items():
+        if local.name != os.path.basename(path):
+            raise ValueError(f"MLflow keeps file names: {local} cannot be logged as {path}")
+    if files and os.environ.get("MLFLOW_TRACKING_URI"):
+        # its threads are daemons, so that whoever stops a command need not wait for a lost server
+        with ThreadPool(min(len(files), UPLOADS)) as pool:
+            pool.starmap(partial(_upload, run), files.items(), chunksize=1)
+    for path, local in files.items():
+        # not by MLflow: its copy would go where its database says, and could be read half-written
+        copy_into_place(run.home, local, run.home.run_folder(run.run_id) / path)
+
+
+def _upload(run: Run, path: str, local: Path) -> None:
+    run.client.log_artifact(run.run_id, str(local), os.path.dirname(path) or None)
 
 
 def unreachable(home: Home) -> str | None:
@@ -259,6 +273,7 @@ def commit(
     metrics: dict[str, float],
     epoch: int,
     details: dict[str, float] | None = None,
+    announce: Callable[[Run, EpochCommit], object] | None = None,
 ) -> EpochCommit: ...
 @overload
 def commit(run: Run, unit: str, files: dict[str, Path], metrics: dict[str, float], epoch: None) -> Commit: ...
@@ -269,15 +284,16 @@ def commit(
     metrics: dict[str, float],
     epoch: int | None,
     details: dict[str, float] | None = None,
+    announce: Callable[..., object] | None = None,
 ) -> Commit:
     """Log `files` (path in the run: local file), then the commit that makes them count, then the metrics.
 
     MLflow draws a chart per metric, so it gets some ten of a run's; `details` are rows of table metrics alone.
+    `announce`, called with the run and the commit, logs the metrics instead of `log_metrics`.
     """
     if run.record.status != "RUNNING":  # a running one is looked at anyway
         set_tag(run, LAST_COMMIT, PENDING)
-    for path, local in files.items():
-        log_file(run, local, path)
+    log_files(run, files)
     committed_files = tuple(CommittedFile(path, sha256(local)) for path, local in files.items())
     time_ms = time.time_ns() // 1_000_000
     new_commit: Commit
@@ -287,7 +303,7 @@ def commit(
         new_commit = EpochCommit(run.run_id, unit, epoch, time_ms, committed_files, metrics, details or {})
     with staging_folder(run.home) as folder:
         log_file(run, write_json(folder / f"{unit}.json", new_commit.content()), new_commit.path)
-    log_metrics(run, new_commit)
+    (announce or log_metrics)(run, new_commit)
     return new_commit
 
 
@@ -307,12 +323,18 @@ def commit_tables(
         commit(run, unit, files, metrics or {}, epoch)
 
 
-def log_metrics(run: Run, commit: Commit) -> None:
+def log_metrics(run: Run, commit: Commit, model_id: str | None = None, shown: Collection[str] = ()) -> None:
     """A commit's metrics, under its own timestamp, and the tag that announces it, in one request.
 
-    MLflow stores equal points once, so repeating it is harmless.
+    A LoggedModel, if given, has the `shown` ones of them too. MLflow stores equal points once, so repeating it is
+    harmless.
     """
-    points = [Metric(key, value, commit.time_ms, commit.epoch or 0) for key, value in commit.metrics.items()]
+    points = [
+        Metric(key, value, commit.time_ms, commit.epoch or 0)
+        if key not in shown
+        else Metric(key, value, commit.time_ms, commit.epoch or 0, model_id=model_id, run_id=run.run_id)
+        for key, value in commit.metrics.items()
+    ]
     tag = RunTag(LAST_COMMIT, f"{commit.unit} {commit.time_ms}")
     run.client.log_batch(run.run_id, metrics=points, tags=[tag])
 
@@ -384,9 +406,14 @@ def log_image(run: Run, image: np.ndarray, key: str, step: int) -> None:
         picture.save(folder / f"{name}.png", compress_level=PNG_LEVEL)
         # what the page shows: MLflow's own is 256 pixels wide, too few to read a text by
         picture.save(folder / f"{name}+compressed.webp", method=0)
-        for file in (f"{name}.png", f"{name}+compressed.webp"):
-            log_file(run, folder / file, f"images/{file}")
-    set_tag(run, mlflow_internals.MLFLOW_LOGGED_IMAGES, "True")
+        log_files(run, {f"images/{file}": folder / file for file in (f"{name}.png", f"{name}+compressed.webp")})
+    _mark_as_pictured(run.home, run.run_id)
+
+
+@cache  # so once per process
+def _mark_as_pictured(home: Home, run_id: str) -> None:
+    """Tell MLflow's page that a run has images."""
+    connect(home).set_tag(run_id, mlflow_internals.MLFLOW_LOGGED_IMAGES, "True")
 
 
 def list_images(home: Home, run_id: str) -> Iterator[tuple[str, int]]:

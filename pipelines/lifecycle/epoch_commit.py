@@ -1,6 +1,7 @@
 """Committing an epoch: the one way in which checkpoints and predictions enter a run, whoever trained the model."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from pipelines.lifecycle.logged_model import describe_interface
 from pipelines.models.checkpoints import save_model
 from pipelines.models.predictions import Predictions
 from tracking import models, runs
-from tracking.commits import EpochCommit
+from tracking.commits import EpochCommit, committed_units
 from tracking.files import write_table
 from tracking.index import ingest
 
@@ -56,8 +57,9 @@ def commit_epoch(
         }
         if save_more:
             files |= save_more(folder)
-        commit = runs.commit(run, unit, files, metrics, epoch, details)
-    models.log_epoch_model(run, commit, describe_interface(data))
+        is_new = unit not in committed_units(run.home, run.run_id)
+        log_model = partial(models.log_epoch_model, interface=describe_interface(data), is_new=is_new)
+        commit = runs.commit(run, unit, files, metrics, epoch, details, log_model)
     ingest(run.home, [run.run_id])
     return commit
 
@@ -65,7 +67,7 @@ def commit_epoch(
 def complete_models(run: runs.Run, committed: Sequence[EpochCommit], data: Dataset) -> None:
     """Log the models of committed epochs: a crash may have come between a commit and its model."""
     for commit in committed:
-        models.log_epoch_model(run, commit, describe_interface(data))
+        models.log_epoch_model(run, commit, describe_interface(data), is_new=False)
 
 
 def log_learning_curves(run: runs.Run, committed: Sequence[EpochCommit]) -> None:

@@ -224,7 +224,7 @@ def test_another_machine_loads_models_from_the_server(server: str, tmp_path: Pat
 
 
 def test_a_server_that_dies_ends_a_run_that_goes_on_when_it_is_back(
-    study: Home, trained: RunRecord, tmp_path: Path, empty_tracker: Path, monkeypatch
+    study: Home, trained: RunRecord, tmp_path: Path, empty_tracker: Path, monkeypatch, sent
 ) -> None:
     port, home = free_port(), find_home(str(tmp_path / "study"))
     (tmp_path / "server.db").write_bytes(empty_tracker.read_bytes())
@@ -235,7 +235,12 @@ def test_a_server_that_dies_ends_a_run_that_goes_on_when_it_is_back(
     def dies(training, epoch, *rest):
         if epoch == 2:
             kill(process)
-        return commit_epoch(training, epoch, *rest)
+        sent.clear()
+        commit = commit_epoch(training, epoch, *rest)
+        # two for the picture, three files, the commit, five for the model, the metrics; first, that there are pictures
+        assert len(sent) == (12 if epoch else 13)
+        assert [path for path in sent if "/artifacts/" in path][5].endswith(commit.path)
+        return commit
 
     commit_epoch = training._commit_epoch
     with monkeypatch.context() as patch:

@@ -79,7 +79,7 @@ def test_what_hangs_on_models_is_completed(killed: Home, explained: str) -> None
     """A stop between a commit and each of the steps that follow it."""
     home = killed
     assert completed(home, "compare", explained, *COMPARE)[0] == 0
-    trainings = [(mlflow_client.MlflowClient, "finalize_logged_model"), (models, "_log_metrics")]
+    trainings = [(mlflow_client.MlflowClient, "finalize_logged_model"), (models, "log_metrics")]
     stopped = [stopped_in(*step, home, *TRAIN) for step in trainings]
     for command in (("explain", explained, *EXPLAIN), ("compare", explained, *COMPARE)):
         stopped.append(stopped_in(models, "log_explained", home, *command))

@@ -28,7 +28,7 @@ from pipelines.training.optimizers import one_cycle_factor, orthogonalize
 from pipelines.training.recipe import resolve_settings
 from support.homes import TINY, predictions
 from support.places import ROOT
-from tracking import commits, mlflow_client, runs
+from tracking import commits, mlflow_client, models, runs
 from tracking.catalogue import RunRecord, resolve
 from tracking.errors import InputError, RunError
 from tracking.home import Home
@@ -133,14 +133,14 @@ def test_stopped_training_resumes_to_the_same_bits(
 
 
 def test_crash_between_commit_and_metrics_loses_no_metric(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    def crash(run, commit):
+    def crash(run, commit, **how):
         if commit.epoch == 1:
             raise SystemError("power cut")
-        log_metrics(run, commit)
+        log_epoch_model(run, commit, **how)
 
-    log_metrics = runs.log_metrics
+    log_epoch_model = models.log_epoch_model
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "log_metrics", crash)
+        patch.setattr(models, "log_epoch_model", crash)
         with pytest.raises(SystemError):
             training.train(training.replace(TINY, epochs=2), home)
     run_id = training.resume(resolve(home, "latest"), home)
