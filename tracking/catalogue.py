@@ -17,7 +17,7 @@ from typing import Any
 from tracking.commits import committed_units
 from tracking.errors import InputError
 from tracking.files import read_json
-from tracking.home import Home
+from tracking.home import Home, is_copy
 from tracking.locks import is_abandoned
 from tracking.mlflow_db import read_entries, runs_in_deleted_experiments
 from tracking.run_summaries import FEW_RUNS, UNSETTLED, RunSummary, known_summaries, last_change
@@ -207,14 +207,19 @@ def resolve(home: Home, reference: str, kinds: tuple[str, ...] = TRAINED, listin
     """The record of the run that `reference` means: a run ID, a unique prefix of one, a run name, or `latest`.
 
     A full ID takes precedence over a name, and a name over a prefix of fewer than 8 characters; `latest` is the newest
-    run of `kinds`. Raises InputError if no run matches, several do, or the match is of another kind.
+    run of `kinds` in the home. A run that only the server has is fetched. Raises InputError if no run matches, several
+    do, or the match is of another kind.
     """
     listing = listing or read_listing(home)
-    all_runs = listing.runs
     if reference == "latest":
-        matches = [run for run in all_runs if run.kind in kinds][-1:]
+        matches = [run for run in listing.runs if run.kind in kinds][-1:]
     else:
-        matches = _find_matches(all_runs, reference)
+        matches = _find_matches(listing.runs, reference)
+        if not matches and reference and is_copy(home):
+            _fetch_named(home, reference)
+            listing = read_listing(home)
+            matches = _find_matches(listing.runs, reference)
+    all_runs = listing.runs
     if not matches:
         raise InputError(_explain_no_match(home, reference, listing, kinds))
     if len(matches) > 1:
@@ -231,6 +236,17 @@ def resolve(home: Home, reference: str, kinds: tuple[str, ...] = TRAINED, listin
             f"run {match.run_id[:SHORT_ID]} is of kind {match.kind}{reason}, needed is {' or '.join(kinds)}; {advice}"
         )
     return read_current_record(home, match)
+
+
+def _fetch_named(home: Home, reference: str) -> None:
+    from tracking.remote import fetch_named  # imports mlflow, which is slow and needed for this alone
+
+    try:
+        fetch_named(home, reference)
+    except InputError as error:
+        raise InputError(
+            f"no run {reference!r} in {home.path}, and it cannot be looked for elsewhere: {error}"
+        ) from None
 
 
 def matches(home: Home, reference: str) -> bool:
@@ -265,10 +281,12 @@ def _explain_no_match(home: Home, reference: str, listing: Listing, kinds: tuple
         )
     if not candidates:
         kind = f" of kind {' or '.join(kinds)}" if all_runs else ""
-        return f"no run{kind} in {home.path} yet; `study train` makes one, --home names another study home"
+        fetching = "`study rebuild` fetches those of the server, " if is_copy(home) else ""
+        return f"no run{kind} in {home.path} yet; {fetching}`study train` makes one, --home names another study home"
     newest_first = candidates[::-1][:LISTED]
     newest = ", ".join(f"{run.run_id[:SHORT_ID]} ({run.name})" for run in newest_first)
-    return f"no run {reference!r} in {home.path}; the newest are: {newest}; `study ask runs` lists all"
+    elsewhere = ", nor on the server" if is_copy(home) else ""
+    return f"no run {reference!r} in {home.path}{elsewhere}; the newest are: {newest}; `study ask runs` lists all"
 
 
 def _explain_deleted(home: Home, reference: str, all_runs: list[RunSummary]) -> str | None:

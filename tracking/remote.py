@@ -65,6 +65,41 @@ def fetch(home: Home, progress: Callable[[int, int], None] | None = None) -> int
     return count
 
 
+def fetch_named(home: Home, reference: str) -> None:
+    """Fetch the run that a name, an ID or the beginning of one means on the server, with those that belong to it.
+
+    These are the training run, and all that explain it, compare its maps or report on it. Raises InputError if several
+    are meant, or if the server does not answer.
+    """
+    experiment = experiment_id(home)
+    with _answering(home), ThreadPoolExecutor(DOWNLOADS) as pool:
+        all_runs = [run for run in _search_runs(home, experiment) if run.info.lifecycle_stage != "deleted"]
+        named = [run for run in all_runs if reference == run.info.run_name or run.info.run_id.startswith(reference)]
+        described = ", ".join(f"{run.info.run_id[:SHORT_ID]} ({run.info.run_name})" for run in named)
+        if len(named) > 1:
+            raise InputError(
+                f"{reference!r} means {len(named)} runs on the server: {described}; give more of the run ID"
+            )
+        trainings = [_find_training(run) for run in named]
+        family = [run for run in all_runs if _find_training(run) in trainings]
+        for run in family:
+            _fetch_run(home, run, pool)
+    if named:
+        others = f" and {len(family) - 1} that belong to it" if len(family) > 1 else ""
+        _warn(f"fetched run {described}{others} from {redacted(tracking_uri(home))}")
+
+
+def fetch_run(home: Home, run_id: str) -> None:
+    """Bring the home's copy of one run up to date with the server. Raises InputError if that does not answer."""
+    with _answering(home), ThreadPoolExecutor(DOWNLOADS) as pool:
+        _fetch_run(home, connect(home).get_run(run_id), pool)
+
+
+def _find_training(run: Run) -> str:
+    """ID of the run that a run is about, or its own if it owns epochs."""
+    return run.data.tags.get("study.source_run_id", run.info.run_id)
+
+
 def fetch_file(home: Home, run_id: str, file: CommittedFile) -> None:
     """Fetch one committed file that the home lacks. Raises InputError if the server does not have it."""
     with _answering(home):

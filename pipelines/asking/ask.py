@@ -69,6 +69,8 @@ def open_question(
         listing = read_listing(home)
         values |= _resolve_runs(values, home, listing)
         run_ids = [run_id for name in RUN_KINDS if (run_id := values.get(name))]
+        if not {run.run_id for run in listing.runs}.issuperset(run_ids):  # one was fetched from a server meanwhile
+            listing = read_listing(home)
         connection = connect(home, run_ids=run_ids or None, sql=queries.text(question), listing=listing)
     except ValueError as error:
         raise InputError(str(error)) from None

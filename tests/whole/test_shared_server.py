@@ -13,10 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from pipelines.common.settings import ExplainSettings, RebuildSettings, RerunSettings
+from pipelines.common.settings import ExplainSettings, PredictSettings, RebuildSettings, RerunSettings
 from pipelines.explaining.explain import explain
 from pipelines.home.rebuild import rebuild
+from pipelines.predicting.predict import predict
 from pipelines.rerunning import rerun
 from pipelines.training.train import replace, train
 from support.homes import TINY
@@ -108,16 +110,29 @@ def test_two_people_share_a_study(server: str, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "anna")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", PASSWORD)
     anna, ben = find_home(str(tmp_path / "anna")), find_home(str(tmp_path / "ben"))
-    run_id = train(replace(TINY, epochs=1), anna)
-    ben.artifacts.mkdir(parents=True)
-    rebuild(RebuildSettings(), ben)
-    [explained] = explain(ExplainSettings(run=run_id, method=("saliency",), count=4), ben)
+    run_id = train(replace(TINY, epochs=1, name="of-anna"), anna)
+    [of_anna] = explain(ExplainSettings(run=run_id, method=("saliency",), count=2), anna)
+
+    # ben's home is empty; a run that he names is fetched, with those that belong to it
+    with pytest.raises(InputError, match=r"no run in .*ben yet; `study rebuild` fetches those of the server"):
+        explain(ExplainSettings(), ben)
+    [explained] = explain(ExplainSettings(run="of-anna", method=("saliency",), count=4), ben)
+    assert {record.run_id for record in read_records(ben)} == {run_id, of_anna, explained}
+    with pytest.raises(InputError, match=r"no run 'of-carl' in .*ben, nor on the server; the newest are"):
+        explain(ExplainSettings(run="of-carl"), ben)
     rerun(RerunSettings(run=run_id, check=True), ben)  # raises if a number differs
     [record] = [one for one in read_records(ben) if one.run_id == run_id]
     note = write_json(tmp_path / "note.json", ["ben was here"])
     runs.commit(runs.open_run(ben, record), "note", {"notes/note.json": note}, {"said": 1.0}, None)
 
-    rebuild(RebuildSettings(), anna)
+    # both add images to the same split, neither knowing of the other's
+    for number, home in enumerate((ben, anna)):
+        picture = tmp_path / f"{number}.png"
+        Image.new("L", (8, 8), number).save(picture)
+        predict(PredictSettings(images=(str(picture),), run=run_id, name="new"), home)
+
+    for home in (anna, ben):
+        rebuild(RebuildSettings(), home)
     for table in ("runs", "predictions", "attributions", "maps", "metrics"):
         with connect(anna) as one, connect(ben) as other:
             rows = one.execute(f"select * from {table} order by all").fetchall()
@@ -126,3 +141,5 @@ def test_two_people_share_a_study(server: str, tmp_path: Path, monkeypatch: pyte
         sql = "select count(*) from attributions where run_id = ?"
         assert connection.execute(sql, [explained]).fetchone() == (4,)
         assert connection.execute("select value from metrics where key = 'said'").fetchall() == [(1.0,)]
+        sql = "select epoch, instance_id from predictions where split = 'extra:new' order by all"
+        assert connection.execute(sql).fetchall() == [(epoch, instance) for epoch in (0, 1) for instance in (0, 1)]
