@@ -4,8 +4,9 @@
 --
 -- params:
 --   run_id            training run to look at
+--   together          yes: the maps of all runs as one, the newest of each image; no: run by run [no]
 -- returns:
---   explainer_run_id  run that made them
+--   explainer_run_id  run that made them; null if they are looked at together
 --   explainer_name    its name; null if the run is not in the table
 --   method            explanation method
 --   epoch             epoch of the checkpoint explained
@@ -17,7 +18,36 @@
 --   n_wide_gaps       maps whose gap is over 1 % of the score's rise over the baseline; null without a baseline
 --   n_zero            maps that are zero everywhere
 --   share_against     fraction of the maps' magnitude (8x8) that counts against the class, 0..1; null if all are zero
-with chosen as (
+with newest as (
+    select made.*
+    from attributions as made
+    left join runs using (run_id)
+    where
+        made.source_run_id = $run_id
+        and $together::varchar = 'yes'
+    qualify row_number() over (
+        partition by
+            made.method,
+            made.epoch,
+            made.split,
+            made.target_kind,
+            made.target,
+            made.instance_id
+        order by
+            runs.started_at desc nulls last,
+            made.run_id desc
+    ) = 1
+),
+considered as (
+    select * replace (null as run_id)
+    from newest
+    union all
+    from attributions
+    where
+        source_run_id = $run_id
+        and $together::varchar <> 'yes'
+),
+chosen as (
     select
         run_id,
         method,
@@ -39,8 +69,7 @@ with chosen as (
         abs(delta) > 0.01 * abs(score - baseline_score) as has_wide_gap,
         list_sum([abs(value) for value in map8]) as magnitude,
         list_sum([greatest(-value, 0) for value in map8]) as against
-    from attributions
-    where source_run_id = $run_id
+    from considered
 ),
 counted as (
     select

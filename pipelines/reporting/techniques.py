@@ -66,7 +66,6 @@ def gather_method_figures(subject: Subject) -> MethodFigures | None:
     epoch = None if subject.imported else find_epoch(subject)
     if epoch is None:
         return None
-    made = subject.ask("explained")
+    made = subject.ask("explained", together="yes")
     rows = made.where(split=subject.split, epoch=epoch, target_kind="predicted")
-    rows = sorted(rows, key=lambda row: row["n"])  # of several runs of a method the one with most images counts
     return MethodFigures(made, {row["method"]: row for row in rows})

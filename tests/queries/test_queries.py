@@ -1127,6 +1127,19 @@ def test_small_questions():
     assert {row[:2] for row in ask(connection, "explained")} == {("tiny explained", None)}
 
 
+def test_explained_together_counts_an_image_once(tiny):
+    """Two halves that overlap in image 1, whose map of the run that started last counts; its maps are all zero."""
+    for run_id, started_at, instances, value in (("b", "2026-01-01", (0, 1), 1.0), ("a", "2026-01-02", (1, 2), 0.0)):
+        data.add_run(tiny, run_id, started_at, "explain", "tiny")
+        for instance in instances:
+            data.add_map(tiny, run_id, np.full((8, 8), value), instance_id=instance)
+    columns = ("explainer_run_id", "explainer_name", "n", "n_zero", "mean_score")
+    answers = {value: records(tiny, "explained", together=value) for value in ("no", "yes")}
+    found = {value: [tuple(row[key] for key in columns) for row in rows] for value, rows in answers.items()}
+    assert found["no"] == [("a", "name of a", 2, 2, 1.0), ("b", "name of b", 2, 0, 1.0)]
+    assert found["yes"] == [(None, None, 3, 2, 1.0)]
+
+
 def test_dataset_overview(tiny):
     assert ask(tiny, "dataset_overview") == [
         ("test", 0, "cat", 2, 0.33333),

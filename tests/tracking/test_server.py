@@ -269,13 +269,16 @@ def test_a_server_that_is_started_again_is_waited_for(tmp_path: Path, empty_trac
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
     first = serve(tmp_path, port)
     run = start(home, "patient", tmp_path)
+    notes = {f"notes/{name}.json": write_json(tmp_path / f"{name}.json", name) for name in ("a", "b", "c")}
     kill(first)
     with ThreadPoolExecutor() as pool:
         starting = pool.submit(serve, tmp_path, port)
+        runs.commit(run, "notes", notes, {}, None)
         runs.finish_run(run)
         again = starting.result()
     try:
         assert MlflowClient().get_run(run.run_id).info.status == "FINISHED"
+        assert {file.path for file in MlflowClient().list_artifacts(run.run_id, "notes")} == set(notes)
     finally:
         kill(again)
 
