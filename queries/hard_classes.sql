@@ -55,11 +55,15 @@ confusions as (
             predicted
     ) = 1
 ),
-losses as (
+losses as (  -- from the few rows that say it: an image's first of the range, and those where it turned wrong
     select
         label,
-        avg((lost > 0)::integer) as forgetting_rate
-    from learning_counts($run_id, $split, 1, (select max(epoch) from now))
+        count(distinct instance_id) filter (ok_before) / count(*) filter (ok_before is null)
+            as forgetting_rate
+    from rights_and_wrongs($run_id, $split, 1, (select max(epoch) from now))
+    where
+        ok_before is null
+        or (ok_before and not ok)
     group by label
 )
 select

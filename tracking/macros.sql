@@ -657,19 +657,21 @@ create or replace macro scored_classes(training_run) as table
         and instances.split = concept_scores.split
         and instances.instance_id = concept_scores.instance_id;
 
+-- Labelled predictions of a split over a range of epochs: whether each is right, and whether the same image's prediction
+-- before it was, which is null at the image's first of the range.
+create or replace macro rights_and_wrongs(training_run, of_split, first_epoch, final_epoch) as table
+    select
+        instance_id,
+        epoch,
+        label,
+        predicted = label as ok,
+        case when previous_epoch >= coalesce(first_epoch, 0) then previous = label end as ok_before
+    from labelled_predictions(training_run, of_split)
+    where epoch between coalesce(first_epoch, epoch) and coalesce(final_epoch, epoch);
+
 -- How each labelled image of a split was learned and lost over a range of epochs (Toneva 2019). A change counts if both
 -- its epochs lie in the range; lost is also counted of an image that was never right, which cannot be.
 create or replace macro learning_counts(training_run, of_split, first_epoch, final_epoch) as table
-    with chosen as (
-        select
-            instance_id,
-            epoch,
-            label,
-            predicted = label as ok,
-            case when previous_epoch >= coalesce(first_epoch, 0) then previous = label end as ok_before
-        from labelled_predictions(training_run, of_split)
-        where epoch between coalesce(first_epoch, epoch) and coalesce(final_epoch, epoch)
-    )
     select
         instance_id,
         any_value(label) as label,
@@ -681,7 +683,7 @@ create or replace macro learning_counts(training_run, of_split, first_epoch, fin
         max(epoch) filter (ok) as last_right,
         max(epoch) filter (ok_before and not ok) as last_lost,
         coalesce(max(epoch) filter (ok) = max(epoch), false) as right_at_end
-    from chosen
+    from rights_and_wrongs(training_run, of_split, first_epoch, final_epoch)
     group by instance_id;
 
 -- Data set map (Swayamdipta 2020) of a split's labelled images over a range of epochs: mean and population standard
@@ -739,7 +741,7 @@ create or replace macro trained_on(of_split) as
 -- margin is negative, and certainty is the mean log odds of the predicted class. Of images trained on they end at the
 -- middle epoch, as later the model is less sure of images whose wrong label it has learned.
 create or replace macro label_doubts(training_run, of_split, first_epoch, final_epoch) as table
-    with labelled as (
+    with labelled as not materialized (
         select
             instance_id,
             epoch,
@@ -754,7 +756,7 @@ create or replace macro label_doubts(training_run, of_split, first_epoch, final_
         select quantile_disc(epoch, 0.5) as middle_epoch
         from (select distinct epoch from labelled)
     ),
-    chosen as (
+    chosen as not materialized (  -- read twice, which takes less time and memory than keeping it
         select
             labelled.*,
             final_epoch is not null or not trained_on(of_split) or epoch <= middle_epoch as unlearned

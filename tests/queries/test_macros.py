@@ -487,6 +487,28 @@ def test_concept_effects_are_none_of_an_earlier_version(tiny) -> None:
     assert found == [(0, 2.0, True), (1, 2.0, None)]
 
 
+def test_rights_and_wrongs(tiny) -> None:
+    """A change counts only if both its epochs lie in the range; images may be missing at an epoch."""
+    for first, final in ((1, 4), (0, 3), (3, 4)):
+        rows = answer(
+            tiny,
+            f"""
+            select epoch, instance_id, label, ok, ok_before, predicted, row_number() over history
+            from rights_and_wrongs('tiny', 'test', {first}, {final})
+            join predictions using (epoch, instance_id, label)
+            where run_id = 'tiny' and split = 'test'
+            window history as (partition by instance_id order by epoch)
+            order by instance_id, epoch""",
+        )
+        before: dict[int, bool] = {}
+        for epoch, image, label, ok, ok_before, predicted, number in rows:
+            assert first <= epoch <= final
+            assert ok == (predicted == label)
+            assert ok_before == (None if number == 1 else before[image])
+            before[image] = ok
+        assert rows
+
+
 def test_learning_counts(tiny) -> None:
     sql = """
         select n, n_right, lost, learned, first_right, last_right, last_lost, right_at_end

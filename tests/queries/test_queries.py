@@ -663,6 +663,9 @@ def test_hard_classes(tiny):
     ]
     assert [row[-1] for row in ask(tiny, "hard_classes", epoch="1")] == [0, 0, 0]
     assert [row[-1] for row in ask(tiny, "hard_classes", epoch="0")] == [None, None, None]
+    counted = "select label, avg((lost > 0)::integer) from learning_counts('tiny', 'test', 1, 3) group by label"
+    rates = dict(tiny.execute(counted).fetchall())
+    assert {row[1]: row[-1] for row in ask(tiny, "hard_classes", epoch="3")} == rates
 
 
 def add_counts(connection, counts):
