@@ -51,6 +51,7 @@ PROGRAMS: dict[str, tuple[str, dict[str, object]]] = {
     "nothing_there": ("--studies 1 --settings digits coverage", {}),
     "planted": ("--seeds 0 --epochs 1 --count 4 --methods saliency", {}),
     "planted, pair": ("--pair --seeds 0 --epochs 1 --count 4 --methods saliency", {}),
+    "questions": ("--home {home} --questions accuracy_by_epoch", {}),
     "shortcuts": (
         "--studies 1 --networks 1 --kinds planted stripes",
         {"SIZES": {"val": 20, "test": 20}, "COUNT": 4, "IMAGES": 150, "EPOCHS": 1},
