@@ -7,6 +7,7 @@ from queries.catalogue import (
     Header,
     Param,
     execute,
+    execute_to_batches,
     fetch_batches,
     header,
     internal_text,
@@ -18,6 +19,6 @@ from queries.catalogue import (
 )  # fmt: skip
 
 __all__ = (
-    "NAMES", "Answer", "Batch", "Header", "Param", "execute", "fetch_batches", "header", "internal_text", "prepare",
-    "run", "run_to_table", "text", "unique_names",
+    "NAMES", "Answer", "Batch", "Header", "Param", "execute", "execute_to_batches", "fetch_batches", "header",
+    "internal_text", "prepare", "run", "run_to_table", "text", "unique_names",
 )  # fmt: skip

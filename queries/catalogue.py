@@ -179,6 +179,13 @@ def execute(connection: DuckDBPyConnection, name: str, values: Mapping[str, obje
     return connection.execute(internal_text(name), values)
 
 
+def execute_to_batches(
+    connection: DuckDBPyConnection, name: str, values: Mapping[str, object], rows: int = 100_000
+) -> pyarrow.RecordBatchReader:
+    """The rows of an internal query, read about so many at a time: an answer that memory does not hold, or a table."""
+    return connection.sql(internal_text(name), params=dict(values)).to_arrow_reader(rows)
+
+
 def _complete_values(name: str, values: Mapping[str, Value]) -> dict[str, Value]:
     """A value for every parameter of the query: its own, or the default."""
     params = header(name).params

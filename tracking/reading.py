@@ -76,7 +76,7 @@ EVERYTHING = Scope()
 
 def connect(
     home: Home,
-    memory: int | None = None,
+    memory: float | None = None,
     *,
     run_ids: Collection[str] | None = None,
     sql: str | None = None,
@@ -106,7 +106,7 @@ def connect(
     return connection
 
 
-def _restrict(connection: duckdb.DuckDBPyConnection, home: Home, memory: int | None) -> None:
+def _restrict(connection: duckdb.DuckDBPyConnection, home: Home, memory: float | None) -> None:
     [(is_restricted,)] = connection.execute("select current_setting('lock_configuration')").fetchall()
     if is_restricted:
         return

@@ -19,6 +19,8 @@ from tracking.errors import InputError
 from tracking.home import Home
 from tracking.reading import connect
 
+MEMORY = 0.4  # GB for questions: more would keep parts of a large run's files that were read once
+
 
 def flow(settings: FlowSettings, home: Home) -> str:
     """Make the page and log it to the run, or export the run for InstanceFlow; returns the file's path."""
@@ -33,7 +35,7 @@ def flow(settings: FlowSettings, home: Home) -> str:
     shown = [run.run_id]
     if settings.other is not None:
         shown.append(catalogue.resolve(home, settings.other).run_id)
-    with connect(home, run_ids=shown) as connection, runs.staging_folder(home) as folder:
+    with connect(home, MEMORY, run_ids=shown) as connection, runs.staging_folder(home) as folder:
         page = write_flow(folder, settings, home, connection)
         return str(runs.log_page(home, run, page))
 

@@ -12,8 +12,9 @@ import queries
 from pipelines.common.policy import policy_of
 from pipelines.common.wording import plural
 from pipelines.instanceflow.packing import Payload, quantize_fractions, quantize_hundredths
-from pipelines.instanceflow.pictures import add_maps, add_thumbnails, read_images
-from pipelines.instanceflow.record import Record
+from pipelines.instanceflow.pictures import add_maps, add_pictures, find_explained
+from pipelines.instanceflow.probabilities import add_probabilities
+from pipelines.instanceflow.record import Record, count_totals, draw_rows
 from pipelines.lifecycle.origin import UNKNOWN, UNTRAINED, Origin, describe_origin, read_origin
 from tracking.home import Home
 
@@ -27,7 +28,8 @@ SHOWN_QUERIES = (
     "instance_history",
 )  # fmt: skip
 COMPARING_QUERIES = ("compared_flow", "compared_instances")
-PROBABILITY_STEPS = (255, 60, 20)  # between 0 and 1, finest first; on a plot 150 pixels high 60 show no less than 255
+SAMPLE = 2_000  # images with pictures, or with probabilities of every class, where not all can have them
+MEASURES_SHARE = 0.7  # of the page's limit that measures of all images may take; the rest is for those
 TURBULENT_RATIO = 1.5  # moves over their median
 
 
@@ -44,20 +46,26 @@ def write_page(
     With another record, row by row of the same images, its epochs come after those of the first.
     """
     records = (record,) if other is None else (record, other)
-    images, notes = read_images(records, home, data)
     payload = Payload()
     _add_predictions(payload, records)
-    thumbnails = add_thumbnails(payload, images) if images else None
-    probability_steps = _add_probabilities(payload, records, connection)
+    if record.is_sample:
+        _add_totals(payload, records, connection)
+    sample = _choose_sample(records, connection)
+    thumbnails, notes = add_pictures(payload, records, home, data, sample)
+    probabilities = add_probabilities(payload, records, connection, sample)
+    if any(part and part["is_sample"] for part in (thumbnails, probabilities)):
+        payload.add_array("sample", sample.astype(np.int32))
     maps = add_maps(payload, records, connection)
     head = _describe_runs(records, connection, home) | {
         "thumbnails": thumbnails,
         "maps": maps,
-        "probability_steps": probability_steps,
+        "probabilities": probabilities,
         "notes": [
+            *_note_sample(record),
             *(note for one in records for note in _note_gaps(one)),
             *_note_added(records, connection),
             *notes,
+            *_note_sampled(sample, {"a picture": thumbnails, "the probabilities of other classes": probabilities}),
             *(f"Left out to keep the page small: {description}." for description in sorted(payload.left_out)),
         ],
     }
@@ -80,46 +88,35 @@ def write_page(
 
 def _add_predictions(payload: Payload, records: Sequence[Record]) -> None:
     record = records[0]
-    missing = _missing_code(record)
+    dtype = np.uint8 if record.missing_code == 255 else np.uint16
     predicted = np.concatenate([one.predicted for one in records], 1)
-    class_ids = np.where(predicted < 0, missing, predicted)
-    dtype = np.uint8 if missing == 255 else np.uint16
-    payload.add_array("predicted", class_ids.astype(dtype))
+    predicted[predicted < 0] = record.missing_code
+    payload.add_array("predicted", predicted.astype(dtype))
     payload.add_array("label", record.labels.astype(np.int16))
     payload.add_array("instance_id", record.instance_ids.astype(np.int32))
     payload.add_array("split", record.split_indices.astype(np.uint8))
     p_true = np.concatenate([one.p_true for one in records], 1)
-    if np.isfinite(p_true).any():
-        margin = np.concatenate([one.margin for one in records], 1)
-        payload.add_array("p_true", quantize_fractions(p_true, np.uint16), "probabilities of the label")
-        payload.add_array("margin", quantize_hundredths(margin), "margins")
+    if not np.isfinite(p_true).any():
+        return
+    margin = np.concatenate([one.margin for one in records], 1)
+    for dtype in (np.uint16, np.uint8):
+        values = quantize_fractions(p_true, dtype)
+        if payload.add_array("p_true", values, "probabilities of the label", share=MEASURES_SHARE):
+            break
+    payload.add_array("margin", quantize_hundredths(margin), "margins", share=MEASURES_SHARE)
 
 
-def _missing_code(record: Record) -> int:
-    """The number in place of a predicted class where there is no prediction."""
-    return 255 if len(record.classes) < 255 else 65535
+def _add_totals(payload: Payload, records: Sequence[Record], connection: DuckDBPyConnection) -> None:
+    """What became of all images, which a sample cannot tell: array `totals` [splits, K + 1, E, 8]."""
+    totals = np.concatenate([count_totals(connection, record) for record in records], axis=2)
+    rows = totals.reshape(-1, totals.shape[2] * totals.shape[3])
+    payload.add_array("totals", rows, "counts of all images, so that the overview counts those on the page")
 
 
-def _add_probabilities(payload: Payload, records: Sequence[Record], connection: DuckDBPyConnection) -> int | None:
-    """Add the probabilities of all classes, [N, E, K], in as many steps as fit. Returns how many, None without room."""
-    tables = []
-    for record in records:
-        parameters = {"run_id": record.run.run_id, "split": record.splits[0], "epochs": list(record.epochs)}
-        tables.append(connection.sql(queries.internal_text("flow_probabilities"), params=parameters).to_arrow_table())
-    if not all(table.num_rows for table in tables):
-        return None
-    class_count = len(records[0].classes)
-    for steps in PROBABILITY_STEPS:
-        values = [np.zeros((*record.shape, class_count), np.uint8) for record in records]
-        for record, table, own_values in zip(records, tables, values, strict=True):
-            rows = record.find_rows(table["split"].to_numpy(), table["instance_id"].to_numpy())
-            columns = record.find_columns(table["epoch"].to_numpy())
-            lists = table["probabilities"].combine_chunks()
-            probabilities = lists.flatten().to_numpy().reshape(-1, class_count)
-            own_values[rows, columns] = np.round(probabilities * steps)
-        if payload.add_array("probabilities", np.concatenate(values, 1), "probabilities of all classes but the label"):
-            return steps
-    return None
+def _choose_sample(records: Sequence[Record], connection: DuckDBPyConnection) -> np.ndarray:
+    """Rows of the images that have pictures and probabilities if not all can: those with heatmaps, and a sample."""
+    explained = find_explained(records, connection)
+    return np.union1d(explained[:SAMPLE], draw_rows(records[0].split_indices, SAMPLE))
 
 
 def _describe_runs(records: Sequence[Record], connection: DuckDBPyConnection, home: Home) -> dict:
@@ -135,7 +132,7 @@ def _describe_runs(records: Sequence[Record], connection: DuckDBPyConnection, ho
         described_runs.append(described | {"start": start, "end": end})
         start = end
     runs = " against ".join(f"run {one['run_id'][:8]} ({one['name']})" for one in described_runs)
-    images = f"{record.run.dataset}, {', '.join(record.splits)}: {plural(len(record.labels), 'image')}"
+    images = f"{record.run.dataset}, {', '.join(record.splits)}: {plural(sum(record.split_sizes), 'image')}"
     epochs = f"{' and '.join(str(len(one.epochs)) for one in records)} epochs"
     about = f"{runs}, {images}, {epochs}"
     if record.run.kind == "train" and 0 in record.epochs:
@@ -149,11 +146,12 @@ def _describe_runs(records: Sequence[Record], connection: DuckDBPyConnection, ho
         "runs": described_runs,
         "about": about,
         "instances": len(record.labels),
+        "drawn_from": sum(record.split_sizes) if record.is_sample else None,
         "epochs": [epoch for one in records for epoch in one.epochs],
         "classes": record.classes,
         "splits": record.splits,
-        "names": record.names,
-        "missing": _missing_code(record),
+        "names": None if record.names is None else record.names.to_pylist(),
+        "missing": record.missing_code,
         "turbulent": [
             ratio
             for one, origin in zip(records, origins, strict=True)
@@ -195,6 +193,25 @@ def _find_turbulent_epochs(record: Record, connection: DuckDBPyConnection, *, is
         turbulent.append(float(ratio) if is_turbulent else None)
         previous_ratio = ratio
     return turbulent
+
+
+def _note_sample(record: Record) -> list[str]:
+    """Which images of each split are on the page, if not all are."""
+    notes = []
+    for size, count, split in zip(record.split_sizes, np.bincount(record.split_indices), record.splits, strict=True):
+        if count < size:
+            notes.append(f"{count:,} of the {size:,} images of {split} are on this page, drawn at random.")
+    if notes:
+        notes.append("All epochs and turbulence count all images; flow, table and confusion those on the page.")
+    return notes
+
+
+def _note_sampled(sample: np.ndarray, parts: dict[str, dict | None]) -> list[str]:
+    """What only a sample of the page's images has."""
+    names = [name for name, layout in parts.items() if layout and layout["is_sample"]]
+    if not names:
+        return []
+    return [f"{len(sample):,} images have {' and '.join(names)}: those with heatmaps, and others drawn at random."]
 
 
 def _note_gaps(record: Record) -> list[str]:

@@ -6,13 +6,15 @@ import numpy as np
 from duckdb import DuckDBPyConnection
 
 from pipelines.data.names import format_name
-from pipelines.instanceflow.record import Record, read_record
+from pipelines.instanceflow.record import Record, RecordAxes, choose_rows, read_axes, read_predictions
 from tracking.catalogue import RunRecord
 from tracking.errors import InputError
 
 
 def read_pair(connection: DuckDBPyConnection, run: RunRecord, other: RunRecord, split: str) -> tuple[Record, Record]:
-    """The records of two runs in a split, row by row of the same images. Images added later are left out.
+    """The records of two runs in a split, row by row of the same images: all, or a sample of many.
+
+    Images added later are left out.
 
     Images are the same if their number in the split, label and source are; `read_images` checks the pictures. What the
     runs were trained on may differ. Raises InputError if images, classes or kinds of run differ.
@@ -23,7 +25,7 @@ def read_pair(connection: DuckDBPyConnection, run: RunRecord, other: RunRecord, 
     if run.kind != other.kind:
         raise InputError(f"{names} are of kinds {run.kind} and {other.kind}; name two of one kind")
 
-    first, second = (_leave_out_added(read_record(connection, record, split)) for record in (run, other))
+    first, second = (_leave_out_added(read_axes(connection, record, split)) for record in (run, other))
     if first.classes != second.classes:
         raise InputError(f"{names} have different classes ({_name_difference(first, second)}); name two with the same")
     if not np.array_equal(first.instance_ids, second.instance_ids):
@@ -31,44 +33,34 @@ def read_pair(connection: DuckDBPyConnection, run: RunRecord, other: RunRecord, 
             f"{names} have different images in {split} ({len(first.labels):,} and {len(second.labels):,}); "
             "name another split with --split"
         )
+    display_names = [one.sources if one.names is None else one.names for one in (first, second)]
     for what, values, other_values in (
-        ("the source", first.sources, second.sources),
-        ("the name", first.names or first.sources, second.names or second.sources),
+        ("the source", first.sources.to_pylist(), second.sources.to_pylist()),
+        ("the name", *(column.to_pylist() for column in display_names)),
         ("the label", _name_labels(first), _name_labels(second)),
     ):
-        differing = [row for row, value in enumerate(values) if value != other_values[row]]
-        if differing:
-            row = differing[0]
+        differing = next((row for row, value in enumerate(values) if value != other_values[row]), None)
+        if differing is not None:
             raise InputError(
-                f"{names} have different images in {split}: {what} of image {first.instance_ids[row]} is "
-                f"{format_name(values[row])} and {format_name(other_values[row])}; name a split that no seed draws, "
-                "such as test, with --split"
+                f"{names} have different images in {split}: {what} of image {first.instance_ids[differing]} is "
+                f"{format_name(values[differing])} and {format_name(other_values[differing])}; name a split that no "
+                "seed draws, such as test, with --split"
             )
-    return first, second
+    rows = choose_rows(first, len(first.epochs) + len(second.epochs))
+    return read_predictions(connection, first.take(rows)), read_predictions(connection, second.take(rows))
 
 
-def _leave_out_added(record: Record) -> Record:
-    """A record of its first split alone: images added later belong to one run."""
-    rows = record.split_indices == 0
-    return replace(
-        record,
-        splits=record.splits[:1],
-        split_indices=record.split_indices[rows],
-        instance_ids=record.instance_ids[rows],
-        labels=record.labels[rows],
-        names=None if record.names is None else tuple(np.array(record.names, object)[rows]),
-        sources=tuple(np.array(record.sources, object)[rows]),
-        predicted=record.predicted[rows],
-        p_true=record.p_true[rows],
-        margin=record.margin[rows],
-    )
+def _leave_out_added(axes: RecordAxes) -> RecordAxes:
+    """The axes of the first split alone: images added later belong to one run."""
+    first = axes.take(np.flatnonzero(axes.split_indices == 0))
+    return replace(first, splits=axes.splits[:1], split_sizes=axes.split_sizes[:1])
 
 
-def _name_labels(record: Record) -> tuple[str, ...]:
+def _name_labels(record: RecordAxes) -> tuple[str, ...]:
     return tuple("unknown" if label < 0 else record.classes[label] for label in record.labels.tolist())
 
 
-def _name_difference(first: Record, second: Record) -> str:
+def _name_difference(first: RecordAxes, second: RecordAxes) -> str:
     if len(first.classes) != len(second.classes):
         return f"{len(first.classes)} and {len(second.classes)}"
     pairs = zip(first.classes, second.classes, strict=True)

@@ -1,22 +1,31 @@
--- Internal, for the InstanceFlow page: probabilities of every class, where they are logged, at the epochs shown.
+-- Internal, for the InstanceFlow page: class probabilities of some of its images, where they are logged.
 --
 -- params:
---   run_id         training run
---   split          split of the page
---   epochs         epochs shown
+--   run_id             training run
+--   splits             split of each image
+--   instance_ids       row number of each in its split
+--   epochs             epochs shown
 -- returns:
---   split          split of the image
---   instance_id    image, row number in its split
---   epoch          0 is the network before training
---   probabilities  softmax probability of every class, in the order of class_id
+--   row                place among these images
+--   epoch              0 is the network before training
+--   probabilities      softmax probability of every class, in the order of class_id; null if only the likeliest are kept
+--   top_classes        likeliest classes, likeliest first; null if all are kept
+--   top_probabilities  their softmax probabilities; null like them
+with page_images as (
+    select
+        unnest($splits::varchar[]) as split,
+        unnest($instance_ids::integer[]) as instance_id,
+        unnest(range(len($splits::varchar[]))) as row
+)
 select
-    split,
-    instance_id,
+    row,
     epoch,
-    probabilities
+    probabilities,
+    top_classes,
+    top_probabilities
 from full_predictions
+join page_images using (split, instance_id)
 where
     run_id = $run_id
-    and (split = $split or split like 'extra:%')
     and epoch in (select unnest($epochs::integer[]))
-    and probabilities is not null
+    and (probabilities is not null or top_classes is not null)

@@ -14,7 +14,7 @@ function drawComparison() {
   const [before, after] = comparedEpochs();
   const epochs = isPair ? `At the last chosen epochs, ${stepName(before, after)},` : `At ${epochName(before)} and at ${epochName(after)},`;
   const heading = textElement("p", `${epochs} `
-    + `${formatPercent(correct[0] / n || 0)} and ${formatPercent(correct[1] / n || 0)} of ${formatInteger(n)} labelled images${cell} are correct. `
+    + `${formatPercent(correct[0] / n || 0)} and ${formatPercent(correct[1] / n || 0)} of ${formatInteger(n)} labelled images${cell}${describeSample()} are correct. `
     + "A click shows those images alone:");
   comparison.replaceChildren(heading, ...JUDGED.map(outcome => makeComparisonButton(outcome, counts[outcome])));
 }

@@ -6,7 +6,7 @@ let gridColumns = []; // classes; the last one may be Other
 let gridLayout = null; // {cellWidth, cellHeight, rows, columns, counts, totals, shown} as last drawn, of the measured run
 
 function drawConfusion() {
-  const shown = gridClasses();
+  const shown = derived.gridClasses;
   gridColumns = shown.length < K ? [...shown, K] : shown;
   const rows = shown.length;
   const columns = gridColumns.length;
@@ -33,10 +33,11 @@ function drawConfusion() {
     for (let column = 0; column < columns; column++) drawCell(context, row, column, largest);
   });
 
-  const first = state.classes.length > rows ? `, the first ${rows} of ${state.classes.length} classes` : "";
+  const few = state.classes.length > rows
+    ? `; of ${formatInteger(state.classes.length)} classes the ${rows} that are confused most at ${epochName(end - 1)}` : "";
   const chosen = state.compared ? `, of images ${COMPARED_NAMES[OUTCOMES.indexOf(state.compared)]}` : "";
   const about = `% of a true class (row) predicted as a class (column) at ${epochName(lastMeasured())}, the last chosen; `
-    + `line: all epochs, dot: that epoch${chosen}${first}`;
+    + `line: all epochs, dot: that epoch${chosen}${few}${describeSample("; images: ")}`;
   element("confusion-about").textContent = about;
   grid.setAttribute("aria-label", about);
   drawGridCursor(context);
@@ -105,7 +106,7 @@ function drawCell(context, row, column, largest) {
 // counts and totals of every epoch
 function cellAt(row, column) {
   const { counts, totals } = gridLayout;
-  return { label: state.classes[row], guess: gridColumns[column], counts: counts[row][column], totals: totals[row] };
+  return { label: derived.gridClasses[row], guess: gridColumns[column], counts: counts[row][column], totals: totals[row] };
 }
 
 function cellUnder(event) {
@@ -135,7 +136,7 @@ function chooseCell({ label, guess }) {
 // Arrow keys move from cell to cell, Enter chooses one.
 let gridCursor = [0, 0]; // row and column
 function startAtChosenCell() {
-  if (state.cell) gridCursor = [state.classes.indexOf(state.cell[0]), gridColumns.indexOf(state.cell[1])];
+  if (state.cell) gridCursor = [derived.gridClasses.indexOf(state.cell[0]), gridColumns.indexOf(state.cell[1])].map(place => Math.max(0, place));
   drawConfusion();
 }
 

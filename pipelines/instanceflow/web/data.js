@@ -10,6 +10,7 @@ const K = head.classes.length;
 const RUNS = head.runs; // {run_id, name, kind, is_trained, start, end}: its epochs are start to end - 1 of the arrays
 const isImported = RUNS[0].kind === "import";
 const isPair = RUNS.length === 2;
+const isSample = head.drawn_from !== null; // whether the page has a part of the run's images alone
 const runOf = e => isPair && e >= RUNS[1].start ? 1 : 0;
 const MISSING = head.missing; // in place of a predicted class where there is no prediction
 const UNKNOWN = -1; // label of an instance without one
@@ -39,9 +40,15 @@ function unpackOnce(name) {
   return unpackedArrays.get(name);
 }
 
-// [N, E], [N], [N], [N], [N, E] in 1 / 65535, [N, E] in hundredths
-const [predicted, labels, instanceIds, splitIndices, pTrue, margins] = await Promise.all(
-  ["predicted", "label", "instance_id", "split", "p_true", "margin"].map(unpack));
+// [N, E], [N], [N], [N], [N, E] in P_TRUE_STEPS, [N, E] in hundredths, instances with what not all have, counts of all images
+const [predicted, labels, instanceIds, splitIndices, pTrue, margins, sample, totals] = await Promise.all(
+  ["predicted", "label", "instance_id", "split", "p_true", "margin", "sample", "totals"].map(unpack));
+const P_TRUE_STEPS = pTrue instanceof Uint8Array ? 255 : 65535; // between 0 and 1
+
+// Place of an instance in a part of the page that has all of them, or the sample alone; -1 if it is not there.
+const placeInSample = new Int32Array(N).fill(-1);
+sample?.forEach((i, place) => { placeInSample[i] = place; });
+const placeIn = (part, i) => part.is_sample ? placeInSample[i] : i;
 
 const predictedAt = (i, e) => predicted[i * E + e];
 // Where an epoch stands on an axis of a length: those of a run are equally far apart, and two runs keep apart.
@@ -69,16 +76,19 @@ function nameOfClass(c) {
 }
 
 let sprite = null; // all thumbnails in one picture
+const hasPicture = i => sprite !== null && placeIn(head.thumbnails, i) >= 0;
+const picturesFirst = instances => [...instances.filter(hasPicture), ...instances.filter(i => !hasPicture(i))];
 async function loadSprite() {
   const bytes = decodeBytes("thumbnails");
   if (bytes) sprite = await createImageBitmap(new Blob([bytes]));
 }
 
 function drawThumbnail(context, i, x, y, size) {
-  if (!sprite) return;
+  if (!hasPicture(i)) return;
   const { side, across, shrunk } = head.thumbnails;
-  const left = (i % across) * side;
-  const top = Math.floor(i / across) * side;
+  const place = placeIn(head.thumbnails, i);
+  const left = (place % across) * side;
+  const top = Math.floor(place / across) * side;
   // whole multiples of a small image's pixels stay sharp; squares of unequal size would look worse than smooth ones
   const scale = size * context.getTransform().a / side;
   context.imageSmoothingEnabled = shrunk || scale < 1 || !Number.isInteger(scale);

@@ -15,7 +15,7 @@ async function openDetail(i) {
   element("detail-title").textContent = `Image ${nameOf(i)}, ${labels[i] === UNKNOWN ? "label unknown" : `label ${nameOfClass(labels[i])}`}`;
   drawLarge(i);
   element("detail-facts").textContent = describeDetail(i);
-  drawProbabilities(i, await unpackOnce("probabilities"));
+  drawProbabilities(i, await unpackOnce("probabilities"), await unpackOnce("top_classes"));
   drawMaps(i, await unpackOnce("maps"));
   writeQueries();
 }
@@ -29,8 +29,8 @@ function closeDetail() {
 
 function drawLarge(i) {
   const canvas = element("large");
-  canvas.hidden = !sprite;
-  if (sprite) drawPicture(canvas, i, 192);
+  canvas.hidden = !hasPicture(i);
+  if (hasPicture(i)) drawPicture(canvas, i, 192);
 }
 
 function describeDetail(i) {
@@ -57,8 +57,8 @@ function describeDetail(i) {
   ].join("\n");
 }
 
-// Softmax probability of every class, or of the label alone if the page has no more.
-function drawProbabilities(i, probabilities) {
+// Softmax probability of every class, of the likeliest, or of the label alone, as far as the page has them.
+function drawProbabilities(i, probabilities, topClasses) {
   const canvas = element("lines");
   const { context, width, height } = prepareCanvas(canvas, 204, canvas.clientWidth / unit());
   const left = 34, right = 92, top = isPair ? 22 : 8;
@@ -79,9 +79,9 @@ function drawProbabilities(i, probabilities) {
     if (isPair) writeFaint(context, name, x(start), 8, { maxWidth: x(end - 1) - x(start) + 24 });
   }
 
-  const lines = probabilityLines(i, probabilities);
+  const lines = probabilityLines(i, probabilities, topClasses);
   for (const { c, values } of lines) drawLine(context, c, values, c === labels[i], x, y);
-  const lastValue = ({ values }) => values.at(-1) || 0;
+  const lastValue = ({ values }) => values.findLast(p => !Number.isNaN(p)) || 0;
   const ranked = [...lines].sort((a, b) => lastValue(b) - lastValue(a));
   const named = ranked.filter(({ c }, rank) => c === labels[i] || rank < 4);
   // as near to the ends of their lines as they can stand without touching each other or the ticks below
@@ -95,23 +95,42 @@ function drawProbabilities(i, probabilities) {
   }
   drawPredictedClasses(context, i, x, base);
 
-  let note = "No probabilities";
-  if (lines.length) note = probabilities ? "Probability of each class, of the label thick" : "Probability of the label";
+  const note = describeProbabilities(i, lines.length > 0);
   element("detail-note").textContent = `${note}; squares: the predicted class, hollow where incorrect.`;
   canvas.setAttribute("aria-label", `probabilities of ${nameOf(i)} over the epochs`);
 }
 
-// A line per class that matters: {c, values [E]}, NaN where there is no prediction.
-function probabilityLines(i, probabilities) {
+function describeProbabilities(i, hasLines) {
+  if (!hasLines) return "No probabilities";
+  if (!head.probabilities || placeIn(head.probabilities, i) < 0) {
+    return `Probability of the label${head.probabilities ? ": only a sample of the images has those of other classes" : ""}`;
+  }
+  if (!head.probabilities.is_top) return "Probability of each class, of the label thick";
+  return `Probability of the label (thick) and, at each epoch, of the ${topCount()} likeliest classes: `
+    + "at other epochs a class has no line";
+}
+const topCount = () => Math.min(head.probabilities.top, K);
+
+// A line per class that matters: {c, values [E]}, NaN where there is no prediction or the class is not among the likeliest.
+function probabilityLines(i, probabilities, topClasses) {
   const epochs = [...Array(E).keys()];
   const valuesOf = probabilityAt => epochs.map(e => predictedAt(i, e) === MISSING ? NaN : probabilityAt(e));
-  if (probabilities) {
-    const lines = head.classes.map((_, c) => (
-      { c, values: valuesOf(e => probabilities[(i * E + e) * K + c] / head.probability_steps) }));
-    return lines.filter(({ c, values }) => c === labels[i] || values.some(p => p > 0.05));
-  }
-  if (!pTrue || labels[i] === UNKNOWN) return [];
-  return [{ c: labels[i], values: valuesOf(e => pTrue[i * E + e] / 65535) }];
+  const labelLine = pTrue && labels[i] !== UNKNOWN ? { c: labels[i], values: valuesOf(e => pTrue[i * E + e] / P_TRUE_STEPS) } : null;
+  const place = probabilities ? placeIn(head.probabilities, i) : -1;
+  if (place < 0) return labelLine ? [labelLine] : [];
+  const { steps, is_top: isTop, top } = head.probabilities;
+  const probabilityOf = (c, e) => {
+    if (!isTop) return probabilities[(place * E + e) * K + c] / steps;
+    const start = (place * E + e) * top;
+    const rank = topClasses.subarray(start, start + top).indexOf(c);
+    return rank < 0 ? NaN : probabilities[start + rank] / steps;
+  };
+  const classes = isTop
+    ? [...new Set(topClasses.subarray(place * E * top, (place + 1) * E * top))].filter(c => c !== MISSING) : [...head.classes.keys()];
+  const lines = classes.map(c => ({ c, values: valuesOf(e => probabilityOf(c, e)) }));
+  const others = lines.filter(({ c, values }) => c !== labelLine?.c && values.some(p => p > 0.05));
+  const ofLabel = isTop ? labelLine : lines[labels[i]];
+  return ofLabel ? [ofLabel, ...others] : others;
 }
 
 function drawLine(context, c, values, isLabel, x, y) {
@@ -250,7 +269,7 @@ function makeMapFigure(map, packed, brightness, epoch = "") {
 // The mean of an image's channels, 0..1, in the pixels of a heatmap; without pictures, that of a grey one.
 function brightnessOf(i) {
   const { height, width } = head.maps;
-  if (!sprite) return new Float32Array(height * width).fill(0.5);
+  if (!hasPicture(i)) return new Float32Array(height * width).fill(0.5);
   const side = Math.max(height, width);
   const context = new OffscreenCanvas(width, height).getContext("2d");
   drawThumbnail(context, i, (width - side) / 2, (height - side) / 2, side);

@@ -139,19 +139,22 @@ function exportSvg(name) {
   const { recorder } = exported;
   exported = null;
   if (legend) recordLegend(recorder, legend.entries);
-  recordCaption(recorder, `${caption()} ${describeShown()}`);
+  recordCaption(recorder, `${caption()} ${describeShown(name === "strip" && totals !== null)}`);
   draw(); // pointer and keys meet what is on the screen
   return recorder.toString();
 }
 
-// Which runs, split and images a view is about.
-function describeShown() {
+// Which runs, split and images a view is about: all, or those on the page.
+function describeShown(isOfAll) {
   const runs = RUNS.map(({ run_id: id, name }) => `run ${name} (${id.slice(0, 8)})`).join(" and ");
   const classes = state.classes.length < K ? ` of ${state.classes.length} of ${K} classes` : "";
   const splits = state.split === "all" ? head.splits : [state.split];
   const outcome = state.compared ? `, those ${COMPARED_NAMES[OUTCOMES.indexOf(state.compared)]}` : "";
-  return `${runs}, split ${splits.join(", ")}, n = ${formatInteger(derived.ofOutcome.length)} images${classes}${outcome}.`.replace(/^r/, "R");
+  return `${runs}, split ${splits.join(", ")}, n = ${isOfAll ? countAll() : countShown()} images${classes}${outcome}.`.replace(/^r/, "R");
 }
+
+const countAll = () => formatInteger(Math.max(...derived.outcomes.n)); // labelled ones of the chosen classes
+const countShown = () => `${formatInteger(derived.ofOutcome.length)}${isSample ? ` (${describeSample("")})` : ""}`;
 
 function recordCaption(recorder, text) {
   const room = recorder.width - 24;

@@ -70,6 +70,26 @@ function outcomesOverTime(instances) {
   return { counts, correct, n };
 }
 
+// The same of all images of true classes and splits, given as places, where the page has a sample of them.
+const TOTALS = 2 + OUTCOMES.length; // per split, true class and epoch: labelled images, correct ones, outcomes
+function outcomesOfAll(classes, splits) {
+  const counts = Array.from({ length: E }, () => new Int32Array(OUTCOMES.length));
+  const correct = new Int32Array(E);
+  const n = new Int32Array(E);
+  const labelsCounted = classes.length === K ? [...classes, K] : classes; // K: unknown
+  for (const split of splits) {
+    for (const c of labelsCounted) {
+      for (let e = 0; e < E; e++) {
+        const start = ((split * (K + 1) + c) * E + e) * TOTALS;
+        n[e] += totals[start];
+        correct[e] += totals[start + 1];
+        for (let outcome = 0; outcome < OUTCOMES.length; outcome++) counts[e][outcome] += totals[start + 2 + outcome];
+      }
+    }
+  }
+  return { counts, correct, n };
+}
+
 // compared_flow and compared_instances: the outcome between an epoch of one run and one of another, or of the same;
 // undefined if either has no prediction.
 function comparedOutcome(i, e, f) {
@@ -114,7 +134,7 @@ function measureInstance(i, from, to, isShown, lastVisitor, values) {
     }
     last = now;
     if (pTrue) {
-      const p = pTrue[cell] / 65535;
+      const p = pTrue[cell] / P_TRUE_STEPS;
       sum += p;
       squares += p * p;
     }
@@ -184,7 +204,8 @@ function isFlicker(i, e, f, stride) {
 }
 
 // flow_links and flow_nodes of some instances. `rowOf` maps a class to its row in the flow, `names` are the rows'.
-// links: [{column, source, target, label, n}], including those that stay in a row if `stays`; nodes: [column][row].
+// links: [{column, source, target, label, wasCorrect, isCorrect, n}], including those that stay in a row if `stays`;
+// nodes: [column][row]. Images of a class that shares a row are correct or not within it.
 function flows(instances, columns, { rowOf, names }, { flicker, stays, stride }) {
   const nodes = columns.map(() => Array.from({ length: names.length }, () => ({ n: 0, correct: 0 })));
   const links = new Map();
@@ -203,18 +224,18 @@ function flows(instances, columns, { rowOf, names }, { flicker, stays, stride })
         hidden++;
         continue;
       }
-      addToLink(links, column, rowOf[now], rowOf[next], labels[i]);
+      addToLink(links, column, rowOf[now], rowOf[next], labels[i], now === labels[i], next === labels[i]);
     }
   }
   return { nodes, links: [...links.values()], hidden };
 }
 
-function addToLink(links, column, source, target, label) {
+function addToLink(links, column, source, target, label, wasCorrect, isCorrect) {
   const size = K + 3; // more than there are rows, and labels with UNKNOWN
-  const key = ((column * size + source) * size + target) * size + label + 1;
+  const key = (((column * size + source) * size + target) * size + label + 1) * 4 + 2 * wasCorrect + isCorrect;
   const link = links.get(key);
   if (link) link.n++;
-  else links.set(key, { column, source, target, label, n: 1 });
+  else links.set(key, { column, source, target, label, wasCorrect, isCorrect, n: 1 });
 }
 
 // confusion_by_epoch: counts [true row][predicted column][epoch], and images of a row [true row][epoch].
@@ -246,6 +267,19 @@ function confusedPairs(e) {
     else pairs.set(a * K + b, { a, b, n: 1 });
   }
   return [...pairs.values()];
+}
+
+// Of some classes at most `count`, in their order: those of the pairs confused most at an epoch.
+function mostConfusedClasses(classes, e, count) {
+  if (classes.length <= count) return classes;
+  const given = new Set(classes);
+  const chosen = new Set();
+  const pairs = confusedPairs(e).filter(({ a, b }) => given.has(a) && given.has(b));
+  for (const { a, b } of pairs.sort((one, other) => other.n - one.n || one.a - other.a || one.b - other.b)) {
+    for (const c of [a, b]) if (chosen.size < count) chosen.add(c);
+  }
+  for (const c of classes) if (chosen.size < count) chosen.add(c); // few are confused
+  return classes.filter(c => chosen.has(c));
 }
 
 // Classes in an order that puts those often confused at an epoch together: from the first on, always the nearest.

@@ -2,7 +2,8 @@
 
 const flowCanvas = element("flow");
 const tracesCanvas = element("traces");
-const FLOW = { right: 18, top: 26, bottom: 24, row: 58, runs: 20, gap: 40 }; // runs: their names; gap: between two runs
+// runs: height of their names; gap: between two runs; maxRows: classes that have a row of their own
+const FLOW = { right: 18, top: 26, bottom: 24, row: 58, runs: 20, gap: 40, maxRows: 40 };
 const MAX_PANELS = 12;
 const PANELS_ACROSS = 3; // if there is one per true class
 const MAX_TRACED = 200; // images
@@ -83,11 +84,13 @@ function drawPanel(context, box, rows) {
   return flow.hidden;
 }
 
-// Undefined within Other: whether the class changes there is not known.
-function outcomeOfLink(link, rows) {
-  if (link.source === link.target && link.source >= rows.classes.length) return undefined;
-  const labelRow = link.label === UNKNOWN ? UNKNOWN : rows.rowOf[link.label];
-  return outcomeOf(labelRow, link.source, link.target);
+// Undefined for what stays incorrect within Other: whether the class changes there is not known.
+function outcomeOfLink({ source, target, label, wasCorrect, isCorrect }, rows) {
+  if (label === UNKNOWN) return source === target && source >= rows.classes.length ? undefined : UNLABELLED;
+  if (wasCorrect) return isCorrect ? KEPT : BROKEN;
+  if (isCorrect) return FIXED;
+  if (source !== target) return REROUTED;
+  return source >= rows.classes.length ? undefined : STUCK;
 }
 
 function columnX({ x, left, step, boundary, gap }, column) {
@@ -150,7 +153,8 @@ function drawRuns(context, box, rows) {
 // Links that are drawn one by one, those of the largest moves between pairs of classes in each column; and the rest.
 function splitLinks(links) {
   const moves = links.filter(link => link.source !== link.target);
-  const pairOf = link => `${link.column} ${link.source} ${link.target}`;
+  const rowLimit = FLOW.maxRows + 1;
+  const pairOf = link => (link.column * rowLimit + link.source) * rowLimit + link.target;
   const pairsByColumn = new Map(); // column: pair: images
   for (const link of moves) {
     if (!pairsByColumn.has(link.column)) pairsByColumn.set(link.column, new Map());
@@ -305,6 +309,7 @@ function membersOfLink(link, box, rows) {
     const after = predictedAt(i, to);
     if (labels[i] !== link.label || before === MISSING || after === MISSING) return false;
     if (rows.rowOf[before] !== link.source || rows.rowOf[after] !== link.target) return false;
+    if ((before === link.label) !== link.wasCorrect || (after === link.label) !== link.isCorrect) return false;
     return !(state.flicker && before !== after && isFlicker(i, from, to, strideOf()));
   });
 }
@@ -460,7 +465,10 @@ function describeFlow(columns, hidden) {
   const stride = strideOf() > 1 ? `, 1 in ${strideOf()}: moves that are undone between two columns do not show` : "";
   const classCount = derived.rows.classes.length;
   const panels = state.focus && classCount > MAX_PANELS ? `; the first ${MAX_PANELS} of ${classCount} classes` : "";
-  const range = `${describeColumns(columns)}${stride}; ${formatInteger(derived.inFlow.length)} images${panels}`;
+  const rows = state.classes.length > classCount
+    ? `; of ${formatInteger(state.classes.length)} classes the ${classCount} that are confused most have a row` : "";
+  const images = `${formatInteger(derived.inFlow.length)} images${describeSample()}`;
+  const range = `${describeColumns(columns)}${stride}; ${images}${rows}${panels}`;
   element("flow-range").textContent = range;
   flowCanvas.setAttribute("aria-label", range);
   element("top-value").textContent = `${state.top} moves per column`;

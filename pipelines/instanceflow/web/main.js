@@ -120,6 +120,17 @@ function makeClasses() {
   allButton.textContent = "all";
   allButton.onclick = () => change({ classes: [...head.classes.keys()], cell: null });
   box.append(allButton);
+  if (K <= INITIAL_CLASSES) return;
+  box.classList.add("many"); // those chosen come first
+  const search = document.createElement("input");
+  search.type = "search";
+  search.placeholder = `find one of ${formatInteger(K)}`;
+  search.setAttribute("aria-label", "find classes");
+  search.oninput = () => {
+    const wanted = search.value.trim().toLowerCase();
+    for (const item of box.querySelectorAll("label")) item.hidden = !item.textContent.toLowerCase().includes(wanted);
+  };
+  box.append(search);
 }
 
 function showControls() {
@@ -128,8 +139,8 @@ function showControls() {
   }
   for (const [name, id] of Object.entries(SWITCHES)) element(id).checked = state[name];
   element("preset").value = activePreset();
-  for (const input of element("classes").querySelectorAll("input")) {
-    input.checked = state.classes.includes(+input.value);
+  for (const input of element("classes").querySelectorAll("[type=checkbox]")) {
+    input.checked = derived.isShown[+input.value];
   }
   element("clear-selection").style.visibility = state.selected.length ? "" : "hidden"; // nothing moves under a click
   if (element("share").hidden) return;
@@ -170,7 +181,7 @@ function writeAbout() {
   element("about").textContent = head.about;
   const notes = [...head.notes];
   if (K > INITIAL_CLASSES) {
-    notes.push(`Of ${K} classes, the ${INITIAL_CLASSES} with the most misclassifications are shown at first; `
+    notes.push(`Of ${formatInteger(K)} classes, the ${INITIAL_CLASSES} that are confused most are shown at first; `
       + "all others form Other. Images without a label are shown only with all classes.");
   }
   element("notes").textContent = notes.join(" ");

@@ -149,9 +149,9 @@ function showTip(event, text, instances = []) {
   tip.hidden = !text;
   if (!text) return;
   tip.textContent = text;
-  if (sprite && instances.length) {
+  if (instances.some(hasPicture)) {
     const images = document.createElement("div");
-    images.append(...instances.slice(0, MAX_TIP_IMAGES).map(i => makeThumbnail(i, PICTURE_SIDE)));
+    images.append(...instances.filter(hasPicture).slice(0, MAX_TIP_IMAGES).map(i => makeThumbnail(i, PICTURE_SIDE)));
     tip.append(images);
   }
   tip.style.left = `${Math.max(4, Math.min(event.clientX + 14, innerWidth - tip.offsetWidth - 4))}px`;

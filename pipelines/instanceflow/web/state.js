@@ -3,16 +3,8 @@
 const INITIAL_COLUMNS = 8; // at most
 const INITIAL_CLASSES = 20; // at most
 
-// All classes, or if there are many, those that take part in most of the last epoch's misclassifications.
-function initialClasses() {
-  const mistakes = new Int32Array(K);
-  for (const { a, b, n } of confusedPairs(RUNS[0].end - 1)) {
-    mistakes[a] += n;
-    mistakes[b] += n;
-  }
-  const ranked = [...head.classes.keys()].sort((a, b) => mistakes[b] - mistakes[a]);
-  return ranked.slice(0, INITIAL_CLASSES).sort((a, b) => a - b);
-}
+// All classes, or if there are many, those that are confused most at the last epoch.
+const initialClasses = () => mostConfusedClasses([...head.classes.keys()], RUNS[0].end - 1, INITIAL_CLASSES);
 
 // From a network that guesses nearly all predictions change, which hides the rest: it is left out if there are others.
 function firstTrained({ kind, start, end, is_trained: isTrained }) {
@@ -22,7 +14,7 @@ function firstTrained({ kind, start, end, is_trained: isTrained }) {
 
 // The epochs of a run between which most predictions change, at most INITIAL_COLUMNS: [first, last].
 function busiestRange(run) {
-  const outcomes = outcomesOverTime([...labels.keys()]);
+  const outcomes = countOutcomes([...head.classes.keys()], [...head.splits.keys()], () => [...labels.keys()]);
   const first = firstTrained(run);
   const length = Math.min(INITIAL_COLUMNS, run.end - first);
   let [busiest, most] = [first, -1];
@@ -32,6 +24,11 @@ function busiestRange(run) {
     if (moves > most) [busiest, most] = [from, moves];
   }
   return [busiest, busiest + length - 1];
+}
+
+// What becomes of all images of some classes and splits, which a page of a sample was told; else of those on the page.
+function countOutcomes(classes, splits, findMembers) {
+  return totals ? outcomesOfAll(classes, splits) : outcomesOverTime(findMembers());
 }
 
 // The last epochs of a run, so many that those of all runs fit side by side.
@@ -166,9 +163,10 @@ const DERIVED = {
   listed: [() => [...listState(), ...sortState()], () => listInstances()], // in the table
   tableRows: [() => [...listState(), ...sortState()], () => arrangeTable()], // with headings of groups
   inFlow: [flowState, findFlowInstances],
-  rows: [() => [state.classes, state.order, lastMeasured()], arrangeRows], // of the flow
+  rows: [() => [state.classes, state.order, state.measured, lastMeasured()], arrangeRows], // of the flow
   selected: [() => state.selected, () => new Set(state.selected)],
-  outcomes: [memberState, () => outcomesOverTime(derived.members)],
+  outcomes: [memberState, () => countOutcomes(state.classes, chosenSplits(), () => derived.members)],
+  gridClasses: [() => [state.classes, state.measured], () => confusedOfChosen(GRID.maxClasses)], // all others are its Other
 };
 const derived = {};
 const cache = {}; // name: {key, value, isChecked}
@@ -219,13 +217,16 @@ function findInstances(fits) {
 function isInCell(i, [label, guess]) {
   const now = predictedAt(i, lastMeasured());
   if (labels[i] !== label || now === MISSING) return false;
-  return guess === K ? !gridClasses().includes(now) : now === guess;
+  return guess === K ? !derived.gridClasses.includes(now) : now === guess;
 }
-const gridClasses = () => state.classes.slice(0, GRID.maxClasses); // all other classes are the grid's Other
+// Of the chosen classes at most so many: those confused most at the last epoch.
+const confusedOfChosen = count => mostConfusedClasses(state.classes, RUNS[measuredRun()].end - 1, count);
+const chosenSplits = () => [...head.splits.keys()].filter(split => state.split === "all" || head.splits[split] === state.split);
 
 // Row of the flow for every predicted class; classes that are not shown share the last one, Other.
 function arrangeRows() {
-  const classes = state.order === "similar" ? similarOrder(state.classes, lastMeasured()) : state.classes;
+  const shown = confusedOfChosen(FLOW.maxRows);
+  const classes = state.order === "similar" ? similarOrder(shown, lastMeasured()) : shown;
   const rowOf = new Int32Array(K + 1).fill(classes.length);
   classes.forEach((c, row) => { rowOf[c] = row; });
   const names = classes.map(nameOfClass);

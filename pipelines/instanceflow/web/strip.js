@@ -58,6 +58,7 @@ function drawStrip() {
     ...MOVES.map(outcome => [outcomeSwatch(outcome), `${SIGNS[outcome]} ${OUTCOMES[outcome]}`]),
     ["", "bars: images whose prediction changes (right axis)"],
     [themeColour("--gold"), "frame: the chosen epochs"],
+    ...(totals ? [["", "of all images, not only those on this page"]] : []),
     ...(head.turbulent.some(Boolean)
       ? [["", "▲ turbulent: more moves than in the epoch before, and over 1.5 times the median"]] : []));
 }

@@ -24,7 +24,7 @@ const COMPARING_COLUMNS = isPair ? [
     key: "p_true_change", title: "p(true) change", width: 126, digits: 3,
     help: `probability of the label in ${RUNS[1].name} minus that in ${RUNS[0].name}, each at the last epoch chosen of it`,
     value: i => labels[i] === UNKNOWN || lastOutcome(i) === undefined
-      ? NaN : (pTrue[i * E + state.otherTo] - pTrue[i * E + state.to]) / 65535,
+      ? NaN : (pTrue[i * E + state.otherTo] - pTrue[i * E + state.to]) / P_TRUE_STEPS,
   }] : []),
 ] : [{
   key: "predicted", title: "Prediction", width: 90, help: "class predicted at the last chosen epoch",
@@ -289,7 +289,7 @@ function drawTable() {
   // no higher than all images need, whichever are listed, so that filtering moves nothing
   table.style.maxHeight = `${headHeight() + (N + 1) * rowPixels()}px`;
   const selected = state.selected.length ? `, ${formatInteger(state.selected.length)} selected` : "";
-  element("listed").textContent = `${formatInteger(derived.listed.length)} of ${formatInteger(N)} listed${selected}; `
+  element("listed").textContent = `${formatInteger(derived.listed.length)} of ${formatInteger(N)} listed${isSample ? `, drawn at random from ${formatInteger(head.drawn_from)}` : ""}${selected}; `
     + `${rangeName(measuredRun())}${strideOf() > 1 ? ", every epoch of them" : ""}`;
   drawRows();
 }

@@ -8,6 +8,10 @@ function stepName(e, f) {
   return `epoch ${head.epochs[e]} to ${head.epochs[f]}${isPair ? ` of ${RUNS[runOf(e)].name}` : ""}`;
 }
 
+// Where the page's images come from if they are a sample, after a count of them.
+const describeSample = (start = ", ") => isSample
+  ? `${start}of ${formatInteger(N)} drawn at random from ${formatInteger(head.drawn_from)}` : "";
+
 // The epochs chosen of a run: "epochs 2 to 5", of two runs "epochs 2 to 5 of one".
 function rangeName(run) {
   const [from, to] = rangeOf(run).map(e => head.epochs[e]);
@@ -109,7 +113,7 @@ function askCommand(query, run, from, to) {
 function cellCommand() {
   const [label, guess] = state.cell;
   const splits = state.split === "all" ? head.splits : [state.split];
-  const prediction = guess === K ? `predicted not in (${gridClasses().join(", ")})` : `predicted = ${guess}`;
+  const prediction = guess === K ? `predicted not in (${derived.gridClasses.join(", ")})` : `predicted = ${guess}`;
   return `study sql "select split, instance_id from predictions where run_id = '${RUNS[measuredRun()].run_id}' `
     + `and split in (${splits.map(split => `'${split}'`).join(", ")}) and epoch = ${head.epochs[lastMeasured()]} `
     + `and label = ${label} and ${prediction} order by all"`;
@@ -152,6 +156,7 @@ function describeDifference(query) {
   };
   const limits = (limitsOf[query] ?? []).filter(Boolean);
   const listed = query === "instance_metrics" && (state.cell || state.compared) ? "; study sql lists those images" : "";
+  if (isSample && !["transition_outcomes", "turbulent_epochs", "instance_history"].includes(query)) limits.push("the sample on this page");
   const narrowed = limits.length ? `  (all images; the view is limited by ${limits.join(", ")}${listed})` : "";
   if (query === "instance_history" || head.splits.length === 1 || state.split !== "all") return narrowed;
   return `${narrowed}; for ${head.splits.slice(1).join(", ")} add --split`;

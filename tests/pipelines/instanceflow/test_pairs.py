@@ -132,10 +132,10 @@ def test_other_pictures_under_the_same_names_are_refused(
     white = [Image.new("L", (8, 8), "white")] * 2
     for image, said in (("black", "image 1 has other pixels"), ((4, 8), "image 1 has 8 x 8 and 4 x 8 pixels")):
         other = Image.new("L", (8, 8), image) if image == "black" else Image.new("L", image, "white")
-        reads = iter([white, [white[0], other]])
-        monkeypatch.setattr(pictures, "_read_images", lambda *_, reads=reads: next(reads))
+        reads = iter([white, white, [white[0], other]])  # those shown, then those compared
+        monkeypatch.setattr(pictures, "_open_images", lambda *_, reads=reads: next(reads))
         with pytest.raises(InputError, match=said):
-            pictures.read_images(both, pair, None)
+            pictures.read_images(both, pair, None, np.arange(2))
 
 
 def test_two_logs_are_compared(tmp_path: Path, empty_tracker: Path) -> None:
