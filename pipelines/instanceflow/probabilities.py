@@ -15,6 +15,7 @@ STEPS = (255, 60, 20)  # between 0 and 1, finest first; on a plot 150 pixels hig
 MAX_DENSE = 50_000_000  # probabilities of every class that are held at once
 TOP = 5  # likeliest classes of an image at an epoch: no others have a probability of 0.2 or more
 BATCH_VALUES = 5_000_000  # probabilities read at a time
+MAX_EPOCH = 10_000_000  # probabilities of an epoch, of which all are read: DuckDB may hold them at once
 DESCRIPTION = "probabilities of all classes but the label"
 
 Cells = tuple[np.ndarray, np.ndarray]  # rows and columns
@@ -26,6 +27,7 @@ class TopClasses:
 
     classes: np.ndarray  # [n, E, TOP], class_id; the code of none where there is none
     probabilities: np.ndarray  # [n, E, TOP], 0..255
+    kept: int  # probabilities that the run keeps of an instance at an epoch, at most
 
     def estimate(self, row_count: int) -> float:
         """Characters that those of so many instances take."""
@@ -55,7 +57,7 @@ def add_probabilities(
     top = _read_top(records, connection, sample)
     if top is None:
         return None
-    is_sample = not payload.has_room((1 + DOUBT) * top.estimate(count))
+    is_sample = count * top.kept > MAX_EPOCH or not payload.has_room((1 + DOUBT) * top.estimate(count))
     if is_sample and not payload.has_room((1 + DOUBT) * top.estimate(len(sample))):
         payload.left_out.add(DESCRIPTION)
         return None
@@ -92,12 +94,14 @@ def _read_top(records: Sequence[Record], connection: DuckDBPyConnection, rows: n
     """The likeliest classes, epochs of all records; None if a record has none."""
     dtype = np.uint8 if records[0].missing_code == 255 else np.uint16
     class_parts, probability_parts = [], []
+    kept = 0
     for record in records:
         classes = np.full((len(rows), len(record.epochs), TOP), record.missing_code, dtype)
         fractions = np.zeros(classes.shape, np.uint8)
         is_empty = True
         for cells, batch in _read_batches(record, connection, rows):
             likeliest, shares = _rank(batch)
+            kept = max(kept, len(record.classes) if batch["top_classes"].null_count else likeliest.shape[1])
             ranks = slice(likeliest.shape[1])
             classes[(*cells, ranks)] = likeliest
             fractions[(*cells, ranks)] = quantize_fractions(shares, np.uint8)
@@ -106,7 +110,7 @@ def _read_top(records: Sequence[Record], connection: DuckDBPyConnection, rows: n
             return None
         class_parts.append(classes)
         probability_parts.append(fractions)
-    return TopClasses(np.concatenate(class_parts, axis=1), np.concatenate(probability_parts, axis=1))
+    return TopClasses(np.concatenate(class_parts, axis=1), np.concatenate(probability_parts, axis=1), kept)
 
 
 def _rank(batch: pa.RecordBatch) -> tuple[np.ndarray, np.ndarray]:
@@ -130,7 +134,9 @@ def _read_batches(
     record: Record, connection: DuckDBPyConnection, rows: np.ndarray
 ) -> Iterator[tuple[Cells, pa.RecordBatch]]:
     """Rows of `flow_probabilities`, a bounded number at a time, and their cells; rows are places among those given."""
-    parameters = record.select_cells(rows)
+    instances = record.name_instances(rows)
     batch_rows = max(1, BATCH_VALUES // len(record.classes))
-    for batch in queries.execute_to_batches(connection, "flow_probabilities", parameters, batch_rows):
-        yield (batch["row"].to_numpy(), record.find_columns(batch["epoch"].to_numpy())), batch
+    for column, epoch in enumerate(record.epochs):
+        values = instances | {"epoch": epoch}
+        for batch in queries.execute_to_batches(connection, "flow_probabilities", values, batch_rows):
+            yield (batch["row"].to_numpy(), np.full(len(batch), column)), batch

@@ -59,13 +59,12 @@ class RecordAxes:
             sources=self.sources.take(pa.array(rows)),
         )
 
-    def select_cells(self, rows: np.ndarray | slice = slice(None)) -> dict[str, object]:
-        """Parameters of a query about instances at all epochs; `rows` are those of the instances, by default all."""
+    def name_instances(self, rows: np.ndarray | slice = slice(None)) -> dict[str, object]:
+        """Parameters of a query about instances; `rows` are theirs, by default all."""
         return {
             "run_id": self.run.run_id,
             "splits": np.array(self.splits, object)[self.split_indices[rows]].tolist(),
             "instance_ids": self.instance_ids[rows],
-            "epochs": list(self.epochs),
         }
 
     def find_rows(self, splits: np.ndarray, instance_ids: np.ndarray) -> np.ndarray:
@@ -161,7 +160,8 @@ def read_predictions(connection: DuckDBPyConnection, axes: RecordAxes) -> Record
     predicted = np.full(axes.shape, -1, np.int32)
     p_true = np.full(axes.shape, np.nan, np.float32)
     margin = np.full(axes.shape, np.nan, np.float32)
-    for batch in queries.execute_to_batches(connection, "flow_predictions", axes.select_cells()):
+    page_cells = axes.name_instances() | {"epochs": list(axes.epochs)}
+    for batch in queries.execute_to_batches(connection, "flow_predictions", page_cells):
         cells = batch["row"].to_numpy(), axes.find_columns(batch["epoch"].to_numpy())
         predicted[cells] = batch["predicted"].to_numpy()
         p_true[cells] = batch["p_true"].to_numpy(zero_copy_only=False)  # null becomes NaN

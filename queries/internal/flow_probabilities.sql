@@ -1,13 +1,12 @@
--- Internal, for the InstanceFlow page: class probabilities of some of its images, where they are logged.
+-- Internal, for the InstanceFlow page: class probabilities of some of its images at an epoch, where they are logged.
 --
 -- params:
 --   run_id             training run
 --   splits             split of each image
 --   instance_ids       row number of each in its split
---   epochs             epochs shown
+--   epoch              one of those shown; all at once would read several large files side by side
 -- returns:
 --   row                place among these images
---   epoch              0 is the network before training
 --   probabilities      softmax probability of every class, in the order of class_id; null if only the likeliest are kept
 --   top_classes        likeliest classes, likeliest first; null if all are kept
 --   top_probabilities  their softmax probabilities; null like them
@@ -19,7 +18,6 @@ with page_images as (
 )
 select
     row,
-    epoch,
     probabilities,
     top_classes,
     top_probabilities
@@ -27,5 +25,5 @@ from full_predictions
 join page_images using (split, instance_id)
 where
     run_id = $run_id
-    and epoch in (select unnest($epochs::integer[]))
+    and epoch = $epoch::integer
     and (probabilities is not null or top_classes is not null)

@@ -33,9 +33,10 @@ from pipelines.instanceflow.flow import MEMORY
 from pipelines.instanceflow.page import write_page
 from pipelines.instanceflow.record import read_record
 from pipelines.lifecycle.origin import UNKNOWN
+from tracking.files import write_table
 from tracking.home import Home
 from tracking.runs import new_record
-from tracking.tables import SCHEMA, add_macros, view_definitions
+from tracking.tables import LARGE_COLUMNS, SCHEMA, add_macros, view_definitions
 
 CANDIDATES = 16  # classes that an image may be predicted as
 SCROLLING = 0.4  # seconds until the page has come to rest
@@ -105,10 +106,29 @@ def make_tables(page: Path, flags: argparse.Namespace) -> None:
         insert(connection, "instances", run_id, known | {"split": [stored_split] * count, "source": ["noise"] * count})
         names = [f"class {c}" for c in range(flags.classes)]
         insert(connection, "classes", run_id, {"class_id": np.arange(flags.classes), "name": names})
-        for columns in make_epochs(random, labels, flags):
-            insert(connection, "predictions", run_id, known | {"split": [flags.split] * count} | columns)
-    connection.execute("create view full_predictions as from predictions")
+        for epoch, columns in enumerate(make_epochs(random, labels, flags)):
+            columns |= known | {"split": [flags.split] * count}
+            large = {name: columns.pop(name) for name in LARGE_COLUMNS["predictions"] if name in columns}
+            insert(connection, "predictions", run_id, columns)
+            if large:
+                keys = {name: columns[name] for name in ("epoch", "split", "instance_id")}
+                file = page.with_name(f"{run_id}_{epoch}.parquet")
+                write_table(file, {"run_id": [run_id] * count} | keys | large)
+    connection.execute(f"create view full_predictions as {select_full(page)}")
     connection.close()
+
+
+def select_full(page: Path) -> str:
+    """Predictions with the large columns, which are in files of their own, as in a study."""
+    files = sorted(map(str, page.parent.glob("*.parquet")))
+    if not files:
+        return "from predictions"
+    large = ", ".join(LARGE_COLUMNS["predictions"])
+    nothing = f"select run_id, epoch, split, instance_id, {large} from predictions where false"
+    return f"""
+        select * from (select * exclude ({large}) from predictions)
+        join (from ({nothing}) union all by name from read_parquet({files}))
+        using (run_id, epoch, split, instance_id)"""
 
 
 def make_epochs(random: np.random.Generator, labels: np.ndarray, flags: argparse.Namespace) -> Iterator[dict]:
@@ -145,7 +165,7 @@ def make_epochs(random: np.random.Generator, labels: np.ndarray, flags: argparse
             columns["top_classes"] = np.take_along_axis(classes, ranked, 1)
             columns["top_probabilities"] = np.take_along_axis(shares, ranked, 1)
         elif flags.probabilities == "all" and flags.split != "train_seen":
-            columns["probabilities"] = np.zeros((count, flags.classes), np.float32)
+            columns["probabilities"] = random.random((count, flags.classes), np.float32) / 10_000
             np.put_along_axis(columns["probabilities"], classes, shares, 1)
         if previous is not None:
             columns |= {"previous_epoch": np.full(count, epoch - 1, np.int32), "previous": previous}
@@ -170,7 +190,7 @@ def make_page(page: Path, flags: argparse.Namespace) -> None:
     connection = duckdb.connect(page.with_suffix(".duckdb"), config={"memory_limit": f"{MEMORY}GB"})
     connection.execute("set temp_directory = ''")
     home = Home(page.parent)
-    connection.execute(f"create view maps as {view_definitions(home, {})['maps']}")
+    connection.execute(f"create or replace view maps as {view_definitions(home, {})['maps']}")
     made_up = new_record("train", "made up", {}, dataset="noise")
     random = np.random.default_rng(1)
     start = time.process_time()
@@ -228,7 +248,9 @@ def measure(browser: webdriver.Chrome, page: Path) -> None:
 def take_pictures(browser: webdriver.Chrome, page: Path, folder: Path) -> None:
     """Screenshots of every view as the page opens, and with all classes, light and dark."""
     folder.mkdir(parents=True, exist_ok=True)
-    browser.get(f"{page.as_uri()}#")
+    browser.get("about:blank")
+    browser.get(page.as_uri())
+    time.sleep(10 * SCROLLING)
     for classes in ("first", "all"):
         for theme in ("light", "dark"):
             browser.execute_script("study.change({theme: arguments[0]})", theme)

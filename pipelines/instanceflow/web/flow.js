@@ -4,6 +4,7 @@ const flowCanvas = element("flow");
 const tracesCanvas = element("traces");
 // runs: height of their names; gap: between two runs; maxRows: classes that have a row of their own
 const FLOW = { right: 18, top: 26, bottom: 24, row: 58, runs: 20, gap: 40, maxRows: 40 };
+const OTHER_ROWS = 6; // of many classes Other has most images: it is as high as so many rows, so that links keep visible
 const MAX_PANELS = 12;
 const PANELS_ACROSS = 3; // if there is one per true class
 const MAX_TRACED = 200; // images
@@ -21,7 +22,7 @@ function drawFlow() {
   const { rows } = derived;
   const panels = makePanels(rows);
   const across = Math.min(panels.length, PANELS_ACROSS);
-  const panelHeight = flowTop() + rows.names.length * rowHeight() + FLOW.bottom;
+  const panelHeight = flowTop() + (rows.names.length + (tallRow() < 0 ? 0 : OTHER_ROWS - 1)) * rowHeight() + FLOW.bottom;
   const { context, width } = prepareCanvas(flowCanvas, panelHeight * Math.ceil(panels.length / across));
   hitTargets = [];
   glyphCells = [];
@@ -54,6 +55,10 @@ const isBoundary = (columns, column) => column + 1 < columns.length && runOf(col
 
 const rowHeight = () => state.focus ? 18 : Math.max(22, Math.min(FLOW.row, 620 / derived.rows.names.length));
 
+// The row of Other if it is higher than others, else -1.
+const tallRow = () => K > INITIAL_CLASSES && derived.rows.names.length > derived.rows.classes.length ? derived.rows.classes.length : -1;
+const heightOfRow = (box, row) => row === box.tallRow ? OTHER_ROWS * box.rowHeight : box.rowHeight;
+
 // Where a flow stands: its columns are `step` apart, its nodes `nodeWidth` wide and `rowHeight` high.
 function makeBox(x, y, width, columns) {
   const longestName = Math.max(...derived.rows.names.map(name => name.length));
@@ -63,7 +68,7 @@ function makeBox(x, y, width, columns) {
   const boundary = columns.findIndex((_, column) => isBoundary(columns, column)); // the last column of the first run, or -1
   const gap = boundary >= 0 ? Math.min(FLOW.gap, room * 0.1) : 0;
   const step = (room - nodeWidth - gap) / Math.max(1, columns.length - 1);
-  return { x, y, left, width, columns, rowHeight: rowHeight(), nodeWidth, step, boundary, gap };
+  return { x, y, left, width, columns, rowHeight: rowHeight(), tallRow: tallRow(), nodeWidth, step, boundary, gap };
 }
 
 // One flow of all images, or one per true class.
@@ -76,7 +81,9 @@ function makePanels(rows) {
 function drawPanel(context, box, rows) {
   const flow = flows(box.panel.instances, box.columns, rows, { ...state, stride: strideOf() });
   for (const link of flow.links) link.outcome = outcomeOfLink(link, rows);
-  box.largestNode = Math.max(1, ...flow.nodes.flat().map(node => node.n));
+  const largestOf = isCounted => Math.max(1, ...flow.nodes.flatMap(nodes => nodes.filter((_, row) => isCounted(row)).map(node => node.n)));
+  box.largestNode = largestOf(row => row !== box.tallRow);
+  box.largestTall = largestOf(row => row === box.tallRow);
   drawFrame(context, box, rows);
   drawLinks(context, box, rows, flow);
   drawNodes(context, box, rows, flow.nodes);
@@ -97,12 +104,15 @@ function columnX({ x, left, step, boundary, gap }, column) {
   return x + left + column * step + (boundary >= 0 && column > boundary ? gap : 0);
 }
 const flowTop = () => FLOW.top + (isPair ? FLOW.runs : 0);
-const rowY = (box, row) => box.y + flowTop() + row * box.rowHeight;
+function rowY(box, row) {
+  const isBelowTall = box.tallRow >= 0 && row > box.tallRow;
+  return box.y + flowTop() + (row + (isBelowTall ? OTHER_ROWS - 1 : 0)) * box.rowHeight;
+}
 const colourOfRow = (rows, row) => colourOfClass(rows.classes[row] ?? K);
 
 function drawFrame(context, box, rows) {
   rows.names.forEach((name, row) => {
-    const middle = rowY(box, row) + box.rowHeight / 2;
+    const middle = rowY(box, row) + heightOfRow(box, row) / 2;
     context.fillStyle = colourOfRow(rows, row);
     context.fillRect(box.x + 2, middle - 5, 4, 10);
     write(context, name, box.x + 10, middle, { maxWidth: box.left - 56 });
@@ -205,14 +215,14 @@ function makeStubs(rest) {
 
 // Units per image: the fullest side of a node fills its row.
 function linkScale(box, drawn, stubs) {
-  const sides = new Map();
-  const count = (side, n) => sides.set(side, (sides.get(side) ?? 0) + n);
+  const sides = new Map(); // images per unit of a side's height
+  const count = (side, row, n) => sides.set(side, (sides.get(side) ?? 0) + n / (heightOfRow(box, row) - 8));
   for (const link of drawn) {
-    count(sourceSide(link), link.n);
-    count(targetSide(link), link.n);
+    count(sourceSide(link), link.source, link.n);
+    count(targetSide(link), link.target, link.n);
   }
-  for (const stub of stubs) count(stub.side, stub.n);
-  return (box.rowHeight - 8) / Math.max(1, ...sides.values());
+  for (const stub of stubs) count(stub.side, stub.row, stub.n);
+  return 1 / Math.max(1 / (box.rowHeight - 8), ...sides.values());
 }
 
 // InstanceFlow's order: links leave a node sorted by target and label, and enter it sorted by source and label. Returns how
@@ -321,12 +331,12 @@ function drawNodes(context, box, rows, nodes) {
     const x = columnX(box, column);
     const y = rowY(box, row) + 3;
     const width = box.nodeWidth;
-    const height = box.rowHeight - 6;
+    const height = heightOfRow(box, row) - 6;
     const colour = colourOfRow(rows, row);
     const path = new TracedPath();
     path.rect(x, y, width, height);
     if (state.view === "moves") {
-      drawBar(context, node, x, y, box, height, colour);
+      drawBar(context, node, x, y, box, { height, colour, largest: row === box.tallRow ? box.largestTall : box.largestNode });
     } else {
       context.fillStyle = themeColour("--paper");
       context.fill(path);
@@ -352,10 +362,10 @@ function membersOfNode(box, rows, column, row) {
 }
 
 // How many images a node has: the correct ones solid, the incorrect ones outlined.
-function drawBar(context, node, x, y, box, height, colour) {
+function drawBar(context, node, x, y, box, { height, colour, largest }) {
   if (!node.n) return;
-  const barHeight = node.n / box.largestNode * height;
-  const solidHeight = node.correct / box.largestNode * height;
+  const barHeight = node.n / largest * height;
+  const solidHeight = node.correct / largest * height;
   context.fillStyle = themeColour("--paper");
   context.fillRect(x, y, box.nodeWidth, height);
   context.fillStyle = colour;
@@ -446,7 +456,7 @@ function tracePoint(i, e, column, box, rows) {
   const row = rows.rowOf[predictedAt(i, e)];
   const spread = (i * 0.618034) % 1;
   return glyphCentre(i, column, row, kindOf(i, e))
-    ?? [columnX(box, column) + box.nodeWidth / 2, rowY(box, row) + 6 + spread * (box.rowHeight - 12)];
+    ?? [columnX(box, column) + box.nodeWidth / 2, rowY(box, row) + 6 + spread * (heightOfRow(box, row) - 12)];
 }
 
 // The epochs of the flow, in words.
@@ -485,6 +495,7 @@ function describeFlow(columns, hidden) {
     [themeColour("--incorrect"), "dashed: incorrect"],
   ];
   const notes = ["stubs with a point: smaller moves, to scale", NODE_LEGENDS[state.view]];
+  if (tallRow() >= 0 && state.view === "moves") notes.push("Other: nodes to a scale of their own");
   const boundary = columns.findIndex((_, column) => isBoundary(columns, column));
   if (boundary >= 0) {
     notes.unshift(`dashed line: links across it compare two models, ${stepName(columns[boundary], columns[boundary + 1])}, not time`);
