@@ -7,8 +7,17 @@ the score minus the mean score of the background, up to sampling error; on a lin
 import torch
 from torch import Tensor, nn
 
-from xai.gradient import all_scores, score_gradient, split_into_passes, target_scores
-from xai.method import DEFAULTS, DEVELOPERS_AND_USERS, LEAVES_PARTS_OUT, Attribution, Card, Method, MethodInputs
+from xai.gradient import all_scores, exact_scores, score_gradient, split_into_passes
+from xai.method import (
+    DEFAULTS,
+    DEVELOPERS_AND_USERS,
+    LEAVES_PARTS_OUT,
+    Attribution,
+    Card,
+    Method,
+    MethodInputs,
+    compute_passes_in,
+)
 
 SAMPLES = 200
 
@@ -20,14 +29,15 @@ def attribute(model: nn.Module, images: Tensor, targets: Tensor, inputs: MethodI
     parts of 0..1: neither changes the mean, both reduce its error. The baseline score is the mean over those drawn.
     """
     background = inputs.background_images(images)
-    background_scores = all_scores(model, background)  # [B, K]
+    with compute_passes_in(torch.float32):
+        background_scores = all_scores(model, background)  # [B, K]
     maps = []
     baseline_scores = []
     for row, (image, target) in enumerate(zip(images, targets, strict=True)):
         drawn, alphas = _draw_samples(len(background), inputs, row)
         maps.append(_average_gradients(model, image, target, background[drawn], alphas.to(image)))
         baseline_scores.append(background_scores[drawn, target].mean())
-    return Attribution(torch.stack(maps), target_scores(model, images, targets), torch.stack(baseline_scores))
+    return Attribution(torch.stack(maps), exact_scores(model, images, targets), torch.stack(baseline_scores))
 
 
 def _draw_samples(background_count: int, inputs: MethodInputs, row: int) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from xai.method import NotApplicable, pass_size
+from xai.method import NotApplicable, compute_passes_in, pass_size, pass_type
 
 GRADIENT_FREE = "methods that need none: occlusion, shap"
 LOGIT_TOLERANCE = 1e-4  # difference of logits, as a fraction of the largest, that is rounding
@@ -22,7 +22,7 @@ def score_gradient(model: nn.Module, images: Tensor, targets: Tensor) -> tuple[T
     inputs = images.detach().clone().requires_grad_()
     with frozen(model), torch.enable_grad():
         try:
-            scores = model(inputs).gather(1, targets[:, None]).squeeze(1)  # [N]
+            scores = _run_pass(model, inputs).gather(1, targets[:, None]).squeeze(1)  # [N]
             gradient = gradient_of(scores.sum(), inputs)
         except torch.OutOfMemoryError:
             raise
@@ -88,12 +88,28 @@ def nearly_equal(values: Tensor, others: Tensor, tolerance: float) -> bool:
 def all_scores(model: nn.Module, images: Tensor) -> Tensor:
     """The logits of each image, [N, K]."""
     with frozen(model), torch.no_grad():
-        return torch.cat([model(part) for part in split_into_passes(images)])
+        return torch.cat([_run_pass(model, part) for part in split_into_passes(images)])
 
 
 def target_scores(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
     """The target logit of each image, [N]."""
     return all_scores(model, images).gather(1, targets[:, None]).squeeze(1)
+
+
+def exact_scores(model: nn.Module, images: Tensor, targets: Tensor, computed: Tensor | None = None) -> Tensor:
+    """The target logit of each image in float32, [N]; those that passes `computed` already, if they are in float32."""
+    if computed is not None and pass_type() is torch.float32:
+        return computed
+    with compute_passes_in(torch.float32):
+        return target_scores(model, images, targets)
+
+
+def _run_pass(model: nn.Module, images: Tensor) -> Tensor:
+    """The logits of each image, [N, K]."""
+    if pass_type() is torch.float32:
+        return model(images)
+    with torch.autocast(images.device.type, pass_type()):
+        return model(images).float()
 
 
 def split_into_passes(rows: Tensor) -> tuple[Tensor, ...]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 MAX_PASS_SIZE = 128  # images per pass; larger batches are slower on a CPU and take more memory
 _PASS_LIMIT: ContextVar[int] = ContextVar("images per pass that fit into memory", default=MAX_PASS_SIZE)
+_PASS_TYPE: ContextVar[torch.dtype] = ContextVar("what passes compute in", default=torch.float32)
 
 
 def pass_size() -> int:
@@ -26,6 +27,24 @@ def limit_pass_size(images: int) -> Iterator[None]:
         yield
     finally:
         _PASS_LIMIT.reset(token)
+
+
+def pass_type() -> torch.dtype:
+    """What passes through the model compute in: float32, or another type inside `compute_passes_in`."""
+    return _PASS_TYPE.get()
+
+
+@contextmanager
+def compute_passes_in(dtype: torch.dtype) -> Iterator[None]:
+    """Passes inside compute in this type, by torch.autocast, where a method uses `gradient` for them.
+
+    What methods return stays float32, and its scores are those that float32 gives.
+    """
+    token = _PASS_TYPE.set(dtype)
+    try:
+        yield
+    finally:
+        _PASS_TYPE.reset(token)
 
 
 class NotApplicable(ValueError):

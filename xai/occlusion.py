@@ -7,7 +7,7 @@ w (x - baseline) in it.
 import torch
 from torch import Tensor, nn
 
-from xai.gradient import target_scores
+from xai.gradient import exact_scores, target_scores
 from xai.method import DEFAULTS, LEAVES_PARTS_OUT, Attribution, Card, Method, MethodInputs
 
 # Windows per side, if they did not overlap by half. Smaller ones leave most of what decides uncovered, larger ones
@@ -29,7 +29,7 @@ def attribute(model: nn.Module, images: Tensor, targets: Tensor, inputs: MethodI
         falls = score - target_scores(model, covered, target.expand(len(covered)))  # [M]
         inside = masks.to(falls.dtype)
         maps.append(torch.einsum("m,mhw->hw", falls, inside) / inside.sum(0))
-    return Attribution(torch.stack(maps), scores)
+    return Attribution(torch.stack(maps), exact_scores(model, images, targets, scores))
 
 
 def occlusion_windows(height: int, width: int) -> Tensor:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from xai.gradient import target_scores
+from xai.gradient import exact_scores, target_scores
 from xai.method import (
     DEFAULTS,
     DEVELOPERS_AND_USERS,
@@ -133,7 +133,11 @@ def _attribute_group(model: nn.Module, images: Tensor, targets: Tensor, samples:
         requests = [
             search.send([*islice(results, len(request))]) for search, request in zip(searches, requests, strict=True)
         ]
-    return Attribution(torch.from_numpy(maps).to(scores), scores, baseline_scores)
+    return Attribution(
+        torch.from_numpy(maps).to(scores),
+        exact_scores(model, images, targets, scores),
+        exact_scores(model, blurred, targets, baseline_scores),
+    )
 
 
 def _search(

@@ -5,14 +5,14 @@ Simonyan, Vedaldi, Zisserman 2014, arXiv 1312.6034, section 3. Property: on a li
 
 from torch import Tensor, nn
 
-from xai.gradient import score_gradient
+from xai.gradient import exact_scores, score_gradient
 from xai.method import DEFAULTS, DEVELOPERS, LEAVES_PARTS_OUT, Attribution, Card, Method, MethodInputs
 
 
 def attribute(model: nn.Module, images: Tensor, targets: Tensor, inputs: MethodInputs = DEFAULTS) -> Attribution:
     """Largest |d score / d pixel| over the channels: [N, H, W], in logits per unit of brightness, 0 or more."""
     gradient, scores = score_gradient(model, images, targets)
-    return Attribution(gradient.abs().amax(dim=1), scores)
+    return Attribution(gradient.abs().amax(dim=1), exact_scores(model, images, targets, scores))
 
 
 saliency = attribute  # its name in earlier versions

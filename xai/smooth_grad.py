@@ -6,7 +6,7 @@ Smilkov et al. 2017, arXiv 1706.03825, equation 1. Property: on a linear model i
 import torch
 from torch import Tensor, nn
 
-from xai.gradient import score_gradient, split_into_passes, target_scores
+from xai.gradient import exact_scores, score_gradient, split_into_passes
 from xai.method import DEFAULTS, DEVELOPERS, LEAVES_PARTS_OUT, Attribution, Card, Method, MethodInputs
 
 SAMPLES = 50
@@ -26,7 +26,7 @@ def attribute(model: nn.Module, images: Tensor, targets: Tensor, inputs: MethodI
             gradients, _ = score_gradient(model, image + deviation * noise, target.expand(len(part)))
             total += gradients.sum(0)
         maps.append((total / samples).abs().amax(0))  # [H, W]
-    return Attribution(torch.stack(maps), target_scores(model, images, targets))
+    return Attribution(torch.stack(maps), exact_scores(model, images, targets))
 
 
 smooth_grad = attribute  # its name in earlier versions

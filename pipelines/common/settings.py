@@ -347,6 +347,12 @@ class ExplainSettings(SpreadSettings):
                                    least=1, most=1000)  # fmt: skip
     layer: str | None = setting(None, "layer, for layer-based methods; default: the last layer with spatial output")
     seed: int = setting(0, SEED, least=0, most=2**32 - 1)
+    precision: str = setting(
+        "float32",
+        "what passes compute in; auto: bfloat16 if the processor supports it, it is faster, and a few maps per epoch "
+        "agree with those of float32; else float32",
+        choices=("auto", "float32", "bfloat16"),
+    )
     model: str | None = setting(None, MODEL_LATER)
     model_args: str | None = setting(None, "arguments of --model, a JSON object")
     data: str | None = setting(None, DATA)
@@ -358,7 +364,7 @@ class ExplainSettings(SpreadSettings):
         return {
             "what is explained": ("method", "epochs", "split", "instances", "count", "also", "where", "target"),
             "how the methods work": ("samples", "concepts", "layer", "seed"),
-            "data, model and machine": ("data", "model", "model_args", "batch", "memory"),
+            "data, model and machine": ("data", "model", "model_args", "precision", "batch", "memory"),
             "several processes": ("workers", "scheduler"),
         }
 

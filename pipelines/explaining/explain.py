@@ -19,6 +19,7 @@ from pipelines.explaining.job import (
     target_class,
 )
 from pipelines.explaining.maps import attribution
+from pipelines.explaining.maps.precision import resolve_precision
 from pipelines.lifecycle.child_run import describe_metrics, run_guard, start_child
 from pipelines.lifecycle.run_inputs import read_recorded_settings
 from pipelines.lifecycle.selection import format_epochs
@@ -33,6 +34,7 @@ METHODS_BY_FLAG = {
     "samples": tuple(name for name, method in METHODS.items() if method.takes_samples),
     "layer": (*(name for name, method in METHODS.items() if method.looks_at_a_layer), *CONCEPT_METHODS),
     "concepts": CONCEPT_METHODS,
+    "precision": tuple(name for name, method in METHODS.items() if not method.looks_at_a_layer),
     "target": tuple(METHODS),
 }
 
@@ -66,7 +68,7 @@ def explain(settings: ExplainSettings, home: Home, *, leave_out: bool = False) -
             try:
                 job = make_job(settings, method, source)
                 steps(job).probe(job)
-                jobs.append(job)
+                jobs.append(resolve_precision(job))
             except InputError as error:
                 if not leave_out:
                     raise
@@ -84,7 +86,7 @@ def explain(settings: ExplainSettings, home: Home, *, leave_out: bool = False) -
 def _check_flags(settings: ExplainSettings) -> None:
     """Raise InputError on a flag that none of the methods uses."""
     for name, methods in METHODS_BY_FLAG.items():
-        if getattr(settings, name) not in (None, ()) and not set(settings.method) & set(methods):
+        if getattr(settings, name) != getattr(ExplainSettings, name) and not set(settings.method) & set(methods):
             raise InputError(
                 f"--{name} does nothing for {', '.join(settings.method)}; leave it out, or choose a method that uses "
                 f"it: {', '.join(methods)}"

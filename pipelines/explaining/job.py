@@ -53,6 +53,11 @@ class Job:
     source: TrainedRun
     layer: Layer | None  # of settings.layer
 
+    @property
+    def pass_type(self) -> torch.dtype:
+        """What passes compute in: float32 until `auto` is resolved."""
+        return torch.bfloat16 if self.settings.precision == "bfloat16" else torch.float32
+
     def images(self, instances: np.ndarray, split: str | None = None) -> Tensor:
         """Images of a split (default: the explained one) as the model takes them, [N, C, H, W]."""
         images = self.source.data.splits[split or self.settings.split].images

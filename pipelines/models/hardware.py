@@ -20,7 +20,7 @@ def resolve_hardware(settings: Training) -> Training:
     resolved = resolve_device(settings)
     precision = resolved.precision
     if precision == "auto":
-        precision = "bfloat16" if _computes_bfloat16(torch.device(resolved.device)) else "float32"
+        precision = "bfloat16" if computes_bfloat16(torch.device(resolved.device)) else "float32"
     return replace(resolved, precision=precision)
 
 
@@ -48,9 +48,16 @@ def choose_available_device(recorded_device: str) -> str:
 
 
 def autocast(settings: TrainSettings) -> torch.autocast:
-    """bfloat16 in training passes where the settings say so; evaluation and explanation are always float32."""
+    """bfloat16 in training passes where the settings say so; evaluation is always float32."""
     device_type = torch.device(settings.device).type
     return torch.autocast(device_type, torch.bfloat16, enabled=settings.precision == "bfloat16")
+
+
+def computes_bfloat16(device: torch.device) -> bool:
+    """Whether the hardware has bfloat16; emulated, it is over ten times slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def _default_device() -> str:
@@ -69,10 +76,3 @@ def _find_obstacle(device: str) -> str | None:
     except Exception as error:  # many devices raise errors of their own classes
         return str(error).splitlines()[0]
     return None
-
-
-def _computes_bfloat16(device: torch.device) -> bool:
-    """Whether the hardware has bfloat16; emulated, it is over ten times slower than float32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()

@@ -1,6 +1,7 @@
 """Every method of the registry: shape, purity, and that a map depends on its image alone."""
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from torchvision.models import resnet18
 
 from support.networks import awkward, images
 from xai import METHODS, Attribution, MethodInputs
+from xai.method import compute_passes_in
+from xai.precision import find_difference
 
 MAPS = [name for name in METHODS if name != "ice"]
 
@@ -97,3 +100,34 @@ def test_foreign_model_with_in_place_and_reused_relus(method: str, channels: int
     assert found.maps.isfinite().all()
     assert found.maps.abs().amax() > 0
     assert torch.allclose(found.scores, model.eval()(inputs).diagonal(), atol=1e-4)
+
+
+@pytest.mark.parametrize("method", [name for name in MAPS if not METHODS[name].looks_at_a_layer])
+def test_passes_in_bfloat16_give_nearly_the_same_maps_of_the_same_scores(method: str) -> None:
+    model, (inputs, targets) = awkward(), images()
+    exact = explain(method, model, inputs, targets)
+    types = set()
+    hook = model[0].register_forward_hook(lambda _module, _inputs, output: types.add(output.dtype))
+    with compute_passes_in(torch.bfloat16):
+        found = explain(method, model, inputs, targets)
+    hook.remove()
+    assert torch.bfloat16 in types
+    assert found.maps.dtype == torch.float32
+    assert not torch.equal(found.maps, exact.maps)
+    assert torch.nn.functional.cosine_similarity(found.maps.flatten(1), exact.maps.flatten(1)).min() > 0.95
+    for scores, exact_scores in ((found.scores, exact.scores), (found.baseline_scores, exact.baseline_scores)):
+        assert scores is exact_scores is None or torch.allclose(scores, exact_scores, atol=1e-6)
+    assert torch.equal(explain(method, model, inputs, targets).maps, exact.maps)
+
+
+def test_maps_stand_for_others_of_the_same_order_and_sum() -> None:
+    maps = torch.rand(3, 6, 5, generator=torch.Generator().manual_seed(0))
+    exact = Attribution(maps, maps.sum((1, 2)), torch.zeros(3))  # complete
+    assert find_difference(exact, exact) is None
+    assert find_difference(exact, dataclasses.replace(exact, maps=1.009 * maps)) is None
+    assert "changes by 2.0%" in find_difference(exact, dataclasses.replace(exact, maps=1.02 * maps))
+    one_other = torch.cat([maps[:2], maps[2:].flip(1, 2)])
+    assert "rank correlation" in find_difference(exact, dataclasses.replace(exact, maps=one_other))
+    assert "rank correlation" in find_difference(exact, dataclasses.replace(exact, maps=0 * maps))
+    without_baseline = Attribution(maps, exact.scores)
+    assert find_difference(without_baseline, Attribution(5 * maps, exact.scores)) is None

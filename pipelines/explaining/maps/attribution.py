@@ -23,6 +23,7 @@ from tracking.index import ingest
 from tracking.reading import connect
 from xai import METHODS, Attribution, NotApplicable
 from xai.gradient import GPU_LOGIT_TOLERANCE, check_deterministic, nearly_equal
+from xai.method import compute_passes_in
 
 PART_SIZE = 1000  # instances per commit
 PROBE_IMAGES = 4  # images on which the model is checked to be deterministic
@@ -139,7 +140,8 @@ def explain_batch(job: Job, epoch: int, instances: np.ndarray) -> list[Attributi
 def _attribute(job: Job, images: Tensor, instances: np.ndarray, logits: Tensor, targets: Tensor) -> Attribution:
     """The method's attribution on the CPU. Raises NotApplicable unless its scores are the model's logits [N, K]."""
     attribute = METHODS[job.method].attribute
-    attribution = attribute(job.source.model, images, targets.to(images.device), job.method_inputs(instances)).cpu()
+    with compute_passes_in(job.pass_type):
+        attribution = attribute(job.source.model, images, targets.to(images.device), job.method_inputs(instances)).cpu()
     predicted_scores = logits.gather(1, targets[:, None]).squeeze(1)
     if not nearly_equal(attribution.scores, predicted_scores, GPU_LOGIT_TOLERANCE):
         # a model cut in two at a layer may skip what its own forward does

@@ -7,19 +7,21 @@ import pytest
 import torch
 
 from pipelines.common.figures import render_figure
-from pipelines.common.settings import ExplainSettings, ResumeSettings
+from pipelines.common.settings import ExplainSettings, RerunSettings, ResumeSettings
 from pipelines.data.datasets import load_dataset
 from pipelines.data.raw import Split
 from pipelines.explaining.explain import _describe_epochs, explain
 from pipelines.explaining.job import open_trained_run, target_class
-from pipelines.explaining.maps import attribution, heatmaps
+from pipelines.explaining.maps import attribution, heatmaps, precision
 from pipelines.explaining.maps.pictured import choose_pictured
 from pipelines.lifecycle.child_run import _describe_settings
-from pipelines.lifecycle.run_inputs import checkpoint_file
+from pipelines.lifecycle.run_inputs import checkpoint_file, read_recorded_settings
 from pipelines.lifecycle.selection import choose_epochs, sample_instances
+from pipelines.models import hardware
 from pipelines.models.checkpoints import load_model
 from pipelines.models.networks import build_model
 from pipelines.models.predictions import prepare_images
+from pipelines.rerunning import rerun
 from pipelines.resuming import resume
 from pipelines.training.train import train
 from queries.classes import find_classes
@@ -422,3 +424,60 @@ def test_an_image_s_key_names_its_class() -> None:
     classes = ("Ünïcode / $x$", "dog")
     keys = [heatmaps.picture_key(split, "extra:new", instance, classes) for instance in range(3)]
     assert keys == ["extra_new_00000_label_dog", "extra_new_00001", "extra_new_00002_label_n_code_x"]
+
+
+@pytest.mark.parametrize(
+    ("least_correlation", "least_gain", "least_images", "chosen", "reason"),
+    [
+        (0.9, 0, 8, "bfloat16", "its maps of 8 images per epoch agree with those of float32"),
+        (2, 0, 8, "float32", "in bfloat16, at epoch 1, the rank correlation of a map is"),
+        (0.9, 1e9, 8, "float32", "bfloat16 is only"),
+        (0.9, 0, 100, "float32", "for fewer than 100 images, checking bfloat16 would take longer than it saves"),
+    ],
+)
+def test_automatic_precision_is_checked_said_and_recorded(
+    own: Home,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+    least_correlation: float,
+    least_gain: float,
+    least_images: int,
+    chosen: str,
+    reason: str,
+) -> None:
+    monkeypatch.setattr(hardware, "computes_bfloat16", lambda device: True)
+    monkeypatch.setattr("xai.precision.MIN_CORRELATION", least_correlation)
+    monkeypatch.setattr("xai.precision.MAX_GAP_CHANGE", 100)
+    monkeypatch.setattr(precision, "MIN_GAIN", least_gain)
+    monkeypatch.setattr(precision, "MIN_IMAGES", least_images)
+    settings = ExplainSettings(method=("smooth_grad", "grad_cam"), epochs="1,2", count=10, samples=3, precision="auto")
+    run_id, of_layer = explain(settings, own)
+    assert f"smooth_grad computes in {chosen}: " in (said := " ".join(capsys.readouterr().err.split()))
+    assert reason in said
+    recorded = [
+        read_recorded_settings(own, resolve(own, known, ("explain",)), ExplainSettings).precision
+        for known in (run_id, of_layer)
+    ]
+    assert recorded == [chosen, "float32"]
+    if chosen == "bfloat16":
+        [exact] = explain(replace(settings, method=("smooth_grad",), precision="float32"), own)
+        sql = """select epoch, instance_id, score, map from attributions join maps using (run_id, epoch, instance_id)
+                 where run_id = ? order by all"""
+        found, expected = (rows(own, sql, known) for known in (run_id, exact))
+        assert [row[:3] for row in found] == [row[:3] for row in expected]
+        assert found != expected
+        rerun(RerunSettings(run_id, check=True), own)
+        assert "identical to run" in capsys.readouterr().err
+
+
+def test_automatic_precision_is_float32_where_the_processor_has_no_bfloat16(
+    own: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(hardware, "computes_bfloat16", lambda device: False)
+    explain(ExplainSettings(count=100, precision="auto"), own)
+    assert "saliency computes in float32: this processor has no bfloat16" in capsys.readouterr().err
+
+
+def test_precision_is_refused_where_it_does_nothing(own: Home) -> None:
+    with pytest.raises(InputError, match="--precision does nothing for grad_cam"):
+        explain(ExplainSettings(method=("grad_cam",), precision="bfloat16"), own)
