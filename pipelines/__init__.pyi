@@ -25,6 +25,7 @@ def run(
     threads: int = 0,
     memory: float | None = None,
     evaluation_batch: int | None = None,
+    probabilities: str = "top:20",
     name: str | None = None,
     weights: str | None = None,
     from_: str | None = None,
@@ -64,6 +65,7 @@ def run(
         threads: CPU threads; 0: one per core [0]
         memory: memory limit of a pass in GB; default: half of the machine's or the GPU's
         evaluation_batch: images per evaluation pass; default: 500, fewer if these would take over 1 GB
+        probabilities: probabilities kept of each image that is evaluated: all (of every class), top:K (of the K likeliest classes; all if there are no more) or none; those of the label and of the predicted class are always kept [top:20]
         name: run name; default: from data set, model and seed
         weights: weights that training begins with: a file of torch or safetensors, or pretrained, which timm and torchvision fetch; default: random ones
         from_: training run whose weights training begins with, as RUN or RUN:EPOCH (a number, last or best; default: last); `model`, `model_args`, `transform` and `channels` are that run's unless given
@@ -103,6 +105,7 @@ def train(
     threads: int = 0,
     memory: float | None = None,
     evaluation_batch: int | None = None,
+    probabilities: str = "top:20",
     name: str | None = None,
     weights: str | None = None,
     from_: str | None = None,
@@ -142,6 +145,7 @@ def train(
         threads: CPU threads; 0: one per core [0]
         memory: memory limit of a pass in GB; default: half of the machine's or the GPU's
         evaluation_batch: images per evaluation pass; default: 500, fewer if these would take over 1 GB
+        probabilities: probabilities kept of each image that is evaluated: all (of every class), top:K (of the K likeliest classes; all if there are no more) or none; those of the label and of the predicted class are always kept [top:20]
         name: run name; default: from data set, model and seed
         weights: weights that training begins with: a file of torch or safetensors, or pretrained, which timm and torchvision fetch; default: random ones
         from_: training run whose weights training begins with, as RUN or RUN:EPOCH (a number, last or best; default: last); `model`, `model_args`, `transform` and `channels` are that run's unless given
@@ -384,6 +388,7 @@ def import_checkpoints(
     threads: int = 0,
     memory: float | None = None,
     evaluation_batch: int | None = None,
+    probabilities: str = "top:20",
     name: str | None = None,
     val_fraction: float = 0.0,
     epochs: str | None = None,
@@ -411,6 +416,7 @@ def import_checkpoints(
         threads: CPU threads; 0: one per core [0]
         memory: memory limit of a pass in GB; default: half of the machine's or the GPU's
         evaluation_batch: images per evaluation pass; default: 500, fewer if these would take over 1 GB
+        probabilities: probabilities kept of each image that is evaluated: all (of every class), top:K (of the K likeliest classes; all if there are no more) or none; those of the label and of the predicted class are always kept [top:20]
         name: run name; default: from data set, model and seed
         val_fraction: fraction of the training set that your training left out for validation; default: none, as it is not known [0.0]
         epochs: epochs of the files in their natural order, such as 5,10,15; default: the numbers in their names

@@ -6,8 +6,9 @@
 -- Images are matched by instances.source, as the seed of a training draws which images are in train and val; if several
 -- images of a split have the same source, the k-th is matched with the k-th. If a run has no instances of a split,
 -- instance_id is used. Both runs must use the same data: see runs.data_digest.
--- Predictions differ in the class or in a probability: of every class; in train_seen of the predicted and the true one;
--- in an imported log there are none. Maps of one image are matched by method, target_kind and target, so one of another
+-- Predictions differ in the class or in a probability: of every class; of the likeliest classes that both runs keep, where
+-- one keeps no others; of the predicted and the true class, where one keeps none, as in train_seen; in an imported log
+-- there are none. Maps of one image are matched by method, target_kind and target, so one of another
 -- class has no partner; maps of different sizes differ. NaN equals NaN. Trials of patches are matched by class, trial and
 -- donor as well.
 --
@@ -42,7 +43,10 @@ with written as not materialized (  -- part tells apart the rows of an image or 
         instance_id,
         label,
         predicted,
-        coalesce(probabilities, case when p_predicted is not null then [p_predicted, p_true] end) as numbers
+        probabilities,
+        top_classes,
+        top_probabilities,
+        case when p_predicted is not null then [p_predicted, p_true] end as numbers
     from full_predictions
     union all by name
     select
@@ -193,15 +197,41 @@ pairs as (
         here.predicted <> other.predicted as is_other_class,
         here.predicted = here.label as ok,
         other.predicted = other.label as other_ok,
-        here.height is not distinct from other.height and len(here.numbers) = len(other.numbers) as fits,
+        here.probabilities is not null and other.probabilities is not null as has_all,
+        case  -- classes whose probabilities are compared, unless of all or none
+            when here.top_classes is null and here.probabilities is not null then other.top_classes
+            when other.top_classes is null and other.probabilities is not null then here.top_classes
+            else [class_id for class_id in here.top_classes if list_contains(other.top_classes, class_id)]
+        end as shared,
+        case
+            when has_all then here.probabilities
+            when shared is null then here.numbers
+            else here.numbers || [
+                coalesce(
+                    here.probabilities[class_id + 1],
+                    here.top_probabilities[list_position(here.top_classes, class_id)]
+                )
+                for class_id in shared
+            ]
+        end as compared,
+        case
+            when has_all then other.probabilities
+            when shared is null then other.numbers
+            else other.numbers || [
+                coalesce(
+                    other.probabilities[class_id + 1],
+                    other.top_probabilities[list_position(other.top_classes, class_id)]
+                )
+                for class_id in shared
+            ]
+        end as other_compared,
+        here.height is not distinct from other.height and len(compared) = len(other_compared) as fits,
         here.predicted is distinct from other.predicted
             or here.height is distinct from other.height
             or here.number is distinct from other.number
-            or here.numbers is distinct from other.numbers as differs,
+            or compared is distinct from other_compared as differs,
         here.number,
-        other.number as other_number,
-        here.numbers,
-        other.numbers as other_numbers
+        other.number as other_number
     from here
     full join other
         on here.what = other.what
@@ -215,12 +245,12 @@ measured as (
     select
         *,
         case
-            when number is null and numbers is null then null
+            when number is null and compared is null then null
             when not differs then 0  -- most rows of most pairs of runs, so their lists are not gone through
             when number is not null then abs(number - other_number)
             when fits then list_max([
                 case when pair[1] is distinct from pair[2] then abs(pair[1]::double - pair[2]) else 0 end
-                for pair in list_zip(numbers, other_numbers)
+                for pair in list_zip(compared, other_compared)
             ])
         end as difference,
         case when what = 'predictions' then is_other_class else differs end as is_shown

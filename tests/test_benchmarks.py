@@ -47,6 +47,7 @@ PROGRAMS: dict[str, tuple[str, dict[str, object]]] = {
         },
     ),
     "many_at_once": ("--trainings 0 --explainers 0", {}),  # with trainings: test_many.py
+    "many_rows": ("--images 30 --epochs 2 --classes 25", {}),
     "many_runs": ("--runs 2 3 --epochs 2 --rounds 1", {}),
     "nothing_there": ("--studies 1 --settings digits coverage", {}),
     "planted": ("--seeds 0 --epochs 1 --count 4 --methods saliency", {}),

@@ -9,6 +9,8 @@ from typing import Any
 
 from tracking.errors import InputError
 
+ROW_GROUP = 122_880  # rows, as in DuckDB's own files: what a question leaves out is passed over in such pieces
+
 
 def sha256(path: Path) -> str:
     with path.open("rb") as file:
@@ -45,14 +47,17 @@ def write_bytes(path: Path, content: bytes) -> Path:
     return path
 
 
-def write_table(path: Path, columns: dict[str, Any]) -> Path:
-    """Write columns of equal length as a Parquet file; an array [N, K] becomes a column of lists of length K."""
+def write_table(path: Path, *parts: dict[str, Any]) -> Path:
+    """Write columns of equal length as a Parquet file, those of several parts one after the other.
+
+    An array [N, K] becomes a column of lists of length K.
+    """
     import pyarrow as pa
     from pyarrow import parquet
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    table = pa.table({name: _to_arrow(values) for name, values in columns.items()})
-    parquet.write_table(table, path, compression="zstd")
+    tables = [pa.table({name: _to_arrow(values) for name, values in columns.items()}) for columns in parts]
+    parquet.write_table(pa.concat_tables(tables), path, compression="zstd", row_group_size=ROW_GROUP)
     return path
 
 
@@ -68,5 +73,7 @@ def _to_arrow(values: Any) -> Any:  # a pyarrow array; that library has no types
     import pyarrow as pa
 
     if isinstance(values, np.ndarray) and values.ndim == 2:
-        return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
+        # of any length, as fixed ones take their room for a null too
+        offsets = np.arange(len(values) + 1) * values.shape[1]
+        return pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(values.ravel()))
     return pa.array(values)

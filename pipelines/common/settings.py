@@ -1,5 +1,6 @@
 """Settings of every step: one frozen dataclass each, from which flags, help, MLflow params and config.json come."""
 
+import re
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any
 
@@ -13,7 +14,11 @@ DATASET = (
     "digits, cifar10, folder, planted, planted:pair, planted:shortcut, digits:faults, csv:FILE, hf:PATH, "
     "torchvision:NAME, recorded or package.module:factory"
 )
-KNOWN_OF_LOOPS = ("dataset", "data", "model", "model_args", "transform", "device", "threads", "name")
+KNOWN_OF_LOOPS = ("dataset", "data", "model", "model_args", "transform", "device", "threads", "probabilities", "name")
+PROBABILITIES = (
+    "probabilities kept of each image that is evaluated: all (of every class), top:K (of the K likeliest classes; all "
+    "if there are no more) or none; those of the label and of the predicted class are always kept"
+)
 AUTO = "auto"
 UNKNOWN_MODEL = "unknown"  # of a run that was recorded without a function that builds its model
 MODEL_LATER = (
@@ -35,12 +40,14 @@ def setting(
     path: bool = False,
     numbers: bool = False,
     formerly: str | None = None,
+    unrecorded: Any = MISSING,
 ) -> Any:
     """A documented field of a settings class. Bounds are always checked, `choices` on the command line.
 
     A `path` may have any bytes; other texts, and paths that are recorded, are UTF-8. A text that holds `numbers`, such
     as IDs, may be given as these in Python. `formerly` is the field's name in earlier versions: still its key in
-    records, and still accepted as a flag.
+    records, and still accepted as a flag. `unrecorded` is the value of runs whose records lack the field, if it is not
+    the default.
     """
     metadata = {
         "help": help,
@@ -51,6 +58,7 @@ def setting(
         "path": path,
         "numbers": numbers,
         "formerly": formerly,
+        "unrecorded": default if unrecorded is MISSING else unrecorded,
     }
     return field(default=default, metadata=metadata)
 
@@ -175,7 +183,23 @@ class TrackedSettings(CheckedSettings):
     evaluation_batch: int | None = setting(
         None, "images per evaluation pass; default: 500, fewer if these would take over 1 GB", least=1, most=65_536
     )
+    probabilities: str = setting("top:20", PROBABILITIES, unrecorded="all")
     name: str | None = setting(None, "run name; default: from data set, model and seed")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        parse_probabilities(self.probabilities)
+
+
+def parse_probabilities(text: str) -> int | None:
+    """Of how many of the likeliest classes probabilities are kept, None for all. Raises InputError on another text."""
+    if text in ("all", "none"):
+        return None if text == "all" else 0
+    if not re.fullmatch(r"top:[1-9][0-9]{0,8}", text):
+        raise InputError(
+            f"--probabilities is {text!r}; it takes all, none, or top:K, the K likeliest classes, such as top:20"
+        )
+    return int(text.removeprefix("top:"))
 
 
 @dataclass(frozen=True)
@@ -281,6 +305,7 @@ class TrainSettings(TrackedSettings):
             ),
             "regularization": ("label_smoothing", "random_shift", "random_flip", "progressive_resizing"),
             "reproducibility": ("seed", "name"),
+            "what is logged": ("probabilities",),
             "machine": ("device", "precision", "threads", "memory", "evaluation_batch"),
         }
 

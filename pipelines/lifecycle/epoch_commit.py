@@ -8,10 +8,12 @@ import numpy as np
 from torch import nn
 
 from pipelines.common.figures import render_figure
+from pipelines.common.settings import TrackedSettings, parse_probabilities
 from pipelines.data.datasets import Dataset
 from pipelines.drawing.predictions import choose_confused, count_pairs, draw_confusion, draw_learning_curves
 from pipelines.drawing.style import LOGGED, draw
 from pipelines.lifecycle.logged_model import describe_interface
+from pipelines.lifecycle.run_inputs import read_recorded_settings
 from pipelines.models.checkpoints import save_model
 from pipelines.models.predictions import Predictions
 from tracking import models, runs
@@ -47,13 +49,14 @@ def commit_epoch(
     matrix = draw(draw_confusion, LOGGED, counts[np.ix_(shown, shown)], counts.sum(axis=1)[shown], names)
     runs.log_image(run, render_figure(matrix, title), "confusion_test", epoch)
 
-    parts = [part.to_columns(run.run_id, epoch) for part in predictions]
-    table = {column: [value for part in parts for value in part[column]] for column in parts[0]}
+    settings = read_recorded_settings(run.home, run.record, TrackedSettings)
+    kept = parse_probabilities(settings.probabilities)
+    parts = [part.to_columns(run.run_id, epoch, kept) for part in predictions]
     unit = f"epoch_{epoch:04d}"
     with runs.staging_folder(run.home) as folder:
         files = {
             f"checkpoints/{unit}.safetensors": save_model(model, folder / f"{unit}.safetensors"),
-            f"predictions/{unit}.parquet": write_table(folder / f"{unit}.parquet", table),
+            f"predictions/{unit}.parquet": write_table(folder / f"{unit}.parquet", *parts),
         }
         if save_more:
             files |= save_more(folder)

@@ -110,8 +110,9 @@ def read_recorded_settings(home: Home, record: RunRecord, kind: type[Settings]) 
         key = recorded_name(setting)
         if setting.default is MISSING and recorded.get(key) is None:
             raise InputError(f"run {record.run_id[:8]} recorded no {key}; restore its config.json, or train again")
-        if key in recorded:
-            values[setting.name] = _from_json(recorded[key])
+        value = recorded.get(key, setting.metadata["unrecorded"])
+        if value is not MISSING:
+            values[setting.name] = _from_json(value)
     return kind(**values)
 
 

@@ -4,7 +4,7 @@ Before a checkpoint is explained, compared, predicted with or continued, each ep
 table `predictions`. Whether a network gives the same logits twice is checked by `xai.gradient.find_nondeterminism`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -137,9 +137,12 @@ def _read_logged(
 def _describe_difference(logged: dict[str, np.ndarray], predictions: Predictions, bound: float) -> str | None:
     """What differs by more than `bound`, in words; None if nothing does."""
     current = predictions.to_columns("", 0)
-    logged_probabilities = np.stack(list(logged["probabilities"]))
-    current_probabilities = np.stack(list(current["probabilities"]))
-    probability_difference = np.abs(logged_probabilities - current_probabilities).max()
+    probability_differences = [np.ma.filled(abs(logged[name] - current[name]), 0) for name in ("p_true", "p_predicted")]
+    probability_differences += [
+        abs(probabilities - current["probabilities"][row][classes])
+        for row, (classes, probabilities) in enumerate(_read_kept(logged))
+    ]
+    probability_difference = np.concatenate(probability_differences).max()
     margin_differences = np.abs(logged["margin"] - current["margin"])  # masked where the label is unknown
     margin_difference = float(np.ma.filled(np.ma.max(margin_differences), 0.0))
     if probability_difference <= bound and margin_difference <= bound:
@@ -153,6 +156,18 @@ def _describe_difference(logged: dict[str, np.ndarray], predictions: Predictions
     if probability_difference > bound:
         differences.append(f"probabilities differ by up to {probability_difference:.2g}")
     return f"{' and '.join(differences)} ({bound:.1g} is allowed)"
+
+
+def _read_kept(logged: dict[str, np.ndarray]) -> Iterator[tuple[Sequence[int] | slice, np.ndarray]]:
+    """Per image, the classes whose probabilities were logged and those; none where neither all nor some were."""
+    columns = (logged[name].tolist() for name in ("probabilities", "top_classes", "top_probabilities"))
+    for probabilities, top_classes, top_probabilities in zip(*columns, strict=True):
+        if probabilities is not None:
+            yield slice(None), np.asarray(probabilities)
+        elif top_classes is not None:
+            yield list(top_classes), np.asarray(top_probabilities)
+        else:
+            yield [], np.empty(0)
 
 
 def _suggest_cause(model_name: str, changed_modules: list[str]) -> str:

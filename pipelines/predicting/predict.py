@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from pipelines.common import workers
 from pipelines.common.progress import work
-from pipelines.common.settings import PredictSettings, TrackedSettings
+from pipelines.common.settings import PredictSettings, TrackedSettings, parse_probabilities
 from pipelines.common.terminal import say
 from pipelines.common.wording import plural
 from pipelines.data.added import (
@@ -241,6 +241,7 @@ def _evaluate_missing(settings: PredictSettings, evaluation: Evaluation, run: ru
     say(f"{evaluation.split}: {len(missing)} of {plural(len(source.epochs), 'epoch')} to evaluate")
     if not missing:
         return
+    kept = parse_probabilities(read_recorded_settings(source.home, source.record, TrackedSettings).probabilities)
     joined = join_splits(additions)
     count = len(joined.labels)
     shards_by_unit = {}
@@ -260,7 +261,7 @@ def _evaluate_missing(settings: PredictSettings, evaluation: Evaluation, run: ru
             logits = torch.cat([spreading.compute(added, shard, ADVICE) for shard in shards])
             ids = torch.arange(first_id, count)
             predictions = Predictions(evaluation.split, ids, joined.labels[first_id:], logits)
-            columns = predictions.to_columns(run.run_id, epoch.epoch)
+            columns = predictions.to_columns(run.run_id, epoch.epoch, kept)
             runs.commit_tables(run, unit, {"predictions": columns}, epoch.epoch)
             epochs.advance()
 

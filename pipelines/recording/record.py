@@ -88,6 +88,7 @@ def record(
     untrained: bool | None = None,
     resume: str | None = None,
     trained_epochs: float | None = None,
+    probabilities: str = "top:20",
 ) -> Recorder:
     """Start a run for a training loop, or go on with one.
 
@@ -107,6 +108,8 @@ def record(
         and torch are set to those of its last epoch.
     trained_epochs: with `resume`, of a loop that goes on from a checkpoint of its own, the epochs behind that: 2.5 in
         the middle of the third. Model and `state` then stay as they are; the model must be the run's.
+    probabilities: of which classes they are kept of an image that is evaluated: all, top:K (the K likeliest) or none; a
+        resumed run keeps those that it did.
 
     In distributed training rank 0 writes: it alone calls this, or every process does. Raises InputError on data and
     models that cannot be recorded, before anything is made.
@@ -142,6 +145,7 @@ def record(
                     transform=preprocessing.to_json(),
                     device=str(find_device(network)),
                     threads=torch.get_num_threads(),
+                    probabilities=probabilities,
                     name=name,
                 )
                 recording = _start(

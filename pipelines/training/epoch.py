@@ -59,6 +59,8 @@ def train_epoch(model: Classifier, recipe: Recipe, epoch: int) -> Predictions:
     tracked_batches = track(batches, f"epoch {epoch}", "steps")
 
     trained = torch.cat([rows[share()] for rows in batches])
+    ids, places = trained.sort()
+    row_of_place = places.argsort()  # of each image trained on, its row in the order of instances
     all_logits = torch.empty(0)  # one piece of memory: a small one per step would keep the large ones around it apart
     done = 0
     model.train()
@@ -70,11 +72,9 @@ def train_epoch(model: Classifier, recipe: Recipe, epoch: int) -> Predictions:
         update_average(recipe.averaged_model, model, settings.ema_decay, step)
         if not done:
             all_logits = torch.empty(len(trained), *logits.shape[1:], dtype=logits.dtype)  # [N, K]
-        all_logits[done : done + len(logits)] = logits
+        all_logits[row_of_place[done : done + len(logits)]] = logits
         done += len(logits)
-
-    ids, places = trained.sort()  # back in the order of instances
-    return Predictions("train_seen", ids, recipe.labels[ids], all_logits[places])
+    return Predictions("train_seen", ids, recipe.labels[ids], all_logits)
 
 
 def _take_step(model: nn.Module, recipe: Recipe, learning_rate: float, images: Tensor, labels: Tensor) -> Tensor:

@@ -46,6 +46,7 @@ from pipelines.training.epoch import train_epoch
 from pipelines.training.recipe import make_recipe, resolve_settings
 from tracking.home import Home, find_home
 from tracking.reading import connect
+from tracking.tables import LARGE_COLUMNS
 
 KINDS = ("none", "symmetric:0.05", "symmetric:0.1", "symmetric:0.2", "symmetric:0.4",
          "pairs:0.1", "pairs:0.2", "similar:0.05", "similar:0.1", "similar:0.2")  # fmt: skip
@@ -264,7 +265,7 @@ def ask_suspects(case: Case) -> dict[str, np.ndarray]:
     with open_tables() as connection:
         for epoch, values in enumerate(case.logits, 1):
             columns = Predictions(split, ids, given, torch.from_numpy(values).float()).to_columns("run", epoch)
-            known = {key: values for key, values in columns.items() if key != "probabilities"}
+            known = {key: values for key, values in columns.items() if key not in LARGE_COLUMNS["predictions"]}
             add(connection, "predictions", len(ids), **known)
         return read_suspects(connection, split)
 

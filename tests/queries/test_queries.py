@@ -788,6 +788,29 @@ def test_run_difference(tiny):
     assert ask(tiny, "run_difference", other_run_id="twin", limit="1")[2][-1] == [0]
 
 
+LISTS = {  # probabilities of every class, and the classes and probabilities of the likeliest
+    "all": ("[0.1, 0.2, 0.3, 0.4]::real[]", "null", "null"),
+    "two": ("null", "[3, 2]", "[0.4, 0.3]::real[]"),
+    "other two": ("null", "[3, 1]", "[0.5, 0.3]::real[]"),
+    "none": ("null", "null", "null"),
+}
+
+
+@pytest.mark.parametrize(
+    ("here", "other", "difference"),
+    [("two", "two", 0), ("all", "two", 0), ("two", "other two", 0.1), ("all", "other two", 0.1), ("two", "none", 0)],
+)
+def test_run_difference_compares_the_classes_that_both_runs_keep(tiny, here, other, difference):
+    data.insert(tiny, "predictions", data.tiny_rows("twin", "test"))
+    for run_id, kept in (("tiny", here), ("twin", other)):
+        for column, value in zip(("probabilities", "top_classes", "top_probabilities"), LISTS[kept], strict=True):
+            tiny.execute(f"update predictions set {column} = {value} where run_id = '{run_id}'")
+    for ids in (("tiny", "twin"), ("twin", "tiny")):
+        rows = records(tiny, "run_difference", run_id=ids[0], other_run_id=ids[1])
+        assert all(row["n_different"] == (row["n"] if difference else 0) for row in rows)
+        assert [row["max_difference"] for row in rows] == pytest.approx([difference] * len(rows))
+
+
 @pytest.fixture
 def compared(tiny):
     """A twin that ends at epoch 3, where it differs from the tiny run at epoch 4 in every way there is."""
