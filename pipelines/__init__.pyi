@@ -229,6 +229,8 @@ def compare(
     seed: int = 0,
     data: str | PathLike[str] | None = None,
     memory: float | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
     home: str | PathLike[str] | None = None,
 ) -> str:
     """Compare the methods that explained a training run: faithfulness, agreement, drift. Returns the run ID.
@@ -244,6 +246,8 @@ def compare(
         seed: random seed; randomness derives from it and the instance ID [0]
         data: where the data set is now; default: where it was in training
         memory: memory limit of a pass in GB; default: half of the machine's or the GPU's
+        workers: worker processes of this machine that compute (Dask); default: none, this process computes
+        scheduler: running Dask scheduler whose workers compute, such as tcp://host:8786
         home: study home [STUDY_HOME, else ./study]
     """
 

@@ -34,6 +34,8 @@ KINDS = {
     "report": Kind(report.rerun, has_numbers=False),
 }
 
+SPREAD = ("explain", "compare")  # kinds whose work worker processes can share
+
 # by the command that made a training run whose loop is not ours: what can be done instead
 LOOPS_OF_OTHERS = {
     "record": "its training loop is your own: run that again for a new run, or with record(..., resume={run}) to go on",
@@ -52,10 +54,10 @@ def check_shareable(record: RunRecord) -> None:
 
 def check_spreadable(record: RunRecord, settings: ResumeSettings | RerunSettings) -> None:
     """Raise InputError if workers are to help with a run of a kind that they do not."""
-    if record.kind != "explain" and (settings.workers is not None or settings.scheduler is not None):
+    if record.kind not in SPREAD and (settings.workers is not None or settings.scheduler is not None):
         raise InputError(
-            f"run {record.run_id[:8]} is of kind {record.kind}, and workers compute only the maps of explainer runs; "
-            "leave --workers and --scheduler out"
+            f"run {record.run_id[:8]} is of kind {record.kind}, and workers compute only runs of kind "
+            f"{' and '.join(SPREAD)}; leave --workers and --scheduler out"
         )
 
 

@@ -395,7 +395,7 @@ class ExplainSettings(SpreadSettings):
 
 
 @dataclass(frozen=True)
-class CompareSettings(CheckedSettings):
+class CompareSettings(SpreadSettings):
     """Compare the methods that explained a training run: faithfulness, agreement, drift. Prints the run ID."""
 
     run: str = setting("latest", RUN, positional=True)
@@ -421,6 +421,7 @@ class CompareSettings(CheckedSettings):
             "what is compared": ("method", "epoch", "split", "target"),
             "checks beside it": ("randomization_count", "shortcut_count", "seed"),
             "data and machine": ("data", "memory"),
+            "several processes": ("workers", "scheduler"),
         }
 
 

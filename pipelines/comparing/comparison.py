@@ -12,8 +12,7 @@ from pipelines.common.settings import CompareSettings, ExplainSettings, TrackedS
 from pipelines.comparing.map_selection import MapSelection
 from pipelines.explaining.job import Job, TrainedRun, background, make_job, open_trained_run
 from pipelines.lifecycle.origin import begins_untrained
-from pipelines.lifecycle.run_inputs import checkpoint_file, read_recorded_settings
-from pipelines.models.checkpoints import load_model
+from pipelines.lifecycle.run_inputs import read_recorded_settings
 from pipelines.models.fresh import build_random_model
 from tracking import catalogue
 from tracking.home import Home
@@ -48,8 +47,7 @@ class Comparison:
 
     def load_epoch(self, epoch: int) -> nn.Module:
         """The model with an epoch's weights."""
-        load_model(self.source.model, checkpoint_file(self.source.home, self.source.epochs[epoch]))
-        return self.source.model
+        return self.source.load(epoch)
 
     def load_instances(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
         """Images [N, C, H, W] and the classes explained [N], which may be those that the loaded weights predict."""

@@ -2,15 +2,19 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pipelines.common import workers
 from pipelines.common.progress import work
 from pipelines.comparing.comparison import Comparison, Part
 from pipelines.explaining.maps.rows import AttributionBatch
+from pipelines.lifecycle import spreading
+from pipelines.lifecycle.child_run import advise_to_resume
+from pipelines.lifecycle.spreading import Shard
 from tracking import commits, runs
 from tracking.index import ingest
 from xai.faithfulness.measures import measure
@@ -19,51 +23,77 @@ from xai.faithfulness.similarity import map_similarity
 from xai.pointing import covers_all_parts, fraction_inside, point_inside
 from xai.references import REFERENCES
 
-BATCH = 50  # instances between two steps of the progress bar
+BATCH = 50  # instances that are measured at once
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of one method on some instances."""
+
+    values: dict[str, Tensor]  # [N] each, by metric
+    made: AttributionBatch | None  # maps that no explainer run made: those of references
+
+
+def list_shards(comparison: Comparison, run: runs.Run, part: Part) -> list[Shard]:
+    """The batches in which a part is measured, the same in any process."""
+    shards = []
+    for number, start in enumerate(range(0, len(part.instances), BATCH)):
+        batch = replace(part, instances=part.instances[start : start + BATCH])
+        key = f"{run.run_id}-{part.name}-{number:03d}"
+        shards.append(Shard(key, comparison.selection.epoch, measure_batch, (batch,)))
+    return shards
 
 
 def measure_part(comparison: Comparison, run: runs.Run, part: Part) -> None:
     """Measures a part and commits it, unless that is already done."""
     if part.name in commits.commits_by_unit(run.home, run.run_id):
         return
+    if workers.current() is None:
+        comparison.load_epoch(comparison.selection.epoch)
+    kind = "other weights" if part.randomized else "faithfulness"
+    batches: list[Measured] = []
+    with work(f"{part.method}, {kind}", len(part.instances), "images") as progress:
+        for shard in list_shards(comparison, run, part):
+            [batch] = shard.arguments
+            with progress.part(len(batch.instances)):
+                batches.append(spreading.compute(comparison, shard, advise_to_resume(run)))
+    values = {metric: torch.cat([batch.values[metric] for batch in batches]) for metric in batches[0].values}
+    tables = {"attribution_scores": _score_columns(comparison, run, part, values)}
+    if made := [batch.made for batch in batches if batch.made]:
+        tables["attributions"] = AttributionBatch.concatenate(made).columns(run.run_id, run.record.source)
+    runs.commit_tables(run, part.name, tables, comparison.selection.epoch)
+    ingest(run.home, [run.run_id])
+
+
+def measure_batch(comparison: Comparison, part: Part) -> Measured:
+    """Measures a part that is no larger than a batch, with the weights of the epoch compared."""
     selection = comparison.selection
-    model = comparison.load_epoch(selection.epoch)
+    model = comparison.source.model
     images, targets = comparison.load_instances(part.instances)
     maps = comparison.read_maps(part, images, targets)
     if part.randomized:
         values = _measure_randomization(comparison, part, model, images, targets, maps)
-    else:
-        values = _measure_faithfulness(comparison, part, model, images, targets, maps)
-    tables = {"attribution_scores": _score_columns(comparison, run, part, values)}
-    if part.method in REFERENCES and not part.randomized:  # so that every question about maps covers them
-        batch = AttributionBatch(
-            method=part.method,
-            epoch=selection.epoch,
-            split=selection.split,
-            instances=part.instances,
-            sampled=np.isin(part.instances, comparison.sampled),
-            kind=selection.target,
-            targets=targets.cpu(),
-            logits=torch.empty(len(targets), 0),
-            attribution=comparison.explain(part, model, images, targets).cpu(),
-        )
-        tables["attributions"] = batch.columns(run.run_id, run.record.source)
-    runs.commit_tables(run, part.name, tables, selection.epoch)
-    ingest(run.home, [run.run_id])
+        return Measured(_on_cpu(values), None)
+    inputs = comparison.method_inputs(part.instances)
+    values = measure(model, images, targets, maps, inputs) | _measure_pointing(comparison, part, maps)
+    if part.method not in REFERENCES:
+        return Measured(_on_cpu(values), None)
+    made = AttributionBatch(  # so that every question about maps covers them
+        method=part.method,
+        epoch=selection.epoch,
+        split=selection.split,
+        instances=part.instances,
+        sampled=np.isin(part.instances, comparison.sampled),
+        kind=selection.target,
+        targets=targets.cpu(),
+        logits=torch.empty(len(targets), 0),
+        attribution=comparison.explain(part, model, images, targets).cpu(),
+    )
+    return Measured(_on_cpu(values), made)
 
 
-def _measure_faithfulness(
-    comparison: Comparison, part: Part, model: nn.Module, images: Tensor, targets: Tensor, maps: Tensor
-) -> dict[str, Tensor]:
-    """Every measure of the maps as they are, [N] each."""
-    batches: list[dict[str, Tensor]] = []
-    with work(f"{part.method}, faithfulness", len(images), "images") as progress:
-        for rows in torch.arange(len(images)).split(BATCH):
-            inputs = comparison.method_inputs(part.instances[rows.numpy()])
-            batches.append(measure(model, images[rows], targets[rows], maps[rows], inputs))
-            progress.advance(len(rows))
-    values = {metric: torch.cat([batch[metric] for batch in batches]) for metric in batches[0]}
-    return values | _measure_pointing(comparison, part, maps)
+def _on_cpu(values: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {metric: metric_values.cpu() for metric, metric_values in values.items()}
 
 
 def _measure_pointing(comparison: Comparison, part: Part, maps: Tensor) -> dict[str, Tensor]:
@@ -101,6 +131,7 @@ def _measure_randomization(
         if comparison.selection.epoch == 0 or 0 not in comparison.source.epochs:  # then none is untrained
             return values
         untrained_maps = explain(comparison.load_epoch(0))
+        comparison.load_epoch(comparison.selection.epoch)
     magnitude, signed = map_similarity(maps, untrained_maps)
     return values | {"epoch_0": magnitude, "epoch_0_signed": signed}
 

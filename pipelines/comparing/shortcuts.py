@@ -12,10 +12,14 @@ from functools import cache
 
 import numpy as np
 
+from pipelines.common import workers
 from pipelines.common.progress import track
 from pipelines.comparing.carriers import find_carriers
 from pipelines.comparing.comparison import Comparison
 from pipelines.comparing.patch_material import SCAN_COUNT, Material, collect_material
+from pipelines.lifecycle import spreading
+from pipelines.lifecycle.child_run import advise_to_resume
+from pipelines.lifecycle.spreading import Shard
 from tracking import commits, runs
 from tracking.index import ingest
 from xai.shortcuts import Window, find_place, windows
@@ -24,24 +28,36 @@ UNIT = "shortcuts"
 MAX_CLASSES = 50  # of more, those with most training images are tried
 
 
+def patch_shard(comparison: Comparison, run: runs.Run) -> Shard:
+    """All trials at once, as one generator draws for every class."""
+    return Shard(f"{run.run_id}-{UNIT}", comparison.selection.epoch, find_patches, ())
+
+
 def try_patches(comparison: Comparison, run: runs.Run) -> None:
     """Tries each class's most effective patch and commits what followed, unless that is already done."""
-    settings, epoch = comparison.settings, comparison.selection.epoch
-    if not settings.shortcut_count or UNIT in commits.commits_by_unit(run.home, run.run_id):
+    epoch = comparison.selection.epoch
+    if not comparison.settings.shortcut_count or UNIT in commits.commits_by_unit(run.home, run.run_id):
         return
-    model, source = comparison.load_epoch(epoch), comparison.source
-    split, count = comparison.selection.split, settings.shortcut_count
-    images = {name: part.images for name, part in source.data.splits.items()}
-    labels = {name: part.labels for name, part in source.data.splits.items()}
-    random = np.random.default_rng(settings.seed)
-    material = collect_material(model, source.device, images, labels, split, count, random)
-    trials = make_trials(material, count, random)
-    tables = {"patch_trials": trials, "patch_carriers": find_carriers(material, trials, split, random)}
+    if workers.current() is None:
+        comparison.load_epoch(epoch)
+    tables = spreading.compute(comparison, patch_shard(comparison, run), advise_to_resume(run))
     for columns in tables.values():
         size = len(columns["class_id"])
         columns |= {"run_id": [run.run_id] * size, "source_run_id": [run.record.source] * size, "epoch": [epoch] * size}
     runs.commit_tables(run, UNIT, {name: columns for name, columns in tables.items() if columns["class_id"]}, epoch)
     ingest(run.home, [run.run_id])
+
+
+def find_patches(comparison: Comparison) -> dict[str, dict[str, list]]:
+    """Columns of tables patch_trials and patch_carriers, without the run's, of the weights that are loaded."""
+    settings, source = comparison.settings, comparison.source
+    split, count = comparison.selection.split, settings.shortcut_count
+    images = {name: part.images for name, part in source.data.splits.items()}
+    labels = {name: part.labels for name, part in source.data.splits.items()}
+    random = np.random.default_rng(settings.seed)
+    material = collect_material(source.model, source.device, images, labels, split, count, random)
+    trials = make_trials(material, count, random)
+    return {"patch_trials": trials, "patch_carriers": find_carriers(material, trials, split, random)}
 
 
 def make_trials(material: Material, count: int, random: np.random.Generator) -> dict[str, list]:

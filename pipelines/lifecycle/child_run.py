@@ -72,6 +72,11 @@ def _shorten(value: str) -> str:
     return f"{','.join(items[:LISTED])}, … ({len(items)} in all)"
 
 
+def advise_to_resume(run: runs.Run) -> str:
+    """How to go on with a run that ends early."""
+    return f"resume it with: study resume {run.run_id[:8]}"
+
+
 @contextmanager
 def run_guard(run: runs.Run, command: str | None = None, advice: str | None = None) -> Iterator[None]:
     """Work inside belongs to the run, which ends as FINISHED, KILLED or FAILED; `advice` says how to go on then.
@@ -81,7 +86,7 @@ def run_guard(run: runs.Run, command: str | None = None, advice: str | None = No
     Raises RunError if the disk, a database or a server fails, or the user's model raises an error.
     """
     say(f"{command or run.record.kind}: run {run.run_id} ({run.record.name})")
-    advice = advice or f"resume it with: study resume {run.run_id[:8]}"
+    advice = advice or advise_to_resume(run)
     try:
         for commit in commits.read_commits(run.home, run.run_id):  # a crash may have come before its metrics
             runs.log_metrics(run, commit)

@@ -13,21 +13,27 @@ import pytest
 from PIL import Image
 
 from pipelines.common import workers
-from pipelines.common.settings import ExplainSettings, PredictSettings, RerunSettings, ResumeSettings
+from pipelines.common.settings import CompareSettings, ExplainSettings, PredictSettings, RerunSettings, ResumeSettings
+from pipelines.comparing import measurements, shortcuts
+from pipelines.comparing.compare import compare
 from pipelines.explaining.explain import explain
 from pipelines.explaining.maps import attribution
+from pipelines.lifecycle.run_inputs import read_recorded_config
 from pipelines.predicting import predict as predicting
 from pipelines.predicting.predict import predict
 from pipelines.rerunning import rerun
 from pipelines.resuming import resume
-from support.homes import TINY, rows
+from support.homes import TINY, answer, rows
 from support.places import ROOT
+from tracking import commits, runs
 from tracking.catalogue import RunRecord, resolve
 from tracking.errors import InputError, RunError
+from tracking.files import read_table
 from tracking.home import Home
 
 ASKED = {"epochs": "1,3", "count": 12, "batch": 4, "target": ("predicted", "label")}
-PREDICTIONS = "select * exclude (split) from predictions where split = ? order by all"
+PREDICTIONS = "select * exclude (split) from full_predictions where split = ? order by all"
+COMPARED = CompareSettings(randomization_count=3, shortcut_count=2)
 MAPS = "select * exclude (run_id) from maps where run_id = ? order by all"
 
 
@@ -39,9 +45,9 @@ def own(tmp_path_factory, trained_home) -> Home:
 
 @pytest.fixture(scope="module")
 def pool(own: Home) -> Iterator[workers.Pool]:
-    """Two workers, which everything in this file computes with from now on."""
-    with workers.working(2, None, own, "latest") as two:
-        yield two
+    """Three workers, which everything in this file computes with from now on; two of them are lost, one by one."""
+    with workers.working(3, None, own, "latest") as three:
+        yield three
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +77,15 @@ def predicted_alone(own: Home, pictures: str) -> list[tuple]:
     return rows(own, PREDICTIONS, "extra:alone")
 
 
+@pytest.fixture(scope="module")
+def compared_alone(own: Home, alone: dict) -> str:
+    """A comparison that one process makes of the maps: before there are workers."""
+    assert workers.current() is None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measurements, "BATCH", 5)
+        return compare(COMPARED, own)
+
+
 def same_bits(found: list[tuple], expected: list[tuple]) -> bool:
     return len(found) == len(expected) > 0 and repr(found) == repr(expected)
 
@@ -96,7 +111,9 @@ def test_what_cannot_be_spread_is_refused(study: Home, trained: RunRecord, monke
         with pytest.raises(InputError, match=advice):
             explain(ExplainSettings(count=2, **asked), study)
     for repeat, settings in ((resume, ResumeSettings), (rerun, RerunSettings)):
-        with pytest.raises(InputError, match="of kind train, and workers compute only the maps"):
+        with pytest.raises(
+            InputError, match="of kind train, and workers compute only runs of kind explain and compare"
+        ):
             repeat(settings(trained.run_id, workers=2), study)
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(InputError, match=r"pip install 'xai-study\[workers\]'$"):
@@ -128,8 +145,9 @@ def is_running(process: int) -> bool:
 
 
 def test_maps_have_the_bits_of_one_process(
-    own: Home, alone: dict, predicted_alone: list, pool: workers.Pool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    own: Home, alone: dict, predicted_alone: list, compared_alone: str, pool: workers.Pool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     monkeypatch.setattr(attribution, "explain_epoch", refuse_to_explain_here(monkeypatch))
     run_ids = explain(ExplainSettings(method=tuple(alone), samples=4, **ASKED), own)
     for method, run_id in zip(alone, run_ids, strict=True):
@@ -160,6 +178,50 @@ def refuse_to_explain_here(monkeypatch: pytest.MonkeyPatch):
     return explain_epoch
 
 
+def committed_rows(home: Home, run_id: str) -> dict[str, str]:
+    """All rows that a run committed, by file, without its ID."""
+    found = {}
+    for commit in commits.read_commits(home, run_id):
+        for file in commit.files:
+            if file.path.endswith(".parquet"):
+                table = read_table(commits.committed_file(home, commit, file.path))
+                assert set(table.pop("run_id")) == {run_id}
+                found[file.path] = repr(table)
+    return found
+
+
+def test_a_comparison_has_the_bits_of_one_process(
+    own: Home, compared_alone: str, pool: workers.Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Although a worker is killed, and the command stops between two parts."""
+    monkeypatch.setattr(measurements, "BATCH", 5)
+    monkeypatch.setattr(workers, "TASKS_AHEAD", 1)
+    monkeypatch.delattr(measurements, "measure")  # this process measures nothing
+    monkeypatch.delattr(shortcuts, "make_trials")
+    whole = runs.commit_tables
+    units: list[str] = []
+
+    def commit(run: runs.Run, unit: str, *given) -> None:
+        whole(run, unit, *given)
+        units.append(unit)
+        if len(units) == 1:
+            pool._processes[0].kill()
+        if len(units) == 3:
+            raise RunError("stopped")
+
+    monkeypatch.setattr(runs, "commit_tables", commit)
+    with pytest.raises(RunError, match="stopped"):
+        compare(COMPARED, own)
+    run_id = resume(ResumeSettings(resolve(own, "latest", ("compare",)).run_id), own)
+    assert pool._count() == 2
+    assert len(set(units)) == len(units)
+    assert committed_rows(own, run_id) == committed_rows(own, compared_alone)
+    found = answer(own, "run_difference", run_id=run_id, other_run_id=compared_alone)
+    assert {row["what"] for row in found} >= {"maps", "attribution_scores", "map_clusters"}
+    assert not sum(row["n_different"] + row["only_here"] + row["only_other"] for row in found)
+    assert "workers" not in read_recorded_config(own, resolve(own, run_id, ("compare",)))["settings"]
+
+
 def test_a_scheduler_that_runs_already(own: Home, pool: workers.Pool, tmp_path: Path) -> None:
     address = pool._client.scheduler.address
     with workers.working(None, address, own, "latest") as theirs:
@@ -183,7 +245,7 @@ def test_a_lost_worker_costs_time_only(
     own: Home, alone: dict, pool: workers.Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers, "TASKS_AHEAD", 1)
-    kill_after_a_part(monkeypatch, pool._processes[:1])
+    kill_after_a_part(monkeypatch, pool._processes[:2])
     [run_id] = explain(ExplainSettings(method=("smooth_grad",), samples=4, **ASKED), own)
     assert pool._count() == 1
     assert same_bits(rows(own, MAPS, run_id), alone["smooth_grad"])
@@ -194,7 +256,7 @@ def test_a_run_whose_workers_are_all_lost_is_resumed(
 ) -> None:
     monkeypatch.setattr(workers, "TASKS_AHEAD", 1)
     kill_after_a_part(monkeypatch, pool._processes)
-    with pytest.raises(RunError, match="no worker is left in 2 processes of this machine") as error:
+    with pytest.raises(RunError, match="no worker is left in 3 processes of this machine") as error:
         explain(ExplainSettings(method=("shap",), samples=4, **ASKED), own)
     record = resolve(own, "latest", ("explain",))
     assert record.status == "FAILED"

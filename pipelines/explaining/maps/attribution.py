@@ -16,6 +16,7 @@ from pipelines.explaining.job import Job, open_recorded_job, target_class
 from pipelines.explaining.maps import heatmaps
 from pipelines.explaining.maps.rows import AttributionBatch, target_kind
 from pipelines.lifecycle import spreading
+from pipelines.lifecycle.child_run import advise_to_resume
 from pipelines.lifecycle.spreading import Opening, Shard
 from tracking import commits, models, runs
 from tracking.errors import InputError
@@ -70,7 +71,6 @@ def explain_epoch(job: Job, run: runs.Run, epoch: int) -> None:
 
     if workers.current() is None:
         job.load(epoch)
-    advice = f"resume it with: study resume {run.run_id[:8]}"
     with progress.work(f"epoch {epoch}", len(job.source.instances[epoch]), "images") as images:
         for number, (part, instances, shards) in enumerate(list_parts(job, run, epoch)):
             if part in finished:
@@ -78,7 +78,7 @@ def explain_epoch(job: Job, run: runs.Run, epoch: int) -> None:
                 continue
             batches: list[list[AttributionBatch]] = []
             for shard in shards:
-                batches.append(spreading.compute(job, shard, advice))
+                batches.append(spreading.compute(job, shard, advise_to_resume(run)))
                 images.advance(len(batches[-1][0].instances))
             _commit_part(job, run, part, batches, draw_pages=number == 0)
     _commit_epoch(job, run, epoch, unit)

@@ -28,7 +28,7 @@ from tracking.files import sha256
 from tracking.home import Home
 from tracking.reading import _open_files, connect
 
-TABLES = ("instances", "predictions")
+TABLES = ("instances", "full_predictions")
 ONE = replace(TINY, epochs=1)
 COLUMNS = """epoch, instance_id, label, predicted, p_true, p_predicted, margin, p_sq, probabilities, previous_epoch,
              previous"""
@@ -66,7 +66,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def predictions(home: Home, name: str) -> list[tuple]:
-    return rows(home, f"select {COLUMNS} from predictions where split = ? order by all", f"extra:{name}")
+    return rows(home, f"select {COLUMNS} from full_predictions where split = ? order by all", f"extra:{name}")
 
 
 def coverage(home: Home) -> list[tuple]:
@@ -197,7 +197,7 @@ def test_rebuilt_index_and_plain_files_give_the_same_rows(own: Home, pictures) -
         assert {table: files.execute(sql.format(table)).fetchall() for table in TABLES} == before
     index.rebuild(own)
     assert {table: rows(own, sql.format(table)) for table in TABLES} == before
-    assert {table: len(found) for table, found in before.items()} == {"instances": 5, "predictions": 10}
+    assert {table: len(found) for table, found in before.items()} == {"instances": 5, "full_predictions": 10}
     assert coverage(own) == []
 
 
