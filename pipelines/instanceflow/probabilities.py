@@ -64,9 +64,10 @@ def add_probabilities(
     if not is_sample:
         top = _read_top(records, connection, every_row) or top
     payload.left_out.discard(DESCRIPTION)
-    payload.add_array("top_classes", top.classes)
-    payload.add_array("probabilities", top.probabilities)
-    return {"steps": 255, "is_top": True, "top": TOP, "is_sample": is_sample}
+    shown = min(TOP, top.kept)
+    payload.add_array("top_classes", np.ascontiguousarray(top.classes[..., :shown]))
+    payload.add_array("probabilities", np.ascontiguousarray(top.probabilities[..., :shown]))
+    return {"steps": 255, "is_top": True, "top": shown, "is_sample": is_sample}
 
 
 def _quantize(probabilities: np.ndarray, steps: int) -> np.ndarray:

@@ -106,10 +106,9 @@ function describeProbabilities(i, hasLines) {
     return `Probability of the label${head.probabilities ? ": only a sample of the images has those of other classes" : ""}`;
   }
   if (!head.probabilities.is_top) return "Probability of each class, of the label thick";
-  return `Probability of the label (thick) and, at each epoch, of the ${topCount()} likeliest classes: `
+  return `Probability of the label (thick) and, at each epoch, of the ${head.probabilities.top} likeliest classes: `
     + "at other epochs a class has no line";
 }
-const topCount = () => Math.min(head.probabilities.top, K);
 
 // A line per class that matters: {c, values [E]}, NaN where there is no prediction or the class is not among the likeliest.
 function probabilityLines(i, probabilities, topClasses) {
