@@ -569,6 +569,7 @@ class ImportCheckpointsSettings(TrackedSettings):
                 "val_fraction", "test_fraction",
             ),
             "reproducibility": ("seed", "name"),
+            "what is logged": ("probabilities",),
             "machine": ("device", "threads", "memory", "evaluation_batch"),
         }  # fmt: skip
 

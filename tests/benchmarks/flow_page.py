@@ -127,7 +127,7 @@ def select_full(page: Path) -> str:
     nothing = f"select run_id, epoch, split, instance_id, {large} from predictions where false"
     return f"""
         select * from (select * exclude ({large}) from predictions)
-        join (from ({nothing}) union all by name from read_parquet({files}))
+        join (from ({nothing}) union all by name from read_parquet({files}, hive_partitioning = false))
         using (run_id, epoch, split, instance_id)"""
 
 

@@ -218,7 +218,8 @@ def by_sql_command(home: Home) -> tuple[Counts, bool]:
 
 def outcome(home: Home, ends: list[tuple[int, str]], tallies: list[Tally], seconds: float) -> Outcome:
     with connect(home) as index, _open_files(home) as files:
-        tables = {name: f"select * from {name} order by all" for name in columns()}
+        wide = {"predictions": "full_predictions"}  # with the columns that the index leaves in files
+        tables = {name: f"select * from {wide.get(name, name)} order by all" for name in columns()}
         unlike = [
             name for name, sql in tables.items() if index.execute(sql).fetchall() != files.execute(sql).fetchall()
         ]

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+from pyarrow.parquet import ParquetFile
 
 import queries
 from tracking.catalogue import resolve
@@ -38,7 +39,8 @@ def answer_by_pandas(path: str, run_id: str, question: str) -> None:
     """Answer one of PANDAS with the columns that it needs."""
     columns, answer = PANDAS[question]
     folder = find_home(path).run_folder(run_id) / "predictions"
-    answer(pd.concat([pd.read_parquet(file, columns=columns) for file in sorted(folder.glob("*.parquet"))]))
+    files = sorted(folder.glob("*.parquet"))
+    answer(pd.concat([ParquetFile(file).read(columns).to_pandas() for file in files]))
 
 
 def find_accuracy(rows: pd.DataFrame) -> pd.DataFrame:
