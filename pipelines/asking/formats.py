@@ -9,12 +9,13 @@ import io
 import itertools
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
+from functools import partial
 from types import NoneType
 from typing import Any
 
-from pipelines.asking.tables import as_table, write_table
+from pipelines.asking.tables import write_table
 from pipelines.common.terminal import Screen, printable, printable_json
 from queries import Batch, unique_names
 
@@ -34,30 +35,19 @@ def format_answer(
     """
     if name == "table":
         return write_table(columns, batches, screen, is_whole=is_whole)
-    if name == "json":
-        return _write_json(columns, batches)
-    return _write_csv(columns, batches, escape_formulas=name == "excel-csv")
+    return FORMATS[name](columns, batches)
 
 
-def as_csv(columns: Sequence[str], rows: Batch) -> str:
-    """Comma-separated values; texts keep their line breaks and tabs."""
-    return "".join(_write_csv(columns, [rows])).removesuffix("\n")
-
-
-def as_spreadsheet(columns: Sequence[str], rows: Batch) -> str:
-    """CSV for spreadsheets: an apostrophe keeps them from evaluating a text such as =1+1."""
-    return "".join(_write_csv(columns, [rows], escape_formulas=True)).removesuffix("\n")
-
-
-def as_json(columns: Sequence[str], rows: Batch) -> str:
-    """A JSON array with one object per row."""
-    return "".join(_write_json(columns, [rows])).removesuffix("\n")
-
-
-FORMATS = {"table": as_table, "csv": as_csv, "excel-csv": as_spreadsheet, "json": as_json}
+def as_text(name: str, columns: Sequence[str], rows: Batch) -> str:
+    """A short answer as a whole, without the last line break; a table as a pipe gets it."""
+    return "".join(FORMATS[name](columns, [rows])).removesuffix("\n")
 
 
 def _write_csv(columns: Sequence[str], batches: Iterable[Batch], escape_formulas: bool = False) -> Iterator[str]:
+    """Comma-separated values; texts keep their line breaks and tabs.
+
+    With an apostrophe before them, spreadsheets do not evaluate texts such as =1+1.
+    """
     output = io.StringIO()
     writer = csv.writer(output, lineterminator="\n")
     remaining = iter(batches)
@@ -89,6 +79,7 @@ def _to_csv_cells(values: Sequence[Any], escape_formulas: bool) -> Sequence[Any]
 
 
 def _write_json(columns: Sequence[str], batches: Iterable[Batch]) -> Iterator[str]:
+    """A JSON array with one object per row."""
     names = [COMPACT.encode(name).replace("%", "%%") for name in unique_names(columns)]
     form = " {\n" + ",\n".join(f"  {name}: %s" for name in names) + "\n }"
     before = "[\n"
@@ -128,3 +119,11 @@ def _to_json_value(value: Any, nested: bool = True) -> Any:
     if isinstance(value, datetime.date | datetime.time):
         return str(value)
     return value if isinstance(value, str | int | bool | None) else str(value)
+
+
+FORMATS: dict[str, Callable[[Sequence[str], Iterable[Batch]], Iterator[str]]] = {
+    "table": write_table,
+    "csv": _write_csv,
+    "excel-csv": partial(_write_csv, escape_formulas=True),
+    "json": _write_json,
+}

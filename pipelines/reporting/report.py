@@ -6,7 +6,7 @@ from pathlib import Path
 
 from duckdb import DuckDBPyConnection
 
-from pipelines.asking.formats import as_csv
+from pipelines.asking.formats import as_text
 from pipelines.common.settings import ReportSettings
 from pipelines.common.wording import plural
 from pipelines.lifecycle.child_run import run_guard, start_child
@@ -78,7 +78,7 @@ def write_report(
     made = datetime.now(UTC)
     found = list_checks(subject)
     columns = ["split", "instance_id", "reason"]
-    listed = as_csv(columns, [tuple(row[column] for column in columns) for row in found.rows])
+    listed = as_text("csv", columns, [tuple(row[column] for column in columns) for row in found.rows])
     name = "report.html" if settings.split == "test" else f"report_{settings.split.replace(':', '_')}.html"
     methods = facts.faithfulness.order() if facts.faithfulness else list(METHODS)
     labels = facts.training_labels

@@ -15,7 +15,7 @@ import pytest
 
 import queries
 from pipelines.asking import formats as answers
-from pipelines.asking.tables import MAX_CELL_WIDTH
+from pipelines.asking.tables import MAX_CELL_WIDTH, as_table
 from pipelines.cli import make_parser
 from pipelines.commands import COMMANDS, GROUPS
 from pipelines.common.flags import from_flags, utf8
@@ -121,14 +121,14 @@ def test_csv_and_json_hold_the_same(study: Home, capsys) -> None:
 
 def test_table_shows_every_kind_of_value() -> None:
     rows = [(1, 0.123456, None, "a\tb\n", [1, 2]), (20, float("nan"), "x", "é" * 200, [])]
-    lines = answers.as_table(["n", "value", "missing", "text", "list"], rows).splitlines()
+    lines = as_table(["n", "value", "missing", "text", "list"], rows).splitlines()
     assert len(lines) == 4
     assert lines[2].split("  ")[0] == " 1"  # numbers stand at the right
     assert "0.1235" in lines[2]
     assert "a b" in lines[2]
     assert lines[3].count("é") == MAX_CELL_WIDTH - 1
-    assert answers.as_table(["n"], []).endswith("(no rows)")
-    assert json.loads(answers.as_json(["v"], [(float("inf"),)])) == [{"v": None}]
+    assert as_table(["n"], []).endswith("(no rows)")
+    assert json.loads(answers.as_text("json", ["v"], [(float("inf"),)])) == [{"v": None}]
 
 
 SAME = [
@@ -147,9 +147,9 @@ def test_no_column_of_the_same_name_is_lost(columns: list[str], names: list[str]
     rows = [tuple(range(len(columns)))]
     known = [dict(zip(names, rows[0], strict=True))]
     assert queries.unique_names(columns) == names
-    assert json.loads(answers.as_json(columns, rows)) == queries.Answer(columns, rows).dicts == known
-    assert next(csv.reader(io.StringIO(answers.as_csv(columns, rows)))) == columns
-    assert answers.as_table(columns, rows).splitlines()[0].split() == [name for name in columns if name]
+    assert json.loads(answers.as_text("json", columns, rows)) == queries.Answer(columns, rows).dicts == known
+    assert next(csv.reader(io.StringIO(answers.as_text("csv", columns, rows)))) == columns
+    assert as_table(columns, rows).splitlines()[0].split() == [name for name in columns if name]
 
 
 UNSEEN = "\x1b\x9b\x7f\r\u200b\u200f\u202e\u2028\u2066\ufeff\U000e0041"
@@ -159,20 +159,20 @@ def test_what_a_reader_cannot_see_is_escaped_in_cells_and_heads() -> None:
     """Combining marks are text. JSON says the same by its own escapes; CSV keeps line ends and tabs in its cells."""
     text = f"e\u0301\n\t{UNSEEN}x"
     columns, rows = [text, "list", "struct"], [(text, [text], {text: text})]
-    for form in answers.FORMATS.values():
-        found = form(columns, rows)
+    for form in answers.FORMATS:
+        found = answers.as_text(form, columns, rows)
         assert not set(found) & set(UNSEEN)
         assert "e\u0301" in found
         assert found.count("\\u202e") >= 4  # a table shows so many characters of a cell
-    [head, row] = csv.reader(io.StringIO(answers.as_csv(columns, rows)))
+    [head, row] = csv.reader(io.StringIO(answers.as_text("csv", columns, rows)))
     assert head[0] == row[0] == f"e\u0301\n\t{ascii(UNSEEN)[1:-1]}x"
-    assert json.loads(answers.as_json(columns, rows)) == [{text: text, "list": [text], "struct": {text: text}}]
-    assert len(answers.as_table(columns, rows).splitlines()) == 3
+    assert json.loads(answers.as_text("json", columns, rows)) == [{text: text, "list": [text], "struct": {text: text}}]
+    assert len(as_table(columns, rows).splitlines()) == 3
 
 
 def test_spreadsheets_compute_no_text_where_that_is_asked_for() -> None:
     columns, rows = ["=cmd()"], [("=1+1",), ("+1",), ("-a",), ("@x",), ("\tx",), ("\rx",), (-1,), (-0.5,), ("a=1",)]
-    plain, safe = (list(csv.reader(io.StringIO(answers.FORMATS[name](columns, rows)))) for name in ("csv", "excel-csv"))
+    plain, safe = (list(csv.reader(io.StringIO(answers.as_text(name, columns, rows)))) for name in ("csv", "excel-csv"))
     assert [row[0] for row in plain] == ["=cmd()", "=1+1", "+1", "-a", "@x", "\tx", "\\rx", "-1", "-0.5", "a=1"]
     assert [row[0] for row in safe] == [*(f"'{row[0]}" for row in plain[:7]), "-1", "-0.5", "a=1"]
     assert tuple(answers.FORMATS) == FORMATS
@@ -284,7 +284,7 @@ def test_text_arguments_are_utf8_whatever_the_locale(monkeypatch) -> None:
 
 
 def test_commas_and_quotes_survive_csv() -> None:
-    text = answers.as_csv(["a"], [('x, "y"\n',)])
+    text = answers.as_text("csv", ["a"], [('x, "y"\n',)])
     assert list(csv.reader(io.StringIO(text))) == [["a"], ['x, "y"\n']]
 
 

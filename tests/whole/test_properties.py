@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import false_discovery_control, spearmanr
 
-from pipelines.asking.formats import as_csv, as_json, as_spreadsheet, as_table
+from pipelines.asking.formats import as_text
+from pipelines.asking.tables import as_table
 from pipelines.common.terminal import printable, printable_json
 from pipelines.lifecycle.selection import parse_numbers, sample_instances
 from queries import unique_names
@@ -82,14 +83,14 @@ rows = st.lists(st.tuples(cells, cells), max_size=6)
 
 @given(rows)
 def test_csv_has_a_cell_for_every_value(rows: list[tuple]) -> None:
-    for written in (as_csv(["one", "two"], rows), as_spreadsheet(["one", "two"], rows)):
+    for written in (as_text("csv", ["one", "two"], rows), as_text("excel-csv", ["one", "two"], rows)):
         read = list(csv.reader(io.StringIO(written, newline="")))
         assert [len(row) for row in read] == [2] * (len(rows) + 1)
 
 
 @given(rows)
 def test_spreadsheets_compute_no_text(rows: list[tuple]) -> None:
-    read = list(csv.reader(io.StringIO(as_spreadsheet(["one", "two"], rows), newline="")))
+    read = list(csv.reader(io.StringIO(as_text("excel-csv", ["one", "two"], rows), newline="")))
     for row, cells in zip(rows, read[1:], strict=True):
         for value, cell in zip(row, cells, strict=True):
             assert not (isinstance(value, str) and cell.startswith(("=", "+", "-", "@")))
@@ -97,7 +98,7 @@ def test_spreadsheets_compute_no_text(rows: list[tuple]) -> None:
 
 @given(rows)
 def test_json_and_tables_take_every_row(rows: list[tuple]) -> None:
-    assert [list(row.values()) for row in json.loads(as_json(["one", "two"], rows))] == [list(row) for row in rows]
+    assert [list(row.values()) for row in json.loads(as_text("json", ["one", "two"], rows))] == [list(row) for row in rows]
     lines = as_table(["one", "two"], rows).split("\n")
     assert all(line.isprintable() for line in lines)
 

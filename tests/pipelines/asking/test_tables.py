@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from pipelines.asking.formats import as_csv, as_json
+from pipelines.asking.formats import as_text
 from pipelines.asking.tables import GAP, as_table
 from pipelines.common.terminal import LEAST_WIDTH, Screen, display_width
 from support.commands import as_process, needs_terminal, on_terminal, study_command
@@ -77,7 +77,7 @@ def test_short_ids_tell_runs_apart_and_only_tables_have_them() -> None:
     assert text.splitlines()[0] == "git_commit ababababa-dirty"
     assert re.findall(r"^\w{9}$", text, re.MULTILINE) == [run_id[:9] for run_id in IDS]
     assert text.splitlines()[-1].startswith("Shortened: run_id, git_commit (")
-    for whole in (as_csv(columns, rows), as_json(columns, rows)):
+    for whole in (as_text("csv", columns, rows), as_text("json", columns, rows)):
         assert all(run_id in whole for run_id in IDS)
     assert "Shortened" not in as_table(["n"], [(1,)], Screen(80))
 
