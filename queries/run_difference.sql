@@ -206,24 +206,14 @@ pairs as (
         case
             when has_all then here.probabilities
             when shared is null then here.numbers
-            else here.numbers || [
-                coalesce(
-                    here.probabilities[class_id + 1],
-                    here.top_probabilities[list_position(here.top_classes, class_id)]
-                )
-                for class_id in shared
-            ]
+            else here.numbers
+                || probabilities_of(shared, here.probabilities, here.top_classes, here.top_probabilities)
         end as compared,
         case
             when has_all then other.probabilities
             when shared is null then other.numbers
-            else other.numbers || [
-                coalesce(
-                    other.probabilities[class_id + 1],
-                    other.top_probabilities[list_position(other.top_classes, class_id)]
-                )
-                for class_id in shared
-            ]
+            else other.numbers
+                || probabilities_of(shared, other.probabilities, other.top_classes, other.top_probabilities)
         end as other_compared,
         here.height is not distinct from other.height and len(compared) = len(other_compared) as fits,
         here.predicted is distinct from other.predicted

@@ -299,6 +299,11 @@ create or replace macro reach_low(numbers, range_low) as
 create or replace macro reach_high(numbers, range_high) as
     -reach_low([-number for number in numbers], -range_high);
 
+-- Probabilities of some classes, in their order, from the three columns of predictions that hold probabilities of classes:
+-- of all, or of the likeliest. Null where a class is not kept.
+create or replace macro probabilities_of(classes_asked, of_all, likeliest, of_likeliest) as
+    [coalesce(of_all[asked + 1], of_likeliest[list_position(likeliest, asked)]) for asked in classes_asked];
+
 -- Of several explainer runs' maps of an image by one method at one epoch, the one that counts: the run started last,
 -- then the higher run ID; of one run's maps of several classes, that of the lowest. Rows of table attributions or of
 -- view maps. References of comparing runs are methods of their own, such as random, so they displace no other map.

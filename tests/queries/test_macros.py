@@ -181,6 +181,13 @@ def test_explainer_runs(tiny) -> None:
     assert answer(tiny, "from explainer_runs('tiny') order by all") == [("explaining",), ("failed",)]
 
 
+def test_probabilities_of(tiny) -> None:
+    of_all, of_top = "[0.1, 0.6, 0.3]::real[], null, null", "null, [1, 2], [0.6, 0.3]::real[]"
+    for columns, expected in ((of_all, [0.3, 0.1, 0.6]), (of_top, [0.3, None, 0.6]), ("null, null, null", [None] * 3)):
+        [(found,)] = answer(tiny, f"select probabilities_of([2, 0, 1], {columns})")
+        assert found == [None if value is None else pytest.approx(value) for value in expected]
+
+
 @pytest.mark.parametrize("table", ["maps", "attributions"])
 def test_newest_of(tiny, table: str) -> None:
     """Started last, then the higher run ID, then the lower class; a run that is not in the table comes last."""

@@ -98,7 +98,9 @@ def test_spreadsheets_compute_no_text(rows: list[tuple]) -> None:
 
 @given(rows)
 def test_json_and_tables_take_every_row(rows: list[tuple]) -> None:
-    assert [list(row.values()) for row in json.loads(as_text("json", ["one", "two"], rows))] == [list(row) for row in rows]
+    assert [list(row.values()) for row in json.loads(as_text("json", ["one", "two"], rows))] == [
+        list(row) for row in rows
+    ]
     lines = as_table(["one", "two"], rows).split("\n")
     assert all(line.isprintable() for line in lines)
 
