@@ -174,14 +174,12 @@ def _store_views(connection: duckdb.DuckDBPyConnection, home: Home) -> None:
     """
     has_few = _has_few_files(connection)
     if read_faults(connection):
-        files = checked_files(connection, home)
-        definitions = view_definitions(home, files if has_few else {**files, "predictions": ()}, has_few=has_few)
+        definitions = view_definitions(home, checked_files(connection, home), has_few=has_few)
     else:
         tables = [
             table
             for table in ("predictions", "attributions")
-            if (has_few or table != "predictions")
-            and connection.execute("select 1 from checked where path like $1 limit 1", [f"{table}/%"]).fetchall()
+            if connection.execute("select 1 from checked where path like $1 limit 1", [f"{table}/%"]).fetchall()
         ]
         definitions = stored_view_definitions(home, tables, has_few)
     for name, select in definitions.items():

@@ -184,9 +184,11 @@ def select_rows(home: Home, table: str, *patterns: str, without: Collection[str]
     """Select a table's rows, in its types, from Parquet files; without the derived columns, and those left out.
 
     A column that earlier files lack is null. A row belongs to the run in whose folder it lies, whatever it says itself;
-    folder names such as `epoch=3` have no effect.
+    folder names such as `epoch=3` have no effect. Without files there are no rows.
     """
     types = _without(columns()[table], (*DERIVED_COLUMNS.get(table, ()), *without))
+    if not patterns:
+        return _select_nothing(types)
     source = _read_parquet(patterns)
     if later := [column for column in LATER_COLUMNS.get(table, ()) if column in types]:
         empty = ", ".join(f'null::{types[column]} as "{column}"' for column in later)
@@ -236,21 +238,20 @@ def view_definitions(
     """The views beside the tables: `predictions_live`, `full_predictions`, and `maps` with the full maps.
 
     `condition` is SQL that restricts the files' rows. `narrow` is the table `predictions` of study.duckdb. DuckDB opens
-    each file before it reads the first. So unless the home has few, those of predictions are of `only_runs`,
-    `predictions_live` is the table, and reading a large column of another run is an error.
+    each file before it reads the first. So unless the home has few, `predictions_live` is the table, the files of
+    predictions are those of `only_runs`, and reading a large column of another run is an error.
     """
-    patterns = files.get("predictions")
-    rows = select_rows(home, "predictions", *patterns) + condition if patterns else None
-    full_predictions = [_with_large_columns(narrow, rows)] if rows else []
-    if not has_few:
-        predictions_live = "select * from predictions"
-        full_predictions.append(_with_errors(narrow, only_runs))
+    patterns = files.get("predictions", ()) if has_few or only_runs else ()
+    rows = select_rows(home, "predictions", *patterns) + (condition if patterns else "")
+    full_predictions = _with_large_columns(narrow, rows)
+    if has_few:
+        predictions_live = WITH_PREVIOUS.format(rows=rows)
     else:
-        nothing = _select_nothing(columns()["predictions"])
-        predictions_live = WITH_PREVIOUS.format(rows=rows) if rows else nothing
+        predictions_live = "select * from predictions"
+        full_predictions += f" union all {_with_errors(narrow, only_runs)}"
     return {
         "predictions_live": predictions_live,
-        "full_predictions": " union all ".join(full_predictions) or nothing,
+        "full_predictions": full_predictions,
         "maps": _select_maps(home, files.get("attributions", ()), condition),
     }
 
@@ -280,8 +281,7 @@ def _select_nothing(types: Mapping[str, str]) -> str:
 def stored_view_definitions(home: Home, tables: Collection[str], has_few: bool) -> dict[str, str]:
     """The same for other programs that open study.duckdb: with real patterns, so that they see later commits too.
 
-    `tables` are those with files, as DuckDB refuses a pattern that matches nothing; in a home of many files, without
-    predictions.
+    `tables` are those with files, as DuckDB refuses a pattern that matches nothing.
     """
     files = {table: [f"{exact_pattern(home.artifacts)}/*/artifacts/{table}/*.parquet"] for table in tables}
     commits = READ_COMMITS.format(pattern=quoted(f"{exact_pattern(home.artifacts)}/*/artifacts/commits/*.json"))
