@@ -214,17 +214,16 @@ def resolve(home: Home, reference: str, kinds: tuple[str, ...] = TRAINED, listin
     if reference == "latest":
         matches = [run for run in listing.runs if run.kind in kinds][-1:]
     else:
-        matches = _find_matches(listing.runs, reference)
+        matches = find_matches(listing.runs, reference)
         if not matches and reference and is_copy(home):
             _fetch_named(home, reference)
             listing = read_listing(home)
-            matches = _find_matches(listing.runs, reference)
+            matches = find_matches(listing.runs, reference)
     all_runs = listing.runs
     if not matches:
         raise InputError(_explain_no_match(home, reference, listing, kinds))
     if len(matches) > 1:
-        runs = ", ".join(f"{run.run_id[:SHORT_ID]} ({run.name})" for run in matches)
-        raise InputError(f"{reference!r} means {len(matches)} runs: {runs}; give more of the run ID")
+        raise InputError(f"{reference!r} means {len(matches)} runs: {describe_runs(matches)}; give more of the run ID")
     [match] = matches
     if match.kind not in kinds:
         reason = " (imported, so without checkpoints)" if match.kind == "import" else ""
@@ -251,10 +250,11 @@ def _fetch_named(home: Home, reference: str) -> None:
 
 def matches(home: Home, reference: str) -> bool:
     """Whether a reference means any run, of whatever kind."""
-    return bool(_find_matches(list_runs(home), reference))
+    return bool(find_matches(list_runs(home), reference))
 
 
-def _find_matches(all_runs: list[RunSummary], reference: str) -> list[RunSummary]:
+def find_matches(all_runs: list[RunSummary], reference: str) -> list[RunSummary]:
+    """The runs that a reference other than `latest` may mean, by the rules of `resolve`."""
     with_id = [run for run in all_runs if run.run_id == reference]
     if with_id:
         return with_id
@@ -263,6 +263,11 @@ def _find_matches(all_runs: list[RunSummary], reference: str) -> list[RunSummary
         return with_name
     with_prefix = [run for run in all_runs if reference and run.run_id.startswith(reference)]
     return with_name + [run for run in with_prefix if run not in with_name]
+
+
+def describe_runs(runs: list[RunSummary]) -> str:
+    """Their IDs and names, for a message."""
+    return ", ".join(f"{run.run_id[:SHORT_ID]} ({run.name})" for run in runs)
 
 
 def _explain_no_match(home: Home, reference: str, listing: Listing, kinds: tuple[str, ...]) -> str:
@@ -284,7 +289,7 @@ def _explain_no_match(home: Home, reference: str, listing: Listing, kinds: tuple
         fetching = "`study rebuild` fetches those of the server, " if is_copy(home) else ""
         return f"no run{kind} in {home.path} yet; {fetching}`study train` makes one, --home names another study home"
     newest_first = candidates[::-1][:LISTED]
-    newest = ", ".join(f"{run.run_id[:SHORT_ID]} ({run.name})" for run in newest_first)
+    newest = describe_runs(newest_first)
     elsewhere = ", nor on the server" if is_copy(home) else ""
     return f"no run {reference!r} in {home.path}{elsewhere}; the newest are: {newest}; `study ask runs` lists all"
 

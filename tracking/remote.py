@@ -9,17 +9,19 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from functools import cache, partial
+from operator import attrgetter
 from pathlib import Path, PurePosixPath
 
 from tracking import mlflow_internals
-from tracking.catalogue import DELETED, SHORT_ID, RunRecord, read_record
+from tracking.catalogue import DELETED, SHORT_ID, RunRecord, describe_runs, find_matches, read_record
 from tracking.commits import Commit, CommittedFile, find_fault, read_commit, readable_commits
 from tracking.errors import InputError, redacted
 from tracking.files import read_json, sha256, write_json
 from tracking.home import Home
 from tracking.mlflow_client import connect, no_answer, tracking_uri
-from tracking.run_summaries import note_change
+from tracking.run_summaries import UNSETTLED, RunSummary, family_of, note_change
 from tracking.runs import LAST_COMMIT, PENDING, experiment_id
 from tracking.staging import copy_into_place, staging_folder
 from tracking.tables import table_of
@@ -73,31 +75,42 @@ def fetch_named(home: Home, reference: str) -> None:
     """
     experiment = experiment_id(home)
     with _answering(home), ThreadPoolExecutor(DOWNLOADS) as pool:
-        all_runs = [run for run in _search_runs(home, experiment) if run.info.lifecycle_stage != "deleted"]
-        named = [run for run in all_runs if reference == run.info.run_name or run.info.run_id.startswith(reference)]
-        described = ", ".join(f"{run.info.run_id[:SHORT_ID]} ({run.info.run_name})" for run in named)
+        runs = {run.info.run_id: run for run in _search_runs(home, experiment)}
+        summaries = sorted(map(_summarize, runs.values()), key=attrgetter("started_at"))
+        summaries = [summary for summary in summaries if not summary.deleted]
+        named = find_matches(summaries, reference)
+        described = describe_runs(named)
         if len(named) > 1:
             raise InputError(
                 f"{reference!r} means {len(named)} runs on the server: {described}; give more of the run ID"
             )
-        trainings = [_find_training(run) for run in named]
-        family = [run for run in all_runs if _find_training(run) in trainings]
-        for run in family:
-            _fetch_run(home, run, pool)
+        family = family_of([run.source_run_id or run.run_id for run in named], summaries)
+        for summary in summaries:
+            if summary.run_id in family:
+                _fetch_run(home, runs[summary.run_id], pool)
     if named:
         others = f" and {len(family) - 1} that belong to it" if len(family) > 1 else ""
         _warn(f"fetched run {described}{others} from {redacted(tracking_uri(home))}")
+
+
+def _summarize(run: Run) -> RunSummary:
+    """What a server says of a run, which may have no record in the home."""
+    return RunSummary(
+        run_id=run.info.run_id,
+        kind=run.data.tags["study.kind"],
+        name=run.info.run_name,
+        source_run_id=run.data.tags.get("study.source_run_id"),
+        status=run.info.status,
+        started_at=datetime.fromtimestamp(run.info.start_time / 1000, UTC).isoformat(),
+        deleted=run.info.lifecycle_stage == "deleted",
+        changed=UNSETTLED,
+    )
 
 
 def fetch_run(home: Home, run_id: str) -> None:
     """Bring the home's copy of one run up to date with the server. Raises InputError if that does not answer."""
     with _answering(home), ThreadPoolExecutor(DOWNLOADS) as pool:
         _fetch_run(home, connect(home).get_run(run_id), pool)
-
-
-def _find_training(run: Run) -> str:
-    """ID of the run that a run is about, or its own if it owns epochs."""
-    return run.data.tags.get("study.source_run_id", run.info.run_id)
 
 
 def fetch_file(home: Home, run_id: str, file: CommittedFile) -> None:

@@ -65,7 +65,7 @@ def test_a_second_home_fetches_the_whole_study(server: str, tmp_path: Path, monk
     capsys.readouterr()
     rebuild(RebuildSettings(), second)
     assert "Downloading" not in capsys.readouterr().err
-    for table in ("runs", "predictions", "attributions", "instances", "maps"):
+    for table in ("runs", "full_predictions", "attributions", "instances", "maps"):
         with connect(first) as one, connect(second) as other:
             rows = one.execute(f"select * from {table} order by all").fetchall()
             assert other.execute(f"select * from {table} order by all").fetchall() == rows != []

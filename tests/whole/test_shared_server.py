@@ -133,7 +133,7 @@ def test_two_people_share_a_study(server: str, tmp_path: Path, monkeypatch: pyte
 
     for home in (anna, ben):
         rebuild(RebuildSettings(), home)
-    for table in ("runs", "predictions", "attributions", "maps", "metrics"):
+    for table in ("runs", "full_predictions", "attributions", "maps", "metrics"):
         with connect(anna) as one, connect(ben) as other:
             rows = one.execute(f"select * from {table} order by all").fetchall()
             assert other.execute(f"select * from {table} order by all").fetchall() == rows != []
