@@ -24,17 +24,16 @@ class Kind:
     repeat: RunFromRecord  # as a new run, from the record of the old one
     resume: RunFromRecord | None = None  # None if it is a single step
     has_numbers: bool = True  # by which two runs can be compared
+    is_spread: bool = False  # whether worker processes can share its work
 
 
 # by column `kind` of table `runs`; an imported log is neither resumed nor repeated
 KINDS = {
     "train": Kind(train.rerun, train.resume),
-    "explain": Kind(explain.rerun, explain.resume),
-    "compare": Kind(compare.rerun, compare.resume),
+    "explain": Kind(explain.rerun, explain.resume, is_spread=True),
+    "compare": Kind(compare.rerun, compare.resume, is_spread=True),
     "report": Kind(report.rerun, has_numbers=False),
 }
-
-SPREAD = ("explain", "compare")  # kinds whose work worker processes can share
 
 # by the command that made a training run whose loop is not ours: what can be done instead
 LOOPS_OF_OTHERS = {
@@ -54,10 +53,11 @@ def check_shareable(record: RunRecord) -> None:
 
 def check_spreadable(record: RunRecord, settings: ResumeSettings | RerunSettings) -> None:
     """Raise InputError if workers are to help with a run of a kind that they do not."""
-    if record.kind not in SPREAD and (settings.workers is not None or settings.scheduler is not None):
+    spread = [name for name, kind in KINDS.items() if kind.is_spread]
+    if record.kind not in spread and (settings.workers is not None or settings.scheduler is not None):
         raise InputError(
             f"run {record.run_id[:8]} is of kind {record.kind}, and workers compute only runs of kind "
-            f"{' and '.join(SPREAD)}; leave --workers and --scheduler out"
+            f"{' and '.join(spread)}; leave --workers and --scheduler out"
         )
 
 
