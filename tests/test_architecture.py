@@ -40,9 +40,10 @@ STEPS = {
     "comparing": {"common", "data", "drawing", "models", "lifecycle", "explaining"},
     "instanceflow": {"common", "data", "lifecycle"},
     "asking": {"common"},
-    "reporting": {"common", "data", "drawing", "models", "lifecycle", "explaining", "asking"},
+    "pages": {"common", "data", "drawing", "lifecycle"},
+    "reporting": {"common", "data", "drawing", "models", "lifecycle", "explaining", "asking", "pages"},
     "home": {"common", "lifecycle"},
-    "notebook": {"common", "lifecycle", "asking", "instanceflow", "reporting"},
+    "notebook": {"common", "lifecycle", "asking", "instanceflow", "pages", "reporting"},
 }
 # modules of no folder, which may know every step
 SPANNING = {"cli", "commands", "functions", "stub", "kinds", "launch", "study", "resuming", "rerunning"}

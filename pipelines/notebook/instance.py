@@ -12,8 +12,8 @@ from duckdb import DuckDBPyConnection
 import queries
 from pipelines.common.figures import capital
 from pipelines.common.heatmaps import SCALE_NOTE
-from pipelines.reporting.html import Html, html, joined
-from pipelines.reporting.pictures import Picture, Pictures, heatmap
+from pipelines.pages.html import Html, html, joined
+from pipelines.pages.pictures import Picture, Pictures, heatmap
 from pipelines.reporting.techniques import called
 from tracking.catalogue import RunRecord
 from tracking.errors import InputError

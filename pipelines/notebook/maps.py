@@ -13,7 +13,7 @@ import queries
 from pipelines.common.terminal import say
 from pipelines.common.wording import plural
 from pipelines.lifecycle.selection import select_where
-from pipelines.reporting.pictures import Pictures
+from pipelines.pages.pictures import Pictures
 from tracking.catalogue import RunRecord
 from tracking.errors import InputError
 from xai import METHODS

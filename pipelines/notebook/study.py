@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pipelines.notebook.maps import Maps
     from pipelines.notebook.pages import Page
     from pipelines.notebook.questions import Catalogue
-    from pipelines.reporting.pictures import Pictures
+    from pipelines.pages.pictures import Pictures
     from tracking.catalogue import RunRecord
 
 
@@ -185,7 +185,7 @@ class Study:
         self, connection: DuckDBPyConnection, run: RunRecord, data: str | os.PathLike[str] | None
     ) -> Pictures:
         """The images of a run; those of the run asked for last stay loaded."""
-        from pipelines.reporting.pictures import read_pictures
+        from pipelines.pages.pictures import read_pictures
 
         wanted = (run.run_id, _to_path(data))
         if self._pictures is None or self._pictures[0] != wanted:

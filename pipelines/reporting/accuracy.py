@@ -7,11 +7,11 @@ from scipy.stats import binomtest
 
 from pipelines.common.figures import short
 from pipelines.common.wording import plural
+from pipelines.pages.evidence import Answer
+from pipelines.pages.words import NAME, between, listed, number, percent, series
 from pipelines.reporting.criteria import IMAGES_FOR_CLASS, UNEVEN_CLASSES, VERDICTS
-from pipelines.reporting.evidence import Answer
 from pipelines.reporting.found_shortcuts import list_misleading
 from pipelines.reporting.subject import Subject
-from pipelines.reporting.words import NAME, between, listed, number, percent, series
 
 CHANGED = """
     select

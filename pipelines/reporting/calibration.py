@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from scipy.stats import binomtest
 
 from pipelines.common.settings import TrainSettings
+from pipelines.pages.evidence import Answer
 from pipelines.reporting.criteria import VERDICTS
-from pipelines.reporting.evidence import Answer
 from pipelines.reporting.subject import Subject
 
 

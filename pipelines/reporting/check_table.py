@@ -12,11 +12,11 @@ from PIL import Image
 
 import queries
 from pipelines.common.heatmaps import draw_map
+from pipelines.pages.words import percent
 from pipelines.reporting.checks import REASONS
 from pipelines.reporting.labels import Labels
 from pipelines.reporting.subject import Subject
 from pipelines.reporting.techniques import called
-from pipelines.reporting.words import percent
 from xai import METHODS
 
 SHOWN = 24  # images, of all reasons in turn

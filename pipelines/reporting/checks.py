@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, replace
 
+from pipelines.pages.evidence import Answer
 from pipelines.reporting.accuracy import ask_differences, judge_classes
-from pipelines.reporting.evidence import Answer
 from pipelines.reporting.found_shortcuts import list_misleading
 from pipelines.reporting.subject import Subject
 

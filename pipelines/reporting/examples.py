@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipelines.lifecycle.selection import sample_instances
-from pipelines.reporting.evidence import Answer
+from pipelines.pages.evidence import Answer
 from pipelines.reporting.subject import Subject
 from xai import METHODS
 

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pipelines.common.metrics import JUDGING, name_metric
+from pipelines.pages.evidence import Answer
 from pipelines.reporting.criteria import VERDICTS
-from pipelines.reporting.evidence import Answer
 from pipelines.reporting.subject import Subject, ask_faithfulness, newest_comparison
 from tracking.catalogue import RunRecord
 from xai import METHODS

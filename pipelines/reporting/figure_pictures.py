@@ -11,6 +11,8 @@ from pipelines.drawing.concepts import choose_concepts
 from pipelines.drawing.pictures import BARS, ConceptRow, TileRow
 from pipelines.drawing.style import BLUE, ORANGE, name_method
 from pipelines.lifecycle.selection import parse_numbers
+from pipelines.pages.pictures import enlarged, framed_image, outlined_map
+from pipelines.pages.words import SMALL, percent
 from pipelines.reporting.accuracy import gather_accuracy
 from pipelines.reporting.criteria import VERDICTS
 from pipelines.reporting.examples import ExplainedImages, read_explained
@@ -22,8 +24,6 @@ from pipelines.reporting.gallery import choose, is_right, read_images
 from pipelines.reporting.mistakes import gather_mistakes
 from pipelines.reporting.parts import find_epoch
 from pipelines.reporting.patterns import DESCRIBED, cut_card, is_beyond_chance
-from pipelines.reporting.pictures import enlarged, framed_image, outlined_map
-from pipelines.reporting.words import SMALL, percent
 from tracking.errors import InputError
 from xai import CONCEPT_METHODS, METHODS
 

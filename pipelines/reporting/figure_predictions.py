@@ -9,12 +9,12 @@ import numpy as np
 from pipelines.drawing import predictions
 from pipelines.drawing.flows import Link, is_to_scale
 from pipelines.drawing.style import SPLIT_NAMES, SPLITS
+from pipelines.pages.words import number
 from pipelines.reporting.accuracy import gather_accuracy as gather_accuracies
 from pipelines.reporting.criteria import VERDICTS
 from pipelines.reporting.figure_request import Content, Request, span
 from pipelines.reporting.history import choose_drawn
 from pipelines.reporting.mistakes import MATRIX, PairFlow, gather_mistakes, list_mixed
-from pipelines.reporting.words import number
 from tracking.errors import InputError
 
 WILSON = "95 % Wilson intervals"

@@ -9,9 +9,9 @@ from duckdb import DuckDBPyConnection
 
 from pipelines.common.settings import FigureSettings, ReportSettings
 from pipelines.drawing.style import Style
-from pipelines.reporting.evidence import Evidence
+from pipelines.pages.evidence import Evidence
+from pipelines.pages.words import number, series
 from pipelines.reporting.subject import Subject, make_subject
-from pipelines.reporting.words import number, series
 from tracking.catalogue import SHORT_ID, RunRecord
 from tracking.errors import InputError
 from tracking.home import Home

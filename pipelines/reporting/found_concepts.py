@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from pipelines.pages.evidence import Answer
 from pipelines.reporting.criteria import VERDICTS
-from pipelines.reporting.evidence import Answer
 from pipelines.reporting.subject import Subject
 from xai.concept_count import STABLE
 

@@ -1,7 +1,7 @@
 """Classes that a patch at one place decides, by what the comparison and the splits show."""
 
+from pipelines.pages.evidence import Answer
 from pipelines.reporting.criteria import VERDICTS
-from pipelines.reporting.evidence import Answer
 from pipelines.reporting.subject import Subject
 
 LEVEL = VERDICTS["shortcuts"].level / 2  # of each of the two questions

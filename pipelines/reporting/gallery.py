@@ -7,11 +7,11 @@ import numpy as np
 
 from pipelines.common.figures import short
 from pipelines.common.heatmaps import full_colour_magnitude
+from pipelines.pages.pictures import Picture, framed, heatmap, paste_patch
 from pipelines.reporting.checks import Checks
 from pipelines.reporting.examples import ExplainedImages
 from pipelines.reporting.labels import SPLITS, Labels
 from pipelines.reporting.mistakes import Mistakes
-from pipelines.reporting.pictures import Picture, framed, heatmap, paste_patch
 from pipelines.reporting.shortcuts import Shortcuts
 from pipelines.reporting.subject import Subject
 from pipelines.reporting.techniques import called

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from scipy.stats import binomtest
 
 from pipelines.lifecycle.origin import Origin, read_origin
+from pipelines.pages.evidence import Answer
 from pipelines.reporting.criteria import VERDICTS, holm
-from pipelines.reporting.evidence import Answer
 from pipelines.reporting.subject import Subject
 from xai import METHODS
 

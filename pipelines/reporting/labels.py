@@ -3,12 +3,12 @@
 from dataclasses import dataclass, replace
 from statistics import fmean
 
+from pipelines.pages.evidence import Answer, Evidence
+from pipelines.pages.words import number
 from pipelines.reporting.criteria import MOST_DISPUTED
-from pipelines.reporting.evidence import Answer, Evidence
 from pipelines.reporting.found_shortcuts import list_misleading
 from pipelines.reporting.shortcuts import Shortcuts
 from pipelines.reporting.subject import Subject
-from pipelines.reporting.words import number
 
 ALL = 1_000_000_000  # rows of an answer
 SPLITS = {"train_seen": "training", "val": "validation", "test": "test"}

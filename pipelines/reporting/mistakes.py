@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from scipy.stats import binomtest
 
+from pipelines.pages.evidence import Answer
 from pipelines.reporting.accuracy import Accuracy
 from pipelines.reporting.criteria import CONCEPT_STANDS_FOR_CLASS, MISTAKES_FOR_PAIRS, SMALLEST_CONTRIBUTION, VERDICTS
-from pipelines.reporting.evidence import Answer
 from pipelines.reporting.found_concepts import is_own
 from pipelines.reporting.found_shortcuts import list_misleading
 from pipelines.reporting.patterns import Patterns

@@ -14,7 +14,7 @@ from pipelines.lifecycle.origin import describe_origin, read_origin
 from pipelines.lifecycle.run_inputs import checkpoint_file, read_recorded_config
 from pipelines.models.networks import build_tracked_model
 from pipelines.models.preprocessing import Preprocess, Shape, read_preprocessing
-from pipelines.reporting.evidence import Answer
+from pipelines.pages.evidence import Answer
 from pipelines.reporting.subject import Subject
 from tracking import commits
 from tracking.commits import EpochCommit

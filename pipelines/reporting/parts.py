@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from pipelines.pages.evidence import Answer
 from pipelines.reporting.criteria import IMAGES_FOR_CONTRAST, VERDICTS
-from pipelines.reporting.evidence import Answer
 from pipelines.reporting.examples import ExplainedImages, read_explained
 from pipelines.reporting.subject import Subject
 from xai import METHODS

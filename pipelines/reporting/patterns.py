@@ -7,6 +7,8 @@ from PIL import Image
 from scipy.stats import rankdata, spearmanr
 
 from pipelines.common.figures import short
+from pipelines.pages.evidence import Answer
+from pipelines.pages.pictures import Picture, data_uri
 from pipelines.reporting.criteria import (
     ANSWERS_KEPT,
     CLASSES_FOR_CORRELATION,
@@ -18,9 +20,7 @@ from pipelines.reporting.criteria import (
     VERDICTS,
     holm,
 )
-from pipelines.reporting.evidence import Answer
 from pipelines.reporting.found_concepts import FoundConcepts, find_concepts, is_own, is_stable
-from pipelines.reporting.pictures import Picture, data_uri
 from pipelines.reporting.subject import Subject
 
 PERMUTATIONS = 9999  # of the classes, for p-values

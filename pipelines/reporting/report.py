@@ -11,9 +11,9 @@ from pipelines.common.settings import ReportSettings
 from pipelines.common.wording import plural
 from pipelines.lifecycle.child_run import run_guard, start_child
 from pipelines.lifecycle.run_inputs import read_recorded_settings
+from pipelines.pages.evidence import Evidence
 from pipelines.reporting.check_table import draw_check_table, draw_label_table
 from pipelines.reporting.checks import list_checks
-from pipelines.reporting.evidence import Evidence
 from pipelines.reporting.facts import gather_facts
 from pipelines.reporting.page import render
 from pipelines.reporting.story import Finding, list_findings, write_headline, write_note

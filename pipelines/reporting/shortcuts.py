@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from scipy.stats import fisher_exact
 
+from pipelines.pages.evidence import Answer, Evidence
 from pipelines.reporting.criteria import CONCEPT_STANDS_FOR_CLASS, MOST_UNCLEAR, VERDICTS, holm
-from pipelines.reporting.evidence import Answer, Evidence
 from pipelines.reporting.faithfulness import Faithfulness
 from pipelines.reporting.found_concepts import FoundConcepts
 from pipelines.reporting.found_shortcuts import ask_clusters, ask_gap, ask_shortcuts, list_clusters_inside

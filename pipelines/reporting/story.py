@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pipelines.common.figures import capital
 from pipelines.common.wording import plural
 from pipelines.data.added import EXTRA_PREFIX
+from pipelines.pages.environment import call_class
+from pipelines.pages.words import SPACE, listed, number, percent, series
 from pipelines.reporting.facts import Facts
-from pipelines.reporting.page import call_class, list_methods
+from pipelines.reporting.page import list_methods
 from pipelines.reporting.patterns import Patterns
 from pipelines.reporting.shortcuts import place_of
 from pipelines.reporting.study_summary import describe_findings, describe_shortcuts
-from pipelines.reporting.words import SPACE, listed, number, percent, series
 
 CLASSES = 3  # named in a headline
 

@@ -4,13 +4,13 @@ import textwrap
 from collections.abc import Iterator
 
 from pipelines.common.wording import plural
+from pipelines.pages.evidence import Evidence
+from pipelines.pages.words import SPACE, between, number, percent
 from pipelines.reporting.accuracy import few_sentence, images_of, judge_classes, uneven_sentence
 from pipelines.reporting.criteria import VERDICTS
-from pipelines.reporting.evidence import Evidence
 from pipelines.reporting.found_shortcuts import LEVEL
 from pipelines.reporting.labels import gather_training_labels
 from pipelines.reporting.shortcuts import find_carriers, place_of
-from pipelines.reporting.words import SPACE, between, number, percent
 from tracking.home import Home, find_home
 from tracking.reading import connect
 

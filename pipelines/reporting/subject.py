@@ -5,9 +5,9 @@ from functools import cached_property
 
 from pipelines.common.settings import ReportSettings, TrackedSettings
 from pipelines.lifecycle.run_inputs import read_training_settings
+from pipelines.pages.evidence import Answer, Evidence
+from pipelines.pages.pictures import Pictures, read_pictures
 from pipelines.reporting.criteria import NARROW_INTERVALS, VERDICTS
-from pipelines.reporting.evidence import Answer, Evidence
-from pipelines.reporting.pictures import Pictures, read_pictures
 from tracking import catalogue
 from tracking.catalogue import RunRecord
 from tracking.errors import InputError

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from pipelines.drawing.style import REFERENCE_NAMES
-from pipelines.reporting.evidence import Answer
+from pipelines.pages.evidence import Answer
 from pipelines.reporting.parts import find_epoch
 from pipelines.reporting.subject import Subject
 from xai import CONCEPT_METHODS, METHODS

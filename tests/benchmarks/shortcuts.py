@@ -30,7 +30,7 @@ from pipelines.data.digits import load_digits
 from pipelines.data.planted import load_planted
 from pipelines.data.raw import LoadOptions, Split
 from pipelines.models.preprocessing import Preprocess, Preprocessing
-from pipelines.reporting.evidence import Answer
+from pipelines.pages.evidence import Answer
 from pipelines.reporting.found_shortcuts import LEVEL, ask_gap, ask_shortcuts
 from xai.gradient import all_scores
 

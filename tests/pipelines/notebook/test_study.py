@@ -19,7 +19,7 @@ from pipelines.notebook.frames import to_frame
 from pipelines.notebook.instance import _draw_picture
 from pipelines.notebook.pages import Page
 from pipelines.notebook.study import Study
-from pipelines.reporting.pictures import Picture
+from pipelines.pages.pictures import Picture
 from support.commands import study_command
 from support.homes import rows
 from support.places import ROOT

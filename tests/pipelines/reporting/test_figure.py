@@ -16,14 +16,14 @@ from pipelines.comparing.compare import compare
 from pipelines.drawing.style import DOUBLE, PAGE, SINGLE, draw
 from pipelines.explaining.explain import explain
 from pipelines.instanceflow.import_log import import_flow
+from pipelines.pages.embedding import VARIABLES, embed
+from pipelines.pages.pictures import Pictures
 from pipelines.reporting import subject
 from pipelines.reporting.criteria import VERDICTS
-from pipelines.reporting.embedding import VARIABLES, embed
 from pipelines.reporting.figure import save_figure
 from pipelines.reporting.figure_catalogue import FIGURES
 from pipelines.reporting.figure_predictions import choose_evenly
 from pipelines.reporting.figure_request import make_request
-from pipelines.reporting.pictures import Pictures
 from support.commands import study_command
 from support.drawn import faults
 from support.homes import TINY, fresh

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.reporting.evidence import Answer
+from pipelines.pages.evidence import Answer
 from pipelines.reporting.labels import Labels, count_labels, judge_labels
 
 

@@ -24,14 +24,14 @@ from pipelines.common.settings import ExplainSettings, ImportFlowSettings, Repor
 from pipelines.common.wording import plural
 from pipelines.explaining.explain import explain
 from pipelines.instanceflow.import_log import import_flow
+from pipelines.pages.html import html, safe
+from pipelines.pages.words import between, listed, percent, value
 from pipelines.reporting import accuracy
 from pipelines.reporting.gallery import TRAINING_LABELS
-from pipelines.reporting.html import html, safe
-from pipelines.reporting.page import make_environment
+from pipelines.reporting.page import make_templates
 from pipelines.reporting.report import report, write_report
 from pipelines.reporting.study_summary import summarise
 from pipelines.reporting.techniques import TECHNIQUES, link_papers
-from pipelines.reporting.words import between, listed, percent, value
 from pipelines.training.train import train
 from support.homes import TINY, fresh
 from support.places import BROWSER, DRIVER
@@ -159,9 +159,7 @@ def test_papers_are_linked_by_their_number() -> None:
 
 def test_templates_escape_every_value() -> None:
     made = (
-        make_environment()
-        .from_string("{{ name }}<b title='{{ name }}'>{{ odd }}</b>")
-        .render(name=NASTY, odd="\x1b[1m")
+        make_templates().from_string("{{ name }}<b title='{{ name }}'>{{ odd }}</b>").render(name=NASTY, odd="\x1b[1m")
     )
     escaped = "&lt;img src=x onerror=alert(1)&gt; &amp; &#34;{0}&#34;"
     assert made == f"{escaped}<b title='{escaped}'> [1m</b>"

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipelines.reporting.evidence import Answer
+from pipelines.pages.evidence import Answer
 from pipelines.reporting.found_shortcuts import list_clusters_inside
 from pipelines.reporting.shortcuts import (
     SHARES,

@@ -2,10 +2,10 @@
 
 import pytest
 
+from pipelines.pages.evidence import Answer
 from pipelines.reporting.accuracy import compare_best, few_sentence, judge_classes, list_different, uneven_sentence
 from pipelines.reporting.calibration import judge_confidence
 from pipelines.reporting.criteria import VERDICTS, holm
-from pipelines.reporting.evidence import Answer
 from pipelines.reporting.faithfulness import Faithfulness, find_pointing, judge_methods
 from pipelines.reporting.history import count_forgotten, count_settled, judge_last_step, judge_settling
 from pipelines.reporting.mistakes import find_shared, find_sink, judge_pair, list_into, list_mixed

@@ -15,7 +15,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Affine2D, Transform
 
 from pipelines.drawing import style
-from pipelines.reporting.html import Html, html, joined
+from pipelines.pages.html import Html, html, joined
 
 ENLARGED = 1.15  # pixels of a point, where there is room
 # ink: its variable in page.css; other colours stay as they are

@@ -1,9 +1,8 @@
-"""Numbers as words of a report: sensible digits, the right plural, no claim of more than there is."""
+"""Numbers as words of a page: sensible digits, the right plural, no claim of more than there is."""
 
 from collections.abc import Sequence
 
 from pipelines.common.figures import short
-from pipelines.reporting.criteria import FEW_IMAGES
 
 SMALL = 200  # images under which a share is given without decimals
 SPACE = "\u00a0"  # does not break a line between number and unit
@@ -68,13 +67,3 @@ def listed(names: Sequence[str], most: int = LISTED) -> str:
 def series(parts: Sequence[str]) -> str:
     """Parts of a sentence, each whole: a, b and c."""
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
-
-
-def sized(n: int) -> str:
-    """On how many images a figure stands."""
-    return f"n{SPACE}={SPACE}{number(n)}"
-
-
-def few(n: int) -> str:
-    """A warning where a figure stands on few images."""
-    return "; so few that intervals are wide" if n < FEW_IMAGES else ""

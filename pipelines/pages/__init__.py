@@ -1,0 +1,1 @@
+"""What every page that is one file is made of: markup, words, pictures, evidence and style."""
