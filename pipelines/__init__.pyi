@@ -1,5 +1,6 @@
 """Written by `python -m pipelines.stub` from the commands' settings; a test compares the two."""
 
+import typing
 from collections.abc import Sequence
 from os import PathLike
 
@@ -21,6 +22,8 @@ def run(
     transform: str | None = None,
     channels: int | None = None,
     seed: int = 0,
+    split_seed: int | None = None,
+    group: str | None = None,
     device: str = "auto",
     threads: int = 0,
     memory: float | None = None,
@@ -42,6 +45,7 @@ def run(
     progressive_resizing: str = "auto",
     ema_decay: float = 0.98,
     precision: str = "auto",
+    seeds: str | int | Sequence[int] | None = None,
     home: str | PathLike[str] | None = None,
 ) -> str:
     """Run the whole study: train, explain, compare, report and summarise. Accepts every flag of `study train`.
@@ -61,6 +65,8 @@ def run(
         transform: package.module:name of the torchvision transform that makes a picture the network's input, or none; it becomes the model's first layer; default: the network's own in timm and torchvision, else normalising
         channels: channels that the network takes, to which grey images are repeated
         seed: random seed; all randomness derives from it [0]
+        split_seed: seed that chooses the validation images; default: that of the group's first run, or `seed`
+        group: group of runs that share data and recipe but for the seed, which the run joins or begins; with it, questions give means over seeds
         device: auto: a GPU if there is one, else the CPU; or a torch device such as cpu or cuda:1 [auto]
         threads: CPU threads; 0: one per core [0]
         memory: memory limit of a pass in GB; default: half of the machine's or the GPU's
@@ -82,6 +88,7 @@ def run(
         progressive_resizing: train on small images first, then on larger ones; auto: if the data set allows it and the network is untrained [auto]
         ema_decay: decay of the exponential moving average of the weights, which is the model that is kept; 0: none [0.98]
         precision: auto: bfloat16 if the processor supports it, else float32 [auto]
+        seeds: seeds such as 0-4 or 0,3,7: trains one run per seed, one after the other, as a group; those that the group has are resumed, if need be, and not trained again
         home: study home [STUDY_HOME, else ./study]
     """
 
@@ -101,6 +108,8 @@ def train(
     transform: str | None = None,
     channels: int | None = None,
     seed: int = 0,
+    split_seed: int | None = None,
+    group: str | None = None,
     device: str = "auto",
     threads: int = 0,
     memory: float | None = None,
@@ -122,9 +131,10 @@ def train(
     progressive_resizing: str = "auto",
     ema_decay: float = 0.98,
     precision: str = "auto",
+    seeds: str | int | Sequence[int] | None = None,
     home: str | PathLike[str] | None = None,
-) -> str:
-    """Train a classifier; every epoch's checkpoint and predictions are remembered. Returns the run ID.
+) -> str | typing.Any:
+    """Train a classifier; every epoch's checkpoint and predictions are remembered. Returns the run ID (one per seed).
 
     Arguments, as the flags of `study train`:
         dataset: digits, cifar10, folder, planted, planted:pair, planted:shortcut, digits:faults, csv:FILE, hf:PATH, torchvision:NAME, recorded or package.module:factory [digits]
@@ -141,6 +151,8 @@ def train(
         transform: package.module:name of the torchvision transform that makes a picture the network's input, or none; it becomes the model's first layer; default: the network's own in timm and torchvision, else normalising
         channels: channels that the network takes, to which grey images are repeated
         seed: random seed; all randomness derives from it [0]
+        split_seed: seed that chooses the validation images; default: that of the group's first run, or `seed`
+        group: group of runs that share data and recipe but for the seed, which the run joins or begins; with it, questions give means over seeds
         device: auto: a GPU if there is one, else the CPU; or a torch device such as cpu or cuda:1 [auto]
         threads: CPU threads; 0: one per core [0]
         memory: memory limit of a pass in GB; default: half of the machine's or the GPU's
@@ -162,6 +174,7 @@ def train(
         progressive_resizing: train on small images first, then on larger ones; auto: if the data set allows it and the network is untrained [auto]
         ema_decay: decay of the exponential moving average of the weights, which is the model that is kept; 0: none [0.98]
         precision: auto: bfloat16 if the processor supports it, else float32 [auto]
+        seeds: seeds such as 0-4 or 0,3,7: trains one run per seed, one after the other, as a group; those that the group has are resumed, if need be, and not trained again
         home: study home [STUDY_HOME, else ./study]
     """
 
@@ -388,6 +401,8 @@ def import_checkpoints(
     transform: str | None = None,
     channels: int | None = None,
     seed: int = 0,
+    split_seed: int | None = None,
+    group: str | None = None,
     device: str = "auto",
     threads: int = 0,
     memory: float | None = None,
@@ -416,6 +431,8 @@ def import_checkpoints(
         transform: package.module:name of the torchvision transform that makes a picture the network's input, or none; it becomes the model's first layer; default: the network's own in timm and torchvision, else normalising
         channels: channels that the network takes, to which grey images are repeated
         seed: random seed; all randomness derives from it [0]
+        split_seed: seed that chooses the validation images; default: that of the group's first run, or `seed`
+        group: group of runs that share data and recipe but for the seed, which the run joins or begins; with it, questions give means over seeds
         device: auto: a GPU if there is one, else the CPU; or a torch device such as cpu or cuda:1 [auto]
         threads: CPU threads; 0: one per core [0]
         memory: memory limit of a pass in GB; default: half of the machine's or the GPU's

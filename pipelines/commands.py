@@ -20,7 +20,7 @@ GROUPS: dict[str, dict[str, tuple[type[CheckedSettings] | None, str, str]]] = {
     "single steps": {
         "train": (
             settings.TrainSettings,
-            "pipelines.training.train:train",
+            "pipelines.seeds:train",
             "study train --dataset folder --data photos --size 64",
         ),
         "explain": (

@@ -12,6 +12,7 @@ from pipelines.functions import describe, settings_of, signature_of
 STUB = Path(__file__).with_name("__init__.pyi")
 HEAD = '''"""Written by `python -m pipelines.stub` from the commands' settings; a test compares the two."""
 
+import typing
 from collections.abc import Sequence
 from os import PathLike
 

@@ -10,6 +10,7 @@ from pipelines.instanceflow.flow import flow
 from pipelines.reporting.report import report
 from pipelines.reporting.study_summary import summarise
 from pipelines.training.train import train
+from tracking.errors import InputError
 from tracking.home import Home
 from tracking.reading import connect
 from xai import CONCEPT_METHODS, METHODS, REFERENCES
@@ -24,6 +25,11 @@ FLOW_ROWS = 12  # first rows of the flow page's table, explained as well
 
 def run(settings: RunSettings, home: Home) -> str:
     """Train, explain with every method, compare the methods, make both pages, and summarise."""
+    if settings.seeds is not None:
+        raise InputError(
+            "--seeds is for study train: a whole study is about one run; train the others beside it, with the same "
+            "flags and --group"
+        )
     explaining = sum(cost for *_, cost in _list_jobs(settings.epochs))
     comparing = _estimate_comparing()
     page = PAGE_FRACTION * (explaining + comparing)

@@ -11,6 +11,7 @@
 --   source_run_id  training run it looks at; null for a training run
 --   last_epoch     last epoch with metrics; null without
 --   seed           seed of the run
+--   seed_group     name of the group of runs that share a recipe but for the seed; null if it is in none
 --   git_commit     commit of the program that made it
 --   started_at     UTC
 --   finished_at    UTC; null while it is running
@@ -32,6 +33,7 @@ select
     runs.source_run_id,
     progress.last_epoch,
     runs.seed,
+    runs.seed_group,
     runs.git_commit,
     runs.started_at,
     runs.finished_at,

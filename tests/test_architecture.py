@@ -46,7 +46,7 @@ STEPS = {
     "notebook": {"common", "lifecycle", "asking", "instanceflow", "pages", "reporting"},
 }
 # modules of no folder, which may know every step
-SPANNING = {"cli", "commands", "functions", "stub", "kinds", "launch", "study", "resuming", "rerunning"}
+SPANNING = {"cli", "commands", "functions", "stub", "kinds", "launch", "study", "resuming", "rerunning", "seeds"}
 FILES = [file for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py"))]
 
 

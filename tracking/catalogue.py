@@ -53,6 +53,11 @@ class RunRecord:
             raise InputError(f"run {self.run_id[:SHORT_ID]} of kind {self.kind} does not say which run it is about")
         return self.source_run_id
 
+    @property
+    def seed_group(self) -> str | None:
+        """Name of the group of runs that share a recipe but for the seed; None if it is in none."""
+        return self.params.get("group")
+
     def content(self) -> dict:
         return asdict(self)
 
@@ -150,7 +155,15 @@ def _read_summary(home: Home, run_id: str, changed: int) -> RunSummary:
     record = read_record(home.record_file(run_id), run_id)
     is_deleted = (home.run_folder(run_id).parent / DELETED).exists()
     return RunSummary(
-        run_id, record.kind, record.name, record.source_run_id, record.status, record.started_at, is_deleted, changed
+        run_id,
+        record.kind,
+        record.name,
+        record.source_run_id,
+        record.status,
+        record.seed_group,
+        record.started_at,
+        is_deleted,
+        changed,
     )
 
 
@@ -210,16 +223,12 @@ def resolve(home: Home, reference: str, kinds: tuple[str, ...] = TRAINED, listin
     run of `kinds` in the home. A run that only the server has is fetched. Raises InputError if no run matches, several
     do, or the match is of another kind.
     """
-    listing = listing or read_listing(home)
-    if reference == "latest":
-        matches = [run for run in listing.runs if run.kind in kinds][-1:]
-    else:
-        matches = find_matches(listing.runs, reference)
-        if not matches and reference and is_copy(home):
-            _fetch_named(home, reference)
-            listing = read_listing(home)
-            matches = find_matches(listing.runs, reference)
+    listing = _list_with(home, reference, listing)
     all_runs = listing.runs
+    if reference == "latest":
+        matches = [run for run in all_runs if run.kind in kinds][-1:]
+    else:
+        matches = find_matches(all_runs, reference)
     if not matches:
         raise InputError(_explain_no_match(home, reference, listing, kinds))
     if len(matches) > 1:
@@ -235,6 +244,66 @@ def resolve(home: Home, reference: str, kinds: tuple[str, ...] = TRAINED, listin
             f"run {match.run_id[:SHORT_ID]} is of kind {match.kind}{reason}, needed is {' or '.join(kinds)}; {advice}"
         )
     return read_current_record(home, match)
+
+
+def resolve_all(
+    home: Home, reference: str, kinds: tuple[str, ...] = TRAINED, listing: Listing | None = None
+) -> list[RunRecord]:
+    """The records that `reference` means: the finished runs of a group of seeds, by seed, or the one of `resolve`.
+
+    Runs of the group that are not finished are named and left out. Raises InputError as `resolve` does, if none is
+    finished, or if a run has the name of the group.
+    """
+    listing = _list_with(home, reference, listing)
+    members = [run for run in find_members(listing.runs, reference) if run.kind in kinds]
+    if not members:
+        return [resolve(home, reference, kinds, listing)]
+    if namesakes := find_matches(listing.runs, reference):
+        raise InputError(
+            f"{reference!r} means a group of {len(members)} runs, and {describe_runs(namesakes)}; give the run's ID, "
+            "or rename it in MLflow"
+        )
+    finished = [run for run in members if run.status == "FINISHED"]
+    unfinished = [run for run in members if run.status != "FINISHED"]
+    if not finished:
+        raise InputError(f"no run of group {reference!r} is finished; there are: {describe_runs(unfinished)}")
+    if unfinished:
+        logging.getLogger(__name__).warning(
+            f"not finished, so left out of group {reference!r}: {describe_runs(unfinished)}"
+        )
+    return sort_by_seed([read_current_record(home, run) for run in finished])
+
+
+def read_members(home: Home, group: str) -> list[RunRecord]:
+    """The records of all runs of a group, finished or not, by seed; none if there is no such group."""
+    listing = _list_with(home, group, None)
+    return sort_by_seed([read_current_record(home, run) for run in find_members(listing.runs, group)])
+
+
+def sort_by_seed(records: list[RunRecord]) -> list[RunRecord]:
+    return sorted(records, key=lambda record: (record.seed is None, record.seed, record.started_at))
+
+
+def split_epoch(home: Home, reference: str) -> tuple[str, str | None]:
+    """The run and the epoch of RUN:EPOCH. The epoch is not checked.
+
+    What means a run or a group as a whole, such as a name with a colon, has none.
+    """
+    all_runs = list_runs(home)
+    run, colon, epoch = reference.rpartition(":")
+    if not colon or find_matches(all_runs, reference) or find_members(all_runs, reference):
+        return reference, None
+    return run, epoch
+
+
+def _list_with(home: Home, reference: str, listing: Listing | None) -> Listing:
+    """The runs of the home, with those that only the server has and `reference` means, which are fetched."""
+    listing = listing or read_listing(home)
+    is_here = find_matches(listing.runs, reference) or find_members(listing.runs, reference)
+    if is_here or reference in ("", "latest") or not is_copy(home):
+        return listing
+    _fetch_named(home, reference)
+    return read_listing(home)
 
 
 def _fetch_named(home: Home, reference: str) -> None:
@@ -265,6 +334,11 @@ def find_matches(all_runs: list[RunSummary], reference: str) -> list[RunSummary]
     return with_name + [run for run in with_prefix if run not in with_name]
 
 
+def find_members(all_runs: list[RunSummary], reference: str) -> list[RunSummary]:
+    """The runs of the group of seeds that a reference names."""
+    return [run for run in all_runs if run.seed_group is not None and run.seed_group == reference]
+
+
 def describe_runs(runs: list[RunSummary]) -> str:
     """Their IDs and names, for a message."""
     return ", ".join(f"{run.run_id[:SHORT_ID]} ({run.name})" for run in runs)
@@ -272,6 +346,8 @@ def describe_runs(runs: list[RunSummary]) -> str:
 
 def _explain_no_match(home: Home, reference: str, listing: Listing, kinds: tuple[str, ...]) -> str:
     all_runs, faults = listing.runs, listing.faults
+    if members := find_members(all_runs, reference):
+        return f"{reference!r} is a group of {len(members)} runs: {describe_runs(members)}; name one of them"
     if explanation := _explain_deleted(home, reference, all_runs):
         return explanation
     for run in all_runs:
@@ -313,18 +389,21 @@ def _explain_deleted(home: Home, reference: str, all_runs: list[RunSummary]) -> 
     return None
 
 
-def free_name(home: Home, wanted: str | None, default: str) -> str:
-    """`wanted` if no run has that name and no run ID begins with it; otherwise raises InputError.
+def free_name(home: Home, wanted: str | None, default: str, flag: str = "--name") -> str:
+    """`wanted` if no run or group has that name and no run ID begins with it; otherwise raises InputError.
 
-    Without `wanted`, `default`, with a number if taken. Whoever uses the name must hold `locks.taking_a_name`.
+    Without `wanted`, `default`, with a number if taken. Whoever uses the name must hold `locks.taking_a_name`. `flag`
+    is what `wanted` was given by.
     """
     if wanted and (wanted == "latest" or len(wanted) > LONGEST_NAME or not wanted.isprintable()):
-        raise InputError(f"--name is {wanted!r}; it takes 1 to {LONGEST_NAME} printable characters, and not latest")
-    taken_names = {run.name for run in list_runs(home)}
+        raise InputError(f"{flag} is {wanted!r}; it takes 1 to {LONGEST_NAME} printable characters, and not latest")
+    all_runs = list_runs(home)
+    taken_names = {run.name for run in all_runs} | {run.seed_group for run in all_runs if run.seed_group}
     if wanted in taken_names:
-        raise InputError(f"there is a run called {wanted!r} already; choose another --name")
+        what = "group" if find_members(all_runs, wanted) else "run"
+        raise InputError(f"there is a {what} called {wanted!r} already; choose another {flag}")
     if wanted and (reason := _resemblance_to_an_id(home, wanted)):
-        raise InputError(f"--name {wanted} {reason}; choose another --name")
+        raise InputError(f"{flag} {wanted} {reason}; choose another {flag}")
     if wanted:
         return wanted
     name = default

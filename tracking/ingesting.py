@@ -120,7 +120,7 @@ def add_records(connection: duckdb.DuckDBPyConnection, records: Sequence[RunReco
 
 def run_row(record: RunRecord) -> tuple:
     """The run's row of table `runs`."""
-    content = record.content() | {"params": json.dumps(record.params)}
+    content = record.content() | {"params": json.dumps(record.params), "seed_group": record.seed_group}
     return tuple(content[column] for column in columns()["runs"])
 
 

@@ -15,14 +15,14 @@ from operator import attrgetter
 from pathlib import Path, PurePosixPath
 
 from tracking import mlflow_internals
-from tracking.catalogue import DELETED, SHORT_ID, RunRecord, describe_runs, find_matches, read_record
+from tracking.catalogue import DELETED, SHORT_ID, RunRecord, describe_runs, find_matches, find_members, read_record
 from tracking.commits import Commit, CommittedFile, find_fault, read_commit, readable_commits
 from tracking.errors import InputError, redacted
 from tracking.files import read_json, sha256, write_json
 from tracking.home import Home
 from tracking.mlflow_client import connect, no_answer, tracking_uri
 from tracking.run_summaries import UNSETTLED, RunSummary, family_of, note_change
-from tracking.runs import LAST_COMMIT, PENDING, experiment_id
+from tracking.runs import GROUP, LAST_COMMIT, PENDING, experiment_id
 from tracking.staging import copy_into_place, staging_folder
 from tracking.tables import table_of
 
@@ -68,19 +68,20 @@ def fetch(home: Home, progress: Callable[[int, int], None] | None = None) -> int
 
 
 def fetch_named(home: Home, reference: str) -> None:
-    """Fetch the run that a name, an ID or the beginning of one means on the server, with those that belong to it.
+    """Fetch what a reference means on the server: a run, by its name, ID or the beginning of one, or a group of seeds.
 
-    These are the training run, and all that explain it, compare its maps or report on it. Raises InputError if several
-    are meant, or if the server does not answer.
+    With it come those that belong to it: the training run, and all that explain it, compare its maps or report on it.
+    Raises InputError if several runs without a group are meant, or if the server does not answer.
     """
     experiment = experiment_id(home)
     with _answering(home), ThreadPoolExecutor(DOWNLOADS) as pool:
         runs = {run.info.run_id: run for run in _search_runs(home, experiment)}
         summaries = sorted(map(_summarize, runs.values()), key=attrgetter("started_at"))
         summaries = [summary for summary in summaries if not summary.deleted]
-        named = find_matches(summaries, reference)
+        members = find_members(summaries, reference)
+        named = members or find_matches(summaries, reference)
         described = describe_runs(named)
-        if len(named) > 1:
+        if len(named) > 1 and not members:
             raise InputError(
                 f"{reference!r} means {len(named)} runs on the server: {described}; give more of the run ID"
             )
@@ -89,8 +90,9 @@ def fetch_named(home: Home, reference: str) -> None:
             if summary.run_id in family:
                 _fetch_run(home, runs[summary.run_id], pool)
     if named:
-        others = f" and {len(family) - 1} that belong to it" if len(family) > 1 else ""
-        _warn(f"fetched run {described}{others} from {redacted(tracking_uri(home))}")
+        others = f" and {len(family) - len(named)} that belong to it" if len(family) > len(named) else ""
+        what = f"group {reference!r}:" if members else "run"
+        _warn(f"fetched {what} {described}{others} from {redacted(tracking_uri(home))}")
 
 
 def _summarize(run: Run) -> RunSummary:
@@ -101,6 +103,7 @@ def _summarize(run: Run) -> RunSummary:
         name=run.info.run_name,
         source_run_id=run.data.tags.get("study.source_run_id"),
         status=run.info.status,
+        seed_group=run.data.tags.get(GROUP),
         started_at=datetime.fromtimestamp(run.info.start_time / 1000, UTC).isoformat(),
         deleted=run.info.lifecycle_stage == "deleted",
         changed=UNSETTLED,

@@ -31,6 +31,7 @@ class RunSummary(NamedTuple):
     name: str
     source_run_id: str | None
     status: str
+    seed_group: str | None
     started_at: str
     deleted: bool  # on a server, at the last fetch
     changed: int  # ns; UNSETTLED if unknown
@@ -38,7 +39,7 @@ class RunSummary(NamedTuple):
 
 SUMMARY_COLUMNS = {
     "run_id": "VARCHAR", "kind": "VARCHAR", "name": "VARCHAR", "source_run_id": "VARCHAR", "status": "VARCHAR",
-    "started_at": "VARCHAR", "deleted": "BOOLEAN", "changed": "BIGINT",
+    "seed_group": "VARCHAR", "started_at": "VARCHAR", "deleted": "BOOLEAN", "changed": "BIGINT",
 }  # fmt: skip
 _known: dict[Home, dict[str, RunSummary]] = {}
 

@@ -38,6 +38,7 @@ from PIL import Image
 
 NOTE = "mlflow.note.content"  # the tag in which MLflow keeps a description, of a run, a model or an experiment
 SOURCE = "mlflow.source.name"  # the tag that says what made a run; by default the command of its kind
+GROUP = "study.group"  # the tag of runs that share a recipe but for the seed: the name of their group
 LAST_COMMIT = "study.last_commit"  # the tag that tells other homes whether a run has commits that they lack
 PENDING = "pending"  # its value while a run that has ended gets another commit
 VERDICT_TAG = "study.verdict"  # a few words, for the list of runs
@@ -98,6 +99,8 @@ def start_run(home: Home, record: RunRecord, tags: dict[str, str], note: str) ->
     if record.git_commit:
         all_tags["mlflow.source.git.commit"] = record.git_commit.split("-")[0]
     all_tags |= tags
+    if record.seed_group:
+        all_tags[GROUP] = record.seed_group
     if record.source_run_id:
         all_tags["mlflow.parentRunId"] = record.source_run_id
         all_tags["study.source_run_id"] = record.source_run_id

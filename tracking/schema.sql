@@ -10,6 +10,7 @@ create table runs (
     dataset varchar,  -- name of the data set
     data_digest varchar,  -- sha256 over every image, label and class name of the data set
     seed bigint,  -- seed from which all randomness of the run derives
+    seed_group varchar,  -- name of the group of runs that share a recipe but for the seed; null if it is in none
     git_commit varchar,  -- commit of the program that made the run; ends in -dirty with uncommitted changes
     started_at timestamp not null,  -- when it was started, UTC
     finished_at timestamp,  -- UTC; null while it runs

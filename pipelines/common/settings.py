@@ -14,10 +14,15 @@ DATASET = (
     "digits, cifar10, folder, planted, planted:pair, planted:shortcut, digits:faults, csv:FILE, hf:PATH, "
     "torchvision:NAME, recorded or package.module:factory"
 )
-KNOWN_OF_LOOPS = ("dataset", "data", "model", "model_args", "transform", "device", "threads", "probabilities", "name")
+KNOWN_OF_LOOPS = ("dataset", "data", "model", "model_args", "transform", "device", "threads", "probabilities", "group",
+                  "name")  # fmt: skip
 PROBABILITIES = (
     "probabilities kept of each image that is evaluated: all (of every class), top:K (of the K likeliest classes; all "
     "if there are no more) or none; those of the label and of the predicted class are always kept"
+)
+GROUP = (
+    "group of runs that share data and recipe but for the seed, which the run joins or begins; with it, questions give "
+    "means over seeds"
 )
 AUTO = "auto"
 UNKNOWN_MODEL = "unknown"  # of a run that was recorded without a function that builds its model
@@ -177,6 +182,11 @@ class TrackedSettings(CheckedSettings):
         None, "channels that the network takes, to which grey images are repeated", least=1, most=16
     )
     seed: int = setting(0, "random seed; all randomness derives from it", least=0, most=2**32 - 1)
+    split_seed: int | None = setting(
+        None, "seed that chooses the validation images; default: that of the group's first run, or --seed",
+        least=0, most=2**32 - 1,
+    )  # fmt: skip
+    group: str | None = setting(None, GROUP)
     device: str = setting("auto", "auto: a GPU if there is one, else the CPU; or a torch device such as cpu or cuda:1")
     threads: int = setting(0, "CPU threads; 0: one per core", least=0, most=1024)
     memory: float | None = setting(None, MEMORY, least=0.01, most=100_000)
@@ -213,7 +223,7 @@ class RecordSettings(TrackedSettings):
 
 @dataclass(frozen=True)
 class TrainSettings(TrackedSettings):
-    """Train a classifier; every epoch's checkpoint and predictions are remembered. Prints the run ID."""
+    """Train a classifier; every epoch's checkpoint and predictions are remembered. Prints the run ID (one per seed)."""
 
     val_fraction: float = setting(
         0.1, "fraction of the training set used for validation, unless the data set has validation images of its own",
@@ -272,6 +282,14 @@ class TrainSettings(TrackedSettings):
     )  # fmt: skip
     precision: str = setting("auto", "auto: bfloat16 if the processor supports it, else float32",
                              choices=("auto", "float32", "bfloat16"))  # fmt: skip
+    seeds: str | None = setting(
+        None, "seeds such as 0-4 or 0,3,7: trains one run per seed, one after the other, as a group; those that the "
+        "group has are resumed, if need be, and not trained again", numbers=True,
+    )  # fmt: skip
+
+    def params(self) -> dict[str, Any]:
+        """Those of one run, which has one seed."""
+        return {key: value for key, value in super().params().items() if key != "seeds"}
 
     @classmethod
     def flag_groups(cls) -> dict[str, tuple[str, ...]]:
@@ -304,7 +322,7 @@ class TrainSettings(TrackedSettings):
                 "ema_decay",
             ),
             "regularization": ("label_smoothing", "random_shift", "random_flip", "progressive_resizing"),
-            "reproducibility": ("seed", "name"),
+            "reproducibility": ("seed", "seeds", "split_seed", "group", "name"),
             "what is logged": ("probabilities",),
             "machine": ("device", "precision", "threads", "memory", "evaluation_batch"),
         }
@@ -568,7 +586,7 @@ class ImportCheckpointsSettings(TrackedSettings):
                 "dataset", "data", "image_column", "label_column", "split_column", "size", "skip_unreadable",
                 "val_fraction", "test_fraction",
             ),
-            "reproducibility": ("seed", "name"),
+            "reproducibility": ("seed", "split_seed", "group", "name"),
             "what is logged": ("probabilities",),
             "machine": ("device", "threads", "memory", "evaluation_batch"),
         }  # fmt: skip

@@ -15,6 +15,7 @@ from pipelines.data.datasets import Dataset
 from pipelines.importing.checkpoint_files import CheckpointFile, describe_files, find_checkpoints
 from pipelines.lifecycle.child_run import run_guard
 from pipelines.lifecycle.epoch_commit import commit_epoch, log_learning_curves
+from pipelines.lifecycle.groups import join_group
 from pipelines.lifecycle.origin import UNKNOWN
 from pipelines.lifecycle.run_inputs import describe_data, load_data
 from pipelines.lifecycle.start import commit_start, count_images, count_weights, instance_columns, start_training_run
@@ -40,6 +41,7 @@ OWN_FIRST_LAYER = "normalise.mean"  # in a checkpoint of this program, whose fir
 def import_checkpoints(settings: ImportCheckpointsSettings, home: Home) -> str:
     """Make the run; returns its ID. Raises InputError, leaving nothing behind, if a file does not fit the model."""
     runs.check_start(home, settings.name)
+    settings = join_group(settings, home)
     files = find_checkpoints(settings.files, settings.epochs)
     settings = _resolve(settings)
     data = load_data(settings, home)
@@ -54,7 +56,8 @@ def import_checkpoints(settings: ImportCheckpointsSettings, home: Home) -> str:
 
     default_name = f"{settings.dataset}-{settings.model.rpartition(':')[2]}-imported"
     note = _describe(settings, data, model, files)
-    run, settings = start_training_run(home, f"study {COMMAND}", settings, default_name, data, note, UNKNOWN)
+    seed = None if settings.group is None else settings.seed  # what the files were trained with is not known otherwise
+    run, settings = start_training_run(home, f"study {COMMAND}", settings, default_name, data, note, UNKNOWN, seed)
     with run_guard(run, COMMAND, advice="import the checkpoints again"):
         inputs = {
             "data": describe_data(data),

@@ -62,7 +62,7 @@ def load_by_settings(
         settings.data,
         home,
         val_fraction=settings.val_fraction,
-        seed=settings.seed,
+        seed=settings.seed if settings.split_seed is None else settings.split_seed,
         size=settings.size,
         skip_unreadable=skip_unreadable,
         recorded_reading=reading,

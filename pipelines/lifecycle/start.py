@@ -9,6 +9,7 @@ from torch import nn
 from pipelines.common.settings import CheckedSettings, TrackedSettings
 from pipelines.data.datasets import Dataset
 from pipelines.data.raw import CONTENT_DIGITS
+from pipelines.lifecycle.groups import check_recipe, find_group
 from pipelines.lifecycle.origin import ORIGIN, Origin
 from tracking import runs
 from tracking.environment import describe_environment
@@ -35,6 +36,8 @@ def start_training_run(
     with runs.taking_name(home, settings.name, default_name) as name:
         named = replace(settings, name=name)
         params = named.params() | origin.params()
+        if settings.group is not None:
+            check_recipe(settings.group, find_group(home, settings.group, seed), data, params)
         record = runs.new_record("train", name, params, dataset=data.name, data_digest=data.digest, seed=seed)
         tags = {"study.n": str(len(data.splits["train"].labels)), runs.SOURCE: made_by}
         run = runs.start_run(home, record, tags, note)

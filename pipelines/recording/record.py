@@ -79,6 +79,8 @@ def record(
     classes: Sequence[str] | None = None,
     *,
     name: str | None = None,
+    group: str | None = None,
+    seed: int | None = None,
     home: str | None = None,
     factory: str | None = None,
     factory_args: Mapping[str, Any] | None = None,
@@ -97,6 +99,9 @@ def record(
     sets: map-style torch data sets of (picture, label), or pairs of arrays (images, labels), by split: train and test,
         and val if there is one. An image's ID is its position.
     classes: their names; by default those that the training set has.
+    group: of runs that share data and recipe but for the `seed`, which is then needed: questions about the group give
+        means over seeds.
+    seed: what the loop's random numbers derive from, to be recorded; `record` sets none.
     home: the study home; by default STUDY_HOME, else ./study.
     factory: package.module:function, by which later commands build the model again; factory_args are its arguments.
     transform: of torchvision or timm, deterministic, if the model does not take pictures as they are.
@@ -122,6 +127,8 @@ def record(
         return _follow(channel, network, parts)
     with processes.telling_errors(channel):
         _check_arguments(sets, factory, factory_args, parts)
+        if group is not None and seed is None:
+            raise InputError("seed is missing: a group's runs are told apart by what their random numbers derive from")
         if trained_epochs is not None and resume is None:
             raise InputError("trained_epochs says where a resumed run goes on; give resume too")
         shares_state = resume is not None and trained_epochs is None
@@ -146,10 +153,11 @@ def record(
                     device=str(find_device(network)),
                     threads=torch.get_num_threads(),
                     probabilities=probabilities,
+                    group=group,
                     name=name,
                 )
                 recording = _start(
-                    place, classifier, data, pictures, settings, parts, channel, initial, ORIGINS[untrained]
+                    place, classifier, data, pictures, settings, seed, parts, channel, initial, ORIGINS[untrained]
                 )
     if channel:
         labels = data.splits["train"].labels
@@ -245,6 +253,7 @@ def _start(
     data: Dataset,
     pictures: Path,
     settings: RecordSettings,
+    seed: int | None,
     state: Mapping[str, Any],
     channel: Channel | None,
     initial: bool,
@@ -259,7 +268,7 @@ def _start(
     make_home(home)
     stored = replace(settings, data=store_recorded(home, pictures, data.classes, data.splits, data.digest))
     note = _describe(model, data, kind, initial)
-    run, named = start_training_run(home, "pipelines.record", stored, f"recorded-{kind}", data, note, origin)
+    run, named = start_training_run(home, "pipelines.record", stored, f"recorded-{kind}", data, note, origin, seed)
     recording = Recording(run, model, data, state, [], channel)
     with recording.stopping_on_errors():
         inputs = {"data": describe_data(data), "model_code": digest_code(named.model, model), "model_class": kind}

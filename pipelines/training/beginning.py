@@ -69,11 +69,8 @@ def find_source(settings: TrainSettings, home: Home) -> Source | None:
         return None
     if settings.weights is not None:
         raise InputError("--from and --weights both say what training begins with; give one")
-    reference, epoch = settings.from_, "last"
-    if not catalogue.matches(home, reference):  # a name may hold a colon
-        run, colon, wanted = reference.rpartition(":")
-        if colon:
-            reference, epoch = run, wanted
+    reference, wanted = catalogue.split_epoch(home, settings.from_)
+    epoch = "last" if wanted is None else wanted
     try:
         if not re.fullmatch(r"last|best|\d+", epoch):
             raise InputError(f"{epoch!r} is no epoch; give RUN or RUN:EPOCH, with a number, last or best")

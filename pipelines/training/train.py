@@ -13,6 +13,7 @@ from pipelines.common.wording import plural
 from pipelines.data.datasets import Dataset
 from pipelines.lifecycle.child_run import run_guard
 from pipelines.lifecycle.epoch_commit import commit_epoch, complete_models, log_learning_curves, resume_file
+from pipelines.lifecycle.groups import join_group
 from pipelines.lifecycle.origin import UNTRAINED, Origin, describe_origin, read_origin
 from pipelines.lifecycle.run_inputs import describe_data, load_data, read_recorded_settings
 from pipelines.lifecycle.start import commit_start, count_images, count_weights, instance_columns, start_training_run
@@ -51,6 +52,7 @@ def train(settings: TrainSettings, home: Home, original: catalogue.RunRecord | N
     Raises RunError if the training diverges, InputError if that data now has another digest.
     """
     runs.check_start(home, settings.name)
+    settings = join_group(settings, home)
     if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")):
         raise InputError("torchrun has started the training again, which would be another run; go on with study resume")
     source = find_source(settings, home)
@@ -79,7 +81,8 @@ def train(settings: TrainSettings, home: Home, original: catalogue.RunRecord | N
 def rerun(record: catalogue.RunRecord, home: Home, data: str | None) -> str:
     """Train again from a run's own record, on the data it was made with."""
     recorded_settings = read_recorded_settings(home, record, ResolvedTraining)
-    return train(replace(recorded_settings, name=None, data=data or recorded_settings.data), home, record)
+    outside = replace(recorded_settings, name=None, group=None)  # the group has a run of this seed
+    return train(replace(outside, data=data or outside.data), home, record)
 
 
 def resume(record: catalogue.RunRecord, home: Home, data: str | None = None) -> str:

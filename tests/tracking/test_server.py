@@ -31,7 +31,7 @@ from support.places import ROOT
 from support.recorded import CLASSES, make_net, make_sets
 from support.servers import free_port, kill, serve
 from tracking import commits, runs
-from tracking.catalogue import RunRecord, read_records
+from tracking.catalogue import RunRecord, read_records, resolve_all
 from tracking.errors import InputError, RunError
 from tracking.files import write_json, write_table
 from tracking.home import Home, find_home
@@ -103,9 +103,9 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return requests
 
 
-def start(home: Home, name: str, folder: Path) -> runs.Run:
+def start(home: Home, name: str, folder: Path, params: dict | None = None) -> runs.Run:
     """A run with one epoch."""
-    run = runs.start_run(home, runs.new_record("train", name, {}), {}, "")
+    run = runs.start_run(home, runs.new_record("train", name, params or {}), {}, "")
     runs.log_record(run)
     checkpoint = folder / "epoch_0000.safetensors"
     checkpoint.write_bytes(b"weights")
@@ -113,6 +113,17 @@ def start(home: Home, name: str, folder: Path) -> runs.Run:
     files = {"checkpoints/epoch_0000.safetensors": checkpoint, "classes/epoch_0000.parquet": table}
     runs.commit(run, "epoch_0000", files, {"val_accuracy": 0.5}, 0)
     return run
+
+
+def test_a_group_is_fetched_from_the_server_by_its_name(server: str, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "groups")
+    first, second = find_home(str(tmp_path / "first")), find_home(str(tmp_path / "second"))
+    members = [start(first, name, tmp_path, {"group": "wide"}) for name in ("one", "two")]
+    for run in (*members, start(first, "three", tmp_path)):
+        runs.finish_run(run)
+    assert [run.name for run in resolve_all(second, "wide")] == ["one", "two"]
+    assert {run.name for run in read_records(second)} == {"one", "two"}
 
 
 def test_a_run_that_has_not_changed_costs_no_request(server: str, tmp_path: Path, monkeypatch, sent) -> None:

@@ -33,7 +33,7 @@ from pipelines.reporting.report import report
 from pipelines.rerunning import rerun
 from pipelines.resuming import resume
 from support.recorded import CLASSES, Pictures, make_net, make_sets, train_one
-from tracking.catalogue import resolve
+from tracking.catalogue import resolve, resolve_all
 from tracking.commits import commits_by_unit, committed_file, read_epochs
 from tracking.errors import InputError, RunError
 from tracking.home import Home
@@ -168,6 +168,18 @@ def test_only_what_is_known_is_recorded(home: Home) -> None:
     assert "its optimizer and its settings are not known here" in page
     for claim in ("planned", "--weight-decay", "adam"):
         assert claim not in page
+
+
+def test_loops_of_one_recipe_are_a_group_of_seeds(home: Home) -> None:
+    record_epochs(home, 1, group="mine", seed=4)
+    with pytest.raises(InputError, match="group 'mine' has a run of seed 4 already"):
+        record_epochs(home, 1, group="mine", seed=4)
+    with pytest.raises(InputError, match="the runs of group 'mine' have model 'unknown', this one has"):
+        record_epochs(home, 1, group="mine", seed=5, factory=FACTORY)
+    with pytest.raises(InputError, match="seed is missing"):
+        record_epochs(home, 1, group="mine")
+    record_epochs(home, 1, group="mine", seed=0)
+    assert [run.seed for run in resolve_all(home, "mine")] == [0, 4]
 
 
 def test_all_that_exists_works_on_it(home: Home) -> None:

@@ -1,0 +1,62 @@
+"""Groups of seeds: training runs on the same images that share a recipe but for the seed."""
+
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from pipelines.common.settings import TrackedSettings
+from pipelines.data.datasets import Dataset
+from tracking.catalogue import SHORT_ID, RunRecord, free_name, read_members
+from tracking.errors import InputError
+from tracking.home import Home
+
+Settings = TypeVar("Settings", bound=TrackedSettings)
+
+# recorded settings in which runs of a group may differ: the seed, names, where data lies, and the machine
+OWN_SETTINGS = ("seed", "name", "data", "device", "threads", "memory", "evaluation_batch")
+
+
+def join_group(settings: Settings, home: Home) -> Settings:
+    """The settings with the seed that chooses validation images: in a group, that of its first run.
+
+    So all its runs have the same images, and each image can be compared over seeds. Raises InputError as `find_group`.
+    """
+    if settings.group is None:
+        return settings
+    members = find_group(home, settings.group, settings.seed)
+    if settings.split_seed is not None:
+        return settings
+    first = members[0].params.get("split_seed") if members else None
+    return replace(settings, split_seed=settings.seed if first is None else first)
+
+
+def find_group(home: Home, group: str, seed: int | None) -> list[RunRecord]:
+    """The runs that a group has, to which one of another seed is to be added; none of a new group.
+
+    Raises InputError if it has that seed already, or if the name of a new group is taken.
+    """
+    members = read_members(home, group)
+    if not members:
+        free_name(home, group, "", "--group")
+    for member in members:
+        if member.seed == seed:
+            raise InputError(
+                f"group {group!r} has a run of seed {seed} already, {member.run_id[:SHORT_ID]} ({member.name}); give "
+                "another --seed, or another --group"
+            )
+    return members
+
+
+def check_recipe(group: str, members: list[RunRecord], data: Dataset, params: dict[str, Any]) -> None:
+    """Raise InputError if a run with these recorded settings differs from a group's runs in more than the seed."""
+    for member in members[:1]:  # the others were compared with it
+        for key in params.keys() & member.params.keys():
+            if key not in OWN_SETTINGS and params[key] != member.params[key]:
+                raise InputError(
+                    f"the runs of group {group!r} have {key} {member.params[key]!r}, this one has {params[key]!r}; "
+                    "make them the same, or give another --group"
+                )
+        if data.digest != member.data_digest:
+            raise InputError(
+                f"the runs of group {group!r} have other images, or other ones for validation (digest "
+                f"{(member.data_digest or 'none')[:12]}, here {data.digest[:12]}); give another --group"
+            )

@@ -1,0 +1,82 @@
+"""Training of one run or, with --seeds, of a group of runs that differ only in their seed."""
+
+import re
+from dataclasses import replace
+from typing import Any
+
+from pipelines.common import ranks
+from pipelines.common.progress import work
+from pipelines.common.settings import AUTO, ResumeSettings, TrainSettings
+from pipelines.common.terminal import say
+from pipelines.resuming import resume
+from pipelines.training import train as training
+from pipelines.training.beginning import find_source, resolve_source
+from pipelines.training.recipe import DEFAULT_MODEL
+from tracking import catalogue, runs
+from tracking.catalogue import SHORT_ID
+from tracking.errors import InputError
+from tracking.home import Home
+
+MOST_SEEDS = 1000
+
+
+def train(settings: TrainSettings, home: Home) -> str | Any:  # Any, so that without seeds it may be used as a text
+    """Train; the run's ID, or the list of the IDs of all runs if there are `seeds`."""
+    return training.train(settings, home) if settings.seeds is None else _train_group(settings, settings.seeds, home)
+
+
+def _train_group(settings: TrainSettings, wanted: str, home: Home) -> list[str]:
+    """Train a run per seed that the group lacks, and resume those that were interrupted; the IDs of all, in order."""
+    seeds = parse_seeds(wanted)
+    if settings.seed != TrainSettings.seed:
+        raise InputError("--seed and --seeds both say which seeds; give one")
+    if settings.name is not None:
+        raise InputError("--name is of one run, and --seeds makes several; --group names them together")
+    if ranks.world() > 1:
+        raise InputError(
+            "--seeds trains one run after the other; with torchrun, start each with its --seed and --group"
+        )
+    runs.check_start(home, None)
+    settings = resolve_source(settings, find_source(settings, home))  # once, as `latest` is soon another run
+    group = settings.group
+    if group is None:
+        model = DEFAULT_MODEL if settings.model == AUTO else settings.model
+        default = f"{settings.dataset.partition(':')[0]}-{model.rpartition(':')[2]}-seeds"
+        group = catalogue.free_name(home, None, default)
+    say(
+        f"group {group}: seeds {', '.join(map(str, seeds))}; after a stop, the same command with --group {group} goes "
+        "on"
+    )
+
+    members = {member.seed: member for member in catalogue.read_members(home, group)}
+    run_ids = []
+    with work(f"group {group}", len(seeds), "seeds") as group_work:
+        for seed in seeds:
+            with group_work.part(1):
+                member = members.get(seed)
+                if member is None:
+                    one = replace(settings, seeds=None, seed=seed, group=group)
+                    run_ids.append(training.train(one, home))
+                elif member.status == "FINISHED":
+                    say(f"seed {seed}: run {member.run_id[:SHORT_ID]} ({member.name}) is finished")
+                    run_ids.append(member.run_id)
+                else:
+                    run_ids.append(resume(ResumeSettings(run=member.run_id, data=settings.data), home))
+    return run_ids
+
+
+def parse_seeds(text: str) -> list[int]:
+    """The seeds of a text such as 0-4 or 0,3,7, in its order. Raises InputError on another text, or a repeated seed."""
+    seeds: list[int] = []
+    for part in text.split(","):
+        numbers = re.fullmatch(r"\s*([0-9]{1,10})(?:-([0-9]{1,10}))?\s*", part)
+        if not numbers:
+            raise InputError(f"--seeds is {text!r}; it takes whole numbers such as 0-4 or 0,3,7")
+        first = int(numbers[1])
+        last = int(numbers[2] or first)
+        if last < first or last - first >= MOST_SEEDS:
+            raise InputError(f"--seeds has {part.strip()!r}; give a range upwards of at most {MOST_SEEDS} seeds")
+        seeds += range(first, last + 1)
+    if len(set(seeds)) < len(seeds):
+        raise InputError(f"--seeds is {text!r}, with a seed more than once; give each once")
+    return seeds
