@@ -360,6 +360,101 @@ create or replace macro sampled_maps(maps_or_attributions, training_run, of_spli
     from newest_of(maps_or_attributions, training_run, of_split, of_target_kind)
     anti join beside using (epoch, method, instance_id);
 
+-- Maps of several trainings, whose IDs have commas between them, chosen of each as sampled_maps does; last_epoch is the
+-- last with predictions of the split.
+create or replace macro maps_of_trainings(training_runs, of_split, of_target_kind) as table
+    with made as (
+        select
+            attributions.*,
+            bool_or(sampled is distinct from false) over image as is_sampled,
+            bool_or(sampled is distinct from false) over job as has_sample,
+            row_number() over (
+                image
+                order by
+                    runs.started_at desc nulls last,
+                    attributions.run_id desc,
+                    attributions.target
+            ) as place
+        from attributions
+        left join runs using (run_id)
+        where
+            list_contains(string_split(training_runs, ','), attributions.source_run_id)
+            and attributions.split = of_split
+            and attributions.target_kind = of_target_kind
+            and runs.kind = 'explain'
+        window
+            job as (
+                partition by
+                    attributions.source_run_id,
+                    attributions.epoch,
+                    attributions.method
+            ),
+            image as (
+                partition by
+                    attributions.source_run_id,
+                    attributions.epoch,
+                    attributions.method,
+                    attributions.instance_id
+            )
+    ),
+    reached as (
+        select
+            run_id as source_run_id,
+            max(epoch) as last_epoch
+        from predictions
+        where
+            list_contains(string_split(training_runs, ','), run_id)
+            and split = of_split
+        group by run_id
+    )
+    select
+        made.* exclude (is_sampled, has_sample, place),
+        reached.last_epoch
+    from made
+    join reached using (source_run_id)
+    where
+        made.place = 1
+        and (made.is_sampled or not made.has_sample);
+
+-- Ways to divide n_all members, numbered from 0, into a first group of n_first and a second of the others, a row for each
+-- way and member: all ways where there are up to 12 members, else 2047 that a hash draws, always the same ones. Way 0 has
+-- members 0 to n_first - 1 in the first group.
+create or replace macro regroupings(n_first, n_all) as table
+    with ways as (
+        select
+            mask - 2 ** n_first::integer + 1 as regrouping,
+            member,
+            (mask >> member) & 1 = 1 as is_first
+        from range(4096) as masks(mask)
+        cross join range(12) as members(member)
+        where
+            n_all <= 12
+            and mask < 2 ** n_all
+            and bit_count(mask) = n_first
+            and member < n_all
+        union all
+        select
+            way as regrouping,
+            member,
+            case
+                when way = 0 then member < n_first
+                else row_number() over (
+                    partition by way
+                    order by hash(way * 4096 + member)
+                ) <= n_first
+            end as is_first
+        from range(2048) as drawn(way)
+        cross join range(4096) as members(member)
+        where
+            n_all > 12
+            and member < n_all
+    )
+    select
+        regrouping::bigint as regrouping,
+        member,
+        is_first
+    from ways;
+
 -- Ranks of a list's numbers around 0, as a list; equal numbers share their mean rank. A number's rank follows from its
 -- first position in ascending and in descending order.
 create or replace macro centred_ranks(numbers) as
@@ -640,6 +735,34 @@ create or replace macro concepts_of_epoch(training_run, of_epoch) as table
     where
         source_run_id = training_run
         and epoch = coalesce(of_epoch, (select max(epoch) from concepts where source_run_id = training_run));
+
+-- The newest job that found concepts of a training run at an epoch, by default the split's last, and scored images of the
+-- split: its run, epoch and layer, and the fraction of the model's answers that its concepts keep; no row without any.
+create or replace macro newest_concepts(training_run, of_split, of_epoch) as table
+    select
+        concepts.run_id,
+        concepts.epoch,
+        any_value(concepts.layer) as layer,
+        any_value(metrics.value) as answers_kept
+    from concepts
+    left join runs using (run_id)
+    left join metrics
+        on metrics.run_id = concepts.run_id
+        and metrics.epoch = concepts.epoch
+        and metrics.key = 'answers_kept'
+    where
+        concepts.source_run_id = training_run
+        and concepts.epoch = coalesce(of_epoch, (
+            select max(epoch) from predictions where run_id = training_run and split = of_split
+        ))
+        and (concepts.run_id, concepts.epoch) in (select (run_id, epoch) from concept_scores where split = of_split)
+    group by
+        concepts.run_id,
+        concepts.epoch
+    order by
+        max(runs.started_at) desc nulls last,
+        concepts.run_id desc
+    limit 1;
 
 -- What concepts do to classes. p_value and significant are null in rows of an earlier version, whose test compared
 -- fractions of signs: these saturate, so it called weak effects strong.

@@ -1,5 +1,6 @@
 """The macros over the tables: each has a name, a comment and a definition that plain Python agrees with."""
 
+import itertools
 import math
 import re
 from pathlib import Path
@@ -795,3 +796,65 @@ def test_compared_predictions_are_of_the_same_images(tiny: duckdb.DuckDBPyConnec
     tiny.execute("update instances set source = 'elsewhere' where run_id = 'twin' and instance_id = 1")
     assert answer(tiny, compared.format("null", "null")) == alike[2:]
     assert answer(tiny, compared.format(99, "null")) == []
+
+
+# --- several trainings
+
+
+@pytest.mark.parametrize(("n_first", "n_all"), [(1, 2), (2, 5), (3, 6), (6, 12)])
+def test_regroupings_are_all_ways_to_choose_the_first_group(n_first: int, n_all: int) -> None:
+    rows = data.empty().execute(f"from regroupings({n_first}, {n_all})").fetchall()
+    ways: dict[int, set[int]] = {}
+    for way, member, is_first in rows:
+        ways.setdefault(way, set()).update({member} if is_first else set())
+    assert sorted(map(sorted, ways.values())) == sorted(map(list, itertools.combinations(range(n_all), n_first)))
+    assert ways[0] == set(range(n_first))
+
+
+def test_of_many_members_regroupings_are_drawn() -> None:
+    rows = data.empty().execute("from regroupings(5, 14)").fetchall()
+    ways: dict[int, list[tuple[int, bool]]] = {}
+    for way, member, is_first in rows:
+        ways.setdefault(way, []).append((member, is_first))
+    assert len(ways) == 2048
+    assert all(sum(is_first for _, is_first in way) == 5 and len(way) == 14 for way in ways.values())
+    assert {member for member, is_first in ways[0] if is_first} == set(range(5))
+    often = [sum((member, True) in way for way in ways.values()) for member in range(14)]
+    assert np.allclose(often, 2048 * 5 / 14, atol=130)  # 6 standard deviations
+
+
+def test_maps_of_trainings_are_those_that_other_questions_take(tiny: duckdb.DuckDBPyConnection) -> None:
+    random = np.random.default_rng(6)
+    data.add_tiny(tiny, "twin")
+    for run_id in ("tiny", "twin"):
+        for name in (f"{run_id} explained", f"{run_id} again"):
+            data.add_run(tiny, name, f"2026-01-0{len(name) % 5 + 2}", "explain", source=run_id)
+            for k, method, sampled in ((0, "saliency", True), (1, "saliency", False), (2, "shap", False)):
+                place = {"instance_id": k, "method": method, "sampled": sampled}
+                data.add_map(tiny, name, random.normal(size=(8, 8)), run_id, **place)
+    columns = "source_run_id, epoch, method, instance_id, map8"
+    both = f"select {columns} from maps_of_trainings('tiny,twin', 'test', 'predicted') order by all"
+    each = [
+        f"select {columns} from sampled_maps('attributions', '{one}', 'test', 'predicted')" for one in ("tiny", "twin")
+    ]
+    rows = answer(tiny, both)
+    assert [row[:4] for row in rows] == [
+        (run, 4, *key) for run in ("tiny", "twin") for key in (("saliency", 0), ("shap", 2))
+    ]
+    assert rows == answer(tiny, " union all ".join(each) + " order by all")
+    assert answer(tiny, "select distinct last_epoch from maps_of_trainings('tiny', 'test', 'predicted')") == [(4,)]
+
+
+def test_the_newest_job_with_scores_of_the_split_says_what_concepts_there_are(tiny: duckdb.DuckDBPyConnection) -> None:
+    for name, started, split in (
+        ("old", "2026-01-01", "test"),
+        ("new", "2026-01-02", "test"),
+        ("val", "2026-01-03", "val"),
+    ):
+        data.add_run(tiny, name, started, "explain", source="tiny")
+        key = {"run_id": name, "epoch": 4, "concept_id": 0}
+        row = key | {"source_run_id": "tiny", "layer": f"of {name}", "concept_key": "0", "vector": [1.0]}
+        data.insert(tiny, "concepts", [row | {"threshold": 0.5, "description": "round"}])
+        data.insert(tiny, "concept_scores", [key | {"split": split, "instance_id": 0, "score": 1.0, "present": True}])
+    assert answer(tiny, "from newest_concepts('tiny', 'test', null)") == [("new", 4, "of new", None)]
+    assert answer(tiny, "from newest_concepts('tiny', 'test', 3)") == []

@@ -125,9 +125,9 @@ def test_probabilities_are_null_in_the_types_of_the_table(tiny) -> None:
 
 NEEDS_MORE = {  # questions on explanations, on probabilities, or on what is missing: a log has none
     "attribution_agreement", "attribution_clusters", "attribution_places", "attribution_regions", "calibration",
-    "class_concepts", "concept_examples", "concepts_by_class", "concepts_by_epoch", "explained", "explanation_drift",
-    "explanation_settling", "faithfulness_by_method", "faithfulness_differences", "missing_predictions",
-    "shortcut_images", "shortcuts", "split_gap",
+    "class_concepts", "concept_change", "concept_examples", "concepts_by_class", "concepts_by_epoch", "explained",
+    "explanation_change", "explanation_drift", "explanation_settling", "faithfulness_by_method",
+    "faithfulness_differences", "missing_predictions", "shortcut_images", "shortcuts", "split_gap",
 }  # fmt: skip
 REFUSED = {"leaks"}  # on pictures, which a log has none of
 

@@ -1,0 +1,195 @@
+-- Do two models explain their predictions differently, and by more than models of one recipe do?
+--
+-- Similarity is Spearman's rank correlation of the absolute values of map8, as in explanation_drift, between two models'
+-- maps of the same image, method and class explained; so with target_kind predicted only images that both predict alike
+-- count. Maps are those of the very checkpoints compared, chosen as explanation_drift chooses them. low and high speak of
+-- these models, whatever the images.
+-- run_id and other_run_id may each have several trainings, of one recipe but for the seed, with commas between them. Then
+-- seeds_similarity is what two trainings of one recipe have, and p_adjusted tests whether both recipes could be one:
+-- the trainings are regrouped in all ways, or 2047 drawn ones of more than 12, and it is the probability that the gap
+-- between seeds_similarity and similarity, over how it varies, is as wide in any method (max-T). It can be no lower than
+-- p_least, so at 0.05 it takes 4 seeds of each, or 19 of one and a single other training. Where recipes are the same,
+-- is_changed is true of any method in at most `level` of comparisons.
+--
+-- params:
+--   run_id            training run to look at, or several with commas
+--   other_run_id      training run to compare it with, or several with commas
+--   split             split to look at [test]
+--   epoch             epoch of run_id [null: its last]
+--   other_epoch       epoch of other_run_id [null: its last]
+--   target_kind       class explained: predicted, label or class [predicted]
+--   level             probability of any false is_changed among all methods [0.05]
+-- returns:
+--   method            explanation method
+--   n_both            images that it explained in both models
+--   n                 images of these with maps of the same class, neither of them uniform
+--   similarity        mean similarity of the two models' maps of an image, -1..1
+--   low               lower end of its 95 % interval, made as in faithfulness_by_method; null with less than 20 images
+--   high              upper end of it
+--   seed_pairs        pairs of trainings of one recipe
+--   seeds_similarity  mean similarity of their maps, -1..1; null without any
+--   p_adjusted        p-value of the recipes being one, corrected for all methods; null without seeds
+--   p_least           the least that it could be with so many seeds
+--   is_changed        whether p_adjusted is at most `level`; null without seeds
+with members as materialized (  -- the trainings, numbered: those of run_id first
+    select
+        row_number() over (order by side, place) - 1 as member,
+        *
+    from (
+        select
+            1 as side,
+            unnest(string_split($run_id, ',')) as run_id,
+            generate_subscripts(string_split($run_id, ','), 1) as place
+        union all
+        select
+            2 as side,
+            unnest(string_split($other_run_id, ',')) as run_id,
+            generate_subscripts(string_split($other_run_id, ','), 1) as place
+    )
+),
+ranked as materialized (
+    select
+        members.member,
+        members.side,
+        made.method,
+        made.instance_id,
+        made.target,
+        instances.source,
+        centred_ranks([abs(number) for number in made.map8]) as ranks
+    from members
+    join maps_of_trainings($run_id || ',' || $other_run_id, $split, $target_kind::varchar) as made
+        on made.source_run_id = members.run_id
+        and made.epoch = coalesce(if(side = 1, $epoch::integer, $other_epoch::integer), made.last_epoch)
+    left join instances
+        on instances.run_id = members.run_id
+        and instances.split = $split
+        and instances.instance_id = made.instance_id
+),
+pairs as materialized (
+    select
+        here.member,
+        other.member as other_member,
+        here.side <> other.side as is_between,
+        here.method,
+        here.instance_id,
+        case
+            when here.target = other.target then round(rank_correlation(here.ranks, other.ranks), 12)
+        end as similarity
+    from ranked as here
+    join ranked as other
+        on other.method = here.method
+        and other.instance_id = here.instance_id
+        and other.source is not distinct from here.source
+        and other.member > here.member
+),
+images as (
+    select
+        method,
+        instance_id,
+        avg(similarity) as similarity
+    from pairs
+    where is_between
+    group by
+        method,
+        instance_id
+),
+measured as (
+    select
+        method,
+        count(*) as n_both,
+        count(similarity) as n,
+        avg(similarity) as similarity,
+        mean_low(avg(similarity), stddev_samp(similarity), count(similarity), -1, 0.05) as low,
+        mean_high(avg(similarity), stddev_samp(similarity), count(similarity), 1, 0.05) as high
+    from images
+    group by method
+),
+model_pairs as (
+    select
+        method,
+        member,
+        other_member,
+        avg(similarity) as similarity
+    from pairs
+    group by
+        method,
+        member,
+        other_member
+),
+sizes as (
+    select
+        count(*) filter (side = 1) as n_first,
+        count(*) as n_all
+    from members
+),
+gaps as (  -- of every way to group the trainings; 0 is how they are
+    select
+        model_pairs.method,
+        here.regrouping,
+        count(similarity) filter (here.is_first = other.is_first) as seed_pairs,
+        avg(similarity) filter (here.is_first = other.is_first) as seeds_similarity,
+        seeds_similarity - avg(similarity) filter (here.is_first <> other.is_first) as gap
+    from model_pairs
+    join regroupings((select n_first from sizes), (select n_all from sizes)) as here using (member)
+    join regroupings((select n_first from sizes), (select n_all from sizes)) as other
+        on other.regrouping = here.regrouping
+        and other.member = model_pairs.other_member
+    group by
+        model_pairs.method,
+        here.regrouping
+),
+statistics as (  -- to 9 digits, as what is equal may differ by rounding
+    select
+        *,
+        round((gap - avg(gap) over every_way) / nullif(round(stddev_pop(gap) over every_way, 12), 0), 9) as statistic
+    from gaps
+    window every_way as (partition by method)
+),
+observed as (
+    select *
+    from statistics
+    where regrouping = 0
+),
+largest as (
+    select
+        regrouping,
+        max(statistic) as statistic
+    from statistics
+    group by regrouping
+),
+tested as (
+    select
+        observed.method,
+        observed.seed_pairs,
+        observed.seeds_similarity,
+        case
+            when observed.gap is not null
+                then coalesce(avg((largest.statistic >= observed.statistic)::integer), 1)
+        end as p_adjusted
+    from observed
+    cross join largest
+    group by
+        observed.method,
+        observed.seed_pairs,
+        observed.seeds_similarity,
+        observed.gap
+)
+select
+    measured.method,
+    measured.n_both,
+    measured.n,
+    measured.similarity,
+    measured.low,
+    measured.high,
+    coalesce(tested.seed_pairs, 0) as seed_pairs,
+    tested.seeds_similarity,
+    tested.p_adjusted,
+    case
+        when tested.p_adjusted is not null
+            then (1 + (2 * n_first = n_all)::integer) / least(round(exp(ln_choose(n_all, n_first))), 2048)
+    end as p_least,
+    tested.p_adjusted <= $level::double as is_changed
+from measured
+cross join sizes
+left join tested using (method)
+order by measured.method
