@@ -1,8 +1,8 @@
 -- How many images go from one class predicted by a run to another class predicted by another run?
 --
 -- Links between two models rather than two epochs: source is what run_id predicts at epoch, target what other_run_id
--- predicts at other_epoch. Images are matched by split and instance_id; those whose label or source differs are left
--- out. Whether their pixels are the same is not known here: `study flow RUN OTHER` checks it.
+-- predicts at other_epoch. Images are matched by where they lie in the data set (source), or by their pixels if the
+-- runs' data differ; those without a partner of the same label are left out. Classes are those of run_id.
 -- outcome says what the other run changes: kept (both right), fixed (wrong, right in the other), broken (right, wrong in
 -- the other), rerouted (both wrong, as different classes), stuck (both wrong, as the same class).
 -- If classes are given, only images of these true classes are counted, and predictions outside them become Other, whose

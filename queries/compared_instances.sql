@@ -1,7 +1,7 @@
 -- What do two runs predict of each image, and which of them is right?
 --
--- Images are matched by split and instance_id; those whose label or source differs are left out. Whether their pixels are
--- the same is not known here: `study flow RUN OTHER` checks it.
+-- Images are matched by where they lie in the data set (source), or by their pixels if the runs' data differ; those
+-- without a partner of the same label are left out. instance_id and classes are those of run_id.
 -- outcome says what the other run changes: kept (both right), fixed (wrong, right in the other), broken (right, wrong in
 -- the other), rerouted (both wrong, as different classes), stuck (both wrong, as the same class). Changes of right and
 -- wrong come first, then those whose probability of the label changes most.

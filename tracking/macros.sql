@@ -61,9 +61,196 @@ create or replace macro moves(training_run, of_split) as table
         and split = of_split
         and previous_epoch is not null;
 
--- Each image of a split as two trainings predicted it, each at an epoch, by default its last. Images are the same if
--- their number, label and source are. outcome is outcome_of, from the first to the other.
+-- The split whose images the predictions of a split are of.
+create or replace macro images_of(of_split) as
+    if(of_split in ('train_seen', 'train_folds'), 'train', of_split);
+
+-- Which image of the first of several runs, listed with commas between them, each image of a split of theirs is: image is
+-- its number there, null if the first run does not have it. Images are the same if they lie in the same place (source). Of
+-- runs on different data (data_digest), they are the same if their pixels are (content), unless no picture is in all of
+-- them, as after resizing: then places count again. Of several alike in a run, the k-th is the k-th. Where no image of the
+-- first run is recorded, and for a run without images, numbers count.
+create or replace macro same_images(listed_runs, of_split) as table
+    with listed as (
+        select distinct unnest(string_split(listed_runs, ',')) as run_id
+    ),
+    known as materialized (
+        select
+            run_id,
+            instance_id,
+            source,
+            content
+        from instances
+        semi join listed using (run_id)
+        where split = images_of(of_split)
+    ),
+    shared_picture as (  -- a row if contents count
+        select content
+        from known
+        where
+            content is not null
+            and (select count(distinct data_digest) > 1 from runs semi join listed using (run_id))
+        group by content
+        having count(distinct run_id) = (select count(*) from listed)
+        limit 1
+    ),
+    located as (
+        select
+            run_id,
+            instance_id,
+            if(exists (from shared_picture), content, source) as place
+        from known
+    ),
+    placed as (
+        select
+            *,
+            row_number() over (
+                partition by
+                    run_id,
+                    place
+                order by instance_id
+            ) as k
+        from located
+    ),
+    originals as (
+        select
+            instance_id as image,
+            place,
+            k
+        from placed
+        where run_id = string_split(listed_runs, ',')[1]
+    ),
+    recorded as (
+        select
+            placed.run_id,
+            placed.instance_id,
+            originals.image
+        from placed
+        left join originals using (place, k)
+        where exists (from originals)
+    ),
+    numbered as (
+        select distinct
+            predictions.run_id,
+            predictions.instance_id
+        from predictions
+        semi join listed using (run_id)
+        anti join recorded using (run_id)
+        where predictions.split = of_split
+    )
+    from recorded
+    union all
+    select
+        *,
+        instance_id as image
+    from numbered;
+
+-- Which class of the first of several runs, listed with commas between them, each class of theirs is, by name: same_class
+-- is its id there, and -1 - class_id if that run has no class of the name. No rows if it has no classes: then ids count.
+create or replace macro same_classes(listed_runs) as table
+    with originals as (
+        from class_names(string_split(listed_runs, ',')[1])
+    ),
+    named as (
+        select
+            name,
+            min(class_id) as class_id
+        from originals
+        group by name
+    ),
+    listed as (
+        select distinct unnest(string_split(listed_runs, ',')) as run_id
+    )
+    select
+        classes.run_id,
+        classes.class_id,
+        case
+            when originals.name = classes.name then classes.class_id  -- also where two classes share a name
+            else coalesce(named.class_id, -1 - classes.class_id)
+        end as same_class
+    from classes
+    semi join listed using (run_id)
+    left join originals using (class_id)
+    left join named on named.name = classes.name
+    where exists (from originals);
+
+-- Predictions of two groups of runs, each listed with commas between its runs, at an epoch of each group, by default the
+-- last of each run; is_other tells the groups apart. instance_id and the classes are those of the first run, by
+-- same_images and same_classes; own_id is the image's number in its own run. is_shared says whether all runs predicted the
+-- image, with the same label.
+create or replace macro grouped_predictions(these_runs, those_runs, of_split, of_epoch, of_other_epoch) as table
+    with grouped as (
+        select distinct
+            is_other,
+            unnest(string_split(listed, ',')) as run_id,
+            wanted
+        from (values (false, these_runs, of_epoch::integer), (true, those_runs, of_other_epoch::integer))
+            as sides(is_other, listed, wanted)
+    ),
+    ends as (
+        select
+            run_id,
+            max(epoch) as last_epoch
+        from predictions
+        semi join grouped using (run_id)
+        where split = of_split
+        group by run_id
+    ),
+    aligned as materialized (
+        select
+            grouped.is_other,
+            predictions.run_id,
+            predictions.epoch,
+            images.image as instance_id,
+            predictions.instance_id as own_id,
+            coalesce(truth.same_class, predictions.label) as label,
+            coalesce(guess.same_class, predictions.predicted) as predicted,
+            predictions.p_true,
+            predictions.p_predicted,
+            predictions.p_sq
+        from predictions
+        join grouped using (run_id)
+        join ends using (run_id)
+        join same_images(these_runs || ',' || those_runs, of_split) as images
+            on images.run_id = predictions.run_id
+            and images.instance_id = predictions.instance_id
+        left join same_classes(these_runs || ',' || those_runs) as truth
+            on truth.run_id = predictions.run_id
+            and truth.class_id = predictions.label
+        left join same_classes(these_runs || ',' || those_runs) as guess
+            on guess.run_id = predictions.run_id
+            and guess.class_id = predictions.predicted
+        where
+            predictions.split = of_split
+            and predictions.epoch = coalesce(grouped.wanted, ends.last_epoch)
+    ),
+    in_all as (
+        select
+            instance_id,
+            label
+        from aligned
+        where instance_id is not null
+        group by
+            instance_id,
+            label
+        having count(*) = (select count(*) from grouped)
+    )
+    select
+        aligned.*,
+        in_all.instance_id is not null as is_shared
+    from aligned
+    left join in_all
+        on in_all.instance_id = aligned.instance_id
+        and in_all.label is not distinct from aligned.label;
+
+-- Each image of a split as two trainings predicted it, each at an epoch, by default its last. Images are the same by
+-- same_images if their labels are the same too; classes are those of the first training. other_id is the image's number
+-- in the other training. outcome is outcome_of, from the first to the other.
 create or replace macro compared_predictions(training_run, other_training_run, of_split, of_epoch, of_other_epoch) as table
+    with shared as materialized (
+        from grouped_predictions(training_run, other_training_run, of_split, of_epoch, of_other_epoch)
+        where is_shared
+    )
     select
         here.instance_id,
         here.label,
@@ -71,31 +258,13 @@ create or replace macro compared_predictions(training_run, other_training_run, o
         other.predicted as other_predicted,
         here.p_true,
         other.p_true as other_p_true,
-        outcome_of(here.label, here.predicted, other.predicted) as outcome
-    from predictions as here
-    join predictions as other
-        on other.split = here.split
-        and other.instance_id = here.instance_id
-        and other.label is not distinct from here.label
-    left join instances as image
-        on image.run_id = here.run_id
-        and image.split = if(here.split = 'train_seen', 'train', here.split)
-        and image.instance_id = here.instance_id
-    left join instances as other_image
-        on other_image.run_id = other.run_id
-        and other_image.split = if(other.split = 'train_seen', 'train', other.split)
-        and other_image.instance_id = other.instance_id
+        outcome_of(here.label, here.predicted, other.predicted) as outcome,
+        other.own_id as other_id
+    from shared as here
+    join shared as other using (instance_id)
     where
-        here.run_id = training_run
-        and other.run_id = other_training_run
-        and here.split = of_split
-        and here.epoch = coalesce(of_epoch, (
-            select max(epoch) from predictions where run_id = training_run and split = of_split
-        ))
-        and other.epoch = coalesce(of_other_epoch, (
-            select max(epoch) from predictions where run_id = other_training_run and split = of_split
-        ))
-        and image.source is not distinct from other_image.source;
+        not here.is_other
+        and other.is_other;
 
 -- Wilson's 95 % interval of a fraction p of n (Wilson 1927), null if n is 0: centre -+ half with z = 1.96,
 -- centre = (p + z^2/2n) / (1 + z^2/n), half = z sqrt(p (1 - p)/n + z^2/4n^2) / (1 + z^2/n).
@@ -249,6 +418,36 @@ create or replace macro t_two_sided(p, df) as
 create or replace macro t_quantile(p, df) as
     case when p = 0.5 then 0 else sign(p - 0.5) * t_two_sided(2 * least(p, 1 - p), df) end;
 
+-- Probability that a t variable with df degrees of freedom, a whole number from 1 on, is at least as far from 0 as a
+-- statistic (Abramowitz and Stegun 1964, 26.7.3 and 26.7.4). Of over 1000 it is that of 1000, a little too large.
+create or replace macro t_tails(statistic, df) as
+    list_transform(
+        [{
+            df: least(df, 1000)::bigint,
+            t: abs(statistic)::double
+        }],
+        lambda x: list_transform(
+            [{
+                sine: x.t / sqrt(x.df + x.t ** 2),
+                cosine: sqrt(x.df / (x.df + x.t ** 2)),
+                half: (x.df % 2) / 2
+            }],
+            lambda angle: list_transform(
+                [
+                    angle.sine * coalesce(
+                        list_sum([
+                            angle.cosine ** (2 * (term + angle.half))
+                                * exp(lgamma(term + 0.5 + angle.half) - lgamma(term + 1 + angle.half))
+                            for term in range(0, x.df // 2)
+                        ]),
+                        0
+                    ) / sqrt(pi())
+                ],
+                lambda within: greatest(1 - within - if(angle.half > 0, 2 / pi() * atan2(angle.sine, angle.cosine), 0), 0)
+            )[1]
+        )[1]
+    )[1];
+
 -- Images from which on the interval of a mean is shown. Of numbers in a known range it holds its level from 2 on, so
 -- this is for ranges that are not known: skewed numbers (lognormal, exponential) need about as many.
 create or replace macro images_for_interval() as 20;
@@ -260,25 +459,29 @@ create or replace macro half_with_end(quantile_of_t, average, deviation, n, rang
         * sqrt(((n - 1) * deviation ** 2 + (range_end - average) ** 2 * n / (n + 1)) / (n * (n + 1)));
 
 -- Lower end of the interval of a mean that misses it with a probability of at most level, the lowest of three, and no
--- lower than the range; null for fewer than images_for_interval(). They are that of Student's t, that with one number
--- more at the lower end of the range, and the mean if as many numbers lie there as n may have missed (of a share of
--- 1 - (level / 2)^(1/n), n numbers show none with probability level / 2). Level is held for any distribution within the
--- range, also for numbers most of which are equal, where Student's t alone fails.
-create or replace macro mean_low(average, deviation, n, range_low, level) as
+-- lower than the range. They are that of Student's t, that with one number more at the lower end of the range, and the
+-- mean if as many numbers lie there as n may have missed (of a share of 1 - (level / 2)^(1/n), n numbers show none with
+-- probability level / 2). Level is held for any distribution within the range, also for numbers most of which are equal,
+-- where Student's t alone fails. A single number says nothing.
+create or replace macro bounded_low(average, deviation, n, range_low, level) as
     list_transform(
-        [case when n >= images_for_interval() then t_quantile(1 - level / 2, n - 1) end],
+        [case when n > 1 then t_quantile(1 - level / 2, n - 1) end],
         lambda q: case
-            when q is not null
-                then greatest(
-                    range_low,
-                    least(
-                        average - q * deviation / sqrt(n),
-                        average + (range_low - average) * (1 - (level / 2) ** (1 / n)),
-                        average + (range_low - average) / (n + 1) - half_with_end(q, average, deviation, n, range_low)
-                    )
+            when q is null then range_low
+            else greatest(
+                range_low,
+                least(
+                    average - q * deviation / sqrt(n),
+                    average + (range_low - average) * (1 - (level / 2) ** (1 / n)),
+                    average + (range_low - average) / (n + 1) - half_with_end(q, average, deviation, n, range_low)
                 )
+            )
         end
     )[1];
+
+-- The same where the range is not known for sure: null for fewer than images_for_interval().
+create or replace macro mean_low(average, deviation, n, range_low, level) as
+    case when n >= images_for_interval() then bounded_low(average, deviation, n, range_low, level) end;
 
 -- Its upper end.
 create or replace macro mean_high(average, deviation, n, range_high, level) as
@@ -1297,3 +1500,149 @@ create or replace macro split_gaps(training_run, of_split) as table
     )
     select * exclude (p_value) rename (p_adjusted as p_value)
     from corrected_by_holm('pairs');
+
+-- How often two groups of runs hit, by hypothesis: rows of a table or CTE with hypothesis, images (how many there are to be
+-- hit), seeds and other_seeds (runs of each group), is_other, run_id, instance_id and is_hit, one for each run and image;
+-- rows of misses may be left out where there are others.
+-- rate is the mean over images and runs, change the other group's less the first's. p_value is two-sided; 0 lies inside
+-- change_low..change_high, at 1 - level, if p_value is above the level, else outside or at an end.
+-- Of a run and another: McNemar's exact test (1947), and bounded_low of the changes 1, 0 and -1. They speak of these two
+-- models on images like these, not of how they were trained.
+-- Of two groups of two runs or more, runs and images are both drawn at random, and each run meets all images: a hit is the
+-- mean of the group, and what the run adds, what the image adds in this group, and noise. The variance of the change is that
+-- over runs, at least that of the noise alone, and that over images less that of the noise, which is in both (Cameron,
+-- Gelbach and Miller 2011; Owen 2007); over images it has one image more that changes fully, as in half_with_end. Student's
+-- t has Welch's degrees of freedom (1947), rounded down. Of groups of different size these are too many for the part of
+-- the runs, which has the smaller size less 1 (Mickey and Brown 1966).
+-- Of a run and a group, p_value and interval are null: how much the run's like would vary is not known.
+-- changed is how many images are hit by one of two runs alone, on average over all pairs of runs of both groups.
+create or replace macro hit_changes(hits, at_level) as table
+    with runs_hits as (
+        select
+            hypothesis,
+            is_other,
+            count(*) filter (is_hit)::double as n
+        from query_table(hits)
+        group by
+            hypothesis,
+            is_other,
+            run_id
+    ),
+    over_runs as (
+        select
+            hypothesis,
+            sum(n ** 2) filter (not is_other) as squares,
+            sum(n ** 2) filter (is_other) as other_squares
+        from runs_hits
+        group by hypothesis
+    ),
+    images_hits as (
+        select
+            hypothesis,
+            any_value(images)::double as n,
+            any_value(seeds)::double as seeds,
+            any_value(other_seeds)::double as other_seeds,
+            count(*) filter (is_hit and not is_other)::double as times,
+            count(*) filter (is_hit and is_other)::double as other_times
+        from query_table(hits)
+        group by
+            hypothesis,
+            instance_id
+    ),
+    over_images as (
+        select
+            hypothesis,
+            any_value(n) as n,
+            any_value(seeds) as m,
+            any_value(other_seeds) as other_m,
+            sum(times) as total,
+            sum(other_times) as other_total,
+            sum(times * (other_seeds - other_times)) as lost,
+            sum((seeds - times) * other_times) as won,
+            sum((other_times / other_seeds - times / seeds) ** 2) as squares_of_changes,
+            sum(times * (seeds - times)) as mixed,
+            sum(other_times * (other_seeds - other_times)) as other_mixed,
+            sum((times + other_times) * (seeds + other_seeds - times - other_times)) as all_mixed
+        from images_hits
+        group by hypothesis
+    ),
+    measured as (
+        select
+            hypothesis,
+            n,
+            m,
+            other_m,
+            total / (m * n) as rate,
+            other_total / (other_m * n) as other_rate,
+            other_rate - rate as change,
+            won,
+            lost,
+            sqrt(greatest((squares_of_changes - n * change ** 2) / nullif(n - 1, 0), 0)) as deviation,
+            greatest((coalesce(squares, 0) - total ** 2 / m) / nullif(m - 1, 0), 0) / n ** 2 as variance,
+            greatest((coalesce(other_squares, 0) - other_total ** 2 / other_m) / nullif(other_m - 1, 0), 0) / n ** 2
+                as other_variance,
+            mixed / (nullif(m - 1, 0) * m ** 2 * n ** 2) as noise,
+            other_mixed / (nullif(other_m - 1, 0) * other_m ** 2 * n ** 2) as other_noise,
+            (squares_of_changes - n * change ** 2 + (1 + abs(change)) ** 2 * n / (n + 1)) / (n * (n + 1)) as image_variance,
+            all_mixed / ((m + other_m) * (m + other_m - 1) / 2) as changed
+        from over_images
+        join over_runs using (hypothesis)
+    ),
+    modelled as (
+        select
+            *,
+            greatest(variance / m, noise) as of_runs,
+            greatest(other_variance / other_m, other_noise) as of_other_runs,
+            greatest(image_variance - noise - other_noise, 0) as of_images,
+            of_runs + of_other_runs + of_images as of_change,
+            greatest(
+                floor(
+                    of_change ** 2 / (
+                        case
+                            when m = other_m then (of_runs ** 2 + of_other_runs ** 2) / nullif(m - 1, 0)
+                            else (of_runs + of_other_runs) ** 2 / nullif(least(m, other_m) - 1, 0)
+                        end
+                        + of_images ** 2 / greatest(n - 1, 1)
+                    )
+                ),
+                1
+            ) as df
+        from measured
+    ),
+    tested as (
+        select
+            *,
+            case
+                when m = 1 and other_m = 1 then binomial_two_sided(won::bigint, (won + lost)::bigint, 0.5)
+                when m > 1 and other_m > 1 then t_tails(change / sqrt(of_change), df)
+            end as p_value,
+            case
+                when m = 1 and other_m = 1 then bounded_low(change, deviation, n, -1, at_level)
+                when m > 1 and other_m > 1 then greatest(change - t_quantile(1 - at_level / 2, df) * sqrt(of_change), -1)
+            end as low,
+            case
+                when m = 1 and other_m = 1 then -bounded_low(-change, deviation, n, -1, at_level)
+                when m > 1 and other_m > 1 then least(change + t_quantile(1 - at_level / 2, df) * sqrt(of_change), 1)
+            end as high
+        from modelled
+    )
+    select
+        hypothesis,
+        rate,
+        other_rate,
+        case when m > 1 then sqrt(variance) end as rate_sd,
+        case when other_m > 1 then sqrt(other_variance) end as other_rate_sd,
+        change,
+        case
+            when p_value > at_level then least(low, 0)
+            when p_value is not null and change > 0 then greatest(low, 0)
+            else low
+        end as change_low,
+        case
+            when p_value > at_level then greatest(high, 0)
+            when p_value is not null and change < 0 then least(high, 0)
+            else high
+        end as change_high,
+        p_value,
+        changed
+    from tested;

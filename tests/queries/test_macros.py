@@ -7,6 +7,7 @@ from pathlib import Path
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 import pytest
 from scipy.stats import binom, binomtest, fisher_exact, hypergeom, norm, rankdata, spearmanr, t
 
@@ -363,6 +364,13 @@ def test_t_quantile(tiny, df: float) -> None:
         assert p == 0.5 or beyond == pytest.approx(abs(found))
 
 
+@pytest.mark.parametrize("df", [1, 2, 3, 4, 9, 32, 999, 1000, 10**6])
+def test_t_tails(tiny, df: int) -> None:
+    for statistic in (0, 0.1, -1, 2.5, 40):
+        [(found,)] = answer(tiny, f"select t_tails({statistic}, {df})")
+        assert found == pytest.approx(2 * t.sf(abs(statistic), min(df, 1000)), abs=1e-12)
+
+
 DRAWS = {
     "normal": (lambda draw, shape: draw.normal(0.5, 0.1, shape), 0.5),
     "skewed": (lambda draw, shape: draw.beta(0.2, 2, shape), 1 / 11),
@@ -396,6 +404,14 @@ def test_the_interval_of_equal_numbers_is_not_a_point(tiny, level: float) -> Non
     assert low == pytest.approx((level / 2) ** 0.01, rel=1e-6)
     assert (high, half) == (1, pytest.approx(2 / 101, rel=1e-3))
     assert answer(tiny, sql.format(19))[0][:2] == (None, None)
+
+
+def test_bounded_low_of_few_numbers(tiny) -> None:
+    """Of one, all of the range; of two, what Student's t says, within it."""
+    assert answer(tiny, "select bounded_low(0.5, null, 1, -1, 0.05)") == [(-1,)]
+    [(low,)] = answer(tiny, "select bounded_low(0.5, 0.01, 2, -100, 0.05)")
+    values = np.array([0.5 - 0.01 / math.sqrt(2), 0.5 + 0.01 / math.sqrt(2), -100])
+    assert low == pytest.approx(max(values.mean() - t.ppf(0.975, 1) * values.std(ddof=1) / math.sqrt(3), -100))
 
 
 def test_reach_low_and_reach_high(tiny) -> None:
@@ -777,8 +793,107 @@ def test_a_class_that_is_rarer_in_the_split_has_no_gap_in_precision(tiny) -> Non
     assert more_often_seen[0, "precision"] < 1e-6
 
 
+def test_images_of(tiny) -> None:
+    sql = "select images_of('train_seen'), images_of('train_folds'), images_of('val')"
+    assert answer(tiny, sql) == [("train", "train", "val")]
+
+
+def add_version(connection: duckdb.DuckDBPyConnection, run_id: str, digest: str, images: list[tuple]) -> None:
+    """A run on a version of the data whose test images are (source, content), in their order."""
+    data.add_run(connection, run_id)
+    connection.execute("update runs set data_digest = ? where run_id = ?", [digest, run_id])
+    rows = [
+        {"run_id": run_id, "split": "test", "instance_id": number, "label": 0, "source": source, "content": content}
+        for number, (source, content) in enumerate(images)
+    ]
+    data.insert(connection, "instances", rows)
+
+
+SAME = "select instance_id, image from same_images('{}', 'test') where run_id = '{}' order by all"
+
+
+def test_images_of_the_same_data_are_the_same_by_source() -> None:
+    """Whatever their number is, and whatever their content; of several of one source, the k-th is the k-th."""
+    connection = data.empty()
+    add_version(connection, "one", "d", [("a", "1"), ("b", "2"), ("b", "3"), ("c", None)])
+    add_version(connection, "two", "d", [("b", "9"), ("c", None), ("a", "1"), ("b", "3"), ("b", "2"), ("new", "4")])
+    assert answer(connection, SAME.format("one,two", "one")) == [(0, 0), (1, 1), (2, 2), (3, 3)]
+    assert answer(connection, SAME.format("one,two", "two")) == [(0, 1), (1, 3), (2, 0), (3, 2), (4, None), (5, None)]
+    assert answer(connection, SAME.format("one,two", "none")) == []
+
+
+def test_images_of_other_data_are_the_same_by_content() -> None:
+    """A version without the first image, whose rows therefore are one lower."""
+    connection = data.empty()
+    add_version(connection, "one", "d", [("0", "p"), ("1", "q"), ("2", "r"), ("3", "q")])
+    add_version(connection, "two", "e", [("0", "q"), ("1", "r"), ("2", "q"), ("3", "q"), ("4", "new")])
+    assert answer(connection, SAME.format("one,two", "two")) == [(0, 1), (1, 2), (2, 3), (3, None), (4, None)]
+    add_version(connection, "resized", "f", [("1", "x"), ("0", "y")])
+    assert answer(connection, SAME.format("one,resized", "resized")) == [(0, 1), (1, 0)]
+    add_version(connection, "of earlier versions", "g", [("1", None), ("7", None)])
+    found = answer(connection, SAME.format("one,of earlier versions", "of earlier versions"))
+    assert found == [(0, 1), (1, None)]
+
+
+def test_images_that_no_run_recorded_are_the_same_by_number(tiny) -> None:
+    data.insert(tiny, "predictions", data.tiny_rows("twin", "test"))
+    by_number = [(number, number) for number in range(len(data.TINY))]
+    assert answer(tiny, SAME.format("tiny,twin", "twin")) == by_number
+    assert answer(tiny, SAME.format("twin,tiny", "tiny")) == by_number
+
+
+def test_same_classes(tiny) -> None:
+    """By name; what the first run does not know has an id below 0."""
+    data.add_classes(tiny, "twin", ["bird", "newt", "cat"])
+    sql = "select class_id, same_class from same_classes('{}') where run_id = 'twin' order by all"
+    assert answer(tiny, sql.format("tiny,twin")) == [(0, 2), (1, -2), (2, 0)]
+    assert answer(tiny, sql.format("unnamed,twin")) == []
+    data.add_classes(tiny, "repeating", ["cat", "cat"])
+    again = "select class_id, same_class from same_classes('repeating,twin') where run_id = 'repeating' order by all"
+    assert answer(tiny, again) == [(0, 0), (1, 1)]
+
+
+def test_grouped_predictions(tiny) -> None:
+    """Shared are images that all runs predicted, with one label."""
+    for run_id in ("twin", "third"):
+        data.insert(tiny, "predictions", data.tiny_rows(run_id, "test"))
+        data.add_instances(tiny, run_id, "test", [label for label, *_ in data.TINY])
+    tiny.execute("update predictions set label = 2 where run_id = 'twin' and instance_id = 0")
+    tiny.execute("update instances set source = 'elsewhere' where run_id = 'third' and instance_id = 1")
+    sql = """
+        select is_other, run_id, epoch, count(*), count(instance_id), count(*) filter (is_shared)
+        from grouped_predictions('tiny,twin,tiny', 'third,twin', 'test', {}, {}) group by all order by all"""
+    n = len(data.TINY)
+    assert answer(tiny, sql.format("null", 1)) == [
+        (False, "tiny", 4, n, n, n - 2),
+        (False, "twin", 4, n, n, n - 2),
+        (True, "third", 1, n, n - 1, n - 2),
+        (True, "twin", 1, n, n, n - 2),
+    ]
+    shared = "select count(*) from grouped_predictions('tiny', 'tiny', 'test', 0, 4) where is_shared"
+    assert answer(tiny, shared) == [(2 * n,)]  # one of them has no label
+
+
+def test_compared_predictions_translate_classes(tiny) -> None:
+    """Two versions of a data set with other class IDs; a class that the first one lacks is wrong there."""
+    data.add_classes(tiny, "twin", ["newt", *data.CLASSES])
+    rows = [row | {"predicted": row["predicted"] + 1} for row in data.tiny_rows("twin", "test")]
+    rows = [row | {"label": None if row["label"] is None else row["label"] + 1} for row in rows]
+    data.insert(tiny, "predictions", [row | {"predicted": 0} if row["instance_id"] == 2 else row for row in rows])
+    data.add_instances(tiny, "twin", "test", [label for label, *_ in data.TINY])
+    sql = "select other_predicted, outcome, other_id from compared_predictions('tiny', 'twin', 'test', 4, 4) order by 3"
+    assert answer(tiny, sql) == [
+        (0, "kept", 0),
+        (0, "kept", 1),
+        (-1, "broken", 2),
+        (2, "stuck", 3),
+        (1, "stuck", 4),
+        (0, None, 5),
+    ]
+
+
 def test_compared_predictions_are_of_the_same_images(tiny: duckdb.DuckDBPyConnection) -> None:
-    """By number, label and source; an image of which one of these differs is another one."""
+    """By source and label; an image of which one of these differs is another one."""
     data.insert(tiny, "predictions", data.tiny_rows("twin", "test"))
     data.add_instances(tiny, "twin", "test", [label for label, *_ in data.TINY])
     compared = "select instance_id, outcome from compared_predictions('tiny', 'twin', 'test', {}, {}) order by all"
@@ -858,3 +973,29 @@ def test_the_newest_job_with_scores_of_the_split_says_what_concepts_there_are(ti
         data.insert(tiny, "concept_scores", [key | {"split": split, "instance_id": 0, "score": 1.0, "present": True}])
     assert answer(tiny, "from newest_concepts('tiny', 'test', null)") == [("new", 4, "of new", None)]
     assert answer(tiny, "from newest_concepts('tiny', 'test', 3)") == []
+
+
+# --- changes of two groups
+
+
+def test_hit_changes_of_two_runs_are_mcnemars() -> None:
+    """Exact and two-sided; 0 lies inside the interval unless that is significant, whatever is fixed and broken."""
+    connection = data.empty()
+    cases = [(n, fixed, broken) for n in (1, 6, 30) for fixed in range(n + 1) for broken in range(n - fixed + 1)]
+    rows = [
+        {"hypothesis": place, "images": n, "run_id": run, "is_other": run == 1, "instance_id": number}
+        | {"is_hit": number < fixed if run else fixed <= number < fixed + broken}
+        for place, (n, fixed, broken) in enumerate(cases)
+        for run in (0, 1)
+        for number in range(n)
+    ]
+    table = pa.Table.from_pylist([row | {"seeds": 1, "other_seeds": 1} for row in rows])
+    connection.register("hits", table)
+    sql = "select change, change_low, change_high, p_value, changed from hit_changes('hits', 0.05) order by hypothesis"
+    for (n, fixed, broken), (change, low, high, p_value, changed) in zip(cases, answer(connection, sql), strict=True):
+        assert (change, changed) == (pytest.approx((fixed - broken) / n), fixed + broken)
+        expected = binomtest(fixed, fixed + broken).pvalue if fixed + broken else 1
+        assert p_value == pytest.approx(expected)
+        assert -1 <= low <= change + 1e-9
+        assert change - 1e-9 <= high <= 1
+        assert (low < 0 < high) if p_value > 0.05 else (low >= 0 or high <= 0)

@@ -1,0 +1,151 @@
+"""Two models, or two groups of seeds, on the same images: sums by hand, and verdicts that hold their level."""
+
+import math
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pytest
+from scipy.stats import binomtest, t
+
+from support import tables as data
+from support.answers import records
+
+
+@pytest.fixture
+def pair() -> duckdb.DuckDBPyConnection:
+    """Runs that predict ten images: both right on three, B on three more, A on one; one image has no label."""
+    connection = data.empty()
+    add_model(connection, "a", [0, 0, 1, 1, 1, 1, 0, 1, 1, 0])
+    add_model(connection, "b", [0, 0, 1, 0, 0, 0, 1, 1, 1, 0])
+    return connection
+
+
+LABELS = [0, 0, 1, 0, 0, 0, 0, 0, 0, None]
+
+
+def add_model(connection: duckdb.DuckDBPyConnection, run_id: str, predicted: list[int]) -> None:
+    """A run that predicts the first of the images that LABELS tells of."""
+    rows = zip(LABELS, predicted, strict=False)
+    data.add_run(connection, run_id)
+    data.add_classes(connection, run_id, data.CLASSES)
+    data.add_instances(connection, run_id, "test", LABELS[: len(predicted)])
+    data.insert(
+        connection,
+        "predictions",
+        [data.prediction(run_id, "test", 1, i, label, answer, 0.9) for i, (label, answer) in enumerate(rows)],
+    )
+
+
+def compare(connection: duckdb.DuckDBPyConnection, run_id: str, other_run_id: str, **values) -> dict:
+    [row] = records(connection, "fixed_and_broken", run_id=run_id, other_run_id=other_run_id, **values)
+    return row
+
+
+COUNTS = ("n", "unmatched", "other_unmatched", "both_right", "fixed", "broken", "both_wrong")
+
+
+def test_two_runs_by_hand(pair) -> None:
+    row = compare(pair, "a", "b")
+    assert [row[column] for column in COUNTS] == [9, 0, 0, 3, 3, 1, 2]
+    assert (row["accuracy"], row["other_accuracy"]) == (pytest.approx(4 / 9), pytest.approx(6 / 9))
+    assert row["p_value"] == pytest.approx(binomtest(3, 4).pvalue)
+    assert row["change_low"] < 0 < row["change"] < row["change_high"]
+    assert (row["verdict"], row["about"], row["fixed_sd"]) == ("no difference shown", "models", None)
+    back = compare(pair, "b", "a")
+    assert (back["change_low"], back["change_high"]) == pytest.approx((-row["change_high"], -row["change_low"]))
+
+
+def test_a_run_beside_itself_differs_in_nothing(pair) -> None:
+    row = compare(pair, "a", "a")
+    assert [row[column] for column in COUNTS] == [9, 0, 0, 4, 0, 0, 5]
+    assert (row["p_value"], row["change"]) == (1, 0)
+    assert -1 < row["change_low"] < 0 < row["change_high"] < 1
+
+
+def test_one_image_says_nothing(pair) -> None:
+    add_model(pair, "short", [1])
+    row = compare(pair, "a", "short")
+    assert [row[column] for column in COUNTS] == [1, 8, 0, 0, 0, 1, 0]
+    assert (row["change"], row["change_low"], row["change_high"], row["p_value"]) == (-1, -1, 1, 1)
+
+
+def test_no_image_in_common(pair) -> None:
+    add_model(pair, "elsewhere", [0, 0])
+    pair.execute("update instances set source = 'elsewhere/' || source where run_id = 'elsewhere'")
+    row = compare(pair, "a", "elsewhere")
+    assert [row[column] for column in COUNTS] == [0, 9, 2, 0, 0, 0, 0]
+    assert {row[column] for column in ("accuracy", "change", "p_value", "verdict", "about")} == {None}
+
+
+def test_all_wrong_is_no_difference(pair) -> None:
+    for run_id in ("never", "nor"):
+        add_model(pair, run_id, [3] * 9)
+    row = compare(pair, "never", "nor")
+    assert (row["n"], row["both_wrong"], row["p_value"], row["verdict"]) == (9, 9, 1, "no difference shown")
+    row = compare(pair, "never,nor", "nor,never")
+    assert (row["n"], row["change"], row["verdict"]) == (9, 0, "no difference shown")
+
+
+def test_the_better_model_is_named() -> None:
+    connection = data.empty()
+    rows = [data.prediction("a", "test", 1, i, 0, int(i < 6), 0.9) for i in range(100)]
+    data.insert(connection, "predictions", rows)
+    data.insert(connection, "predictions", [row | {"run_id": "b", "predicted": 0} for row in rows])
+    assert compare(connection, "a", "b")["verdict"] == "B is more accurate"
+    assert compare(connection, "b", "a")["verdict"] == "A is more accurate"
+    assert compare(connection, "a", "b", level=0.03)["verdict"] == "no difference shown"  # p is 2 / 2^6
+
+
+def test_two_groups_by_hand(pair) -> None:
+    """Counts are means over pairs of runs; Student's t of seeds and images, as macro hit_changes says."""
+    add_model(pair, "a2", [0, 0, 0, 1, 1, 1, 1, 1, 0, 0])
+    add_model(pair, "b2", [0, 0, 1, 0, 0, 0, 0, 1, 1, 0])
+    row = compare(pair, "a,a2", "b,b2")
+    right = {"a": [1, 1, 1, 0, 0, 0, 1, 0, 0], "a2": [1, 1, 0, 0, 0, 0, 0, 0, 1]}
+    other = {"b": [1, 1, 1, 1, 1, 1, 0, 0, 0], "b2": [1, 1, 1, 1, 1, 1, 1, 0, 0]}
+    here, there = np.array(list(right.values())), np.array(list(other.values()))
+    fixed = [((1 - one) * two).sum() for one in here for two in there]
+    assert (row["fixed"], row["fixed_sd"]) == pytest.approx((np.mean(fixed), np.std(fixed, ddof=1)))
+    assert row["accuracy_sd"] == pytest.approx(here.mean(1).std(ddof=1))
+
+    n, change = 9, there.mean() - here.mean()
+    noises = [group.var(0, ddof=1).sum() / n**2 / 2 for group in (here, there)]
+    of_runs = [max(group.mean(1).var(ddof=1) / 2, noise) for group, noise in zip((here, there), noises, strict=True)]
+    changes = there.mean(0) - here.mean(0)
+    of_images = (changes.var() * n + (1 + abs(change)) ** 2 * n / (n + 1)) / (n * (n + 1)) - sum(noises)
+    variance = sum(of_runs) + of_images
+    df = math.floor(variance**2 / (of_runs[0] ** 2 + of_runs[1] ** 2 + of_images**2 / 8))
+    assert of_images > 0
+    assert row["p_value"] == pytest.approx(2 * t.sf(change / math.sqrt(variance), df))
+    half = t.ppf(0.975, df) * math.sqrt(variance)
+    assert (row["change_low"], row["change_high"]) == pytest.approx((change - half, min(change + half, 1)), rel=1e-4)
+    assert (row["verdict"], row["about"]) == ("no difference shown", "recipes")
+
+
+def test_a_run_and_a_group_are_not_tested(pair) -> None:
+    row = compare(pair, "a", "b,a")
+    assert row["fixed"] == 1.5
+    assert {row[column] for column in ("p_value", "change_low", "change_high", "verdict", "about")} == {None}
+
+
+def draw_pairs(seed: int, count: int, n: int, sizes: tuple[int, int], spread: float) -> pa.Table:
+    """Hits of many pairs of groups of one recipe: images differ in how hard they are, and runs in how good."""
+    draw, runs = np.random.default_rng(seed), sum(sizes)
+    ease = draw.logistic(1.5, 2, (count, 1, n)) + draw.normal(0, spread, (count, runs, 1))
+    hypothesis, run, image = np.nonzero(draw.random((count, runs, n)) < 1 / (1 + np.exp(-ease)))
+    columns = {"hypothesis": hypothesis, "run_id": run, "is_other": run >= sizes[0], "instance_id": image}
+    constants = {"images": n, "seeds": sizes[0], "other_seeds": sizes[1], "is_hit": True}
+    return pa.table(columns | {key: [value] * len(run) for key, value in constants.items()})
+
+
+@pytest.mark.parametrize(("sizes", "spread"), [((1, 1), 0), ((3, 3), 0.5), ((2, 5), 0.5)])
+def test_a_thousand_pairs_of_one_recipe_are_seldom_called_different(sizes: tuple[int, int], spread: float) -> None:
+    connection = data.empty()
+    connection.register("hits", draw_pairs(7, 1000, 100, sizes, spread))
+    [(called, missed)] = connection.execute(
+        """
+        select avg((p_value <= 0.05)::integer), avg((change_low > 0 or change_high < 0)::integer)
+        from hit_changes('hits', 0.05)"""
+    ).fetchall()
+    assert missed <= called + 1e-9 <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 1000)
