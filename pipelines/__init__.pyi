@@ -385,6 +385,22 @@ def label_concept(
         home: study home [STUDY_HOME, else ./study]
     """
 
+def verdict(
+    run: str,
+    file: str | PathLike[str],
+    *,
+    who: str | None = None,
+    home: str | PathLike[str] | None = None,
+) -> str:
+    """Record what reviewers say of images and labels, from a CSV file: all of it, or nothing. Returns the run ID.
+
+    Arguments, as the flags of `study verdict`:
+        run: run ID, unique prefix of one, run name, or latest
+        file: CSV with columns split, instance_id, verdict (label_ok, label_wrong, unclear, not_usable, withdrawn) and, if you like, new_label (a class, with label_wrong), who, note; - is standard input
+        who: who judged the rows that do not say; default: your user name
+        home: study home [STUDY_HOME, else ./study]
+    """
+
 def import_checkpoints(
     files: str | PathLike[str] | Sequence[str | PathLike[str]],
     *,

@@ -46,6 +46,11 @@ GROUPS: dict[str, dict[str, tuple[type[CheckedSettings] | None, str, str]]] = {
             "pipelines.explaining.concepts.labels:label_concept",
             'study label-concept latest 3 "wheels"',
         ),
+        "verdict": (
+            settings.VerdictSettings,
+            "pipelines.judging.verdict:verdict",
+            "study verdict latest reviewed.csv --who anna",
+        ),
         "import-checkpoints": (
             settings.ImportCheckpointsSettings,
             "pipelines.importing.import_checkpoints:import_checkpoints",

@@ -22,6 +22,7 @@
 --   label_name      true class as the data set has it
 --   predicted_name  class predicted at the last epoch
 --   source          where the image lies in the data set
+--   verdicts        what reviewers say of the image; null if nobody has judged it
 with ends as (
     select
         instance_id,
@@ -107,15 +108,19 @@ select
     ranked.detail,
     coalesce(truth.name, ends.label::varchar) as label_name,
     coalesce(guess.name, ends.predicted::varchar) as predicted_name,
-    instances.source
+    instances.source,
+    judged.said as verdicts
 from ranked
 join ends using (instance_id)
 left join class_names($run_id) as truth on truth.class_id = ends.label
 left join class_names($run_id) as guess on guess.class_id = ends.predicted
 left join instances
     on instances.run_id = $run_id
-    and instances.split = case when $split = 'train_seen' then 'train' else $split end
+    and instances.split = images_of($split)
     and instances.instance_id = ranked.instance_id
+left join judged_images($run_id) as judged
+    on judged.split = images_of($split)
+    and judged.instance_id = ranked.instance_id
 where ranked.place <= $limit::integer
 order by
     array_position(['suspect_label', 'confident_wrong', 'never_right', 'forgotten', 'ambiguous'], ranked.reason),

@@ -45,6 +45,7 @@
 --   p_wrong_low         lower end of its 95 % credible interval, 0..1
 --   p_wrong_high        upper end of its 95 % credible interval, 0..1
 --   expected_precision  mean p_wrong of this and all rows before it, 0..1
+--   verdicts            what reviewers say of the image; null if nobody has judged it
 with ranked as (
     select
         *,
@@ -71,9 +72,13 @@ select
     ranked.p_wrong,
     ranked.p_wrong_low,
     ranked.p_wrong_high,
-    round(avg(ranked.p_wrong) over (order by ranked.place), 6) as expected_precision
+    round(avg(ranked.p_wrong) over (order by ranked.place), 6) as expected_precision,
+    judged.said as verdicts
 from ranked
 left join class_names($run_id) as truth on truth.class_id = ranked.label
 left join class_names($run_id) as guess on guess.class_id = ranked.suggested
+left join judged_images($run_id) as judged
+    on judged.split = images_of($split)
+    and judged.instance_id = ranked.instance_id
 order by ranked.place
 limit $limit::integer

@@ -2,7 +2,8 @@
 --
 -- Empty when complete. Every epoch that has predictions at all is expected to cover every image of val, test and the
 -- extra splits. Predictions on training images are optional: train and train_seen are compared with the images of train
--- once the run has any, train_seen from epoch 1 on, as nothing is seen during epoch 0.
+-- once the run has any, train_seen from epoch 1 on, as nothing is seen during epoch 0, and without the images that
+-- verdicts left out of training.
 --
 -- params:
 --   run_id        training run to look at
@@ -85,10 +86,20 @@ there as (
     from found
     semi join incomplete using (split, epoch)
 ),
+left_out as (
+    select
+        'train_seen' as split,
+        instance_id
+    from label_changes
+    where
+        run_id = $run_id
+        and new_label is null
+),
 missing as (
     select *
     from due
     anti join there using (split, epoch, instance_id)
+    anti join left_out using (split, instance_id)
 )
 select
     split,

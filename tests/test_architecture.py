@@ -36,6 +36,7 @@ STEPS = {
     "importing": {"common", "data", "models", "lifecycle"},
     "recording": {"common", "data", "models", "lifecycle"},
     "predicting": {"common", "data", "models", "lifecycle"},
+    "judging": {"common", "data"},
     "explaining": {"common", "data", "models", "lifecycle"},
     "comparing": {"common", "data", "drawing", "models", "lifecycle", "explaining"},
     "instanceflow": {"common", "data", "lifecycle"},

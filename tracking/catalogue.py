@@ -67,6 +67,11 @@ def utc_now() -> str:
     return datetime.now(UTC).replace(tzinfo=None).isoformat(" ")
 
 
+def digits_of(time: str) -> str:
+    """The digits of such a time, for the name of a unit that is committed at it."""
+    return time.translate(str.maketrans("", "", "-: ."))
+
+
 def read_records(home: Home) -> list[RunRecord]:
     """The records of all runs that `list_runs` lists, in its order, with their current names and status."""
     records: list[RunRecord] = []

@@ -266,6 +266,126 @@ create or replace macro compared_predictions(training_run, other_training_run, o
         not here.is_other
         and other.is_other;
 
+-- By what an image is known in other runs: its pixels. Where they are unknown, as in imported logs, nothing else has it.
+create or replace macro image_key(digest_of_pixels, of_run, of_split, image_number) as
+    coalesce(digest_of_pixels, concat_ws(' ', of_run, of_split, image_number));
+
+-- Each person's latest verdict on each image of a table or CTE with columns split, instance_id, source, image_key and
+-- label_name, whichever run it was given on: on the image itself, or if that is not among them, on one of the same pixels
+-- and label. So a verdict on one of two copies says nothing of the other, and none applies once the label has changed.
+-- Classes are known by name. Withdrawn verdicts are left out.
+create or replace macro verdicts_on(images_asked) as table
+    with given as (
+        select
+            verdicts.* exclude (label, new_label),
+            image_key(verdicts.content, verdicts.run_id, verdicts.split, verdicts.instance_id) as image_key,
+            coalesce(truth.name, verdicts.label::varchar) as label_name,
+            coalesce(better.name, verdicts.new_label::varchar) as new_label_name
+        from verdicts
+        left join classes as truth
+            on truth.run_id = verdicts.run_id
+            and truth.class_id = verdicts.label
+        left join classes as better
+            on better.run_id = verdicts.run_id
+            and better.class_id = verdicts.new_label
+    ),
+    matched as (
+        select
+            images.split,
+            images.instance_id,
+            images.label_name,
+            given.verdict,
+            given.new_label_name,
+            given.who,
+            given.note,
+            given.given_at,
+            given.run_id as given_in,
+            images.source <> given.source as is_other_source,
+            given.split as given_split,
+            given.instance_id as given_instance
+        from query_table(images_asked) as images
+        join given
+            on given.image_key = images.image_key
+            and given.label_name is not distinct from images.label_name
+        qualify rank() over (
+            partition by
+                given.run_id,
+                given.split,
+                given.instance_id,
+                given.who,
+                given.given_at
+            order by is_other_source
+        ) = 1
+    ),
+    latest as (
+        select *
+        from matched
+        qualify row_number() over (
+            partition by
+                split,
+                instance_id,
+                who
+            order by
+                given_at desc,
+                is_other_source,
+                given_in,
+                given_split,
+                given_instance
+        ) = 1
+    )
+    select * exclude (is_other_source, given_split, given_instance)
+    from latest
+    where verdict <> 'withdrawn';
+
+-- The same on the images of a run; new_label is the class_id in that run, null if it lacks the class.
+create or replace macro current_verdicts(training_run) as table
+    with images as (
+        select
+            instances.split,
+            instances.instance_id,
+            instances.source,
+            image_key(instances.content, instances.run_id, instances.split, instances.instance_id) as image_key,
+            coalesce(truth.name, instances.label::varchar) as label_name
+        from instances
+        left join class_names(training_run) as truth on truth.class_id = instances.label
+        where instances.run_id = training_run
+    )
+    select
+        judged.*,
+        better.class_id as new_label
+    from verdicts_on('images') as judged
+    left join class_names(training_run) as better on better.name = judged.new_label_name;
+
+-- What all who judged an image say of it, of a table or CTE with the columns of current_verdicts: a row per image. verdict
+-- is the one that all give, else disputed; new_label_name the class that all name, else null. is_rejected says whether
+-- nobody would keep the image with its label.
+create or replace macro joint_verdicts(verdicts_given) as table
+    select
+        split,
+        instance_id,
+        any_value(label_name) as label_name,
+        count(*) as n_people,
+        if(count(distinct verdict) = 1, any_value(verdict), 'disputed') as verdict,
+        case
+            when count(new_label_name) = count(*) and count(distinct new_label_name) = 1 then any_value(new_label_name)
+        end as new_label_name,
+        bool_and(verdict in ('label_wrong', 'not_usable')) as is_rejected,
+        string_agg(
+            format('{}: {}', who, verdict) || coalesce(format(', is {}', new_label_name), ''), '; '
+            order by who
+        ) as said
+    from query_table(verdicts_given)
+    group by
+        split,
+        instance_id;
+
+-- The same of the images of a run.
+create or replace macro judged_images(training_run) as table
+    with given as (
+        from current_verdicts(training_run)
+    )
+    from joint_verdicts('given');
+
 -- Wilson's 95 % interval of a fraction p of n (Wilson 1927), null if n is 0: centre -+ half with z = 1.96,
 -- centre = (p + z^2/2n) / (1 + z^2/n), half = z sqrt(p (1 - p)/n + z^2/4n^2) / (1 + z^2/n).
 create or replace macro wilson_centre(p, n) as

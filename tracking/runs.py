@@ -92,7 +92,7 @@ def start_run(home: Home, record: RunRecord, tags: dict[str, str], note: str) ->
         "study.kind": record.kind,
         "study.training": record.name,  # of a run that owns epochs; others bring that of their source
         NOTE: note,
-        "mlflow.user": _user(),
+        "mlflow.user": user_name(),
         SOURCE: f"study {record.kind}",
         "mlflow.source.type": "LOCAL",
     }
@@ -121,7 +121,7 @@ def start_run(home: Home, record: RunRecord, tags: dict[str, str], note: str) ->
     return run
 
 
-def _user() -> str:
+def user_name() -> str:
     """Who runs this process, by number where the system has no name for it, as in `docker run --user 12345`."""
     try:
         return getpass.getuser()

@@ -48,7 +48,7 @@ create table predictions (
     epoch integer not null,  -- 0 is the network before training, 1..N the state after each pass
     split varchar not null,  -- val, test, extra:NAME: clean evaluation of the epoch; train_seen: as seen in training
     instance_id integer not null,  -- instance in the split; train_seen speaks of the instances of train
-    label integer,  -- true class_id; null when unknown
+    label integer,  -- true class_id; null when unknown; of train_seen, the one trained with, as in label_changes
     predicted integer not null,  -- class_id of the largest logit, the lowest one at a tie
     p_true real,  -- softmax probability of label, 0..1; null without a label and in an imported log
     p_predicted real,  -- softmax probability of predicted, 0..1; null in an imported log
@@ -59,6 +59,27 @@ create table predictions (
     top_probabilities real[],  -- softmax probabilities of top_classes, in their order; null like them
     previous_epoch integer,  -- last epoch before this one with a prediction of the same instance; null at its first
     previous integer  -- class_id predicted then; null at its first
+);
+
+create table verdicts (
+    run_id varchar not null,  -- training run or imported log whose image was judged
+    split varchar not null,  -- train, val, test or extra:NAME, as in table instances
+    instance_id integer not null,  -- image judged
+    label integer,  -- its class_id in the data set when it was judged; null when unknown
+    source varchar not null,  -- as in table instances
+    content varchar,  -- as in table instances: by it, verdicts apply to other runs on the same images
+    verdict varchar not null,  -- label_ok, label_wrong, unclear, not_usable, or withdrawn: the person's earlier one is void
+    new_label integer,  -- class_id that it should have; null unless label_wrong, or if the person names none
+    who varchar not null,  -- person who judged
+    note varchar,  -- what the person adds; null if nothing
+    given_at timestamp not null  -- when it was recorded, UTC; a person's latest verdict on an image counts
+);
+
+create table label_changes (
+    run_id varchar not null,  -- training run that verdicts changed the labels of
+    instance_id integer not null,  -- image of split train
+    label integer not null,  -- class_id in the data set
+    new_label integer  -- class_id that it was trained with instead; null: it was left out of training
 );
 
 create table attributions (

@@ -482,6 +482,19 @@ class LabelSettings(CheckedSettings):
 
 
 @dataclass(frozen=True)
+class VerdictSettings(CheckedSettings):
+    """Record what reviewers say of images and labels, from a CSV file: all of it, or nothing. Prints the run ID."""
+
+    run: str = setting(MISSING, RUN, positional=True)
+    file: str = setting(
+        MISSING, "CSV with columns split, instance_id, verdict (label_ok, label_wrong, unclear, not_usable, withdrawn) "
+        "and, if you like, new_label (a class, with label_wrong), who, note; - is standard input",
+        positional=True, path=True,
+    )  # fmt: skip
+    who: str | None = setting(None, "who judged the rows that do not say; default: your user name")
+
+
+@dataclass(frozen=True)
 class FlowSettings(CheckedSettings):
     """Make the InstanceFlow page of a run: which image was classified as what, epoch by epoch. Prints its path.
 

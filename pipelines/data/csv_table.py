@@ -1,20 +1,16 @@
 """csv: a table with a path, a label and perhaps a split for each image, as CSV with a line of column names."""
 
-import csv
-import io
 from collections import Counter
 from dataclasses import dataclass
-from os.path import exists, isdir, isfile  # unlike those of Path, these take names of any length
 from pathlib import Path
 
 from pipelines.common.wording import plural
 from pipelines.data.columns import find_column
+from pipelines.data.csv_text import read_csv_file
 from pipelines.data.names import find_look_alikes, format_name, format_names
 from pipelines.data.parts import NAMES_BY_PART, PartRows, decode_parts, find_part, name_classes
 from pipelines.data.raw import LoadOptions, RawDataset
 from tracking.errors import InputError
-
-DELIMITERS = ",;\t|"  # the one that the first line has most of
 
 
 @dataclass(frozen=True)
@@ -35,7 +31,7 @@ def load_csv(path: str | None, home_data: Path, options: LoadOptions) -> RawData
     if not path:
         raise InputError("--dataset csv needs its file: --dataset csv:FILE, or --data FILE")
     file = Path(path)
-    lines, columns = _read_lines(file)
+    lines, columns = read_csv_file(file, "--dataset csv:FILE takes a table of paths and labels")
     where = format_name(file)
     image_column = find_column("image", columns, options.image_column, where)
     label_column = find_column("label", columns, options.label_column, where)
@@ -74,45 +70,6 @@ def load_csv(path: str | None, home_data: Path, options: LoadOptions) -> RawData
     described = ", ".join(f"{kind} from {format_name(column)}" for kind, column in zip(kinds, used, strict=False))
     notes = [f"columns: {described}", *_describe_repeats(rows), *find_look_alikes(classes)]
     return decode_parts(classes, files, parts, options, notes, [file, *(image for _, image in files)])
-
-
-def _read_lines(file: Path) -> tuple[list[tuple[int, list[str]]], list[str]]:
-    """The rows, each with the number of its first line, and the column names. Raises InputError on a broken table."""
-    where = format_name(file)
-    if not isfile(file):
-        problem = "is a folder" if isdir(file) else "is no file" if exists(file) else "does not exist"
-        raise InputError(f"{where} {problem}; --dataset csv:FILE takes a table of paths and labels")
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise InputError(f"{where} is not text in UTF-8; save it as CSV in UTF-8") from None
-    except OSError as error:
-        raise InputError(f"cannot read {where}: {error.strerror}; grant access to it") from None
-
-    first_line = text.partition("\n")[0]
-    delimiter = max(DELIMITERS, key=first_line.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    lines = []
-    first = 1  # of the lines of a row, which has several where a quoted value does, or where a quote is not closed
-    try:
-        for values in reader:
-            if values:  # not an empty line
-                lines.append((first, values))
-            first = reader.line_num + 1
-    except csv.Error as error:
-        raise InputError(f"line {first} of {where} is no CSV: {error}; fix it") from None
-    if len(lines) < 2:
-        raise InputError(f"{where} has no rows; it takes a line of column names, then a line for each image")
-    (_, columns), *rows = lines
-    repeated = [column for column, count in Counter(columns).items() if count > 1]
-    if repeated:
-        raise InputError(f"{where} has column {format_names(repeated)} twice; rename one")
-    for line, values in rows:
-        if len(values) != len(columns):
-            raise InputError(
-                f"line {line} of {where} has {len(values)} values, the first line has {len(columns)} columns; fix it"
-            )
-    return rows, columns
 
 
 def _describe_repeats(rows: list[Row]) -> list[str]:

@@ -129,6 +129,77 @@ def test_class_names(tiny) -> None:
     assert answer(tiny, "from class_names('other')") == []
 
 
+def test_image_key() -> None:
+    assert answer(data.empty(), "select image_key('ab', 'run', 'test', 3)") == [("ab",)]
+    assert answer(data.empty(), "select image_key(null, 'run', 'test', 3)") == [("run test 3",)]
+
+
+CURRENT = "select split, instance_id, verdict, new_label, who, given_in from current_verdicts('{}') order by all"
+
+
+def test_current_verdicts(tiny) -> None:
+    """The latest of each person, whatever run it was given on, by pixels and the label's name."""
+    data.add_run(tiny, "other")
+    data.add_classes(tiny, "other", ["dog", "cat"])  # other IDs
+    sources = [("train", 0, 1, "a", "00"), ("train", 1, 0, "a", "01"), ("val", 0, 0, "b", "02")]
+    rows = [dict(zip(("split", "instance_id", "label", "source", "content"), row, strict=True)) for row in sources]
+    data.insert(tiny, "instances", [row | {"run_id": "other", "content": row["content"].zfill(16)} for row in rows])
+    data.add_verdict(tiny, "tiny", 0, "label_wrong", "anna", new_label=1)
+    data.add_verdict(tiny, "tiny", 0, "unclear", "ben")
+    data.add_verdict(tiny, "tiny", 1, "label_ok", "anna")  # a cat here, a dog there: not the same label
+    data.add_verdict(tiny, "tiny", 5, "not_usable", "anna")  # without a label
+    assert answer(tiny, CURRENT.format("other")) == [
+        ("train", 0, "label_wrong", 0, "anna", "tiny"),
+        ("train", 0, "unclear", None, "ben", "tiny"),
+    ]
+    data.add_verdict(tiny, "other", 0, "label_ok", "anna", "train", given_at="2026-02-01")
+    data.add_verdict(tiny, "other", 0, "withdrawn", "ben", "train", given_at="2026-02-01")
+    for run, split in (("tiny", "test"), ("other", "train")):
+        found = [row for row in answer(tiny, CURRENT.format(run)) if row[1] == 0]
+        assert found == [(split, 0, "label_ok", None, "anna", "other")]
+
+
+def test_verdicts_on_copies_of_an_image(tiny) -> None:
+    """A verdict on one of two copies says nothing of the other, unless the judged one is not there."""
+    tiny.execute("update instances set content = 'same', label = 0 where instance_id in (0, 1)")
+    data.add_verdict(tiny, "tiny", 1, "not_usable", "anna")
+    assert [row[1] for row in answer(tiny, CURRENT.format("tiny"))] == [1]
+    images = "select 'train' as split, 7 as instance_id, 'moved' as source, 'same' as image_key, 'cat' as label_name"
+    sql = f"with images as ({images}) select instance_id, verdict from verdicts_on('images')"
+    assert answer(tiny, sql) == [(7, "not_usable")]
+
+
+def test_images_without_known_pixels_are_those_of_their_run_alone(tiny) -> None:
+    tiny.execute("update instances set content = null")
+    data.add_run(tiny, "other")
+    data.add_classes(tiny, "other", data.CLASSES)
+    data.add_instances(tiny, "other", "test", [0])
+    tiny.execute("update instances set content = null")
+    data.add_verdict(tiny, "tiny", 0, "label_ok", "anna")
+    assert len(answer(tiny, CURRENT.format("tiny"))) == 1
+    assert answer(tiny, CURRENT.format("other")) == []
+
+
+GIVEN = [  # by image: verdict and new class by person; what they say together, the class, whether it is rejected
+    ([("label_ok", None)], "label_ok", None, False),
+    ([("label_wrong", 1), ("label_wrong", 1)], "label_wrong", "dog", True),
+    ([("label_wrong", 2), ("label_wrong", 3)], "label_wrong", None, True),
+    ([("label_wrong", 2), ("label_wrong", None)], "label_wrong", None, True),
+    ([("label_wrong", 2), ("not_usable", None)], "disputed", None, True),
+    ([("label_wrong", 2), ("unclear", None)], "disputed", None, False),
+]
+
+
+def test_judged_images_and_joint_verdicts(tiny) -> None:
+    for instance_id, (said, *_) in enumerate(GIVEN):
+        for place, (verdict, new_label) in enumerate(said):
+            data.add_verdict(tiny, "tiny", instance_id, verdict, f"person {place}", new_label=new_label)
+    sql = "select verdict, new_label_name, is_rejected from judged_images('tiny') order by instance_id"
+    assert answer(tiny, sql) == [tuple(together) for _, *together in GIVEN]
+    alone = "with given as (from current_verdicts('tiny')) from joint_verdicts('given') order by all"
+    assert answer(tiny, alone) == answer(tiny, "from judged_images('tiny') order by all")
+
+
 def test_labelled_predictions(tiny) -> None:
     sql = "select distinct instance_id from labelled_predictions('tiny', 'test') order by 1"
     assert answer(tiny, sql) == [(i,) for i, (label, *_) in enumerate(data.TINY) if label is not None]

@@ -10,6 +10,7 @@ from statistics import fmean, pstdev
 import numpy as np
 import pytest
 from scipy.stats import hypergeom
+from sklearn.metrics import cohen_kappa_score
 
 import queries
 from queries import catalogue, classes
@@ -129,6 +130,10 @@ def fill_every_table(connection, run_id):
     add_concepts(connection, f"{run_id} explained", run_id)
     add_comparison(connection, run_id)
     add_patch_trials(connection, run_id)
+    data.add_verdict(connection, run_id, 0, "label_ok", "anna")
+    data.add_verdict(connection, run_id, 0, "unclear", f"ben of {run_id}")
+    change = {"run_id": run_id, "instance_id": 1, "label": 1, "new_label": 0}
+    data.insert(connection, "label_changes", [change])
 
 
 def add_comparison(connection, run_id):
@@ -185,7 +190,7 @@ def add_concepts(connection, run_id, source_run_id):
 TABLES = (
     "runs", "metrics", "classes", "instances", "predictions", "attributions", "maps", "attribution_scores", "concepts",
     "concept_scores", "tcav_scores", "map_clusters", "patch_trials",
-    "patch_carriers",
+    "patch_carriers", "verdicts", "label_changes",
 )  # fmt: skip
 
 
@@ -596,7 +601,7 @@ def test_label_suspects(tiny):
     def score(aum):
         return round(1 / (1 + math.exp(aum)), 5)
 
-    unknown = (None, True, None, None, None, None)  # kind and probabilities: of so few images nothing can be said
+    unknown = (None, True, None, None, None, None, None)  # kind, probabilities, verdicts: of so few nothing can be said
     # late: the middle of the logged epochs 0, 1, 3, 4 and on, so 1, 3 and 4
     assert ask(tiny, "label_suspects") == [
         (4, 3, "fish", 1, "dog", 0.66667, 0.13333, -2.0, score(-2), *unknown),
@@ -609,6 +614,39 @@ def test_label_suspects(tiny):
     assert (first["instance_id"], first["suggested_share"]) == (4, 1)
     last = records(tiny, "label_suspects", from_epoch="0", to_epoch="1")[-1]
     assert (last["instance_id"], last["aum"]) == (3, 1)
+
+
+def test_reviewers_agreement_and_the_precision_of_suspects(tiny):
+    """Images 3, 4 and 5 are the first rows, by aum; counted by hand, kappa beside scikit-learn's."""
+    said = {"anna": ["label_ok", "label_wrong", "label_ok", "label_wrong"],
+            "ben": ["label_ok", "label_wrong", "label_wrong", "unclear"]}  # fmt: skip
+    for who, words in said.items():
+        for instance_id, word in enumerate(words):
+            data.add_verdict(tiny, "tiny", instance_id, word, who)
+    data.add_verdict(tiny, "tiny", 4, "label_wrong", "cy", new_label=0)
+    people, pair, everyone, first = (
+        list(rows) for _, rows in itertools.groupby(records(tiny, "verdict_summary"), lambda row: row["what"])
+    )
+    assert [(row["who"], row["n"], row["n_hits"]) for row in people] == [("anna", 4, 2), ("ben", 4, 2), ("cy", 1, 1)]
+    assert [(row["who"], row["other_who"], row["n"], row["n_hits"]) for row in pair] == [("anna", "ben", 4, 2)]
+    assert pair[0]["kappa"] == pytest.approx(cohen_kappa_score(said["anna"], said["ben"]))
+    assert (everyone[0]["n"], everyone[0]["n_hits"]) == (4, 2)
+    # 8 votes: 3 label_ok, 4 label_wrong, 1 unclear; 2 of 4 images differ
+    assert everyone[0]["kappa"] == pytest.approx(1 - (8 - 1) * 4 / (8**2 - 3**2 - 4**2 - 1))
+    [row] = first  # 0 is ok, 1 and 4 are wrong, 2 and 3 disputed
+    assert (row["what"], row["first_rows"], row["n"], row["n_hits"], row["n_open"]) == ("first", 5, 3, 2, 2)
+    assert (row["share_low"], row["share_high"]) == pytest.approx(wilson(2, 3), abs=1e-5)
+    data.add_verdict(tiny, "tiny", 3, "label_wrong", "ben", given_at="2026-02-01")
+    assert records(tiny, "verdict_summary")[-1]["n_hits"] == 3  # the latest one of a person counts
+
+
+def test_verdicts_stand_beside_suspects(tiny):
+    data.add_verdict(tiny, "tiny", 2, "label_wrong", "ben", new_label=3)
+    data.add_verdict(tiny, "tiny", 2, "label_ok", "anna")
+    for name in ("label_suspects", "instances_to_check"):
+        said = {row["instance_id"]: row["verdicts"] for row in records(tiny, name)}
+        assert said.pop(2) == "anna: label_ok; ben: label_wrong, is fish"
+        assert set(said.values()) == {None}
 
 
 def test_label_suspects_state_their_precision():

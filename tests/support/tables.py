@@ -96,6 +96,17 @@ def add_instances(connection, run_id: str, split: str, labels: list[int | None])
     insert(connection, "instances", rows)
 
 
+def add_verdict(
+    connection, run_id: str, instance_id: int, verdict: str, who: str, split: str = "test", **given
+) -> None:
+    """A verdict on an image that table instances has; given: new_label, note, given_at."""
+    sql = "select label, source, content from instances where (run_id, split, instance_id) = (?, ?, ?)"
+    [(label, source, content)] = connection.execute(sql, [run_id, split, instance_id]).fetchall()
+    row = {"run_id": run_id, "split": split, "instance_id": instance_id, "verdict": verdict, "who": who}
+    row |= {"label": label, "source": source, "content": content, "new_label": None, "given_at": "2026-01-01"}
+    insert(connection, "verdicts", [row | given])
+
+
 def add_run(
     connection, run_id: str, started_at: str = "2026-01-01", kind: str = "train", source=None, status: str = "FINISHED"
 ) -> None:

@@ -108,7 +108,7 @@ def unknown(number):
     raise KeyError(f"getpwuid(): uid not found: {number}")
 pwd.getpwuid = unknown
 from tracking import runs
-print(runs._user())"""
+print(runs.user_name())"""
     names = ("HOME", "USER", "LOGNAME", "LNAME", "USERNAME")
     nobody = {name: value for name, value in os.environ.items() if name not in names}
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=nobody, capture_output=True, text=True)

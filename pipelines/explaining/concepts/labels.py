@@ -23,7 +23,7 @@ def label_concept(settings: LabelSettings, home: Home) -> str:
 
     run = runs.open_run(home, record)
     labelled_at = catalogue.utc_now()
-    unit = f"label_{labelled_at.translate(str.maketrans('', '', '-: .'))}"
+    unit = f"label_{catalogue.digits_of(labelled_at)}"
     copied = ("run_id", "epoch", "concept_id", "concept_key", "layer", "vector")
     row = {name: concept[name] for name in copied} | {"label": label, "labelled_at": labelled_at}
     runs.commit_tables(run, unit, {"concept_labels": {name: [value] for name, value in row.items()}}, None)
