@@ -5,6 +5,7 @@ from queries.catalogue import (
     Answer,
     Batch,
     Header,
+    OverSeeds,
     Param,
     execute,
     execute_to_batches,
@@ -13,12 +14,13 @@ from queries.catalogue import (
     internal_text,
     prepare,
     run,
+    run_over_seeds,
     run_to_table,
     text,
     unique_names,
 )  # fmt: skip
 
 __all__ = (
-    "NAMES", "Answer", "Batch", "Header", "Param", "execute", "execute_to_batches", "fetch_batches", "header",
-    "internal_text", "prepare", "run", "run_to_table", "text", "unique_names",
+    "NAMES", "Answer", "Batch", "Header", "OverSeeds", "Param", "execute", "execute_to_batches", "fetch_batches",
+    "header", "internal_text", "prepare", "run", "run_over_seeds", "run_to_table", "text", "unique_names",
 )  # fmt: skip

@@ -5,6 +5,8 @@
 -- low and high are the Wilson 95 % interval of the accuracy, as in hard_classes: it covers the choice of images, not
 -- another training run.
 --
+-- seeds: split epoch
+-- means: n unlabelled accuracy mean_p_true
 -- params:
 --   run_id       training run to look at
 -- returns:

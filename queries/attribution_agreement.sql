@@ -11,6 +11,8 @@
 -- agrees compares intervals that hold together with probability 1 - level, of all right and wrong rows.
 -- subset: all images, those predicted correctly or wrongly at the epoch, and those of each label.
 --
+-- seeds: epoch method_a method_b subset class_id class_name
+-- means: n spearman spearman_signed top10_overlap sign_agreement
 -- params:
 --   run_id           training run to look at
 --   epoch            epoch to look at [null: the last one explained by two methods or more]

@@ -9,6 +9,8 @@
 -- An interval misses its mean with probability `level`, each for itself; see faithfulness_by_method for how they are
 -- made. Ends that are compared need a level divided by the number of intervals, so that none of them misses.
 --
+-- seeds: epoch method subset
+-- means: n centre border positive object
 -- params:
 --   run_id       training run to look at
 --   epoch        epoch to look at [null: the last explained]

@@ -9,6 +9,8 @@
 -- by an exact binomial test, corrected for all bins (Holm 1979): where confidence is right, any bin is off in at most
 -- `level` of studies.
 --
+-- seeds: bin confidence_from confidence_to
+-- means: n=0 confidence accuracy ece
 -- params:
 --   run_id           training run to look at
 --   epoch            epoch to look at [null: the last]

@@ -14,6 +14,9 @@
 -- Epoch 0, the network before training, is left out by default. Images without a known label are left out.
 -- Most ambiguous first.
 --
+-- seeds: instance_id label label_name
+-- means: n confidence p_true_std correctness threshold_closeness el2n ambiguity
+-- order: round(ambiguity, 6) desc nulls last
 -- params:
 --   run_id               training run to look at
 --   split                split to look at, train_seen too [test]

@@ -39,6 +39,20 @@ class Param:
 
 
 @dataclass(frozen=True)
+class OverSeeds:
+    """How answers about runs that differ only in their seed become one: rows with equal keys become their mean."""
+
+    keys: tuple[str, ...]  # columns that say what a row is about
+    means: dict[str, bool]  # columns that have a mean over seeds, and whether it is 0 in a run without the row
+    order: str  # of the rows, as behind `order by`
+
+    @property
+    def columns(self) -> list[str]:
+        """Those of the answer."""
+        return [*self.keys, *(part for column in self.means for part in (column, f"{column}_sd")), "n_seeds"]
+
+
+@dataclass(frozen=True)
 class Header:
     """The header comment of a query; the documentation of `params` and of the columns in `returns` by name."""
 
@@ -46,6 +60,8 @@ class Header:
     notes: str
     params: dict[str, Param]
     returns: dict[str, str]
+    over_seeds: OverSeeds | None = None  # None: the rows of each run, one run after the other
+    takes_several: bool = False  # whether $run_id and $other_run_id hold the IDs of several runs, with commas between
 
 
 @dataclass(frozen=True)
@@ -99,12 +115,16 @@ def header(name: str) -> Header:
 
 
 def parse_header(sql: str) -> Header:
-    """The header at the top of a query's SQL: the question, notes, then `params:` if there are any, and `returns:`."""
+    """The header at the top of a query's SQL: the question, notes, then `params:` if there are any, and `returns:`.
+
+    Above `params:` may stand `seeds:`, with `means:` and `order:` unless it is `together`.
+    """
     comment = takewhile(lambda line: line.startswith("--"), sql.splitlines())
     lines = [line[2:].removeprefix(" ").rstrip() for line in comment]
     returns_at = lines.index("returns:")
     params_at = lines.index("params:") if "params:" in lines else returns_at
-    prose = "\n".join(lines[:params_at]).strip()
+    several = dict(line.split(": ", 1) for line in lines[:params_at] if re.match("(seeds|means|order): ", line))
+    prose = "\n".join(line for line in lines[:params_at] if line.partition(":")[0] not in several).strip()
     question, _, notes = prose.partition("\n\n")
     params = _parse_entries(lines[params_at + 1 : returns_at])
     return Header(
@@ -112,6 +132,17 @@ def parse_header(sql: str) -> Header:
         notes=notes.strip(),
         params={name: _parse_param(doc) for name, doc in params.items()},
         returns=_parse_entries(lines[returns_at + 1 :]),
+        over_seeds=_parse_over_seeds(several) if "means" in several else None,
+        takes_several=several.get("seeds") == "together",
+    )
+
+
+def _parse_over_seeds(lines: dict[str, str]) -> OverSeeds:
+    """From `seeds: KEYS`, `means: COLUMNS`, where n=0 says that a run without the row has 0, and `order: COLUMNS`."""
+    keys = lines["seeds"].split()
+    means = [column.partition("=") for column in lines["means"].split()]
+    return OverSeeds(
+        tuple(keys), {column: value == "0" for column, _, value in means}, lines.get("order") or ", ".join(keys)
     )
 
 
@@ -151,6 +182,34 @@ def run_to_table(connection: DuckDBPyConnection, name: str, values: Mapping[str,
     return connection.sql(sql, params=parameters).to_arrow_table()
 
 
+def run_over_seeds(connection: DuckDBPyConnection, name: str, runs: Sequence[Mapping[str, Value]]) -> pyarrow.Table:
+    """The means of a query's answers about runs that differ only in their seed, each with the values of its parameters.
+
+    Every averaged column has its sample standard deviation beside it, which is null with one seed, and n_seeds says how
+    many runs have the row. A parameter `limit` counts these rows.
+    """
+    import duckdb
+
+    over = header(name).over_seeds
+    assert over is not None, f"{name} has no means over seeds"
+    limit = _complete_values(name, runs[0]).get("limit") if "limit" in header(name).params else None
+    unlimited = {} if limit is None else {"limit": MAX_INTEGER}
+    answers = duckdb.connect()
+    for place, values in enumerate(runs):
+        answers.register(f"answer_{place}", run_to_table(connection, name, {**values, **unlimited}))
+    rows = " union all ".join(f"select {place} as place, * from answer_{place}" for place in range(len(runs)))
+    selected = [f'"{key}"' for key in over.keys]
+    for column, is_zero_without in over.means.items():
+        numbers = f'list("{column}"::double order by place)'
+        if is_zero_without:
+            numbers = f"list_resize({numbers}, {len(runs)}, 0)"
+        selected += [f'list_avg({numbers}) as "{column}"', f'list_stddev_samp({numbers}) as "{column}_sd"']
+    keys = ", ".join(selected[: len(over.keys)])
+    means = f"select {', '.join(selected)}, count(*) as n_seeds from ({rows}) group by {keys}"
+    shown = MAX_INTEGER if limit is None else _to_integer("limit", limit)
+    return answers.sql(f"from ({means}) order by {over.order}, {keys} limit {shown}").to_arrow_table()
+
+
 def fetch_batches(result: DuckDBPyConnection) -> Iterator[Batch]:
     """The rows of what a connection executed, as they come. Closes it before the last rows are used."""
     rows = result.fetchmany(BATCH_ROWS)
@@ -170,7 +229,8 @@ def prepare(connection: DuckDBPyConnection, name: str, values: Mapping[str, Valu
     for key in set(re.findall(r"\$(\w+)::double", sql)):
         parameters[key] = _to_float(key, parameters[key])
     if parameters.get("classes") is not None:
-        parameters["classes"] = _find_class_ids(connection, parameters["run_id"], str(parameters["classes"]))
+        first_run, *_ = str(parameters["run_id"]).split(",")
+        parameters["classes"] = _find_class_ids(connection, first_run, str(parameters["classes"]))
     return sql, parameters
 
 

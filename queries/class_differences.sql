@@ -8,6 +8,9 @@
 -- No verdict does not say that a class is as hard as the others: of few images (n) little can be said.
 -- Images without a known label are left out, and classes without images of the split. Hardest first.
 --
+-- seeds: epoch class_id class_name
+-- means: n accuracy others_accuracy
+-- order: accuracy
 -- params:
 --   run_id           training run to look at
 --   split            split to look at [test]

@@ -5,6 +5,8 @@
 -- recall_low and recall_high are the Wilson 95 % interval of the recall, as in hard_classes.
 -- Images without a known label are left out.
 --
+-- seeds: epoch class_id class_name
+-- means: support n_predicted=0 precision recall f1
 -- params:
 --   run_id       training run to look at
 --   split        split to look at [test]

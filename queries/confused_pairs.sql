@@ -2,6 +2,9 @@
 --
 -- A pair is unordered; a_as_b and b_as_a are its two directions. Images without a known label are left out.
 --
+-- seeds: epoch class_a name_a class_b name_b
+-- means: n=0 a_as_b=0 b_as_a=0 share=0
+-- order: n desc
 -- params:
 --   run_id   training run to look at
 --   split    split to look at [test]

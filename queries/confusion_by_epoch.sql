@@ -2,6 +2,8 @@
 --
 -- The confusion matrix as a list: a pair that is not listed has no images. Images without a known label are left out.
 --
+-- seeds: epoch label label_name predicted predicted_name
+-- means: n=0 share=0
 -- params:
 --   run_id          training run to look at
 --   split           split to look at [test]

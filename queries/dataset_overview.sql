@@ -2,6 +2,8 @@
 --
 -- A class without images in a split is listed with n = 0; images without a known label are a row with class_id null.
 --
+-- seeds: split class_id class_name
+-- means: n share
 -- params:
 --   run_id      training run to look at
 -- returns:

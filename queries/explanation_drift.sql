@@ -9,6 +9,8 @@
 -- With target_kind predicted, the class explained changes with the prediction, which alone may change the map.
 -- If the last map is uniform, nothing can be said about its explanation.
 --
+-- seeds: method epoch
+-- means: n to_previous to_last share_settled share_prediction_settled
 -- params:
 --   run_id                    training run to look at
 --   split                     split to look at [test]

@@ -19,6 +19,9 @@
 -- First come insertion, deletion and road_gap, by which methods are judged, then the sanity checks and pointing, last the
 -- curves behind road_gap, single layers and descriptive metrics; within a metric the best method comes first.
 --
+-- seeds: epoch split metric method better
+-- means: n mean random_mean
+-- order: epoch, split, metric, if(better = 'lower', mean, -mean)
 -- params:
 --   run_id          training run to look at
 --   compare_run     run ID of a comparison of it [null: the newest finished one, else the newest]

@@ -6,6 +6,8 @@
 -- If classes are given, only images of these true classes are counted, and predictions outside them become Other, whose
 -- id is the number of classes. Images without a known label are counted (label null) only if no classes are given.
 --
+-- seeds: epoch next_epoch source source_name target target_name label label_name
+-- means: n=0
 -- params:
 --   run_id       training run to look at
 --   split        split to look at [test]

@@ -8,6 +8,8 @@
 -- id is the number of classes. Images without a known label are counted (label null) only if no classes are given.
 -- With a stride of k, only every k-th logged epoch of the range is shown, starting with its first.
 --
+-- seeds: epoch class_id class_name label label_name type
+-- means: n=0
 -- params:
 --   run_id      training run to look at
 --   split       split to look at [test]

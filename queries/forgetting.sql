@@ -8,6 +8,9 @@
 -- Epoch 0 is left out by default: before training most networks only guess. Of a run that begins with trained weights,
 -- from_epoch 0 counts what the training makes it forget. Images without a known label are left out.
 --
+-- seeds: instance_id label label_name
+-- means: n n_right forgetting learning
+-- order: forgetting desc nulls last
 -- params:
 --   run_id          training run to look at
 --   split           split to look at, train_seen too [test]

@@ -8,6 +8,9 @@
 -- forgetting_rate covers epochs 1 to the one asked for; at epoch 0 it is null.
 -- Images without a known label are left out. Hardest first.
 --
+-- seeds: epoch class_id class_name
+-- means: n accuracy mean_confidence forgetting_rate
+-- order: accuracy
 -- params:
 --   run_id              training run to look at
 --   split               split to look at [test]

@@ -8,6 +8,9 @@
 -- aum: area under the margin (Pleiss 2020, arXiv 2001.10528), the mean of logit(label) - largest other logit.
 -- Without a known label, all columns about right and wrong are null. Most often wrong first.
 --
+-- seeds: instance_id label label_name
+-- means: n score_raw score frequency_raw frequency n_classes_visited forgetting learning confidence p_true_std aum
+-- order: score_raw desc nulls last, frequency_raw desc
 -- params:
 --   run_id             training run to look at
 --   split              split to look at [test]

@@ -1,5 +1,7 @@
 -- How do the logged metrics develop?
 --
+-- seeds: epoch key
+-- means: value
 -- params:
 --   run_id  run to look at
 --   key     name of one metric, such as test_accuracy [null: all]

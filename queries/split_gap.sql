@@ -12,6 +12,9 @@
 -- At the last epoch with predictions of the split. Images without a known label are left out; of split val itself there
 -- is nothing to say. The whole model comes first, then the classes, lowest p_value first.
 --
+-- seeds: class_id class_name metric
+-- means: n_val val n value
+-- order: class_id is not null
 -- params:
 --   run_id      training run to look at
 --   split       split to look at [test]

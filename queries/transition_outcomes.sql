@@ -4,6 +4,8 @@
 -- rerouted + kept + stuck = n. Images without a known label have no outcome; they are counted as unlabelled.
 -- An image missing at an epoch is compared with its own next one, in a row of its own.
 --
+-- seeds: epoch next_epoch
+-- means: n fixed broken rerouted kept stuck net unlabelled
 -- params:
 --   run_id      training run to look at
 --   split       split to look at [test]

@@ -1,8 +1,13 @@
 """Answers questions of the catalogue. Imports neither torch nor mlflow, so answers come quickly."""
 
+from __future__ import annotations
+
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING
 
 from duckdb import DuckDBPyConnection
 
@@ -12,10 +17,14 @@ from pipelines.asking.formats import format_answer
 from pipelines.asking.tables import as_table
 from pipelines.common.flags import Parser, utf8
 from pipelines.common.terminal import find_screen
-from tracking.catalogue import TRAINED, Listing, read_listing, resolve
+from queries import Batch
+from tracking.catalogue import TRAINED, Listing, RunRecord, read_listing, resolve, resolve_all
 from tracking.errors import InputError
 from tracking.home import Home
 from tracking.reading import connect
+
+if TYPE_CHECKING:
+    import pyarrow
 
 # parameters that refer to a run, and the kinds of run they accept
 RUN_KINDS = {"run_id": TRAINED, "other_run_id": TRAINED, "compare_run": ("compare",)}
@@ -45,43 +54,89 @@ def ask(flags: argparse.Namespace, rest: list[str], home: Home) -> Iterator[str]
 
 
 def _answer(question: str, given: Mapping[str, str | None], home: Home, answer_format: str) -> Iterator[str]:
-    with open_question(question, given, home) as (connection, values):
-        result = connection.execute(*queries.prepare(connection, question, values))
-        columns = [column for column, *_ in result.description]
-        batches = queries.fetch_batches(result)
+    with open_question(question, given, home) as opened:
+        columns, batches = opened.fetch()
         is_whole = given.get("limit") is not None  # the user set how many rows
         yield from format_answer(answer_format, columns, batches, find_screen(), is_whole=is_whole)
 
 
-@contextmanager
-def open_question(
-    question: str, given: Mapping[str, str | None], home: Home
-) -> Iterator[tuple[DuckDBPyConnection, dict[str, str | None]]]:
-    """A connection for a question, and the checked values of its parameters, for `queries.run`.
+@dataclass(frozen=True)
+class OpenQuestion:
+    """A question about a run, or about each run of a group of seeds, ready to be answered."""
 
-    Those `given` refer to runs as users do; where a run is needed and none is given, it is `latest`. Raises InputError
-    on wrong values.
+    connection: DuckDBPyConnection
+    name: str
+    runs: Sequence[dict[str, str | None]]  # checked values of the parameters, for `queries.run`, per run
+    seeds: Sequence[int | None] | None  # of the runs; None if the question is not asked of a group, or of all at once
+
+    def fetch(self) -> tuple[list[str], Iterator[Batch]]:
+        """The columns of the answer, and its rows as they come."""
+        if self.seeds is not None and queries.header(self.name).over_seeds:
+            table = queries.run_over_seeds(self.connection, self.name, self.runs)
+            return table.column_names, iter([list(zip(*table.to_pydict().values(), strict=True))])
+        if self.seeds is None:
+            result = self.connection.execute(*queries.prepare(self.connection, self.name, self.runs[0]))
+            return [column for column, *_ in result.description], queries.fetch_batches(result)
+        return ["seed", *queries.header(self.name).returns], self._fetch_runs(self.seeds)
+
+    def _fetch_runs(self, seeds: Sequence[int | None]) -> Iterator[Batch]:
+        for seed, values in zip(seeds, self.runs, strict=True):
+            yield [(seed, *row) for row in queries.run(self.connection, self.name, values).rows]
+
+    def to_table(self) -> pyarrow.Table:
+        """The answer as an Arrow table."""
+        if self.seeds is not None and queries.header(self.name).over_seeds:
+            return queries.run_over_seeds(self.connection, self.name, self.runs)
+        tables = [queries.run_to_table(self.connection, self.name, values) for values in self.runs]
+        if self.seeds is None:
+            return tables[0]
+        import pyarrow
+
+        seeds = zip(self.seeds, tables, strict=True)
+        columns = [pyarrow.array([seed] * len(table), pyarrow.int64()) for seed, table in seeds]
+        return pyarrow.concat_tables(
+            table.add_column(0, "seed", column) for table, column in zip(tables, columns, strict=True)
+        )
+
+
+@contextmanager
+def open_question(question: str, given: Mapping[str, str | None], home: Home) -> Iterator[OpenQuestion]:
+    """A question, with a connection and the checked values of its parameters.
+
+    Those `given` refer to runs and groups as users do; where a run is needed and none is given, it is `latest`. Raises
+    InputError on wrong values.
     """
     try:
         values = dict.fromkeys(queries.header(question).params) | dict(given)
         if "run_id" in values and values["run_id"] is None:
             values["run_id"] = "latest"
         listing = read_listing(home)
-        values |= _resolve_runs(values, home, listing)
-        run_ids = [run_id for name in RUN_KINDS if (run_id := values.get(name))]
+        takes_several = queries.header(question).takes_several
+        records = _resolve_runs(values, home, listing, takes_several)
+        run_ids = {record.run_id for named in records.values() for record in named}
         if not {run.run_id for run in listing.runs}.issuperset(run_ids):  # one was fetched from a server meanwhile
             listing = read_listing(home)
         connection = connect(home, run_ids=run_ids or None, sql=queries.text(question), listing=listing)
     except ValueError as error:
         raise InputError(str(error)) from None
+    run_ids_by_name = {name: [record.run_id for record in named] for name, named in records.items()}
+    single_runs = [
+        values | dict(zip(run_ids_by_name, chosen, strict=True)) for chosen in product(*run_ids_by_name.values())
+    ]
+    joined = {name: ",".join(chosen) for name, chosen in run_ids_by_name.items()}
+    members = records.get("run_id", [])
+    is_of_group = any(record.seed_group == values["run_id"] for record in members) and not takes_several
+    runs = [values | joined] if takes_several else single_runs
     with connection:
         try:
-            queries.prepare(connection, question, values)
+            for one in runs:
+                queries.prepare(connection, question, one)
         except ValueError as error:
             raise InputError(str(error)) from None
-        check_recorded(connection, question, values.get("run_id"))
-        check_parameters(connection, values)
-        yield connection, values
+        for one in single_runs:
+            check_recorded(connection, question, one.get("run_id"))
+            check_parameters(connection, one)
+        yield OpenQuestion(connection, question, runs, [record.seed for record in members] if is_of_group else None)
 
 
 def _parse_parameters(question: str, header: queries.Header, rest: list[str]) -> dict[str, str | None]:
@@ -92,12 +147,28 @@ def _parse_parameters(question: str, header: queries.Header, rest: list[str]) ->
     parser = Parser(
         prog=f"study ask {question}",
         description=header.question,
-        epilog=f"{join_lines(header.notes)}\n\ncolumns:{columns}\n\nexample:\n  {example} --format csv",
+        epilog=f"{join_lines(header.notes)}\n\n{describe_seeds(header)}columns:{columns}\n\n"
+        f"example:\n  {example} --format csv",
     )
     for name, param in header.params.items():
         parser.add_argument(f"--{name.replace('_', '-')}", dest=name, help=param.doc.replace("%", "%%"))
     flags = vars(parser.parse_args(rest))
     return {name: None if value is None else utf8(name, value) for name, value in flags.items()}
+
+
+def describe_seeds(header: queries.Header) -> str:
+    """What the answer about a group of seeds is; empty of a question about no run."""
+    if "run_id" not in header.params:
+        return ""
+    if header.takes_several:
+        return "Of a group of seeds, all runs count.\n\n"
+    if header.over_seeds is None:
+        return "Of a group of seeds: the rows of each run, with a column seed in front.\n\n"
+    return (
+        f"Of a group of seeds: per {', '.join(header.over_seeds.keys)} the means over seeds of "
+        f"{', '.join(header.over_seeds.means)}, each with its standard deviation beside it (NAME_sd), and n_seeds, the "
+        "number of seeds that have the row.\n\n"
+    )
 
 
 def join_lines(notes: str) -> str:
@@ -108,10 +179,15 @@ def join_lines(notes: str) -> str:
     return text.strip()
 
 
-def _resolve_runs(values: dict[str, str | None], home: Home, listing: Listing) -> dict[str, str]:
-    """The IDs of the runs that parameters refer to. Raises InputError if two runs to compare are of different kinds."""
+def _resolve_runs(
+    values: dict[str, str | None], home: Home, listing: Listing, takes_several: bool
+) -> dict[str, list[RunRecord]]:
+    """The runs that parameters refer to: several of run_id for a group of seeds, of the others if it `takes_several`.
+
+    Raises InputError if two runs to compare are of different kinds.
+    """
     compares_runs = "other_run_id" in values
-    records = {}
+    records: dict[str, list[RunRecord]] = {}
     for name, reference in values.items():
         if name not in RUN_KINDS or reference is None:
             continue
@@ -119,13 +195,17 @@ def _resolve_runs(values: dict[str, str | None], home: Home, listing: Listing) -
         # `latest` is the newest training even where runs are compared
         if compares_runs and kinds == TRAINED and reference != "latest":
             kinds = COMPARABLE_KINDS
-        records[name] = resolve(home, reference, kinds, listing)
+        takes_group = takes_several or name == "run_id"
+        if takes_group:
+            records[name] = resolve_all(home, reference, kinds, listing)
+        else:
+            records[name] = [resolve(home, reference, kinds, listing)]
 
-    run = records.get("run_id")
-    other_run = records.get("other_run_id")
+    run = next(iter(records.get("run_id", ())), None)
+    other_run = next(iter(records.get("other_run_id", ())), None)
     if run and other_run and run.kind != other_run.kind:
         raise InputError(
             f"run {run.run_id[:8]} is of kind {run.kind}, run {other_run.run_id[:8]} of kind {other_run.kind}; give "
             "two of one kind"
         )
-    return {name: record.run_id for name, record in records.items()}
+    return records

@@ -8,7 +8,7 @@ from inspect import Parameter, Signature
 from typing import TYPE_CHECKING, Any
 
 import queries
-from pipelines.asking.ask import RUN_KINDS, join_lines, open_question
+from pipelines.asking.ask import RUN_KINDS, describe_seeds, join_lines, open_question
 from pipelines.lifecycle.python_errors import plain_errors
 from tracking.errors import InputError
 from tracking.home import Home
@@ -43,8 +43,8 @@ class Question:
             hint = f"; did you mean {nearest[0]}?" if nearest else ""
             taken = ", ".join(self._parameters) or "none"
             raise InputError(f"{self.name} has no parameter {unknown[0]!r}{hint} (it takes: {taken})")
-        with open_question(self.name, values, self._home) as (connection, checked_values):
-            answer = queries.run_to_table(connection, self.name, checked_values)
+        with open_question(self.name, values, self._home) as opened:
+            answer = opened.to_table()
         return to_frame(answer)
 
     def __repr__(self) -> str:
@@ -62,6 +62,7 @@ class Question:
     def _describe(self, header: queries.Header) -> str:
         parameters = [(name, header.params[parameter].doc) for name, parameter in self._parameters.items()]
         sections = [f"{self.name}{self.__signature__}", header.question, join_lines(header.notes)]
+        sections.append(describe_seeds(header).strip())
         for title, entries in (("Parameters", parameters), ("Columns", list(header.returns.items()))):
             width = max((len(name) for name, _ in entries), default=0)
             sections.append("\n".join([f"{title}:", *(f"    {name:{width}}  {doc}" for name, doc in entries)]))

@@ -1,5 +1,7 @@
 """Trainings of several seeds as one group."""
 
+import json
+import statistics
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -7,11 +9,14 @@ from pathlib import Path
 import pytest
 
 import pipelines
+import queries
+import tracking
 from pipelines import seeds
 from pipelines.common.settings import TrainSettings
 from pipelines.lifecycle.run_inputs import read_recorded_config
 from pipelines.seeds import parse_seeds, train
 from pipelines.training import train as training
+from support.commands import study_command
 from support.homes import copied, fresh, rows
 from tracking.catalogue import read_members, resolve
 from tracking.errors import InputError
@@ -109,3 +114,41 @@ def test_parse_seeds() -> None:
     for wrong in ("", "a", "1-", "-1", "2-1", "0-1000", "1,1", "0-3,2", "1.5"):
         with pytest.raises(InputError, match="--seeds"):
             parse_seeds(wrong)
+
+
+@pytest.mark.parametrize("question", [name for name in queries.NAMES if "run_id" in queries.header(name).params])
+def test_every_question_takes_a_group(group: Home, capsys: pytest.CaptureFixture, question: str) -> None:
+    header = queries.header(question)
+    needed = {name: "1" for name, param in header.params.items() if param.required and name != "run_id"}
+    if "other_run_id" in needed:
+        needed["other_run_id"] = "digits-cnn-1"
+    flags = [word for name, value in needed.items() for word in (f"--{name.replace('_', '-')}", value)]
+    command = ("ask", question, *flags, "--run-id", "pair", "--home", group.path)
+    code, out, said = study_command(capsys, *command, "--format", "json")
+    assert code == 0, said
+    frame = tracking.open(group.path).ask(question, "pair", **needed)
+    columns = header.over_seeds.columns if header.over_seeds else ["seed", *header.returns]
+    assert list(frame.columns) == (list(header.returns) if header.takes_several else columns)
+    assert len(json.loads(out)) == len(frame)
+    assert study_command(capsys, *command)[0] == 0
+
+
+def test_means_over_seeds_are_those_of_the_runs(group: Home) -> None:
+    study = tracking.open(group.path)
+    members = [study.ask("accuracy_by_epoch", run.run_id) for run in read_members(group, "pair")]
+    means = study.ask("accuracy_by_epoch", "pair")
+    assert means["accuracy"].tolist() == pytest.approx([statistics.mean(pair) for pair in columns(members, "accuracy")])
+    assert means["accuracy_sd"].tolist() == pytest.approx(
+        [statistics.stdev(pair) for pair in columns(members, "accuracy")]
+    )
+    assert set(means["n_seeds"]) == {2}
+    moves = study.ask("turbulent_epochs", "pair")  # without means: a row per seed
+    assert moves["seed"].tolist() == [1, 3]
+    with pytest.raises(InputError, match="'pair' is a group of 2 runs"):
+        study.ask("compared_flow", "digits-cnn-1", other_run="pair")
+    with pytest.raises(InputError, match="no split 'valid'"):
+        study.ask("hard_classes", "pair", split="valid")
+
+
+def columns(frames: list, name: str) -> list[tuple]:
+    return list(zip(*(frame[name] for frame in frames), strict=True))

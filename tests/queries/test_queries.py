@@ -1423,3 +1423,69 @@ def test_concept_examples():
         ("tiny explained", 4, 1, "round 4", 0.75, 1, "test", 1, 2.5, True, label, name),
     ]
     assert [row[7] for row in ask(connection, "concept_examples")] == [1, 2, 0] * 2
+
+
+# --- several seeds
+
+
+@pytest.mark.parametrize("name", [name for name in queries.NAMES if queries.header(name).over_seeds])
+def test_rows_of_seeds_are_joined_by_keys_that_are_unique(two_runs, name):
+    over, values = queries.header(name).over_seeds, given(name)
+    answer = queries.run(two_runs, name, values)
+    assert {*over.keys, *over.means} <= set(answer.columns)
+    assert not set(over.keys) & set(over.means)
+    rows = {tuple(row[key] for key in over.keys): row for row in answer.dicts}
+    assert len(rows) == len(answer.rows) > 0
+
+    table = queries.run_over_seeds(two_runs, name, [values, values])
+    assert table.column_names == over.columns
+    means = table.to_pylist()
+    assert {tuple(row[key] for key in over.keys) for row in means} == rows.keys()
+    for row in means:
+        alone = rows[tuple(row[key] for key in over.keys)]
+        assert row["n_seeds"] == 2
+        for column in over.means:
+            assert row[column] == (None if alone[column] is None else pytest.approx(float(alone[column])))
+            assert row[f"{column}_sd"] == (None if alone[column] is None else 0)
+
+
+def test_means_over_seeds_by_hand():
+    connection = data.empty()
+    predicted = {"one": [0, 1, 1, 1], "two": [0, 0, 0, 1], "three": [0, 1, 0, 1]}  # of images of classes 0, 0, 0, 1
+    for run_id, chosen in predicted.items():
+        data.add_run(connection, run_id, "2026-01-01")
+        data.add_classes(connection, run_id, ["cat", "dog"])
+        labelled = enumerate(zip((0, 0, 0, 1), chosen, strict=True))
+        data.insert(
+            connection, "predictions", [data.prediction(run_id, "test", 1, k, *pair, 0.5) for k, pair in labelled]
+        )
+    data.link_all(connection)
+
+    def ask(name, **values):
+        return queries.run_over_seeds(connection, name, [{"run_id": run_id, **values} for run_id in predicted])
+
+    [accuracy] = ask("accuracy_by_epoch").to_pylist()  # 1/2, 1 and 3/4
+    assert (accuracy["accuracy"], accuracy["accuracy_sd"], accuracy["n_seeds"]) == (0.75, 0.25, 3)
+    cells = ask("confusion_by_epoch").to_pylist()
+    cats_as_dogs = next(cell for cell in cells if (cell["label"], cell["predicted"]) == (0, 1))
+    assert (cats_as_dogs["n"], cats_as_dogs["n_sd"]) == (1, 1)  # 2, none and 1
+    hardest = ask("hard_classes").to_pylist()
+    assert [(row["class_name"], round(row["accuracy"], 6), row["n_seeds"]) for row in hardest] == [
+        ("cat", 0.666667, 3), ("dog", 1, 3),
+    ]  # fmt: skip
+    [worst] = ask("instance_metrics", limit="1").to_pylist()  # of the means, not of each run
+    assert (worst["instance_id"], worst["score_raw"], worst["n_seeds"]) == (1, pytest.approx(2 / 3), 3)
+    with pytest.raises(ValueError, match="limit must be a whole number"):
+        ask("instance_metrics", limit="some")
+
+
+def test_the_header_says_what_becomes_of_seeds():
+    header = catalogue.parse_header(
+        "-- What?\n--\n-- Notes.\n--\n-- seeds: a b\n-- means: c n=0\n-- order: n desc\n-- params:\n--   run_id  run\n"
+        "-- returns:\n--   a  one\nselect 1"
+    )
+    assert header.over_seeds == catalogue.OverSeeds(("a", "b"), {"c": False, "n": True}, "n desc")
+    assert (header.question, header.notes, header.takes_several) == ("What?", "Notes.", False)
+    assert header.over_seeds.columns == ["a", "b", "c", "c_sd", "n", "n_sd", "n_seeds"]
+    together = catalogue.parse_header("-- What?\n--\n-- seeds: together\n-- returns:\n--   a  one\nselect 1")
+    assert (together.over_seeds, together.takes_several, together.notes) == (None, True, "")
