@@ -11,6 +11,8 @@
 -- p_least, so at 0.05 it takes 4 seeds of each, or 19 of one and a single other training. Where recipes are the same,
 -- is_changed is true of any method in at most `level` of comparisons.
 --
+-- seeds: together
+--
 -- params:
 --   run_id            training run to look at, or several with commas
 --   other_run_id      training run to compare it with, or several with commas

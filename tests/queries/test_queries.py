@@ -1446,7 +1446,7 @@ def test_rows_of_seeds_are_joined_by_keys_that_are_unique(two_runs, name):
         assert row["n_seeds"] == 2
         for column in over.means:
             assert row[column] == (None if alone[column] is None else pytest.approx(float(alone[column])))
-            assert row[f"{column}_sd"] == (None if alone[column] is None else 0)
+            assert row[f"{column}_sd"] == (None if alone[column] is None else pytest.approx(0, abs=1e-12))
 
 
 def test_means_over_seeds_by_hand():
