@@ -10,7 +10,7 @@
 -- is not known from a run of each, so they say nothing of the recipes.
 -- For two groups of runs, IDs with commas between them, that differ in their seeds alone within a group: counts are means
 -- over all pairs of a run of each group, with standard deviations. p_value and interval are about the recipes: they count
--- the images and the seeds as drawn at random (rules in macro hit_changes), and suppose that accuracies of seeds are about
+-- the images and the seeds as drawn at random (rules in macro score_changes), and suppose that accuracies of seeds are about
 -- normal. Two groups of one recipe are called different in at most the fraction `level` of studies, also with two seeds
 -- each; but of two seeds, little can be shown. Between a run and a group nothing is tested, and verdict is null.
 -- Images that are not in every run count as unmatched: as seeds draw other validation images, two runs share few of them.
@@ -99,10 +99,10 @@ counts as (
         stddev_samp(both_wrong) as both_wrong_sd
     from pairs
 ),
-hits as (
+scores as (
     select
         labelled.*,
-        labelled.ok as is_hit,
+        labelled.ok::integer as score,
         'accuracy' as hypothesis,
         sizes.n as images,
         sizes.seeds,
@@ -141,7 +141,7 @@ select
     tested.other_rate_sd as other_accuracy_sd
 from sizes
 cross join counts
-left join hit_changes('hits', $level::double) as tested on true
+left join score_changes('scores', 1, $level::double) as tested on true
 where
     sizes.seeds > 0
     and sizes.other_seeds > 0

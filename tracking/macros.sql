@@ -1621,28 +1621,29 @@ create or replace macro split_gaps(training_run, of_split) as table
     select * exclude (p_value) rename (p_adjusted as p_value)
     from corrected_by_holm('pairs');
 
--- How often two groups of runs hit, by hypothesis: rows of a table or CTE with hypothesis, images (how many there are to be
--- hit), seeds and other_seeds (runs of each group), is_other, run_id, instance_id and is_hit, one for each run and image;
--- rows of misses may be left out where there are others.
--- rate is the mean over images and runs, change the other group's less the first's. p_value is two-sided; 0 lies inside
+-- How scores of two groups of runs differ, by hypothesis: rows of a table or CTE with hypothesis, images (how many there are
+-- to be scored), seeds and other_seeds (runs of each group), is_other, run_id, instance_id and score, one for each run and
+-- image, scores being at most `most` apart; rows of score 0 may be left out where a hypothesis has others. rate is the mean
+-- over images and runs, change the other group's less the first's. p_value is two-sided; 0 lies inside
 -- change_low..change_high, at 1 - level, if p_value is above the level, else outside or at an end.
--- Of a run and another: McNemar's exact test (1947), and bounded_low of the changes 1, 0 and -1. They speak of these two
--- models on images like these, not of how they were trained.
--- Of two groups of two runs or more, runs and images are both drawn at random, and each run meets all images: a hit is the
+-- Of a run and another: bounded_low of the changes, and of scores 0 and 1 alone McNemar's exact test (1947), else no p_value.
+-- They speak of these two models on images like these, not of how they were trained.
+-- Of two groups of two runs or more, runs and images are both drawn at random, and each run meets all images: a score is the
 -- mean of the group, and what the run adds, what the image adds in this group, and noise. The variance of the change is that
 -- over runs, at least that of the noise alone, and that over images less that of the noise, which is in both (Cameron,
 -- Gelbach and Miller 2011; Owen 2007); over images it has one image more that changes fully, as in half_with_end. Student's
 -- t has Welch's degrees of freedom (1947), rounded down. Of groups of different size these are too many for the part of
 -- the runs, which has the smaller size less 1 (Mickey and Brown 1966).
 -- Of a run and a group, p_value and interval are null: how much the run's like would vary is not known.
--- changed is how many images are hit by one of two runs alone, on average over all pairs of runs of both groups.
-create or replace macro hit_changes(hits, at_level) as table
-    with runs_hits as (
+-- Of scores 0 and 1, only_here and only_other are how many images only one of a run of each group scores 1, and changed the
+-- same of any two runs of both groups, on average over all pairs.
+create or replace macro score_changes(scores, most, at_level) as table
+    with runs_scores as (
         select
             hypothesis,
             is_other,
-            count(*) filter (is_hit)::double as n
-        from query_table(hits)
+            sum(score)::double as total
+        from query_table(scores)
         group by
             hypothesis,
             is_other,
@@ -1651,20 +1652,22 @@ create or replace macro hit_changes(hits, at_level) as table
     over_runs as (
         select
             hypothesis,
-            sum(n ** 2) filter (not is_other) as squares,
-            sum(n ** 2) filter (is_other) as other_squares
-        from runs_hits
+            sum(total ** 2) filter (not is_other) as squares,
+            sum(total ** 2) filter (is_other) as other_squares
+        from runs_scores
         group by hypothesis
     ),
-    images_hits as (
+    images_scores as (
         select
             hypothesis,
             any_value(images)::double as n,
             any_value(seeds)::double as seeds,
             any_value(other_seeds)::double as other_seeds,
-            count(*) filter (is_hit and not is_other)::double as times,
-            count(*) filter (is_hit and is_other)::double as other_times
-        from query_table(hits)
+            coalesce(sum(score) filter (not is_other), 0)::double as total,
+            coalesce(sum(score) filter (is_other), 0)::double as other_total,
+            coalesce(sum(score ** 2) filter (not is_other), 0)::double as squares,
+            coalesce(sum(score ** 2) filter (is_other), 0)::double as other_squares
+        from query_table(scores)
         group by
             hypothesis,
             instance_id
@@ -1675,15 +1678,16 @@ create or replace macro hit_changes(hits, at_level) as table
             any_value(n) as n,
             any_value(seeds) as m,
             any_value(other_seeds) as other_m,
-            sum(times) as total,
-            sum(other_times) as other_total,
-            sum(times * (other_seeds - other_times)) as lost,
-            sum((seeds - times) * other_times) as won,
-            sum((other_times / other_seeds - times / seeds) ** 2) as squares_of_changes,
-            sum(times * (seeds - times)) as mixed,
-            sum(other_times * (other_seeds - other_times)) as other_mixed,
-            sum((times + other_times) * (seeds + other_seeds - times - other_times)) as all_mixed
-        from images_hits
+            sum(total) as total,
+            sum(other_total) as other_total,
+            sum((other_total / other_seeds - total / seeds) ** 2) as squares_of_changes,
+            sum(seeds * squares - total ** 2) as mixed,
+            sum(other_seeds * other_squares - other_total ** 2) as other_mixed,
+            sum((seeds + other_seeds) * (squares + other_squares) - (total + other_total) ** 2) as all_mixed,
+            sum(total * (other_seeds - other_total) / (seeds * other_seeds)) as only_here,
+            sum((seeds - total) * other_total / (seeds * other_seeds)) as only_other,
+            bool_and(squares = total and other_squares = other_total) as is_binary
+        from images_scores
         group by hypothesis
     ),
     measured as (
@@ -1695,16 +1699,16 @@ create or replace macro hit_changes(hits, at_level) as table
             total / (m * n) as rate,
             other_total / (other_m * n) as other_rate,
             other_rate - rate as change,
-            won,
-            lost,
+            case when is_binary then only_here end as only_here,
+            case when is_binary then only_other end as only_other,
             sqrt(greatest((squares_of_changes - n * change ** 2) / nullif(n - 1, 0), 0)) as deviation,
             greatest((coalesce(squares, 0) - total ** 2 / m) / nullif(m - 1, 0), 0) / n ** 2 as variance,
             greatest((coalesce(other_squares, 0) - other_total ** 2 / other_m) / nullif(other_m - 1, 0), 0) / n ** 2
                 as other_variance,
             mixed / (nullif(m - 1, 0) * m ** 2 * n ** 2) as noise,
             other_mixed / (nullif(other_m - 1, 0) * other_m ** 2 * n ** 2) as other_noise,
-            (squares_of_changes - n * change ** 2 + (1 + abs(change)) ** 2 * n / (n + 1)) / (n * (n + 1)) as image_variance,
-            all_mixed / ((m + other_m) * (m + other_m - 1) / 2) as changed
+            (squares_of_changes - n * change ** 2 + (most + abs(change)) ** 2 * n / (n + 1)) / (n * (n + 1)) as image_variance,
+            case when is_binary then all_mixed / ((m + other_m) * (m + other_m - 1) / 2) end as changed
         from over_images
         join over_runs using (hypothesis)
     ),
@@ -1733,16 +1737,16 @@ create or replace macro hit_changes(hits, at_level) as table
         select
             *,
             case
-                when m = 1 and other_m = 1 then binomial_two_sided(won::bigint, (won + lost)::bigint, 0.5)
+                when m = 1 and other_m = 1 then binomial_two_sided(only_other::bigint, (only_here + only_other)::bigint, 0.5)
                 when m > 1 and other_m > 1 then t_tails(change / sqrt(of_change), df)
             end as p_value,
             case
-                when m = 1 and other_m = 1 then bounded_low(change, deviation, n, -1, at_level)
-                when m > 1 and other_m > 1 then greatest(change - t_quantile(1 - at_level / 2, df) * sqrt(of_change), -1)
+                when m = 1 and other_m = 1 then bounded_low(change, deviation, n, -most, at_level)
+                when m > 1 and other_m > 1 then greatest(change - t_quantile(1 - at_level / 2, df) * sqrt(of_change), -most)
             end as low,
             case
-                when m = 1 and other_m = 1 then -bounded_low(-change, deviation, n, -1, at_level)
-                when m > 1 and other_m > 1 then least(change + t_quantile(1 - at_level / 2, df) * sqrt(of_change), 1)
+                when m = 1 and other_m = 1 then -bounded_low(-change, deviation, n, -most, at_level)
+                when m > 1 and other_m > 1 then least(change + t_quantile(1 - at_level / 2, df) * sqrt(of_change), most)
             end as high
         from modelled
     )
@@ -1764,5 +1768,32 @@ create or replace macro hit_changes(hits, at_level) as table
             else high
         end as change_high,
         p_value,
+        only_here,
+        only_other,
         changed
     from tested;
+
+-- P-values corrected for the rows of a table or CTE that can be significant at a level at all (Tarone 1990): least_p is the
+-- least p_value that a row could have had, known without what is tested. Rows are left out, highest least_p first, until all
+-- others could be significant by Bonferroni; of these p_adjusted is Holm's, of the rows left out it is null.
+create or replace macro corrected_by_tarone(p_values, at_level) as table
+    with ordered as (
+        select
+            *,
+            row_number() over (order by least_p) as place,
+            lead(least_p) over (order by least_p) as next_least
+        from query_table(p_values)
+    ),
+    counted as (
+        select
+            * exclude (p_value, place, next_least),
+            p_value as p_alone,
+            case
+                when least_p <= at_level / min(place) filter (next_least is null or next_least > at_level / place) over ()
+                    then p_value
+            end as p_value
+        from ordered
+    )
+    select
+        * exclude (p_value) rename (p_alone as p_value)
+    from corrected_by_holm('counted');

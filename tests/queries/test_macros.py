@@ -1049,20 +1049,21 @@ def test_the_newest_job_with_scores_of_the_split_says_what_concepts_there_are(ti
 # --- changes of two groups
 
 
-def test_hit_changes_of_two_runs_are_mcnemars() -> None:
+def test_score_changes_of_two_runs_are_mcnemars() -> None:
     """Exact and two-sided; 0 lies inside the interval unless that is significant, whatever is fixed and broken."""
     connection = data.empty()
     cases = [(n, fixed, broken) for n in (1, 6, 30) for fixed in range(n + 1) for broken in range(n - fixed + 1)]
     rows = [
         {"hypothesis": place, "images": n, "run_id": run, "is_other": run == 1, "instance_id": number}
-        | {"is_hit": number < fixed if run else fixed <= number < fixed + broken}
+        | {"score": int(number < fixed if run else fixed <= number < fixed + broken)}
         for place, (n, fixed, broken) in enumerate(cases)
         for run in (0, 1)
         for number in range(n)
     ]
     table = pa.Table.from_pylist([row | {"seeds": 1, "other_seeds": 1} for row in rows])
-    connection.register("hits", table)
-    sql = "select change, change_low, change_high, p_value, changed from hit_changes('hits', 0.05) order by hypothesis"
+    connection.register("scores", table)
+    columns = "change, change_low, change_high, p_value, changed"
+    sql = f"select {columns} from score_changes('scores', 1, 0.05) order by hypothesis"
     for (n, fixed, broken), (change, low, high, p_value, changed) in zip(cases, answer(connection, sql), strict=True):
         assert (change, changed) == (pytest.approx((fixed - broken) / n), fixed + broken)
         expected = binomtest(fixed, fixed + broken).pvalue if fixed + broken else 1
@@ -1070,3 +1071,24 @@ def test_hit_changes_of_two_runs_are_mcnemars() -> None:
         assert -1 <= low <= change + 1e-9
         assert change - 1e-9 <= high <= 1
         assert (low < 0 < high) if p_value > 0.05 else (low >= 0 or high <= 0)
+
+
+def test_what_cannot_be_significant_is_not_counted() -> None:
+    """Of six rows two can be significant at 0.05 / 3; at 0.05 / 2, a third one could."""
+    connection = data.empty()
+    rows = [
+        ("a", 0.01, 0.012),
+        ("b", 0.002, 0.5),
+        ("c", 0.02, 0.02),
+        ("d", 0.03, 0.03),
+        ("e", 1.0, 1.0),
+        ("f", 1.0, 1.0),
+    ]
+    connection.register(
+        "tested", pa.table(dict(zip(("name", "least_p", "p_value"), zip(*rows, strict=True), strict=True)))
+    )
+    sql = "select name, p_value, round(p_adjusted, 6) from corrected_by_tarone('tested', {}) order by name"
+    left_out = [(name, p_value, None) for name, _, p_value in rows]
+    assert answer(connection, sql.format(0.05)) == [("a", 0.012, 0.024), ("b", 0.5, 0.5), *left_out[2:]]
+    assert answer(connection, sql.format(0.0001)) == left_out
+    assert answer(connection, sql.format(1))[2] == ("c", 0.02, 0.06)

@@ -98,7 +98,7 @@ def test_the_better_model_is_named() -> None:
 
 
 def test_two_groups_by_hand(pair) -> None:
-    """Counts are means over pairs of runs; Student's t of seeds and images, as macro hit_changes says."""
+    """Counts are means over pairs of runs; Student's t of seeds and images, as macro score_changes says."""
     add_model(pair, "a2", [0, 0, 0, 1, 1, 1, 1, 1, 0, 0])
     add_model(pair, "b2", [0, 0, 1, 0, 0, 0, 0, 1, 1, 0])
     row = compare(pair, "a,a2", "b,b2")
@@ -129,23 +129,71 @@ def test_a_run_and_a_group_are_not_tested(pair) -> None:
     assert {row[column] for column in ("p_value", "change_low", "change_high", "verdict", "about")} == {None}
 
 
+def test_classes_and_confusions_by_hand() -> None:
+    """Every class, and every two classes that one of the runs confuses, with McNemar's p-value."""
+    connection, draw = data.empty(), np.random.default_rng(5)
+    label = draw.integers(0, 3, 90)
+    here = np.where(draw.random(90) < 0.4, label, draw.integers(0, 4, 90))
+    other = np.where(draw.random(90) < 0.9, label, here)
+    for run_id, predicted in (("a", here), ("b", other)):
+        columns = zip(label.tolist(), predicted.tolist(), strict=True)
+        rows = [data.prediction(run_id, "test", 1, i, truth, guess, 0.5) for i, (truth, guess) in enumerate(columns)]
+        data.insert(connection, "predictions", rows)
+    data.add_classes(connection, "a", data.CLASSES)
+    found = records(connection, "improvement_by_class", run_id="a", other_run_id="b")
+    confused = {(truth, guess) for guesses in (here, other) for truth, guess in zip(label, guesses, strict=True)}
+    wanted = {(truth, truth) for truth in range(3)} | {(int(a), int(b)) for a, b in confused if a != b}
+    assert len(found) == len(wanted)
+    assert {row["verdict"] for row in found} == {"B is better", None}
+    for row in found:
+        guess = row["label"] if row["kind"] == "class" else row["predicted"]
+        wanted.remove((row["label"], guess))
+        of_class = label == row["label"]
+        hits, other_hits = here[of_class] == guess, other[of_class] == guess
+        only_here, only_other = (hits & ~other_hits).sum(), (other_hits & ~hits).sum()
+        assert (row["n"], row["only_here"], row["only_other"]) == (of_class.sum(), only_here, only_other)
+        assert (row["rate"], row["other_rate"]) == pytest.approx((hits.mean(), other_hits.mean()))
+        changed = only_here + only_other
+        assert row["p_value"] == pytest.approx(binomtest(only_other, changed).pvalue if changed else 1)
+        if row["verdict"] == "B is better":
+            assert (row["change"] > 0) == (row["kind"] == "class")
+    for kind in ("class", "confusion"):
+        counted = sorted(row["p_value"] for row in found if row["kind"] == kind and row["p_adjusted"] is not None)
+        adjusted = sorted(row["p_adjusted"] for row in found if row["kind"] == kind and row["p_adjusted"] is not None)
+        by_holm = np.minimum(np.maximum.accumulate(np.array(counted) * np.arange(len(counted), 0, -1)), 1)
+        assert adjusted == pytest.approx(by_holm)
+
+
+def test_a_class_that_only_one_run_has_is_in_no_row(pair) -> None:
+    """Images of it are other images; a class predicted that the first run lacks has an id below 0."""
+    add_model(pair, "c", [0, 0, 1, 0, 0, 0, 4, 1, 1, 0])
+    pair.execute("insert into classes values ('c', 4, 'newt')")
+    pair.execute("update predictions set label = 4 where run_id = 'c' and instance_id = 2")
+    found = records(pair, "improvement_by_class", run_id="a", other_run_id="c")
+    assert [(row["kind"], row["label"], row["predicted"], row["n"]) for row in found] == [
+        ("class", 0, None, 8),
+        ("confusion", 0, 1, 8),
+        ("confusion", 0, -5, 8),
+    ]
+
+
 def draw_pairs(seed: int, count: int, n: int, sizes: tuple[int, int], spread: float) -> pa.Table:
-    """Hits of many pairs of groups of one recipe: images differ in how hard they are, and runs in how good."""
+    """Scores of pairs of groups of one recipe: images differ in how hard they are, and runs in how good."""
     draw, runs = np.random.default_rng(seed), sum(sizes)
     ease = draw.logistic(1.5, 2, (count, 1, n)) + draw.normal(0, spread, (count, runs, 1))
     hypothesis, run, image = np.nonzero(draw.random((count, runs, n)) < 1 / (1 + np.exp(-ease)))
     columns = {"hypothesis": hypothesis, "run_id": run, "is_other": run >= sizes[0], "instance_id": image}
-    constants = {"images": n, "seeds": sizes[0], "other_seeds": sizes[1], "is_hit": True}
+    constants = {"images": n, "seeds": sizes[0], "other_seeds": sizes[1], "score": 1}
     return pa.table(columns | {key: [value] * len(run) for key, value in constants.items()})
 
 
 @pytest.mark.parametrize(("sizes", "spread"), [((1, 1), 0), ((3, 3), 0.5), ((2, 5), 0.5)])
 def test_a_thousand_pairs_of_one_recipe_are_seldom_called_different(sizes: tuple[int, int], spread: float) -> None:
     connection = data.empty()
-    connection.register("hits", draw_pairs(7, 1000, 100, sizes, spread))
+    connection.register("scores", draw_pairs(7, 1000, 100, sizes, spread))
     [(called, missed)] = connection.execute(
         """
         select avg((p_value <= 0.05)::integer), avg((change_low > 0 or change_high < 0)::integer)
-        from hit_changes('hits', 0.05)"""
+        from score_changes('scores', 1, 0.05)"""
     ).fetchall()
     assert missed <= called + 1e-9 <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 1000)
