@@ -2,10 +2,14 @@
 
 import os
 import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from pipelines.common import ranks
 from pipelines.common.settings import TrackedSettings, TrainSettings
@@ -13,6 +17,9 @@ from tracking.errors import InputError
 
 Settings = TypeVar("Settings", bound=TrackedSettings)
 Training = TypeVar("Training", bound=TrainSettings)
+CONVOLUTIONS = {
+    torch.conv1d, torch.conv2d, torch.conv3d, torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d,
+}  # fmt: skip
 
 
 def resolve_hardware(settings: Training) -> Training:
@@ -47,10 +54,48 @@ def choose_available_device(recorded_device: str) -> str:
     return _default_device() if _find_obstacle(recorded_device) else recorded_device
 
 
-def autocast(settings: TrainSettings) -> torch.autocast:
+@contextmanager
+def autocast(settings: TrainSettings) -> Iterator[None]:
     """bfloat16 in training passes where the settings say so; evaluation is always float32."""
+    if settings.precision != "bfloat16":
+        yield
+        return
     device_type = torch.device(settings.device).type
-    return torch.autocast(device_type, torch.bfloat16, enabled=settings.precision == "bfloat16")
+    with torch.autocast(device_type, torch.bfloat16), ConvolutionsWithWholeGradients():
+        yield
+
+
+class ConvolutionsWithWholeGradients(TorchFunctionMode):
+    """Inside autocast to bfloat16: convolutions of maps narrower than the stride compute in float32.
+
+    Of a map of width 1, a kernel of 3 with stride 2 sees only padding at its left and right, so the gradient there is
+    0. oneDNN, as torch 2.14 has it, leaves it as the memory was: another number each time, at times infinite or NaN.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Sequence[type], args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in CONVOLUTIONS:
+            return _convolve(func, *args, **kwargs or {})
+        return func(*args, **kwargs or {})
+
+
+def _convolve(
+    convolution: Callable[..., Tensor],
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | Sequence[int] = 1,
+    *rest: Any,
+    **options: Any,
+) -> Tensor:
+    """What the convolution gives for maps [N, C, ..., W], in float32 if W is less than the stride."""
+    width_stride = stride if isinstance(stride, int) else stride[-1]
+    if input.shape[-1] >= width_stride or input.device.type != "cpu":
+        return convolution(input, weight, bias, stride, *rest, **options)
+    tensors = [value if value is None else value.float() for value in (input, weight, bias)]
+    with torch.autocast("cpu", enabled=False):
+        return convolution(*tensors, stride, *rest, **options)
 
 
 def computes_bfloat16(device: torch.device) -> bool:

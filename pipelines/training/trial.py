@@ -38,6 +38,9 @@ def try_out(settings: ResolvedSettings, model: nn.Module, data: Dataset) -> None
     with errors_reported(f"model {name} cannot be copied, which averaging its weights needs"):
         trained, twin, reloaded = (copy_model(model) for _ in range(3))
     _train_one_step(settings, trained, twin, images, labels, data)
+    for weight_name, weight in trained.named_parameters():
+        if weight.requires_grad and not weight.isfinite().all():
+            raise InputError(f"model {name} cannot be trained: after one step its {weight_name} is not finite")
 
     with errors_reported(f"model {name} cannot be evaluated after a step of training"):
         logits = compute_logits(trained, images)
