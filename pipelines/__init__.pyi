@@ -297,7 +297,7 @@ def flow(
     Arguments, as the flags of `study flow`:
         run: run ID, unique prefix of one, run name, or latest [latest]
         other: run to compare it with, on the same images
-        split: split to show, such as test, val or train_seen; images added later are included [test]
+        split: split to show, such as test, val, train_seen or train_folds; images added later are included [test]
         data: where the data set, or an imported log's images, are now
         export: write InstanceFlow's JSON to this file instead
         home: study home [STUDY_HOME, else ./study]
@@ -364,6 +364,25 @@ def predict(
         memory: memory limit of a pass in GB; default: half of the machine's or the GPU's
         workers: worker processes of this machine that compute (Dask); default: none, this process computes
         scheduler: running Dask scheduler whose workers compute, such as tcp://host:8786
+        home: study home [STUDY_HOME, else ./study]
+    """
+
+def folds(
+    run: str = "latest",
+    *,
+    k: int = 4,
+    data: str | PathLike[str] | None = None,
+    home: str | PathLike[str] | None = None,
+) -> str:
+    """Predict the training images out of sample: each by a model that was trained as the run was, but on other images.
+
+        They are split into folds, and for each fold a model is trained on the others. Returns the split.
+
+
+    Arguments, as the flags of `study folds`:
+        run: run ID, unique prefix of one, run name, or latest [latest]
+        k: number of folds, and so of models that are trained [4]
+        data: where the data set is now; default: where it was in training
         home: study home [STUDY_HOME, else ./study]
     """
 

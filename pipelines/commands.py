@@ -41,6 +41,7 @@ GROUPS: dict[str, dict[str, tuple[type[CheckedSettings] | None, str, str]]] = {
             "pipelines.predicting.predict:predict",
             "study predict latest new.png photos/ --name holiday",
         ),
+        "folds": (settings.FoldsSettings, "pipelines.training.folds:folds", "study folds latest --k 4"),
         "label-concept": (
             settings.LabelSettings,
             "pipelines.explaining.concepts.labels:label_concept",

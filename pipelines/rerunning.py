@@ -7,6 +7,7 @@ import numpy as np
 import queries
 from pipelines.common import workers
 from pipelines.common.settings import RerunSettings, TrackedSettings
+from pipelines.common.splits import TRAIN_FOLDS
 from pipelines.common.terminal import say
 from pipelines.data.added import EXTRA_PREFIX
 from pipelines.kinds import KINDS, check_repeatable, check_shareable, check_spreadable
@@ -99,8 +100,8 @@ def _compare_tables(original: RunRecord, repeated: RunRecord, home: Home) -> dic
         rows = queries.run(connection, "run_difference", run_ids).dicts
     rows_by_table: dict[str, list[dict]] = {}
     for row in rows:
-        # images that were added later belong to `study predict`, not to the training
-        if original.kind == "train" and row["split"].startswith(EXTRA_PREFIX):
+        # images that were added later belong to `study predict`, and folds to `study folds`, not to the training
+        if original.kind == "train" and (row["split"].startswith(EXTRA_PREFIX) or row["split"] == TRAIN_FOLDS):
             continue
         rows_by_table.setdefault(row["what"], []).append(row)
     return {table: TableDifference.combine(table_rows) for table, table_rows in rows_by_table.items()}

@@ -1,9 +1,9 @@
 -- Which images have no prediction at some epoch?
 --
 -- Empty when complete. Every epoch that has predictions at all is expected to cover every image of val, test and the
--- extra splits. Predictions on training images are optional: train and train_seen are compared with the images of train
--- once the run has any, train_seen from epoch 1 on, as nothing is seen during epoch 0, and without the images that
--- verdicts left out of training.
+-- extra splits. Predictions on training images are optional: train, train_seen and train_folds are compared with the images
+-- of train once the run has any, train_seen from epoch 1 on, as nothing is seen during epoch 0, and without the images
+-- that verdicts left out of training.
 --
 -- params:
 --   run_id        training run to look at
@@ -58,7 +58,7 @@ splits as (
         split,
         'train' as home
     from counts
-    where split in ('train', 'train_seen')
+    where images_of(split) = 'train'
 ),
 incomplete as (  -- most epochs are whole, which counting tells
     select

@@ -178,7 +178,7 @@ other as (
         coalesce(moved.image, written.instance_id) as image
     from written
     left join moved
-        on moved.split = case when written.split = 'train_seen' then 'train' else written.split end
+        on moved.split = images_of(written.split)
         and moved.instance_id = written.instance_id
     where
         written.run_id = $other_run_id

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +62,21 @@ def write_table(path: Path, *parts: dict[str, Any]) -> Path:
     return path
 
 
-def read_table(path: Path) -> dict[str, list]:
-    """Columns of a Parquet file."""
+def join_tables(path: Path, parts: Sequence[Path], order: str) -> Path:
+    """Write the rows of Parquet files of the same columns as one, in the order of one of these."""
+    import pyarrow as pa
     from pyarrow import parquet
 
-    return parquet.ParquetFile(path).read().to_pydict()
+    rows = pa.concat_tables([parquet.ParquetFile(part).read() for part in parts]).sort_by(order)
+    parquet.write_table(rows, path, compression="zstd", row_group_size=ROW_GROUP)
+    return path
+
+
+def read_table(path: Path, columns: Sequence[str] | None = None) -> dict[str, list]:
+    """Columns of a Parquet file, by default all."""
+    from pyarrow import parquet
+
+    return parquet.ParquetFile(path).read(columns).to_pydict()
 
 
 def _to_arrow(values: Any) -> Any:  # a pyarrow array; that library has no types

@@ -292,7 +292,7 @@ def _check_large_columns(connection: duckdb.DuckDBPyConnection, home: Home, path
 
 def _add_predictions(connection: duckdb.DuckDBPyConnection, home: Home, units: Sequence[Unit], begun: set[str]) -> None:
     """Add predictions, each with the same instance's before it. Runs that are not `begun` have none yet, so that all
-    their epochs can be added at once.
+    their epochs can be added at once, as can those of a unit that is of no epoch.
     """
     large = LARGE_COLUMNS["predictions"]
     of_new_runs: list[str] = []
@@ -301,7 +301,8 @@ def _add_predictions(connection: duckdb.DuckDBPyConnection, home: Home, units: S
         for file in unit.faults:
             if file.table == "predictions":
                 path = exact_pattern(home.run_folder(unit.commit.run_id) / file.path)
-                if unit.commit.run_id in begun:
+                # a unit of no epoch has all of its instances' epochs, so none of theirs is there yet
+                if unit.commit.run_id in begun and unit.commit.epoch is not None:
                     of_others.append((unit.commit, path))
                 else:
                     of_new_runs.append(path)

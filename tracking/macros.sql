@@ -1180,7 +1180,7 @@ create or replace macro data_map(training_run, of_split, first_epoch, final_epoc
         end as region
     from measured;
 
--- Whether the model was trained on the images of a split.
+-- Whether a split's predictions are by a model that was trained on its images. Those of train_folds are by others.
 create or replace macro trained_on(of_split) as
     of_split in ('train', 'train_seen');
 

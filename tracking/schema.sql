@@ -42,12 +42,13 @@ create table instances (
 
 -- study.duckdb leaves probabilities, top_classes and top_probabilities in the runs' files: they are in its views
 -- full_predictions and predictions_live. `study sql` and Python have them in predictions too. Rows of train_seen and of
--- imported logs have none.
+-- imported logs have none. Of the instances of train, train_seen has what the network said of them while it was trained on
+-- them, augmented and with dropout; train_folds what models said that were trained on the other folds of train alone.
 create table predictions (
     run_id varchar not null,  -- training run
     epoch integer not null,  -- 0 is the network before training, 1..N the state after each pass
-    split varchar not null,  -- val, test, extra:NAME: clean evaluation of the epoch; train_seen: as seen in training
-    instance_id integer not null,  -- instance in the split; train_seen speaks of the instances of train
+    split varchar not null,  -- val, test, extra:NAME: evaluated after the epoch; train_seen, train_folds: see above
+    instance_id integer not null,  -- instance in the split; train_seen and train_folds speak of those of train
     label integer,  -- true class_id; null when unknown; of train_seen, the one trained with, as in label_changes
     predicted integer not null,  -- class_id of the largest logit, the lowest one at a tie
     p_true real,  -- softmax probability of label, 0..1; null without a label and in an imported log

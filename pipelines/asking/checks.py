@@ -3,10 +3,17 @@
 from duckdb import DuckDBPyConnection
 
 import queries
+from pipelines.common.splits import TRAIN_FOLDS, TRAIN_SEEN
 from tracking.errors import InputError
 
 # by question, what it needs that runs of earlier versions did not record
 NEEDS = {"leaks": ("select count(content) from instances where run_id = $run_id", "the content of its images")}
+SELECT_FOLDS = f"""
+    select distinct split
+    from predictions
+    where
+        run_id = (select coalesce(source_run_id, run_id) from runs where run_id = $run_id)
+        and split = '{TRAIN_FOLDS}'"""
 SELECT_EPOCHS = "select distinct epoch from metrics where run_id = $run_id order by epoch"  # every epoch has metrics
 
 
@@ -30,16 +37,18 @@ def check_parameters(connection: DuckDBPyConnection, values: dict[str, str | Non
             continue
         run_id = chosen[run_key]
         if "split" in chosen:
-            splits = _read_column(connection, queries.internal_text("run_splits"), run_id)
-            _check_split(chosen["split"], splits, run_id)
+            _check_split(connection, chosen["split"], run_id)
         if {epoch_key, "from_epoch", "to_epoch"} & set(chosen):
             epochs = _read_column(connection, SELECT_EPOCHS, run_id)
             _check_epochs(chosen, epoch_key, epochs, run_id)
 
 
-def _check_split(split: str, splits: list[str], run_id: str) -> None:
+def _check_split(connection: DuckDBPyConnection, split: str, run_id: str) -> None:
+    splits = _read_column(connection, queries.internal_text("run_splits"), run_id)
     if "train" in splits:
-        splits = [*splits, "train_seen"]  # the same images, as seen in training
+        splits = [*splits, TRAIN_SEEN]  # the same images, as seen in training
+    if split not in splits:  # only then, as it takes longer
+        splits += _read_column(connection, SELECT_FOLDS, run_id)
     if split not in splits:
         raise InputError(f"run {run_id[:8]} has no split {split!r}; there are: {', '.join(splits) or 'none yet'}")
 

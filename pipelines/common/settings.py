@@ -470,6 +470,18 @@ class PredictSettings(SpreadSettings):
 
 
 @dataclass(frozen=True)
+class FoldsSettings(CheckedSettings):
+    """Predict the training images out of sample: each by a model that was trained as the run was, but on other images.
+
+    They are split into folds, and for each fold a model is trained on the others. Prints the split.
+    """
+
+    run: str = setting("latest", RUN, positional=True)
+    k: int = setting(4, "number of folds, and so of models that are trained", least=2, most=100)
+    data: str | None = setting(None, DATA)
+
+
+@dataclass(frozen=True)
 class LabelSettings(CheckedSettings):
     """Name a concept; later runs that find the same direction adopt the name. Prints the concept's key."""
 
@@ -503,7 +515,9 @@ class FlowSettings(CheckedSettings):
 
     run: str = setting("latest", RUN, positional=True)
     other: str | None = setting(None, "run to compare it with, on the same images", positional=True)
-    split: str = setting("test", "split to show, such as test, val or train_seen; images added later are included")
+    split: str = setting(
+        "test", "split to show, such as test, val, train_seen or train_folds; images added later are included"
+    )
     data: str | None = setting(None, "where the data set, or an imported log's images, are now")
     export: str | None = setting(None, "write InstanceFlow's JSON to this file instead", path=True)
 

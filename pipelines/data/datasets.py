@@ -249,20 +249,48 @@ def _make_splits(raw: RawDataset, val_fraction: float, seed: int) -> dict[str, S
 
 def _measure_splits(classes: tuple[str, ...], splits: dict[str, Split]) -> SplitFacts:
     digest = hashlib.sha256(json.dumps(classes).encode())
-    channels = splits["train"].images.shape[1]
-    histogram = np.zeros((channels, 256), np.int64)  # of the training pixels
+    levels = _Levels(splits["train"].images.shape[1])
     for name, split in splits.items():
         digest.update(f"{name} {tuple(split.images.shape)}".encode())
         for images in split.images.split(READ_AT_ONCE):
             pixels = images.contiguous().numpy()
             digest.update(pixels.data)
             if name == "train":
-                histogram += [np.bincount(pixels[:, channel].ravel(), minlength=256) for channel in range(channels)]
+                levels.count(pixels)
         digest.update(split.labels.numpy().data)
+    return SplitFacts(digest.hexdigest(), levels.mean, levels.std)
 
-    levels = torch.arange(256, dtype=torch.float64) / 255
-    counts = torch.from_numpy(histogram).double()
-    mean = (counts * levels).sum(1) / counts.sum(1)
-    variance = ((counts * levels**2).sum(1) / counts.sum(1) - mean**2).clamp_min(1e-12)
-    std = variance.sqrt().float().clamp_min(1e-3)
-    return SplitFacts(digest.hexdigest(), tuple(mean.float().tolist()), tuple(std.tolist()))
+
+def leave_out(data: Dataset, is_left_out: np.ndarray) -> Dataset:
+    """The data set without some of its training images [N]; mean and deviation are those of the pixels that remain."""
+    train = data.splits["train"].rows(np.flatnonzero(~is_left_out))
+    levels = _Levels(train.images.shape[1])
+    for images in train.images.split(READ_AT_ONCE):
+        levels.count(images.numpy())
+    return replace(data, splits=data.splits | {"train": train}, mean=levels.mean, std=levels.std)
+
+
+class _Levels:
+    """How often each level 0..255 occurs in images, by channel."""
+
+    def __init__(self, channels: int) -> None:
+        self._counts = np.zeros((channels, 256), np.int64)
+
+    def count(self, pixels: np.ndarray) -> None:
+        """Add images [N, C, H, W], uint8."""
+        self._counts += [np.bincount(pixels[:, channel].ravel(), minlength=256) for channel in range(pixels.shape[1])]
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Of the pixels, by channel, in 0..1."""
+        return tuple(self._moment(1).float().tolist())
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        variance = (self._moment(2) - self._moment(1) ** 2).clamp_min(1e-12)
+        return tuple(variance.sqrt().float().clamp_min(1e-3).tolist())
+
+    def _moment(self, power: int) -> torch.Tensor:
+        levels = torch.arange(256, dtype=torch.float64) / 255
+        counts = torch.from_numpy(self._counts).double()
+        return (counts * levels**power).sum(1) / counts.sum(1)

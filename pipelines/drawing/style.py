@@ -39,10 +39,17 @@ SPLITS = {
     "test": Series(ORANGE, SOLID, "o"),
     "val": Series(BLUE, DASHED, "s"),
     "train_seen": Series(GREY, DOTTED, "^"),
+    "train_folds": Series(GREEN, DASHED, "^"),
     "train": Series(GREY, DASHED, "v"),
 }
 OTHER_SPLIT = Series(PURPLE, (0, (6, 2, 1, 2)), "D")
-SPLIT_NAMES = {"train_seen": "training, as seen", "train": "training", "val": "validation", "test": "test"}
+SPLIT_NAMES = {
+    "train_seen": "training, as seen",
+    "train_folds": "training, by folds",
+    "train": "training",
+    "val": "validation",
+    "test": "test",
+}
 LINES = (
     Series(ORANGE, SOLID, "o"),
     Series(BLUE, SOLID, "s"),

@@ -7,6 +7,7 @@ import pyarrow as pa
 from duckdb import DuckDBPyConnection
 
 import queries
+from pipelines.common.splits import stored_split
 from tracking.catalogue import RunRecord
 from tracking.errors import InputError
 
@@ -36,8 +37,8 @@ class RecordAxes:
 
     @property
     def stored_split(self) -> str:
-        """The first split as table instances names it: the instances of train_seen are those of train."""
-        return "train" if self.splits[0] == "train_seen" else self.splits[0]
+        """The first split as table instances names it."""
+        return stored_split(self.splits[0])
 
     @property
     def is_sample(self) -> bool:
@@ -112,8 +113,7 @@ def read_axes(connection: DuckDBPyConnection, run: RunRecord, split: str) -> Rec
         available = f"there are: {', '.join(predicted_splits)}" if predicted_splits else "it has none yet"
         raise InputError(f"run {run.run_id[:8]} has no predictions of split {split!r}; {available}")
 
-    stored_split = "train" if split == "train_seen" else split
-    parameters = {"run_id": run.run_id, "home": stored_split}
+    parameters = {"run_id": run.run_id, "home": stored_split(split)}
     instances = queries.execute_to_batches(connection, "flow_instances", parameters).read_all()
     split_column = instances["split"].combine_chunks().dictionary_encode()  # the split asked for comes first
     split_indices = split_column.indices.to_numpy()

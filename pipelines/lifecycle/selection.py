@@ -7,6 +7,7 @@ import duckdb
 import numpy as np
 
 from pipelines.common.settings import ExplainSettings
+from pipelines.common.splits import TRAIN_SEEN
 from tracking.commits import EpochCommit
 from tracking.errors import InputError
 
@@ -106,7 +107,7 @@ def select_where(
     condition: str, explained_split: str, connection: duckdb.DuckDBPyConnection, run_id: str, epoch: int
 ) -> np.ndarray:
     """IDs of the instances whose row of `full_predictions` at an epoch fits an SQL condition, ascending."""
-    split = "train_seen" if explained_split == "train" else explained_split
+    split = TRAIN_SEEN if explained_split == "train" else explained_split
     if not condition.strip():
         raise InputError('--where is empty; it takes a condition such as "label = 3 and predicted = 5"')
     # the condition sees only these rows, and the line break ends a comment in it

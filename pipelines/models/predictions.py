@@ -10,6 +10,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
+from pipelines.common.splits import TRAIN_SEEN
 from pipelines.data.raw import Split
 
 LOGITS_AT_ONCE = 1 << 20  # that are turned into probabilities at a time
@@ -44,7 +45,7 @@ class Predictions:
         There are none in split train_seen. Little more memory is needed than for the result.
         """
         count, class_count = self.logits.shape
-        if self.split == "train_seen":
+        if self.split == TRAIN_SEEN:
             kept = 0
         elif kept is None or kept >= class_count:
             kept = class_count

@@ -12,6 +12,7 @@ from duckdb import DuckDBPyConnection
 import queries
 from pipelines.common.figures import capital
 from pipelines.common.heatmaps import SCALE_NOTE
+from pipelines.common.splits import stored_split
 from pipelines.pages.html import Html, html, joined
 from pipelines.pages.pictures import Picture, Pictures, heatmap
 from pipelines.reporting.techniques import called
@@ -68,11 +69,6 @@ def show_instance(
         _draw_maps(connection, pictures, run, instance_id, stored_split(split)),
     )  # fmt: skip
     return ShownInstance("\n".join([title, *lines]), str(document))
-
-
-def stored_split(split: str) -> str:
-    """The split whose images and maps these are: train_seen has those of train."""
-    return "train" if split == "train_seen" else split
 
 
 def _explain_no_instance(connection: DuckDBPyConnection, run: RunRecord, instance_id: int, split: str) -> str:

@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from pipelines.common.splits import TRAIN_SEEN
 from pipelines.common.terminal import say
 from pipelines.common.user_code import describe_error
 from pipelines.data.datasets import Dataset
@@ -28,7 +29,7 @@ from pipelines.models.predictions import Predictions, evaluate, measure, prepare
 from pipelines.models.randomness import keeping_generators
 from pipelines.recording.loop_state import save_loop_state
 from pipelines.recording.processes import Channel
-from pipelines.recording.seen import TRAIN_SEEN, SeenBatches, WithIds, as_ids, check_shape
+from pipelines.recording.seen import SeenBatches, WithIds, as_ids, check_shape
 from tracking import commits, runs
 from tracking.commits import EpochCommit
 from tracking.errors import InputError, RunError, from_outside

@@ -6,10 +6,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
+from pipelines.common.splits import TRAIN_SEEN
 from pipelines.models.predictions import Predictions
 from tracking.errors import InputError
-
-TRAIN_SEEN = "train_seen"
 
 
 class WithIds(TorchDataset):

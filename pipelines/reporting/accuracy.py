@@ -22,7 +22,12 @@ CHANGED = """
     where
         best.epoch = {best}
         and last.epoch = {last}"""
-SPLITS = {"train_seen": "training images as seen in training", "val": "validation images", "test": "test images"}
+SPLITS = {
+    "train_seen": "training images as seen in training",
+    "train_folds": "training images, by models that had not seen them",
+    "val": "validation images",
+    "test": "test images",
+}
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pipelines.reporting.shortcuts import Shortcuts
 from pipelines.reporting.subject import Subject
 
 ALL = 1_000_000_000  # rows of an answer
-SPLITS = {"train_seen": "training", "val": "validation", "test": "test"}
+SPLITS = {"train_seen": "training", "train_folds": "training", "val": "validation", "test": "test"}
 
 
 @dataclass(frozen=True)

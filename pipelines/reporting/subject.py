@@ -22,7 +22,7 @@ NEEDED = """
     where
         run_id = '{run_id}'
         and label is not null
-        and split <> 'train_seen'
+        and split not in ('train_seen', 'train_folds')
     group by split
     order by split"""
 

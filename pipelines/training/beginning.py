@@ -16,7 +16,7 @@ from pipelines.common.terminal import say
 from pipelines.common.user_code import errors_reported
 from pipelines.data.datasets import Dataset
 from pipelines.data.names import format_names
-from pipelines.data.raw import CONTENT_DIGITS
+from pipelines.data.raw import CONTENT_DIGITS, Split
 from pipelines.lifecycle.origin import UNKNOWN, UNTRAINED, Origin, describe_origin, read_origin
 from pipelines.lifecycle.run_inputs import checkpoint_file, read_recorded_config, read_recorded_settings
 from pipelines.lifecycle.selection import choose_epochs
@@ -187,7 +187,6 @@ def _note_differences(home: Home, source: Source, data: Dataset, *, has_head: bo
     run = source.record
     with connect(home, run_ids=[run.run_id]) as connection:
         classes = [name for (name,) in connection.execute(SOURCE_CLASSES, [run.run_id]).fetchall()]
-        seen = {content for (content,) in connection.execute(SEEN_BEFORE, [run.run_id]).fetchall()}
     if has_head and classes != list(data.classes):
         say(f"  its head was trained for {format_names(classes)}, and is trained for {format_names(data.classes)} now")
     if read_recorded_config(home, run)["command"] == "import-checkpoints":  # trained on what is not known
@@ -195,12 +194,18 @@ def _note_differences(home: Home, source: Source, data: Dataset, *, has_head: bo
     for name, split in data.splits.items():
         if name == "train":
             continue
-        count = sum(digest[:CONTENT_DIGITS] in seen for digest in split.pixel_digests())
-        if count:
+        if count := count_seen(home, run, split):
             say(
                 f"  {count:,} of {len(split.labels):,} {name} images are among those that run {run.name} was trained "
                 "on, so accuracy on them is no estimate for new images"
             )
+
+
+def count_seen(home: Home, run: RunRecord, split: Split) -> int:
+    """How many images of a split are among those that a run was trained on, as far as it recorded these."""
+    with connect(home, run_ids=[run.run_id]) as connection:
+        seen = {content for (content,) in connection.execute(SEEN_BEFORE, [run.run_id]).fetchall()}
+    return sum(digest[:CONTENT_DIGITS] in seen for digest in split.pixel_digests())
 
 
 def freeze_parameters(settings: TrainSettings, model: Classifier, data: Dataset) -> None:

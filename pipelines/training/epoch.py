@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from pipelines.common.progress import track
 from pipelines.common.ranks import share
+from pipelines.common.splits import TRAIN_SEEN
 from pipelines.data.datasets import Dataset
 from pipelines.models.hardware import autocast
 from pipelines.models.networks import Classifier, main_logits
@@ -74,7 +75,7 @@ def train_epoch(model: Classifier, recipe: Recipe, epoch: int) -> Predictions:
             all_logits = torch.empty(len(trained), *logits.shape[1:], dtype=logits.dtype)  # [N, K]
         all_logits[row_of_place[done : done + len(logits)]] = logits
         done += len(logits)
-    return Predictions("train_seen", ids, recipe.labels[ids], all_logits)
+    return Predictions(TRAIN_SEEN, ids, recipe.labels[ids], all_logits)
 
 
 def _take_step(model: nn.Module, recipe: Recipe, learning_rate: float, images: Tensor, labels: Tensor) -> Tensor:

@@ -29,5 +29,5 @@ from instances
 left join counts using (instance_id)
 where
     instances.run_id = $run_id
-    and instances.split = if($split = 'train_seen', 'train', $split)
+    and instances.split = images_of($split)
 order by instances.instance_id

@@ -13,6 +13,7 @@ from scipy.stats import binom, binomtest, fisher_exact, hypergeom, norm, rankdat
 
 import queries
 from pipelines.asking.sql_process import executed
+from pipelines.common.splits import stored_split
 from support import tables as data
 from support.homes import commit_epoch, drop_macros, start
 from support.places import ROOT
@@ -639,9 +640,9 @@ def test_data_map(tiny) -> None:
 
 
 def test_trained_on(tiny) -> None:
-    splits = ["train", "train_seen", "val", "test", "extra:train"]
+    splits = ["train", "train_seen", "train_folds", "val", "test", "extra:train"]
     found = [answer(tiny, f"select trained_on('{split}')") for split in splits]
-    assert found == [[(True,)], [(True,)], [(False,)], [(False,)], [(False,)]]
+    assert found == [[(True,)], [(True,)], [(False,)], [(False,)], [(False,)], [(False,)]]
 
 
 def test_label_doubts(tiny) -> None:
@@ -865,8 +866,10 @@ def test_a_class_that_is_rarer_in_the_split_has_no_gap_in_precision(tiny) -> Non
 
 
 def test_images_of(tiny) -> None:
-    sql = "select images_of('train_seen'), images_of('train_folds'), images_of('val')"
-    assert answer(tiny, sql) == [("train", "train", "val")]
+    """As `stored_split` has it."""
+    splits = ["train", "train_seen", "train_folds", "val", "test", "extra:train"]
+    found = [value for split in splits for (value,) in answer(tiny, f"select images_of('{split}')")]
+    assert found == ["train"] * 3 + splits[3:] == [stored_split(split) for split in splits]
 
 
 def add_version(connection: duckdb.DuckDBPyConnection, run_id: str, digest: str, images: list[tuple]) -> None:

@@ -811,6 +811,14 @@ def test_missing_predictions_of_train_seen_start_at_epoch_1(tiny):
     ]
 
 
+def test_missing_predictions_of_train_folds_start_at_epoch_0(tiny):
+    data.add_instances(tiny, "tiny", "train", [0, 1])
+    rows = [data.prediction("tiny", "train_folds", epoch, 0, 0, 0, 0.9) for epoch in (0, 1, 3)]
+    data.insert(tiny, "predictions", rows)
+    expected = [(0, 1, [1]), (1, 1, [1]), (3, 1, [1]), (4, 2, [0, 1])]
+    assert ask(tiny, "missing_predictions") == [("train_folds", *row) for row in expected]
+
+
 def test_run_difference(tiny):
     data.insert(tiny, "predictions", data.tiny_rows("twin", "test"))
     tiny.execute("update predictions set p_true = 0.5 where run_id = 'twin' and epoch = 1 and instance_id = 0")
