@@ -3,6 +3,7 @@
     python tests/benchmarks/label_noise.py [--dataset digits] [--size 8] [--seeds 0 1] [--epochs 10] [--kinds ...]
     python tests/benchmarks/label_noise.py --dataset cifar10 --data FOLDER [--train 5000] [--test 3000] [--size 16]
     python tests/benchmarks/label_noise.py --dataset cifar10 --data FOLDER --home HOME    a run there, clean labels
+    python tests/benchmarks/label_noise.py --folds 4 [--dataset ...]    training labels out of sample, as study folds
     python tests/benchmarks/label_noise.py --simulate 20    studies per row and size, of random numbers
 
 Plants label noise of a kind and rate in the training and the test labels: symmetric (any other class), pairs (half of
@@ -12,6 +13,10 @@ sample by a model trained on clean labels. Prints average precision, AUROC and p
 labels, beside cleanlab's scores if that is installed; then how many labels are wrong where label_suspects expects so
 many. Without noise it measures ambiguity: its rank correlation with the disagreement of an ensemble of logistic
 regressions on pixels, and how well blends of two images of the test split are told from others.
+
+With folds, scores the training labels in sample and by models that were trained on the other folds of them, and prints
+precision and recall of the labels that label_suspects calls suspect, of those it finds contradicted, and of confident
+learning (Northcutt 2021): labels that another class exceeds which is as probable as the mean of that class's own.
 
 Simulated are classifiers whose mistakes die out with certainty in different ways, or never, and labels that are right,
 wrong whatever the image, or wrong where the classifier is unsure and rather as it is mistaken itself. It prints in what
@@ -38,7 +43,8 @@ from torch.nn import functional
 
 import queries
 from pipelines.common.settings import TrainSettings
-from pipelines.data.datasets import Dataset, load_dataset
+from pipelines.data.datasets import Dataset, leave_out, load_dataset
+from pipelines.data.folding import assign_folds
 from pipelines.data.raw import Split
 from pipelines.models.networks import build_model
 from pipelines.models.predictions import Predictions, evaluate
@@ -96,6 +102,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--kinds", nargs="+", default=KINDS, help="kind:rate")
     parser.add_argument("--home", help="study home whose latest run was trained on clean labels")
+    parser.add_argument("--folds", type=int, help="only training labels: in sample, and out of sample by so many folds")
     parser.add_argument("--simulate", type=int, metavar="STUDIES", help="only simulated studies, per row and size")
     parser.add_argument("--threads", type=int, default=1)
     flags = parser.parse_args()
@@ -106,12 +113,15 @@ def main() -> None:
     found: dict[tuple, list[dict]] = defaultdict(list)
     for seed in flags.seeds:
         data = choose_images(whole, flags.train, flags.test, seed)
-        for case in recorded_cases(data, flags, seed) if flags.home else trained_cases(data, flags, seed):
+        make_cases = recorded_cases if flags.home else folded_cases if flags.folds else trained_cases
+        for case in make_cases(data, flags, seed):
             found[case.split, case.name].append(measure(case))
             print(f"seed {seed}: {case.split}, {case.name}", flush=True)
     print_scores(found)
     print_estimates(found)
-    if not flags.home:
+    if flags.folds:
+        print_found(found)
+    elif not flags.home:
         print_ambiguity(choose_images(whole, flags.train, flags.test, flags.seeds[0]), flags)
 
 
@@ -141,6 +151,26 @@ def trained_cases(data: Dataset, flags: argparse.Namespace, seed: int) -> Iterat
             yield Case(name, "clean model, noisy test", clean_logits, given["test"], labels["test"])
         yield Case(name, "train_seen", train_seen, given["train"], labels["train"])
         yield Case(name, "test, noise in both", test, given["test"], labels["test"])
+
+
+def folded_cases(data: Dataset, flags: argparse.Namespace, seed: int) -> Iterator[Case]:
+    """Noise in the training labels, which models have seen or, by folds, have not."""
+    train = data.splits["train"]
+    labels, beliefs = train.labels.numpy(), other_beliefs(train, seed)
+    for name in flags.kinds:
+        given = plant_noise(name, labels, beliefs, np.random.default_rng(seed))
+        noisy = replace(data, splits=data.splits | {"train": replace(train, labels=torch.from_numpy(given))})
+        train_seen, _ = train_logits(noisy, flags, seed)
+        yield Case(name, "train_seen", train_seen, given, labels)
+        fold = assign_folds(noisy.splits["train"], data.classes, flags.folds, seed)
+        logits = np.empty_like(train_seen)
+        for number in range(flags.folds):
+            held_out = noisy.splits["train"].rows(np.flatnonzero(fold == number))
+            rest = leave_out(noisy, fold == number)
+            _, logits[:, fold == number] = train_logits(
+                replace(rest, splits=rest.splits | {"test": held_out}), flags, seed
+            )
+        yield Case(name, "train_folds", logits, given, labels)
 
 
 def recorded_cases(data: Dataset, flags: argparse.Namespace, seed: int) -> Iterator[Case]:
@@ -213,7 +243,7 @@ def measure(case: Case) -> dict:
     """Quality of every score, and labels expected and found wrong by p_wrong."""
     wrong = case.given != case.truth
     rows = ask_suspects(case)
-    measures: dict = {"estimates": rows, "wrong": wrong}
+    measures: dict = {"estimates": rows, "wrong": wrong, "confident": find_confidently(case)}
     if wrong.any():
         values = scores(case, rows)
         for name, score in values.items():
@@ -260,7 +290,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 def ask_suspects(case: Case) -> dict[str, np.ndarray]:
     """Columns of label_suspects, in the order of images."""
-    split = "train_seen" if case.split == "train_seen" else "test"
+    split = case.split if case.split in ("train_seen", "train_folds") else "test"
     ids, given = torch.arange(len(case.given)), torch.from_numpy(case.given)
     with open_tables() as connection:
         for epoch, values in enumerate(case.logits, 1):
@@ -283,7 +313,7 @@ def print_scores(found: dict[tuple, list[dict]]) -> None:
             continue
         print(f"\n{split}, {name}\n{'':<46}{'AP':>7}{'AUROC':>7}{'at k':>7}")
         for score in measured[0]:
-            if score not in ("estimates", "wrong"):
+            if score not in ("estimates", "wrong", "confident"):
                 print(f"{score:<46}" + "".join(f"{value:>7.3f}" for value in np.mean([m[score] for m in measured], 0)))
 
 
@@ -308,6 +338,31 @@ def print_estimates(found: dict[tuple, list[dict]]) -> None:
         stated, true = np.concatenate(parts, 1)
         if len(stated):
             print(f"{low} to {high:<6}{len(stated):>8}{stated.mean():>8.3f}{true.mean():>7.3f}")
+
+
+def find_confidently(case: Case) -> np.ndarray:
+    """Whether confident learning finds each label wrong [N], from the mean probabilities of the late epochs."""
+    probabilities = softmax(case.logits[len(case.logits) // 2 :].astype(np.float64)).mean(0)  # [N, K]
+    thresholds = np.array([probabilities[case.given == label, label].mean() for label in range(probabilities.shape[1])])
+    confident = np.where(probabilities >= thresholds, probabilities, 0)
+    return (confident.max(1) > 0) & (confident.argmax(1) != case.given)
+
+
+def print_found(found: dict[tuple, list[dict]]) -> None:
+    """How many labels are found wrong in three ways, and precision and recall, over all seeds."""
+    print(f"\n{'':<44}{'found':>8}{'precision':>11}{'recall':>8}")
+    for (split, name), measured in found.items():
+        wrong = np.concatenate([m["wrong"] for m in measured])
+        ways = {
+            "suspect": [m["estimates"]["kind"] == "suspect" for m in measured],
+            "contradicted": [m["estimates"]["score"] > 0.5 for m in measured],
+            "confident learning": [m["confident"] for m in measured],
+        }
+        for way, parts in ways.items():
+            chosen = np.concatenate(parts)
+            precision = f"{wrong[chosen].mean():.2f}" if chosen.any() else "-"
+            recall = f"{chosen[wrong].mean():.2f}" if wrong.any() else "-"
+            print(f"{f'{split}, {name}, {way}':<44}{chosen.sum():>8}{precision:>11}{recall:>8}")
 
 
 def print_simulated(studies: int, seed: int) -> None:
