@@ -2,8 +2,8 @@
 --
 -- Similarity is Spearman's rank correlation of the absolute values of map8, as in explanation_drift, between two models'
 -- maps of the same image, method and class explained; so with target_kind predicted only images that both predict alike
--- count. Maps are those of the very checkpoints compared, chosen as explanation_drift chooses them. low and high speak of
--- these models, whatever the images.
+-- count. Images and classes are matched as in fixed_and_broken. Maps are those of the very checkpoints compared, chosen as
+-- explanation_drift chooses them. low and high speak of these models, whatever the images.
 -- run_id and other_run_id may each have several trainings, of one recipe but for the seed, with commas between them. Then
 -- seeds_similarity is what two trainings of one recipe have, and p_adjusted tests whether both recipes could be one:
 -- the trainings are regrouped in all ways, or 2047 drawn ones of more than 12, and it is the probability that the gap
@@ -54,18 +54,19 @@ ranked as materialized (
         members.member,
         members.side,
         made.method,
-        made.instance_id,
-        made.target,
-        instances.source,
+        images.image as instance_id,
+        coalesce(classes_explained.same_class, made.target) as target,
         centred_ranks([abs(number) for number in made.map8]) as ranks
     from members
     join maps_of_trainings($run_id || ',' || $other_run_id, $split, $target_kind::varchar) as made
         on made.source_run_id = members.run_id
         and made.epoch = coalesce(if(side = 1, $epoch::integer, $other_epoch::integer), made.last_epoch)
-    left join instances
-        on instances.run_id = members.run_id
-        and instances.split = $split
-        and instances.instance_id = made.instance_id
+    join same_images($run_id || ',' || $other_run_id, $split) as images
+        on images.run_id = members.run_id
+        and images.instance_id = made.instance_id
+    left join same_classes($run_id || ',' || $other_run_id) as classes_explained
+        on classes_explained.run_id = members.run_id
+        and classes_explained.class_id = made.target
 ),
 pairs as materialized (
     select
@@ -81,7 +82,6 @@ pairs as materialized (
     join ranked as other
         on other.method = here.method
         and other.instance_id = here.instance_id
-        and other.source is not distinct from here.source
         and other.member > here.member
 ),
 images as (
@@ -108,7 +108,7 @@ measured as (
 ),
 model_pairs as (
     select
-        method,
+        method as hypothesis,
         member,
         other_member,
         avg(similarity) as similarity
@@ -123,58 +123,6 @@ sizes as (
         count(*) filter (side = 1) as n_first,
         count(*) as n_all
     from members
-),
-gaps as (  -- of every way to group the trainings; 0 is how they are
-    select
-        model_pairs.method,
-        here.regrouping,
-        count(similarity) filter (here.is_first = other.is_first) as seed_pairs,
-        avg(similarity) filter (here.is_first = other.is_first) as seeds_similarity,
-        seeds_similarity - avg(similarity) filter (here.is_first <> other.is_first) as gap
-    from model_pairs
-    join regroupings((select n_first from sizes), (select n_all from sizes)) as here using (member)
-    join regroupings((select n_first from sizes), (select n_all from sizes)) as other
-        on other.regrouping = here.regrouping
-        and other.member = model_pairs.other_member
-    group by
-        model_pairs.method,
-        here.regrouping
-),
-statistics as (  -- to 9 digits, as what is equal may differ by rounding
-    select
-        *,
-        round((gap - avg(gap) over every_way) / nullif(round(stddev_pop(gap) over every_way, 12), 0), 9) as statistic
-    from gaps
-    window every_way as (partition by method)
-),
-observed as (
-    select *
-    from statistics
-    where regrouping = 0
-),
-largest as (
-    select
-        regrouping,
-        max(statistic) as statistic
-    from statistics
-    group by regrouping
-),
-tested as (
-    select
-        observed.method,
-        observed.seed_pairs,
-        observed.seeds_similarity,
-        case
-            when observed.gap is not null
-                then coalesce(avg((largest.statistic >= observed.statistic)::integer), 1)
-        end as p_adjusted
-    from observed
-    cross join largest
-    group by
-        observed.method,
-        observed.seed_pairs,
-        observed.seeds_similarity,
-        observed.gap
 )
 select
     measured.method,
@@ -186,12 +134,9 @@ select
     coalesce(tested.seed_pairs, 0) as seed_pairs,
     tested.seeds_similarity,
     tested.p_adjusted,
-    case
-        when tested.p_adjusted is not null
-            then (1 + (2 * n_first = n_all)::integer) / least(round(exp(ln_choose(n_all, n_first))), 2048)
-    end as p_least,
+    tested.p_least,
     tested.p_adjusted <= $level::double as is_changed
 from measured
-cross join sizes
-left join tested using (method)
+left join regrouping_tests('model_pairs', (select n_first from sizes), (select n_all from sizes)) as tested
+    on tested.hypothesis = measured.method
 order by measured.method

@@ -778,6 +778,67 @@ create or replace macro regroupings(n_first, n_all) as table
         is_first
     from ways;
 
+-- Whether two groups of trainings could be of one recipe: rows of a table or CTE with hypothesis, member, other_member and
+-- similarity, one for each two of n_all members, the first n_first of which are a group. seeds_similarity is the mean over
+-- pairs within a group, seed_pairs their number. The members are regrouped in all ways (regroupings): p_adjusted is how
+-- often the gap between seeds_similarity and the mean over other pairs, over how it varies, is as wide in any hypothesis
+-- (max-T, Westfall and Young 1993); null without pairs within a group. It can be no lower than p_least.
+create or replace macro regrouping_tests(similarities, n_first, n_all) as table
+    with gaps as (
+        select
+            pairs.hypothesis,
+            here.regrouping,
+            count(pairs.similarity) filter (here.is_first = other.is_first) as seed_pairs,
+            avg(pairs.similarity) filter (here.is_first = other.is_first) as seeds_similarity,
+            seeds_similarity - avg(pairs.similarity) filter (here.is_first <> other.is_first) as gap
+        from query_table(similarities) as pairs
+        join regroupings(n_first, n_all) as here using (member)
+        join regroupings(n_first, n_all) as other
+            on other.regrouping = here.regrouping
+            and other.member = pairs.other_member
+        group by
+            pairs.hypothesis,
+            here.regrouping
+    ),
+    statistics as (  -- to 9 digits, as what is equal may differ by rounding
+        select
+            *,
+            round((gap - avg(gap) over every_way) / nullif(round(stddev_pop(gap) over every_way, 12), 0), 9) as statistic
+        from gaps
+        window every_way as (partition by hypothesis)
+    ),
+    observed as (
+        select *
+        from statistics
+        where regrouping = 0
+    ),
+    largest as (
+        select
+            regrouping,
+            max(statistic) as statistic
+        from statistics
+        group by regrouping
+    )
+    select
+        observed.hypothesis,
+        observed.seed_pairs,
+        observed.seeds_similarity,
+        case
+            when observed.gap is not null
+                then coalesce(avg((largest.statistic >= observed.statistic)::integer), 1)
+        end as p_adjusted,
+        case
+            when observed.gap is not null
+                then (1 + (2 * n_first = n_all)::integer) / least(round(exp(ln_choose(n_all, n_first))), 2048)
+        end as p_least
+    from observed
+    cross join largest
+    group by
+        observed.hypothesis,
+        observed.seed_pairs,
+        observed.seeds_similarity,
+        observed.gap;
+
 -- Ranks of a list's numbers around 0, as a list; equal numbers share their mean rank. A number's rank follows from its
 -- first position in ascending and in descending order.
 create or replace macro centred_ranks(numbers) as

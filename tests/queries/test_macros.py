@@ -1012,6 +1012,19 @@ def test_of_many_members_regroupings_are_drawn() -> None:
     assert np.allclose(often, 2048 * 5 / 14, atol=130)  # 6 standard deviations
 
 
+def test_regrouping_tests() -> None:
+    """Of 4 and 4 members, those of a group alike, there are 35 ways, and none of them has a wider gap."""
+    connection = data.empty()
+    rows = [
+        {"hypothesis": name, "member": one, "other_member": other, "similarity": float(is_alike(one, other))}
+        for name, is_alike in (("told", lambda one, other: (one < 4) == (other < 4)), ("even", lambda one, other: 1))
+        for one, other in itertools.combinations(range(8), 2)
+    ]
+    connection.register("similarities", pa.Table.from_pylist(rows))
+    found = answer(connection, "from regrouping_tests('similarities', 4, 8) order by all")
+    assert found == [("even", 12, 1, 1, pytest.approx(1 / 35)), ("told", 12, 1, *[pytest.approx(1 / 35)] * 2)]
+
+
 def test_maps_of_trainings_are_those_that_other_questions_take(tiny: duckdb.DuckDBPyConnection) -> None:
     random = np.random.default_rng(6)
     data.add_tiny(tiny, "twin")

@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import binomtest, t
 
 from support import tables as data
-from support.answers import records
+from support.answers import records, wilson
 
 
 @pytest.fixture
@@ -175,6 +175,43 @@ def test_a_class_that_only_one_run_has_is_in_no_row(pair) -> None:
         ("confusion", 0, 1, 8),
         ("confusion", 0, -5, 8),
     ]
+
+
+def test_churn_by_hand(pair) -> None:
+    whole, of_cats, of_dogs = records(pair, "churn", run_id="a", other_run_id="b")
+    assert [(row["label"], row["n"], row["churn"]) for row in (whole, of_cats, of_dogs)] == [
+        (None, 10, 0.4),  # with the image without a label
+        (0, 8, 0.5),
+        (1, 1, 0.0),
+    ]
+    assert (whole["churn_low"], whole["churn_high"]) == pytest.approx(wilson(4, 10), abs=1e-5)
+    assert [row["least"] for row in (whole, of_cats, of_dogs)] == pytest.approx([2 / 10, 2 / 8, 0])
+    assert {whole[column] for column in ("within", "other_within", "seeds_churn", "p_adjusted", "is_more")} == {None}
+
+
+def test_churn_of_groups_is_held_against_that_of_their_seeds(pair) -> None:
+    add_model(pair, "a2", [0, 0, 0, 1, 1, 1, 1, 1, 0, 0])
+    add_model(pair, "b2", [0, 0, 1, 0, 0, 0, 0, 1, 1, 0])
+    whole, *_ = records(pair, "churn", run_id="a,a2", other_run_id="b2,b")
+    assert (whole["within"], whole["other_within"]) == (0.3, 0.1)
+    assert whole["seeds_churn"] == pytest.approx(0.2)
+    assert whole["churn"] == pytest.approx((4 + 3 + 5 + 6) / 4 / 10)
+    assert whole["excess"] == pytest.approx(whole["churn"] - 0.2)
+    assert (whole["p_least"], whole["is_more"]) == (pytest.approx(2 / 6), False)  # 6 ways, and each has a mirror image
+
+
+def test_two_recipes_churn_more_than_their_seeds() -> None:
+    """Four runs of each, of which two of a recipe differ in a tenth of the images, and recipes in a half."""
+    connection, draw = data.empty(), np.random.default_rng(3)
+    recipes = draw.integers(0, 2, (2, 200))
+    for number in range(8):
+        predicted = np.where(draw.random(200) < 0.05, 2, recipes[number // 4]).tolist()
+        rows = [data.prediction(f"r{number}", "test", 1, i, 0, guess, 0.5) for i, guess in enumerate(predicted)]
+        data.insert(connection, "predictions", rows)
+    whole, *_ = records(connection, "churn", run_id="r0,r1,r2,r3", other_run_id="r4,r5,r6,r7")
+    assert (whole["p_adjusted"], whole["is_more"]) == (pytest.approx(2 / 70), True)
+    mixed, *_ = records(connection, "churn", run_id="r0,r1,r4,r5", other_run_id="r2,r3,r6,r7")
+    assert mixed["p_adjusted"] > 0.5
 
 
 def draw_pairs(seed: int, count: int, n: int, sizes: tuple[int, int], spread: float) -> pa.Table:
