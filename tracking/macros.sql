@@ -1760,6 +1760,7 @@ create or replace macro score_changes(scores, most, at_level) as table
             total / (m * n) as rate,
             other_total / (other_m * n) as other_rate,
             other_rate - rate as change,
+            is_binary,
             case when is_binary then only_here end as only_here,
             case when is_binary then only_other end as only_other,
             sqrt(greatest((squares_of_changes - n * change ** 2) / nullif(n - 1, 0), 0)) as deviation,
@@ -1768,7 +1769,8 @@ create or replace macro score_changes(scores, most, at_level) as table
                 as other_variance,
             mixed / (nullif(m - 1, 0) * m ** 2 * n ** 2) as noise,
             other_mixed / (nullif(other_m - 1, 0) * other_m ** 2 * n ** 2) as other_noise,
-            (squares_of_changes - n * change ** 2 + (most + abs(change)) ** 2 * n / (n + 1)) / (n * (n + 1)) as image_variance,
+            (squares_of_changes - n * change ** 2 + (most + abs(change)) ** 2 * n / (n + 1)) / (n * (n + 1))
+                as image_variance,
             case when is_binary then all_mixed / ((m + other_m) * (m + other_m - 1) / 2) end as changed
         from over_images
         join over_runs using (hypothesis)
@@ -1798,7 +1800,8 @@ create or replace macro score_changes(scores, most, at_level) as table
         select
             *,
             case
-                when m = 1 and other_m = 1 then binomial_two_sided(only_other::bigint, (only_here + only_other)::bigint, 0.5)
+                when m = 1 and other_m = 1 and is_binary
+                    then binomial_two_sided(only_other::bigint, (only_here + only_other)::bigint, 0.5)
                 when m > 1 and other_m > 1 then t_tails(change / sqrt(of_change), df)
             end as p_value,
             case

@@ -214,6 +214,45 @@ def test_two_recipes_churn_more_than_their_seeds() -> None:
     assert mixed["p_adjusted"] > 0.5
 
 
+def test_calibration_by_hand() -> None:
+    """B gives the right class 0.9 of ten images and 0.2 of five; A is as often right, and less sure."""
+    connection = data.empty()
+    for run_id, sure, unsure in (("a", 0.6, 0.3), ("b", 0.9, 0.2)):
+        rows = [data.prediction(run_id, "test", 1, i, 0, int(i > 9), sure if i < 10 else unsure) for i in range(15)]
+        squares = [row["p_true"] ** 2 + (1 - row["p_true"]) ** 2 for row in rows]
+        data.insert(connection, "predictions", [row | {"p_sq": sq} for row, sq in zip(rows, squares, strict=True)])
+    brier, overconfidence, ece = records(connection, "calibration_change", run_id="a", other_run_id="b")
+    scores = np.repeat([2 * 0.4**2, 2 * 0.7**2], [10, 5]), np.repeat([2 * 0.1**2, 2 * 0.8**2], [10, 5])
+    assert (brier["n"], brier["value"], brier["other_value"]) == (15, *(pytest.approx(s.mean()) for s in scores))
+    assert (brier["verdict"], brier["change_low"] < brier["change"] < brier["change_high"]) == (
+        "no difference shown",
+        True,
+    )
+    confidences = [(10 * 0.6 + 5 * 0.6) / 15, (10 * 0.9 + 5 * 0.6) / 15]
+    assert [overconfidence["value"], overconfidence["other_value"]] == pytest.approx([c - 10 / 15 for c in confidences])
+    assert (ece["value"], ece["other_value"]) == pytest.approx((abs(9 - 10) / 15, (1 + 3) / 15))
+    for run_id in ("a", "b"):
+        for place, shift in enumerate((0, 0.01)):
+            row = f"select * replace ('{run_id}{place}' as run_id, p_sq + {shift} as p_sq) from predictions"
+            connection.execute(f"insert into predictions {row} where run_id = '{run_id}'")
+    brier, *_ = records(connection, "calibration_change", run_id="a0,a1", other_run_id="b0,b1")
+    assert (brier["value"], brier["value_sd"]) == pytest.approx((scores[0].mean() + 0.005, 0.01 / math.sqrt(2)))
+    assert brier["change"] == pytest.approx(scores[1].mean() - scores[0].mean())
+
+
+def test_better_probabilities_are_told(pair) -> None:
+    """Of a thousand images, with the same answers; not of those that a run has no probabilities of."""
+    rows = [data.prediction("sure", "test", 1, i, 0, 0, 0.9) | {"p_sq": 0.82} for i in range(1000)]
+    data.insert(pair, "predictions", rows)
+    data.insert(pair, "predictions", [row | {"run_id": "unsure", "p_true": 0.6, "p_sq": 0.52} for row in rows])
+    found = records(pair, "calibration_change", run_id="unsure", other_run_id="sure")
+    assert [row["verdict"] for row in found] == ["B is better", None, None]
+    pair.execute("update predictions set p_sq = null where run_id = 'sure' and instance_id < 900")
+    assert [row["n"] for row in records(pair, "calibration_change", run_id="unsure", other_run_id="sure")] == [100] * 3
+    pair.execute("update predictions set p_sq = null where run_id = 'sure'")
+    assert records(pair, "calibration_change", run_id="unsure", other_run_id="sure") == []
+
+
 def draw_pairs(seed: int, count: int, n: int, sizes: tuple[int, int], spread: float) -> pa.Table:
     """Scores of pairs of groups of one recipe: images differ in how hard they are, and runs in how good."""
     draw, runs = np.random.default_rng(seed), sum(sizes)
