@@ -19,7 +19,7 @@
 -- order: round(ambiguity, 6) desc nulls last
 -- params:
 --   run_id               training run to look at
---   split                split to look at, train_seen too [test]
+--   split                split to look at, train_seen and train_folds too [test]
 --   from_epoch           first epoch [1]
 --   to_epoch             last epoch [null: the last]
 --   early_epochs         last epoch averaged for el2n [10]

@@ -13,7 +13,7 @@
 -- order: forgetting desc nulls last
 -- params:
 --   run_id          training run to look at
---   split           split to look at, train_seen too [test]
+--   split           split to look at, train_seen and train_folds too [test]
 --   from_epoch      first epoch [1]
 --   to_epoch        last epoch [null: the last]
 --   limit           rows shown [null: all]

@@ -18,6 +18,8 @@
 -- mistakes, and more where 8 % are. train_seen ranks planted wrong labels about as well as test does (average precision
 -- .92 to .998 on the digits, .57 to .93 on CIFAR-10), worst where those of a class all go to one other (.62 to .87, and
 -- .42), which the estimate misses too.
+-- train_folds, by models that have not seen the images (`study folds`), ranked those of the digits a little worse (.97,
+-- train_seen .997).
 -- tests/benchmarks/README.md has the tables.
 -- Of val, test and extra images the late epochs count; of train and train_seen, on which the model was trained, all from
 -- 1 on for score and the first half of them for p_wrong, before it learns wrong labels by heart.
@@ -25,7 +27,7 @@
 --
 -- params:
 --   run_id              training run to look at
---   split               split to look at, train_seen too [test]
+--   split               split to look at, train_seen and train_folds too [test]
 --   from_epoch          first epoch [null: the middle one of the logged epochs; of images trained on, 1]
 --   to_epoch            last epoch [null: the last]
 --   limit               rows shown [20]

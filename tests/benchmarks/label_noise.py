@@ -194,7 +194,7 @@ def recorded_cases(data: Dataset, flags: argparse.Namespace, seed: int) -> Itera
 
 def pixels(images: torch.Tensor) -> np.ndarray:
     """Images [N, C, H, W] at 8x8 pixels, [N, 64 C] in 0..1."""
-    return functional.adaptive_avg_pool2d(images.float(), 8).flatten(1).numpy() / 255
+    return functional.adaptive_avg_pool2d(images[:].float(), 8).flatten(1).numpy() / 255
 
 
 def other_beliefs(split: Split, seed: int) -> np.ndarray:
