@@ -303,6 +303,24 @@ def flow(
         home: study home [STUDY_HOME, else ./study]
     """
 
+def diff(
+    run: str,
+    other: str,
+    *,
+    split: str = "test",
+    data: str | PathLike[str] | None = None,
+    home: str | PathLike[str] | None = None,
+) -> str:
+    """Compare two models image by image, A and B: runs, epochs of runs, or groups of seeds. Returns the page's path.
+
+    Arguments, as the flags of `study diff`:
+        run: A: RUN, RUN:EPOCH with a number, last or best, or the name of a group of seeds
+        other: B, likewise
+        split: split to compare them on, such as test, val or extra:NAME [test]
+        data: where the data set, or an imported log's images, are now
+        home: study home [STUDY_HOME, else ./study]
+    """
+
 def figure(
     name: str | None = None,
     run: str = "latest",

@@ -31,6 +31,7 @@ GROUPS: dict[str, dict[str, tuple[type[CheckedSettings] | None, str, str]]] = {
         "compare": (settings.CompareSettings, "pipelines.comparing.compare:compare", "study compare latest"),
         "report": (settings.ReportSettings, "pipelines.reporting.report:report", "study report latest"),
         "flow": (settings.FlowSettings, "pipelines.instanceflow.flow:flow", "study flow latest --split val"),
+        "diff": (settings.DiffSettings, "pipelines.diffing.diff:diff", "study diff first second --split val"),
         "figure": (
             settings.FigureSettings,
             "pipelines.reporting.figure:figure",

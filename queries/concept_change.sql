@@ -1,7 +1,7 @@
 -- Which concepts do two models share, and which does only one of them have?
 --
 -- Concepts are those of the newest job that found any in each model at the epoch and scored images of the split. Directions
--- of two networks cannot be compared, so concepts are by what they say of the same images: correlation is Spearman's
+-- of two networks cannot be compared, so concepts are matched by what they say of the same images: correlation is Spearman's
 -- of two concepts' scores, with an interval (Bonett and Wright 2000) that holds for all pairs of concepts at once.
 -- matched: each is the other's most correlated one, and low is at least `same`. new and gone: every high is below `same`, so
 -- only the other model, or only run_id, has the concept. Else unclear: too few images to tell, or a concept that another one
@@ -16,7 +16,7 @@
 --   other_epoch         epoch of other_run_id [null: its last]
 --   same                correlation from which on two concepts count as the same, -1..1 [0.7]
 -- returns:
---   status              matched, unclear, gone (only run_id has it) or new (only other_run_id has it)
+--   status              matched, gone (only run_id has it), new (only other_run_id has it) or unclear
 --   concept_id          concept of run_id; null for one of other_run_id without a match
 --   concept             its name: the user's, or its description
 --   other_concept_id    concept of other_run_id: the match, or the most correlated one, or itself if it has no match
@@ -36,11 +36,13 @@ other as (
     from newest_concepts($other_run_id, $split, $other_epoch::integer)
 ),
 images as (
-    select instance_id
+    select
+        instance_id,
+        other_id
     from compared_predictions($run_id, $other_run_id, $split, $epoch::integer, $other_epoch::integer)
     where
         instance_id in (select instance_id from concept_scores semi join here using (run_id, epoch) where split = $split)
-        and instance_id in (
+        and other_id in (
             select instance_id from concept_scores semi join other using (run_id, epoch) where split = $split
         )
 ),
@@ -59,16 +61,16 @@ ranked as (
 ),
 other_ranked as (
     select
-        concept_id,
-        instance_id,
+        concept_scores.concept_id,
+        images.instance_id,
         rank() over same_concept + (count(*) over same_score - 1) / 2 as place
     from concept_scores
     semi join other using (run_id, epoch)
-    semi join images using (instance_id)
-    where split = $split
+    join images on images.other_id = concept_scores.instance_id
+    where concept_scores.split = $split
     window
-        same_concept as (partition by concept_id order by score),
-        same_score as (partition by concept_id, score)
+        same_concept as (partition by concept_scores.concept_id order by concept_scores.score),
+        same_score as (partition by concept_scores.concept_id, concept_scores.score)
 ),
 correlated as (
     select
@@ -177,6 +179,6 @@ left join concepts_of_epoch($other_run_id, other.epoch) as partner
     on partner.run_id = other.run_id
     and partner.concept_id = answered.other_concept_id
 order by
-    array_position(['matched', 'unclear', 'gone', 'new'], answered.status),
+    array_position(['matched', 'gone', 'new', 'unclear'], answered.status),
     answered.concept_id nulls last,
     answered.other_concept_id

@@ -19,7 +19,7 @@ from filelock import FileLock
 from pipelines.common.settings import ExplainSettings, TrainSettings
 from pipelines.explaining.explain import explain
 from pipelines.training.train import train
-from support.homes import TINY, copied, fresh
+from support.homes import FIRST, OTHER, TINY, copied, fresh
 from support.places import BROWSER, DRIVER, FLAGS, ROOT
 from support.servers import Served, free_port, wait_until_it_answers
 from tracking import mlflow_client
@@ -113,6 +113,18 @@ def study(tmp_path_factory: pytest.TempPathFactory, make_once: Callable, trained
 @pytest.fixture(scope="session")
 def trained(study: Home) -> RunRecord:
     return resolve(study, "latest")
+
+
+@pytest.fixture(scope="session")
+def pair(tmp_path_factory: pytest.TempPathFactory, make_once: Callable, trained_home: Callable) -> Home:
+    """A home with two trainings of other seeds and lengths, and maps of both. Tests make pages in it, but no runs."""
+
+    def make(folder: Path) -> None:
+        home = trained_home(folder, TINY)
+        for name in (FIRST, train(OTHER, home)):
+            explain(ExplainSettings(run=name, where="instance_id in (3, 7)"), home)
+
+    return copied(make_once("pair", make), tmp_path_factory.mktemp("pair"))
 
 
 @pytest.fixture

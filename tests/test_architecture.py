@@ -43,8 +43,9 @@ STEPS = {
     "asking": {"common"},
     "pages": {"common", "data", "drawing", "lifecycle"},
     "reporting": {"common", "data", "drawing", "models", "lifecycle", "explaining", "asking", "pages"},
+    "diffing": {"common", "data", "drawing", "lifecycle", "pages"},
     "home": {"common", "lifecycle"},
-    "notebook": {"common", "lifecycle", "asking", "instanceflow", "pages", "reporting"},
+    "notebook": {"common", "lifecycle", "asking", "diffing", "instanceflow", "pages", "reporting"},
 }
 # modules of no folder, which may know every step
 SPANNING = {"cli", "commands", "functions", "stub", "kinds", "launch", "study", "resuming", "rerunning", "seeds"}

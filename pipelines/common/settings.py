@@ -7,6 +7,7 @@ from typing import Any
 from tracking.errors import InputError
 
 RUN = "run ID, unique prefix of one, run name, or latest"
+MODEL_OR_GROUP = "RUN, RUN:EPOCH with a number, last or best, or the name of a group of seeds"
 MEMORY = "memory limit of a pass in GB; default: half of the machine's or the GPU's"
 SEED = "random seed; randomness derives from it and the instance ID"
 DATA = "where the data set is now; default: where it was in training"
@@ -520,6 +521,16 @@ class FlowSettings(CheckedSettings):
     )
     data: str | None = setting(None, "where the data set, or an imported log's images, are now")
     export: str | None = setting(None, "write InstanceFlow's JSON to this file instead", path=True)
+
+
+@dataclass(frozen=True)
+class DiffSettings(CheckedSettings):
+    """Compare two models image by image, A and B: runs, epochs of runs, or groups of seeds. Prints the page's path."""
+
+    run: str = setting(MISSING, f"A: {MODEL_OR_GROUP}", positional=True)
+    other: str = setting(MISSING, "B, likewise", positional=True)
+    split: str = setting("test", "split to compare them on, such as test, val or extra:NAME")
+    data: str | None = setting(None, "where the data set, or an imported log's images, are now")
 
 
 @dataclass(frozen=True)

@@ -43,8 +43,13 @@ def is_to_scale(epochs: Sequence[int]) -> bool:
     return max(gaps) <= MOST_UNEVEN * min(gaps)
 
 
-def draw_flow(links: Sequence[Link], names: Sequence[str], style: Style) -> Figure:
-    """Images by predicted class (rows, named) and epoch (columns), and their moves; heights are numbers of images."""
+def draw_flow(
+    links: Sequence[Link], names: Sequence[str], style: Style, *, heads: Sequence[str] | None = None
+) -> Figure:
+    """Images by predicted class (rows, named) and epoch (columns), and their moves; heights are numbers of images.
+
+    Columns that are no epochs have `heads` above them.
+    """
     epochs = sorted({link.epoch for link in links} | {link.next_epoch for link in links})
     names = [short(name, 14) for name in names]
     label = measure(["epoch", *names], style.text) + 0.06
@@ -94,10 +99,10 @@ def draw_flow(links: Sequence[Link], names: Sequence[str], style: Style) -> Figu
     for (epoch, row), size in sizes.items():
         if size:  # some viewers draw a line for a box without height
             axes.add_patch(Rectangle((xs[epoch], starts[epoch, row]), NODE, size, facecolor=INK, lw=0))
-    heads = {"epoch": -0.05}
-    for epoch in epochs:
-        heads[f"{epoch}"] = xs[epoch] + NODE / 2
-    for text, x in heads.items():
+    columns = {"epoch": -0.05} if heads is None else {}
+    for text, epoch in zip(heads or map(str, epochs), epochs, strict=True):
+        columns[text] = xs[epoch] + NODE / 2
+    for text, x in columns.items():
         axes.annotate(
             text, (x, 0), (0, 2), textcoords="offset points", ha="right" if text == "epoch" else "center", va="bottom",
             fontsize=style.small, annotation_clip=False,

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from pipelines.common.settings import FlowSettings, ReportSettings, SqlSettings
+from pipelines.common.settings import DiffSettings, FlowSettings, ReportSettings, SqlSettings
 from pipelines.lifecycle.python_errors import plain_errors
 from tracking.errors import InputError
 from tracking.home import Home, find_home
@@ -155,6 +155,26 @@ class Study:
         with connect(self._home) as connection, TemporaryDirectory() as folder:
             page = write_flow(Path(folder), settings, self._home, connection)
             return Page(f"InstanceFlow page of run {run}", page.read_text(encoding="utf-8"), height)
+
+    @plain_errors()
+    def diff(
+        self,
+        run: str,
+        other: str,
+        *,
+        split: str = "test",
+        data: str | os.PathLike[str] | None = None,
+        height: int = 720,
+    ) -> Page:
+        """Two models image by image, inline in a notebook: runs, epochs such as RUN:3, or groups of seeds."""
+        from pipelines.diffing.diff import write_diff
+        from pipelines.notebook.pages import Page
+        from tracking.reading import connect
+
+        settings = DiffSettings(run=run, other=other, split=split, data=_to_path(data))
+        with connect(self._home) as connection, TemporaryDirectory() as folder:
+            page = write_diff(Path(folder), settings, self._home, connection)
+            return Page(f"Comparison of {run} and {other}", page.read_text(encoding="utf-8"), height)
 
     @plain_errors()
     def report(

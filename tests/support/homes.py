@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -18,6 +19,8 @@ from tracking.reading import connect
 from tracking.tables import holds_macros
 
 TINY = TrainSettings(size=8, epochs=3, batch=128, threads=1)
+FIRST = "digits-cnn-0"  # as a training of TINY is called
+OTHER = replace(TINY, seed=1, epochs=2, name="other")
 
 
 def fresh(folder: Path, empty_tracker: Path) -> Home:

@@ -4,7 +4,6 @@ import csv
 import json
 import shlex
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -15,37 +14,21 @@ import pytest
 from PIL import Image
 
 import queries
-from pipelines.common.settings import ExplainSettings, FlowSettings, ImportFlowSettings
-from pipelines.explaining.explain import explain
+from pipelines.common.settings import FlowSettings, ImportFlowSettings
 from pipelines.instanceflow import pictures
 from pipelines.instanceflow.flow import flow
 from pipelines.instanceflow.import_log import import_flow
 from pipelines.instanceflow.pairing import read_pair
-from pipelines.training.train import train
 from support.commands import study_command
 from support.flow_pages import NODE, computed, in_browser, look_at, said_by, show
-from support.homes import TINY, copied, fresh
+from support.homes import FIRST, fresh
 from tracking.catalogue import RunRecord, resolve
 from tracking.errors import InputError
 from tracking.home import Home
 from tracking.reading import connect
 
-FIRST = "digits-cnn-0"  # as a training without a name is called
-OTHER = replace(TINY, seed=1, epochs=2, name="other")
 OUTCOMES = ("kept", "fixed", "broken", "rerouted", "stuck")
 UP, DOWN, RIGHT, ENTER = "\ue013", "\ue015", "\ue014", "\ue007"
-
-
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory, make_once: Callable, trained_home: Callable) -> Home:
-    """A home with two trainings of other seeds and lengths, and maps of both."""
-
-    def make(folder: Path) -> None:
-        home = trained_home(folder, TINY)
-        for name in (FIRST, train(OTHER, home)):
-            explain(ExplainSettings(run=name, where="instance_id in (3, 7)"), home)
-
-    return copied(make_once("pair", make), tmp_path_factory.mktemp("pair"))
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""Two models side by side, instance by instance: the page, and what it rests on."""
