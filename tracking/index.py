@@ -231,8 +231,8 @@ def _forget_runs(connection: duckdb.DuckDBPyConnection, run_ids: set[str]) -> No
     if not run_ids:
         return
     connection.begin()
-    for table in (*columns(), *OWN_TABLES):
-        if table != "stored_views":
+    for table, types in (columns() | OWN_TABLES).items():
+        if "run_id" in types:
             connection.execute(f"delete from {table} where run_id in (select unnest($1))", [list(run_ids)])
     connection.commit()
 

@@ -1,6 +1,5 @@
 """Frees space: deletes checkpoints that nobody needs and keeps what was learned from them."""
 
-import os
 from pathlib import Path
 
 from pipelines.common.settings import PruneSettings
@@ -11,13 +10,13 @@ from tracking import catalogue, commits, locks, mlflow_client, runs
 from tracking.commits import EpochCommit
 from tracking.errors import InputError
 from tracking.files import write_json
-from tracking.home import Home
+from tracking.home import Home, is_copy
 
 
 def prune(settings: PruneSettings, home: Home) -> str:
     """Delete checkpoints of a finished training run; returns the epochs whose checkpoints are kept."""
     record = catalogue.resolve(home, settings.run, ("train",))
-    if os.environ.get("MLFLOW_TRACKING_URI"):
+    if is_copy(home):
         raise InputError(
             "checkpoints on an MLflow server cannot be pruned; unset MLFLOW_TRACKING_URI to prune those of a home"
         )

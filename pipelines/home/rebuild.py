@@ -1,19 +1,18 @@
 """Rebuilds the index from the runs' files."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from pipelines.common.progress import work
 from pipelines.common.settings import RebuildSettings
 from tracking import index
-from tracking.home import Home, check_writable
+from tracking.home import Home, check_writable, is_copy
 
 
 def rebuild(settings: RebuildSettings, home: Home) -> str:
     """Rebuild the index, including the runs on an MLflow server if one is in use; returns its path."""
     check_writable(home)
-    if os.environ.get("MLFLOW_TRACKING_URI"):
+    if is_copy(home):
         from tracking.remote import fetch  # imports mlflow, which is slow and seldom needed here
 
         with _showing("fetch") as show:
