@@ -35,6 +35,7 @@ def run(
     freeze: str | Sequence[str] = (),
     epochs: int = 10,
     batch: int | None = None,
+    verdicts: str = "ignore",
     optimizer: str = "auto",
     lr: float | None = None,
     body_lr: float | None = None,
@@ -78,6 +79,7 @@ def run(
         freeze: parameters that are not trained: body (all layers but the one that makes the logits), parts of the network such as layer1, or patterns such as 'layer[12].*'
         epochs: passes over the training images [10]
         batch: images per step; default: 256, fewer if an epoch would have under 20 steps or they would not fit into `memory`
+        verdicts: what reviewers' verdicts do to the training images: apply replaces the label where all agree on another and leaves out what else nobody would keep; leave-out leaves all of these out; ignore: nothing [ignore]
         optimizer: auto: muon for the cnn, adam for other models [auto]
         lr: peak learning rate of the one-cycle schedule; default: by optimizer
         body_lr: peak learning rate of the body: all layers but the one that makes the logits; default: `lr`
@@ -121,6 +123,7 @@ def train(
     freeze: str | Sequence[str] = (),
     epochs: int = 10,
     batch: int | None = None,
+    verdicts: str = "ignore",
     optimizer: str = "auto",
     lr: float | None = None,
     body_lr: float | None = None,
@@ -164,6 +167,7 @@ def train(
         freeze: parameters that are not trained: body (all layers but the one that makes the logits), parts of the network such as layer1, or patterns such as 'layer[12].*'
         epochs: passes over the training images [10]
         batch: images per step; default: 256, fewer if an epoch would have under 20 steps or they would not fit into `memory`
+        verdicts: what reviewers' verdicts do to the training images: apply replaces the label where all agree on another and leaves out what else nobody would keep; leave-out leaves all of these out; ignore: nothing [ignore]
         optimizer: auto: muon for the cnn, adam for other models [auto]
         lr: peak learning rate of the one-cycle schedule; default: by optimizer
         body_lr: peak learning rate of the body: all layers but the one that makes the logits; default: `lr`

@@ -251,6 +251,11 @@ class TrainSettings(TrackedSettings):
     batch: int | None = setting(None, "images per step; default: 256, fewer if an epoch would have under 20 steps or "
                                 "they would not fit into --memory",
                                 least=2, most=65_536)  # fmt: skip
+    verdicts: str = setting(
+        "ignore", "what reviewers' verdicts do to the training images: apply replaces the label where all agree on "
+        "another and leaves out what else nobody would keep; leave-out leaves all of these out; ignore: nothing",
+        choices=("apply", "leave-out", "ignore"),
+    )  # fmt: skip
     optimizer: str = setting("auto", "auto: muon for the cnn, adam for other models",
                              choices=("auto", "muon", "adam", "sgd"))  # fmt: skip
     lr: float | None = setting(None, "peak learning rate of the one-cycle schedule; default: by optimizer",
@@ -305,6 +310,7 @@ class TrainSettings(TrackedSettings):
                 "skip_unreadable",
                 "val_fraction",
                 "test_fraction",
+                "verdicts",
             ),
             "model and optimization": (
                 "model",

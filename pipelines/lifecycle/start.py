@@ -1,7 +1,9 @@
 """How a run begins: its start in MLflow, and its first commit, which says what it was made from."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from torch import nn
@@ -64,12 +66,13 @@ def commit_start(
     classes: tuple[str, ...],
     inputs: dict[str, Any] | None = None,
     origin: Origin | None = None,
+    tables: Mapping[str, dict[str, Any]] = MappingProxyType({}),
 ) -> None:
     """Commit unit `start` of a run that owns epochs.
 
     `instances` are columns of table `instances`, `classes` the names in class_id order, `inputs` what config.json
     records besides the settings, such as how data was read and the digest of the model's code; an imported log has no
-    `origin` of weights.
+    `origin` of weights. `tables` are columns of further tables by name.
     """
     config = {"command": command, "settings": settings.params()} | (inputs or {})
     if origin is not None:
@@ -81,8 +84,8 @@ def commit_start(
     }
     with runs.staging_folder(run.home) as folder:
         files = _write_records(folder, config)
-        files["instances.parquet"] = write_table(folder / "instances.parquet", instances)
-        files["classes.parquet"] = write_table(folder / "classes.parquet", class_columns)
+        for table, columns in {"instances": instances, "classes": class_columns, **tables}.items():
+            files[f"{table}.parquet"] = write_table(folder / f"{table}.parquet", columns)
         runs.commit(run, "start", files, {}, None)
 
 

@@ -71,14 +71,15 @@ def copy_bytes_from_leader(content: bytes | None) -> bytes:
 def gather_predictions(part: Predictions, labels: Tensor) -> Predictions:
     """In rank 0 the predictions that all processes have made, in the order of instances; elsewhere the part given.
 
-    `labels` are those of the whole split, of which every instance was predicted once.
+    `labels` are those of all instances predicted, in their order; each of these was predicted once.
     """
     if world() == 1:
         return part
     ids, logits = (torch.cat(list(_gather(values))) for values in (part.instance_id, part.logits))
     if rank():
         return part
-    return Predictions(part.split, torch.arange(len(labels)), labels, logits[ids.argsort()])
+    ids, places = ids.sort()
+    return Predictions(part.split, ids, labels, logits[places])
 
 
 def _gather(values: Tensor) -> Iterator[Tensor]:

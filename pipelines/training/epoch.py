@@ -75,7 +75,7 @@ def train_epoch(model: Classifier, recipe: Recipe, epoch: int) -> Predictions:
             all_logits = torch.empty(len(trained), *logits.shape[1:], dtype=logits.dtype)  # [N, K]
         all_logits[row_of_place[done : done + len(logits)]] = logits
         done += len(logits)
-    return Predictions(TRAIN_SEEN, ids, recipe.labels[ids], all_logits)
+    return Predictions(TRAIN_SEEN, recipe.instance_ids[ids], recipe.labels[ids], all_logits)
 
 
 def _take_step(model: nn.Module, recipe: Recipe, learning_rate: float, images: Tensor, labels: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from pipelines.models.networks import Classifier, build_tracked_model
 from pipelines.training.beginning import freeze_parameters
 from pipelines.training.collectives import copy_bytes_from_leader, copy_from_leader
 from pipelines.training.epoch import train_and_evaluate
+from pipelines.training.label_changes import LabelChanges
 from pipelines.training.recipe import Recipe, make_recipe
 from pipelines.training.whole_batch import check_divisible
 from tracking.errors import InputError, RunError
@@ -34,6 +35,7 @@ class Beginning:
     reading: Reading  # how rank 0 read the image files
     data_digest: str
     first_epoch: int
+    changes: LabelChanges
 
 
 def lead(
@@ -46,7 +48,7 @@ def lead(
     if ranks.world() == 1:
         return
     _check_machine(recipe)
-    ranks.tell(Beginning(home, recipe.settings, data.reading, data.digest, first_epoch))
+    ranks.tell(Beginning(home, recipe.settings, data.reading, data.digest, first_epoch, recipe.changes))
     ranks.collect_reports()
     _share_weights(recipe, model, state.read_bytes() if state else b"")
     check_divisible(recipe.settings, model, data)
@@ -60,7 +62,7 @@ def follow() -> None:
         hardware.prepare_device(beginning.settings)
         model = build_tracked_model(beginning.settings, data)
         freeze_parameters(beginning.settings, model, data)
-        recipe = make_recipe(beginning.settings, data, model)
+        recipe = make_recipe(beginning.settings, data, model, beginning.changes)
     except Exception as error:
         ranks.report(str(error) if isinstance(error, InputError | RunError) else describe_error(error))
         ranks.hear()

@@ -9,13 +9,14 @@ from torch import Tensor
 from pipelines.common.settings import AUTO, ResolvedSettings, ResolvedTraining, TrainSettings
 from pipelines.common.user_code import describe_error, errors_reported
 from pipelines.data.datasets import Dataset
-from pipelines.data.stored_images import Images
+from pipelines.data.stored_images import Images, select_images
 from pipelines.models import hardware
 from pipelines.models.image_sizes import plan_image_scales
 from pipelines.models.memory import resolve_pass_sizes
 from pipelines.models.networks import MODELS, Classifier, copy_model, resolve_transform
 from pipelines.training.beginning import resolve_weights
 from pipelines.training.heads import find_head
+from pipelines.training.label_changes import UNCHANGED, LabelChanges
 from pipelines.training.optimizers import make_optimizers, one_cycle_factor
 from pipelines.training.trial import try_out
 from tracking.errors import InputError
@@ -31,8 +32,10 @@ class Recipe:
 
     settings: ResolvedTraining
     device: torch.device
-    images: Images  # training images, [N, C, H, W], uint8
+    images: Images  # images trained on, [N, C, H, W], uint8
+    instance_ids: Tensor  # [N], ascending: all of split train, but for those that verdicts leave out
     labels: Tensor  # [N]
+    changes: LabelChanges
     optimizers: list[torch.optim.Optimizer]
     averaged_model: Classifier  # moving average of the model: what is evaluated and kept
 
@@ -90,8 +93,10 @@ def _resolve_auto(choice: str, default: bool) -> str:
     return "yes" if default else "no"
 
 
-def make_recipe(settings: ResolvedSettings, data: Dataset, model: Classifier) -> Recipe:
-    """The recipe for resolved settings; moves the model to its device.
+def make_recipe(
+    settings: ResolvedSettings, data: Dataset, model: Classifier, changes: LabelChanges = UNCHANGED
+) -> Recipe:
+    """The recipe for resolved settings, with the labels that verdicts change; moves the model to its device.
 
     Pass sizes that no run recorded are resolved here, because the model has to be tried out first.
     """
@@ -108,7 +113,11 @@ def make_recipe(settings: ResolvedSettings, data: Dataset, model: Classifier) ->
         if not any(weight.requires_grad for name, weight in model.named_parameters() if name not in head):
             raise InputError("--body-lr does nothing, as no parameter but the head's is trained; leave it out")
     optimizers = make_optimizers(model, resolved.optimizer, resolved.lr, resolved.weight_decay, resolved.body_lr, head)
-    return Recipe(resolved, device, train.images, train.labels, optimizers, averaged_model=copy_model(model))
+    instance_ids, labels = changes.apply(train.labels)
+    images = train.images  # not a copy, if they are all
+    if changes.left_out:
+        images = select_images(images, instance_ids.numpy())
+    return Recipe(resolved, device, images, instance_ids, labels, changes, optimizers, averaged_model=copy_model(model))
 
 
 def _check_image_sizes(settings: TrainSettings, model: Classifier, images: Tensor) -> None:

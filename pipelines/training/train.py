@@ -27,6 +27,13 @@ from pipelines.models.weight_files import list_keys
 from pipelines.training.beginning import find_source, freeze_parameters, load_initial_weights, resolve_source
 from pipelines.training.epoch import train_and_evaluate
 from pipelines.training.following import lead
+from pipelines.training.label_changes import (
+    IGNORE,
+    LABEL_CHANGES,
+    RECORD,
+    decide_label_changes,
+    read_label_changes,
+)
 from pipelines.training.recipe import Recipe, make_recipe, resolve_settings
 from tracking import catalogue, commits, runs
 from tracking.commits import EpochCommit
@@ -58,6 +65,7 @@ def train(settings: TrainSettings, home: Home, original: catalogue.RunRecord | N
     source = find_source(settings, home)
     settings = resolve_source(settings, source)
     data = load_data(settings, home, original)
+    changes = read_label_changes(home, original) if original else decide_label_changes(settings, home, data)
     resolved = resolve_settings(settings, data)
     hardware.prepare_device(resolved)  # before anything is computed: the first weights depend on the threads too
     model = build_tracked_model(resolved, data)
@@ -65,16 +73,22 @@ def train(settings: TrainSettings, home: Home, original: catalogue.RunRecord | N
     origin = load_initial_weights(resolved, home, model, data, source, recorded)
     del source  # its weights would stay in memory as long as the training
     freeze_parameters(resolved, model, data)
-    recipe = make_recipe(resolved, data, model)
+    recipe = make_recipe(resolved, data, model, changes)
     lead(home, recipe, data, model, 0)
 
     default_name = f"{data.name}-{resolved.model.rpartition(':')[2]}-{settings.seed}"
-    note = _describe_training(home, recipe.settings, data, model, origin)
+    note = _describe_training(home, recipe, data, model, origin)
     run, named_settings = start_training_run(
         home, "study train", recipe.settings, default_name, data, note, origin, settings.seed
     )
     inputs = {"data": describe_data(data), "model_code": digest_code(resolved.model, model)}
-    commit_start(run, "train", named_settings, instance_columns(run.run_id, data), data.classes, inputs, origin)
+    instances = instance_columns(run.run_id, data)
+    tables = {}
+    if settings.verdicts != IGNORE:
+        inputs[RECORD] = changes.summary()
+    if changes.new_labels:
+        tables[LABEL_CHANGES] = changes.to_columns(run.run_id, data.splits["train"].labels)
+    commit_start(run, "train", named_settings, instances, data.classes, inputs, origin, tables)
     return _run_epochs(Training(named_settings, data, model, recipe, run), [])
 
 
@@ -100,7 +114,7 @@ def resume(record: catalogue.RunRecord, home: Home, data: str | None = None) -> 
         source = find_source(settings, home)
         load_initial_weights(settings, home, model, dataset, source, read_origin(home, record))
     freeze_parameters(settings, model, dataset)
-    recipe = make_recipe(settings, dataset, model)
+    recipe = make_recipe(settings, dataset, model, read_label_changes(home, record))
     state = None
     if committed:
         last = committed[-1]
@@ -113,18 +127,20 @@ def resume(record: catalogue.RunRecord, home: Home, data: str | None = None) -> 
     return _run_epochs(Training(settings, dataset, model, recipe, run), committed)
 
 
-def _describe_training(home: Home, settings: TrainSettings, data: Dataset, model: Classifier, origin: Origin) -> str:
+def _describe_training(home: Home, recipe: Recipe, data: Dataset, model: Classifier, origin: Origin) -> str:
     """The note of the run in the MLflow UI, in Markdown."""
+    settings = recipe.settings
     begins_from = describe_origin(home, origin)
     beginning = "untrained network" if origin.begins == UNTRAINED.begins else "network before training"
     if begins_from:
         beginning += f", which begins from {begins_from}"
     if origin.new_weights:
         beginning += f"; {list_keys(list(origin.new_weights))} begin anew"
+    judged = f" With {recipe.changes.describe()} (table `label_changes`)." if recipe.changes.judged else ""
     return (
         f"**{settings.model}** ({count_weights(model)}) trained on **{data.name}** ({count_images(data)}), seed "
         f"{settings.seed}. Every epoch's weights: `checkpoints/`; every instance's "
-        f"prediction: `predictions/`. Epoch 0 is the {beginning}. {model.normalise.describe()}"
+        f"prediction: `predictions/`. Epoch 0 is the {beginning}. {model.normalise.describe()}{judged}"
     )
 
 

@@ -6,20 +6,24 @@
 -- returns:
 --   split        split of the image
 --   instance_id  image, row number in its split
---   label        true class; null when unknown
+--   label        true class, of training images the one trained with; null when unknown
 --   name         what an imported log calls it; null otherwise
 --   source       where it lies in the data set
 select
-    split,
-    instance_id,
-    label,
-    name,
-    source
+    instances.split,
+    instances.instance_id,
+    coalesce(label_changes.new_label, instances.label) as label,
+    instances.name,
+    instances.source
 from instances
+left join label_changes
+    on label_changes.run_id = instances.run_id
+    and label_changes.instance_id = instances.instance_id
+    and instances.split = 'train'
 where
-    run_id = $run_id
-    and (split = $home or split like 'extra:%')
+    instances.run_id = $run_id
+    and (instances.split = $home or instances.split like 'extra:%')
 order by
-    split <> $home,
-    split,
-    instance_id
+    instances.split <> $home,
+    instances.split,
+    instances.instance_id
