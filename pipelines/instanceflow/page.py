@@ -21,7 +21,7 @@ from tracking.home import Home
 WEB_FOLDER = Path(__file__).parent / "web"
 SCRIPTS = (
     "data", "facts", "heatmaps", "state", "paint", "words", "strip", "glyphs", "flow", "table", "comparison",
-    "confusion", "detail", "gallery", "export", "answers", "main",
+    "confusion", "verdicts", "detail", "gallery", "export", "answers", "main",
 )  # fmt: skip
 SHOWN_QUERIES = (
     "transition_outcomes", "turbulent_epochs", "flow_links", "flow_nodes", "instance_metrics", "confusion_by_epoch",
@@ -60,6 +60,7 @@ def write_page(
         "thumbnails": thumbnails,
         "maps": maps,
         "probabilities": probabilities,
+        "verdicts": _read_verdicts(record, connection),
         "notes": [
             *_note_sample(record),
             *(note for one in records for note in _note_gaps(one)),
@@ -104,6 +105,13 @@ def _add_predictions(payload: Payload, records: Sequence[Record]) -> None:
         if payload.add_array("p_true", values, "probabilities of the label", share=MEASURES_SHARE):
             break
     payload.add_array("margin", quantize_hundredths(margin), "margins", share=MEASURES_SHARE)
+
+
+def _read_verdicts(record: Record, connection: DuckDBPyConnection) -> list[tuple]:
+    """What reviewers say of the page's images, rows of the internal query; of two runs, both have the same images."""
+    splits = [record.splits[index] for index in record.split_indices]
+    parameters = {"run_id": record.run.run_id, "splits": splits, "instance_ids": record.instance_ids.tolist()}
+    return queries.execute(connection, "flow_verdicts", parameters).fetchall()
 
 
 def _add_totals(payload: Payload, records: Sequence[Record], connection: DuckDBPyConnection) -> None:

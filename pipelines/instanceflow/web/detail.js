@@ -15,6 +15,7 @@ async function openDetail(i) {
   element("detail-title").textContent = `Image ${nameOf(i)}, ${labels[i] === UNKNOWN ? "label unknown" : `label ${nameOfClass(labels[i])}`}`;
   drawLarge(i);
   element("detail-facts").textContent = describeDetail(i);
+  drawVerdicts(i);
   drawProbabilities(i, await unpackOnce("probabilities"), await unpackOnce("top_classes"));
   drawMaps(i, await unpackOnce("maps"));
   writeQueries();

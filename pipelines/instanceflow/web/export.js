@@ -214,14 +214,16 @@ async function downloadPng(name, fileName) {
 function exportCsv() {
   const hasNames = head.names !== null; // else an ID is the split and instance_id before it
   const columns = COLUMNS.filter(({ key, text, digits: places }) => (text || places !== undefined) && (key !== "id" || hasNames));
-  const quote = text => /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   const epochs = isPair ? [] : ["epoch"]; // the last chosen one, of the prediction
   const header = ["split", "instance_id", ...epochs, ...columns.map(({ key }) => key)];
   const instances = state.selected.length ? state.selected : derived.listed;
   const lines = instances.map(i =>
     [head.splits[splitIndices[i]], instanceIds[i], ...epochs.map(() => head.epochs[state.to]), ...columns.map(column => cellText(column, i))]);
-  return [header, ...lines].map(cells => cells.map(cell => quote(String(cell))).join(",")).join("\n");
+  return toCsv([header, ...lines]);
 }
+
+const quoted = text => /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+const toCsv = rows => rows.map(cells => cells.map(cell => quoted(String(cell))).join(",")).join("\n");
 
 for (const button of document.querySelectorAll("[data-export]")) {
   const { export: name, format } = button.dataset;
@@ -230,6 +232,6 @@ for (const button of document.querySelectorAll("[data-export]")) {
     const fileName = `${RUNS.map(run => run.run_id.slice(0, 8)).join("-")}-${name}${epochs}.${format}`;
     if (format === "svg") download(exportSvg(name), "image/svg+xml", fileName);
     else if (format === "png") downloadPng(name, fileName);
-    else download(exportCsv(), "text/csv", fileName);
+    else download(name === "verdicts" ? exportVerdicts() : exportCsv(), "text/csv", fileName);
   };
 }
