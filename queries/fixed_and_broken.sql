@@ -12,7 +12,8 @@
 -- over all pairs of a run of each group, with standard deviations. p_value and interval are about the recipes: they count
 -- the images and the seeds as drawn at random (rules in macro score_changes), and suppose that accuracies of seeds are about
 -- normal. Two groups of one recipe are called different in at most the fraction `level` of studies, also with two seeds
--- each; but of two seeds, little can be shown. Between a run and a group nothing is tested, and verdict is null.
+-- each; but of two seeds little can be shown, and of groups of different size less than of the smaller size of both.
+-- Between a run and a group nothing is tested, and verdict is null.
 -- Images that are not in every run count as unmatched: as seeds draw other validation images, two runs share few of them.
 -- Images without a known label are left out. Nothing here corrects for asking of several splits or epochs.
 --
