@@ -295,8 +295,7 @@ def flow(
 ) -> str:
     """Make the InstanceFlow page of a run: which image was classified as what, epoch by epoch. Returns its path.
 
-        With another run, the page shows both on the same images, and what the other one fixes and breaks.
-
+    With another run, the page shows both on the same images, and what the other one fixes and breaks.
 
     Arguments, as the flags of `study flow`:
         run: run ID, unique prefix of one, run name, or latest [latest]
@@ -398,8 +397,7 @@ def folds(
 ) -> str:
     """Predict the training images out of sample: each by a model that was trained as the run was, but on other images.
 
-        They are split into folds, and for each fold a model is trained on the others. Returns the split.
-
+    They are split into folds, and for each fold a model is trained on the others. Returns the split.
 
     Arguments, as the flags of `study folds`:
         run: run ID, unique prefix of one, run name, or latest [latest]

@@ -4,6 +4,7 @@ import argparse
 import sys
 import traceback
 from collections.abc import Iterator
+from inspect import getdoc
 
 from pipelines.commands import ASK_HELP, COMMANDS, GROUPS, SHARED, keep_output, load_step, open_home
 from pipelines.common import ranks, settings, stopping, terminal
@@ -140,7 +141,7 @@ def make_parser() -> argparse.ArgumentParser:
     for name, (settings_class, _, example) in COMMANDS.items():
         command = commands.add_parser(
             name,
-            description=str(settings_class.__doc__) if settings_class else ASK_HELP,
+            description=getdoc(settings_class) if settings_class else ASK_HELP,
             epilog=f"example:\n  {example}",
             add_help=settings_class is not None,  # `study ask QUESTION --help` is about the question
         )

@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import MISSING, Field, fields
-from inspect import Parameter, Signature
+from inspect import Parameter, Signature, getdoc
 from typing import Any
 
 from pipelines.commands import COMMANDS, keep_output, load_step, open_home
@@ -68,7 +68,7 @@ def describe(name: str) -> str:
     """A function's help, from that of its command."""
     settings_class = settings_of(name)
     lines = [f"    {field.name}: {name_arguments(setting_help(field))}" for field in _list_settings(settings_class)]
-    text = str(settings_class.__doc__).replace("Prints ", "Returns ")
+    text = str(getdoc(settings_class)).replace("Prints ", "Returns ")
     return "\n".join([text, "", f"Arguments, as the flags of `study {name}`:", *lines, f"    home: {HOME}"])
 
 
