@@ -38,7 +38,7 @@ def check_parameters(connection: DuckDBPyConnection, values: dict[str, str | Non
         run_id = chosen[run_key]
         if "split" in chosen:
             _check_split(connection, chosen["split"], run_id)
-        if {epoch_key, "from_epoch", "to_epoch"} & set(chosen):
+        if {epoch_key, "early_epoch", "from_epoch", "to_epoch"} & set(chosen):
             epochs = _read_column(connection, SELECT_EPOCHS, run_id)
             _check_epochs(chosen, epoch_key, epochs, run_id)
 
@@ -56,8 +56,8 @@ def _check_split(connection: DuckDBPyConnection, split: str, run_id: str) -> Non
 def _check_epochs(chosen: dict[str, str], epoch_key: str, epochs: list[int], run_id: str) -> None:
     """A single epoch must be one of the run's; a range must include one, but its ends may lie outside."""
     listed = ", ".join(map(str, epochs)) or "none yet"
-    if epoch_key in chosen:
-        epoch = int(chosen[epoch_key])
+    for key in {epoch_key, "early_epoch"} & set(chosen):
+        epoch = int(chosen[key])
         if epoch not in epochs:
             raise InputError(f"run {run_id[:8]} has no epoch {epoch}; there are: {listed}")
     first = int(chosen.get("from_epoch", 0))

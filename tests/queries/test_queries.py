@@ -5,10 +5,11 @@ import math
 import re
 from collections import Counter
 from itertools import pairwise
-from statistics import fmean, pstdev
+from statistics import fmean, pstdev, stdev
 
 import numpy as np
 import pytest
+from scipy import stats
 from scipy.stats import hypergeom
 from sklearn.metrics import cohen_kappa_score
 
@@ -39,7 +40,11 @@ def tidy(row):
 
 def given(name):
     """Values that make any query answer, with every optional parameter left out."""
-    return {key: value for key, value in GIVEN.items() if key in queries.header(name).params}
+    header = queries.header(name)
+    values = {key: value for key, value in GIVEN.items() if key in header.params}
+    if header.takes_several and "other_run_id" not in values:  # a question about seeds
+        values["run_id"] = "tiny,twin"
+    return values
 
 
 @pytest.fixture(scope="module")
@@ -1497,3 +1502,75 @@ def test_the_header_says_what_becomes_of_seeds():
     assert header.over_seeds.columns == ["a", "b", "c", "c_sd", "n", "n_sd", "n_seeds"]
     together = catalogue.parse_header("-- What?\n--\n-- seeds: together\n-- returns:\n--   a  one\nselect 1")
     assert (together.over_seeds, together.takes_several, together.notes) == (None, True, "")
+
+
+@pytest.fixture
+def three_seeds():
+    """Three runs on the same four images, with a second epoch each; p_true is that of the class predicted, or 0.2."""
+    connection = data.empty()
+    chosen = {"one": [0, 1, 1, 1], "two": [0, 0, 2, 1], "three": [0, 1, 0, 1]}  # images of classes 0, 0, 0, 1
+    for seed, (run_id, predicted) in enumerate(chosen.items()):
+        data.add_run(connection, run_id, "2026-01-01")
+        connection.execute("update runs set seed = ? where run_id = ?", [seed, run_id])
+        data.add_classes(connection, run_id, ["cat", "dog", "bird"])
+        for epoch, k in itertools.product((1, 2), range(4)):
+            label = (0, 0, 0, 1)[k]
+            p_true = 0.8 if predicted[k] == label else 0.2
+            row = data.prediction(run_id, "test", epoch, k, label, predicted[k], p_true)
+            data.insert(connection, "predictions", [row | {"p_sq": 0.66}])
+    data.link_all(connection)
+    return connection
+
+
+def test_images_over_seeds_by_hand(three_seeds):
+    rows = queries.run(three_seeds, "seed_instances", {"run_id": "one,two,three"}).dicts
+    assert [(row["instance_id"], row["n_wrong"], row["n_seeds"]) for row in rows] == [
+        (1, 2, 3), (2, 2, 3), (0, 0, 3), (3, 0, 3),
+    ]  # fmt: skip
+    first, second, *_ = rows
+    assert (first["predicted_name"], round(first["agreement"], 6), first["n_classes"]) == ("dog", 0.666667, 2)
+    assert (second["predicted_name"], round(second["agreement"], 6), second["n_classes"]) == (
+        "cat",
+        0.333333,
+        3,
+    )  # a tie
+    assert first["p_true"] == pytest.approx((0.2 + 0.8 + 0.2) / 3)
+    lengths = [math.sqrt(0.66 - 2 * p_true + 1) for p_true in (0.2, 0.8, 0.2)]
+    assert first["el2n"] == pytest.approx(fmean(lengths), abs=1e-6)
+    assert first["el2n_sd"] == pytest.approx(stdev(lengths), abs=1e-6)
+    [worst] = queries.run(three_seeds, "seed_instances", {"run_id": "one", "limit": "1"}).dicts
+    assert (worst["instance_id"], worst["fraction_wrong"], worst["el2n_sd"]) == (1, 1, None)
+
+
+def test_accuracy_and_stability_over_seeds_by_hand(three_seeds):
+    rows = queries.run(three_seeds, "seed_accuracy", {"run_id": "three,one,two"}).dicts
+    assert [(row["seed"], row["accuracy"]) for row in rows] == [(0, 0.5), (1, 0.75), (2, 0.75)]
+    half = stats.t.ppf(0.975, 2) * rows[0]["sd"] / math.sqrt(3)
+    assert rows[0]["mean"] == pytest.approx(2 / 3)
+    assert rows[0]["sd"] == pytest.approx(stdev([0.5, 0.75, 0.75]))
+    assert (rows[0]["low"], rows[0]["high"]) == (pytest.approx(2 / 3 - half), pytest.approx(min(1, 2 / 3 + half)))
+    [alone] = queries.run(three_seeds, "seed_accuracy", {"run_id": "one"}).dicts
+    assert (alone["sd"], alone["low"], alone["high"]) == (None, None, None)
+
+    cells = np.arange(64.0).reshape(8, 8)
+    for run_id, values in (("one", cells), ("two", 2 * cells + 1), ("three", cells[::-1, ::-1])):
+        data.add_run(three_seeds, f"{run_id} explained", "2026-01-02", "explain", source=run_id)
+        place = {"method": "shap", "epoch": 2, "instance_id": 0, "target": 0}
+        data.add_map(three_seeds, f"{run_id} explained", values, run_id, **place)
+    scores = {"one": [1, 2, 3, 4], "two": [10, 20, 30, 40], "three": [4, 3, 2, 1]}
+    for run_id, numbers in scores.items():
+        key = {"run_id": f"{run_id} explained", "epoch": 2, "concept_id": 0}
+        row = key | {"source_run_id": run_id, "layer": "a", "concept_key": run_id, "vector": [1.0], "threshold": 0.5}
+        data.insert(three_seeds, "concepts", [row | {"description": "round"}])
+        rows = [{"split": "test", "instance_id": k, "score": score, "present": True} for k, score in enumerate(numbers)]
+        data.insert(three_seeds, "concept_scores", [key | one for one in rows])
+    rows = queries.run(three_seeds, "seed_stability", {"run_id": "one,two,three"}).dicts
+    assert [(row["what"], row["method"], row["n_seeds"], row["n_pairs"], row["n"]) for row in rows] == [
+        ("predictions", None, 3, 3, 4), ("maps", "shap", 3, 3, 1), ("concepts", "ice", 3, 3, 4),
+    ]  # fmt: skip
+    predictions, maps, concepts = rows
+    assert predictions["stability"] == pytest.approx(fmean([0.5, 0.75, 0.5]))
+    for row in (maps, concepts):  # two are the same but for their scale, and the third is their opposite
+        assert row["stability"] == pytest.approx((1 - 1 - 1) / 3)
+        assert (row["lowest"], row["highest"]) == (pytest.approx(-1), pytest.approx(1))
+    assert queries.run(three_seeds, "seed_stability", {"run_id": "one"}).rows == []

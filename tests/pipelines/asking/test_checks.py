@@ -68,6 +68,7 @@ def test_every_parameter_for_splits_and_epochs_is_known() -> None:
         "other_epoch",
         "from_epoch",
         "to_epoch",
+        "early_epoch",
         "early_epochs",
     }  # the last is a bound, not an epoch
 
