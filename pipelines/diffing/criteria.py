@@ -17,6 +17,11 @@ class Verdict:
 # Each part of the page answers a question of its own and holds its level by itself.
 VERDICTS = {
     "accuracy": Verdict(0.05, "McNemar's exact test; of groups, over seeds and images (fixed_and_broken)"),
+    "classes": Verdict(
+        0.05, "the same tests of every class and, apart, every confusion, Tarone-Holm (improvement_by_class)"
+    ),
+    "calibration": Verdict(0.05, "interval of the difference of Brier scores (calibration_change)"),
+    "churn": Verdict(0.05, "regrouping of the trainings, max-T over all images and classes (churn)"),
     "explanations": Verdict(0.05, "regrouping of the trainings, max-T over methods (explanation_change)"),
     "concepts": Verdict(0.05, "intervals of rank correlations that hold together, Bonferroni (concept_change)"),
 }

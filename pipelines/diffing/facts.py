@@ -23,6 +23,9 @@ class Facts:
     settings: list[tuple[str, str, str]]  # that differ: name, value of A, of B
     outcome: Answer  # of fixed_and_broken
     shared: int  # images that both predicted; of a group, labelled ones
+    classes: Answer  # of improvement_by_class
+    calibration: Answer  # of calibration_change
+    churn: Answer
     flow: Flow | None
     gallery: Gallery | None
     explanations: Answer  # of explanation_change
@@ -45,6 +48,9 @@ def gather_facts(pair: Pair) -> Facts:
         settings=list_differences(*pair.sides),
         outcome=outcome,
         shared=shared,
+        classes=pair.ask("improvement_by_class", level=VERDICTS["classes"].level),
+        calibration=pair.ask("calibration_change", level=VERDICTS["calibration"].level),
+        churn=pair.ask("churn", level=VERDICTS["churn"].level),
         flow=flow,
         gallery=None if pair.has_group else fill_gallery(pair),
         explanations=pair.ask("explanation_change", level=VERDICTS["explanations"].level),

@@ -77,6 +77,18 @@ def test_the_verdict_and_the_four_counts_are_those_of_the_question(pair: Home, p
     assert "This is about these two models" in text
 
 
+def test_classes_probabilities_and_churn_are_those_of_the_questions(pair: Home, page: str) -> None:
+    text = text_of(page)
+    for row in [row for row in asked(pair, "improvement_by_class") if row["kind"] == "class"]:
+        assert f"{row['label_name']} {row['n']} {100 * row['rate']:.0f}\u00a0%".replace("\u00a0", " ") in text
+    for row in asked(pair, "calibration_change"):
+        both = " ".join(f"{row[name]:.3f}".replace("-", MINUS) for name in ("value", "other_value"))
+        assert both in text
+    [row] = [row for row in asked(pair, "churn") if row["label"] is None]
+    assert f"{100 * row['churn']:.1f} % of the 445 images are predicted as different classes" in text
+    assert "There are no seeds of one recipe to compare with." in text
+
+
 def test_images_that_changed_are_counted_and_shown(pair: Home, page: str) -> None:
     rows = asked(pair, "compared_instances")
     changed = [row for row in rows if row["predicted"] != row["other_predicted"]]
@@ -95,7 +107,16 @@ def test_images_that_changed_are_counted_and_shown(pair: Home, page: str) -> Non
 
 
 def test_every_part_shows_its_question(page: str) -> None:
-    for name in ("fixed_and_broken", "compared_flow", "compared_instances", "explanation_change", "concept_change"):
+    for name in (
+        "fixed_and_broken",
+        "improvement_by_class",
+        "calibration_change",
+        "churn",
+        "compared_flow",
+        "compared_instances",
+        "explanation_change",
+        "concept_change",
+    ):
         assert f"study ask {name} " in text_of(page)
         assert html.escape(queries.text(name).split("\n")[0], quote=True).replace("&#x27;", "&#39;") in page
 
