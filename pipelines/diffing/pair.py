@@ -116,7 +116,9 @@ def make_pair(
         raise InputError(f"run {min(shared)[:SHORT_ID]} is in A and in B; name two without a run in common")
     names = "select name from classes where run_id = ? order by class_id"
     classes = tuple(name for (name,) in connection.execute(names, [here.record.run_id]).fetchall())
-    return Pair(home, here, other, settings.split, classes, Evidence(connection, here.run_ids), settings.data)
+    groups = {side.run_ids: side.name for side in (here, other) if side.is_group}
+    evidence = Evidence(connection, here.run_ids, groups)
+    return Pair(home, here, other, settings.split, classes, evidence, settings.data)
 
 
 def _choose_epoch(letter: str, reference: Reference, split: str, connection: DuckDBPyConnection) -> Side:

@@ -38,13 +38,14 @@ class Evidence:
 
     connection: DuckDBPyConnection
     run_id: str
+    groups: dict[str, str] = field(default_factory=dict)  # names by which commands take several run IDs
     used: list[Used] = field(default_factory=list)
     _answers: dict[str, Answer] = field(default_factory=dict)
 
     def ask(self, name: str, **values: object) -> Answer:
         """The answer of a query of the catalogue about the run; values that are None take their default."""
         given = {"run_id": self.run_id} | {key: str(value) for key, value in values.items() if value is not None}
-        command = _command(name, given)
+        command = _command(name, {key: self.groups.get(value, value) for key, value in given.items()})
         if command not in self._answers:
             answer = queries.run(self.connection, name, given)
             self._remember(command, queries.header(name).question, queries.text(name), answer.columns, answer.rows)

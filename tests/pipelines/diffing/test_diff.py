@@ -169,6 +169,7 @@ def test_a_group_of_seeds_is_compared_with_a_run(pair: Home, tmp_path: Path, cap
     assert page.name == "diff_against_brief.html"
     text = text_of(page.read_text())
     assert "Nothing is tested between one run and a group." in text
+    assert "--other-run-id brief" in text  # as `study ask` takes a group
     assert "Single images are compared between two runs, not between groups" in text
     code, _, line = study_command(capsys, "diff", "brief", resolve(home, "latest").run_id, "--home", home.path)
     assert (code, "is in A and in B" in line) == (2, True)
