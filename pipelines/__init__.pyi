@@ -356,6 +356,38 @@ def figure(
         home: study home [STUDY_HOME, else ./study]
     """
 
+def improve(
+    run: str = "latest",
+    *,
+    epochs: int = 5,
+    where: str | None = None,
+    weak_classes: int = 3,
+    repeats: float = 0.5,
+    augment: str | Sequence[str] = ("none",),
+    lr: float | None = None,
+    seeds: str | int | Sequence[int] | None = None,
+    name: str | None = None,
+    data: str | PathLike[str] | None = None,
+    home: str | PathLike[str] | None = None,
+) -> list[str]:
+    """Go on training on what a model gets wrong, beside a control that goes on without. Returns the improved run's ID.
+
+    The comparison of the two on the test images, which guide no choice, goes to standard error.
+
+    Arguments, as the flags of `study improve`:
+        run: training run to go on from, as RUN or RUN:EPOCH (a number, last or best; default: best) [latest]
+        epochs: passes over the training images [5]
+        where: SQL condition on the epoch's predictions of split train_seen that chooses images, such as "label = 3 and predicted = 5"; default: the question improvement_targets
+        weak_classes: number of classes, those with the lowest recall on val, that are to improve and are compared [3]
+        repeats: images that an epoch sees again, as a fraction of the training images: of those chosen, and in the control of all [0.5]
+        augment: how the images seen again are altered: mix (half of them, with an image of the class that they are confused with), colour, cutout [none]
+        lr: peak learning rate; default: a fraction of that of the run, as its full peak would undo what it learned
+        seeds: random seed, or several such as 0-2 or 0,3,7: then as many improved runs as one group, and their controls as another; default: that of the run
+        name: name of the improved run or group; the control's has -control behind it; default: by data set, model and seed
+        data: where the data set is now; default: where it was in training
+        home: study home [STUDY_HOME, else ./study]
+    """
+
 def predict(
     run: str,
     images: str | PathLike[str] | Sequence[str | PathLike[str]],

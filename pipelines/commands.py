@@ -37,6 +37,11 @@ GROUPS: dict[str, dict[str, tuple[type[CheckedSettings] | None, str, str]]] = {
             "pipelines.reporting.figure:figure",
             "study figure confusion --format svg --width double",
         ),
+        "improve": (
+            settings.ImproveSettings,
+            "pipelines.improving.improve:improve",
+            "study improve latest --epochs 5 --augment mix cutout",
+        ),
         "predict": (
             settings.PredictSettings,
             "pipelines.predicting.predict:predict",

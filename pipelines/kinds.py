@@ -30,6 +30,7 @@ class Kind:
 # by column `kind` of table `runs`; an imported log is neither resumed nor repeated
 KINDS = {
     "train": Kind(train.rerun, train.resume),
+    "improve": Kind(train.rerun, train.resume),
     "explain": Kind(explain.rerun, explain.resume, is_spread=True),
     "compare": Kind(compare.rerun, compare.resume, is_spread=True),
     "report": Kind(report.rerun, has_numbers=False),

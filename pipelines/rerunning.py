@@ -14,7 +14,7 @@ from pipelines.kinds import KINDS, check_repeatable, check_shareable, check_spre
 from pipelines.lifecycle.run_inputs import read_recorded_config, read_recorded_settings
 from pipelines.models.networks import MODELS
 from tracking import catalogue, commits
-from tracking.catalogue import RunRecord
+from tracking.catalogue import WITH_CHECKPOINTS, RunRecord
 from tracking.errors import RunError
 from tracking.files import read_json
 from tracking.home import Home
@@ -101,7 +101,8 @@ def _compare_tables(original: RunRecord, repeated: RunRecord, home: Home) -> dic
     rows_by_table: dict[str, list[dict]] = {}
     for row in rows:
         # images that were added later belong to `study predict`, and folds to `study folds`, not to the training
-        if original.kind == "train" and (row["split"].startswith(EXTRA_PREFIX) or row["split"] == TRAIN_FOLDS):
+        is_later = row["split"].startswith(EXTRA_PREFIX) or row["split"] == TRAIN_FOLDS
+        if original.kind in WITH_CHECKPOINTS and is_later:
             continue
         rows_by_table.setdefault(row["what"], []).append(row)
     return {table: TableDifference.combine(table_rows) for table, table_rows in rows_by_table.items()}
@@ -146,4 +147,4 @@ def _describe_processes(home: Home, training_run: RunRecord) -> str:
 
 
 def _training_run(home: Home, record: RunRecord) -> RunRecord:
-    return record if record.kind == "train" else catalogue.resolve(home, record.source)
+    return record if record.kind in WITH_CHECKPOINTS else catalogue.resolve(home, record.source)

@@ -1,6 +1,5 @@
 """Training of one run or, with --seeds, of a group of runs that differ only in their seed."""
 
-import re
 from dataclasses import replace
 from typing import Any
 
@@ -8,6 +7,7 @@ from pipelines.common import ranks
 from pipelines.common.progress import work
 from pipelines.common.settings import AUTO, ResumeSettings, TrainSettings
 from pipelines.common.terminal import say
+from pipelines.lifecycle.groups import parse_seeds
 from pipelines.resuming import resume
 from pipelines.training import train as training
 from pipelines.training.beginning import find_source, resolve_source
@@ -16,8 +16,6 @@ from tracking import catalogue, runs
 from tracking.catalogue import SHORT_ID
 from tracking.errors import InputError
 from tracking.home import Home
-
-MOST_SEEDS = 1000
 
 
 def train(settings: TrainSettings, home: Home) -> str | Any:  # Any, so that without seeds it may be used as a text
@@ -63,20 +61,3 @@ def _train_group(settings: TrainSettings, wanted: str, home: Home) -> list[str]:
                 else:
                     run_ids.append(resume(ResumeSettings(run=member.run_id, data=settings.data), home))
     return run_ids
-
-
-def parse_seeds(text: str) -> list[int]:
-    """The seeds of a text such as 0-4 or 0,3,7, in its order. Raises InputError on another text, or a repeated seed."""
-    seeds: list[int] = []
-    for part in text.split(","):
-        numbers = re.fullmatch(r"\s*([0-9]{1,10})(?:-([0-9]{1,10}))?\s*", part)
-        if not numbers:
-            raise InputError(f"--seeds is {text!r}; it takes whole numbers such as 0-4 or 0,3,7")
-        first = int(numbers[1])
-        last = int(numbers[2] or first)
-        if last < first or last - first >= MOST_SEEDS:
-            raise InputError(f"--seeds has {part.strip()!r}; give a range upwards of at most {MOST_SEEDS} seeds")
-        seeds += range(first, last + 1)
-    if len(set(seeds)) < len(seeds):
-        raise InputError(f"--seeds is {text!r}, with a seed more than once; give each once")
-    return seeds

@@ -8,7 +8,7 @@
 --   name           run name as shown in MLflow
 --   status         RUNNING, FINISHED, FAILED or KILLED
 --   dataset        name of the data set
---   source_run_id  training run it looks at; null for a training run
+--   source_run_id  training run it looks at, or goes on from (improve); null for others that train
 --   last_epoch     last epoch with metrics; null without
 --   seed           seed of the run
 --   seed_group     name of the group of runs that share a recipe but for the seed; null if it is in none

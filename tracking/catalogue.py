@@ -23,7 +23,8 @@ from tracking.mlflow_db import read_entries, runs_in_deleted_experiments
 from tracking.run_summaries import FEW_RUNS, UNSETTLED, RunSummary, known_summaries, last_change
 
 LONGEST_NAME = 200  # characters of a run's name
-TRAINED = ("train", "import")  # kinds of run that own epochs
+TRAINED = ("train", "import", "improve")  # kinds of run that own epochs
+WITH_CHECKPOINTS = ("train", "improve")  # those of them whose epochs have checkpoints
 SHORT_ID = 8  # hex digits by which messages name a run
 LISTED = 5  # runs that a message lists
 DELETED = "deleted"  # marks the folder of a run that was deleted on a server

@@ -134,9 +134,9 @@ def read_epochs(home: Home, run_id: str) -> list[EpochCommit]:
     return sorted(epochs, key=lambda commit: commit.epoch)
 
 
-def until_gap(epochs: list[EpochCommit]) -> list[EpochCommit]:
-    """Epochs 0, 1, 2, ... up to the first that is missing: a training goes on behind these."""
-    return [commit for number, commit in enumerate(epochs) if commit.epoch == number]
+def until_gap(epochs: list[EpochCommit], first: int = 0) -> list[EpochCommit]:
+    """Epochs `first`, `first` + 1, ... up to the first that is missing: a training goes on behind these."""
+    return [commit for number, commit in enumerate(epochs, first) if commit.epoch == number]
 
 
 def stored_epochs(home: Home, run_id: str) -> list[EpochCommit]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, overload
 
 from tracking import locks, mlflow_internals, patience
-from tracking.catalogue import RunRecord, free_name, list_runs, read_current_record, utc_now
+from tracking.catalogue import TRAINED, WITH_CHECKPOINTS, RunRecord, free_name, list_runs, read_current_record, utc_now
 from tracking.commits import Commit, CommittedFile, EpochCommit
 from tracking.environment import git_commit
 from tracking.errors import InputError
@@ -109,14 +109,14 @@ def start_run(home: Home, record: RunRecord, tags: dict[str, str], note: str) ->
     run = Run(home, replace(record, run_id=created.info.run_id), client)
     locks.hold(home, run.run_id)
 
-    if not record.source_run_id:
+    if record.kind in TRAINED:
         params = [Param(key, str(value)) for key, value in record.params.items() if value is not None]
         client.log_batch(run.run_id, params=params)
     if record.dataset and record.data_digest:
         source = json.dumps({"uri": record.params.get("data") or record.dataset})
         # MLflow writes it behind the name; the whole digest is in the run's record
         dataset = Dataset(record.dataset, record.data_digest[:8], source_type="local", source=source)
-        context = InputTag("mlflow.data.context", "training" if record.kind == "train" else record.kind)
+        context = InputTag("mlflow.data.context", "training" if record.kind in WITH_CHECKPOINTS else record.kind)
         client.log_inputs(run.run_id, datasets=[DatasetInput(dataset, tags=[context])])
     return run
 
@@ -370,6 +370,13 @@ def set_finding(run: Run, sentence: str, verdict: str, run_id: str) -> None:
     set_tag(run, VERDICT_TAG, verdict, run_id)
     _, note = _split_note(run.client, run_id)
     set_tag(run, NOTE, f"{FOUND}{sentence}\n\n{note}", run_id)
+
+
+def add_to_note(run: Run, line: str, run_id: str) -> None:
+    """Add a line to a run's description, unless it is there."""
+    note = run.client.get_run(run_id).data.tags.get(NOTE, "")
+    if line not in note:
+        set_tag(run, NOTE, f"{note}\n\n{line}", run_id)
 
 
 def read_finding(home: Home, run_id: str) -> str:

@@ -5,7 +5,7 @@ create table runs (
     run_id varchar primary key,  -- MLflow run ID
     kind varchar not null,  -- train, import, explain, compare, report, improve
     name varchar not null,  -- run name as shown in MLflow
-    source_run_id varchar,  -- training run that it is about; null for a training run
+    source_run_id varchar,  -- training run that it is about, or goes on from (improve); null for others that train
     status varchar not null,  -- RUNNING, FINISHED, FAILED, KILLED
     dataset varchar,  -- name of the data set
     data_digest varchar,  -- sha256 over every image, label and class name of the data set
@@ -81,6 +81,14 @@ create table label_changes (
     instance_id integer not null,  -- image of split train
     label integer not null,  -- class_id in the data set
     new_label integer  -- class_id that it was trained with instead; null: it was left out of training
+);
+
+create table improvement_targets (
+    run_id varchar not null,  -- improve run
+    instance_id integer not null,  -- training image, row number in split train
+    weight double not null,  -- how often an epoch sees it again, relative to the others
+    reasons varchar not null,  -- why, with commas between them
+    confused_with integer  -- class_id of the images that it may be mixed with; null: of any
 );
 
 create table attributions (

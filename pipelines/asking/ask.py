@@ -18,7 +18,7 @@ from pipelines.asking.tables import as_table
 from pipelines.common.flags import Parser, utf8
 from pipelines.common.terminal import find_screen
 from queries import Batch
-from tracking.catalogue import TRAINED, Listing, RunRecord, read_listing, resolve, resolve_all
+from tracking.catalogue import TRAINED, WITH_CHECKPOINTS, Listing, RunRecord, read_listing, resolve, resolve_all
 from tracking.errors import InputError
 from tracking.home import Home
 from tracking.reading import connect
@@ -203,7 +203,8 @@ def _resolve_runs(
 
     run = next(iter(records.get("run_id", ())), None)
     other_run = next(iter(records.get("other_run_id", ())), None)
-    if run and other_run and run.kind != other_run.kind:
+    trains = [one.kind in WITH_CHECKPOINTS for one in (run, other_run) if one]
+    if run and other_run and run.kind != other_run.kind and not all(trains):
         raise InputError(
             f"run {run.run_id[:8]} is of kind {run.kind}, run {other_run.run_id[:8]} of kind {other_run.kind}; give "
             "two of one kind"

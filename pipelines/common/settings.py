@@ -349,6 +349,68 @@ class ResolvedTraining(ResolvedSettings):
     batch: int = setting(MISSING, "images per step", least=2, most=65_536)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ResolvedImprovement(ResolvedTraining):
+    """What a training records that goes on from an epoch of another run, and sees some images more often."""
+
+    first_epoch: int = setting(MISSING, "epoch of --from that training goes on from", least=1)
+    targeted: bool = setting(MISSING, "whether the images that an epoch sees again are chosen ones, or any")
+    repeats: int = setting(MISSING, "number of images that an epoch sees again", least=0)
+    augment: tuple[str, ...] = setting(MISSING, "how the images seen again are altered")
+    where: str | None = setting(None, "SQL condition by which images were chosen; default: weak classes and others")
+    weak_classes: tuple[str, ...] = setting(MISSING, "classes with the lowest recall on val, which are to improve")
+
+
+@dataclass(frozen=True)
+class ImproveSettings(CheckedSettings):
+    """Go on training on what a model gets wrong, beside a control that goes on without. Prints the improved run's ID.
+
+    The comparison of the two on the test images, which guide no choice, goes to standard error.
+    """
+
+    run: str = setting(
+        "latest", "training run to go on from, as RUN or RUN:EPOCH (a number, last or best; default: best)",
+        positional=True,
+    )  # fmt: skip
+    epochs: int = setting(5, "passes over the training images", least=1, most=10_000)
+    where: str | None = setting(
+        None, "SQL condition on the epoch's predictions of split train_seen that chooses images, such as "
+        '"label = 3 and predicted = 5"; default: the question improvement_targets',
+    )  # fmt: skip
+    weak_classes: int = setting(
+        3, "number of classes, those with the lowest recall on val, that are to improve and are compared", least=1
+    )
+    repeats: float = setting(
+        0.5, "images that an epoch sees again, as a fraction of the training images: of those chosen, and in the "
+        "control of all", least=0.01, most=10,
+    )  # fmt: skip
+    augment: tuple[str, ...] = setting(
+        ("none",), "how the images seen again are altered: mix (half of them, with an image of the class that they are "
+        "confused with), colour, cutout", choices=("none", "mix", "colour", "cutout"),
+    )  # fmt: skip
+    lr: float | None = setting(
+        None, "peak learning rate; default: a fraction of that of the run, as its full peak would undo what it learned",
+        least=1e-8, most=100,
+    )  # fmt: skip
+    seeds: str | None = setting(
+        None, "random seed, or several such as 0-2 or 0,3,7: then as many improved runs as one group, and their "
+        "controls as another; default: that of the run", numbers=True,
+    )  # fmt: skip
+    name: str | None = setting(
+        None, "name of the improved run or group; the control's has -control behind it; default: by data set, model "
+        "and seed",
+    )  # fmt: skip
+    data: str | None = setting(None, DATA)
+
+    @classmethod
+    def flag_groups(cls) -> dict[str, tuple[str, ...]]:
+        return {
+            "what is trained on": ("where", "weak_classes", "repeats", "augment"),
+            "how it is trained": ("epochs", "lr", "seeds"),
+            "name and data": ("name", "data"),
+        }
+
+
 @dataclass(frozen=True)
 class ResumeSettings(SpreadSettings):
     """Resume an interrupted run; the result is bit-identical to an uninterrupted one. Prints the run ID."""

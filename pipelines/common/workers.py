@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from distributed import Client, Future
 
 Task = tuple[Callable[..., Any], tuple[Any, ...]]  # a function of a module, and its arguments
-WORKED_ON = ("train", "explain", "compare")  # kinds of runs that workers read
+WORKED_ON = (*catalogue.WITH_CHECKPOINTS, "explain", "compare")  # kinds of runs that workers read
 TASKS_AHEAD = 4  # per worker, that are under way or done while the one process writes
 CONNECTING = 10.0  # seconds in which a scheduler answers and has a worker
 PATIENCE = 60.0  # seconds without any worker before the work is given up

@@ -33,7 +33,7 @@ NOTE = (
 
 def compare(settings: CompareSettings, home: Home) -> str:
     """Compares the methods that explained a training run; returns the run ID."""
-    source = catalogue.resolve(home, settings.run, ("train",))
+    source = catalogue.resolve(home, settings.run, catalogue.WITH_CHECKPOINTS)
     with connect(home, run_ids=[source.run_id]) as connection:
         selection = select_maps(connection, source.run_id, settings)
     with (

@@ -98,7 +98,7 @@ def open_trained_run(
     Instances by epoch are those recorded, if given, instead of those that the settings choose. Finished epochs need no
     weights.
     """
-    record = catalogue.resolve(home, settings.run, ("train",))
+    record = catalogue.resolve(home, settings.run, catalogue.WITH_CHECKPOINTS)
     data = remember_model(home, record, settings.model, settings.model_args, settings.data)
     with locks.reading_checkpoints(home, record.run_id):
         source = _read_trained_run(settings, home, record, data, recorded_instances, finished_epochs)

@@ -15,7 +15,7 @@ from tracking.home import Home, is_copy
 
 def prune(settings: PruneSettings, home: Home) -> str:
     """Delete checkpoints of a finished training run; returns the epochs whose checkpoints are kept."""
-    record = catalogue.resolve(home, settings.run, ("train",))
+    record = catalogue.resolve(home, settings.run, catalogue.WITH_CHECKPOINTS)
     if is_copy(home):
         raise InputError(
             "checkpoints on an MLflow server cannot be pruned; unset MLFLOW_TRACKING_URI to prune those of a home"

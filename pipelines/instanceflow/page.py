@@ -16,6 +16,7 @@ from pipelines.instanceflow.pictures import add_maps, add_pictures, find_explain
 from pipelines.instanceflow.probabilities import add_probabilities
 from pipelines.instanceflow.record import Record, count_totals, draw_rows
 from pipelines.lifecycle.origin import UNKNOWN, UNTRAINED, Origin, describe_origin, read_origin
+from tracking.catalogue import WITH_CHECKPOINTS
 from tracking.home import Home
 
 WEB_FOLDER = Path(__file__).parent / "web"
@@ -130,7 +131,7 @@ def _choose_sample(records: Sequence[Record], connection: DuckDBPyConnection) ->
 def _describe_runs(records: Sequence[Record], connection: DuckDBPyConnection, home: Home) -> dict:
     record = records[0]
     # a log of another program has no weights
-    origins = [read_origin(home, one.run) if one.run.kind == "train" else UNKNOWN for one in records]
+    origins = [read_origin(home, one.run) if one.run.kind in WITH_CHECKPOINTS else UNKNOWN for one in records]
     described_runs: list[dict] = []
     start = 0
     for one, origin in zip(records, origins, strict=True):
@@ -143,7 +144,7 @@ def _describe_runs(records: Sequence[Record], connection: DuckDBPyConnection, ho
     images = f"{record.run.dataset}, {', '.join(record.splits)}: {plural(sum(record.split_sizes), 'image')}"
     epochs = f"{' and '.join(str(len(one.epochs)) for one in records)} epochs"
     about = f"{runs}, {images}, {epochs}"
-    if record.run.kind == "train" and 0 in record.epochs:
+    if record.run.kind in WITH_CHECKPOINTS and 0 in record.epochs:
         about += f", {_describe_start(home, origins[0])}"
 
     shown_queries = {}

@@ -1,5 +1,6 @@
 """Groups of seeds: training runs on the same images that share a recipe but for the seed."""
 
+import re
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -10,6 +11,8 @@ from tracking.errors import InputError
 from tracking.home import Home
 
 Settings = TypeVar("Settings", bound=TrackedSettings)
+
+MOST_SEEDS = 1000
 
 # recorded settings in which runs of a group may differ: the seed, names, where data lies, and the machine
 OWN_SETTINGS = ("seed", "name", "data", "device", "threads", "memory", "evaluation_batch")
@@ -60,3 +63,20 @@ def check_recipe(group: str, members: list[RunRecord], data: Dataset, params: di
                 f"the runs of group {group!r} have other images, or other ones for validation (digest "
                 f"{(member.data_digest or 'none')[:12]}, here {data.digest[:12]}); give another --group"
             )
+
+
+def parse_seeds(text: str) -> list[int]:
+    """The seeds of a text such as 0-4 or 0,3,7, in its order. Raises InputError on another text, or a repeated seed."""
+    seeds: list[int] = []
+    for part in text.split(","):
+        numbers = re.fullmatch(r"\s*([0-9]{1,10})(?:-([0-9]{1,10}))?\s*", part)
+        if not numbers:
+            raise InputError(f"--seeds is {text!r}; it takes whole numbers such as 0-4 or 0,3,7")
+        first = int(numbers[1])
+        last = int(numbers[2] or first)
+        if last < first or last - first >= MOST_SEEDS:
+            raise InputError(f"--seeds has {part.strip()!r}; give a range upwards of at most {MOST_SEEDS} seeds")
+        seeds += range(first, last + 1)
+    if len(set(seeds)) < len(seeds):
+        raise InputError(f"--seeds is {text!r}, with a seed more than once; give each once")
+    return seeds

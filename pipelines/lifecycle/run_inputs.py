@@ -11,7 +11,7 @@ from pipelines.common.terminal import say
 from pipelines.data.datasets import OPTIONS, Dataset, load_dataset
 from pipelines.data.raw import Reading
 from tracking import commits
-from tracking.catalogue import RunRecord
+from tracking.catalogue import WITH_CHECKPOINTS, RunRecord
 from tracking.commits import EpochCommit
 from tracking.errors import InputError
 from tracking.files import read_json
@@ -118,7 +118,7 @@ def read_recorded_settings(home: Home, record: RunRecord, kind: type[Settings]) 
 
 def read_training_settings(home: Home, record: RunRecord) -> TrackedSettings:
     """TrainSettings of a training of this program; of any other, what is known: TrackedSettings."""
-    is_own = read_recorded_config(home, record)["command"] == "train"
+    is_own = read_recorded_config(home, record)["command"] in WITH_CHECKPOINTS
     return read_recorded_settings(home, record, TrainSettings if is_own else TrackedSettings)
 
 

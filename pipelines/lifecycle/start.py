@@ -30,18 +30,31 @@ def start_training_run(
     note: str,
     origin: Origin,
     seed: int | None = None,
+    *,
+    kind: str = "train",
+    source_run_id: str | None = None,
+    more_tags: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[runs.Run, Settings]:
     """A started run that owns epochs, whoever trains it, and its settings with the name that it has.
 
-    MLflow shows what it was `made_by`, such as `study train`.
+    MLflow shows what it was `made_by`, such as `study train`, and the run beneath `source_run_id`, if it goes on from
+    that.
     """
     with runs.taking_name(home, settings.name, default_name) as name:
         named = replace(settings, name=name)
         params = named.params() | origin.params()
         if settings.group is not None:
             check_recipe(settings.group, find_group(home, settings.group, seed), data, params)
-        record = runs.new_record("train", name, params, dataset=data.name, data_digest=data.digest, seed=seed)
-        tags = {"study.n": str(len(data.splits["train"].labels)), runs.SOURCE: made_by}
+        record = runs.new_record(
+            kind,
+            name,
+            params,
+            source_run_id=source_run_id,
+            dataset=data.name,
+            data_digest=data.digest,
+            seed=seed,
+        )
+        tags = {"study.n": str(len(data.splits["train"].labels)), runs.SOURCE: made_by, **more_tags}
         run = runs.start_run(home, record, tags, note)
         runs.log_record(run)
     return run, named

@@ -86,7 +86,7 @@ def predict(settings: PredictSettings, home: Home) -> str:
             f"--name is {format_name(settings.name)!r}; it takes 1 to 40 letters, digits, - and _, and must not end "
             "in _epoch"
         )
-    record = catalogue.resolve(home, settings.run, ("train",))
+    record = catalogue.resolve(home, settings.run, catalogue.WITH_CHECKPOINTS)
     if is_copy(home):  # additions are numbered, and others may have come from another home
         fetch_run(home, record.run_id)
     files = find_images(settings.images)

@@ -69,18 +69,23 @@ def find_source(settings: TrainSettings, home: Home) -> Source | None:
         return None
     if settings.weights is not None:
         raise InputError("--from and --weights both say what training begins with; give one")
-    reference, wanted = catalogue.split_epoch(home, settings.from_)
-    epoch = "last" if wanted is None else wanted
     try:
-        if not re.fullmatch(r"last|best|\d+", epoch):
-            raise InputError(f"{epoch!r} is no epoch; give RUN or RUN:EPOCH, with a number, last or best")
-        record = catalogue.resolve(home, reference, ("train",))
-        stored = commits.stored_epochs(home, record.run_id)
-        [chosen] = choose_epochs(epoch, stored)
-        commit = next(one for one in stored if one.epoch == chosen)
-        weights = load_file(checkpoint_file(home, commit))
+        return open_source(home, settings.from_, "last")
     except InputError as error:
         raise InputError(f"--from {settings.from_}: {error}") from None
+
+
+def open_source(home: Home, reference: str, default_epoch: str) -> Source:
+    """The epoch that RUN or RUN:EPOCH means. Raises InputError if there is none, or its checkpoint is missing."""
+    run, wanted = catalogue.split_epoch(home, reference)
+    epoch = default_epoch if wanted is None else wanted
+    if not re.fullmatch(r"last|best|\d+", epoch):
+        raise InputError(f"{epoch!r} is no epoch; give RUN or RUN:EPOCH, with a number, last or best")
+    record = catalogue.resolve(home, run, catalogue.WITH_CHECKPOINTS)
+    stored = commits.stored_epochs(home, record.run_id)
+    [chosen] = choose_epochs(epoch, stored)
+    commit = next(one for one in stored if one.epoch == chosen)
+    weights = load_file(checkpoint_file(home, commit))
     begins = "weights" if chosen else read_origin(home, record).begins
     return Source(record, commit, read_recorded_settings(home, record, TrackedSettings), begins, weights)
 

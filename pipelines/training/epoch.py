@@ -17,17 +17,18 @@ from pipelines.training.augment import choose_flips, crop_images
 from pipelines.training.averaging import update_average
 from pipelines.training.collectives import add_up_gradients, copy_from_leader, gather_predictions
 from pipelines.training.recipe import Recipe
+from pipelines.training.repeats import Draws, alter_images, draw_epoch, mix_images, mix_labels
 from pipelines.training.whole_batch import as_whole_batch
 
 
 def train_and_evaluate(model: Classifier, recipe: Recipe, data: Dataset, epoch: int) -> tuple[list[Predictions], float]:
-    """Train for an epoch, unless it is epoch 0, and evaluate; predictions of train_seen, val and test, in this order.
+    """Train for an epoch, unless it is the first, and evaluate; predictions of train_seen, val and test, in this order.
 
     Also the seconds that training took. Of several processes, rank 0 alone has all predictions.
     """
     started_at = time.perf_counter()
     predictions = []
-    if epoch:
+    if epoch > recipe.first_epoch:
         predictions.append(gather_predictions(train_epoch(model, recipe, epoch), recipe.labels))
         for network in (model, recipe.averaged_model):  # what is evaluated is what rank 0 commits, to the last bit
             copy_from_leader(network)
@@ -44,7 +45,8 @@ def train_epoch(model: Classifier, recipe: Recipe, epoch: int) -> Predictions:
     """Train for one epoch; returns the predictions made on the way (images augmented, dropout on).
 
     All randomness derives from seed and epoch, so that an epoch can be repeated without the ones before it. Of several
-    processes, each trains on its share of every batch, and returns the predictions of that.
+    processes, each trains on its share of every batch, and returns the predictions of that. An image that is seen again
+    counts by its first sight, as it is not altered then.
     """
     settings = recipe.settings
     random = torch.Generator().manual_seed(epoch_seed(settings.seed, epoch))
@@ -53,33 +55,58 @@ def train_epoch(model: Classifier, recipe: Recipe, epoch: int) -> Predictions:
         network.normalise.shrink(recipe.image_scale(epoch))
 
     count = len(recipe.labels)
-    order = torch.randperm(count, generator=random)
+    draws = draw_epoch(recipe.labels, recipe.repeats, random)
+    order = torch.randperm(len(draws.rows), generator=random)
     flips = choose_flips(count, settings.seed, epoch) if settings.random_flip == "yes" else None
-    first_step = (epoch - 1) * recipe.steps_per_epoch + 1
+    first_step = (epoch - recipe.first_epoch - 1) * recipe.steps_per_epoch + 1
     batches = order.tensor_split(recipe.steps_per_epoch)
     tracked_batches = track(batches, f"epoch {epoch}", "steps")
 
-    trained = torch.cat([rows[share()] for rows in batches])
-    ids, places = trained.sort()
-    row_of_place = places.argsort()  # of each image trained on, its row in the order of instances
+    trained = torch.cat([places[share()] for places in batches])
+    ids, positions = trained.sort()  # repeats come behind all instances
+    row_of_position = positions.argsort()  # of each image trained on, its row in the order of instances
     all_logits = torch.empty(0)  # one piece of memory: a small one per step would keep the large ones around it apart
     done = 0
     model.train()
-    for step, rows in enumerate(tracked_batches, first_step):
-        flipped = None if flips is None else flips[rows]
-        cropped = crop_images(recipe.images, rows, settings.random_shift, flipped, random, share())
-        images = prepare_images(cropped, recipe.device)
-        logits = _take_step(model, recipe, recipe.learning_rate(step), images, recipe.labels[rows])
+    for step, places in enumerate(tracked_batches, first_step):
+        batch, targets = _make_batch(recipe, draws, places, flips, random)
+        images = prepare_images(batch, recipe.device)
+        logits = _take_step(model, recipe, recipe.learning_rate(step), images, targets)
         update_average(recipe.averaged_model, model, settings.ema_decay, step)
         if not done:
             all_logits = torch.empty(len(trained), *logits.shape[1:], dtype=logits.dtype)  # [N, K]
-        all_logits[row_of_place[done : done + len(logits)]] = logits
+        all_logits[row_of_position[done : done + len(logits)]] = logits
         done += len(logits)
-    return Predictions(TRAIN_SEEN, recipe.instance_ids[ids], recipe.labels[ids], all_logits)
+    ids = ids[: int((ids < count).sum())]
+    return Predictions(TRAIN_SEEN, recipe.instance_ids[ids], recipe.labels[ids], all_logits[: len(ids)])
+
+
+def _make_batch(
+    recipe: Recipe, draws: Draws, places: Tensor, flips: Tensor | None, random: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """This process's share of a batch of `places` [B]: images [b, C, H, W], uint8. And the targets of all of it.
+
+    Targets are classes [B], or where images may be mixed their probabilities [B, K]. Repeats are mirrored where an
+    image's first sight is not, then mixed and altered.
+    """
+    shift = recipe.settings.random_shift
+    rows = draws.rows[places]
+    flipped = None if flips is None else flips[rows] ^ (places >= draws.once)
+    images = crop_images(recipe.images, rows, shift, flipped, random, share())
+    labels = recipe.labels[rows]
+    if recipe.repeats is None:
+        return images, labels
+    seen_again = (places >= draws.once).nonzero().flatten()
+    partner_rows, fractions = draws.partners[places], draws.fractions[places]
+    if len(seen_again):
+        partners = crop_images(recipe.images, partner_rows[seen_again], shift, None, random)
+        mixed = mix_images(images[seen_again], partners, fractions[seen_again])
+        images[seen_again] = alter_images(mixed, recipe.repeats.augment)
+    return images, mix_labels(labels, recipe.labels[partner_rows], fractions, recipe.repeats.class_count)
 
 
 def _take_step(model: nn.Module, recipe: Recipe, learning_rate: float, images: Tensor, labels: Tensor) -> Tensor:
-    """One optimizer step on a batch with `labels` [B]; returns the logits it was computed from, [b, K].
+    """One optimizer step on a batch with `labels` [B] or [B, K]; returns the logits it was computed from, [b, K].
 
     `images` [b, C, H, W] are this process's share of the batch: all of it, unless there are several processes.
     """

@@ -6,7 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipelines.common.settings import AUTO, ResolvedSettings, ResolvedTraining, TrainSettings
+from pipelines.common.settings import (
+    AUTO,
+    ResolvedImprovement,
+    ResolvedSettings,
+    ResolvedTraining,
+    TrainSettings,
+)
 from pipelines.common.user_code import describe_error, errors_reported
 from pipelines.data.datasets import Dataset
 from pipelines.data.stored_images import Images, select_images
@@ -18,6 +24,7 @@ from pipelines.training.beginning import resolve_weights
 from pipelines.training.heads import find_head
 from pipelines.training.label_changes import UNCHANGED, LabelChanges
 from pipelines.training.optimizers import make_optimizers, one_cycle_factor
+from pipelines.training.repeats import Repeats
 from pipelines.training.trial import try_out
 from tracking.errors import InputError
 
@@ -38,18 +45,22 @@ class Recipe:
     changes: LabelChanges
     optimizers: list[torch.optim.Optimizer]
     averaged_model: Classifier  # moving average of the model: what is evaluated and kept
+    repeats: Repeats | None = None  # images that an epoch sees again
+    first_epoch: int = 0  # what is committed before training: the untrained network, or the epoch it goes on from
 
     @property
     def steps_per_epoch(self) -> int:
         """Batches differ in size by one image at most, so that none is left with a single image."""
-        return max(1, round(len(self.labels) / self.settings.batch))
+        seen_again = self.repeats.count if self.repeats else 0
+        return max(1, round((len(self.labels) + seen_again) / self.settings.batch))
 
     def image_scale(self, epoch: int) -> float:
-        """Side of the images in an epoch, counted from 1, as a fraction of the full side."""
-        return plan_image_scales(self.settings)[epoch - 1]
+        """Side of the images in an epoch as a fraction of the full side; what goes on is past the small ones."""
+        scales = plan_image_scales(self.settings)
+        return scales[-1] if self.first_epoch else scales[epoch - 1]
 
     def learning_rate(self, step: int) -> float:
-        """Learning rate at a step, counted from 1 over all epochs."""
+        """Learning rate at a step, counted from 1 over all epochs that are trained here."""
         all_steps = self.settings.epochs * self.steps_per_epoch
         return self.settings.lr * one_cycle_factor(step / all_steps)
 
@@ -94,7 +105,11 @@ def _resolve_auto(choice: str, default: bool) -> str:
 
 
 def make_recipe(
-    settings: ResolvedSettings, data: Dataset, model: Classifier, changes: LabelChanges = UNCHANGED
+    settings: ResolvedSettings,
+    data: Dataset,
+    model: Classifier,
+    changes: LabelChanges = UNCHANGED,
+    repeats: Repeats | None = None,
 ) -> Recipe:
     """The recipe for resolved settings, with the labels that verdicts change; moves the model to its device.
 
@@ -117,7 +132,18 @@ def make_recipe(
     images = train.images  # not a copy, if they are all
     if changes.left_out:
         images = select_images(images, instance_ids.numpy())
-    return Recipe(resolved, device, images, instance_ids, labels, changes, optimizers, averaged_model=copy_model(model))
+    return Recipe(
+        settings=resolved,
+        device=device,
+        images=images,
+        instance_ids=instance_ids,
+        labels=labels,
+        changes=changes,
+        optimizers=optimizers,
+        averaged_model=copy_model(model),
+        repeats=repeats,
+        first_epoch=resolved.first_epoch if isinstance(resolved, ResolvedImprovement) else 0,
+    )
 
 
 def _check_image_sizes(settings: TrainSettings, model: Classifier, images: Tensor) -> None:

@@ -2,12 +2,14 @@
 
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from pipelines.common import progress, ranks
 from pipelines.common.costs import estimate_training
-from pipelines.common.settings import ResolvedTraining, TrainSettings
+from pipelines.common.settings import ResolvedImprovement, ResolvedTraining, TrainSettings
 from pipelines.common.terminal import say
 from pipelines.common.wording import plural
 from pipelines.data.datasets import Dataset
@@ -35,11 +37,14 @@ from pipelines.training.label_changes import (
     read_label_changes,
 )
 from pipelines.training.recipe import Recipe, make_recipe, resolve_settings
+from pipelines.training.repeats import TARGETS, make_repeats, read_targets
 from tracking import catalogue, commits, runs
 from tracking.commits import EpochCommit
 from tracking.errors import InputError, RunError
 from tracking.home import Home
 from xai.method import limit_pass_size
+
+RECORDED = {"train": ResolvedTraining, "improve": ResolvedImprovement}  # settings of a run, by its kind
 
 
 @dataclass(frozen=True)
@@ -58,51 +63,83 @@ def train(settings: TrainSettings, home: Home, original: catalogue.RunRecord | N
 
     Raises RunError if the training diverges, InputError if that data now has another digest.
     """
+    return start_training(settings, home, original, read_origin(home, original) if original else None)
+
+
+def start_training(
+    settings: TrainSettings,
+    home: Home,
+    data_of: catalogue.RunRecord | None,
+    recorded: Origin | None,
+    targets: Mapping[str, Any] | None = None,
+) -> str:
+    """Train as a new run, on the data that run `data_of` read, if there is one; returns the run ID.
+
+    The weights that it begins with must be those `recorded`, if it repeats a run. `targets` are the columns of table
+    improvement_targets but the run's ID, if it sees chosen images more often.
+    """
     runs.check_start(home, settings.name)
     settings = join_group(settings, home)
     if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")):
         raise InputError("torchrun has started the training again, which would be another run; go on with study resume")
     source = find_source(settings, home)
     settings = resolve_source(settings, source)
-    data = load_data(settings, home, original)
-    changes = read_label_changes(home, original) if original else decide_label_changes(settings, home, data)
+    data = load_data(settings, home, data_of)
+    changes = read_label_changes(home, data_of) if data_of else decide_label_changes(settings, home, data)
     resolved = resolve_settings(settings, data)
     hardware.prepare_device(resolved)  # before anything is computed: the first weights depend on the threads too
     model = build_tracked_model(resolved, data)
-    recorded = read_origin(home, original) if original else None
     origin = load_initial_weights(resolved, home, model, data, source, recorded)
     del source  # its weights would stay in memory as long as the training
     freeze_parameters(resolved, model, data)
-    recipe = make_recipe(resolved, data, model, changes)
+    repeats = None
+    if isinstance(resolved, ResolvedImprovement):
+        repeats = make_repeats(resolved, data, changes, targets)
+    recipe = make_recipe(resolved, data, model, changes, repeats)
     lead(home, recipe, data, model, 0)
 
     default_name = f"{data.name}-{resolved.model.rpartition(':')[2]}-{settings.seed}"
+    if isinstance(resolved, ResolvedImprovement):
+        default_name += "-improved" if resolved.targeted else "-control"
     note = _describe_training(home, recipe, data, model, origin)
+    kind = "improve" if repeats else "train"
     run, named_settings = start_training_run(
-        home, "study train", recipe.settings, default_name, data, note, origin, settings.seed
+        home,
+        f"study {kind}",
+        recipe.settings,
+        default_name,
+        data,
+        note,
+        origin,
+        settings.seed,
+        kind=kind,
+        source_run_id=origin.source_run_id if repeats else None,
     )
+    tables = {}
+    if targets is not None:
+        tables[TARGETS] = {"run_id": [run.run_id] * len(targets["instance_id"]), **targets}
     inputs = {"data": describe_data(data), "model_code": digest_code(resolved.model, model)}
     instances = instance_columns(run.run_id, data)
-    tables = {}
     if settings.verdicts != IGNORE:
         inputs[RECORD] = changes.summary()
     if changes.new_labels:
         tables[LABEL_CHANGES] = changes.to_columns(run.run_id, data.splits["train"].labels)
-    commit_start(run, "train", named_settings, instances, data.classes, inputs, origin, tables)
+    commit_start(run, kind, named_settings, instances, data.classes, inputs, origin, tables)
     return _run_epochs(Training(named_settings, data, model, recipe, run), [])
 
 
 def rerun(record: catalogue.RunRecord, home: Home, data: str | None) -> str:
     """Train again from a run's own record, on the data it was made with."""
-    recorded_settings = read_recorded_settings(home, record, ResolvedTraining)
-    outside = replace(recorded_settings, name=None, group=None)  # the group has a run of this seed
-    return train(replace(outside, data=data or outside.data), home, record)
+    settings = read_recorded_settings(home, record, RECORDED[record.kind])
+    settings = replace(settings, name=None, group=None, data=data or settings.data)  # the group has a run of this seed
+    return start_training(settings, home, record, read_origin(home, record), read_targets(home, record))
 
 
 def resume(record: catalogue.RunRecord, home: Home, data: str | None = None) -> str:
     """Continue after the last committed epoch; the result is bit-identical to that of an uninterrupted training."""
-    committed = commits.until_gap(commits.read_epochs(home, record.run_id))
-    settings = read_recorded_settings(home, record, ResolvedTraining)
+    settings = read_recorded_settings(home, record, RECORDED[record.kind])
+    first_epoch = settings.first_epoch if isinstance(settings, ResolvedImprovement) else 0
+    committed = commits.until_gap(commits.read_epochs(home, record.run_id), first_epoch)
     if len(committed) == settings.epochs + 1 and record.status == "FINISHED":
         raise InputError(
             f"run {record.run_id[:8]} is finished after {plural(settings.epochs, 'epoch')}; nothing to resume"
@@ -114,7 +151,11 @@ def resume(record: catalogue.RunRecord, home: Home, data: str | None = None) -> 
         source = find_source(settings, home)
         load_initial_weights(settings, home, model, dataset, source, read_origin(home, record))
     freeze_parameters(settings, model, dataset)
-    recipe = make_recipe(settings, dataset, model, read_label_changes(home, record))
+    changes = read_label_changes(home, record)
+    repeats = None
+    if isinstance(settings, ResolvedImprovement):
+        repeats = make_repeats(settings, dataset, changes, read_targets(home, record))
+    recipe = make_recipe(settings, dataset, model, changes, repeats)
     state = None
     if committed:
         last = committed[-1]
@@ -140,7 +181,8 @@ def _describe_training(home: Home, recipe: Recipe, data: Dataset, model: Classif
     return (
         f"**{settings.model}** ({count_weights(model)}) trained on **{data.name}** ({count_images(data)}), seed "
         f"{settings.seed}. Every epoch's weights: `checkpoints/`; every instance's "
-        f"prediction: `predictions/`. Epoch 0 is the {beginning}. {model.normalise.describe()}{judged}"
+        f"prediction: `predictions/`. Epoch {recipe.first_epoch} is the {beginning}. "
+        f"{model.normalise.describe()}{judged}"
     )
 
 
@@ -148,6 +190,8 @@ def _run_epochs(training: Training, committed: list[EpochCommit]) -> str:
     """Train, evaluate and commit the epochs behind those that are committed; returns the run ID."""
     run = training.run
     settings = training.settings
+    first = training.recipe.first_epoch
+    last = first + settings.epochs
     with run_guard(run):
         threads = plural(settings.threads, "thread")
         processes = f", {ranks.world()} processes" if ranks.world() > 1 else ""
@@ -155,13 +199,13 @@ def _run_epochs(training: Training, committed: list[EpochCommit]) -> str:
         complete_models(run, committed, training.data)
         cost = estimate_training(len(training.data.splits["train"].labels), settings.epochs)
         with progress.work("training", settings.epochs + 1, done=len(committed), cost=cost) as epochs:
-            for epoch in range(len(committed), settings.epochs + 1):
+            for epoch in range(first + len(committed), last + 1):
                 with epochs.part(1):
                     ranks.tell(epoch)
                     predictions, metrics = _compute_epoch(training, epoch)
                     committed.append(_commit_epoch(training, epoch, predictions, metrics))
                 say(
-                    f"epoch {epoch:>3}/{settings.epochs}  val {metrics['val_accuracy']:.2%}  "
+                    f"epoch {epoch:>3}/{last}  val {metrics['val_accuracy']:.2%}  "
                     f"test {metrics['test_accuracy']:.2%}  test loss {metrics['test_loss']:.3f}  "
                     f"{metrics['seconds']:.1f} s"
                 )
@@ -170,13 +214,13 @@ def _run_epochs(training: Training, committed: list[EpochCommit]) -> str:
 
 
 def _compute_epoch(training: Training, epoch: int) -> tuple[list[Predictions], dict[str, float]]:
-    """Train (except in epoch 0) and evaluate; predictions of train_seen, val and test, in this order, and metrics."""
+    """Train, but in the first epoch, and evaluate; predictions of train_seen, val and test, in this order; metrics."""
     started_at = time.perf_counter()
     predictions, train_seconds = train_and_evaluate(training.model, training.recipe, training.data, epoch)
     for part in predictions:
         if not part.logits.isfinite().all():
             raise RunError(f"training diverged in epoch {epoch} (logits are not finite); try a lower --lr")
-    metrics = {"train_seconds": train_seconds} if epoch else {}
+    metrics = {"train_seconds": train_seconds} if epoch > training.recipe.first_epoch else {}
     metrics |= measure(predictions)
     metrics["seconds"] = time.perf_counter() - started_at
     return predictions, metrics

@@ -1,0 +1,1 @@
+"""Going on with a training on what the model gets wrong, beside a control that goes on without."""
