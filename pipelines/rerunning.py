@@ -101,7 +101,8 @@ def _compare_tables(original: RunRecord, repeated: RunRecord, home: Home) -> dic
     rows_by_table: dict[str, list[dict]] = {}
     for row in rows:
         # images that were added later belong to `study predict`, and folds to `study folds`, not to the training
-        is_later = row["split"].startswith(EXTRA_PREFIX) or row["split"] == TRAIN_FOLDS
+        split = row["split"] or ""  # concepts have none
+        is_later = split.startswith(EXTRA_PREFIX) or split == TRAIN_FOLDS
         if original.kind in WITH_CHECKPOINTS and is_later:
             continue
         rows_by_table.setdefault(row["what"], []).append(row)

@@ -73,7 +73,7 @@ def test_the_verdict_and_the_four_counts_are_those_of_the_question(pair: Home, p
     change = f"{100 * abs(row['change']):.1f}"
     ends = f"{-100 * row['change_high']:.1f} to {-100 * row['change_low']:.1f}"
     assert f"A classifies {change} points more of the 445 test images correctly: " in text
-    assert f"(95 % interval of the difference {ends} points; {MCNEMAR} p < 0.0001)" in text
+    assert f"(95 % interval of the difference {ends} points; {MCNEMAR}, p < 0.0001)" in text
     assert "This is about these two models" in text
 
 
@@ -186,10 +186,10 @@ def test_the_sentences_of_other_outcomes(facts: Facts) -> None:
 
     none = said(verdict="no difference shown", p_value=0.25, change=0.004, change_low=-0.006, change_high=0.014)
     assert "No difference in accuracy is shown." in none
-    assert f"difference {MINUS}0.6 to 1.4 points; {MCNEMAR} p = 0.25)" in none
+    assert f"difference {MINUS}0.6 to 1.4 points; {MCNEMAR}, p = 0.25)" in none
     better = said(verdict="B is more accurate", p_value=0.031, change=0.012, change_low=0.001, change_high=0.023)
     assert "B classifies 1.2 points more" in better
-    assert f"0.1 to 2.3 points; {MCNEMAR} p = 0.031)" in better
+    assert f"0.1 to 2.3 points; {MCNEMAR}, p = 0.031)" in better
     assert "This is about the two recipes" in said(about="recipes")
     assert "Left out: 3 test images that only A has" in said(unmatched=3)
     unlabelled = said(n=0, verdict=None)

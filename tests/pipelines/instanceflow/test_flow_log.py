@@ -28,6 +28,7 @@ from tracking.catalogue import RunRecord, read_records, resolve
 from tracking.errors import InputError
 from tracking.home import Home
 from tracking.reading import connect
+from tracking.tables import add_macros
 
 REAL = DATA / "instanceflow" / "cifar10.json"
 TINY = {
@@ -76,6 +77,7 @@ def in_memory(home: Home) -> duckdb.DuckDBPyConnection:
     copied.execute(f"attach '{home.database}' as study (read_only)")
     for (name,) in copied.execute("select table_name from duckdb_tables() where database_name = 'study'").fetchall():
         copied.execute(f"create table {name} as from study.{name}")
+    add_macros(copied)
     return copied
 
 
@@ -125,9 +127,11 @@ def test_probabilities_are_null_in_the_types_of_the_table(tiny) -> None:
 
 NEEDS_MORE = {  # questions on explanations, on probabilities, or on what is missing: a log has none
     "attribution_agreement", "attribution_clusters", "attribution_places", "attribution_regions", "calibration",
+    "calibration_change",
     "class_concepts", "concept_change", "concept_examples", "concepts_by_class", "concepts_by_epoch", "explained",
     "explanation_change", "explanation_drift", "explanation_settling", "faithfulness_by_method",
-    "faithfulness_differences", "missing_predictions", "shortcut_images", "shortcuts", "split_gap",
+    "faithfulness_differences", "improvement_targets", "missing_predictions", "seed_stability", "shortcut_images",
+    "shortcuts", "split_gap", "verdict_summary", "verdicts",
 }  # fmt: skip
 REFUSED = {"leaks"}  # on pictures, which a log has none of
 
@@ -156,7 +160,7 @@ def test_what_needs_checkpoints_says_that_there_are_none(tiny, capsys, command: 
     assert (out, err.count("\n")) == ("", 1)
     assert "of kind import (imported, so without checkpoints), needed is" in err
     assert main(["explain", "latest", "--home", str(home.path)]) == 2
-    assert "no run of kind train in" in capsys.readouterr().err
+    assert "no run of kind train or improve in" in capsys.readouterr().err
 
 
 def test_import_prints_the_run_and_takes_a_name(home: Home, tmp_path: Path, capsys) -> None:

@@ -72,9 +72,8 @@ def records(pair: Home) -> tuple[RunRecord, RunRecord]:
 def test_other_kinds_images_and_classes_are_refused(pair: Home, records: tuple[RunRecord, RunRecord]) -> None:
     first, other = records
     with connect(pair) as reading:
-        tables = {
-            name: reading.sql(f"from {name}").to_arrow_table() for name in ("predictions", "instances", "classes")
-        }
+        names = ("predictions", "instances", "classes", "label_changes")
+        tables = {name: reading.sql(f"from {name}").to_arrow_table() for name in names}
     connection = duckdb.connect()
     for name, rows in tables.items():
         connection.register(f"{name}_rows", rows)

@@ -164,8 +164,8 @@ def test_without_a_name_it_lists_what_the_run_can_give(home: Home, log: Home, ca
     (["confusion,flwo"], "no figure 'flwo'; did you mean flow? There are: accuracy, "),
     (["confusion,flow", "--epoch", "1"], "figure flow takes no --epoch; it takes --split, --epochs"),
     (["confusion,flow", "--output", "a.svg"], "--output is one file, and these are 2 figures; leave it out, or name"),
-    (["confusion", "compare"], "run * is of kind compare, needed is train or import; name run *, which it is about"),
-    (["compare"], "run * is of kind compare, needed is train or import; name run *, which it is about"),
+    (["confusion", "compare"], "run * is of kind compare, needed is train or import or improve; name run *"),
+    (["compare"], "run * is of kind compare, needed is train or import or improve; name run *"),
     (["maps", "--instances", "0,99999"], "split test has no image 99999; `study sql"),
     (["confusion", "other"], "no run 'other'"),
     (["confusion", "--epoch", "9"], "--epoch is 9, and this figure has only epochs 0, 1, 2"),
@@ -325,7 +325,7 @@ def test_the_page_has_the_drawing_in_its_own_colours(home: Home) -> None:
     used = {name for element in svg.iter() for name in element.get("class", "").split()} - {"chart"}
     assert {"fill-ink", "stroke-s1", "stroke-s2"} <= used <= known
     assert not [element for element in svg.iter() if element.get("style")]
-    style = Path("pipelines/reporting/templates/page.css").read_text()
+    style = Path("pipelines/pages/templates/page.css").read_text()
     assert [name for name in known if f".{name} {{" not in style] == []
     places = re.findall(r"[ML](-?[\d.]+) (-?[\d.]+)", " ".join(path.get("d") for path in svg.iter("path")))
     width, height = map(float, svg.get("viewBox").split()[2:])
