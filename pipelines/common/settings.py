@@ -201,6 +201,11 @@ class TrackedSettings(CheckedSettings):
         super().__post_init__()
         parse_probabilities(self.probabilities)
 
+    @property
+    def validation_seed(self) -> int:
+        """The seed that chooses the validation images."""
+        return self.seed if self.split_seed is None else self.split_seed
+
 
 def parse_probabilities(text: str) -> int | None:
     """Of how many of the likeliest classes probabilities are kept, None for all. Raises InputError on another text."""

@@ -75,7 +75,7 @@ def _plan(settings: ImproveSettings, home: Home, source: Source, targets: Target
         "weights": None,
         "transform": source.preprocessing.to_json(),
         "data": settings.data or trained.data,
-        "split_seed": trained.seed if trained.split_seed is None else trained.split_seed,
+        "split_seed": trained.validation_seed,
         "epochs": settings.epochs,
         "lr": lr,
         "body_lr": trained.body_lr and trained.body_lr * lr / trained.lr,

@@ -14,7 +14,7 @@ from tracking import commits
 from tracking.catalogue import WITH_CHECKPOINTS, RunRecord
 from tracking.commits import EpochCommit
 from tracking.errors import InputError
-from tracking.files import read_json
+from tracking.files import read_json, read_table
 from tracking.home import Home
 
 Settings = TypeVar("Settings", bound=CheckedSettings)
@@ -62,7 +62,7 @@ def load_by_settings(
         settings.data,
         home,
         val_fraction=settings.val_fraction,
-        seed=settings.seed if settings.split_seed is None else settings.split_seed,
+        seed=settings.validation_seed,
         size=settings.size,
         skip_unreadable=skip_unreadable,
         recorded_reading=reading,
@@ -100,6 +100,15 @@ def read_recorded_config(home: Home, record: RunRecord) -> dict:
     if later := committed.get(LATER_MODEL):
         config["settings"] |= read_json(commits.committed_file(home, later, f"{LATER_MODEL}.json"))
     return config
+
+
+def read_start_table(home: Home, record: RunRecord, table: str) -> dict[str, list] | None:
+    """Columns of a table that a run committed when it began; None if it committed none of that name."""
+    start = commits.commits_by_unit(home, record.run_id)["start"]
+    path = f"{table}.parquet"
+    if path not in {file.path for file in start.files}:
+        return None
+    return read_table(commits.committed_file(home, start, path))
 
 
 def read_recorded_settings(home: Home, record: RunRecord, kind: type[Settings]) -> Settings:

@@ -16,11 +16,9 @@ from pipelines.common.wording import plural
 from pipelines.data.datasets import Dataset
 from pipelines.data.names import format_names
 from pipelines.data.raw import CONTENT_DIGITS
-from pipelines.lifecycle.run_inputs import read_recorded_config
-from tracking import commits
+from pipelines.lifecycle.run_inputs import read_recorded_config, read_start_table
 from tracking.catalogue import RunRecord
 from tracking.errors import InputError
-from tracking.files import read_table
 from tracking.home import Home
 from tracking.reading import connect
 
@@ -148,10 +146,6 @@ def read_label_changes(home: Home, record: RunRecord) -> LabelChanges:
     recorded = read_recorded_config(home, record).get(RECORD)
     if recorded is None:
         return UNCHANGED
-    start = commits.commits_by_unit(home, record.run_id)["start"]
-    new_labels: dict[int, int | None] = {}
-    path = f"{LABEL_CHANGES}.parquet"
-    if path in (file.path for file in start.files):  # otherwise nothing was to be changed
-        rows = read_table(commits.committed_file(home, start, path))
-        new_labels = dict(zip(rows["instance_id"], rows["new_label"], strict=True))
+    rows = read_start_table(home, record, LABEL_CHANGES)  # None if nothing was to be changed
+    new_labels = dict(zip(rows["instance_id"], rows["new_label"], strict=True)) if rows else {}
     return LabelChanges(new_labels, recorded["judged"], recorded["disputed"])

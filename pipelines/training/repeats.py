@@ -12,13 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipelines.common.settings import ResolvedImprovement
+from pipelines.common.settings import ResolvedImprovement, ResolvedSettings
 from pipelines.data.datasets import Dataset
 from pipelines.training.label_changes import LabelChanges
-from tracking import commits
-from tracking.catalogue import RunRecord
-from tracking.files import read_table
-from tracking.home import Home
 
 TARGETS = "improvement_targets"  # table
 ANY_CLASS = -1
@@ -126,26 +122,21 @@ def alter_images(images: Tensor, augment: tuple[str, ...]) -> Tensor:
 
 
 def make_repeats(
-    settings: ResolvedImprovement, data: Dataset, changes: LabelChanges, targets: Mapping[str, Any] | None
-) -> Repeats:
-    """Those of a training; `targets` are columns of the table of that name, None for one that draws from all images."""
+    settings: ResolvedSettings, data: Dataset, changes: LabelChanges, targets: Mapping[str, Any] | None
+) -> Repeats | None:
+    """Those of a training that goes on, None of any other.
+
+    `targets` are columns of the table of that name, None for a training that draws from all images.
+    """
+    if not isinstance(settings, ResolvedImprovement):
+        return None
     count = len(data.splits["train"].labels)
-    if targets is None:
-        weights, partners = torch.ones(count, dtype=torch.float64), torch.full((count,), ANY_CLASS)
-    else:
-        weights, partners = torch.zeros(count, dtype=torch.float64), torch.full((count,), ANY_CLASS)
+    weights = torch.full((count,), 1 if targets is None else 0, dtype=torch.float64)
+    partners = torch.full((count,), ANY_CLASS)
+    if targets is not None:
         rows = torch.as_tensor(targets["instance_id"], dtype=torch.long)
         weights[rows] = torch.as_tensor(targets["weight"], dtype=torch.float64)
         confused_with = [ANY_CLASS if one is None else one for one in targets["confused_with"]]
         partners[rows] = torch.tensor(confused_with)
     trained_on, _ = changes.apply(data.splits["train"].labels)
     return Repeats(settings.repeats, weights[trained_on], partners[trained_on], settings.augment, len(data.classes))
-
-
-def read_targets(home: Home, record: RunRecord) -> dict[str, list] | None:
-    """The training images that a run sees more often, as it committed them; None if it draws from all."""
-    start = commits.commits_by_unit(home, record.run_id)["start"]
-    path = f"{TARGETS}.parquet"
-    if path not in {file.path for file in start.files}:
-        return None
-    return read_table(commits.committed_file(home, start, path))

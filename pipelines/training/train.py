@@ -17,7 +17,7 @@ from pipelines.lifecycle.child_run import run_guard
 from pipelines.lifecycle.epoch_commit import commit_epoch, complete_models, log_learning_curves, resume_file
 from pipelines.lifecycle.groups import join_group
 from pipelines.lifecycle.origin import UNTRAINED, Origin, describe_origin, read_origin
-from pipelines.lifecycle.run_inputs import describe_data, load_data, read_recorded_settings
+from pipelines.lifecycle.run_inputs import describe_data, load_data, read_recorded_settings, read_start_table
 from pipelines.lifecycle.start import commit_start, count_images, count_weights, instance_columns, start_training_run
 from pipelines.lifecycle.verification import verify_checkpoints
 from pipelines.models import hardware
@@ -37,7 +37,7 @@ from pipelines.training.label_changes import (
     read_label_changes,
 )
 from pipelines.training.recipe import Recipe, make_recipe, resolve_settings
-from pipelines.training.repeats import TARGETS, make_repeats, read_targets
+from pipelines.training.repeats import TARGETS, make_repeats
 from tracking import catalogue, commits, runs
 from tracking.commits import EpochCommit
 from tracking.errors import InputError, RunError
@@ -92,9 +92,7 @@ def start_training(
     origin = load_initial_weights(resolved, home, model, data, source, recorded)
     del source  # its weights would stay in memory as long as the training
     freeze_parameters(resolved, model, data)
-    repeats = None
-    if isinstance(resolved, ResolvedImprovement):
-        repeats = make_repeats(resolved, data, changes, targets)
+    repeats = make_repeats(resolved, data, changes, targets)
     recipe = make_recipe(resolved, data, model, changes, repeats)
     lead(home, recipe, data, model, 0)
 
@@ -132,7 +130,8 @@ def rerun(record: catalogue.RunRecord, home: Home, data: str | None) -> str:
     """Train again from a run's own record, on the data it was made with."""
     settings = read_recorded_settings(home, record, RECORDED[record.kind])
     settings = replace(settings, name=None, group=None, data=data or settings.data)  # the group has a run of this seed
-    return start_training(settings, home, record, read_origin(home, record), read_targets(home, record))
+    targets = read_start_table(home, record, TARGETS)
+    return start_training(settings, home, record, read_origin(home, record), targets)
 
 
 def resume(record: catalogue.RunRecord, home: Home, data: str | None = None) -> str:
@@ -152,9 +151,7 @@ def resume(record: catalogue.RunRecord, home: Home, data: str | None = None) -> 
         load_initial_weights(settings, home, model, dataset, source, read_origin(home, record))
     freeze_parameters(settings, model, dataset)
     changes = read_label_changes(home, record)
-    repeats = None
-    if isinstance(settings, ResolvedImprovement):
-        repeats = make_repeats(settings, dataset, changes, read_targets(home, record))
+    repeats = make_repeats(settings, dataset, changes, read_start_table(home, record, TARGETS))
     recipe = make_recipe(settings, dataset, model, changes, repeats)
     state = None
     if committed:
