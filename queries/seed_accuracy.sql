@@ -24,24 +24,14 @@
 --   sd        its standard deviation over them; null with a single run
 --   low       lower end of the interval of mean, 0..1; null with a single run
 --   high      upper end of it
-with ends as (
-    select
-        run_id,
-        max(epoch) as last_epoch
-    from predictions
-    where
-        list_contains(string_split($run_id, ','), run_id)
-        and split = $split
-    group by run_id
-),
-scores as (
+with scores as (
     select
         predictions.run_id,
         predictions.epoch,
         count(*) as n,
         avg((predicted = label)::integer) as accuracy
     from predictions
-    join ends using (run_id)
+    join last_epochs($run_id, $split) using (run_id)
     where
         split = $split
         and label is not null

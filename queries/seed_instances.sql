@@ -35,16 +35,6 @@ with images as materialized (
     from same_images($run_id, $split)
     where image is not null
 ),
-ends as (
-    select
-        run_id,
-        max(epoch) as last_epoch
-    from predictions
-    where
-        list_contains(string_split($run_id, ','), run_id)
-        and split = $split
-    group by run_id
-),
 aligned as (
     select
         images.image,
@@ -52,7 +42,7 @@ aligned as (
         predictions.epoch = coalesce($epoch::integer, last_epoch) as is_asked,
         predictions.epoch = coalesce($early_epoch::integer, greatest(last_epoch // 10, 1)) as is_early
     from predictions
-    join ends using (run_id)
+    join last_epochs($run_id, $split) using (run_id)
     join images using (run_id, instance_id)
     where
         split = $split

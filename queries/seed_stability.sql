@@ -32,12 +32,8 @@ with images as materialized (
 ends as (
     select
         run_id,
-        coalesce($epoch::integer, max(epoch)) as epoch
-    from predictions
-    where
-        list_contains(string_split($run_id, ','), run_id)
-        and split = $split
-    group by run_id
+        coalesce($epoch::integer, last_epoch) as epoch
+    from last_epochs($run_id, $split)
 ),
 predicted_classes as materialized (
     select

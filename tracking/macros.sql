@@ -46,6 +46,16 @@ create or replace macro labelled_predictions_at(training_run, of_split, of_epoch
     from labelled_predictions(training_run, of_split)
     where epoch = coalesce(of_epoch, (select max(epoch) from labelled_predictions(training_run, of_split)));
 
+-- The last epoch of a split of each of several runs, listed with commas between them.
+create or replace macro last_epochs(listed_runs, of_split) as table
+    select
+        run_id,
+        max(epoch) as last_epoch
+    from predictions
+    semi join (select unnest(string_split(listed_runs, ',')) as run_id) as listed using (run_id)
+    where split = of_split
+    group by run_id;
+
 -- Each image's move from one logged epoch to its next, even if its class stays the same.
 create or replace macro moves(training_run, of_split) as table
     select
@@ -187,15 +197,6 @@ create or replace macro grouped_predictions(these_runs, those_runs, of_split, of
         from (values (false, these_runs, of_epoch::integer), (true, those_runs, of_other_epoch::integer))
             as sides(is_other, listed, wanted)
     ),
-    ends as (
-        select
-            run_id,
-            max(epoch) as last_epoch
-        from predictions
-        semi join grouped using (run_id)
-        where split = of_split
-        group by run_id
-    ),
     aligned as materialized (
         select
             grouped.is_other,
@@ -210,7 +211,7 @@ create or replace macro grouped_predictions(these_runs, those_runs, of_split, of
             predictions.p_sq
         from predictions
         join grouped using (run_id)
-        join ends using (run_id)
+        join last_epochs(these_runs || ',' || those_runs, of_split) as ends using (run_id)
         join same_images(these_runs || ',' || those_runs, of_split) as images
             on images.run_id = predictions.run_id
             and images.instance_id = predictions.instance_id
@@ -719,22 +720,12 @@ create or replace macro maps_of_trainings(training_runs, of_split, of_target_kin
                     attributions.method,
                     attributions.instance_id
             )
-    ),
-    reached as (
-        select
-            run_id as source_run_id,
-            max(epoch) as last_epoch
-        from predictions
-        where
-            list_contains(string_split(training_runs, ','), run_id)
-            and split = of_split
-        group by run_id
     )
     select
         made.* exclude (is_sampled, has_sample, place),
         reached.last_epoch
     from made
-    join reached using (source_run_id)
+    join last_epochs(training_runs, of_split) as reached on reached.run_id = made.source_run_id
     where
         made.place = 1
         and (made.is_sampled or not made.has_sample);

@@ -1025,6 +1025,19 @@ def test_regrouping_tests() -> None:
     assert found == [("even", 12, 1, 1, pytest.approx(1 / 35)), ("told", 12, 1, *[pytest.approx(1 / 35)] * 2)]
 
 
+def test_last_epochs_are_those_of_the_split(tiny: duckdb.DuckDBPyConnection) -> None:
+    data.insert(
+        tiny,
+        "predictions",
+        [
+            data.prediction("short", split, epoch, 0, 0, 0, 0.9)
+            for split, epoch in (("test", 2), ("val", 3), ("test", 1))
+        ],
+    )
+    asked = "select * from last_epochs('tiny,short,absent', 'test') order by run_id"
+    assert answer(tiny, asked) == [("short", 2), ("tiny", 4)]
+
+
 def test_maps_of_trainings_are_those_that_other_questions_take(tiny: duckdb.DuckDBPyConnection) -> None:
     random = np.random.default_rng(6)
     data.add_tiny(tiny, "twin")
