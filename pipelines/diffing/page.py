@@ -15,10 +15,9 @@ from pipelines.drawing.style import WIDE_PAGE, name_method
 from pipelines.pages.environment import STYLE, make_environment
 from pipelines.pages.html import Html
 from pipelines.pages.marks import colour_bar
-from pipelines.pages.words import MINUS, NONE, SPACE, value
+from pipelines.pages.words import MINUS, NONE, SPACE, images_of, value
 
 TEMPLATES = Path(__file__).with_name("templates")
-IMAGES = {"test": "test images", "val": "validation images", "train": "training images"}
 
 
 def render(facts: Facts, made: datetime) -> str:
@@ -27,7 +26,7 @@ def render(facts: Facts, made: datetime) -> str:
     pair = facts.pair
     return make_templates().get_template("diff.html").render(
         **{name: getattr(facts, name) for name in facts.__dataclass_fields__},
-        here=pair.here, other=pair.other, split=pair.split, images=IMAGES.get(pair.split, f"images of {pair.split}"),
+        here=pair.here, other=pair.other, split=pair.split, images=images_of(pair.split),
         used=pair.evidence.used, style=Html(style), policy=policy_of(styles=(style,)), made=f"{made:%Y-%m-%d %H:%M}",
     )  # fmt: skip
 

@@ -10,6 +10,13 @@ MINUS = "\u2212"
 NONE = "\u2013"  # where there is no number
 LISTED = 8
 NAME = 28  # characters of a class or run name in a sentence
+SPLITS = {
+    "train": "training images",
+    "train_seen": "training images as seen in training",
+    "train_folds": "training images, by models that had not seen them",
+    "val": "validation images",
+    "test": "test images",
+}
 
 
 def percent(share: float | None, n: int | None = None) -> str:
@@ -67,3 +74,8 @@ def listed(names: Sequence[str], most: int = LISTED) -> str:
 def series(parts: Sequence[str]) -> str:
     """Parts of a sentence, each whole: a, b and c."""
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+
+
+def images_of(split: str) -> str:
+    """What the images of a split are called."""
+    return SPLITS.get(split, f"images of {split}")

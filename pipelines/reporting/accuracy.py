@@ -8,7 +8,7 @@ from scipy.stats import binomtest
 from pipelines.common.figures import short
 from pipelines.common.wording import plural
 from pipelines.pages.evidence import Answer
-from pipelines.pages.words import NAME, between, listed, number, percent, series
+from pipelines.pages.words import NAME, between, images_of, listed, number, percent, series
 from pipelines.reporting.criteria import IMAGES_FOR_CLASS, UNEVEN_CLASSES, VERDICTS
 from pipelines.reporting.found_shortcuts import list_misleading
 from pipelines.reporting.subject import Subject
@@ -22,12 +22,6 @@ CHANGED = """
     where
         best.epoch = {best}
         and last.epoch = {last}"""
-SPLITS = {
-    "train_seen": "training images as seen in training",
-    "train_folds": "training images, by models that had not seen them",
-    "val": "validation images",
-    "test": "test images",
-}
 
 
 @dataclass(frozen=True)
@@ -134,10 +128,6 @@ def list_different(rows: list[dict], differences: list[dict]) -> tuple[list[dict
     harder = [row for row in rows if verdicts.get(row["class_id"]) == "harder"]
     easier = [row for row in reversed(rows) if verdicts.get(row["class_id"]) == "easier"]
     return harder, easier
-
-
-def images_of(split: str) -> str:
-    return SPLITS.get(split, f"images of {split}")
 
 
 def uneven_sentence(rows: list[dict], images: str) -> str | None:

@@ -12,7 +12,6 @@ from pipelines.pages import words
 from pipelines.pages.environment import STYLE, call_class, make_environment
 from pipelines.pages.html import Html
 from pipelines.reporting import criteria, faithfulness, figures, parts, patterns
-from pipelines.reporting.accuracy import images_of
 from pipelines.reporting.checks import REASONS
 from pipelines.reporting.facts import Facts
 from pipelines.reporting.found_concepts import is_own
@@ -29,7 +28,7 @@ def render(facts: Facts, made: datetime, *, is_copy: bool = False) -> str:
     return make_templates().get_template("report.html").render(
         **{name: getattr(facts, name) for name in facts.__dataclass_fields__},
         flow_link=None if is_copy else facts.flow_page,
-        run=facts.subject.run, split=facts.subject.split, images=images_of(facts.subject.split),
+        run=facts.subject.run, split=facts.subject.split, images=words.images_of(facts.subject.split),
         used=facts.subject.evidence.used, style=Html(STYLE), policy=policy_of(styles=(STYLE,)),
         made=f"{made:%Y-%m-%d %H:%M}",
     )  # fmt: skip

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 from pipelines.common.wording import plural
 from pipelines.pages.evidence import Evidence
-from pipelines.pages.words import SPACE, between, number, percent
-from pipelines.reporting.accuracy import few_sentence, images_of, judge_classes, uneven_sentence
+from pipelines.pages.words import SPACE, between, images_of, number, percent
+from pipelines.reporting.accuracy import few_sentence, judge_classes, uneven_sentence
 from pipelines.reporting.criteria import VERDICTS
 from pipelines.reporting.found_shortcuts import LEVEL
 from pipelines.reporting.labels import gather_training_labels
