@@ -16,10 +16,10 @@ from pipelines.explaining.explain import explain
 from pipelines.lifecycle.run_inputs import load_data, read_recorded_config, read_recorded_settings
 from pipelines.rerunning import rerun
 from pipelines.resuming import resume
-from pipelines.training import epoch as epochs
 from pipelines.training import train as training
 from support.commands import said
 from support.homes import fresh
+from support.interruption import stopped_at_step
 from tracking import commits, runs
 from tracking.catalogue import RunRecord, resolve
 from tracking.errors import InputError
@@ -134,18 +134,10 @@ def test_a_run_needs_its_data_set_no_more(home: Home, photos: Path, tmp_path: Pa
     rerun(RerunSettings(run, check=True), home)
 
 
-def test_moved_data_is_named_when_a_training_is_resumed(
-    home: Home, photos: Path, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_moved_data_is_named_when_a_training_is_resumed(home: Home, photos: Path, tmp_path: Path, capsys) -> None:
     before, after = shutil.copytree(photos, tmp_path / "before"), tmp_path / "after"
-
-    def stop(*arguments):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(epochs, "_take_step", stop)
-        with pytest.raises(KeyboardInterrupt):
-            training.train(settings(before), home)
+    with stopped_at_step(1):
+        training.train(settings(before), home)
     run = resolve(home, "latest").run_id
     before.rename(after)
     assert said(capsys, home, "resume", run) == (

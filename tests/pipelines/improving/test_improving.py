@@ -14,10 +14,10 @@ from pipelines.common.settings import ImproveSettings, RerunSettings
 from pipelines.improving.improve import LR_FRACTION, improve
 from pipelines.lifecycle.run_inputs import read_recorded_config
 from pipelines.rerunning import rerun
-from pipelines.training import epoch as epochs
 from pipelines.training.repeats import ANY_CLASS, Repeats, draw_epoch, mix_images, mix_labels
 from support import tables as data
 from support.homes import copied, place_of, rows
+from support.interruption import stopped_at_step
 from tracking import commits, mlflow_client
 from tracking.catalogue import RunRecord, read_records, resolve
 from tracking.errors import InputError
@@ -38,20 +38,8 @@ def home(study: Home, tmp_path_factory: pytest.TempPathFactory) -> Home:
     home = copied(study.path.parent, tmp_path_factory.mktemp("improved"))
     source = resolve(home, "latest")
     settings = replace(SETTINGS, run=f"{source.run_id}:2")
-    steps = 0
-
-    def stop_in_the_last_epoch(*arguments):
-        nonlocal steps
-        steps += 1
-        if steps == 4 * STEPS - 3:
-            raise KeyboardInterrupt
-        return step(*arguments)
-
-    step = epochs._take_step
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(epochs, "_take_step", stop_in_the_last_epoch)
-        with pytest.raises(KeyboardInterrupt):
-            improve(settings, home)
+    with stopped_at_step(4 * STEPS - 3):  # in the last epoch of the second run
+        improve(settings, home)
     assert resolve(home, "better").status == "KILLED"
     assert improve(settings, home) == [resolve(home, "better").run_id]
     return home

@@ -29,6 +29,7 @@ from pipelines.training.beginning import freeze_parameters
 from pipelines.training.heads import find_head
 from pipelines.training.optimizers import make_optimizers
 from support.homes import TINY, copied, place_of, predictions, rows
+from support.interruption import stopped_at_step
 from support.recorded import CLASSES, make_net, make_sets
 from tracking import commits
 from tracking.catalogue import RunRecord, read_records, resolve
@@ -231,28 +232,14 @@ def test_a_run_that_begins_from_epoch_zero_of_an_untrained_one_is_untrained(
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adam", "sgd"])
-def test_a_stopped_fine_tuning_resumes_to_the_same_bits(
-    tuned: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str
-) -> None:
+def test_a_stopped_fine_tuning_resumes_to_the_same_bits(tuned: Home, tmp_path: Path, optimizer: str) -> None:
     home = copied(tuned.path.parent, tmp_path)
     settings = replace(
         SMALL, from_="tuned", epochs=2, lr=0.01, body_lr=0.001, optimizer=optimizer, freeze=("features.0",)
     )
     whole = predictions(home, training.train(settings, home))
-    steps = 0
-
-    def stop_in_epoch_two(*arguments):
-        nonlocal steps
-        steps += 1
-        if steps == 8:
-            raise KeyboardInterrupt
-        return step(*arguments)
-
-    step = epochs._take_step
-    with monkeypatch.context() as patch:
-        patch.setattr(epochs, "_take_step", stop_in_epoch_two)
-        with pytest.raises(KeyboardInterrupt):
-            training.train(settings, home)
+    with stopped_at_step(8):
+        training.train(settings, home)
     stopped = resolve(home, "latest")
     assert len(commits.read_epochs(home, stopped.run_id)) == 2
     place_of(home, resolve(home, "tuned"), "checkpoints/epoch_0001.safetensors").unlink()  # needed no more

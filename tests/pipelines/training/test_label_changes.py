@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-import pipelines.training.epoch as epochs
 import queries
 from pipelines.common.settings import RerunSettings, VerdictSettings
 from pipelines.judging.verdict import verdict
@@ -14,6 +13,7 @@ from pipelines.rerunning import rerun
 from pipelines.training import train as training
 from pipelines.training.label_changes import decide_label_changes
 from support.homes import TINY
+from support.interruption import stopped_at_step
 from tracking.catalogue import resolve
 from tracking.errors import InputError
 from tracking.home import Home
@@ -58,24 +58,10 @@ def judged(tmp_path: Path, trained_home) -> tuple[Home, str, int]:
     return home, run_id, other
 
 
-def test_a_training_with_verdicts_stops_resumes_and_repeats(
-    judged: tuple[Home, str, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_training_with_verdicts_stops_resumes_and_repeats(judged: tuple[Home, str, int]) -> None:
     home, before, other = judged
-    steps = 0
-
-    def stop_in_epoch_two(*arguments):
-        nonlocal steps
-        steps += 1
-        if steps == 14:
-            raise KeyboardInterrupt
-        return step(*arguments)
-
-    step = epochs._take_step
-    with monkeypatch.context() as patch:
-        patch.setattr(epochs, "_take_step", stop_in_epoch_two)
-        with pytest.raises(KeyboardInterrupt):
-            training.train(replace(BEFORE, epochs=2, verdicts="apply"), home)
+    with stopped_at_step(14):
+        training.train(replace(BEFORE, epochs=2, verdicts="apply"), home)
     record = resolve(home, "latest")
     say(home, before, "split,instance_id,verdict,who\ntrain,0,withdrawn,anna\ntrain,9,not_usable,anna\n")
     run_id = training.resume(record, home)

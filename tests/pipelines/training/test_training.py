@@ -20,13 +20,13 @@ from pipelines.models.image_sizes import plan_image_scales
 from pipelines.models.networks import build_model
 from pipelines.models.predictions import Predictions, evaluate
 from pipelines.resuming import resume
-from pipelines.training import epoch as epochs
 from pipelines.training import train as training
 from pipelines.training.augment import choose_flips, crop_images
 from pipelines.training.averaging import update_average
 from pipelines.training.optimizers import one_cycle_factor, orthogonalize
 from pipelines.training.recipe import resolve_settings
 from support.homes import TINY, predictions
+from support.interruption import stopped_at_step
 from support.places import ROOT
 from tracking import commits, mlflow_client, models, runs
 from tracking.catalogue import RunRecord, resolve
@@ -106,21 +106,8 @@ def test_same_seed_same_bits_other_seed_other_bits(home: Home, tmp_path: Path, t
     assert predictions(home, other)[0] != predictions(home, again)[0]
 
 
-def test_stopped_training_resumes_to_the_same_bits(
-    home: Home, study: Home, trained: RunRecord, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    steps = 0
-
-    def stop_in_epoch_two(*arguments):
-        nonlocal steps
-        steps += 1
-        if steps == 14:
-            raise KeyboardInterrupt
-        return step(*arguments)
-
-    step = epochs._take_step
-    monkeypatch.setattr(epochs, "_take_step", stop_in_epoch_two)
-    with pytest.raises(KeyboardInterrupt):
+def test_stopped_training_resumes_to_the_same_bits(home: Home, study: Home, trained: RunRecord) -> None:
+    with stopped_at_step(14):
         training.train(TINY, home)
     record = resolve(home, "latest")
     assert record.status == "KILLED"
