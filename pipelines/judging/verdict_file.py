@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
+from pipelines.common.splits import stored_split
 from pipelines.common.terminal import say
 from pipelines.common.wording import plural
 from pipelines.data.csv_text import parse_csv, read_csv_file
@@ -17,7 +18,6 @@ from tracking.errors import InputError
 VERDICTS = ("label_ok", "label_wrong", "unclear", "not_usable", "withdrawn")
 REQUIRED = ("split", "instance_id", "verdict")
 OPTIONAL = ("new_label", "who", "note")
-SPLITS_OF_PREDICTIONS = {"train_seen": "train", "train_folds": "train"}  # which speak of another split's images
 TAKER = "study verdict takes CSV with columns split, instance_id and verdict, or - for standard input"
 MAX_NAME = 80  # characters of a person's name
 MAX_NOTE = 1000  # characters of a note
@@ -88,7 +88,7 @@ def read_file(file: str) -> VerdictFile:
         if values["verdict"] or values.get("new_label"):
             split, text = values["split"], values["instance_id"]
             is_number = text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS
-            rows.append(Row(line, SPLITS_OF_PREDICTIONS.get(split, split), int(text) if is_number else None, values))
+            rows.append(Row(line, stored_split(split), int(text) if is_number else None, values))
     if not rows:
         raise InputError(f"no row of {where} has a verdict; it takes one of {', '.join(VERDICTS)}")
     if len(rows) < len(lines):
