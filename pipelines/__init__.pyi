@@ -362,6 +362,8 @@ def improve(
     epochs: int = 5,
     where: str | None = None,
     weak_classes: int = 3,
+    images: str | PathLike[str] | Sequence[str | PathLike[str]] = (),
+    verdicts: str | None = None,
     repeats: float = 0.5,
     augment: str | Sequence[str] = ("none",),
     lr: float | None = None,
@@ -379,6 +381,8 @@ def improve(
         epochs: passes over the training images [5]
         where: SQL condition on the epoch's predictions of split train_seen that chooses images, such as "label = 3 and predicted = 5"; default: the question improvement_targets
         weak_classes: number of classes, those with the lowest recall on val, that are to improve and are compared [3]
+        images: new images, or folders of them, that are trained on too; each lies in a folder named after its class
+        verdicts: what reviewers' verdicts do to the training images, as in study train, but not in the control; default: what they did in the run
         repeats: images that an epoch sees again, as a fraction of the training images: of those chosen, and in the control of all [0.5]
         augment: how the images seen again are altered: mix (half of them, with an image of the class that they are confused with), colour, cutout [none]
         lr: peak learning rate; default: a fraction of that of the run, as its full peak would undo what it learned

@@ -33,7 +33,7 @@ STEPS = {
     "models": {"common", "data"},
     "lifecycle": {"common", "data", "drawing", "models"},
     "training": {"common", "data", "models", "lifecycle"},
-    "improving": {"common", "lifecycle", "training"},
+    "improving": {"common", "data", "diffing", "lifecycle", "training"},
     "importing": {"common", "data", "models", "lifecycle"},
     "recording": {"common", "data", "models", "lifecycle"},
     "predicting": {"common", "data", "models", "lifecycle"},

@@ -363,6 +363,7 @@ class ResolvedImprovement(ResolvedTraining):
     repeats: int = setting(MISSING, "number of images that an epoch sees again", least=0)
     augment: tuple[str, ...] = setting(MISSING, "how the images seen again are altered")
     where: str | None = setting(None, "SQL condition by which images were chosen; default: weak classes and others")
+    new_images: str | None = setting(None, "sha256 of the new images that are trained on too; default: none are")
     weak_classes: tuple[str, ...] = setting(MISSING, "classes with the lowest recall on val, which are to improve")
 
 
@@ -385,6 +386,15 @@ class ImproveSettings(CheckedSettings):
     weak_classes: int = setting(
         3, "number of classes, those with the lowest recall on val, that are to improve and are compared", least=1
     )
+    images: tuple[str, ...] = setting(
+        (), "new images, or folders of them, that are trained on too; each lies in a folder named after its class",
+        path=True,
+    )  # fmt: skip
+    verdicts: str | None = setting(
+        None, "what reviewers' verdicts do to the training images, as in study train, but not in the control; default: "
+        "what they did in the run",
+        choices=("apply", "leave-out", "ignore"),
+    )  # fmt: skip
     repeats: float = setting(
         0.5, "images that an epoch sees again, as a fraction of the training images: of those chosen, and in the "
         "control of all", least=0.01, most=10,
@@ -410,7 +420,7 @@ class ImproveSettings(CheckedSettings):
     @classmethod
     def flag_groups(cls) -> dict[str, tuple[str, ...]]:
         return {
-            "what is trained on": ("where", "weak_classes", "repeats", "augment"),
+            "what is trained on": ("where", "weak_classes", "repeats", "augment", "images", "verdicts"),
             "how it is trained": ("epochs", "lr", "seeds"),
             "name and data": ("name", "data"),
         }

@@ -53,6 +53,29 @@ class StoredImages:
         return StoredImages(self.file, self.rows[rows])
 
 
+class JoinedImages:
+    """Images of two places as one [N, C, H, W], the `more` images [M, C, H, W] behind the others."""
+
+    def __init__(self, images: Tensor | StoredImages, more: Tensor) -> None:
+        self.images = images
+        self.more = more
+
+    def __len__(self) -> int:
+        return len(self.images) + len(self.more)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return len(self), *self.more.shape[1:]
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        """A copy of the images `rows` [B], [B, C, H, W]."""
+        is_more = rows >= len(self.images)
+        found = torch.empty(len(rows), *self.shape[1:], dtype=torch.uint8)
+        found[~is_more] = self.images[rows[~is_more]]
+        found[is_more] = self.more[rows[is_more] - len(self.images)]
+        return found
+
+
 Images = Tensor | StoredImages
 
 

@@ -15,7 +15,7 @@ TRAINING_IMAGES = "select count(*) from instances where run_id = ? and split = '
 
 
 @dataclass(frozen=True)
-class Targets:
+class Choice:
     """The classes that are to improve, and the training images that an epoch sees again."""
 
     weak_classes: tuple[str, ...]  # names
@@ -24,7 +24,7 @@ class Targets:
     image_count: int  # of all training images
 
 
-def choose_targets(settings: ImproveSettings, home: Home, source: Source) -> Targets:
+def choose_targets(settings: ImproveSettings, home: Home, source: Source) -> Choice:
     """The weakest classes on val, and the images that the settings choose. Raises InputError if there are none."""
     run_id, epoch = source.record.run_id, source.commit.epoch
     values = {"run_id": run_id, "epoch": str(epoch), "weak_classes": str(settings.weak_classes)}
@@ -51,4 +51,4 @@ def choose_targets(settings: ImproveSettings, home: Home, source: Source) -> Tar
         for reason in [listed] if settings.where is not None else listed.split(", "):
             reasons[reason] = reasons.get(reason, 0) + 1
     weak_classes = tuple(row["class_name"] for row in classes[: settings.weak_classes])
-    return Targets(weak_classes, columns, reasons, image_count)
+    return Choice(weak_classes, columns, reasons, image_count)

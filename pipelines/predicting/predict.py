@@ -23,16 +23,16 @@ from pipelines.data.added import (
     EXTRA_PREFIX,
     NAME_PATTERN,
     count_evaluated_additions,
-    encode_png,
     join_splits,
     read_additions,
 )
 from pipelines.data.datasets import Dataset
 from pipelines.data.incoming import find_images, read_images
 from pipelines.data.names import format_name
-from pipelines.data.raw import CONTENT_DIGITS, Split
+from pipelines.data.raw import Split
 from pipelines.data.stored_images import Images
 from pipelines.lifecycle import spreading
+from pipelines.lifecycle.additions import commit_addition
 from pipelines.lifecycle.later_model import remember_model
 from pipelines.lifecycle.run_inputs import load_data, read_recorded_settings
 from pipelines.lifecycle.selection import choose_epochs
@@ -173,8 +173,7 @@ def _add_images(evaluation: Evaluation, run: runs.Run, images: Split) -> None:
     new_rows = _find_new_rows(evaluation, additions, images)
     if new_rows:
         first_id = sum(len(addition.labels) for addition in additions)
-        unit = f"extra_{evaluation.name}_{len(additions) + 1:04d}"
-        _commit_addition(evaluation, run, unit, first_id, images.rows(np.array(new_rows)))
+        commit_addition(run, evaluation.name, len(additions) + 1, first_id, images.rows(np.array(new_rows)))
     labelled_count = int((images.labels[new_rows] >= 0).sum())
     say(
         f"{evaluation.split}: {plural(len(new_rows), 'image')} added, {labelled_count} with a label, "
@@ -209,28 +208,6 @@ def _find_new_rows(evaluation: Evaluation, additions: list[Split], images: Split
                 "choose another --name"
             )
     return new_rows
-
-
-def _commit_addition(evaluation: Evaluation, run: runs.Run, unit: str, first_id: int, images: Split) -> None:
-    count = len(images.labels)
-    digests = images.pixel_digests()
-    is_unknown = (images.labels < 0).numpy()
-    ids = np.arange(first_id, first_id + count, dtype=np.int32)
-    instances = {
-        "run_id": [run.run_id] * count,
-        "split": [evaluation.split] * count,
-        "instance_id": ids,
-        "label": np.ma.array(images.labels.int().numpy(), mask=is_unknown),
-        "source": images.sources,
-        "name": [None] * count,
-        "content": [digest[:CONTENT_DIGITS] for digest in digests],
-    }
-    pixels = {
-        "instance_id": ids,
-        "sha256": digests,
-        "png": [encode_png(image) for image in images.images],
-    }
-    runs.commit_tables(run, unit, {"instances": instances, "pixels": pixels}, None)
 
 
 def _evaluate_missing(settings: PredictSettings, evaluation: Evaluation, run: runs.Run) -> None:

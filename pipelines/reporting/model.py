@@ -141,8 +141,8 @@ def _describe(part: nn.Module) -> str:
 
 def _gather_training(subject: Subject, settings: TrackedSettings, last: EpochCommit) -> Training:
     times = subject.ask("metrics_by_epoch", key="seconds")
-    done = commits.read_commits(subject.home, subject.run.run_id)
-    known = read_json(commits.committed_file(subject.home, done[0], "environment.json"))
+    start = commits.commits_by_unit(subject.home, subject.run.run_id)["start"]
+    known = read_json(commits.committed_file(subject.home, start, "environment.json"))
     digests = {file.path: file.sha256 for file in last.files}
     origin = read_origin(subject.home, subject.run)
     is_imported = read_recorded_config(subject.home, subject.run)["command"] == "import-checkpoints"

@@ -4,11 +4,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipelines.data.stored_images import Images
+from pipelines.data.stored_images import Images, JoinedImages
 
 
 def crop_images(
-    images: Images,
+    images: Images | JoinedImages,
     rows: Tensor,
     shift: int,
     flipped: Tensor | None,

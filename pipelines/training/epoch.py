@@ -29,7 +29,8 @@ def train_and_evaluate(model: Classifier, recipe: Recipe, data: Dataset, epoch: 
     started_at = time.perf_counter()
     predictions = []
     if epoch > recipe.first_epoch:
-        predictions.append(gather_predictions(train_epoch(model, recipe, epoch), recipe.labels))
+        labels = recipe.labels[: len(recipe.instance_ids)]
+        predictions.append(gather_predictions(train_epoch(model, recipe, epoch), labels))
         for network in (model, recipe.averaged_model):  # what is evaluated is what rank 0 commits, to the last bit
             copy_from_leader(network)
     train_seconds = time.perf_counter() - started_at
@@ -46,7 +47,7 @@ def train_epoch(model: Classifier, recipe: Recipe, epoch: int) -> Predictions:
 
     All randomness derives from seed and epoch, so that an epoch can be repeated without the ones before it. Of several
     processes, each trains on its share of every batch, and returns the predictions of that. An image that is seen again
-    counts by its first sight, as it is not altered then.
+    counts by its first sight, as it is not altered then. New images have no predictions.
     """
     settings = recipe.settings
     random = torch.Generator().manual_seed(epoch_seed(settings.seed, epoch))
@@ -63,7 +64,7 @@ def train_epoch(model: Classifier, recipe: Recipe, epoch: int) -> Predictions:
     tracked_batches = track(batches, f"epoch {epoch}", "steps")
 
     trained = torch.cat([places[share()] for places in batches])
-    ids, positions = trained.sort()  # repeats come behind all instances
+    ids, positions = trained.sort()  # new images and repeats come behind all instances
     row_of_position = positions.argsort()  # of each image trained on, its row in the order of instances
     all_logits = torch.empty(0)  # one piece of memory: a small one per step would keep the large ones around it apart
     done = 0
@@ -77,7 +78,7 @@ def train_epoch(model: Classifier, recipe: Recipe, epoch: int) -> Predictions:
             all_logits = torch.empty(len(trained), *logits.shape[1:], dtype=logits.dtype)  # [N, K]
         all_logits[row_of_position[done : done + len(logits)]] = logits
         done += len(logits)
-    ids = ids[: int((ids < count).sum())]
+    ids = ids[: int((ids < len(recipe.instance_ids)).sum())]
     return Predictions(TRAIN_SEEN, recipe.instance_ids[ids], recipe.labels[ids], all_logits[: len(ids)])
 
 

@@ -15,7 +15,7 @@ from pipelines.common.settings import (
 )
 from pipelines.common.user_code import describe_error, errors_reported
 from pipelines.data.datasets import Dataset
-from pipelines.data.stored_images import Images, select_images
+from pipelines.data.stored_images import Images, JoinedImages, select_images
 from pipelines.models import hardware
 from pipelines.models.image_sizes import plan_image_scales
 from pipelines.models.memory import resolve_pass_sizes
@@ -39,9 +39,9 @@ class Recipe:
 
     settings: ResolvedTraining
     device: torch.device
-    images: Images  # images trained on, [N, C, H, W], uint8
+    images: Images | JoinedImages  # images trained on, [P, C, H, W], uint8: N of the data set, then new ones
     instance_ids: Tensor  # [N], ascending: all of split train, but for those that verdicts leave out
-    labels: Tensor  # [N]
+    labels: Tensor  # [P]
     changes: LabelChanges
     optimizers: list[torch.optim.Optimizer]
     averaged_model: Classifier  # moving average of the model: what is evaluated and kept
@@ -132,10 +132,13 @@ def make_recipe(
     images = train.images  # not a copy, if they are all
     if changes.left_out:
         images = select_images(images, instance_ids.numpy())
+    new = repeats.new if repeats else None
+    if new:
+        labels = torch.cat([labels, new.labels])
     return Recipe(
         settings=resolved,
         device=device,
-        images=images,
+        images=JoinedImages(images, new.images[:]) if new else images,
         instance_ids=instance_ids,
         labels=labels,
         changes=changes,

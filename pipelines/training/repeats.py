@@ -1,11 +1,10 @@
 """Images that an epoch sees again, after every image once: which, how often, and how they are altered.
 
 Every training image is seen once an epoch as in any training, so that split train_seen has all of them as they are.
-What a training that goes on is to look at more often comes on top of that. Its control sees as many again, altered
-alike, but any.
+What a training that goes on is to look at more often comes on top of that: chosen images, and new ones, which are seen
+once like all others too. Its control sees as many again, altered alike, but any of the training images.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +13,22 @@ from torch import Tensor
 
 from pipelines.common.settings import ResolvedImprovement, ResolvedSettings
 from pipelines.data.datasets import Dataset
+from pipelines.data.raw import Split
 from pipelines.training.label_changes import LabelChanges
 
 TARGETS = "improvement_targets"  # table
+NEW_IMAGES = "trained_on"  # new images are split extra:trained_on of the run that is trained on them
 ANY_CLASS = -1
 CUT_OUT = (0.05, 0.25)  # of an image's area
 COLOUR = {"brightness": 0.3, "contrast": 0.3, "saturation": 0.3, "hue": 0.05}
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What a training that goes on is to look at more often than its control."""
+
+    chosen: dict[str, list[Any]]  # training images: columns of table improvement_targets but the run's ID
+    new: Split | None = None  # further images to train on, with labels
 
 
 @dataclass(frozen=True)
@@ -27,10 +36,11 @@ class Repeats:
     """How a training chooses and alters the images that each epoch sees again."""
 
     count: int  # images an epoch
-    weights: Tensor  # [N], float64, from 0: how often each image is drawn, relative to the others
+    weights: Tensor  # [N], float64, from 0: how often each image is drawn, relative to the others; new images are last
     partners: Tensor  # [N], class of the images that each image may be mixed with, or ANY_CLASS
     augment: tuple[str, ...]  # mix, colour, cutout
     class_count: int
+    new: Split | None = None  # images that are trained on beside those of the data set
 
     def draw(self, random: torch.Generator) -> Tensor:
         """Rows of the images, [count]: each as often as its weight says, rounded down or up.
@@ -122,11 +132,11 @@ def alter_images(images: Tensor, augment: tuple[str, ...]) -> Tensor:
 
 
 def make_repeats(
-    settings: ResolvedSettings, data: Dataset, changes: LabelChanges, targets: Mapping[str, Any] | None
+    settings: ResolvedSettings, data: Dataset, changes: LabelChanges, targets: Targets | None
 ) -> Repeats | None:
-    """Those of a training that goes on, None of any other.
+    """Those of a training that goes on, None of any other; without `targets` it draws from all training images.
 
-    `targets` are columns of the table of that name, None for a training that draws from all images.
+    A new image is drawn as often as the chosen image that is drawn most.
     """
     if not isinstance(settings, ResolvedImprovement):
         return None
@@ -134,9 +144,14 @@ def make_repeats(
     weights = torch.full((count,), 1 if targets is None else 0, dtype=torch.float64)
     partners = torch.full((count,), ANY_CLASS)
     if targets is not None:
-        rows = torch.as_tensor(targets["instance_id"], dtype=torch.long)
-        weights[rows] = torch.as_tensor(targets["weight"], dtype=torch.float64)
-        confused_with = [ANY_CLASS if one is None else one for one in targets["confused_with"]]
+        rows = torch.as_tensor(targets.chosen["instance_id"], dtype=torch.long)
+        weights[rows] = torch.as_tensor(targets.chosen["weight"], dtype=torch.float64)
+        confused_with = [ANY_CLASS if one is None else one for one in targets.chosen["confused_with"]]
         partners[rows] = torch.tensor(confused_with)
     trained_on, _ = changes.apply(data.splits["train"].labels)
-    return Repeats(settings.repeats, weights[trained_on], partners[trained_on], settings.augment, len(data.classes))
+    weights, partners = weights[trained_on], partners[trained_on]
+    new = targets.new if targets else None
+    if new is not None:
+        weights = torch.cat([weights, weights.max().expand(len(new.labels))])
+        partners = torch.cat([partners, torch.full((len(new.labels),), ANY_CLASS)])
+    return Repeats(settings.repeats, weights, partners, settings.augment, len(data.classes), new)

@@ -2,17 +2,17 @@
 
 import os
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from pipelines.common import progress, ranks
 from pipelines.common.costs import estimate_training
 from pipelines.common.settings import ResolvedImprovement, ResolvedTraining, TrainSettings
 from pipelines.common.terminal import say
 from pipelines.common.wording import plural
+from pipelines.data.added import join_splits, read_additions
 from pipelines.data.datasets import Dataset
+from pipelines.lifecycle.additions import commit_addition
 from pipelines.lifecycle.child_run import run_guard
 from pipelines.lifecycle.epoch_commit import commit_epoch, complete_models, log_learning_curves, resume_file
 from pipelines.lifecycle.groups import join_group
@@ -33,11 +33,12 @@ from pipelines.training.label_changes import (
     IGNORE,
     LABEL_CHANGES,
     RECORD,
+    LabelChanges,
     decide_label_changes,
     read_label_changes,
 )
 from pipelines.training.recipe import Recipe, make_recipe, resolve_settings
-from pipelines.training.repeats import TARGETS, make_repeats
+from pipelines.training.repeats import NEW_IMAGES, TARGETS, Targets, make_repeats
 from tracking import catalogue, commits, runs
 from tracking.commits import EpochCommit
 from tracking.errors import InputError, RunError
@@ -71,12 +72,13 @@ def start_training(
     home: Home,
     data_of: catalogue.RunRecord | None,
     recorded: Origin | None,
-    targets: Mapping[str, Any] | None = None,
+    targets: Targets | None = None,
+    changes: LabelChanges | None = None,
 ) -> str:
     """Train as a new run, on the data that run `data_of` read, if there is one; returns the run ID.
 
-    The weights that it begins with must be those `recorded`, if it repeats a run. `targets` are the columns of table
-    improvement_targets but the run's ID, if it sees chosen images more often.
+    The weights that it begins with must be those `recorded`, if it repeats a run. Labels change as they did in
+    `data_of`, unless `changes` say otherwise.
     """
     runs.check_start(home, settings.name)
     settings = join_group(settings, home)
@@ -85,7 +87,8 @@ def start_training(
     source = find_source(settings, home)
     settings = resolve_source(settings, source)
     data = load_data(settings, home, data_of)
-    changes = read_label_changes(home, data_of) if data_of else decide_label_changes(settings, home, data)
+    if changes is None:
+        changes = read_label_changes(home, data_of) if data_of else decide_label_changes(settings, home, data)
     resolved = resolve_settings(settings, data)
     hardware.prepare_device(resolved)  # before anything is computed: the first weights depend on the threads too
     model = build_tracked_model(resolved, data)
@@ -115,7 +118,9 @@ def start_training(
     )
     tables = {}
     if targets is not None:
-        tables[TARGETS] = {"run_id": [run.run_id] * len(targets["instance_id"]), **targets}
+        tables[TARGETS] = {"run_id": [run.run_id] * len(targets.chosen["instance_id"]), **targets.chosen}
+        if targets.new:  # before the start, without which nobody goes on with the run
+            commit_addition(run, NEW_IMAGES, 1, 0, targets.new)
     inputs = {"data": describe_data(data), "model_code": digest_code(resolved.model, model)}
     instances = instance_columns(run.run_id, data)
     if settings.verdicts != IGNORE:
@@ -130,8 +135,14 @@ def rerun(record: catalogue.RunRecord, home: Home, data: str | None) -> str:
     """Train again from a run's own record, on the data it was made with."""
     settings = read_recorded_settings(home, record, RECORDED[record.kind])
     settings = replace(settings, name=None, group=None, data=data or settings.data)  # the group has a run of this seed
-    targets = read_start_table(home, record, TARGETS)
-    return start_training(settings, home, record, read_origin(home, record), targets)
+    return start_training(settings, home, record, read_origin(home, record), _read_targets(home, record))
+
+
+def _read_targets(home: Home, record: catalogue.RunRecord) -> Targets | None:
+    """What a run looks at more often; None if nothing was chosen for it."""
+    chosen = read_start_table(home, record, TARGETS)
+    new = read_additions(home, record.run_id, NEW_IMAGES)
+    return Targets(chosen, join_splits(new) if new else None) if chosen else None
 
 
 def resume(record: catalogue.RunRecord, home: Home, data: str | None = None) -> str:
@@ -151,7 +162,7 @@ def resume(record: catalogue.RunRecord, home: Home, data: str | None = None) -> 
         load_initial_weights(settings, home, model, dataset, source, read_origin(home, record))
     freeze_parameters(settings, model, dataset)
     changes = read_label_changes(home, record)
-    repeats = make_repeats(settings, dataset, changes, read_start_table(home, record, TARGETS))
+    repeats = make_repeats(settings, dataset, changes, _read_targets(home, record))
     recipe = make_recipe(settings, dataset, model, changes, repeats)
     state = None
     if committed:

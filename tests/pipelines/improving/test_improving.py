@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,9 +11,12 @@ import torch
 
 import queries
 from pipelines.cli import main
-from pipelines.common.settings import ImproveSettings, RerunSettings
+from pipelines.common.settings import ImproveSettings, RerunSettings, TrainSettings, VerdictSettings
+from pipelines.data.added import encode_png, read_extra_splits
 from pipelines.improving.improve import LR_FRACTION, improve
-from pipelines.lifecycle.run_inputs import read_recorded_config
+from pipelines.improving.new_images import read_new_images
+from pipelines.judging.verdict import verdict
+from pipelines.lifecycle.run_inputs import load_data, read_recorded_config, read_recorded_settings
 from pipelines.rerunning import rerun
 from pipelines.training.repeats import ANY_CLASS, Repeats, draw_epoch, mix_images, mix_labels
 from support import tables as data
@@ -25,7 +29,9 @@ from tracking.home import Home
 from tracking.reading import connect
 
 SETTINGS = ImproveSettings(run="latest:2", epochs=2, repeats=0.25, augment=("mix", "colour", "cutout"), name="better")
-STEPS = 12  # an epoch: 1,215 training images and a quarter of them again, 128 a step
+STEPS = 12  # an epoch: 1,215 training images and a quarter of them again, and new images, 128 a step
+REJECTED = 7  # training image that a reviewer finds unusable
+NEW = 20  # images that the data set lacks
 OF_EPOCH = (
     "select split, instance_id, predicted, margin from full_predictions where run_id = ? and epoch = ? and split <> "
     "'train_seen' order by all"
@@ -37,12 +43,30 @@ def home(study: Home, tmp_path_factory: pytest.TempPathFactory) -> Home:
     """The shared study, improved from its epoch 2: stopped in the last epoch of the improved run, then run again."""
     home = copied(study.path.parent, tmp_path_factory.mktemp("improved"))
     source = resolve(home, "latest")
-    settings = replace(SETTINGS, run=f"{source.run_id}:2")
+    said = home.path / "said.csv"
+    said.write_text(f"split,instance_id,verdict\ntrain,{REJECTED},not_usable\n")
+    verdict(VerdictSettings(source.run_id, str(said), who="anna"), home)
+    settings = replace(SETTINGS, run=f"{source.run_id}:2", images=(write_new_images(home),), verdicts="leave-out")
     with stopped_at_step(4 * STEPS - 3):  # in the last epoch of the second run
         improve(settings, home)
     assert resolve(home, "better").status == "KILLED"
     assert improve(settings, home) == [resolve(home, "better").run_id]
     return home
+
+
+def write_new_images(home: Home) -> str:
+    """Mirrored digits in folders of their classes; beside them an image of test, one of train, and one twice."""
+    record = resolve(home, "latest")
+    data = load_data(read_recorded_settings(home, record, TrainSettings), home, record)
+    test, train = data.splits["test"], data.splits["train"]
+    images = [(image.flip(2), label) for image, label in zip(test.images[:NEW], test.labels[:NEW], strict=True)]
+    images += [(test.images[0], test.labels[0]), (train.images[0], train.labels[0]), images[0]]
+    folder = home.path / "new_images"
+    for number, (image, label) in enumerate(images):
+        place = folder / data.classes[label]
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"{number}.png").write_bytes(encode_png(image))
+    return str(folder)
 
 
 @pytest.fixture(scope="module")
@@ -71,9 +95,12 @@ def test_both_go_on_from_the_epoch_they_start_from(
         assert rows(home, OF_EPOCH, run.run_id, 4) != before
 
 
-def test_the_control_differs_in_what_it_sees_again_alone(home: Home, improved: RunRecord, control: RunRecord) -> None:
+def test_the_control_differs_in_what_it_is_shown_alone(home: Home, improved: RunRecord, control: RunRecord) -> None:
     one, other = (read_recorded_config(home, run)["settings"] for run in (improved, control))
-    assert {key for key in one if one[key] != other[key]} == {"targeted", "name"}
+    changed = {"targeted", "name", "new_images", "verdicts", "repeats"}
+    assert {key for key in one if one[key] != other[key]} == changed
+    assert (other["new_images"], other["verdicts"]) == (None, "ignore")
+    assert one["repeats"] - 1 == other["repeats"] - NEW  # both see as many images an epoch
     assert one["lr"] == LR_FRACTION * 0.1
     steps = [commit.files for commit in commits.read_epochs(home, improved.run_id)]
     assert len(steps) == len(commits.read_epochs(home, control.run_id))
@@ -98,8 +125,34 @@ def test_training_images_are_seen_once_as_they_are(home: Home, name: str) -> Non
     [(count,)] = rows(
         home, "select count(*) from instances where run_id = ? and split = 'train'", resolve(home, name).run_id
     )
-    everyone = list(range(count))
-    assert rows(home, sql, resolve(home, name).run_id) == [(3, everyone), (4, everyone)]
+    expected = [key for key in range(count) if name == "better-control" or key != REJECTED]
+    assert rows(home, sql, resolve(home, name).run_id) == [(3, expected), (4, expected)]
+
+
+def test_new_images_stay_with_the_run(home: Home, improved: RunRecord, control: RunRecord) -> None:
+    [(name, images)] = read_extra_splits(home, improved).items()
+    assert name == "extra:trained_on"
+    data = load_data(read_recorded_settings(home, improved, TrainSettings), home, improved)
+    test = data.splits["test"]
+    assert torch.equal(images.labels.bincount(), test.labels[:NEW].bincount())
+    expected = {image.flip(2).numpy().tobytes() for image in test.images[:NEW]}
+    assert {image.numpy().tobytes() for image in images.images} == expected
+    assert len(images.labels) == NEW  # neither the image of test, nor that of train, nor one twice
+    in_sql = "select count(*), min(instance_id), max(instance_id) from instances where run_id = ? and split = ?"
+    assert rows(home, in_sql, improved.run_id, name) == [(NEW, 0, NEW - 1)]
+    assert read_extra_splits(home, control) == {}
+
+
+def test_new_images_need_classes_and_something_new(home: Home, improved: RunRecord, tmp_path: Path) -> None:
+    data = load_data(read_recorded_settings(home, improved, TrainSettings), home, improved)
+    known = tmp_path / data.classes[0]
+    known.mkdir()
+    (known / "known.png").write_bytes(encode_png(data.splits["val"].images[0]))
+    with pytest.raises(InputError, match="none of these is new"):
+        read_new_images((str(tmp_path),), data)
+    (tmp_path / "loose.png").write_bytes(encode_png(data.splits["val"].images[0]))
+    with pytest.raises(InputError, match=r"1 image in no folder that is named after a class .*loose\.png"):
+        read_new_images((str(tmp_path),), data)
 
 
 def test_an_interrupted_one_has_the_bits_of_an_uninterrupted_one(home: Home, tmp_path, capsys) -> None:
@@ -111,14 +164,20 @@ def test_an_interrupted_one_has_the_bits_of_an_uninterrupted_one(home: Home, tmp
 
 
 def test_once_more_changes_nothing_and_says_the_same(
-    home: Home, source: RunRecord, improved: RunRecord, capsys
+    home: Home, source: RunRecord, improved: RunRecord, control: RunRecord, capsys
 ) -> None:
     before = [record.run_id for record in read_records(home)]
     flags = ["--epochs", "2", "--repeats", "0.25", "--augment", "mix", "colour", "cutout", "--home", str(home.path)]
+    flags += ["--images", str(home.path / "new_images"), "--verdicts", "leave-out"]
     assert main(["improve", f"{source.run_id}:2", *flags]) == 0
     printed = capsys.readouterr()
     assert printed.out.strip() == improved.run_id
     assert "against the control" in printed.err
+    assert "1 new image left out: images of test already" in printed.err
+    for run, page in ((control, "diff_against"), (source, "diff_epoch_2_against")):
+        place = place_of(home, run, f"{page}_{improved.run_id[:8]}.html")
+        assert place.is_file()
+        assert str(place) in printed.err
     assert "hold together with 95 %" in printed.err
     assert [record.run_id for record in read_records(home)] == before
 
