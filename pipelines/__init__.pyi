@@ -277,8 +277,10 @@ def report(
 ) -> str:
     """Make one page that answers the research questions from everything tracked for a run. Returns its path.
 
+    Of a group of seeds, the page says what they have in common and where they differ.
+
     Arguments, as the flags of `study report`:
-        run: run ID, unique prefix of one, run name, or latest [latest]
+        run: run ID, unique prefix of one, run name, or latest, or the name of a group of seeds [latest]
         split: split to report on, such as test, val or extra:NAME [test]
         data: where the data set, or an imported log's images, are now
         home: study home [STUDY_HOME, else ./study]

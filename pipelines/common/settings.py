@@ -618,9 +618,12 @@ class DiffSettings(CheckedSettings):
 
 @dataclass(frozen=True)
 class ReportSettings(CheckedSettings):
-    """Make one page that answers the research questions from everything tracked for a run. Prints its path."""
+    """Make one page that answers the research questions from everything tracked for a run. Prints its path.
 
-    run: str = setting("latest", RUN, positional=True)
+    Of a group of seeds, the page says what they have in common and where they differ.
+    """
+
+    run: str = setting("latest", f"{RUN}, or the name of a group of seeds", positional=True)
     split: str = setting("test", "split to report on, such as test, val or extra:NAME")
     data: str | None = setting(None, "where the data set, or an imported log's images, are now")
 

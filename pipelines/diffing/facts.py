@@ -8,6 +8,7 @@ from pipelines.diffing.flow import Flow, draw_changes
 from pipelines.diffing.images import Gallery, fill_gallery
 from pipelines.diffing.pair import Pair, Side
 from pipelines.pages.evidence import Answer
+from pipelines.pages.reviews import Reviews, read_reviews
 from tracking.catalogue import SHORT_ID
 from tracking.errors import InputError
 
@@ -28,6 +29,7 @@ class Facts:
     churn: Answer
     flow: Flow | None
     gallery: Gallery | None
+    reviews: Reviews  # of the images as A has them
     explanations: Answer  # of explanation_change
     concepts: Answer | None  # of concept_change
 
@@ -53,6 +55,7 @@ def gather_facts(pair: Pair) -> Facts:
         churn=pair.ask("churn", level=VERDICTS["churn"].level),
         flow=flow,
         gallery=None if pair.has_group else fill_gallery(pair),
+        reviews=read_reviews(pair.evidence, pair.here.record.run_id),
         explanations=pair.ask("explanation_change", level=VERDICTS["explanations"].level),
         concepts=None if pair.has_group else pair.ask("concept_change", same=SAME_CONCEPT),
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from jinja2 import Environment
 
 from pipelines.common.policy import policy_of
+from pipelines.common.splits import stored_split
 from pipelines.diffing import criteria
 from pipelines.diffing.facts import Facts
 from pipelines.diffing.images import KINDS
@@ -40,7 +41,7 @@ def make_templates() -> Environment:
     }  # fmt: skip
     environment.globals |= {
         "criteria": criteria, "KINDS": KINDS, "points_between": points_between, "explain_commands": explain_commands,
-        "colour_bar": colour_bar,
+        "colour_bar": colour_bar, "stored_split": stored_split,
     }  # fmt: skip
     return environment
 

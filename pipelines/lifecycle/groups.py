@@ -49,6 +49,11 @@ def find_group(home: Home, group: str, seed: int | None) -> list[RunRecord]:
     return members
 
 
+def list_finished(home: Home, group: str | None) -> list[RunRecord]:
+    """The finished runs of a group, by seed; none without a group."""
+    return [member for member in read_members(home, group) if member.status == "FINISHED"] if group else []
+
+
 def check_recipe(group: str, members: list[RunRecord], data: Dataset, params: dict[str, Any]) -> None:
     """Raise InputError if a run with these recorded settings differs from a group's runs in more than the seed."""
     for member in members[:1]:  # the others were compared with it

@@ -15,6 +15,7 @@ from pipelines.common.heatmaps import SCALE_NOTE
 from pipelines.common.splits import stored_split
 from pipelines.pages.html import Html, html, joined
 from pipelines.pages.pictures import Picture, Pictures, heatmap
+from pipelines.pages.reviews import describe_review
 from pipelines.reporting.techniques import called
 from tracking.catalogue import RunRecord
 from tracking.errors import InputError
@@ -52,12 +53,14 @@ def show_instance(
         "select any_value(source) from instances where run_id = ? and split = ? and instance_id = ?",
         [run.run_id, stored_split(split), instance_id],
     ).fetchall()
+    reviews = queries.run(connection, "verdicts", {"run_id": run.run_id, "split": split}).dicts
     last = history[-1]
     title = f"Image {instance_id} of {split}"
     lines = [
         f"label {last['label_name']}" if last["label"] is not None else "label unknown",
         f"epoch {last['epoch']}: predicted as {last['predicted_name']}{_with_probability(last['p_predicted'])}",
         f"run {run.name} ({run.run_id[:8]})",
+        *(describe_review(row) for row in reviews if row["instance_id"] == instance_id),
     ]
     picture = pictures.thumbnail(stored_split(split), instance_id, source)
     if pictures.why_none:

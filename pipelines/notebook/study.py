@@ -185,14 +185,19 @@ class Study:
         data: str | os.PathLike[str] | None = None,
         height: int = 720,
     ) -> Page:
-        """The report inline in a notebook, `height` pixels high."""
+        """The report on a run, or on a group of seeds, inline in a notebook, `height` pixels high."""
         from pipelines.notebook.pages import Page
+        from pipelines.reporting.group_report import write_group_report
         from pipelines.reporting.report import write_report
+        from tracking.catalogue import resolve_all
         from tracking.reading import connect
 
-        record = self._resolve(run)
+        record, *others = records = resolve_all(self._home, run)
         settings = ReportSettings(run=run, split=split, data=_to_path(data))
         with connect(self._home) as connection, TemporaryDirectory() as folder:
+            if others:
+                page = write_group_report(Path(folder), settings, self._home, records, connection)
+                return Page(f"Report on group {run}", page.read_text(encoding="utf-8"), height)
             page = write_report(Path(folder), settings, self._home, record, connection).page
             return Page(f"Report on run {record.name}", page.read_text(encoding="utf-8"), height)
 

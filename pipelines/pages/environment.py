@@ -9,6 +9,7 @@ from pipelines.common.figures import capital, short
 from pipelines.common.wording import plural
 from pipelines.pages import marks, words
 from pipelines.pages.html import Html, html, joined, safe
+from pipelines.pages.reviews import describe_review
 
 TEMPLATES = Path(__file__).with_name("templates")
 STYLE = (TEMPLATES / "page.css").read_text(encoding="utf-8")  # of every page
@@ -22,7 +23,7 @@ def make_environment(folder: Path) -> Environment:
     )  # fmt: skip
     environment.filters |= {
         "percent": words.percent, "number": words.number, "value": words.value, "name": _name, "called": call_class,
-        "names": words.listed, "command": command, "capital": capital,
+        "names": words.listed, "command": command, "capital": capital, "review": describe_review,
     }  # fmt: skip
     environment.globals |= {
         "between": words.between, "value_between": words.value_between, "interval_of": words.interval_of,

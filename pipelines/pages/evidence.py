@@ -43,12 +43,21 @@ class Evidence:
     _answers: dict[str, Answer] = field(default_factory=dict)
 
     def ask(self, name: str, **values: object) -> Answer:
-        """The answer of a query of the catalogue about the run; values that are None take their default."""
+        """The answer of a query of the catalogue about the run; values that are None take their default.
+
+        Of several runs it has means over seeds where the query has such, as `study ask` has.
+        """
         given = {"run_id": self.run_id} | {key: str(value) for key, value in values.items() if value is not None}
         command = _command(name, {key: self.groups.get(value, value) for key, value in given.items()})
         if command not in self._answers:
-            answer = queries.run(self.connection, name, given)
-            self._remember(command, queries.header(name).question, queries.text(name), answer.columns, answer.rows)
+            header, run_ids = queries.header(name), given["run_id"].split(",")
+            if header.over_seeds and len(run_ids) > 1:
+                runs = [given | {"run_id": run_id} for run_id in run_ids]
+                columns = queries.run_over_seeds(self.connection, name, runs).to_pydict()
+                answer = queries.Answer([*columns], list(zip(*columns.values(), strict=True)))
+            else:
+                answer = queries.run(self.connection, name, given)
+            self._remember(command, header.question, queries.text(name), answer.columns, answer.rows)
         return self._answers[command]
 
     def sql(self, statement: str, question: str) -> Answer:

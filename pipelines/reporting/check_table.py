@@ -48,6 +48,7 @@ def draw_check_table(subject: Subject, rows: Sequence[dict], methods: Sequence[s
                 "reasons": titles,
                 "details": "; ".join(f"{REASONS[row['reason']]}: {row['detail']}" for row in reasons),
                 "map": f"{called(method)}, for the predicted class" if method else "none",
+                "reviewers": first["verdicts"] or "",
             }
         )
     return table
@@ -69,6 +70,7 @@ def draw_label_table(subject: Subject, labels: Labels) -> list[dict]:
                 "mostly predicted": predicted,
                 "of the epochs": percent(row["suggested_share"], 1),
                 "probability of the label": "" if row["confidence"] is None else f"{row['confidence']:.2f}",
+                "reviewers": row["verdicts"] or "",
             }
         )
     return table

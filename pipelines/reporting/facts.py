@@ -2,19 +2,21 @@
 
 from dataclasses import dataclass
 
+from pipelines.pages.reviews import Reviews, read_reviews
 from pipelines.reporting.accuracy import Accuracy, gather_accuracy
 from pipelines.reporting.calibration import Calibration, gather_calibration
 from pipelines.reporting.checks import Checks, gather_checks
 from pipelines.reporting.faithfulness import Faithfulness, gather_faithfulness
 from pipelines.reporting.gallery import Gallery, fill_gallery
 from pipelines.reporting.history import Learning, gather_learning
-from pipelines.reporting.labels import Labels, gather_labels, gather_training_labels
+from pipelines.reporting.labels import Labels, Review, gather_labels, gather_reviews, gather_training_labels
 from pipelines.reporting.mistakes import Mistakes, gather_mistakes
 from pipelines.reporting.model import Model, gather_model
 from pipelines.reporting.parts import Parts, gather_parts
 from pipelines.reporting.patterns import Patterns, gather_patterns
+from pipelines.reporting.seed_group import SeedGroup, gather_seed_group
 from pipelines.reporting.shortcuts import Shortcuts, gather_shortcuts
-from pipelines.reporting.subject import Subject
+from pipelines.reporting.subject import Subject, name_page
 from pipelines.reporting.techniques import MethodFigures, gather_method_figures
 from xai import METHODS
 
@@ -29,6 +31,9 @@ class Facts:
     shortcuts: Shortcuts
     labels: Labels
     training_labels: Labels
+    reviews: Reviews
+    reviewed: list[Review]
+    seeds: SeedGroup | None
     parts: Parts | None
     faithfulness: Faithfulness | None
     patterns: Patterns | None
@@ -49,19 +54,21 @@ def gather_facts(subject: Subject) -> Facts:
     patterns = None if subject.imported else gather_patterns(subject)
     shortcuts = gather_shortcuts(subject, faithfulness, patterns.found if patterns else None)
     labels, training_labels = gather_labels(subject, shortcuts), gather_training_labels(subject.evidence)
+    reviews = read_reviews(subject.evidence, subject.run.run_id)
     mistakes = gather_mistakes(subject, accuracy, patterns)
     checks = gather_checks(subject)
     ranked = faithfulness.order() if faithfulness and faithfulness.methods else []
     order = [*ranked, *(method for method in METHODS if method not in ranked)]
     explained = parts.explained if parts else None
     return Facts(
-        subject, accuracy, gather_calibration(subject), shortcuts, labels, training_labels, parts, faithfulness,
-        patterns, mistakes, gather_learning(subject), checks, gather_model(subject), gather_method_figures(subject),
+        subject, accuracy, gather_calibration(subject), shortcuts, labels, training_labels, reviews,
+        gather_reviews(subject, reviews), gather_seed_group(subject), parts, faithfulness, patterns, mistakes,
+        gather_learning(subject), checks, gather_model(subject), gather_method_figures(subject),
         fill_gallery(subject, explained, order, mistakes, checks, labels, training_labels, shortcuts),
         _find_flow_page(subject),
     )  # fmt: skip
 
 
 def _find_flow_page(subject: Subject) -> str | None:
-    name = "flow.html" if subject.split == "test" else f"flow_{subject.split.replace(':', '_')}.html"
+    name = name_page("flow", subject.split)
     return name if (subject.home.run_folder(subject.run.run_id) / name).is_file() else None

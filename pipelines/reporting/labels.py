@@ -3,7 +3,9 @@
 from dataclasses import dataclass, replace
 from statistics import fmean
 
+from pipelines.common.splits import stored_split
 from pipelines.pages.evidence import Answer, Evidence
+from pipelines.pages.reviews import Reviews
 from pipelines.pages.words import number
 from pipelines.reporting.criteria import MOST_DISPUTED
 from pipelines.reporting.found_shortcuts import list_misleading
@@ -40,6 +42,18 @@ class Labels:
         return 0 < self.disputed <= MOST_DISPUTED * self.n
 
 
+@dataclass(frozen=True)
+class Review:
+    """How many images of a split reviewers have judged, and how often a label that the model doubts is wrong."""
+
+    split: str
+    source: Answer  # of verdict_summary
+    n: int  # images judged
+    people: list[dict]  # its rows of persons
+    agreement: dict | None  # its row of all images judged by two persons or more
+    precision: dict | None  # its row of the suspect labels, else of the least supported ones
+
+
 def gather_labels(subject: Subject, shortcuts: Shortcuts) -> Labels:
     """Doubtful labels, without those that a shortcut makes doubtful.
 
@@ -58,6 +72,24 @@ def gather_training_labels(evidence: Evidence) -> Labels:
     """All labels of the training images; none where their predictions were not tracked."""
     found = evidence.ask("label_suspects", split="train_seen", limit=ALL)
     return judge_labels(found, found.rows, [])
+
+
+def gather_reviews(subject: Subject, reviews: Reviews) -> list[Review]:
+    """The review of the images reported on, and of training images; those without a verdict are left out."""
+    found = []
+    for split in (subject.split,) if subject.split == "train" else (subject.split, "train_seen"):
+        images = {row["instance_id"] for row in reviews.source.where(split=stored_split(split))}
+        if images:
+            summary = subject.ask("verdict_summary", split=split)
+            # the fewest rows that hold all that are judged
+            first = max(summary.where(what="first"), key=lambda row: (row["n"], -row["first_rows"]), default=None)
+            found.append(
+                Review(
+                    split, summary, len(images), summary.where(what="person"), summary.first(what="agreement of all"),
+                    summary.first(what="suspects") or first,
+                )
+            )  # fmt: skip
+    return found
 
 
 def judge_labels(source: Answer, rows: list[dict], misleading: list[str]) -> Labels:

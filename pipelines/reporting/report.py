@@ -10,14 +10,16 @@ from pipelines.asking.formats import as_text
 from pipelines.common.settings import ReportSettings
 from pipelines.common.wording import plural
 from pipelines.lifecycle.child_run import run_guard, start_child
+from pipelines.lifecycle.groups import list_finished
 from pipelines.lifecycle.run_inputs import read_recorded_settings
 from pipelines.pages.evidence import Evidence
 from pipelines.reporting.check_table import draw_check_table, draw_label_table
 from pipelines.reporting.checks import list_checks
 from pipelines.reporting.facts import gather_facts
+from pipelines.reporting.group_report import write_group_report
 from pipelines.reporting.page import render
 from pipelines.reporting.story import Finding, list_findings, write_headline, write_note
-from pipelines.reporting.subject import make_subject
+from pipelines.reporting.subject import make_subject, name_page
 from tracking import catalogue, runs
 from tracking.catalogue import RunRecord
 from tracking.files import write_text
@@ -49,10 +51,19 @@ class Written:
 
 
 def report(settings: ReportSettings, home: Home) -> str:
-    """Make the page and log it to the training run and to a run of its own; returns its path."""
-    source = catalogue.resolve(home, settings.run)
+    """Make the page and log it to the training run and to a run of its own; returns its path.
+
+    The page of a group of seeds is logged to its first run alone.
+    """
+    source, *others = records = catalogue.resolve_all(home, settings.run)
+    if others:
+        with runs.staging_folder(home) as folder:
+            with connect(home, run_ids=[record.run_id for record in records]) as connection:
+                page = write_group_report(folder, settings, home, records, connection)
+            return str(runs.log_page(home, source, page))
     with runs.staging_folder(home) as folder:
-        with connect(home, run_ids=[source.run_id]) as connection:  # closed before the index is written to
+        shown = [source.run_id, *(member.run_id for member in list_finished(home, source.seed_group))]
+        with connect(home, run_ids=shown) as connection:  # closed before the index is written to
             written = write_report(folder, settings, home, source, connection)
         if not runs.unreachable(home):
             _commit(settings, home, source, written)
@@ -79,7 +90,7 @@ def write_report(
     found = list_checks(subject)
     columns = ["split", "instance_id", "reason"]
     listed = as_text("csv", columns, [tuple(row[column] for column in columns) for row in found.rows])
-    name = "report.html" if settings.split == "test" else f"report_{settings.split.replace(':', '_')}.html"
+    name = name_page("report", settings.split)
     methods = facts.faithfulness.order() if facts.faithfulness else list(METHODS)
     labels = facts.training_labels
     is_blind = facts.accuracy.classes == "blind"  # contradicted labels then say nothing

@@ -1,6 +1,7 @@
 """Trainings of several seeds as one group."""
 
 import json
+import re
 import statistics
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,10 +15,13 @@ import tracking
 from pipelines import seeds
 from pipelines.common.settings import TrainSettings
 from pipelines.lifecycle.run_inputs import read_recorded_config
+from pipelines.pages.words import percent
+from pipelines.reporting.group_report import sort_wrong
 from pipelines.seeds import parse_seeds, train
 from pipelines.training import train as training
 from support.commands import study_command
 from support.homes import copied, fresh, rows
+from support.pages import plain
 from tracking.catalogue import read_members, resolve
 from tracking.errors import InputError
 from tracking.home import Home
@@ -148,6 +152,51 @@ def test_means_over_seeds_are_those_of_the_runs(group: Home) -> None:
         study.ask("compared_flow", "digits-cnn-1", other_run="pair")
     with pytest.raises(InputError, match="no split 'valid'"):
         study.ask("hard_classes", "pair", split="valid")
+
+
+def test_pages_of_a_group(group: Home, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    home = copied(group.path.parent, tmp_path)
+    first, second = read_members(home, "pair")
+    own = plain(Path(pipelines.report(first.run_id, home=home.path)))
+    page = Path(pipelines.report("pair", home=home.path))
+    assert page == home.run_folder(first.run_id) / "group_report.html"
+    study = tracking.open(home.path)
+    scores = study.ask("seed_accuracy", "pair")
+    instances = study.ask("seed_instances", "pair")
+    mean, sd = (scores[name][0] for name in ("mean", "sd"))
+    text = plain(page)
+    assert f"{percent(mean)} of 445 test images".replace("\u00a0", " ") in text
+    assert f"standard deviation over seeds {100 * sd:.2f} points" in text
+    wrong = (instances["n_wrong"] == 2).sum()
+    some = (instances["n_wrong"] == 1).sum()
+    assert f"Of 445 test images, {wrong} are wrong in every seed" in text
+    assert f"{some} images are right in some seeds and wrong in others." in text
+    assert "Wrong in most seeds" not in text  # of two, one is half
+    for row in study.ask("hard_classes", "pair").to_dict("records"):
+        assert f"{percent(row['accuracy'])} ± {100 * row['accuracy_sd']:.1f}".replace("\u00a0", " ") in text
+    for name in ("seed_accuracy", "hard_classes", "seed_instances", "seed_stability"):
+        assert f"study ask {name} --run-id pair --split test" in text
+    assert "Neither maps nor concepts of two seeds" in text
+    links = re.findall(r'<a href="([^"#]*)"', page.read_text())
+    assert links == [f"../../{first.run_id}/artifacts/report.html"]  # the other has none yet
+    assert (page.parent / links[0]).is_file()
+    assert f"study report {second.run_id[:8]}" in text
+    assert study.report("pair").html.count("Report on the group pair") == 2  # its title and its headline
+
+    assert "One of 2 seeds of the group pair" in own
+    assert re.findall(r"wrong in (\d) of 2 seeds", own)
+    assert "Reviewers" not in own
+
+    code, _, said = study_command(capsys, "report", "pair", "--split", "nowhere", "--home", home.path)
+    assert (code, "no run of group pair has predictions of labelled images of split 'nowhere'" in said) == (2, True)
+    code, _, said = study_command(capsys, "flow", "pair", "--home", home.path)
+    assert (code, "'pair' is a group of 2 runs" in said, second.run_id[:8] in said) == (2, True, True)
+
+
+def test_images_are_sorted_by_how_many_seeds_get_them_wrong() -> None:
+    rows = [{"n_wrong": wrong, "n_seeds": 4, "fraction_wrong": wrong / 4} for wrong in (4, 3, 2, 1, 0)]
+    found = {kind: [row["n_wrong"] for row in own] for kind, own in sort_wrong(rows).items()}
+    assert found == {"every": [4], "most": [3], "some": [2, 1]}
 
 
 def columns(frames: list, name: str) -> list[tuple]:

@@ -34,6 +34,7 @@ from pipelines.reporting.study_summary import summarise
 from pipelines.reporting.techniques import TECHNIQUES, link_papers
 from pipelines.training.train import train
 from support.homes import TINY, fresh
+from support.pages import flat, plain
 from support.places import BROWSER, DRIVER
 from tracking import commits, mlflow_client
 from tracking.catalogue import resolve
@@ -50,17 +51,6 @@ LOG = {
     "instances": [{"id": f"i{i}", "actual": i % 3} for i in range(12)],
     "epochs": [{"id": str(e), "classifications": [(i * e + i // 2) % 3 for i in range(12)]} for e in (0, 1, 2)],
 }
-
-
-def flat(text: str) -> str:
-    """A text with plain single spaces alone."""
-    return " ".join(text.split())
-
-
-def plain(page: Path) -> str:
-    """The text of a page as a reader sees it."""
-    text = re.sub(r"<style>.*?</style>|<sup.*?</sup>", "", page.read_text(), flags=re.DOTALL)
-    return flat(unescape(re.sub(r"<[^>]*>", " ", text)))
 
 
 def commands(page: Path) -> list[str]:
