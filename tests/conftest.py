@@ -9,12 +9,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 import torch
 from filelock import FileLock
+from mlflow.store.db import utils as database_utils
 
 from pipelines.common.settings import ExplainSettings, TrainSettings
 from pipelines.explaining.explain import explain
@@ -28,6 +30,8 @@ from tracking.home import Home, find_home
 
 LONGEST = ("planted", "crash", "training", "cli", "server", "stopping", "many", "shared_home", "examples")
 torch.set_num_threads(1)  # tests run side by side
+# else MLflow imports all its migrations for each home that a test makes
+database_utils._get_latest_schema_revision = cache(database_utils._get_latest_schema_revision)
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # whatever GPU there is, is known as support.places.GPU
 for sent in (signal.SIGINT, signal.SIGHUP):
     if signal.getsignal(sent) is signal.SIG_IGN:  # by nohup or a background job; the commands under test must heed them

@@ -10,9 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from scipy.optimize import linear_sum_assignment
-from sklearn.cluster import KMeans
-from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
 from xai.cut import Cut, spatial_layers
@@ -103,6 +100,8 @@ def keep_concepts(directions: Tensor) -> Reconstruct:
 
 
 def reduce_by_pca(rows: Tensor, count: int, seed: int) -> Reconstruct:
+    from sklearn.decomposition import PCA  # here, as scikit-learn takes a second, and most commands do without
+
     pca = PCA(count, random_state=seed).fit(rows.cpu().numpy())
     mean = torch.from_numpy(pca.mean_).to(rows)
     axes = torch.from_numpy(pca.components_).to(rows)
@@ -110,6 +109,8 @@ def reduce_by_pca(rows: Tensor, count: int, seed: int) -> Reconstruct:
 
 
 def reduce_by_kmeans(rows: Tensor, count: int, seed: int) -> Reconstruct:
+    from sklearn.cluster import KMeans  # here, as PCA is
+
     clusters = KMeans(count, n_init=1, random_state=seed).fit(rows.cpu().numpy())
     centres = torch.from_numpy(clusters.cluster_centers_).to(rows)
     return lambda others: centres[torch.cdist(others, centres).argmin(1)]
@@ -184,6 +185,8 @@ def match_directions(old: Tensor, new: Tensor, min_cosine: float = 0.9) -> list[
 
     Of all pairings, the one with the largest sum of cosines (Kuhn 1955).
     """
+    from scipy.optimize import linear_sum_assignment  # here, as scikit-learn is
+
     cosines = old @ new.T
     pairs = zip(*linear_sum_assignment(-cosines.numpy()), strict=True)
     return [(int(i), int(j), cosines[i, j].item()) for i, j in pairs if cosines[i, j] >= min_cosine]

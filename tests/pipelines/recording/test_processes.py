@@ -19,14 +19,17 @@ from tracking.errors import InputError, RunError
 from tracking.home import Home
 from tracking.reading import connect
 
-# Each line of standard input says which of the ranks call what. All fork from one process, which has imported.
+# Each line of standard input says which of the ranks call what. All fork from one process, which has imported, also
+# what a training would import late.
 LOOP = """
 import json
 import os
 import signal
 import sys
 import time
+import mlflow.store.tracking.sqlalchemy_store
 import torch
+import torch._dynamo
 import torch.distributed as distributed
 from datetime import timedelta
 from torch import nn

@@ -23,7 +23,8 @@ from tracking.errors import InputError, RunError
 from tracking.home import Home, find_home
 
 # Each line of standard input is a launch. As torchrun does, it starts a process per rank, and tells each which it is;
-# here they fork from one process, which has imported. What is to be killed is killed once epoch 1 is committed.
+# here they fork from one process, which has imported, also what a training would import late. What is to be killed is
+# killed once epoch 1 is committed.
 LAUNCHES = """
 import json
 import os
@@ -31,7 +32,10 @@ import signal
 import sys
 import time
 from pathlib import Path
+import mlflow.store.tracking.sqlalchemy_store
+import sklearn.datasets
 import torch
+import torch._dynamo
 from pipelines import cli
 import pipelines.rerunning
 import pipelines.training.following
