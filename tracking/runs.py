@@ -20,11 +20,11 @@ from typing import Any, overload
 
 from tracking import locks, mlflow_internals, patience
 from tracking.catalogue import TRAINED, WITH_CHECKPOINTS, RunRecord, free_name, list_runs, read_current_record, utc_now
-from tracking.commits import Commit, CommittedFile, EpochCommit
+from tracking.commits import Commit, CommittedFile, EpochCommit, read_commit
 from tracking.environment import git_commit
 from tracking.errors import InputError
 from tracking.files import sha256, write_json, write_table
-from tracking.home import Home, check_writable, make_home
+from tracking.home import Home, check_writable, is_copy, make_home
 from tracking.mlflow_client import connect, find_experiment, server_address
 from tracking.run_summaries import note_change
 from tracking.staging import copy_into_place, staging_folder
@@ -34,6 +34,7 @@ from tracking.staging import copy_into_place, staging_folder
 import numpy as np
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
 from PIL import Image
 
 NOTE = "mlflow.note.content"  # the tag in which MLflow keeps a description, of a run, a model or an experiment
@@ -294,20 +295,63 @@ def commit(
     MLflow draws a chart per metric, so it gets some ten of a run's; `details` are rows of table metrics alone.
     `announce`, called with the run and the commit, logs the metrics instead of `log_metrics`.
     """
-    if run.record.status != "RUNNING":  # a running one is looked at anyway
-        set_tag(run, LAST_COMMIT, PENDING)
-    log_files(run, files)
-    committed_files = tuple(CommittedFile(path, sha256(local)) for path, local in files.items())
+    committed_files = _log_unit_files(run, files)
     time_ms = time.time_ns() // 1_000_000
     new_commit: Commit
     if epoch is None:
         new_commit = Commit(run.run_id, unit, None, time_ms, committed_files, metrics, details or {})
     else:
         new_commit = EpochCommit(run.run_id, unit, epoch, time_ms, committed_files, metrics, details or {})
-    with staging_folder(run.home) as folder:
-        log_file(run, write_json(folder / f"{unit}.json", new_commit.content()), new_commit.path)
+    _log_commit(run, new_commit)
     (announce or log_metrics)(run, new_commit)
     return new_commit
+
+
+def commit_first(run: Run, unit: str, tables: dict[str, dict[str, Any]]) -> bool:
+    """Commit rows as a unit of which other homes may commit another at the same moment; returns whether these count.
+
+    On a server, the first home that logs its commit as a param named like the unit decides, as MLflow never changes a
+    param. Whoever comes later puts that commit in place there, in case that home was killed before it could.
+    """
+    with staging_folder(run.home) as folder:
+        committed_files = _log_unit_files(run, _write_tables(folder, f"{unit}_{_new_end()}", tables))
+    own = Commit(run.run_id, unit, None, time.time_ns() // 1_000_000, committed_files, {})
+    first = _log_commit_once(run, own) if is_copy(run.home) else own  # elsewhere one process at a time holds a lock
+    if first == own:
+        _log_commit(run, own)
+    else:
+        with staging_folder(run.home) as folder:
+            _upload(run, first.path, write_json(folder / f"{unit}.json", first.content()))
+    log_metrics(run, first)
+    return first == own
+
+
+def _log_commit_once(run: Run, own: Commit) -> Commit:
+    """Log a commit as a param; returns the one that the param has, which may be another home's."""
+    value = json.dumps(own.content())
+    try:
+        run.client.log_param(run.run_id, own.unit, value)
+    except MlflowException:
+        params = run.client.get_run(run.run_id).data.params
+        if own.unit not in params:
+            raise
+        value = params[own.unit]
+    with staging_folder(run.home) as folder:
+        (folder / f"{own.unit}.json").write_text(value)
+        return read_commit(folder / f"{own.unit}.json", run.run_id)
+
+
+def _log_unit_files(run: Run, files: dict[str, Path]) -> tuple[CommittedFile, ...]:
+    """Log the files of a unit whose commit follows."""
+    if run.record.status != "RUNNING":  # a running one is looked at anyway
+        set_tag(run, LAST_COMMIT, PENDING)
+    log_files(run, files)
+    return tuple(CommittedFile(path, sha256(local)) for path, local in files.items())
+
+
+def _log_commit(run: Run, commit: Commit) -> None:
+    with staging_folder(run.home) as folder:
+        log_file(run, write_json(folder / f"{commit.unit}.json", commit.content()), commit.path)
 
 
 def commit_tables(
@@ -316,14 +360,26 @@ def commit_tables(
     tables: dict[str, dict[str, Any]],
     epoch: int | None,
     metrics: dict[str, float] | None = None,
+    is_shared: bool = False,
 ) -> None:
-    """Commit rows, given as columns by the name of their table, each table's as file TABLE/UNIT.parquet."""
+    """Commit rows, given as columns by the name of their table, each table's as file TABLE/UNIT.parquet.
+
+    Other homes may commit a shared unit too, with equal rows but for the last digits, so each gives its files an end.
+    """
     with staging_folder(run.home) as folder:
-        files = {}
-        for table, columns in tables.items():
-            path = f"{table}/{unit}.parquet"
-            files[path] = write_table(folder / path, columns)
+        files = _write_tables(folder, f"{unit}_{_new_end()}" if is_shared else unit, tables)
         commit(run, unit, files, metrics or {}, epoch)
+
+
+def _new_end() -> str:
+    """End of a file's name that no other home uses."""
+    return uuid.uuid4().hex[:8]
+
+
+def _write_tables(folder: Path, name: str, tables: dict[str, dict[str, Any]]) -> dict[str, Path]:
+    """Tables as local files, by their paths in the run, TABLE/NAME.parquet."""
+    paths = {f"{table}/{name}.parquet": columns for table, columns in tables.items()}
+    return {path: write_table(folder / path, columns) for path, columns in paths.items()}
 
 
 def log_metrics(run: Run, commit: Commit, model_id: str | None = None, shown: Collection[str] = ()) -> None:

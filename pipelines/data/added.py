@@ -1,11 +1,13 @@
 """Images added to a training run after it began: its splits extra:NAME, read back from what is committed.
 
 Each addition is committed as extra_NAME_0001, 0002 and so on, with rows of table `instances` and the images as PNG.
-Its predictions are committed as extra_NAME_0001_epoch_0003, with the number of the last addition that they cover.
+Its predictions are committed as extra_NAME_0001_epoch_0003, with the number of the addition that they cover; earlier
+versions let the last one cover all before it that had none.
 """
 
 import io
 import re
+from pathlib import PurePosixPath
 
 import numpy as np
 import torch
@@ -42,8 +44,10 @@ def read_additions(home: Home, run_id: str, name: str) -> list[Split]:
         addition = ADDITION_UNIT.fullmatch(commit.unit)
         if not addition or addition["name"] != name:
             continue
-        instances = read_table(commits.committed_file(home, commit, f"instances/{commit.unit}.parquet"))
-        pixels = read_table(commits.committed_file(home, commit, f"pixels/{commit.unit}.parquet"))
+        paths = {PurePosixPath(file.path).parts[0]: file.path for file in commit.files}
+        instances, pixels = (
+            read_table(commits.committed_file(home, commit, paths[table])) for table in ("instances", "pixels")
+        )
         images = torch.stack([decode_png(png) for png in pixels["png"]])
         labels = torch.tensor([-1 if label is None else label for label in instances["label"]])
         additions[int(addition["number"])] = Split(images, labels, tuple(instances["source"]))

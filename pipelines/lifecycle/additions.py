@@ -1,5 +1,7 @@
 """How images are added to a run: with their pixels, so that it has them whatever becomes of the files."""
 
+from typing import Any
+
 import numpy as np
 
 from pipelines.data.added import EXTRA_PREFIX, encode_png
@@ -12,6 +14,19 @@ def commit_addition(run: runs.Run, name: str, number: int, first_id: int, images
 
     A label is -1 where it is unknown.
     """
+    runs.commit_tables(run, _unit(name, number), _make_tables(run, name, first_id, images), None)
+
+
+def commit_addition_first(run: runs.Run, name: str, number: int, first_id: int, images: Split) -> bool:
+    """The same of a run that several homes may add to; returns False if another home's images have the number."""
+    return runs.commit_first(run, _unit(name, number), _make_tables(run, name, first_id, images))
+
+
+def _unit(name: str, number: int) -> str:
+    return f"extra_{name}_{number:04d}"
+
+
+def _make_tables(run: runs.Run, name: str, first_id: int, images: Split) -> dict[str, dict[str, Any]]:
     count = len(images.labels)
     digests = images.pixel_digests()
     ids = np.arange(first_id, first_id + count, dtype=np.int32)
@@ -25,4 +40,4 @@ def commit_addition(run: runs.Run, name: str, number: int, first_id: int, images
         "content": [digest[:CONTENT_DIGITS] for digest in digests],
     }
     pixels = {"instance_id": ids, "sha256": digests, "png": [encode_png(image) for image in images.images]}
-    runs.commit_tables(run, f"extra_{name}_{number:04d}", {"instances": instances, "pixels": pixels}, None)
+    return {"instances": instances, "pixels": pixels}

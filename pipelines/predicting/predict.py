@@ -32,7 +32,7 @@ from pipelines.data.names import format_name
 from pipelines.data.raw import Split
 from pipelines.data.stored_images import Images
 from pipelines.lifecycle import spreading
-from pipelines.lifecycle.additions import commit_addition
+from pipelines.lifecycle.additions import commit_addition_first
 from pipelines.lifecycle.later_model import remember_model
 from pipelines.lifecycle.run_inputs import load_data, read_recorded_settings
 from pipelines.lifecycle.selection import choose_epochs
@@ -170,10 +170,13 @@ def _add_and_evaluate(settings: PredictSettings, evaluation: Evaluation, images:
 def _add_images(evaluation: Evaluation, run: runs.Run, images: Split) -> None:
     """Commit those of the images that the split lacks."""
     additions = evaluation.read_additions()
-    new_rows = _find_new_rows(evaluation, additions, images)
-    if new_rows:
+    while new_rows := _find_new_rows(evaluation, additions, images):
         first_id = sum(len(addition.labels) for addition in additions)
-        commit_addition(run, evaluation.name, len(additions) + 1, first_id, images.rows(np.array(new_rows)))
+        rows = images.rows(np.array(new_rows))
+        if commit_addition_first(run, evaluation.name, len(additions) + 1, first_id, rows):
+            break
+        fetch_run(run.home, run.run_id)  # at this moment, another home added images
+        additions = evaluation.read_additions()
     labelled_count = int((images.labels[new_rows] >= 0).sum())
     say(
         f"{evaluation.split}: {plural(len(new_rows), 'image')} added, {labelled_count} with a label, "
@@ -220,49 +223,55 @@ def _evaluate_missing(settings: PredictSettings, evaluation: Evaluation, run: ru
         return
     kept = parse_probabilities(read_recorded_settings(source.home, source.record, TrackedSettings).probabilities)
     joined = join_splits(additions)
-    count = len(joined.labels)
-    shards_by_unit = {}
-    for epoch, first_id in missing:
-        unit = f"extra_{evaluation.name}_{len(additions):04d}_epoch_{epoch.epoch:04d}"
-        shards_by_unit[unit] = _list_shards(run, unit, epoch.epoch, first_id, count)
+    first_ids = list(accumulate((len(addition.labels) for addition in additions), initial=0))  # and the next one
+    # a unit for each addition, so that homes that evaluate at the same moment never commit rows of one instance twice
+    shards = {
+        (epoch.epoch, number): _list_shards(
+            run, _evaluation_unit(evaluation, epoch, number), epoch.epoch, first_ids[number - 1], first_ids[number]
+        )
+        for epoch, evaluated_count in missing
+        for number in range(evaluated_count + 1, len(additions) + 1)
+    }
     # whatever does not change what a worker opens is left out, so that it opens the images once
     reading = replace(settings, images=(), memory=source.memory, workers=None, scheduler=None)
     opening = Opening(source.home, run.run_id, open_added_images, (reading, len(additions)))
-    spreading.begin(opening, chain.from_iterable(shards_by_unit.values()))
+    spreading.begin(opening, chain.from_iterable(shards.values()))
 
     added = AddedImages(source, joined.images)
     with work(evaluation.split, len(missing), "epochs") as epochs:
-        for (epoch, first_id), (unit, shards) in zip(missing, shards_by_unit.items(), strict=True):
+        for epoch, evaluated_count in missing:
             if workers.current() is None:
                 source.load(epoch.epoch)
-            logits = torch.cat([spreading.compute(added, shard, ADVICE) for shard in shards])
-            ids = torch.arange(first_id, count)
-            predictions = Predictions(evaluation.split, ids, joined.labels[first_id:], logits)
-            columns = predictions.to_columns(run.run_id, epoch.epoch, kept)
-            runs.commit_tables(run, unit, {"predictions": columns}, epoch.epoch)
+            for number in range(evaluated_count + 1, len(additions) + 1):
+                logits = torch.cat([spreading.compute(added, shard, ADVICE) for shard in shards[epoch.epoch, number]])
+                ids = torch.arange(first_ids[number - 1], first_ids[number])
+                predictions = Predictions(evaluation.split, ids, joined.labels[ids], logits)
+                columns = predictions.to_columns(run.run_id, epoch.epoch, kept)
+                unit = _evaluation_unit(evaluation, epoch, number)
+                runs.commit_tables(run, unit, {"predictions": columns}, epoch.epoch, is_shared=True)
             epochs.advance()
 
 
-def _list_shards(run: runs.Run, unit: str, epoch: int, first_id: int, count: int) -> list[Shard]:
-    """An epoch's instances from `first_id` on, in shards that end where batches do."""
-    ends = [*range(first_id - first_id % SHARD + SHARD, count, SHARD), count]
+def _evaluation_unit(evaluation: Evaluation, epoch: EpochCommit, number: int) -> str:
+    """Unit of the predictions of an addition at an epoch."""
+    return f"extra_{evaluation.name}_{number:04d}_epoch_{epoch.epoch:04d}"
+
+
+def _list_shards(run: runs.Run, unit: str, epoch: int, first_id: int, end: int) -> list[Shard]:
+    """An epoch's instances from `first_id` up to `end`, in shards that end where batches do."""
+    ends = [*range(first_id - first_id % SHARD + SHARD, end, SHARD), end]
     return [
-        Shard(f"{run.run_id}-{unit}-{start}", epoch, compute_shard, (start, end))
-        for start, end in pairwise([first_id, *ends])
+        Shard(f"{run.run_id}-{unit}-{start}", epoch, compute_shard, (start, stop))
+        for start, stop in pairwise([first_id, *ends])
     ]
 
 
 def _find_missing(evaluation: Evaluation, additions: list[Split]) -> list[tuple[EpochCommit, int]]:
-    """Epochs at which predictions are missing, each with the first instance without one; all after it lack one too."""
+    """Epochs at which predictions are missing, each with the number of additions that have them, the first ones."""
     source = evaluation.source
     evaluated = count_evaluated_additions(source.home, source.record.run_id, evaluation.name)
-    first_ids = list(accumulate((len(addition.labels) for addition in additions), initial=0))
-    missing = []
-    for epoch in source.epochs.values():
-        evaluated_count = evaluated.get(epoch.epoch, 0)
-        if evaluated_count < len(additions):
-            missing.append((epoch, first_ids[evaluated_count]))
-    return missing
+    counts = [(epoch, evaluated.get(epoch.epoch, 0)) for epoch in source.epochs.values()]
+    return [(epoch, count) for epoch, count in counts if count < len(additions)]
 
 
 def compute_shard(added: AddedImages, start: int, end: int) -> Tensor:

@@ -172,7 +172,29 @@ def test_a_run_that_has_not_changed_costs_no_request(server: str, tmp_path: Path
     assert count_requests(2 + 2) == 7
 
 
-def raises(error: Exception):
+def test_a_unit_whose_home_was_killed_is_completed_by_the_next(server: str, tmp_path: Path, monkeypatch) -> None:
+    """Between the param that decides which home's commit counts, and the commit."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "first")
+    first, second = find_home(str(tmp_path / "first")), find_home(str(tmp_path / "second"))
+    run = start(first, "one", tmp_path)
+    runs.finish_run(run)
+    fetch(second)
+    unit, of_first, of_second = "extra_new_0001", *({"classes": {"class_id": [2], "name": [name]}} for name in "ab")
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "_log_commit", raises(KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            runs.commit_first(run, unit, of_first)
+    [record] = read_records(second)
+    assert not runs.commit_first(runs.open_run(second, record), unit, of_second)
+    for home in (first, second):
+        fetch(home)
+        assert rows(home, "select name from classes where class_id = 2") == [("a",)]
+    one, other = (commits.commits_by_unit(home, run.run_id)[unit] for home in (first, second))
+    assert one == other
+
+
+def raises(error: BaseException):
     def fail(*_):
         raise error
 

@@ -10,9 +10,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from threading import Barrier
 
 import pytest
+from mlflow import MlflowClient
 from PIL import Image
 
 from pipelines.common.settings import ExplainSettings, PredictSettings, RebuildSettings, RerunSettings
@@ -21,6 +24,7 @@ from pipelines.home.rebuild import rebuild
 from pipelines.predicting.predict import predict
 from pipelines.rerunning import rerun
 from pipelines.training.train import replace, train
+from support.commands import at_once
 from support.homes import TINY
 from support.servers import free_port, kill, serve
 from tracking import runs
@@ -125,11 +129,24 @@ def test_two_people_share_a_study(server: str, tmp_path: Path, monkeypatch: pyte
     note = write_json(tmp_path / "note.json", ["ben was here"])
     runs.commit(runs.open_run(ben, record), "note", {"notes/note.json": note}, {"said": 1.0}, None)
 
-    # both add images to the same split, neither knowing of the other's
-    for number, home in enumerate((ben, anna)):
-        picture = tmp_path / f"{number}.png"
+    # both add images to the same split at the same moment, each a picture of their own and one that both have
+    pictures = [str(tmp_path / f"{number}.png") for number in range(3)]
+    for number, picture in enumerate(pictures):
         Image.new("L", (8, 8), number).save(picture)
-        predict(PredictSettings(images=(str(picture),), run=run_id, name="new"), home)
+    both = Barrier(2)
+    log_param = MlflowClient.log_param
+
+    def log_together(client: MlflowClient, run: str, key: str, value: str) -> None:
+        if key == "extra_new_0001":
+            both.wait(100)
+        log_param(client, run, key, value)
+
+    monkeypatch.setattr(MlflowClient, "log_param", log_together)
+    adding = [
+        partial(predict, PredictSettings(images=(own, pictures[2]), run=run_id, name="new"), home)
+        for own, home in zip(pictures, (anna, ben), strict=False)
+    ]
+    assert at_once(adding) == ["extra:new", "extra:new"]
 
     for home in (anna, ben):
         rebuild(RebuildSettings(), home)
@@ -142,4 +159,6 @@ def test_two_people_share_a_study(server: str, tmp_path: Path, monkeypatch: pyte
         assert connection.execute(sql, [explained]).fetchone() == (4,)
         assert connection.execute("select value from metrics where key = 'said'").fetchall() == [(1.0,)]
         sql = "select epoch, instance_id from predictions where split = 'extra:new' order by all"
-        assert connection.execute(sql).fetchall() == [(epoch, instance) for epoch in (0, 1) for instance in (0, 1)]
+        assert connection.execute(sql).fetchall() == [(epoch, instance) for epoch in (0, 1) for instance in (0, 1, 2)]
+        sql = "select source from instances where split = 'extra:new' order by 1"
+        assert connection.execute(sql).fetchall() == [(picture,) for picture in pictures]
