@@ -102,7 +102,8 @@ def _plan(settings: ImproveSettings, home: Home, source: Source, choice: Choice)
         | {
             "from_": f"{source.record.run_id}:{source.commit.epoch}",
             "weights": None,
-            "transform": source.preprocessing.to_json(),
+            "transform": source.preprocessing.to_json(),  # with the size that images had in the end
+            "progressive_resizing": "no",
             "split_seed": trained.validation_seed,
             "epochs": settings.epochs,
             "lr": lr,

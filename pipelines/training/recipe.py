@@ -55,9 +55,8 @@ class Recipe:
         return max(1, round((len(self.labels) + seen_again) / self.settings.batch))
 
     def image_scale(self, epoch: int) -> float:
-        """Side of the images in an epoch as a fraction of the full side; what goes on is past the small ones."""
-        scales = plan_image_scales(self.settings)
-        return scales[-1] if self.first_epoch else scales[epoch - 1]
+        """Side of the images in an epoch as a fraction of the full side."""
+        return plan_image_scales(self.settings)[epoch - self.first_epoch - 1]
 
     def learning_rate(self, step: int) -> float:
         """Learning rate at a step, counted from 1 over all epochs that are trained here."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import queries
 from pipelines.cli import main
@@ -16,11 +17,11 @@ from pipelines.data.added import encode_png, read_extra_splits
 from pipelines.improving.improve import LR_FRACTION, improve
 from pipelines.improving.new_images import read_new_images
 from pipelines.judging.verdict import verdict
-from pipelines.lifecycle.run_inputs import load_data, read_recorded_config, read_recorded_settings
+from pipelines.lifecycle.run_inputs import checkpoint_file, load_data, read_recorded_config, read_recorded_settings
 from pipelines.rerunning import rerun
 from pipelines.training.repeats import ANY_CLASS, Repeats, draw_epoch, mix_images, mix_labels
 from support import tables as data
-from support.homes import copied, place_of, rows
+from support.homes import TINY, copied, place_of, rows
 from support.interruption import stopped_at_step
 from tracking import commits, mlflow_client
 from tracking.catalogue import RunRecord, read_records, resolve
@@ -161,6 +162,18 @@ def test_an_interrupted_one_has_the_bits_of_an_uninterrupted_one(home: Home, tmp
     assert "identical to run" in capsys.readouterr().err
     sql = "select * exclude (run_id) from improvement_targets where run_id = ? order by all"
     assert rows(home, sql, made) == rows(home, sql, resolve(home, "better").run_id)
+
+
+def test_images_keep_the_size_that_a_growing_training_ended_with(tmp_path: Path, trained_home) -> None:
+    """A run that ends at 3/4 of the side goes on there: at another size, its accuracy would fall."""
+    home = trained_home(tmp_path, replace(TINY, size=16, epochs=2, progressive_resizing="yes"))
+    improve(ImproveSettings(epochs=1, repeats=0.1, where="label = 3"), home)
+    scales = [
+        load_file(checkpoint_file(home, commit))["normalise.scale"].item()
+        for record in read_records(home)
+        for commit in commits.read_epochs(home, record.run_id)
+    ]
+    assert scales == [1, 0.5, 0.75, *[0.75] * 4]
 
 
 def test_once_more_changes_nothing_and_says_the_same(
