@@ -37,6 +37,10 @@ PROGRAMS: dict[str, tuple[str, dict[str, object]]] = {
     ),
     "faithfulness": ("--count 2 --epochs 1 --threads 1", {}),
     "flow_page": ("--instances 100 --epochs 3", {"SCROLLING": 0}),
+    "improving": (
+        "--dataset digits --size 8 --epochs 1 --seeds 0-1 --ways colour-cutout --home {home}",
+        {"SOURCE_EPOCHS": 1},
+    ),
     "label_noise": ("--size 8 --epochs 1 --train 150 --test 120 --kinds similar:0.2", {"ENSEMBLE": 2}),
     "label_noise, folds": ("--folds 2 --size 8 --epochs 1 --train 150 --kinds symmetric:0.1", {}),
     "label_noise, simulated": (

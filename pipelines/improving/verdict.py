@@ -54,8 +54,8 @@ def judge(
 ) -> Verdict:
     """Compare improved runs with their controls on test; the epoch of the `source` run stands beside them."""
     improved_ids = [run.run_id for run in improved]
-    gains = _measure(home, [run.run_id for run in controls], None, improved_ids, weak_classes)
-    before = _measure(home, [source[0]], source[1], improved_ids[:1], weak_classes)
+    gains = measure_gains(home, [run.run_id for run in controls], None, improved_ids, weak_classes)
+    before = measure_gains(home, [source[0]], source[1], improved_ids[:1], weak_classes)
     verdicts = {scope: gain.judge(*WORDS[scope]) for scope, gain in gains.items()}
     classes = {"weak": f"Weakest classes on val ({', '.join(weak_classes)})", "all": "All classes"}
     statements = [
@@ -69,7 +69,7 @@ def judge(
     return Verdict([*statements, about], "; ".join(f"{scope} classes: {word}" for scope, word in verdicts.items()))
 
 
-def _measure(
+def measure_gains(
     home: Home, run_ids: list[str], epoch: int | None, other_run_ids: list[str], weak_classes: tuple[str, ...]
 ) -> dict[str, Gain]:
     """The gains of the other runs by scope; without `weak` if there are no test images of those classes."""
