@@ -29,6 +29,7 @@ SAME_CONCEPT = 0.7  # rank correlation of scores from which on two concepts coun
 
 # what is shown, at the most
 IMAGES = 4  # of each kind
+GROUP_IMAGES = 12  # of each kind, of groups
 METHODS = 3  # of an image's maps
 CLASSES = 12  # rows of a table
 CONCEPTS = 12  # rows of the table of concepts

@@ -1,11 +1,12 @@
 """Everything that the page says, gathered before a word is written."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
+from pipelines.common.settings import TrainSettings, flag_name, recorded_name
 from pipelines.common.wording import plural
 from pipelines.diffing.criteria import SAME_CONCEPT, VERDICTS
 from pipelines.diffing.flow import Flow, draw_changes
-from pipelines.diffing.images import Gallery, fill_gallery
+from pipelines.diffing.images import Gallery, GroupGallery, fill_gallery, fill_group_gallery
 from pipelines.diffing.pair import Pair, Side
 from pipelines.pages.evidence import Answer
 from pipelines.pages.reviews import Reviews, read_reviews
@@ -13,6 +14,7 @@ from tracking.catalogue import SHORT_ID
 from tracking.errors import InputError
 
 UNSAID = ("name", "seed", "group", "data", "threads", "memory", "evaluation_batch")  # settings that make no recipe
+FLAGS = {recorded_name(one): flag_name(one.name) for one in fields(TrainSettings)}  # by the key in a run's record
 SETTING = 40  # characters of a setting's value
 
 
@@ -29,6 +31,8 @@ class Facts:
     churn: Answer
     flow: Flow | None
     gallery: Gallery | None
+    group_gallery: GroupGallery | None
+    flow_page: str | None  # the InstanceFlow page of both, if it lies beside this page
     reviews: Reviews  # of the images as A has them
     explanations: Answer  # of explanation_change
     concepts: Answer | None  # of concept_change
@@ -55,22 +59,31 @@ def gather_facts(pair: Pair) -> Facts:
         churn=pair.ask("churn", level=VERDICTS["churn"].level),
         flow=flow,
         gallery=None if pair.has_group else fill_gallery(pair),
+        group_gallery=fill_group_gallery(pair) if pair.has_group else None,
+        flow_page=_find_flow_page(pair),
         reviews=read_reviews(pair.evidence, pair.here.record.run_id),
         explanations=pair.ask("explanation_change", level=VERDICTS["explanations"].level),
         concepts=None if pair.has_group else pair.ask("concept_change", same=SAME_CONCEPT),
     )
 
 
+def _find_flow_page(pair: Pair) -> str | None:
+    here, other = pair.here.record, pair.other.record
+    stem = "flow" if pair.split == "test" else f"flow_{pair.split.replace(':', '_')}"
+    name = f"{stem}.html" if here == other else f"{stem}_against_{other.run_id[:SHORT_ID]}.html"
+    return name if not pair.has_group and (pair.home.run_folder(here.run_id) / name).is_file() else None
+
+
 def list_differences(here: Side, other: Side) -> list[tuple[str, str, str]]:
-    """Recorded settings of the first runs that differ, and the seeds."""
+    """Settings of the first runs that differ, by their flags, and the seeds."""
     found = []
     params, other_params = here.record.params, other.record.params
     for name in sorted(params.keys() | other_params.keys()):
         values = params.get(name), other_params.get(name)
         if values[0] != values[1] and name not in UNSAID:
-            found.append((name, str(values[0])[:SETTING], str(values[1])[:SETTING]))
+            found.append((FLAGS.get(name, name), str(values[0])[:SETTING], str(values[1])[:SETTING]))
     seeds, other_seeds = _list_seeds(here), _list_seeds(other)
-    return found if seeds == other_seeds else [*found, ("seed", seeds, other_seeds)]
+    return found if seeds == other_seeds else [*found, (FLAGS["seed"], seeds, other_seeds)]
 
 
 def _list_seeds(side: Side) -> str:

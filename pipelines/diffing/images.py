@@ -7,12 +7,14 @@ import numpy as np
 
 import queries
 from pipelines.common.heatmaps import full_colour_magnitude
-from pipelines.diffing.criteria import IMAGES, LIKELIEST, METHODS
+from pipelines.common.splits import stored_split
+from pipelines.diffing.criteria import GROUP_IMAGES, IMAGES, LIKELIEST, METHODS
 from pipelines.diffing.pair import Pair, Side
 from pipelines.pages.evidence import Answer
 from pipelines.pages.pictures import Picture, heatmap
 from xai import METHODS as REGISTRY
 
+SOURCES = "select instance_id, source from instances where run_id = ? and split = ?"
 KINDS = {
     "broken": "Broken: A is right, B is not",
     "fixed": "Fixed: B is right, A is not",
@@ -54,6 +56,42 @@ class Gallery:
     def has(self, *, signed: bool) -> bool:
         """Whether any map shown is signed, or any is not."""
         return any(REGISTRY[method].signed is signed for method in self.methods)
+
+
+@dataclass(frozen=True)
+class GroupGallery:
+    """Images that most seeds of one group get right and most of the other get wrong, with pictures of the first."""
+
+    source: Answer  # of seed_changes
+    changed: dict[str, list[dict]]  # its rows that are broken or fixed in most seeds
+    shown: dict[str, list[tuple[dict, Picture]]]
+    why_none: str | None  # why there are no pictures
+
+
+def fill_group_gallery(pair: Pair) -> GroupGallery:
+    """Choose and draw images where at least one side is a group."""
+    source = pair.ask("seed_changes")
+    changed: dict[str, list[dict]] = {"broken": [], "fixed": []}
+    for row in source.rows:
+        was_wrong = is_mostly_wrong(row["n_wrong"], row["n_seeds"])
+        is_wrong = is_mostly_wrong(row["other_n_wrong"], row["other_n_seeds"])
+        if was_wrong != is_wrong:
+            changed["broken" if is_wrong else "fixed"].append(row)
+    split = stored_split(pair.split)
+    sources = dict(pair.evidence.connection.execute(SOURCES, [pair.here.record.run_id, split]).fetchall())
+    shown = {
+        kind: [
+            (row, pair.pictures.thumbnail(split, row["instance_id"], sources.get(row["instance_id"])))
+            for row in rows[:GROUP_IMAGES]
+        ]
+        for kind, rows in changed.items()
+    }
+    return GroupGallery(source, changed, shown, pair.pictures.why_none)
+
+
+def is_mostly_wrong(n_wrong: int, n_seeds: int) -> bool:
+    """Whether more than half of the seeds are wrong."""
+    return n_wrong > n_seeds / 2
 
 
 def fill_gallery(pair: Pair) -> Gallery:

@@ -123,6 +123,22 @@ def test_two_groups_by_hand(pair) -> None:
     assert (row["verdict"], row["about"]) == ("no difference shown", "recipes")
 
 
+def test_images_that_change_over_seeds_by_hand(pair) -> None:
+    add_model(pair, "a2", [0, 0, 0, 1, 1, 1, 1, 1, 0, 0])
+    add_model(pair, "b2", [0, 0, 1, 0, 0, 0, 0, 1, 1, 0])
+    columns = ("instance_id", "n_wrong", "other_n_wrong", "change", "predicted", "other_predicted")
+    rows = records(pair, "seed_changes", run_id="a,a2", other_run_id="b,b2")
+    assert [tuple(row[column] for column in columns) for row in rows] == [
+        (8, 1, 2, 0.5, 0, 1),  # predicted as 1 and 0: the lower one
+        (3, 2, 0, -1, 1, 0), (4, 2, 0, -1, 1, 0), (5, 2, 0, -1, 1, 0),
+        (2, 1, 0, -0.5, 0, 1),
+    ]  # fmt: skip
+    assert {(row["n_seeds"], row["other_n_seeds"]) for row in rows} == {(2, 2)}
+    single = records(pair, "seed_changes", run_id="a", other_run_id="b,b2", limit="1")
+    assert [(row["instance_id"], row["n_seeds"], row["change"]) for row in single] == [(6, 1, 0.5)]
+    assert records(pair, "seed_changes", run_id="a", other_run_id="a") == []
+
+
 def test_a_run_and_a_group_are_not_tested(pair) -> None:
     row = compare(pair, "a", "b,a")
     assert row["fixed"] == 1.5

@@ -20,6 +20,7 @@ from pipelines.diffing.page import points, points_between, render, write_p
 from pipelines.diffing.pair import make_pair, read_references
 from pipelines.instanceflow.import_log import import_flow
 from pipelines.pages.evidence import Answer
+from pipelines.pages.reviews import Reviews
 from pipelines.training.train import train
 from support.commands import study_command
 from support.homes import FIRST, TINY, fresh
@@ -137,7 +138,7 @@ def test_the_page_lies_with_the_first_run_and_needs_nothing_else(pair: Home, pag
     first, other = resolve(pair, FIRST), resolve(pair, "other")
     assert (pair.run_folder(first.run_id) / f"diff_against_{other.run_id[:8]}.html").read_text() == page
     assert "<script" not in page
-    assert re.findall(r'(?:src|href)="(?!data:)[^"]*"', page) == []
+    assert re.findall(r'(?:src|href)="(?!data:|flow_against)[^"]*"', page) == []
 
 
 def test_two_epochs_of_a_run_are_two_models(pair: Home) -> None:
@@ -146,12 +147,30 @@ def test_two_epochs_of_a_run_are_two_models(pair: Home) -> None:
     assert made.name.startswith(f"diff_epoch_1_against_{run_id[:8]}_epoch_")
     text = text_of(made.read_text())
     assert "No recorded setting differs." in text
-    assert f"study flow {run_id} --split test" in text
+    assert "Every image and epoch of both, in one flow" in text
 
 
 def test_settings_that_differ_are_listed(facts: Facts) -> None:
     found = {name: values for name, *values in list_differences(*facts.pair.sides)}
-    assert found == {"epochs": ["3", "2"], "seed": ["0", "1"]}
+    assert found == {"--epochs": ["3", "2"], "--seed": ["0", "1"]}
+    here, other = facts.pair.sides
+    params = here.record.params | {"seed": 1, "epochs": 2, "shift": 0}
+    other = replace(other, records=(replace(other.record, params=params),))
+    assert "--random-shift" in [name for name, *_ in list_differences(here, other)]  # shift in the record
+
+
+def test_the_flow_of_both_is_a_link_where_it_lies_beside_the_page(facts: Facts) -> None:
+    made = render(replace(facts, flow_page="flow_against_1.html"), datetime(2026, 1, 2))
+    assert '<a href="flow_against_1.html">' in made
+    assert "study flow" not in made
+    assert "study flow" in rendered(facts, flow_page=None)
+
+
+def test_reviewers_stand_beside_the_images(facts: Facts) -> None:
+    image = next(image for shown in facts.gallery.shown.values() for image in shown)
+    row = {"split": "test", "instance_id": image.row["instance_id"], "who": "<i>", "verdict": "label_wrong"}
+    reviews = Reviews(Answer([row | {"new_label": "4", "note": None}], 1))
+    assert "<i>: label wrong, is 4" in rendered(facts, reviews=reviews)
 
 
 # --- groups of seeds
@@ -170,7 +189,9 @@ def test_a_group_of_seeds_is_compared_with_a_run(pair: Home, tmp_path: Path, cap
     text = text_of(page.read_text())
     assert "Nothing is tested between one run and a group." in text
     assert "--other-run-id brief" in text  # as `study ask` takes a group
-    assert "Single images are compared between two runs, not between groups" in text
+    assert "Broken: wrong in most seeds of B, but not of A" in text
+    assert re.search(r"wrong in 0 of 1 \(A\), 2 of 2 \(B\)", text)  # after one epoch most images are
+    assert "Not comparable between groups: each run has concepts of its own" in text
     code, _, line = study_command(capsys, "diff", "brief", resolve(home, "latest").run_id, "--home", home.path)
     assert (code, "is in A and in B" in line) == (2, True)
 
