@@ -1,8 +1,9 @@
 """Predictions of the training images out of sample, by cross-validation: split train_folds of a training run.
 
-For each fold a model is trained as the run was, with its settings and seed, on the training images of all other folds.
-What it predicts of its own fold after each epoch is kept beside the run, and becomes part of the run once all folds
-are there. Which images are in one fold follows from their pixels, labels and the seed alone.
+For each fold a model is trained as the run was, with its settings, seed and the labels that verdicts changed for it, on
+the training images of all other folds. What it predicts of its own fold after each epoch, of images that the run left
+out too, is kept beside the run with the labels of the data set, and becomes part of the run once all folds are there.
+Which images are in one fold follows from their pixels, labels and the seed alone.
 """
 
 import os
@@ -30,6 +31,7 @@ from pipelines.models.predictions import evaluate
 from pipelines.models.user_errors import describe_model_error
 from pipelines.training.beginning import count_seen, find_source, freeze_parameters, load_initial_weights
 from pipelines.training.epoch import train_epoch
+from pipelines.training.label_changes import LabelChanges, read_label_changes
 from pipelines.training.recipe import make_recipe
 from tracking import catalogue, commits, locks, runs
 from tracking.catalogue import RunRecord
@@ -51,6 +53,7 @@ class Folding:
     record: RunRecord
     settings: ResolvedTraining
     data: Dataset
+    changes: LabelChanges  # that the run was trained with
     fold: np.ndarray  # [N], of each training image, in 0..k - 1
     k: int
 
@@ -141,7 +144,7 @@ def _open_folding(settings: FoldsSettings, home: Home, record: RunRecord) -> Fol
             f"  every model begins from {origin.weights}; whether these weights were trained on the images is not known"
         )
     fold = assign_folds(train, data.classes, settings.k, recorded.seed)
-    return Folding(home, record, recorded, data, fold, settings.k)
+    return Folding(home, record, recorded, data, read_label_changes(home, record), fold, settings.k)
 
 
 def _make_folds(folding: Folding) -> None:
@@ -191,7 +194,7 @@ def _train_fold(folding: Folding, number: int, progress: Work) -> float:
     recorded_origin = read_origin(folding.home, folding.record)
     load_initial_weights(settings, folding.home, model, data, find_source(settings, folding.home), recorded_origin)
     freeze_parameters(settings, model, data)
-    recipe = make_recipe(settings, data, model)
+    recipe = make_recipe(settings, data, model, folding.changes.among(np.flatnonzero(~is_held_out).tolist()))
     kept = parse_probabilities(settings.probabilities)
     with runs.staging_folder(folding.home) as staging:
         for epoch in folding.epochs:

@@ -3,7 +3,8 @@
 import hashlib
 import json
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -55,6 +56,12 @@ class LabelChanges:
                 changed[instance_id] = label
         instance_ids = is_kept.nonzero().flatten()
         return instance_ids, changed[instance_ids]
+
+    def among(self, instance_ids: Iterable[int]) -> "LabelChanges":
+        """Those of some images, which are numbered by their order here."""
+        places = {instance_id: place for place, instance_id in enumerate(instance_ids)}
+        kept = {places[number]: label for number, label in self.new_labels.items() if number in places}
+        return replace(self, new_labels=kept)
 
     def to_columns(self, run_id: str, labels: Tensor) -> dict[str, list]:
         """Columns of table `label_changes`; labels [N] are those of the data set."""

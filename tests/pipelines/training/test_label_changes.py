@@ -1,17 +1,22 @@
 """Training takes what reviewers said: other labels, images left out; and repeats that whatever is said later."""
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import queries
-from pipelines.common.settings import RerunSettings, VerdictSettings
+from pipelines.common.settings import FoldsSettings, RerunSettings, VerdictSettings
 from pipelines.judging.verdict import verdict
 from pipelines.lifecycle.run_inputs import load_data, read_recorded_config
 from pipelines.rerunning import rerun
+from pipelines.training import folds as folding
+from pipelines.training import recipe as recipes
 from pipelines.training import train as training
-from pipelines.training.label_changes import decide_label_changes
+from pipelines.training.label_changes import LabelChanges, decide_label_changes
+from pipelines.training.recipe import Recipe
 from support.homes import TINY
 from support.interruption import stopped_at_step
 from tracking.catalogue import resolve
@@ -92,6 +97,30 @@ def test_a_training_with_verdicts_stops_resumes_and_repeats(judged: tuple[Home, 
 
     repeated = rerun(RerunSettings(run_id, check=True), home)  # raises if a number differs
     assert read_recorded_config(home, resolve(home, repeated))["verdicts"] == recorded["verdicts"]
+
+
+def test_folds_learn_from_the_labels_of_their_run_and_predict_all_images(judged, monkeypatch) -> None:
+    home, before, other = judged
+    run_id = training.train(replace(BEFORE, verdicts="apply"), home)
+    learned: list[Counter[int]] = []
+
+    def make_recipe(*values: Any) -> Recipe:
+        recipe = recipes.make_recipe(*values)
+        learned.append(Counter(recipe.labels.tolist()))
+        return recipe
+
+    monkeypatch.setattr(folding, "make_recipe", make_recipe)
+    folding.folds(FoldsSettings(run_id, k=2), home)
+    labels = query(home, f"select instance_id, label from instances where run_id = '{before}' and split = 'train'")
+    trained_with = Counter(other if number == 0 else label for number, label in labels if number not in (1, 2))
+    assert sum(learned, Counter()) == trained_with  # each image was in the other fold once
+    predicted = f"select instance_id, label from predictions where run_id = '{run_id}' and split = 'train_folds'"
+    assert query(home, f"{predicted} and epoch = 1 order by 1") == sorted(labels)
+
+
+@pytest.mark.parametrize(("kept", "expected"), [([0, 1, 2], {0: 5, 2: None}), ([2, 3], {0: None}), ([4], {})])
+def test_changes_are_numbered_by_the_images_that_there_are(kept: list[int], expected: dict) -> None:
+    assert LabelChanges({0: 5, 2: None}, judged=3).among(kept) == LabelChanges(expected, judged=3)
 
 
 def test_what_is_left_out_and_other_validation_images(judged: tuple[Home, str, int]) -> None:
