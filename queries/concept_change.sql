@@ -5,8 +5,8 @@
 -- of two concepts' scores, with an interval (Bonett and Wright 2000) that holds for all pairs of concepts at once.
 -- matched: each is the other's most correlated one, and low is at least `same`. new and gone: every high is below `same`, so
 -- only the other model, or only run_id, has the concept. Else unclear: too few images to tell, or a concept that another one
--- fits better. With 95 % confidence none of matched, new and gone is false. What they say is of these two models; two
--- seeds of one recipe differ too.
+-- fits better. Any of matched, new and gone is false with a probability of at most `level`. What they say is of these two
+-- models; two seeds of one recipe differ too.
 --
 -- params:
 --   run_id              training run to look at
@@ -15,6 +15,7 @@
 --   epoch               epoch of run_id [null: its last]
 --   other_epoch         epoch of other_run_id [null: its last]
 --   same                correlation from which on two concepts count as the same, -1..1 [0.7]
+--   level               probability of any false status other than unclear; intervals hold together at 1 - level [0.05]
 -- returns:
 --   status              matched, gone (only run_id has it), new (only other_run_id has it) or unclear
 --   concept_id          concept of run_id; null for one of other_run_id without a match
@@ -90,7 +91,7 @@ correlated as (
 bounded as (
     select
         *,
-        normal_quantile(1 - 0.025 / count(*) over ()) * sqrt((1 + r ** 2 / 2) / greatest(n - 3, 1)) as half,
+        normal_quantile(1 - $level::double / 2 / count(*) over ()) * sqrt((1 + r ** 2 / 2) / greatest(n - 3, 1)) as half,
         atanh(greatest(least(r, 1 - 1e-9), 1e-9 - 1)) as z,
         case when n > 3 then tanh(z - half) end as low,
         case when n > 3 then tanh(z + half) end as high

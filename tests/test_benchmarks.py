@@ -64,7 +64,7 @@ PROGRAMS: dict[str, tuple[str, dict[str, object]]] = {
     ),
     "tracking_cost": ("--dataset digits --size 8 --epochs 1", {}),
     "training": ("--data {cifar10} --epochs 1 --baseline-until 0", {}),
-    "two_models": ("--pairs 2 --asked 1 --images 20", {"SIZES": ((1, 1), (2, 2))}),
+    "two_models": ("--pairs 2 --asked 1 --images 20", {"SIZES": ((1, 1), (2, 2)), "MAP_SIZES": ((2, 2),)}),
     "zoo": ("--names frozen --size 16", {}),
 }
 MODULES = {"made_tables", "peers", "residual", "zoo_networks"}  # what the programs share

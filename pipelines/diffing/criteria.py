@@ -5,26 +5,35 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Verdict:
-    """Statements of one kind that say that two models or recipes differ.
+    """Statements of one part of the page that say that two models or recipes differ.
 
     Where they do not, any of them is made with a probability of at most `level`, however many of them there are.
     """
 
+    question: str
     level: float
     test: str
+    families: int = 1  # of statements in the question's answer, each of which holds the level that is asked for
+
+    @property
+    def asked_level(self) -> float:
+        """The question's parameter `level`."""
+        return self.level / self.families
 
 
-# Each part of the page answers a question of its own and holds its level by itself.
+# A page on models that do not differ states any difference with a probability of at most PAGE_LEVEL. Two runs are told
+# apart by accuracy, classes, calibration and concepts; two groups of seeds by accuracy, classes, calibration, churn and
+# explanations; a run and a group by the last two.
+PAGE_LEVEL = 0.05
 VERDICTS = {
-    "accuracy": Verdict(0.05, "McNemar's exact test; of groups, over seeds and images (fixed_and_broken)"),
-    "classes": Verdict(
-        0.05, "the same tests of every class and, apart, every confusion, Tarone-Holm (improvement_by_class)"
-    ),
-    "calibration": Verdict(0.05, "interval of the difference of Brier scores (calibration_change)"),
-    "churn": Verdict(0.05, "regrouping of the trainings, max-T over all images and classes (churn)"),
-    "explanations": Verdict(0.05, "regrouping of the trainings, max-T over methods (explanation_change)"),
-    "concepts": Verdict(0.05, "intervals of rank correlations that hold together, Bonferroni (concept_change)"),
+    "accuracy": Verdict("fixed_and_broken", 0.015, "McNemar's exact test; of groups, over seeds and images"),
+    "classes": Verdict("improvement_by_class", 0.01, "the same of every class and of every confusion, Tarone-Holm", 2),
+    "calibration": Verdict("calibration_change", 0.005, "interval of the difference of Brier scores"),
+    "churn": Verdict("churn", 0.01, "regrouping of the trainings, max-T over all images and classes"),
+    "explanations": Verdict("explanation_change", 0.01, "regrouping of the trainings, max-T over methods"),
+    "concepts": Verdict("concept_change", 0.02, "intervals of rank correlations that hold together, Bonferroni"),
 }
+SEEDS_TO_TELL = 5  # of each recipe, from which on p-values of churn and explanations can reach their levels
 SAME_CONCEPT = 0.7  # rank correlation of scores from which on two concepts count as one; by eye
 
 # what is shown, at the most

@@ -40,7 +40,7 @@ class Facts:
 
 def gather_facts(pair: Pair) -> Facts:
     """Raises InputError if no image is in both."""
-    outcome = pair.ask("fixed_and_broken", level=VERDICTS["accuracy"].level)
+    outcome = judge(pair, "accuracy")
     flow = None if pair.has_group else draw_changes(pair)
     shared = flow.of if flow else sum(row["n"] for row in outcome.rows)
     if not shared:
@@ -54,16 +54,16 @@ def gather_facts(pair: Pair) -> Facts:
         settings=list_differences(*pair.sides),
         outcome=outcome,
         shared=shared,
-        classes=pair.ask("improvement_by_class", level=VERDICTS["classes"].level),
-        calibration=pair.ask("calibration_change", level=VERDICTS["calibration"].level),
-        churn=pair.ask("churn", level=VERDICTS["churn"].level),
+        classes=judge(pair, "classes"),
+        calibration=judge(pair, "calibration"),
+        churn=judge(pair, "churn"),
         flow=flow,
         gallery=None if pair.has_group else fill_gallery(pair),
         group_gallery=fill_group_gallery(pair) if pair.has_group else None,
         flow_page=_find_flow_page(pair),
         reviews=read_reviews(pair.evidence, pair.here.record.run_id),
-        explanations=pair.ask("explanation_change", level=VERDICTS["explanations"].level),
-        concepts=None if pair.has_group else pair.ask("concept_change", same=SAME_CONCEPT),
+        explanations=judge(pair, "explanations"),
+        concepts=None if pair.has_group else judge(pair, "concepts", same=SAME_CONCEPT),
     )
 
 
@@ -72,6 +72,12 @@ def _find_flow_page(pair: Pair) -> str | None:
     stem = "flow" if pair.split == "test" else f"flow_{pair.split.replace(':', '_')}"
     name = f"{stem}.html" if here == other else f"{stem}_against_{other.run_id[:SHORT_ID]}.html"
     return name if not pair.has_group and (pair.home.run_folder(here.run_id) / name).is_file() else None
+
+
+def judge(pair: Pair, part: str, **values: object) -> Answer:
+    """The answer of the question behind a part of the page, at the level that the part has."""
+    verdict = VERDICTS[part]
+    return pair.ask(verdict.question, level=verdict.asked_level, **values)
 
 
 def list_differences(here: Side, other: Side) -> list[tuple[str, str, str]]:

@@ -36,7 +36,7 @@ def make_templates() -> Environment:
     """The page's template, with what its sentences need."""
     environment = make_environment(TEMPLATES)
     environment.filters |= {
-        "points": points, "p": write_p, "method": call_method, "count_images": count_images,
+        "points": points, "p": write_p, "interval": name_interval, "method": call_method, "count_images": count_images,
         "count_groups": lambda groups: Counter({name: len(rows) for name, rows in groups}),
     }  # fmt: skip
     environment.globals |= {
@@ -67,6 +67,11 @@ def write_p(p_value: float | None) -> str:
     if p_value < 0.0001:
         return f"p{SPACE}<{SPACE}0.0001"
     return f"p{SPACE}={SPACE}{p_value:.2g}" if p_value < 0.1 else f"p{SPACE}={SPACE}{p_value:.2f}"
+
+
+def name_interval(part: str) -> str:
+    """What the intervals of a part of the page are called, such as 98.5 % interval: those that its verdict rests on."""
+    return f"{100 * (1 - criteria.VERDICTS[part].asked_level):g}{SPACE}% interval"
 
 
 def count_images(n: float) -> str:

@@ -6,6 +6,7 @@ import re
 import shutil
 from dataclasses import replace
 from datetime import datetime
+from math import comb
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import pipelines
 import queries
 from pipelines.common.settings import DiffSettings, ImportFlowSettings
 from pipelines.diffing import diff as diffing
+from pipelines.diffing.criteria import PAGE_LEVEL, SEEDS_TO_TELL, VERDICTS
 from pipelines.diffing.diff import diff
 from pipelines.diffing.facts import Facts, gather_facts, list_differences
 from pipelines.diffing.page import points, points_between, render, write_p
@@ -56,7 +58,7 @@ def rendered(facts: Facts, **parts: object) -> str:
     return text_of(render(replace(facts, **parts), datetime(2026, 1, 2)))
 
 
-def asked(home: Home, name: str, **values: str | int) -> list[dict]:
+def asked(home: Home, name: str, **values: str | float) -> list[dict]:
     given = {"run_id": resolve(home, FIRST).run_id, "other_run_id": resolve(home, "other").run_id}
     with connect(home) as connection:
         return queries.run(connection, name, given | values).dicts
@@ -66,7 +68,7 @@ def asked(home: Home, name: str, **values: str | int) -> list[dict]:
 
 
 def test_the_verdict_and_the_four_counts_are_those_of_the_question(pair: Home, page: str) -> None:
-    [row] = asked(pair, "fixed_and_broken")
+    [row] = asked(pair, "fixed_and_broken", level=VERDICTS["accuracy"].level)
     text = text_of(page)
     for name in ("both_right", "fixed", "broken", "both_wrong"):
         assert f" {row[name]:,.0f} {name.replace('_', ' ')} " in text
@@ -74,7 +76,7 @@ def test_the_verdict_and_the_four_counts_are_those_of_the_question(pair: Home, p
     change = f"{100 * abs(row['change']):.1f}"
     ends = f"{-100 * row['change_high']:.1f} to {-100 * row['change_low']:.1f}"
     assert f"A classifies {change} points more of the 445 test images correctly: " in text
-    assert f"(95 % interval of the difference {ends} points; {MCNEMAR}, p < 0.0001)" in text
+    assert f"(98.5 % interval of the difference {ends} points; {MCNEMAR}, p < 0.0001)" in text
     assert "This is about these two models" in text
 
 
@@ -171,6 +173,26 @@ def test_reviewers_stand_beside_the_images(facts: Facts) -> None:
     row = {"split": "test", "instance_id": image.row["instance_id"], "who": "<i>", "verdict": "label_wrong"}
     reviews = Reviews(Answer([row | {"new_label": "4", "note": None}], 1))
     assert "<i>: label wrong, is 4" in rendered(facts, reviews=reviews)
+
+
+# --- levels
+
+
+def test_the_levels_of_a_page_add_up_whatever_it_compares() -> None:
+    seeds = {"churn", "explanations"}  # tested where there are seeds of one recipe
+    for parts in (VERDICTS.keys() - seeds, VERDICTS.keys() - {"concepts"}):  # two runs, two groups
+        assert sum(VERDICTS[part].level for part in parts) == pytest.approx(PAGE_LEVEL)
+    for part in seeds:  # a way to regroup and its mirror image, of all
+        assert 2 / comb(2 * SEEDS_TO_TELL, SEEDS_TO_TELL) <= VERDICTS[part].level < 2 / comb(8, 4)
+
+
+def test_each_part_is_asked_at_its_level_and_says_which(page: str) -> None:
+    text = text_of(page)
+    for part, level in {"accuracy": 0.015, "classes": 0.005, "calibration": 0.005, "concepts": 0.02}.items():
+        assert VERDICTS[part].asked_level == level
+        assert re.search(rf"study ask {VERDICTS[part].question} [^,]*?--level {level}\b", text)
+    for name in ("98.5 % interval of the difference", "points 99.5 % interval", "B minus A 99.5 % interval"):
+        assert name in text
 
 
 # --- groups of seeds
