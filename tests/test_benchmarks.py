@@ -54,6 +54,10 @@ PROGRAMS: dict[str, tuple[str, dict[str, object]]] = {
     "many_at_once": ("--trainings 0 --explainers 0", {}),  # with trainings: test_many.py
     "many_rows": ("--images 30 --epochs 2 --classes 25", {}),
     "many_runs": ("--runs 2 3 --epochs 2 --rounds 1", {}),
+    "noisy_training": (
+        "--size 8 --epochs 1 --train 150 --test 60 --seeds 0 --leave-out first-tenth:train_seen --apply",
+        {},
+    ),
     "nothing_there": ("--studies 1 --settings digits coverage", {}),
     "planted": ("--seeds 0 --epochs 1 --count 4 --methods saliency", {}),
     "planted, pair": ("--pair --seeds 0 --epochs 1 --count 4 --methods saliency", {}),

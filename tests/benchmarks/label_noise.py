@@ -243,7 +243,8 @@ def measure(case: Case) -> dict:
     """Quality of every score, and labels expected and found wrong by p_wrong."""
     wrong = case.given != case.truth
     rows = ask_suspects(case)
-    measures: dict = {"estimates": rows, "wrong": wrong, "confident": find_confidently(case)}
+    late = softmax(case.logits[len(case.logits) // 2 :].astype(np.float64)).mean(0)
+    measures: dict = {"estimates": rows, "wrong": wrong, "confident": find_confidently(late, case.given)}
     if wrong.any():
         values = scores(case, rows)
         for name, score in values.items():
@@ -340,12 +341,11 @@ def print_estimates(found: dict[tuple, list[dict]]) -> None:
             print(f"{low} to {high:<6}{len(stated):>8}{stated.mean():>8.3f}{true.mean():>7.3f}")
 
 
-def find_confidently(case: Case) -> np.ndarray:
-    """Whether confident learning finds each label wrong [N], from the mean probabilities of the late epochs."""
-    probabilities = softmax(case.logits[len(case.logits) // 2 :].astype(np.float64)).mean(0)  # [N, K]
-    thresholds = np.array([probabilities[case.given == label, label].mean() for label in range(probabilities.shape[1])])
+def find_confidently(probabilities: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """Whether confident learning finds each label wrong [N], from probabilities [N, K] and labels given [N]."""
+    thresholds = np.array([probabilities[given == label, label].mean() for label in range(probabilities.shape[1])])
     confident = np.where(probabilities >= thresholds, probabilities, 0)
-    return (confident.max(1) > 0) & (confident.argmax(1) != case.given)
+    return (confident.max(1) > 0) & (confident.argmax(1) != given)
 
 
 def print_found(found: dict[tuple, list[dict]]) -> None:
