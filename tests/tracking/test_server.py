@@ -14,12 +14,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mlflow import MlflowClient
+from PIL import Image
 from requests.adapters import HTTPAdapter
 
-from pipelines.common.settings import CompareSettings, ExplainSettings, RebuildSettings, ReportSettings, ResumeSettings
+from pipelines.common.settings import (
+    CompareSettings,
+    ExplainSettings,
+    PredictSettings,
+    RebuildSettings,
+    ReportSettings,
+    ResumeSettings,
+)
 from pipelines.comparing.compare import compare
 from pipelines.explaining.explain import explain
 from pipelines.home.rebuild import rebuild
+from pipelines.predicting.predict import predict
 from pipelines.recording.record import record
 from pipelines.reporting.report import report
 from pipelines.resuming import resume
@@ -30,9 +39,9 @@ from support.logged_models import find_model
 from support.places import ROOT
 from support.recorded import CLASSES, make_net, make_sets
 from support.servers import free_port, kill, serve
-from tracking import commits, runs
+from tracking import commits, patience, runs
 from tracking.catalogue import RunRecord, read_records, resolve_all
-from tracking.errors import InputError, RunError
+from tracking.errors import RETRIES, InputError, RunError
 from tracking.files import write_json, write_table
 from tracking.home import Home, find_home
 from tracking.mlflow_internals import StoredFiles
@@ -256,8 +265,8 @@ def test_another_machine_loads_models_from_the_server(server: str, tmp_path: Pat
     assert {file.path for file in listed} == {"MLmodel", "requirements.txt"}
 
 
-def test_a_server_that_dies_ends_a_run_that_goes_on_when_it_is_back(
-    study: Home, trained: RunRecord, tmp_path: Path, empty_tracker: Path, monkeypatch, sent
+def test_a_server_that_dies_ends_a_training_that_goes_on_when_it_is_back_and_holds_up_what_follows(
+    study: Home, trained: RunRecord, tmp_path: Path, empty_tracker: Path, monkeypatch, sent, caplog
 ) -> None:
     port, home = free_port(), find_home(str(tmp_path / "study"))
     (tmp_path / "server.db").write_bytes(empty_tracker.read_bytes())
@@ -284,16 +293,51 @@ def test_a_server_that_dies_ends_a_run_that_goes_on_when_it_is_back(
     [stopped] = read_records(home)
     assert stopped.status == "KILLED"
     assert len(commits.read_epochs(home, stopped.run_id)) == 2
-    again = serve(tmp_path, port)
+    servers = [serve(tmp_path, port)]
     try:
         assert resume(ResumeSettings(stopped.run_id), home) == stopped.run_id
         run = MlflowClient().get_run(stopped.run_id)
         history = MlflowClient().get_metric_history(stopped.run_id, "test_accuracy")
+        assert run.info.status == "FINISHED"
+        assert sorted(point.step for point in history) == [0, 1, 2, 3]
+        assert predictions(home, stopped.run_id) == predictions(study, trained.run_id)
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", patience.LONG[RETRIES])
+        outlive_restarts(home, tmp_path, port, servers, monkeypatch, caplog)
     finally:
-        kill(again)
-    assert run.info.status == "FINISHED"
-    assert sorted(point.step for point in history) == [0, 1, 2, 3]
-    assert predictions(home, stopped.run_id) == predictions(study, trained.run_id)
+        kill(servers[-1])
+
+
+def outlive_restarts(home: Home, folder: Path, port: int, servers: list, monkeypatch, caplog) -> None:
+    """What comes after a training waits for a server that dies in its middle, and is complete."""
+    picture = folder / "new.png"
+    Image.new("L", (8, 8), 100).save(picture)
+    commands = {  # by the table whose first rows the server does not live to see
+        "attributions": partial(explain, ExplainSettings(method=("saliency",), epochs="1,3", count=4)),
+        "attribution_scores": partial(compare, CompareSettings(randomization_count=0, shortcut_count=0)),
+        "predictions": partial(predict, PredictSettings("latest", (str(picture),))),
+    }
+    log_files = runs.log_files
+    for table, command in commands.items():
+        caplog.clear()
+        with ThreadPoolExecutor() as pool, monkeypatch.context() as patch:
+            starting = []
+
+            def log_without_server(run: runs.Run, files: dict[str, Path], table=table, starting=starting) -> None:
+                if not starting and any(path.startswith(f"{table}/") for path in files):
+                    kill(servers[-1])
+                    starting.append(pool.submit(serve, folder, port))
+                log_files(run, files)
+
+            patch.setattr(runs, "log_files", log_without_server)
+            command(home)
+            servers.append(starting[0].result())
+        assert any("which does not answer; tries left" in line for line in caplog.messages), table
+    again = find_home(str(folder / "again"))
+    rebuild(RebuildSettings(), again)
+    assert {record.status for record in read_records(again)} == {"FINISHED"}
+    for table in (*commands, "metrics"):
+        found = rows(again, f"select * from {table} order by all")
+        assert found == rows(home, f"select * from {table} order by all") != []
 
 
 def test_a_server_that_is_started_again_is_waited_for(tmp_path: Path, empty_tracker: Path, monkeypatch) -> None:
