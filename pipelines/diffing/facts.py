@@ -25,11 +25,11 @@ class Facts:
     pair: Pair
     settings: list[tuple[str, str, str]]  # that differ: name, value of A, of B
     outcome: Answer  # of fixed_and_broken
-    shared: int  # images that both predicted; of a group, labelled ones
+    shared: int  # images that all predicted
     classes: Answer  # of improvement_by_class
     calibration: Answer  # of calibration_change
     churn: Answer
-    flow: Flow | None
+    flow: Flow
     gallery: Gallery | None
     group_gallery: GroupGallery | None
     flow_page: str | None  # the InstanceFlow page of both, if it lies beside this page
@@ -41,9 +41,8 @@ class Facts:
 def gather_facts(pair: Pair) -> Facts:
     """Raises InputError if no image is in both."""
     outcome = judge(pair, "accuracy")
-    flow = None if pair.has_group else draw_changes(pair)
-    shared = flow.of if flow else sum(row["n"] for row in outcome.rows)
-    if not shared:
+    flow = draw_changes(pair)
+    if not flow.of:
         names = " and ".join(side.record.run_id[:SHORT_ID] for side in pair.sides)
         raise InputError(
             f"runs {names} share no image of split {pair.split!r}; name a split that no seed draws, such as test, with "
@@ -53,7 +52,7 @@ def gather_facts(pair: Pair) -> Facts:
         pair=pair,
         settings=list_differences(*pair.sides),
         outcome=outcome,
-        shared=shared,
+        shared=flow.of,
         classes=judge(pair, "classes"),
         calibration=judge(pair, "calibration"),
         churn=judge(pair, "churn"),

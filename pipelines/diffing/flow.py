@@ -1,6 +1,6 @@
 """The flow of images from A's predictions to B's, of the classes between which most of them move."""
 
-from collections import Counter
+from collections import defaultdict
 from dataclasses import dataclass
 
 from pipelines.diffing.criteria import PLACES
@@ -16,26 +16,27 @@ from pipelines.pages.html import Html
 class Flow:
     """Images that the models predict as different classes."""
 
-    source: Answer  # of compared_flow
-    moved: int  # images that change their class
+    source: Answer  # of seed_flow
+    moved: float  # images that change their class; of groups, on average over pairs of runs
     of: int  # images that both predicted
     is_part: bool  # whether some classes are drawn as one
     figure: Html
 
 
 def draw_changes(pair: Pair) -> Flow:
-    """The flow between two single models; its figure is empty where nothing moves."""
-    source = pair.ask("compared_flow")
+    """The flow between two models, or on average over pairs of seeds; its figure is empty where nothing moves."""
+    source = pair.ask("seed_flow")
     moves = [row for row in source.rows if row["source"] != row["target"]]
-    counts: Counter[int] = Counter()
+    counts: dict[int, float] = defaultdict(float)
     names: dict[int, str] = {}
     for row in moves:
-        counts.update({row["source"]: row["n"], row["target"]: row["n"]})
+        counts[row["source"]] += row["n"]
+        counts[row["target"]] += row["n"]
         names |= {row["source"]: row["source_name"], row["target"]: row["target_name"]}
     order = sorted(counts, key=lambda class_id: (-counts[class_id], class_id))
     shown = sorted(order[:PLACES] if len(order) > PLACES + 1 else order)
     places = {class_id: place for place, class_id in enumerate(shown)}
-    links: Counter[tuple[int, int, bool | None]] = Counter()
+    links: dict[tuple[int, int, bool | None], float] = defaultdict(float)
     for row in moves:
         start, end = places.get(row["source"], len(shown)), places.get(row["target"], len(shown))
         links[start, end, None if row["label"] is None else row["label"] == row["target"]] += row["n"]
@@ -47,4 +48,4 @@ def draw_changes(pair: Pair) -> Flow:
         described = draw(draw_flow, WIDE_PAGE, drawn, [*rows, "other"], heads=heads)
         figure = embed(described, "Images that change their class from A's predictions to B's")
     moved, whole = (sum(row["n"] for row in rows) for rows in (moves, source.rows))
-    return Flow(source, moved, whole, len(shown) < len(order), figure)
+    return Flow(source, moved, round(whole), len(shown) < len(order), figure)

@@ -34,7 +34,7 @@ class Link:
     source: int
     target: int
     is_correct: bool | None  # whether the target is their class; None if that is unknown
-    n: int
+    n: float
 
 
 def is_to_scale(epochs: Sequence[int]) -> bool:

@@ -171,7 +171,7 @@ def gather_flow(request: Request) -> Content:
         f"{_describe_columns(shown)}: each bar is the images predicted as a class, each band those that go from one "
         f"class to another or stay. {FLOW_COLOURS}"
     )
-    count = sum(link.n for link in links if link.epoch == shown[0])
+    count = round(sum(link.n for link in links if link.epoch == shown[0]))
     return Content((merge_links(links), names), caption, shown, count)
 
 
@@ -199,7 +199,7 @@ def _read_link(row: dict, shown: Sequence[int], other: int) -> Link:
 
 def merge_links(links: Iterable[Link]) -> list[Link]:
     """Links with the same ends and outcome as one."""
-    sums: dict[Link, int] = {}
+    sums: dict[Link, float] = {}
     for link in links:
         key = replace(link, n=0)
         sums[key] = sums.get(key, 0) + link.n
@@ -219,7 +219,7 @@ def gather_pair_flow(request: Request) -> Content:
         f"{_describe_columns(mistakes.flow.epochs)}; other: any other class. {FLOW_COLOURS}"
     )
     links, names = read_pair_flow(mistakes.pair.ids, mistakes.flow, subject.classes)
-    count = sum(link.n for link in links if link.epoch == mistakes.flow.epochs[0])
+    count = round(sum(link.n for link in links if link.epoch == mistakes.flow.epochs[0]))
     return Content((links, names), caption, mistakes.flow.epochs, count)
 
 

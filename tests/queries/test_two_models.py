@@ -1,6 +1,7 @@
 """Two models, or two groups of seeds, on the same images: sums by hand, and verdicts that hold their level."""
 
 import math
+from itertools import product
 
 import duckdb
 import numpy as np
@@ -137,6 +138,20 @@ def test_images_that_change_over_seeds_by_hand(pair) -> None:
     single = records(pair, "seed_changes", run_id="a", other_run_id="b,b2", limit="1")
     assert [(row["instance_id"], row["n_seeds"], row["change"]) for row in single] == [(6, 1, 0.5)]
     assert records(pair, "seed_changes", run_id="a", other_run_id="a") == []
+
+
+def test_the_flow_between_groups_is_the_mean_over_pairs_of_runs(pair) -> None:
+    add_model(pair, "a2", [0, 0, 0, 1, 1, 1, 1, 1, 0, 0])
+    add_model(pair, "b2", [0, 0, 1, 0, 0, 0, 0, 1, 1, 0])
+    key = ("source", "target", "label")
+    expected: dict[tuple, float] = {}
+    for one, other in product(("a", "a2"), ("b", "b2")):
+        for row in records(pair, "compared_flow", run_id=one, other_run_id=other):
+            ends = tuple(row[column] for column in key)
+            expected[ends] = expected.get(ends, 0) + row["n"] / 4
+    rows = records(pair, "seed_flow", run_id="a,a2", other_run_id="b,b2")
+    assert {tuple(row[column] for column in key): row["n"] for row in rows} == pytest.approx(expected)
+    assert len({row["n"] % 1 for row in rows}) > 1
 
 
 def test_a_run_and_a_group_are_not_tested(pair) -> None:

@@ -115,7 +115,7 @@ def test_every_part_shows_its_question(page: str) -> None:
         "improvement_by_class",
         "calibration_change",
         "churn",
-        "compared_flow",
+        "seed_flow",
         "compared_instances",
         "explanation_change",
         "concept_change",

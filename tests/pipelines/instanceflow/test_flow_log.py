@@ -125,12 +125,13 @@ def test_probabilities_are_null_in_the_types_of_the_table(tiny) -> None:
     assert all(table[name].null_count == 4 for name in (*unknown, "probabilities"))
 
 
-NEEDS_MORE = {  # questions on explanations, on probabilities, or on what is missing: a log has none
+NEEDS_MORE = {  # on explanations, probabilities, what is missing or another model: a log has none
     "attribution_agreement", "attribution_clusters", "attribution_places", "attribution_regions", "calibration",
     "calibration_change",
     "class_concepts", "concept_change", "concept_examples", "concepts_by_class", "concepts_by_epoch", "explained",
     "explanation_change", "explanation_drift", "explanation_settling", "faithfulness_by_method",
-    "faithfulness_differences", "improvement_targets", "missing_predictions", "seed_stability", "shortcut_images",
+    "faithfulness_differences", "improvement_targets", "missing_predictions", "seed_changes", "seed_stability",
+    "shortcut_images",
     "shortcuts", "split_gap", "verdict_summary", "verdicts",
 }  # fmt: skip
 REFUSED = {"leaks"}  # on pictures, which a log has none of
