@@ -28,28 +28,16 @@
 --   predicted_name        its name
 --   other_predicted       class that most runs of B predict
 --   other_predicted_name  its name
-with votes as (
+with sides as (
     select
         instance_id,
         label,
         is_other,
-        predicted,
-        count(*) as n
-    from grouped_predictions($run_id, $other_run_id, $split, $epoch::integer, $other_epoch::integer)
-    where
-        is_shared
-        and label is not null
-    group by all
-),
-sides as (
-    select
-        instance_id,
-        label,
-        is_other,
-        sum(n)::bigint as n_seeds,
+        any_value(n_seeds) as n_seeds,
         coalesce(sum(n) filter (predicted <> label), 0)::bigint as n_wrong,
         min_by(predicted, (-n, predicted)) as predicted
-    from votes
+    from group_votes($run_id, $other_run_id, $split, $epoch::integer, $other_epoch::integer)
+    where label is not null
     group by
         instance_id,
         label,

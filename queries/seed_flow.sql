@@ -20,28 +20,15 @@
 --   label         true class; null when unknown
 --   label_name    its name
 --   n             images, mean over pairs of runs
-with votes as (
-    select
-        instance_id,
-        label,
-        is_other,
-        predicted,
-        count(*) as n,
-        sum(count(*)) over (partition by instance_id, is_other) as n_runs
-    from grouped_predictions($run_id, $other_run_id, $split, $epoch::integer, $other_epoch::integer)
-    where is_shared
-    group by
-        instance_id,
-        label,
-        is_other,
-        predicted
+with votes as materialized (
+    from group_votes($run_id, $other_run_id, $split, $epoch::integer, $other_epoch::integer)
 ),
 flows as (
     select
         here.predicted as source,
         other.predicted as target,
         here.label,
-        sum(here.n * other.n / (here.n_runs * other.n_runs)) as n
+        sum(here.n * other.n / (here.n_seeds * other.n_seeds)) as n
     from votes as here
     join votes as other using (instance_id)
     where

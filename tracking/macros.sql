@@ -244,6 +244,24 @@ create or replace macro grouped_predictions(these_runs, those_runs, of_split, of
         on in_all.instance_id = aligned.instance_id
         and in_all.label is not distinct from aligned.label;
 
+-- How many runs of each of two groups predict each class of an image that all runs predicted, as in grouped_predictions,
+-- and how many runs the group has.
+create or replace macro group_votes(these_runs, those_runs, of_split, of_epoch, of_other_epoch) as table
+    select
+        instance_id,
+        label,
+        is_other,
+        predicted,
+        count(*) as n,
+        (sum(count(*)) over (partition by instance_id, is_other))::bigint as n_seeds
+    from grouped_predictions(these_runs, those_runs, of_split, of_epoch, of_other_epoch)
+    where is_shared
+    group by
+        instance_id,
+        label,
+        is_other,
+        predicted;
+
 -- Each image of a split as two trainings predicted it, each at an epoch, by default its last. Images are the same by
 -- same_images if their labels are the same too; classes are those of the first training. other_id is the image's number
 -- in the other training. outcome is outcome_of, from the first to the other.

@@ -1,4 +1,4 @@
-"""Files that a command writes where a user asks for them: an existing one is never replaced."""
+"""Files that commands write: where a user asks for them, none is replaced; pages are named by what they show."""
 
 import os
 from pathlib import Path
@@ -14,3 +14,10 @@ def check_new_file(path: Path) -> None:
         raise InputError(
             f"cannot write {str(path)!r}: there is no folder {str(path.parent)!r}; make it or name another"
         )
+
+
+def name_page(stem: str, split: str, other_run_id: str | None = None) -> str:
+    """The name of a page's file; the split test needs no mention, and a page of two runs names the other one."""
+    of_split = "" if split == "test" else f"_{split.replace(':', '_')}"
+    against = f"_against_{other_run_id[:8]}" if other_run_id else ""
+    return f"{stem}{of_split}{against}.html"

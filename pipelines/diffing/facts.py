@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, fields
 
+from pipelines.common.outputs import name_page
 from pipelines.common.settings import TrainSettings, flag_name, recorded_name
 from pipelines.common.wording import plural
 from pipelines.diffing.criteria import SAME_CONCEPT, VERDICTS
@@ -68,8 +69,7 @@ def gather_facts(pair: Pair) -> Facts:
 
 def _find_flow_page(pair: Pair) -> str | None:
     here, other = pair.here.record, pair.other.record
-    stem = "flow" if pair.split == "test" else f"flow_{pair.split.replace(':', '_')}"
-    name = f"{stem}.html" if here == other else f"{stem}_against_{other.run_id[:SHORT_ID]}.html"
+    name = name_page("flow", pair.split, None if here == other else other.run_id)
     return name if not pair.has_group and (pair.home.run_folder(here.run_id) / name).is_file() else None
 
 

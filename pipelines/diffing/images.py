@@ -11,10 +11,9 @@ from pipelines.common.splits import stored_split
 from pipelines.diffing.criteria import GROUP_IMAGES, IMAGES, LIKELIEST, METHODS
 from pipelines.diffing.pair import Pair, Side
 from pipelines.pages.evidence import Answer
-from pipelines.pages.pictures import Picture, heatmap
+from pipelines.pages.pictures import Picture, heatmap, read_sources
 from xai import METHODS as REGISTRY
 
-SOURCES = "select instance_id, source from instances where run_id = ? and split = ?"
 KINDS = {
     "broken": "Broken: A is right, B is not",
     "fixed": "Fixed: B is right, A is not",
@@ -78,7 +77,7 @@ def fill_group_gallery(pair: Pair) -> GroupGallery:
         if was_wrong != is_wrong:
             changed["broken" if is_wrong else "fixed"].append(row)
     split = stored_split(pair.split)
-    sources = dict(pair.evidence.connection.execute(SOURCES, [pair.here.record.run_id, split]).fetchall())
+    sources = read_sources(pair.evidence.connection, pair.here.record.run_id, split)
     shown = {
         kind: [
             (row, pair.pictures.thumbnail(split, row["instance_id"], sources.get(row["instance_id"])))

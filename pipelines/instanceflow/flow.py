@@ -7,6 +7,7 @@ from pathlib import Path
 
 from duckdb import DuckDBPyConnection
 
+from pipelines.common.outputs import name_page
 from pipelines.common.settings import FlowSettings
 from pipelines.common.terminal import say
 from pipelines.common.wording import plural
@@ -43,14 +44,14 @@ def flow(settings: FlowSettings, home: Home) -> str:
 def write_flow(folder: Path, settings: FlowSettings, home: Home, connection: DuckDBPyConnection) -> Path:
     """The page, in `folder`. Raises InputError where there is nothing to show."""
     run = catalogue.resolve(home, settings.run)
-    file_stem = "flow" if settings.split == "test" else f"flow_{settings.split.replace(':', '_')}"
     if settings.other is None:
+        name = name_page("flow", settings.split)
         record, other_record = read_record(connection, run, settings.split), None
     else:
         other = catalogue.resolve(home, settings.other)
+        name = name_page("flow", settings.split, other.run_id)
         record, other_record = read_pair(connection, run, other, settings.split)
-        file_stem += f"_against_{other.run_id[:8]}"
-    page = write_page(folder / f"{file_stem}.html", record, connection, home, settings.data, other_record)
+    page = write_page(folder / name, record, connection, home, settings.data, other_record)
     epochs = plural(len(record.epochs), "epoch")
     if other_record is not None:
         epochs = f"{len(record.epochs)} and {plural(len(other_record.epochs), 'epoch')}"

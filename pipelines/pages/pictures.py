@@ -79,6 +79,12 @@ def read_pictures(connection: DuckDBPyConnection, home: Home, run: RunRecord, da
     return Pictures(replace(found, splits=found.splits | read_extra_splits(home, run)))
 
 
+def read_sources(connection: DuckDBPyConnection, run_id: str, split: str) -> dict[int, str | None]:
+    """Where each image of a stored split lies in the data set, as `Pictures.thumbnail` takes it."""
+    sql = "select instance_id, source from instances where run_id = ? and split = ?"
+    return dict(connection.execute(sql, [run_id, split]).fetchall())
+
+
 def heatmap(image: np.ndarray, values: np.ndarray, signed: bool, alt: str, full: float | None = None) -> Picture:
     """A map [H, W] over its image; `full` is the magnitude of the full colour, by default the map's own."""
     if not values.any():

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from pipelines.common.outputs import name_page
 from pipelines.pages.reviews import Reviews, read_reviews
 from pipelines.reporting.accuracy import Accuracy, gather_accuracy
 from pipelines.reporting.calibration import Calibration, gather_calibration
@@ -16,7 +17,7 @@ from pipelines.reporting.parts import Parts, gather_parts
 from pipelines.reporting.patterns import Patterns, gather_patterns
 from pipelines.reporting.seed_group import SeedGroup, gather_seed_group
 from pipelines.reporting.shortcuts import Shortcuts, gather_shortcuts
-from pipelines.reporting.subject import Subject, name_page
+from pipelines.reporting.subject import Subject
 from pipelines.reporting.techniques import MethodFigures, gather_method_figures
 from xai import METHODS
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from duckdb import DuckDBPyConnection
 
+from pipelines.common.outputs import name_page
 from pipelines.common.policy import policy_of
 from pipelines.common.settings import ReportSettings
 from pipelines.common.splits import stored_split
@@ -14,18 +15,16 @@ from pipelines.data.names import format_name
 from pipelines.pages.environment import STYLE
 from pipelines.pages.evidence import Answer, Evidence
 from pipelines.pages.html import Html
-from pipelines.pages.pictures import Picture, Pictures, read_pictures
+from pipelines.pages.pictures import Picture, Pictures, read_pictures, read_sources
 from pipelines.pages.reviews import Reviews, read_reviews
 from pipelines.pages.words import images_of
 from pipelines.reporting.page import make_templates
-from pipelines.reporting.subject import name_page
 from tracking.catalogue import RunRecord
 from tracking.errors import InputError
 from tracking.files import write_text
 from tracking.home import Home
 
 IMAGES = 12  # of each kind
-SOURCES = "select instance_id, source from instances where run_id = ? and split = ?"
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ def gather_group(
         )
     instances = evidence.ask("seed_instances", split=split)
     pictures = read_pictures(connection, home, first, settings.data)
-    sources = dict(connection.execute(SOURCES, [first.run_id, stored_split(split)]).fetchall())
+    sources = read_sources(connection, first.run_id, stored_split(split))
     return GroupFacts(
         name, records, split, evidence, accuracy,
         classes=evidence.ask("hard_classes", split=split),

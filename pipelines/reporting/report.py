@@ -7,6 +7,7 @@ from pathlib import Path
 from duckdb import DuckDBPyConnection
 
 from pipelines.asking.formats import as_text
+from pipelines.common.outputs import name_page
 from pipelines.common.settings import ReportSettings
 from pipelines.common.wording import plural
 from pipelines.lifecycle.child_run import run_guard, start_child
@@ -19,7 +20,7 @@ from pipelines.reporting.facts import gather_facts
 from pipelines.reporting.group_report import write_group_report
 from pipelines.reporting.page import render
 from pipelines.reporting.story import Finding, list_findings, write_headline, write_note
-from pipelines.reporting.subject import make_subject, name_page
+from pipelines.reporting.subject import make_subject
 from tracking import catalogue, runs
 from tracking.catalogue import RunRecord
 from tracking.files import write_text

@@ -92,8 +92,3 @@ def newest_comparison(subject: Subject) -> RunRecord | None:
 def ask_faithfulness(subject: Subject, comparison: RunRecord) -> Answer:
     """The answer of faithfulness_by_method at the report's level."""
     return subject.ask("faithfulness_by_method", compare_run=comparison.run_id, level=VERDICTS["beats_random"].level)
-
-
-def name_page(stem: str, split: str) -> str:
-    """The name of a page's file; the split test needs no mention."""
-    return f"{stem}.html" if split == "test" else f"{stem}_{split.replace(':', '_')}.html"

@@ -948,6 +948,21 @@ def test_grouped_predictions(tiny) -> None:
     assert answer(tiny, shared) == [(2 * n,)]  # one of them has no label
 
 
+def test_group_votes(tiny) -> None:
+    """Of two runs and a third one: as many votes as runs, on every image that all predicted."""
+    for run_id in ("twin", "third"):
+        data.insert(tiny, "predictions", data.tiny_rows(run_id, "test"))
+        data.add_instances(tiny, run_id, "test", [label for label, *_ in data.TINY])
+    tiny.execute("update predictions set predicted = 3 where run_id = 'twin' and instance_id = 1 and epoch = 4")
+    tiny.execute("update instances set source = 'elsewhere' where run_id = 'third' and instance_id = 2")
+    votes = "from group_votes('tiny,twin', 'third', 'test', null, null)"
+    sizes = f"select is_other, n_seeds, sum(n), count(distinct instance_id) {votes} group by all order by all"
+    n = len(data.TINY) - 1
+    assert answer(tiny, sizes) == [(False, 2, 2 * n, n), (True, 1, n, n)]
+    split = f"select predicted, n {votes} where instance_id = 1 and not is_other order by 1"
+    assert [count for _, count in answer(tiny, split)] == [1, 1]
+
+
 def test_compared_predictions_translate_classes(tiny) -> None:
     """Two versions of a data set with other class IDs; a class that the first one lacks is wrong there."""
     data.add_classes(tiny, "twin", ["newt", *data.CLASSES])
