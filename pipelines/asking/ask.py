@@ -16,9 +16,9 @@ from pipelines.asking.checks import check_parameters, check_recorded
 from pipelines.asking.formats import format_answer
 from pipelines.asking.tables import as_table
 from pipelines.common.flags import Parser, utf8
-from pipelines.common.terminal import find_screen
+from pipelines.common.terminal import find_screen, say
 from queries import Batch
-from tracking.catalogue import TRAINED, WITH_CHECKPOINTS, Listing, RunRecord, read_listing, resolve, resolve_all
+from tracking.catalogue import TRAINED, WITH_CHECKPOINTS, Listing, RunRecord, read_listing, resolve_all
 from tracking.errors import InputError
 from tracking.home import Home
 from tracking.reading import connect
@@ -112,21 +112,19 @@ def open_question(question: str, given: Mapping[str, str | None], home: Home) ->
             values["run_id"] = "latest"
         listing = read_listing(home)
         takes_several = queries.header(question).takes_several
-        records = _resolve_runs(values, home, listing, takes_several)
+        records = _resolve_runs(values, home, listing)
         run_ids = {record.run_id for named in records.values() for record in named}
         if not {run.run_id for run in listing.runs}.issuperset(run_ids):  # one was fetched from a server meanwhile
             listing = read_listing(home)
         connection = connect(home, run_ids=run_ids or None, sql=queries.text(question), listing=listing)
     except ValueError as error:
         raise InputError(str(error)) from None
-    run_ids_by_name = {name: [record.run_id for record in named] for name, named in records.items()}
-    single_runs = [
-        values | dict(zip(run_ids_by_name, chosen, strict=True)) for chosen in product(*run_ids_by_name.values())
-    ]
-    joined = {name: ",".join(chosen) for name, chosen in run_ids_by_name.items()}
-    members = records.get("run_id", [])
-    is_of_group = any(record.seed_group == values["run_id"] for record in members) and not takes_several
+    groups = [name for name, named in records.items() if any(one.seed_group == values[name] for one in named)]
+    combined = combine_runs(records, () if takes_several else groups)
+    single_runs = [values | {name: record.run_id for name, record in one.items()} for one in combined]
+    joined = {name: ",".join(record.run_id for record in named) for name, named in records.items()}
     runs = [values | joined] if takes_several else single_runs
+    seeds = [one[groups[0]].seed for one in combined] if groups and not takes_several else None
     with connection:
         try:
             for one in runs:
@@ -136,7 +134,7 @@ def open_question(question: str, given: Mapping[str, str | None], home: Home) ->
         for one in single_runs:
             check_recorded(connection, question, one.get("run_id"))
             check_parameters(connection, one)
-        yield OpenQuestion(connection, question, runs, [record.seed for record in members] if is_of_group else None)
+        yield OpenQuestion(connection, question, runs, seeds)
 
 
 def _parse_parameters(question: str, header: queries.Header, rest: list[str]) -> dict[str, str | None]:
@@ -163,7 +161,8 @@ def describe_seeds(header: queries.Header) -> str:
     if header.takes_several:
         return "Of a group of seeds, all runs count.\n\n"
     if header.over_seeds is None:
-        return "Of a group of seeds: the rows of each run, with a column seed in front.\n\n"
+        both = " Two groups are compared seed by seed." if "other_run_id" in header.params else ""
+        return f"Of a group of seeds: the rows of each run, with a column seed in front.{both}\n\n"
     return (
         f"Of a group of seeds: per {', '.join(header.over_seeds.keys)} the means over seeds of "
         f"{', '.join(header.over_seeds.means)}, each with its standard deviation beside it (NAME_sd), and n_seeds, the "
@@ -179,10 +178,8 @@ def join_lines(notes: str) -> str:
     return text.strip()
 
 
-def _resolve_runs(
-    values: dict[str, str | None], home: Home, listing: Listing, takes_several: bool
-) -> dict[str, list[RunRecord]]:
-    """The runs that parameters refer to: several of run_id for a group of seeds, of the others if it `takes_several`.
+def _resolve_runs(values: dict[str, str | None], home: Home, listing: Listing) -> dict[str, list[RunRecord]]:
+    """The runs that parameters refer to: several for a group of seeds.
 
     Raises InputError if two runs to compare are of different kinds.
     """
@@ -195,11 +192,7 @@ def _resolve_runs(
         # `latest` is the newest training even where runs are compared
         if compares_runs and kinds == TRAINED and reference != "latest":
             kinds = COMPARABLE_KINDS
-        takes_group = takes_several or name == "run_id"
-        if takes_group:
-            records[name] = resolve_all(home, reference, kinds, listing)
-        else:
-            records[name] = [resolve(home, reference, kinds, listing)]
+        records[name] = resolve_all(home, reference, kinds, listing)
 
     run = next(iter(records.get("run_id", ())), None)
     other_run = next(iter(records.get("other_run_id", ())), None)
@@ -210,3 +203,21 @@ def _resolve_runs(
             "two of one kind"
         )
     return records
+
+
+def combine_runs(records: dict[str, list[RunRecord]], groups: Sequence[str]) -> list[dict[str, RunRecord]]:
+    """The runs that each asking is about: all combinations; where two parameters name `groups`, those of one seed.
+
+    Says which seeds only one of the groups has. Raises InputError if they have none in common.
+    """
+    combinations = [dict(zip(records, chosen, strict=True)) for chosen in product(*records.values())]
+    if len(groups) < 2:
+        return combinations
+    seeds = [{record.seed for record in records[name] if record.seed is not None} for name in groups]
+    common = set.intersection(*seeds)
+    alone = sorted(set.union(*seeds) - common)
+    if not common:
+        raise InputError("the two groups have no seed in common; name a run of each")
+    if alone:
+        say(f"left out, as only one of the groups has them: seeds {', '.join(map(str, alone))}")
+    return [one for one in combinations if any(all(one[name].seed == seed for name in groups) for seed in common)]

@@ -13,6 +13,7 @@ import pipelines
 import queries
 import tracking
 from pipelines import seeds
+from pipelines.asking.ask import combine_runs
 from pipelines.common.settings import TrainSettings
 from pipelines.lifecycle.run_inputs import read_recorded_config
 from pipelines.pages.words import percent
@@ -148,10 +149,25 @@ def test_means_over_seeds_are_those_of_the_runs(group: Home) -> None:
     assert set(means["n_seeds"]) == {2}
     moves = study.ask("turbulent_epochs", "pair")  # without means: a row per seed
     assert moves["seed"].tolist() == [1, 3]
-    with pytest.raises(InputError, match="'pair' is a group of 2 runs"):
-        study.ask("compared_flow", "digits-cnn-1", other_run="pair")
     with pytest.raises(InputError, match="no split 'valid'"):
         study.ask("hard_classes", "pair", split="valid")
+
+
+def test_groups_are_compared_seed_by_seed(group: Home, capsys: pytest.CaptureFixture) -> None:
+    study = tracking.open(group.path)
+    itself = study.ask("compared_instances", "pair", other_run="pair")
+    assert itself["seed"].unique().tolist() == [1, 3]
+    assert set(itself["outcome"]) == {"kept", "stuck"}
+    beside_each = study.ask("compared_flow", "digits-cnn-1", other_run="pair")
+    assert set(beside_each[beside_each["seed"] == 1]["outcome"]) == {"kept", "stuck"}
+    assert "fixed" in set(beside_each[beside_each["seed"] == 3]["outcome"])
+
+    one, three = members = read_members(group, "pair")
+    names = ("run_id", "other_run_id")
+    assert combine_runs({"run_id": members, "other_run_id": [three]}, names) == [dict.fromkeys(names, three)]
+    assert "only one of the groups has them: seeds 1\n" in capsys.readouterr().err
+    with pytest.raises(InputError, match="no seed in common"):
+        combine_runs({"run_id": [one], "other_run_id": [three]}, names)
 
 
 def test_pages_of_a_group(group: Home, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
