@@ -13,8 +13,8 @@ from pipelines.training import train as training
 from pipelines.training.beginning import find_source, resolve_source
 from pipelines.training.recipe import DEFAULT_MODEL
 from tracking import catalogue, runs
-from tracking.catalogue import SHORT_ID
-from tracking.errors import InputError
+from tracking.catalogue import SHORT_ID, RunRecord
+from tracking.errors import DivergedError, InputError, RunError
 from tracking.home import Home
 
 
@@ -24,7 +24,10 @@ def train(settings: TrainSettings, home: Home) -> str | Any:  # Any, so that wit
 
 
 def _train_group(settings: TrainSettings, wanted: str, home: Home) -> list[str]:
-    """Train a run per seed that the group lacks, and resume those that were interrupted; the IDs of all, in order."""
+    """Train a run per seed that the group lacks, and resume those that were interrupted; the IDs of all, in order.
+
+    A seed that diverges does not keep the others from being trained. Raises RunError about it when they are.
+    """
     seeds = parse_seeds(wanted)
     if settings.seed != TrainSettings.seed:
         raise InputError("--seed and --seeds both say which seeds; give one")
@@ -47,17 +50,29 @@ def _train_group(settings: TrainSettings, wanted: str, home: Home) -> list[str]:
     )
 
     members = {member.seed: member for member in catalogue.read_members(home, group)}
-    run_ids = []
+    run_ids, diverged = [], []
     with work(f"group {group}", len(seeds), "seeds") as group_work:
         for seed in seeds:
             with group_work.part(1):
-                member = members.get(seed)
-                if member is None:
-                    one = replace(settings, seeds=None, seed=seed, group=group)
-                    run_ids.append(training.train(one, home))
-                elif member.status == "FINISHED":
-                    say(f"seed {seed}: run {member.run_id[:SHORT_ID]} ({member.name}) is finished")
-                    run_ids.append(member.run_id)
-                else:
-                    run_ids.append(resume(ResumeSettings(run=member.run_id, data=settings.data), home))
+                try:
+                    run_ids.append(_train_seed(replace(settings, seeds=None, seed=seed, group=group), members, home))
+                except DivergedError as error:
+                    say(f"seed {seed}: {error}")
+                    diverged.append(str(seed))
+    if diverged:
+        raise RunError(
+            f"group {group}: of {len(seeds)} seeds, {len(diverged)} diverged ({', '.join(diverged)}), which questions "
+            "and pages leave out; try a lower --lr with another --group"
+        )
     return run_ids
+
+
+def _train_seed(settings: TrainSettings, members: dict[int | None, RunRecord], home: Home) -> str:
+    """Train the run of one seed as far as it is not yet; its ID."""
+    member = members.get(settings.seed)
+    if member is None:
+        return training.train(settings, home)
+    if member.status == "FINISHED":
+        say(f"seed {settings.seed}: run {member.run_id[:SHORT_ID]} ({member.name}) is finished")
+        return member.run_id
+    return resume(ResumeSettings(run=member.run_id, data=settings.data), home)

@@ -38,6 +38,10 @@ class RunError(PlainError, RuntimeError):
     """A run that could not be finished, exit code 1. The message says why and how to continue."""
 
 
+class DivergedError(RunError):
+    """A training whose logits are no longer finite; trained again, it would be the same."""
+
+
 def from_outside(error: BaseException) -> str | None:
     """What the disk, memory, a database or a server refused, in words; None for any other error."""
     if isinstance(error, MemoryError):

@@ -41,7 +41,7 @@ from pipelines.training.recipe import Recipe, make_recipe, resolve_settings
 from pipelines.training.repeats import NEW_IMAGES, TARGETS, Targets, make_repeats
 from tracking import catalogue, commits, runs
 from tracking.commits import EpochCommit
-from tracking.errors import InputError, RunError
+from tracking.errors import DivergedError, InputError
 from tracking.home import Home
 from xai.method import limit_pass_size
 
@@ -62,7 +62,7 @@ class Training:
 def train(settings: TrainSettings, home: Home, original: catalogue.RunRecord | None = None) -> str:
     """Train from the beginning, on the data of run `original` if it is given; returns the run ID.
 
-    Raises RunError if the training diverges, InputError if that data now has another digest.
+    Raises DivergedError if the training diverges, InputError if that data now has another digest.
     """
     return start_training(settings, home, original, read_origin(home, original) if original else None)
 
@@ -227,7 +227,7 @@ def _compute_epoch(training: Training, epoch: int) -> tuple[list[Predictions], d
     predictions, train_seconds = train_and_evaluate(training.model, training.recipe, training.data, epoch)
     for part in predictions:
         if not part.logits.isfinite().all():
-            raise RunError(f"training diverged in epoch {epoch} (logits are not finite); try a lower --lr")
+            raise DivergedError(f"training diverged in epoch {epoch} (logits are not finite); try a lower --lr")
     metrics = {"train_seconds": train_seconds} if epoch > training.recipe.first_epoch else {}
     metrics |= measure(predictions)
     metrics["seconds"] = time.perf_counter() - started_at

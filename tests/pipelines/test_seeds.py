@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 import pipelines
 import queries
@@ -24,7 +25,7 @@ from support.commands import study_command
 from support.homes import copied, fresh, rows
 from support.pages import plain
 from tracking.catalogue import read_members, resolve
-from tracking.errors import InputError
+from tracking.errors import InputError, RunError
 from tracking.home import Home
 
 GROUP = TrainSettings(size=8, epochs=1, threads=1, precision="float32", seeds="3,1", group="pair")
@@ -61,6 +62,24 @@ def test_an_interrupted_group_goes_on(group: Home, capsys: pytest.CaptureFixture
     assert train(GROUP, group) == [members[1].run_id, members[0].run_id]  # in the order of the seeds
     assert f"seed 3: run {members[1].run_id[:8]} (digits-cnn-3) is finished" in capsys.readouterr().err
     assert len(rows(group, "from runs")) == 2
+
+
+def test_a_seed_that_diverges_does_not_stop_the_others(
+    group: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, compute = copied(group.path.parent, tmp_path), training._compute_epoch
+
+    def diverge(one: training.Training, epoch: int) -> tuple:
+        if one.settings.seed == 5:
+            next(one.model.parameters()).data.fill_(torch.nan)
+        return compute(one, epoch)
+
+    monkeypatch.setattr(training, "_compute_epoch", diverge)
+    for _ in range(2):  # the second time, it is resumed
+        with pytest.raises(RunError, match=r"^group pair: of 3 seeds, 1 diverged \(5\), which"):
+            train(replace(GROUP, seeds="3,5,7"), home)
+        statuses = {member.seed: member.status for member in read_members(home, "pair")}
+        assert statuses == {1: "FINISHED", 3: "FINISHED", 5: "FAILED", 7: "FINISHED"}
 
 
 def test_a_group_has_the_same_images_and_says_so(group: Home) -> None:
