@@ -2,7 +2,7 @@
 --
 -- Images without a known label are counted as unlabelled and enter neither n nor the means.
 -- train_seen is measured during the epoch, on augmented images with dropout on, so it lags behind and is lower.
--- train_folds, which `study folds` makes, is of models that were trained on the other folds of these images.
+-- train_folds, which `study folds` makes, holds predictions by models trained on the other folds of these images.
 -- low and high are the Wilson 95 % interval of the accuracy, as in hard_classes: it covers the choice of images, not
 -- another training run.
 --

@@ -8,7 +8,7 @@
 -- tied at its edge share the remaining places. Two random maps have 0.05. sign_agreement covers the pixels in both
 -- tenths.
 -- Maps whose absolute values are all equal have no ranks and are left out.
--- agrees compares intervals that hold together with probability 1 - level, of all right and wrong rows.
+-- agrees compares intervals, of all right and wrong rows, that hold together with probability 1 - level.
 -- subset: all images, those predicted correctly or wrongly at the epoch, and those of each label.
 --
 -- seeds: epoch method_a method_b subset class_id class_name
@@ -28,14 +28,14 @@
 --   class_name       its name
 --   n                images compared
 --   spearman         mean rank correlation of the absolute values, -1..1
---   spearman_low     lower end of its 95 % interval, made as in faithfulness_by_method; null with less than 20 images
+--   spearman_low     lower end of its 95 % interval, made as in faithfulness_by_method; null with fewer than 20 images
 --   spearman_high    upper end of it
 --   spearman_signed  mean rank correlation of the values, -1..1
 --   top10_overlap    mean overlap of the tenths that matter most, 0..1
 --   sign_agreement   mean fraction of the pixels in both tenths that have the same sign, 0..1; null if one of the
 --                    methods has no negative value in any of its maps
---   agrees           of subset wrong, whether spearman is higher or lower than where predictions are right; null if not
---                    shown
+--   agrees           for subset wrong, whether spearman is higher or lower than where predictions are right; null if
+--                    not shown
 with recursive found as (
     select
         run_id,

@@ -4,10 +4,10 @@
 -- relevance analysis (SpRAy, Lapuschkin 2019). A small cluster at a place of its own, with images of other labels or a
 -- lower accuracy, may be a shortcut that some images of the class share; look at its members, and at `study ask
 -- shortcuts`, which tries places on the model.
--- No verdict: clusters describe. Where the object may lie anywhere, they are pieces of one continuum; under 20 maps of a
--- class are one cluster. Maps that are zero everywhere are left out, and of more than 1,000 of a class 1,000 are
--- clustered. Of the newest finished comparison of the split, else the newest; the newest map of an image counts. The
--- largest cluster of a class first.
+-- No verdict: clusters describe. Where the object may lie anywhere, they are pieces of one continuum. Fewer than 20 maps
+-- of a class make one cluster; if a class has more than 1,000, then 1,000 are clustered. Maps that are zero everywhere are
+-- left out. Uses the newest finished comparison of the split, else the newest, and the newest map of each image. The
+-- largest cluster of a class comes first.
 --
 -- params:
 --   run_id          training run to look at

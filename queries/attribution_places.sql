@@ -1,11 +1,11 @@
 -- Where do the maps of each predicted class lie, place by place?
 --
--- Of every cell of the 8x8 map: the mean fraction of a map's magnitude that lies there, and the fraction of maps whose
--- strongest cell it is, for images predicted as the class, beside maps of images predicted otherwise and those of the
--- reference edge, which knows nothing of the model, of the same images. A place that most maps of one class share, and
--- others and edges do not, is worth a look: an object always there, or a shortcut. `study ask shortcuts` tries that.
--- Of several explainer runs the newest map counts; maps that are zero everywhere are left out, as are images chosen
--- beside a random sample. Per method and class, the place that most maps share first.
+-- For every cell of the 8x8 map: the mean fraction of a map's magnitude that lies there, and the fraction of maps whose
+-- strongest cell it is, for images predicted as the class. Beside them stand maps of images predicted otherwise, and maps
+-- of the same images by the reference edge, which knows nothing of the model. A place that most maps of one class share,
+-- and others and edges do not, is worth a look: an object always there, or a shortcut. `study ask shortcuts` tests that.
+-- If several explainer runs made a map, the newest counts; maps that are zero everywhere are left out, as are images
+-- chosen beside a random sample. Per method and class, the place that most maps share comes first.
 --
 -- params:
 --   run_id         training run to look at

@@ -6,8 +6,8 @@
 -- made a map, the newest counts; maps that are zero everywhere are left out, as are images chosen beside a random sample.
 -- object is metric share_object of the newest finished comparison, else of the newest, if that compared this epoch; its
 -- chance level is the value of method random.
--- An interval misses its mean with probability `level`, each for itself; see faithfulness_by_method for how they are
--- made. Ends that are compared need a level divided by the number of intervals, so that none of them misses.
+-- Each interval by itself misses its mean with probability `level`; see faithfulness_by_method for how they are made. To
+-- compare ends of intervals, divide the level by their number, so that none of them misses.
 --
 -- seeds: epoch method subset
 -- means: n centre border positive object
@@ -23,7 +23,7 @@
 --   subset       all images, or those predicted correctly or wrongly at the epoch
 --   n            images counted
 --   centre       mean fraction in the middle 4x4 cells, 0..1
---   centre_low   lower end of its interval; null with less than 20 images
+--   centre_low   lower end of its interval; null with fewer than 20 images
 --   centre_high  upper end of it
 --   border       mean fraction in the outer ring of cells, 0..1
 --   border_low   lower end of its interval

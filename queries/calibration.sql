@@ -28,7 +28,7 @@
 --   accuracy_high    upper end of the interval, 0..1
 --   ece              expected calibration error over all bins, 0..1; the same in each row
 --   ece_by_chance    its mean where confidence is right, 0..1; the same in each row
---   p_adjusted       probability of an accuracy so far from the confidence by chance, corrected for all bins, 0..1
+--   p_adjusted       probability of an accuracy this far from the confidence by chance, corrected for all bins, 0..1
 --   is_off           whether p_adjusted is at most `level`
 with binned as (
     select

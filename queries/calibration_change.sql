@@ -2,14 +2,14 @@
 --
 -- For two runs, or two groups of runs that differ in their seeds alone within a group, IDs with commas between them. Images
 -- and classes are matched as in fixed_and_broken; those without a label or without probabilities in any run are left out.
--- brier is the mean over images of the squared distance of the probabilities from the label (Brier 1950), 0..2, the lower
--- the better: a proper score, best for the true probabilities alone, of accuracy and calibration together. So it has a
--- verdict. overconfidence is the mean probability of the predicted class less the accuracy, -1..1: 0 if confidence is right
+-- brier is the mean over images of the squared distance of the probabilities from the label (Brier 1950), 0..2; lower is
+-- better. It is a proper score, best only for the true probabilities, of accuracy and calibration together, so it has a
+-- verdict. overconfidence is the mean probability of the predicted class minus the accuracy, -1..1: 0 if confidence is right
 -- on average, below 0 if it is too low. ece is the expected calibration error of `calibration`, which chance keeps above 0,
--- the more the fewer images there are; it has no interval.
--- Intervals are at 1 - level, of the same kind as in fixed_and_broken: of two runs they hold for any scores in their range
--- and are about these two models; of two groups they count images and seeds as drawn at random, and are about the recipes;
--- between a run and a group there are none. The verdict is false in at most the fraction `level` of studies.
+-- all the more with few images; it has no interval.
+-- Intervals are at 1 - level, as in fixed_and_broken: for two runs they hold for any scores in their range and are about
+-- these two models; for two groups they treat images and seeds as drawn at random, and are about the recipes; between a
+-- run and a group there are none. The verdict is false in at most the fraction `level` of studies.
 --
 -- seeds: together
 --
@@ -25,13 +25,13 @@
 --   measure         brier, overconfidence or ece
 --   n               images that all runs predicted with probabilities
 --   value           its value for A, the mean over its runs
---   other_value     the same of B
+--   other_value     the same for B
 --   change          other_value minus value
---   change_low      lower end of its interval; null of ece
---   change_high     upper end of its interval; null of ece
+--   change_low      lower end of its interval; null for ece
+--   change_high     upper end of its interval; null for ece
 --   verdict         'A is better', 'B is better' or 'no difference shown'; null but for brier, and where nothing is tested
---   value_sd        standard deviation of value over the runs of A; null of one run
---   other_value_sd  the same of B
+--   value_sd        standard deviation of value over the runs of A; null for one run
+--   other_value_sd  the same for B
 with shared as materialized (
     select
         is_other,

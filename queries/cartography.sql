@@ -4,11 +4,11 @@
 -- population standard deviation of p_true, correctness the fraction of epochs predicted correctly. The paper measures
 -- its training set while training: that is split train_seen; val and test map images never trained on.
 -- p_true_std, which the paper calls variability and ambiguity, tells when an image was learned: it is greatest where
--- p_true rises halfway through. Ambiguity is how unsure the model is between classes, whatever the label: ambiguity is
--- the mean of 1 - p_sq, so how often two classes drawn by its probabilities differ. Blends of two
--- digits have more of it than 92 % of the other images, and a greater p_true_std than 33 %; tests/benchmarks/README.md.
--- region follows a fixed rule, not the paper's thirds: ambiguous from an ambiguity of 0.5 on, that of an even choice
--- between two classes; others are easy if confidence >= 0.5, else hard: the model rather sees another class.
+-- p_true rises halfway through. ambiguity is how unsure the model is between classes, whatever the label: the mean of
+-- 1 - p_sq, which is how often two classes drawn by its probabilities differ. Blends of two digits have a higher
+-- ambiguity than 92 % of the other images, and a higher p_true_std than 33 %; see tests/benchmarks/README.md.
+-- region follows a fixed rule, not the paper's thirds: ambiguous if ambiguity >= 0.5, as for an even choice between two
+-- classes; else easy if confidence >= 0.5; else hard, as the model favours other classes.
 -- el2n (Paul 2021, arXiv 2107.07075): mean length of probabilities - one-hot label, sqrt(p_sq - 2 p_true + 1), over the
 -- early epochs; the paper averages it over ten runs or more.
 -- Epoch 0, the network before training, is left out by default. Images without a known label are left out.
@@ -30,7 +30,7 @@
 --   label_name           its name
 --   n                    epochs counted
 --   confidence           mean softmax probability of the label, 0..1
---   p_true_std           its standard deviation over the epochs, 0..0.5; null with a single one
+--   p_true_std           its standard deviation over the epochs, 0..0.5; null for a single one
 --   correctness          fraction of the epochs predicted correctly, 0..1
 --   threshold_closeness  confidence (1 - confidence), 0..0.25
 --   el2n                 error early in training, 0..1.4; null without early epochs

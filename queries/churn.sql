@@ -1,14 +1,15 @@
--- On how many images do two models predict different classes, and is it more than two seeds of a recipe differ by?
+-- On how many images do two models predict different classes, and is it more than two seeds of one recipe do?
 --
 -- churn is the fraction of the images predicted as different classes (Milani Fard 2016), whichever is right; images and
 -- their classes are matched as in fixed_and_broken. Two models that differ in accuracy must differ on some images: on the
--- fraction `least` or more. What is above can be due to the seeds alone, which only runs of other seeds show.
+-- fraction `least` or more. Anything above that can be due to the seeds alone, which only runs of other seeds show.
 -- For two groups of runs that differ in their seeds alone within a group, IDs with commas between them: churn is the mean
 -- over all pairs of a run of each group, and seeds_churn the mean over all pairs of runs within a group, which is what to
--- expect of two groups of one recipe. p_adjusted tests whether both recipes could be one: the runs are regrouped in all ways,
--- or 2047 drawn ones of more than 12 runs, and it is the probability that the excess, over how it varies, is as large in any
--- row (max-T, Westfall and Young 1993). Where the recipes are the same, any row is_more in at most the fraction `level` of
--- studies. It can be no lower than p_least, so at 0.05 it takes 4 runs of each, or 19 of one and a single other run.
+-- expect of two groups of one recipe. p_adjusted tests whether both recipes could be one. The runs are regrouped in all ways
+-- (with more than 12 runs, in 2047 ways drawn at random); p_adjusted is the probability that the excess, relative to its
+-- spread, is as large in any row (max-T, Westfall and Young 1993). Where the recipes are the same, any row is_more in at most
+-- the fraction `level` of studies. p_adjusted cannot be lower than p_least, so 0.05 takes 4 runs of each, or 19 of one and a
+-- single other run.
 -- Of two runs churn has Wilson's 95 % interval, about these two models, and nothing is tested.
 -- The first row is about all images, those without a known label too; the others are about the images of each class.
 --
@@ -26,15 +27,15 @@
 --   label_name    its name
 --   n             images that all runs predicted
 --   churn         fraction of them that A and B predict as different classes, 0..1
---   churn_low     lower end of its interval; null of groups
---   churn_high    upper end of its interval; null of groups
+--   churn_low     lower end of its interval; null for groups
+--   churn_high    upper end of its interval; null for groups
 --   least         least churn with these accuracies, 0..1
---   within        churn between runs of A, 0..1; null of one run
---   other_within  the same of B
+--   within        churn between runs of A, 0..1; null for one run
+--   other_within  the same for B
 --   seeds_churn   mean over all pairs of runs of one group, 0..1; null without any
 --   excess        churn minus seeds_churn
 --   p_adjusted    p-value of the recipes being one, corrected for all rows; null without seeds
---   p_least       the least that it could be with so many runs
+--   p_least       the lowest p-value possible with this number of runs
 --   is_more       whether p_adjusted is at most `level`; null without seeds
 with shared as materialized (
     select

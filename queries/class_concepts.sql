@@ -2,7 +2,7 @@
 --
 -- From the newest run that found concepts, at its last epoch. A class's own concept is the one with the highest
 -- selectivity: how much more often it is present than in the other classes; at a tie the lower id.
--- Of many concepts one is always shown somewhat more often: p_prevalence says how probably so by chance.
+-- With many concepts, some are always shown a little more often: p_prevalence says how likely that is by chance.
 -- A class may rarely show its own concept, and share it with others: see prevalence and shared_by.
 -- Recall and concepts stand side by side, one row per class; with few classes, a pattern may be a coincidence.
 -- Classes of which no image was scored are left out.
@@ -21,9 +21,9 @@
 --   own_concept_name    the user's name for it, else its description
 --   stability           how alike other images bring it back, a mean cosine: from 0.9 on it is stable; null if unknown
 --   prevalence          fraction of the class's images scored that show it, 0..1
---   selectivity         prevalence minus its mean prevalence in the other classes, -1..1; null with a single class
---   p_prevalence        of the class's images showing it as much more often than the others by chance, corrected for all
---                       classes and concepts, see concepts_by_class; null with a single class
+--   selectivity         prevalence minus its mean prevalence in the other classes, -1..1; null for a single class
+--   p_prevalence        probability that the class's images show it this much more often by chance, corrected for all
+--                       classes and concepts, see concepts_by_class; null for a single class
 --   shared_by           classes in which its prevalence is at least half of that, this class included, so 1 means that
 --                       no other class shares it; null if prevalence is 0
 --   tcav_sign           fraction of the class's images whose logit rises along the concept's direction, 0..1

@@ -5,8 +5,8 @@
 -- equally hard, any class has a verdict in at most `level` of studies, however many classes there are.
 -- A model that tells no classes apart, such as one that always answers the same, has no verdicts: its accuracy in a
 -- class is how often it answers that class, whatever it sees.
--- No verdict does not say that a class is as hard as the others: of few images (n) little can be said.
--- Images without a known label are left out, and classes without images of the split. Hardest first.
+-- No verdict does not mean that a class is as hard as the others: little can be said about few images (n).
+-- Images without a known label, and classes without images in the split, are left out. Hardest first.
 --
 -- seeds: epoch class_id class_name
 -- means: n accuracy others_accuracy
@@ -22,8 +22,8 @@
 --   class_name       its name
 --   n                its images
 --   accuracy         fraction predicted correctly, 0..1
---   others_accuracy  the same of all other images; null with a single class
---   p_value          probability of such a difference by chance, of this class alone, 0..1
+--   others_accuracy  the same for all other images; null for a single class
+--   p_value          probability of such a difference by chance, for this class alone, 0..1
 --   p_adjusted       the same, corrected for all classes
 --   tells_apart      whether predictions agree with the labels more often than with shuffled ones, at `level`; the same in
 --                    each row

@@ -5,7 +5,7 @@
 -- of two concepts' scores, with an interval (Bonett and Wright 2000) that holds for all pairs of concepts at once.
 -- matched: each is the other's most correlated one, and low is at least `same`. new and gone: every high is below `same`, so
 -- only the other model, or only run_id, has the concept. Else unclear: too few images to tell, or a concept that another one
--- fits better. Any of matched, new and gone is false with a probability of at most `level`. What they say is of these two
+-- fits better. The probability that any matched, new or gone is false is at most `level`. All of it is about these two
 -- models; two seeds of one recipe differ too.
 --
 -- params:
@@ -14,7 +14,7 @@
 --   split               split of the images scored [test]
 --   epoch               epoch of run_id [null: its last]
 --   other_epoch         epoch of other_run_id [null: its last]
---   same                correlation from which on two concepts count as the same, -1..1 [0.7]
+--   same                correlation from which two concepts count as the same, -1..1 [0.7]
 --   level               probability of any false status other than unclear; intervals hold together at 1 - level [0.05]
 -- returns:
 --   status              matched, gone (only run_id has it), new (only other_run_id has it) or unclear
@@ -29,7 +29,7 @@
 --   layer               layer of run_id's concepts; the same in each row
 --   other_layer         layer of other_run_id's concepts; the same in each row
 --   answers_kept        fraction of run_id's answers that its concepts keep, 0..1; the same in each row; null if unknown
---   other_answers_kept  the same of other_run_id
+--   other_answers_kept  the same for other_run_id
 with here as (
     from newest_concepts($run_id, $split, $epoch::integer)
 ),

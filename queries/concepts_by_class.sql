@@ -1,13 +1,13 @@
 -- Which classes does each concept serve, and how?
 --
--- Four measures that answer four questions: how often it is present (prevalence), how often more of it would raise the
+-- Four measures answer four questions: how often it is present (prevalence), how often more of it would raise the
 -- logit (tcav_sign), by how much (tcav_magnitude), and how much of the logit it carries (contribution).
 -- p_value tests alignment, the cosine of the concept's direction with the class's mean gradient, against sets of
 -- directions without meaning (single activations, single channels, factors of activations with shuffled channels) and
 -- against the choice of images. It is family-wise over all concepts and classes of the run and epoch: with nothing
--- there, a run has any row under 0.05 in at most 5 % of cases. The sign of tcav_magnitude says which way.
+-- there, a run has any row under 0.05 in at most 5 % of cases. The sign of tcav_magnitude gives the direction.
 -- p_prevalence is Fisher's exact test, one-sided, of the class's images against all others, corrected by Holm for all
--- rows: where no concept has to do with a class, any is 0.05 or less in at most 5 % of cases.
+-- rows: if no concept is related to a class, any is 0.05 or less in at most 5 % of cases.
 -- Classes of which no image was scored are left out.
 --
 -- params:
@@ -23,8 +23,8 @@
 --   class_id          class
 --   class_name        its name
 --   prevalence        fraction of the class's held-out images that show the concept, 0..1
---   p_prevalence      of a prevalence as much higher than in the other classes by chance, corrected for all rows, 0..1;
---                     null with a single class
+--   p_prevalence      probability of a prevalence this much higher than in the other classes by chance, corrected for all
+--                     rows, 0..1; null for a single class
 --   tcav_sign         fraction of them whose logit rises along the concept's direction, 0..1
 --   tcav_magnitude    mean derivative of the logit along it
 --   contribution      mean part of the logit that the concept carries, in logits

@@ -1,4 +1,4 @@
--- Which explanations of a training run exist, and what do they say overall?
+-- Which explanations of a training run exist, and what do they show overall?
 --
 -- Means and share_against leave out images that were explained beside a random sample.
 --
@@ -6,7 +6,7 @@
 --   run_id            training run to look at
 --   together          yes: the maps of all runs as one, the newest of each image; no: run by run [no]
 -- returns:
---   explainer_run_id  run that made them; null if they are looked at together
+--   explainer_run_id  run that made them; null if together is yes
 --   explainer_name    its name; null if the run is not in the table
 --   method            explanation method
 --   epoch             epoch of the checkpoint explained

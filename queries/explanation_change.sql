@@ -1,15 +1,15 @@
--- Do two models explain their predictions differently, and by more than models of one recipe do?
+-- Do two models explain their predictions differently, and more so than models of one recipe do?
 --
 -- Similarity is Spearman's rank correlation of the absolute values of map8, as in explanation_drift, between two models'
 -- maps of the same image, method and class explained; so with target_kind predicted only images that both predict alike
 -- count. Images and classes are matched as in fixed_and_broken. Maps are those of the very checkpoints compared, chosen as
--- explanation_drift chooses them. low and high speak of these models, whatever the images.
--- run_id and other_run_id may each have several trainings, of one recipe but for the seed, with commas between them. Then
--- seeds_similarity is what two trainings of one recipe have, and p_adjusted tests whether both recipes could be one:
--- the trainings are regrouped in all ways, or 2047 drawn ones of more than 12, and it is the probability that the gap
--- between seeds_similarity and similarity, over how it varies, is as wide in any method (max-T). It can be no lower than
--- p_least, so at 0.05 it takes 4 seeds of each, or 19 of one and a single other training. Where recipes are the same,
--- is_changed is true of any method in at most `level` of comparisons.
+-- explanation_drift chooses them. low and high are about these two models, on other images too.
+-- run_id and other_run_id may each name several trainings of one recipe, with commas between them, that differ only in
+-- the seed. Then seeds_similarity is that of two trainings of one recipe, and p_adjusted tests whether both recipes could
+-- be one. The trainings are regrouped in all ways (with more than 12, in 2047 ways drawn at random); p_adjusted is the
+-- probability that the gap between seeds_similarity and similarity, relative to its spread, is as wide for any method
+-- (max-T). p_adjusted cannot be lower than p_least, so 0.05 takes 4 seeds of each, or 19 of one and a single other
+-- training. Where recipes are the same, is_changed is true for any method in at most `level` of comparisons.
 --
 -- seeds: together
 --
@@ -26,12 +26,12 @@
 --   n_both            images that it explained in both models
 --   n                 images of these with maps of the same class, neither of them uniform
 --   similarity        mean similarity of the two models' maps of an image, -1..1
---   low               lower end of its 95 % interval, made as in faithfulness_by_method; null with less than 20 images
+--   low               lower end of its 95 % interval, made as in faithfulness_by_method; null with fewer than 20 images
 --   high              upper end of it
 --   seed_pairs        pairs of trainings of one recipe
 --   seeds_similarity  mean similarity of their maps, -1..1; null without any
 --   p_adjusted        p-value of the recipes being one, corrected for all methods; null without seeds
---   p_least           the least that it could be with so many seeds
+--   p_least           the lowest p-value possible with this number of seeds
 --   is_changed        whether p_adjusted is at most `level`; null without seeds
 with members as materialized (  -- the trainings, numbered: those of run_id first
     select

@@ -22,7 +22,7 @@
 --   n                         images explained there
 --   to_previous               mean similarity with the epoch explained before, -1..1; null at the first
 --   to_last                   mean similarity with the last epoch explained, -1..1
---   to_last_low               lower end of its 95 % interval, made as in faithfulness_by_method; null with less than 20
+--   to_last_low               lower end of its 95 % interval, made as in faithfulness_by_method; null with fewer than 20
 --                             images
 --   to_last_high              upper end of it
 --   share_settled             fraction of the images whose explanation is settled, 0..1

@@ -5,13 +5,13 @@
 -- points_at_decoy and the sanity checks randomized/*, randomized_signed/*, epoch_0 and epoch_0_signed, as a map that
 -- stays when the weights are lost does not show the model (Adebayo 2018, arXiv 1810.03292). Other metrics are
 -- descriptive.
--- low and high hold the mean in 95 % of studies: Student's t interval, or, where it is wider, that with one number more
--- at the end of the metric's range, so that it holds for skewed numbers and for numbers most of which are equal, too.
+-- low and high enclose the mean in 95 % of studies: Student's t interval or, where that is wider, the interval with one
+-- more number at the end of the metric's range, so that it also holds for skewed and for mostly equal numbers.
 -- They cover the choice of images, not another training run.
 -- beats_random is decided as in faithfulness_differences, by sign flips and by intervals of the gain, for all rows here:
--- with nothing better than random, any row says otherwise in at most `level` of studies. It takes more than a low
--- p_adjusted: a few unseen images may undo a gain that most images show, so gain_low to gain_high has to leave out 0,
--- too. It spans two intervals of the gain: one at `level`, which allows for any value of unseen images within the metric's
+-- with nothing better than random, any row says otherwise in at most `level` of studies. A low p_adjusted is not enough:
+-- a few unseen images may undo a gain that most images show, so gain_low to gain_high must exclude 0, too. That range
+-- spans two intervals of the gain: one at `level`, which allows for any value of unseen images within the metric's
 -- range, and one at `level` divided by the number of rows, with unseen gains as far beyond the seen ones as those are
 -- apart. So a method whose gains vary from image to image may fail where one with a smaller but steadier gain passes.
 -- why_not names what failed.
@@ -35,13 +35,13 @@
 --   better          higher or lower; null for a descriptive metric
 --   n               images that have the metric
 --   mean            mean over them
---   low             lower end of its 95 % interval; null with less than 20 images
---   high            upper end of its 95 % interval; null with less than 20 images
+--   low             lower end of its 95 % interval; null with fewer than 20 images
+--   high            upper end of its 95 % interval; null with fewer than 20 images
 --   random_mean     mean of random over the images that have the metric for both; null without any
 --   p_adjusted      probability of such a paired difference to random by chance, corrected for all rows, 0..1; null where
 --                   beats_random has to be
 --   beats_random    whether p_adjusted is at most `level` and gain_low to gain_high on the better side of 0; null for
---                   random, for a descriptive metric, and with less than 20 images in common
+--                   random, for a descriptive metric, and with fewer than 20 images in common
 --   gain_low        lower end of both intervals of the mean minus that of random, on the images in common; null where
 --                   beats_random is
 --   gain_high       their upper end

@@ -5,12 +5,12 @@
 -- pairs and metrics, 2048 ways drawn by a hash and so the same each time, or all ways of up to 12 images. p_adjusted
 -- counts how often the largest of all rows' statistics reaches this one's (step-down max-T, Westfall and Young 1993):
 -- with no difference anywhere, any row differs in at most `level` of studies. Where a small difference on most images may
--- be undone by a few, signs are not alike even if the mean is 0, so two intervals have to leave out 0, too: low to high,
+-- be undone by a few, signs are not alike even if the mean is 0, so two intervals must exclude 0, too: low to high,
 -- which allows for any difference of unseen images within the metric's range, and one at `level` divided by the number
 -- of rows, with unseen differences as far beyond the seen ones as those are apart. Rows that do not differ are not shown
 -- to be equally good. Only the choice of images is covered, not another training run.
 -- low and high are of the pair alone, not corrected for the number of pairs; see faithfulness_by_method for how they
--- are made. Which way a metric speaks for a method: see there too.
+-- are made, and which values of a metric are better.
 --
 -- params:
 --   run_id          training run to look at
@@ -23,11 +23,11 @@
 --   method_b        the other one
 --   n               images that have the metric for both
 --   difference      mean of method_a minus mean of method_b over them
---   low             lower end of its interval, which misses it with probability `level`; null with less than 20 images
+--   low             lower end of its interval, which misses it with probability `level`; null with fewer than 20 images
 --   high            upper end of its interval
---   p_value         probability of such a difference by chance, of this pair alone, 0..1
+--   p_value         probability of such a difference by chance, for this pair alone, 0..1
 --   p_adjusted      the same, corrected for all rows
---   differs         whether p_adjusted is at most `level` and both intervals leave out 0; null with less than 20 images
+--   differs         whether p_adjusted is at most `level` and both intervals exclude 0; null with fewer than 20 images
 --   better_method   the better one of the two; null unless they differ and the metric says which way is better
 with scores as (
     select

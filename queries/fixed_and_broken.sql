@@ -3,19 +3,19 @@
 -- For two runs, or two epochs of a run. The images compared are those that both predicted, matched by where they lie in
 -- the data set (source), or by their pixels if the runs' data differ; their labels must be the same. fixed are those that
 -- only the other run predicts correctly, broken those that only run_id does.
--- p_value is McNemar's exact test, two-sided (McNemar 1947): of as many images fixed or broken, each would be either with
--- probability 1/2 if the models were equally accurate. change_low..change_high is an interval of the difference at 95 %
--- (1 - level) that holds its level for any number of images, also without any change; it leaves out 0 if and only if
--- p_value is at most the level. Both are about these two models, on images like these: what another seed would have given
--- is not known from a run of each, so they say nothing of the recipes.
+-- p_value is McNemar's exact test, two-sided (McNemar 1947): if the models were equally accurate, each changed image would
+-- be fixed or broken with probability 1/2. change_low..change_high is an interval of the difference at 95 % (1 - level)
+-- that holds its level for any number of images, even without any change; it excludes 0 if and only if p_value is at most
+-- the level. Both are about these two models, on images like these: one run of each does not tell what another seed would
+-- have given, so they say nothing about the recipes.
 -- For two groups of runs, IDs with commas between them, that differ in their seeds alone within a group: counts are means
--- over all pairs of a run of each group, with standard deviations. p_value and interval are about the recipes: they count
--- the images and the seeds as drawn at random (rules in macro score_changes), and suppose that accuracies of seeds are about
--- normal. Two groups of one recipe are called different in at most the fraction `level` of studies, also with two seeds
--- each; but of two seeds little can be shown, and of groups of different size less than of the smaller size of both.
+-- over all pairs of a run of each group, with standard deviations. p_value and interval are about the recipes: they treat
+-- the images and the seeds as drawn at random (rules in macro score_changes), and assume that accuracies of seeds are roughly
+-- normal. Two groups of one recipe are called different in at most the fraction `level` of studies, even with two seeds
+-- each; but two seeds can show little, and groups of different sizes show less than two groups of the smaller size.
 -- Between a run and a group nothing is tested, and verdict is null.
 -- Images that are not in every run count as unmatched: as seeds draw other validation images, two runs share few of them.
--- Images without a known label are left out. Nothing here corrects for asking of several splits or epochs.
+-- Images without a known label are left out. Nothing here corrects for asking about several splits or epochs.
 --
 -- seeds: together
 --
@@ -38,19 +38,19 @@
 --   broken             images that only A predicts correctly
 --   both_wrong         images that both predict wrongly
 --   accuracy           fraction of the n images that A predicts correctly, 0..1
---   other_accuracy     the same of B
+--   other_accuracy     the same for B
 --   change             other_accuracy minus accuracy, -1..1
 --   change_low         lower end of its interval
 --   change_high        upper end of its interval
 --   p_value            probability of such a change or a larger one by chance, 0..1; null between a run and a group
 --   verdict            'A is more accurate', 'B is more accurate' or 'no difference shown'; null where nothing is tested
 --   about              what verdict is about: 'models' or 'recipes'; null where nothing is tested
---   both_right_sd      standard deviation of both_right over pairs of runs; null of a single pair, as the next three
---   fixed_sd           the same of fixed
---   broken_sd          the same of broken
---   both_wrong_sd      the same of both_wrong
---   accuracy_sd        standard deviation of accuracy over the runs of A; null of one run
---   other_accuracy_sd  the same of B
+--   both_right_sd      standard deviation of both_right over pairs of runs; null for a single pair, as the next three
+--   fixed_sd           the same for fixed
+--   broken_sd          the same for broken
+--   both_wrong_sd      the same for both_wrong
+--   accuracy_sd        standard deviation of accuracy over the runs of A; null for one run
+--   other_accuracy_sd  the same for B
 with labelled as materialized (
     select
         is_other,

@@ -1,14 +1,15 @@
 -- In which classes, and in which confusions of two classes, is another model better or worse?
 --
 -- For two runs, or two groups of runs that differ in their seeds alone within a group, IDs with commas between them. The
--- images and their classes are matched as in fixed_and_broken, and p_value and interval are those explained there: of two
--- runs, McNemar's exact test and an interval about these two models; of two groups, a test over images and seeds, about the
+-- images and their classes are matched as in fixed_and_broken, which also explains p_value and interval: for two runs,
+-- McNemar's exact test and an interval about these two models; for two groups, a test over images and seeds, about the
 -- recipes; between a run and a group, null.
 -- A row of kind class counts the images of a class predicted correctly; one of kind confusion counts the images of a class
 -- that are predicted as a certain other one, for every two classes that any run confuses.
 -- p_adjusted is corrected for all rows of the kind that can be significant (Tarone 1990, then Holm 1979), so that with no
 -- change at all any row of the kind has a verdict in at most the fraction `level` of studies. Rows in which too few images
--- change to show anything are not tested: their p_adjusted and verdict are null. Intervals are of each row alone, at 1 - level.
+-- change to show anything are not tested: their p_adjusted and verdict are null. Intervals hold for each row alone, at
+-- 1 - level.
 -- Classes come first, then confusions; within a kind, those whose change is most certain.
 -- Images without a known label are left out.
 --
@@ -26,21 +27,21 @@
 --   kind            class or confusion
 --   label           true class
 --   label_name      its name
---   predicted       class that its images are predicted as, below 0 if run_id's data do not have it; null of a class
+--   predicted       class that its images are predicted as, below 0 if run_id's data do not have it; null for a class
 --   predicted_name  its name
 --   n               images of the true class that all runs predicted
---   rate            fraction of them that A predicts so, 0..1: correctly, or as that other class
---   other_rate      the same of B
+--   rate            fraction of them that A predicts correctly or, for a confusion, as that other class, 0..1
+--   other_rate      the same for B
 --   change          other_rate minus rate, -1..1
 --   change_low      lower end of its interval
 --   change_high     upper end of its interval
---   only_here       images that A alone predicts so; of groups, the mean over all pairs of a run of each group
---   only_other      images that B alone predicts so
---   p_value         probability of such a change or a larger one by chance, of this row alone, 0..1
+--   only_here       images that only A predicts so; for groups, the mean over all pairs of a run of each group
+--   only_other      images that only B predicts so
+--   p_value         probability of such a change or a larger one by chance, for this row alone, 0..1
 --   p_adjusted      the same, corrected; null if not tested
 --   verdict         'A is better', 'B is better' or 'no difference shown'; null if not tested
---   rate_sd         standard deviation of rate over the runs of A; null of one run
---   other_rate_sd   the same of B
+--   rate_sd         standard deviation of rate over the runs of A; null for one run
+--   other_rate_sd   the same for B
 with shared as materialized (
     select
         is_other,

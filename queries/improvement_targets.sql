@@ -1,14 +1,14 @@
--- Which training images should a training that goes on see more often, and why?
+-- Which training images should a continued training see more often, and why?
 --
 -- `study improve` draws the images that an epoch sees again from these, in proportion to weight, the number of reasons:
 -- weak_class: its class is one of those with the lowest recall on val, unless all of its val images are right;
 -- confused_pair: val images of its class are often predicted as one other class, one of the most frequent such pairs;
 -- forgotten: train_seen was right and then wrong again at least once (Toneva 2019), up to the epoch asked for;
 -- never_learned: train_seen was never right;
--- ambiguous: its region in `cartography` of train_seen is so, and it is of the most ambiguous quarter of the images.
--- Left out are images whose label `label_suspects` calls a suspect in train_seen: a wrong label is forgotten and hard to
--- learn, and should not be seen more often. Of images that are named by ID, all are listed, with weight 1.
--- Only val and train_seen are read: nothing here depends on test images. Heaviest first.
+-- ambiguous: its region in `cartography` of train_seen is ambiguous, and it is in the most ambiguous quarter of the images.
+-- Images whose label is a suspect in `label_suspects` of train_seen are left out: a wrong label is forgotten and hard to
+-- learn, and should not be seen more often. Images named by ID are all listed, with weight 1.
+-- Only val and train_seen are read: nothing here depends on test images. Largest weight first.
 --
 -- params:
 --   run_id              training run to go on from
@@ -23,8 +23,8 @@
 --   label_name          its name
 --   weight              how often it is drawn, relative to the others
 --   reasons             why, with commas between them
---   confused_with       class that it may be mixed with: as which train_seen misclassifies it at the epoch, else as which val
---                       images of its class are misclassified most often; null without any
+--   confused_with       class that it may be mixed with: the one train_seen misclassifies it as at the epoch, else the one
+--                       val images of its class are misclassified as most often; null without any
 --   confused_with_name  its name
 with asked as (
     select coalesce($epoch::integer, max(epoch)) as epoch

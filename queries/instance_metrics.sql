@@ -23,7 +23,7 @@
 --   label              true class; null when unknown
 --   label_name         its name
 --   n                  epochs counted
---   score_raw          epochs predicted wrong
+--   score_raw          epochs predicted wrongly
 --   score              score_raw / n, 0..1
 --   frequency_raw      changes of the prediction
 --   frequency          frequency_raw / (n - 1), 0..1; null at a single epoch
@@ -36,7 +36,7 @@
 --   stable_since       epoch since which it is always predicted correctly; null if wrong at the end
 --   last_flip          last epoch at which the prediction changed; null if never
 --   confidence         mean softmax probability of the label, 0..1
---   p_true_std         its standard deviation over the epochs, 0..0.5; null with a single one
+--   p_true_std         its standard deviation over the epochs, 0..0.5; null for a single one
 --   aum                mean margin in logits; a negative one is evidence against the label
 with chosen as not materialized (  -- read twice, which is quicker than kept
     select

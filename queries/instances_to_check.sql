@@ -22,7 +22,7 @@
 --   label_name      true class as the data set has it
 --   predicted_name  class predicted at the last epoch
 --   source          where the image lies in the data set
---   verdicts        what reviewers say of the image; null if nobody has judged it
+--   verdicts        what reviewers say about the image; null if nobody has judged it
 with ends as (
     select
         instance_id,

@@ -1,4 +1,4 @@
--- Which labels does the model contradict, how probably are they wrong, and what may the images be instead?
+-- Which labels does the model contradict, how likely are they to be wrong, and what may the images be instead?
 --
 -- Every labelled image has a row; the least supported label comes first. The order is by aum, the area under the margin
 -- (Pleiss 2020, arXiv 2001.10528): the mean over the epochs of logit(label) - largest other logit. score is the same in
@@ -7,21 +7,21 @@
 -- that a label is wrong. p_wrong is an estimate under an assumption: the surer the model is, the rarer its mistakes,
 -- down to a few percent at most; and labels are wrong at one rate whatever the image. Then a label contradicted where
 -- the model is surest is probably wrong; where it is often mistaken, a contradicted label is probably right. Macro
--- label_errors has the model. expected_precision is what fraction of the rows down to this one would be wrong. A model
--- that is sure and often mistaken all the same, as on images unlike those it was trained on, has right labels with a
--- high p_wrong; labels of ambiguous images, where people err, are wrong more often than p_wrong says. To know, look at
--- the images. Both are null with under 100 images, without probabilities, if the model is equally sure of all images,
--- or if it is not shown to tell classes apart: see class_differences.
--- kind: suspect if p_wrong >= 0.5, so rather wrong than right by the estimate, and if at 95 % over 0.2 % of the labels
--- are wrong; else disputed if aum < 0; else supported; null without p_wrong.
+-- label_errors has the model. expected_precision is the fraction of the rows down to this one that would be wrong. If a
+-- model is sure and yet often mistaken, as on images unlike those it was trained on, right labels get a high p_wrong;
+-- labels of ambiguous images, where people err, are wrong more often than p_wrong says. To know, look at the images. Both
+-- are null with under 100 images, without probabilities, if the model is equally sure of all images, or if it is not shown
+-- to tell classes apart: see class_differences.
+-- kind: suspect if p_wrong >= 0.5, so more likely wrong than right by the estimate, and if over 0.2 % of the labels are
+-- wrong with 95 % confidence; else disputed if aum < 0; else supported; null without p_wrong.
 -- Measured: simulated studies with right labels have hardly any suspects where at most 3 % of the surest answers are
 -- mistakes, and more where 8 % are. train_seen ranks planted wrong labels about as well as test does (average precision
 -- .92 to .998 on the digits, .57 to .93 on CIFAR-10), worst where those of a class all go to one other (.62 to .87, and
 -- .42), which the estimate misses too.
--- train_folds, by models that have not seen the images (`study folds`), ranked those of the digits a little worse (.97,
--- train_seen .997).
+-- train_folds, by models that have not seen the images (`study folds`), ranked those of the digits slightly worse (.97
+-- against .997 with train_seen).
 -- tests/benchmarks/README.md has the tables.
--- Of val, test and extra images the late epochs count; of train and train_seen, on which the model was trained, all from
+-- For val, test and extra images the late epochs count; for train and train_seen, on which the model was trained, all from
 -- 1 on for score and the first half of them for p_wrong, before it learns wrong labels by heart.
 -- Images without a known label are left out.
 --
@@ -37,7 +37,7 @@
 --   label_name          its name
 --   suggested           class it was misclassified as most often; at a tie the surer, then the lower one; null if never
 --   suggested_name      its name
---   suggested_share     fraction of the epochs predicted so, 0..1
+--   suggested_share     fraction of the epochs in which the image was predicted as it, 0..1
 --   confidence          mean softmax probability of the label, 0..1
 --   aum                 mean margin, in logits; negative speaks against the label
 --   score               0..1, higher is more suspicious
@@ -47,7 +47,7 @@
 --   p_wrong_low         lower end of its 95 % credible interval, 0..1
 --   p_wrong_high        upper end of its 95 % credible interval, 0..1
 --   expected_precision  mean p_wrong of this and all rows before it, 0..1
---   verdicts            what reviewers say of the image; null if nobody has judged it
+--   verdicts            what reviewers say about the image; null if nobody has judged it
 with ranked as (
     select
         *,

@@ -1,10 +1,9 @@
--- Which held-out images are also in a split that was learned from or chosen by, pixel by pixel?
+-- Which held-out images are also, pixel by pixel, in a split used for training or for choosing an epoch?
 --
--- Looked for are the images of val in train, of test in train and val, and of extra splits in all of these. An accuracy
--- on images that were trained on is too high; an epoch chosen by images that are tested on too favours them. Pictures are
--- compared by content, as they were given to the model: of the same size, so that a copy that was resized or compressed
--- anew is not found. Runs of earlier versions recorded no content, and are refused. Repeats within one split are said
--- when the data is loaded.
+-- Images of val are looked for in train, those of test in train and val, and those of extra splits in all of these. An
+-- accuracy on images that were trained on is too high; an epoch chosen by test images favours them. Pictures are compared
+-- by content, as they were given to the model and at that size, so a resized or recompressed copy is not found. Runs of
+-- earlier versions recorded no content, and are refused. Repeats within one split are reported when the data is loaded.
 --
 -- params:
 --   run_id             training run to look at
@@ -16,7 +15,7 @@
 --   source             where it lies in the data set
 --   other_split        split that has the same picture
 --   other_instance_id  the first such image there
---   other_label_name   its class, which may be another one
+--   other_label_name   its class, which may differ
 --   other_source       where it lies in the data set
 --   n_others           how many such images that split has
 --   share              images of the split that are in other_split too, as a fraction of the split, 0..1

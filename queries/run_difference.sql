@@ -6,16 +6,16 @@
 -- Images are matched by instances.source, as the seed of a training draws which images are in train and val; if several
 -- images of a split have the same source, the k-th is matched with the k-th. If a run has no instances of a split,
 -- instance_id is used. Both runs must use the same data: see runs.data_digest.
--- Predictions differ in the class or in a probability: of every class; of the likeliest classes that both runs keep, where
--- one keeps no others; of the predicted and the true class, where one keeps none, as in train_seen; in an imported log
--- there are none. Maps of one image are matched by method, target_kind and target, so one of another
--- class has no partner; maps of different sizes differ. NaN equals NaN. Trials of patches are matched by class, trial and
--- donor as well.
+-- Predictions differ if the class or a probability does. The probabilities compared are those of every class; of the
+-- likeliest classes that both runs keep, if one keeps no others; or of the predicted and the true class, if one keeps
+-- none, as in train_seen. An imported log has none. Maps of one image are matched by method, target_kind and target, so a
+-- map of another class has no partner; maps of different sizes differ. NaN equals NaN. Trials of patches are also matched
+-- by class, trial and donor.
 --
 -- params:
 --   run_id          run to look at
 --   other_run_id    run of the same kind to compare it with
---   split           one split [null: all, and what has none]
+--   split           one split [null: all, and what has no split]
 --   limit           image ids listed per row [20]
 -- returns:
 --   what            predictions, maps, concepts, concept_scores, tcav_scores, attribution_scores, map_clusters,
@@ -29,7 +29,7 @@
 --                   number is NaN in one run only; null without numbers to compare
 --   n_other_class   images of n predicted as different classes; null but for predictions
 --   accuracy        fraction of the labelled images of n that run_id predicts correctly, 0..1; null but for predictions
---   other_accuracy  the same of other_run_id
+--   other_accuracy  the same for other_run_id
 --   only_here       rows only in run_id
 --   only_other      rows only in other_run_id
 --   instance_ids    the first images, as run_id numbers them, of predictions of another class or of maps or scores that

@@ -8,8 +8,8 @@
 --   name           run name as shown in MLflow
 --   status         RUNNING, FINISHED, FAILED or KILLED
 --   dataset        name of the data set
---   source_run_id  training run it looks at, or goes on from (improve); null for others that train
---   last_epoch     last epoch with metrics; null without
+--   source_run_id  training run it looks at or continues (improve); null for other training runs
+--   last_epoch     last epoch with metrics; null if there is none
 --   seed           seed of the run
 --   seed_group     name of the group of runs that share a recipe but for the seed; null if it is in none
 --   git_commit     commit of the program that made it

@@ -1,7 +1,7 @@
 -- How accurate is each run of a group of seeds, and the recipe on average?
 --
--- A row per run. mean, sd, low and high are of all its rows of the split: mean and sample standard deviation over the runs,
--- and Student's t interval of the mean over seeds, which supposes that their accuracies are about normal. It is about
+-- A row per run. mean, sd, low and high are the same in each row: mean and sample standard deviation over the runs, and
+-- Student's t interval of the mean over seeds, which assumes that their accuracies are roughly normal. The interval is about
 -- training again with other seeds and testing on the same images; accuracy_by_epoch has intervals for other images.
 -- Images without a known label are left out. By seed.
 --
@@ -21,8 +21,8 @@
 --   accuracy  fraction of n predicted correctly, 0..1
 --   n_seeds   runs
 --   mean      mean accuracy over them, 0..1
---   sd        its standard deviation over them; null with a single run
---   low       lower end of the interval of mean, 0..1; null with a single run
+--   sd        its standard deviation over them; null for a single run
+--   low       lower end of the interval of mean, 0..1; null for a single run
 --   high      upper end of it
 with scores as (
     select

@@ -1,10 +1,10 @@
 -- Which images does another recipe get right in more of its seeds, or in fewer?
 --
 -- For two groups of runs, IDs with commas between them, that differ in their seeds alone within a group; of two single runs,
--- every fraction is 0 or 1. Images are matched as in fixed_and_broken; those that not every run predicted, and those without
--- a known label, are left out, as are those that as large a fraction of both groups gets wrong. predicted is the class that
--- most runs predict, the lowest at a tie. An image may change by chance of the seeds: whether the recipes differ is for
--- fixed_and_broken to say. Those that B gets wrong in more of its seeds come first, in the order of the change.
+-- every fraction is 0 or 1. Images are matched as in fixed_and_broken; those that some run did not predict, those without
+-- a known label, and those that equal fractions of both groups get wrong are left out. predicted is the class that most
+-- runs predict, the lowest at a tie. An image may change by chance of the seeds: fixed_and_broken says whether the recipes
+-- differ. Images that B gets wrong in more of its seeds come first, in the order of the change.
 --
 -- seeds: together
 --
@@ -20,9 +20,9 @@
 --   label                 true class
 --   label_name            its name
 --   n_seeds               runs of A
---   n_wrong               those of them that predict it wrong
+--   n_wrong               those of them that get it wrong
 --   other_n_seeds         runs of B
---   other_n_wrong         those of them that predict it wrong
+--   other_n_wrong         those of them that get it wrong
 --   change                fraction of B's runs that are wrong minus that of A's, -1..1; positive is broken
 --   predicted             class that most runs of A predict
 --   predicted_name        its name

@@ -1,8 +1,8 @@
 -- How many images go from one class predicted by a group of seeds to another class predicted by another group?
 --
 -- For two groups of runs, IDs with commas between them: means over all pairs of a run of A and a run of B, so n need not be
--- whole; all n add up to the number of images. Of two single runs, n are those of compared_flow. Images are matched as in
--- fixed_and_broken; those that not every run predicted are left out, and those without a known label are counted too.
+-- whole; all n add up to the number of images. For two single runs, n are those of compared_flow. Images are matched as in
+-- fixed_and_broken; those that some run did not predict are left out, and those without a known label are counted too.
 --
 -- seeds: together
 --

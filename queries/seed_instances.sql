@@ -5,7 +5,7 @@
 -- n_seeds says how many runs predicted the image. predicted is the class that most seeds predict, the lowest at a tie.
 -- el2n is as its paper defines it (Paul 2021, arXiv 2107.07075): the mean over seeds of the length of probabilities - one-hot
 -- label, sqrt(p_sq - 2 p_true + 1), at one early epoch; the paper prunes training images (split train_seen) by it, from ten
--- seeds. cartography has the same of a single run, averaged over early epochs.
+-- seeds. cartography has the same for a single run, averaged over early epochs.
 -- Images without a known label are left out. Those that most seeds get wrong come first.
 --
 -- seeds: together
@@ -21,16 +21,16 @@
 --   label           true class
 --   label_name      its name
 --   n_seeds         runs that predicted it
---   n_wrong         runs that predicted it wrong
+--   n_wrong         runs that got it wrong
 --   fraction_wrong  n_wrong / n_seeds, 0..1
 --   predicted       class that most runs predict
 --   predicted_name  its name
 --   agreement       fraction of the runs that predict it, 0..1
 --   n_classes       different classes predicted
 --   p_true          mean softmax probability of the label, 0..1; null without probabilities
---   p_true_sd       its standard deviation over the runs; null with a single one
+--   p_true_sd       its standard deviation over the runs; null for a single one
 --   el2n            error early in training, 0..1.4; null without predictions of the epoch
---   el2n_sd         its standard deviation over the runs; null with a single one
+--   el2n_sd         its standard deviation over the runs; null for a single one
 with images as materialized (
     from same_images($run_id, $split)
     where image is not null

@@ -1,12 +1,12 @@
--- How much of what a model predicts and of how it explains is chance of the seed?
+-- How much do a model's predictions and explanations depend on the seed?
 --
 -- Two runs of a group are compared on the images that both have (macro same_images), and the mean over all pairs is given.
 -- predictions: fraction of images predicted as the same class. maps: mean rank correlation (Spearman) of the absolute
 -- values of map8 of a method, of images for which both explain the same class; as in explanation_change.
 -- concepts: of each concept of one run, the highest rank correlation of its scores with those of any concept of the other
--- run, on the images that both scored; then the mean over the concepts of both. It is over 0 by chance, as it is the highest
--- of several. Concepts are those of the newest job of each run.
--- Runs that lack maps or concepts at the epoch are left out there. There are no rows of a single run.
+-- run, on the images that both scored; then the mean over the concepts of both. Chance alone keeps this above 0, as it is
+-- the highest of several. Concepts are those of the newest job of each run.
+-- Runs that lack maps or concepts at the epoch are left out there. A single run has no rows.
 --
 -- seeds: together
 --
@@ -17,12 +17,12 @@
 --   target_kind  class explained of maps: predicted, label or class [predicted]
 -- returns:
 --   what         predictions, maps or concepts
---   method       explanation method; null of predictions
+--   method       explanation method; null for predictions
 --   n_seeds      runs compared
 --   n_pairs      pairs of them
 --   n            images that a pair shares, on average
 --   stability    mean over the pairs: agreement 0..1, or correlation -1..1
---   sd           its standard deviation over the pairs; null with a single one
+--   sd           its standard deviation over the pairs; null for a single one
 --   lowest       the lowest of any pair
 --   highest      the highest of any pair
 with images as materialized (

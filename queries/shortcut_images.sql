@@ -2,11 +2,11 @@
 --
 -- `study compare` pastes each image's pixels at the place of the patch (see shortcuts) into images that are predicted
 -- otherwise, those that follow the class's training images most. An image carries the patch if more than two thirds of
--- them are then predicted as the class, and lacks it if less than a third are; between the two it cannot be told, as
--- where several looks decide, each a little. Nothing is assumed of how the patch looks. Classes are those whose patch is
--- followed 30 points more often than its controls, which is not yet a shortcut: shortcuts says whether one is found. Of
--- more than 1000 images that are of the class or predicted as it, 1000 drawn at random; as many of the others.
--- Of the comparison that shortcuts speaks of.
+-- them are then predicted as the class, and lacks it if fewer than a third are; in between it cannot be told, as where
+-- several looks decide, each a little. Nothing is assumed about how the patch looks. Classes are those whose patch is
+-- followed 30 points more often than its controls, which is not yet a shortcut: shortcuts says whether one is found. At
+-- most 1000 images that are of the class or predicted as it are tested, and at most 1000 others, drawn at random. Uses the
+-- same comparison as shortcuts.
 --
 -- params:
 --   run_id                  training run to look at

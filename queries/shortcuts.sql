@@ -3,15 +3,14 @@
 -- For every class `study compare` finds the patch whose pixels, taken from training images of the class and pasted into
 -- validation images that are predicted otherwise (of the split compared, where these are few), make the model predict
 -- the class; nothing is known of its place or size beforehand, but it is a square of at most half the image's side at
--- one place of all images, so a tag that moves is missed. On other images it is tried how often the prediction
--- follows, and beside it how often it follows a patch of the same images from elsewhere, and one from the same place of
--- images of other classes. rivals is how often a prediction follows such a patch to that other class: where it is as
--- high, the place is where all classes show, such as an object that always lies there, and nothing is claimed; nor where
--- it is as high for one of the other classes (as if four more images followed at the mean rate: each has few). Covering
--- is tried on validation images of the class that are predicted correctly: a patch from images of other classes replaces
--- theirs.
--- p_value is the largest of McNemar's exact tests against these controls, corrected by Holm for all classes of the
--- answer; gap_p_value is the lower one of the class's recall and precision in split_gap. verdict is
+-- one place of all images, so a tag that moves is missed. Other images then show how often the prediction follows the
+-- patch, how often it follows a patch of the same images from elsewhere, and how often it follows one from the same place
+-- of images of other classes. rivals is how often a prediction follows such a patch to that other class: where it is as
+-- high, all classes show at this place, as with an object that always lies there, and nothing is claimed; nor where it is
+-- as high for one of the other classes (as if four more images followed at the mean rate: each has few). Covering is tested
+-- on validation images of the class that are predicted correctly: a patch from images of other classes replaces theirs.
+-- p_value is the largest p-value of McNemar's exact tests against these controls, corrected by Holm for all classes of the
+-- answer; gap_p_value is the lower of the p-values of the class's recall and precision in split_gap. verdict is
 --   found      follows at least 30 points more often than each control, and recall or precision of the class is lower
 --              in the split than on validation images, both at the level: what decides the class in training misleads;
 --   suspected  follows at least 50 points more often, at the level, but no such gap: the split may hold the patch too,
@@ -32,8 +31,8 @@
 --   val_recall         recall on validation images, 0..1; null without images of the class
 --   recall             recall in the split; null without images of the class
 --   val_precision      precision on validation images; null if never predicted, or without images of the class
---   precision          precision in the split; null likewise
---   gap_p_value        of a recall or precision as much lower by chance, corrected, 0..1
+--   precision          precision in the split; null as for val_precision
+--   gap_p_value        probability of a recall or precision this much lower by chance, corrected, 0..1
 --   patch_top          first row of the patch, in eighths of the image's height; null without a comparison
 --   patch_left         first column of the patch, in eighths of its width
 --   patch_side         side of the patch, in eighths of both
@@ -41,16 +40,16 @@
 --   follows            fraction of them that are then predicted as the class, 0..1
 --   follows_low        lower end of its 95 % interval (Wilson)
 --   follows_high       upper end of it
---   follows_elsewhere  the same of patches from elsewhere in the same training images
---   follows_others     the same of patches from the same place of images of other classes
---   rivals             fraction that is predicted as the class of such a patch
---   p_value            of following as much more often than the controls by chance, corrected, 0..1
+--   follows_elsewhere  the same for patches from elsewhere in the same training images
+--   follows_others     the same for patches from the same place of images of other classes
+--   rivals             fraction that is predicted as the class that such a patch comes from
+--   p_value            probability of following this much more often than the controls by chance, corrected, 0..1
 --   n_covered          validation images of the class whose patch is covered
 --   leaves             fraction of them that are then no longer predicted as the class
---   leaves_elsewhere   the same of patches of that size elsewhere
+--   leaves_elsewhere   the same for patches of that size elsewhere
 --   n_maps             maps of images predicted as the class
 --   maps_inside        fraction of them whose strongest cell lies in the patch
---   others_inside      the same of maps of images predicted otherwise
+--   others_inside      the same for maps of images predicted otherwise
 with gaps as (
     select
         class_id,

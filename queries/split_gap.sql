@@ -7,10 +7,10 @@
 -- A class without images in the split has neither: its precision could only be 0, whatever the model. Accuracy and
 -- precision also differ where the split has other proportions of the classes; precision is marked only if the fraction
 -- of images of other classes that are predicted as the class is higher too, beyond chance.
--- p_value is Fisher's exact test, one-sided (of precision, the larger one of both tests), corrected by Holm for all rows of the answer, so that with no gap at all
--- is_lower is true somewhere in at most the fraction `level` of studies. Intervals are Wilson's, at 95 %.
--- At the last epoch with predictions of the split. Images without a known label are left out; of split val itself there
--- is nothing to say. The whole model comes first, then the classes, lowest p_value first.
+-- p_value is Fisher's exact test, one-sided (for precision, the larger of both tests), corrected by Holm for all rows of
+-- the answer, so that with no gap at all is_lower is true somewhere in at most the fraction `level` of studies. Intervals
+-- are Wilson's, at 95 %. Uses the last epoch with predictions of the split. Images without a known label are left out;
+-- split val cannot be compared with itself. The whole model comes first, then the classes, lowest p_value first.
 --
 -- seeds: class_id class_name metric
 -- means: n_val val n value
@@ -31,7 +31,7 @@
 --   value       its value there, 0..1
 --   low         lower end of its interval
 --   high        upper end of its interval
---   p_value     of a value as much lower as this by chance, corrected, 0..1
+--   p_value     probability of a value this much lower by chance, corrected, 0..1
 --   is_lower    whether p_value is at most the level
 with measured as (
     select

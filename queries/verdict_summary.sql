@@ -2,18 +2,19 @@
 --
 -- what: person has a row per person, with the images judged and how many of their labels are called wrong. agreement has
 -- one per pair of persons who judged the same images, with how many got the same verdict from both, and Cohen's kappa
--- (1960): 1 is full agreement, 0 what two people reach by chance who give each verdict as often as these do. agreement of
--- all is Krippendorff's alpha (2004, nominal) of all images judged by two persons or more, the same with any number of
--- persons, where n_hits counts the images with one verdict. Which class a label should be is not compared.
--- suspects has the images of kind suspect in label_suspects, first the first 10, 20, 50, 100, 200, 500 and 1000 of its
--- rows: of those with a verdict, how many labels are wrong by all who judged the image. n_open have none, are disputed,
--- unclear or not usable, and do not count. So it is the precision of the rows so far, with an interval for a random part
--- of them: if people judged the most doubtful first, the rest may be less often wrong. verdicts of other runs count too,
--- and by the order of this run. Without verdicts there are no rows.
+-- (1960): 1 is full agreement, 0 what two people who give each verdict as often as these do would reach by chance.
+-- agreement of all is Krippendorff's alpha (2004, nominal), the counterpart for any number of persons, over all images
+-- judged by two persons or more; there n_hits counts the images with one verdict. Which class a label should be is not
+-- compared.
+-- suspects has the images of kind suspect in label_suspects, and first its first 10, 20, 50, 100, 200, 500 and 1000
+-- rows: of the images with a verdict, how many labels all who judged the image call wrong. n_open images have no verdict,
+-- are disputed, unclear or not usable, and do not count. share is thus the precision of the rows so far, with an interval
+-- for a random part of them: if people judged the most doubtful first, the rest may be wrong less often. Verdicts of other
+-- runs count too, in the order of this run. Without verdicts there are no rows.
 --
 -- params:
 --   run_id        training run to look at
---   split         split to look at; of train_seen, verdicts on the images of train count [test]
+--   split         split to look at; for train_seen, verdicts on the images of train count [test]
 -- returns:
 --   what          person, agreement, agreement of all, first or suspects
 --   who           person; null where the row is about all

@@ -1,4 +1,4 @@
--- What do reviewers say of the images and their labels?
+-- What do reviewers say about the images and their labels?
 --
 -- The latest verdict of each person on each image, given on this run or on any other that has the image with the same
 -- label: macro verdicts_on has the rule. As CSV, the answer is a file that `study verdict` takes.
