@@ -67,19 +67,19 @@ def run(
         channels: channels that the network takes, to which grey images are repeated
         seed: random seed; all randomness derives from it [0]
         split_seed: seed that chooses the validation images; default: that of the group's first run, or `seed`
-        group: group of runs that share data and recipe but for the seed, which the run joins or begins; with it, questions give means over seeds
+        group: group of runs that share data and recipe and differ only in the seed, which the run joins or starts; for a group, questions give means over seeds
         device: auto: a GPU if there is one, else the CPU; or a torch device such as cpu or cuda:1 [auto]
         threads: CPU threads; 0: one per core [0]
         memory: memory limit of a pass in GB; default: half of the machine's or the GPU's
         evaluation_batch: images per evaluation pass; default: 500, fewer if these would take over 1 GB
-        probabilities: probabilities kept of each image that is evaluated: all (of every class), top:K (of the K likeliest classes; all if there are no more) or none; those of the label and of the predicted class are always kept [top:20]
+        probabilities: probabilities kept for each evaluated image: all (of every class), top:K (of the K likeliest classes; all if there are no more) or none; those of the label and of the predicted class are always kept [top:20]
         name: run name; default: from data set, model and seed
-        weights: weights that training begins with: a file of torch or safetensors, or pretrained, which timm and torchvision fetch; default: random ones
-        from_: training run whose weights training begins with, as RUN or RUN:EPOCH (a number, last or best; default: last); `model`, `model_args`, `transform` and `channels` are that run's unless given
+        weights: initial weights: a file of torch or safetensors, or pretrained, which timm and torchvision fetch; default: random ones
+        from_: training run whose weights to start from, as RUN or RUN:EPOCH (a number, last or best; default: last); `model`, `model_args`, `transform` and `channels` are that run's unless given
         freeze: parameters that are not trained: body (all layers but the one that makes the logits), parts of the network such as layer1, or patterns such as 'layer[12].*'
         epochs: passes over the training images [10]
         batch: images per step; default: 256, fewer if an epoch would have under 20 steps or they would not fit into `memory`
-        verdicts: what reviewers' verdicts do to the training images: apply replaces the label where all agree on another and leaves out what else nobody would keep; leave-out leaves all of these out; ignore: nothing [ignore]
+        verdicts: how reviewers' verdicts change the training images: apply corrects labels where all agree on another one, and leaves out other images that nobody would keep; leave-out leaves out both; ignore: no change [ignore]
         optimizer: auto: muon for the cnn, adam for other models [auto]
         lr: peak learning rate of the one-cycle schedule; default: by optimizer
         body_lr: peak learning rate of the body: all layers but the one that makes the logits; default: `lr`
@@ -90,7 +90,7 @@ def run(
         progressive_resizing: train on small images first, then on larger ones; auto: if the data set allows it and the network is untrained [auto]
         ema_decay: decay of the exponential moving average of the weights, which is the model that is kept; 0: none [0.98]
         precision: auto: bfloat16 if the processor supports it, else float32 [auto]
-        seeds: seeds such as 0-4 or 0,3,7: trains one run per seed, one after the other, as a group; those that the group has are resumed, if need be, and not trained again
+        seeds: seeds such as 0-4 or 0,3,7: trains one run per seed, one after the other, as a group; seeds that the group already has are not trained again, only resumed if interrupted
         home: study home [STUDY_HOME, else ./study]
     """
 
@@ -155,19 +155,19 @@ def train(
         channels: channels that the network takes, to which grey images are repeated
         seed: random seed; all randomness derives from it [0]
         split_seed: seed that chooses the validation images; default: that of the group's first run, or `seed`
-        group: group of runs that share data and recipe but for the seed, which the run joins or begins; with it, questions give means over seeds
+        group: group of runs that share data and recipe and differ only in the seed, which the run joins or starts; for a group, questions give means over seeds
         device: auto: a GPU if there is one, else the CPU; or a torch device such as cpu or cuda:1 [auto]
         threads: CPU threads; 0: one per core [0]
         memory: memory limit of a pass in GB; default: half of the machine's or the GPU's
         evaluation_batch: images per evaluation pass; default: 500, fewer if these would take over 1 GB
-        probabilities: probabilities kept of each image that is evaluated: all (of every class), top:K (of the K likeliest classes; all if there are no more) or none; those of the label and of the predicted class are always kept [top:20]
+        probabilities: probabilities kept for each evaluated image: all (of every class), top:K (of the K likeliest classes; all if there are no more) or none; those of the label and of the predicted class are always kept [top:20]
         name: run name; default: from data set, model and seed
-        weights: weights that training begins with: a file of torch or safetensors, or pretrained, which timm and torchvision fetch; default: random ones
-        from_: training run whose weights training begins with, as RUN or RUN:EPOCH (a number, last or best; default: last); `model`, `model_args`, `transform` and `channels` are that run's unless given
+        weights: initial weights: a file of torch or safetensors, or pretrained, which timm and torchvision fetch; default: random ones
+        from_: training run whose weights to start from, as RUN or RUN:EPOCH (a number, last or best; default: last); `model`, `model_args`, `transform` and `channels` are that run's unless given
         freeze: parameters that are not trained: body (all layers but the one that makes the logits), parts of the network such as layer1, or patterns such as 'layer[12].*'
         epochs: passes over the training images [10]
         batch: images per step; default: 256, fewer if an epoch would have under 20 steps or they would not fit into `memory`
-        verdicts: what reviewers' verdicts do to the training images: apply replaces the label where all agree on another and leaves out what else nobody would keep; leave-out leaves all of these out; ignore: nothing [ignore]
+        verdicts: how reviewers' verdicts change the training images: apply corrects labels where all agree on another one, and leaves out other images that nobody would keep; leave-out leaves out both; ignore: no change [ignore]
         optimizer: auto: muon for the cnn, adam for other models [auto]
         lr: peak learning rate of the one-cycle schedule; default: by optimizer
         body_lr: peak learning rate of the body: all layers but the one that makes the logits; default: `lr`
@@ -178,7 +178,7 @@ def train(
         progressive_resizing: train on small images first, then on larger ones; auto: if the data set allows it and the network is untrained [auto]
         ema_decay: decay of the exponential moving average of the weights, which is the model that is kept; 0: none [0.98]
         precision: auto: bfloat16 if the processor supports it, else float32 [auto]
-        seeds: seeds such as 0-4 or 0,3,7: trains one run per seed, one after the other, as a group; those that the group has are resumed, if need be, and not trained again
+        seeds: seeds such as 0-4 or 0,3,7: trains one run per seed, one after the other, as a group; seeds that the group already has are not trained again, only resumed if interrupted
         home: study home [STUDY_HOME, else ./study]
     """
 
@@ -216,14 +216,14 @@ def explain(
         split: train, val, test or extra:NAME; for train, `where` reads train_seen [test]
         instances: instance IDs, such as 0,7,42
         count: number of instances: a fixed random sample (smaller ones are subsets of larger ones); default: 64
-        also: instance IDs to explain beside the random sample, such as 0,7,42; no average or test counts them
+        also: instance IDs to explain in addition to the random sample, such as 0,7,42; no average or test counts them
         where: SQL condition on predictions, such as "label = 3 and predicted = 5"
         target: classes whose score is explained: predicted, label, class names or IDs; default: by method
         samples: forward passes per image, for sampling-based methods; default: by method
         concepts: number of concepts, for ice; default: chosen from the data
         layer: layer, for layer-based methods; default: the last layer with spatial output
         seed: random seed; randomness derives from it and the instance ID [0]
-        precision: what passes compute in; auto: bfloat16 if the processor supports it, it is faster, and a few maps per epoch agree with those of float32; else float32 [float32]
+        precision: precision of passes; auto: bfloat16 if supported, faster, and in agreement with float32 on a few maps per epoch; else float32 [float32]
         model: package.module:function that builds the model of a run that was recorded without one; it is checked against the recorded predictions, then remembered
         model_args: arguments of `model`, a JSON object
         data: where the data set is now; default: where it was in training
@@ -254,7 +254,7 @@ def compare(
 
     Arguments, as the flags of `study compare`:
         run: run ID, unique prefix of one, run name, or latest [latest]
-        method: methods to compare, beside random and edge; default: all that have maps
+        method: methods to compare, in addition to random and edge; default: all that have maps
         epoch: epoch to compare; default: the one that most methods explained
         split: split of the instances [test]
         target: target whose maps are compared [predicted]
@@ -277,7 +277,7 @@ def report(
 ) -> str:
     """Make one page that answers the research questions from everything tracked for a run. Returns its path.
 
-    Of a group of seeds, the page says what they have in common and where they differ.
+    For a group of seeds, the page says what they have in common and where they differ.
 
     Arguments, as the flags of `study report`:
         run: run ID, unique prefix of one, run name, or latest, or the name of a group of seeds [latest]
@@ -320,7 +320,7 @@ def diff(
 
     Arguments, as the flags of `study diff`:
         run: A: RUN, RUN:EPOCH with a number, last or best, or the name of a group of seeds
-        other: B, likewise
+        other: B: given in the same way as A
         split: split to compare them on, such as test, val or extra:NAME [test]
         data: where the data set, or an imported log's images, are now
         home: study home [STUDY_HOME, else ./study]
@@ -341,14 +341,14 @@ def figure(
     data: str | PathLike[str] | None = None,
     home: str | PathLike[str] | None = None,
 ) -> str:
-    """Write figures as one would print them; without a name, list the figures. Returns the files' paths.
+    """Write figures ready for print; without a name, list the figures. Returns the files' paths.
 
     Arguments, as the flags of `study figure`:
-        name: name of a figure, several with commas between them, or all; without one, or with a run in its place, lists them and which of them the run can give
+        name: name of a figure, several with commas between them, or all; without a name, or with a run in its place, lists the figures and which of them the run can give
         run: run ID, unique prefix of one, run name, or latest [latest]
         format: file format; default: that of `output`, else pdf
-        output: file to write, of a single figure; default: NAME-RUN.FORMAT in this folder
-        width: width of the page's columns that it fills [single]
+        output: file to write, for a single figure; default: NAME-RUN.FORMAT in this folder
+        width: width in columns of a printed page [single]
         split: split to show, such as test, val or extra:NAME; default: test, or all where a figure has all
         epoch: epoch to show; default: the last there is
         epochs: range of epochs to show, such as 2-10; default: all
@@ -374,22 +374,22 @@ def improve(
     data: str | PathLike[str] | None = None,
     home: str | PathLike[str] | None = None,
 ) -> list[str]:
-    """Go on training on what a model gets wrong, beside a control that goes on without. Returns the improved run's ID.
+    """Continue training on what a model gets wrong, alongside a control run. Returns the improved run's ID.
 
     The comparison of the two on the test images, which guide no choice, goes to standard error.
 
     Arguments, as the flags of `study improve`:
-        run: training run to go on from, as RUN or RUN:EPOCH (a number, last or best; default: best) [latest]
+        run: training run to continue, as RUN or RUN:EPOCH (a number, last or best; default: best) [latest]
         epochs: passes over the training images [5]
         where: SQL condition on the epoch's predictions of split train_seen that chooses images, such as "label = 3 and predicted = 5"; default: the question improvement_targets
-        weak_classes: number of classes, those with the lowest recall on val, that are to improve and are compared [3]
-        images: new images, or folders of them, that are trained on too; each lies in a folder named after its class
-        verdicts: what reviewers' verdicts do to the training images, as in study train, but not in the control; default: what they did in the run
-        repeats: images that an epoch sees again, as a fraction of the training images: of those chosen, and in the control of all [0.5]
+        weak_classes: number of classes to improve and compare: those with the lowest recall on val [3]
+        images: new images to train on too, or folders of them; each lies in a folder named after its class
+        verdicts: how reviewers' verdicts change the training images, as in study train, but not in the control; default: as in the run
+        repeats: images that an epoch sees again, as a fraction of the training images; drawn from those chosen, in the control from all [0.5]
         augment: how the images seen again are altered: mix (half of them, with an image of the class that they are confused with), colour, cutout [none]
-        lr: peak learning rate; default: a fraction of that of the run, as its full peak would undo what it learned
-        seeds: random seed, or several such as 0-2 or 0,3,7: then as many improved runs as one group, and their controls as another; default: that of the run
-        name: name of the improved run or group; the control's has -control behind it; default: by data set, model and seed
+        lr: peak learning rate; default: a fraction of the run's, as its full peak would undo what it learned
+        seeds: random seed, or several such as 0-2 or 0,3,7: one improved run per seed, as a group, and their controls as another group; default: that of the run
+        name: name of the improved run or group; the control's ends in -control; default: from data set, model and seed
         data: where the data set is now; default: where it was in training
         home: study home [STUDY_HOME, else ./study]
     """
@@ -439,7 +439,7 @@ def folds(
 
     Arguments, as the flags of `study folds`:
         run: run ID, unique prefix of one, run name, or latest [latest]
-        k: number of folds, and so of models that are trained [4]
+        k: number of folds, and thus of models to train [4]
         data: where the data set is now; default: where it was in training
         home: study home [STUDY_HOME, else ./study]
     """
@@ -469,12 +469,12 @@ def verdict(
     who: str | None = None,
     home: str | PathLike[str] | None = None,
 ) -> str:
-    """Record what reviewers say of images and labels, from a CSV file: all of it, or nothing. Returns the run ID.
+    """Record what reviewers say about images and labels, from a CSV file: all of it, or nothing. Returns the run ID.
 
     Arguments, as the flags of `study verdict`:
         run: run ID, unique prefix of one, run name, or latest
         file: CSV with columns split, instance_id, verdict (label_ok, label_wrong, unclear, not_usable, withdrawn) and, if you like, new_label (a class, with label_wrong), who, note; - is standard input
-        who: who judged the rows that do not say; default: your user name
+        who: reviewer of the rows that name none; default: your user name
         home: study home [STUDY_HOME, else ./study]
     """
 
@@ -525,12 +525,12 @@ def import_checkpoints(
         channels: channels that the network takes, to which grey images are repeated
         seed: random seed; all randomness derives from it [0]
         split_seed: seed that chooses the validation images; default: that of the group's first run, or `seed`
-        group: group of runs that share data and recipe but for the seed, which the run joins or begins; with it, questions give means over seeds
+        group: group of runs that share data and recipe and differ only in the seed, which the run joins or starts; for a group, questions give means over seeds
         device: auto: a GPU if there is one, else the CPU; or a torch device such as cpu or cuda:1 [auto]
         threads: CPU threads; 0: one per core [0]
         memory: memory limit of a pass in GB; default: half of the machine's or the GPU's
         evaluation_batch: images per evaluation pass; default: 500, fewer if these would take over 1 GB
-        probabilities: probabilities kept of each image that is evaluated: all (of every class), top:K (of the K likeliest classes; all if there are no more) or none; those of the label and of the predicted class are always kept [top:20]
+        probabilities: probabilities kept for each evaluated image: all (of every class), top:K (of the K likeliest classes; all if there are no more) or none; those of the label and of the predicted class are always kept [top:20]
         name: run name; default: from data set, model and seed
         val_fraction: fraction of the training set that your training left out for validation; default: none, as it is not known [0.0]
         epochs: epochs of the files in their natural order, such as 5,10,15; default: the numbers in their names

@@ -18,12 +18,12 @@ DATASET = (
 KNOWN_OF_LOOPS = ("dataset", "data", "model", "model_args", "transform", "device", "threads", "probabilities", "group",
                   "name")  # fmt: skip
 PROBABILITIES = (
-    "probabilities kept of each image that is evaluated: all (of every class), top:K (of the K likeliest classes; all "
-    "if there are no more) or none; those of the label and of the predicted class are always kept"
+    "probabilities kept for each evaluated image: all (of every class), top:K (of the K likeliest classes; all if "
+    "there are no more) or none; those of the label and of the predicted class are always kept"
 )
 GROUP = (
-    "group of runs that share data and recipe but for the seed, which the run joins or begins; with it, questions give "
-    "means over seeds"
+    "group of runs that share data and recipe and differ only in the seed, which the run joins or starts; for a group, "
+    "questions give means over seeds"
 )
 AUTO = "auto"
 UNKNOWN_MODEL = "unknown"  # of a run that was recorded without a function that builds its model
@@ -240,12 +240,12 @@ class TrainSettings(TrackedSettings):
         "auto: that of --from, else cnn",
     )  # fmt: skip
     weights: str | None = setting(
-        None, "weights that training begins with: a file of torch or safetensors, or pretrained, which timm and "
-        "torchvision fetch; default: random ones",
+        None, "initial weights: a file of torch or safetensors, or pretrained, which timm and torchvision fetch; "
+        "default: random ones",
     )  # fmt: skip
     from_: str | None = setting(
-        None, "training run whose weights training begins with, as RUN or RUN:EPOCH (a number, last or best; default: "
-        "last); --model, --model-args, --transform and --channels are that run's unless given",
+        None, "training run whose weights to start from, as RUN or RUN:EPOCH (a number, last or best; default: last); "
+        "--model, --model-args, --transform and --channels are that run's unless given",
     )  # fmt: skip
     freeze: tuple[str, ...] = setting(
         (),
@@ -257,8 +257,8 @@ class TrainSettings(TrackedSettings):
                                 "they would not fit into --memory",
                                 least=2, most=65_536)  # fmt: skip
     verdicts: str = setting(
-        "ignore", "what reviewers' verdicts do to the training images: apply replaces the label where all agree on "
-        "another and leaves out what else nobody would keep; leave-out leaves all of these out; ignore: nothing",
+        "ignore", "how reviewers' verdicts change the training images: apply corrects labels where all agree on "
+        "another one, and leaves out other images that nobody would keep; leave-out leaves out both; ignore: no change",
         choices=("apply", "leave-out", "ignore"),
     )  # fmt: skip
     optimizer: str = setting("auto", "auto: muon for the cnn, adam for other models",
@@ -294,8 +294,8 @@ class TrainSettings(TrackedSettings):
     precision: str = setting("auto", "auto: bfloat16 if the processor supports it, else float32",
                              choices=("auto", "float32", "bfloat16"))  # fmt: skip
     seeds: str | None = setting(
-        None, "seeds such as 0-4 or 0,3,7: trains one run per seed, one after the other, as a group; those that the "
-        "group has are resumed, if need be, and not trained again", numbers=True,
+        None, "seeds such as 0-4 or 0,3,7: trains one run per seed, one after the other, as a group; seeds that the "
+        "group already has are not trained again, only resumed if interrupted", numbers=True,
     )  # fmt: skip
 
     def params(self) -> dict[str, Any]:
@@ -369,13 +369,13 @@ class ResolvedImprovement(ResolvedTraining):
 
 @dataclass(frozen=True)
 class ImproveSettings(CheckedSettings):
-    """Go on training on what a model gets wrong, beside a control that goes on without. Prints the improved run's ID.
+    """Continue training on what a model gets wrong, alongside a control run. Prints the improved run's ID.
 
     The comparison of the two on the test images, which guide no choice, goes to standard error.
     """
 
     run: str = setting(
-        "latest", "training run to go on from, as RUN or RUN:EPOCH (a number, last or best; default: best)",
+        "latest", "training run to continue, as RUN or RUN:EPOCH (a number, last or best; default: best)",
         positional=True,
     )  # fmt: skip
     epochs: int = setting(5, "passes over the training images", least=1, most=10_000)
@@ -384,36 +384,36 @@ class ImproveSettings(CheckedSettings):
         '"label = 3 and predicted = 5"; default: the question improvement_targets',
     )  # fmt: skip
     weak_classes: int = setting(
-        3, "number of classes, those with the lowest recall on val, that are to improve and are compared", least=1
+        3, "number of classes to improve and compare: those with the lowest recall on val", least=1
     )
     images: tuple[str, ...] = setting(
-        (), "new images, or folders of them, that are trained on too; each lies in a folder named after its class",
+        (), "new images to train on too, or folders of them; each lies in a folder named after its class",
         path=True,
     )  # fmt: skip
     verdicts: str | None = setting(
-        None, "what reviewers' verdicts do to the training images, as in study train, but not in the control; default: "
-        "what they did in the run",
+        None, "how reviewers' verdicts change the training images, as in study train, but not in the control; default: "
+        "as in the run",
         choices=("apply", "leave-out", "ignore"),
     )  # fmt: skip
     repeats: float = setting(
-        0.5, "images that an epoch sees again, as a fraction of the training images: of those chosen, and in the "
-        "control of all", least=0.01, most=10,
+        0.5, "images that an epoch sees again, as a fraction of the training images; drawn from those chosen, in the "
+        "control from all", least=0.01, most=10,
     )  # fmt: skip
     augment: tuple[str, ...] = setting(
         ("none",), "how the images seen again are altered: mix (half of them, with an image of the class that they are "
         "confused with), colour, cutout", choices=("none", "mix", "colour", "cutout"),
     )  # fmt: skip
     lr: float | None = setting(
-        None, "peak learning rate; default: a fraction of that of the run, as its full peak would undo what it learned",
+        None, "peak learning rate; default: a fraction of the run's, as its full peak would undo what it learned",
         least=1e-8, most=100,
     )  # fmt: skip
     seeds: str | None = setting(
-        None, "random seed, or several such as 0-2 or 0,3,7: then as many improved runs as one group, and their "
-        "controls as another; default: that of the run", numbers=True,
+        None, "random seed, or several such as 0-2 or 0,3,7: one improved run per seed, as a group, and their controls "
+        "as another group; default: that of the run", numbers=True,
     )  # fmt: skip
     name: str | None = setting(
-        None, "name of the improved run or group; the control's has -control behind it; default: by data set, model "
-        "and seed",
+        None, "name of the improved run or group; the control's ends in -control; default: from data set, model and "
+        "seed",
     )  # fmt: skip
     data: str | None = setting(None, DATA)
 
@@ -461,7 +461,7 @@ class ExplainSettings(SpreadSettings):
     )
     also: str | None = setting(
         None,
-        "instance IDs to explain beside the random sample, such as 0,7,42; no average or test counts them",
+        "instance IDs to explain in addition to the random sample, such as 0,7,42; no average or test counts them",
         numbers=True,
     )
     where: str | None = setting(None, 'SQL condition on predictions, such as "label = 3 and predicted = 5"')
@@ -476,8 +476,8 @@ class ExplainSettings(SpreadSettings):
     seed: int = setting(0, SEED, least=0, most=2**32 - 1)
     precision: str = setting(
         "float32",
-        "what passes compute in; auto: bfloat16 if the processor supports it, it is faster, and a few maps per epoch "
-        "agree with those of float32; else float32",
+        "precision of passes; auto: bfloat16 if supported, faster, and in agreement with float32 on a few maps per "
+        "epoch; else float32",
         choices=("auto", "float32", "bfloat16"),
     )
     model: str | None = setting(None, MODEL_LATER)
@@ -501,7 +501,9 @@ class CompareSettings(SpreadSettings):
     """Compare the methods that explained a training run: faithfulness, agreement, drift. Prints the run ID."""
 
     run: str = setting("latest", RUN, positional=True)
-    method: tuple[str, ...] = setting((), "methods to compare, beside random and edge; default: all that have maps")
+    method: tuple[str, ...] = setting(
+        (), "methods to compare, in addition to random and edge; default: all that have maps"
+    )
     epoch: int | None = setting(None, "epoch to compare; default: the one that most methods explained", least=0)
     split: str = setting("test", "split of the instances")
     target: str = setting("predicted", "target whose maps are compared", choices=("predicted", "label"))
@@ -521,7 +523,7 @@ class CompareSettings(SpreadSettings):
     def flag_groups(cls) -> dict[str, tuple[str, ...]]:
         return {
             "what is compared": ("method", "epoch", "split", "target"),
-            "checks beside it": ("randomization_count", "shortcut_count", "seed"),
+            "further checks": ("randomization_count", "shortcut_count", "seed"),
             "data and machine": ("data", "memory"),
             "several processes": ("workers", "scheduler"),
         }
@@ -561,7 +563,7 @@ class FoldsSettings(CheckedSettings):
     """
 
     run: str = setting("latest", RUN, positional=True)
-    k: int = setting(4, "number of folds, and so of models that are trained", least=2, most=100)
+    k: int = setting(4, "number of folds, and thus of models to train", least=2, most=100)
     data: str | None = setting(None, DATA)
 
 
@@ -579,7 +581,7 @@ class LabelSettings(CheckedSettings):
 
 @dataclass(frozen=True)
 class VerdictSettings(CheckedSettings):
-    """Record what reviewers say of images and labels, from a CSV file: all of it, or nothing. Prints the run ID."""
+    """Record what reviewers say about images and labels, from a CSV file: all of it, or nothing. Prints the run ID."""
 
     run: str = setting(MISSING, RUN, positional=True)
     file: str = setting(
@@ -587,7 +589,7 @@ class VerdictSettings(CheckedSettings):
         "and, if you like, new_label (a class, with label_wrong), who, note; - is standard input",
         positional=True, path=True,
     )  # fmt: skip
-    who: str | None = setting(None, "who judged the rows that do not say; default: your user name")
+    who: str | None = setting(None, "reviewer of the rows that name none; default: your user name")
 
 
 @dataclass(frozen=True)
@@ -611,7 +613,7 @@ class DiffSettings(CheckedSettings):
     """Compare two models image by image, A and B: runs, epochs of runs, or groups of seeds. Prints the page's path."""
 
     run: str = setting(MISSING, f"A: {MODEL_OR_GROUP}", positional=True)
-    other: str = setting(MISSING, "B, likewise", positional=True)
+    other: str = setting(MISSING, "B: given in the same way as A", positional=True)
     split: str = setting("test", "split to compare them on, such as test, val or extra:NAME")
     data: str | None = setting(None, "where the data set, or an imported log's images, are now")
 
@@ -620,7 +622,7 @@ class DiffSettings(CheckedSettings):
 class ReportSettings(CheckedSettings):
     """Make one page that answers the research questions from everything tracked for a run. Prints its path.
 
-    Of a group of seeds, the page says what they have in common and where they differ.
+    For a group of seeds, the page says what they have in common and where they differ.
     """
 
     run: str = setting("latest", f"{RUN}, or the name of a group of seeds", positional=True)
@@ -630,20 +632,20 @@ class ReportSettings(CheckedSettings):
 
 @dataclass(frozen=True)
 class FigureSettings(CheckedSettings):
-    """Write figures as one would print them; without a name, list the figures. Prints the files' paths."""
+    """Write figures ready for print; without a name, list the figures. Prints the files' paths."""
 
     name: str | None = setting(
-        None, "name of a figure, several with commas between them, or all; without one, or with a run in its place, "
-        "lists them and which of them the run can give", positional=True,
+        None, "name of a figure, several with commas between them, or all; without a name, or with a run in its place, "
+        "lists the figures and which of them the run can give", positional=True,
     )  # fmt: skip
     run: str = setting("latest", RUN, positional=True)
     format: str | None = setting(
         None, "file format; default: that of --output, else pdf", choices=("svg", "pdf", "png")
     )
     output: str | None = setting(
-        None, "file to write, of a single figure; default: NAME-RUN.FORMAT in this folder", path=True
+        None, "file to write, for a single figure; default: NAME-RUN.FORMAT in this folder", path=True
     )
-    width: str = setting("single", "width of the page's columns that it fills", choices=("single", "double"))
+    width: str = setting("single", "width in columns of a printed page", choices=("single", "double"))
     split: str | None = setting(
         None, "split to show, such as test, val or extra:NAME; default: test, or all where a figure has all"
     )
