@@ -2,6 +2,7 @@
 
     python tests/benchmarks/noisy_training.py [--dataset digits] [--size 8] [--seeds 0 1 2] [--epochs 10] [--noise 0.1]
     python tests/benchmarks/noisy_training.py --dataset cifar10 --data FOLDER --train 5000 --test 2000 --size 16
+    python tests/benchmarks/noisy_training.py --settings '{"label_smoothing": 0, "random_shift": 0}'
 
 For each seed, changes the labels of a fraction of the training images, each to any other class, and does what a user
 would: `study train`, `study folds`, `study verdict` with the labels that are suspected, and `study train` again, with
@@ -16,6 +17,7 @@ is printed after each seed.
 
 import argparse
 import csv
+import json
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
@@ -80,6 +82,9 @@ def main() -> None:
     parser.add_argument("--noise", type=float, default=0.1, help="fraction of the training labels that is wrong")
     parser.add_argument("--leave-out", nargs="*", default=list(SOURCES), choices=list(SOURCES), metavar="SOURCE")
     parser.add_argument("--apply", nargs="*", default=list(RELABELLED), choices=list(SOURCES), metavar="SOURCE")
+    parser.add_argument(
+        "--settings", type=json.loads, default={}, help='JSON, like {"label_smoothing": 0}, of all trainings'
+    )
     parser.add_argument("--threads", type=int, default=1)
     flags = parser.parse_args()
     torch.set_num_threads(flags.threads)
@@ -123,7 +128,7 @@ def compare(home: Home, table: Path, seed: int, flags: argparse.Namespace) -> It
     def train(verdicts: str) -> str:
         return pipelines.train(
             dataset="csv", data=str(table), epochs=flags.epochs, seed=seed, verdicts=verdicts, threads=flags.threads,
-            home=home.path,
+            home=home.path, **flags.settings,
         )  # fmt: skip
 
     control_id = train("ignore")
