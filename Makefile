@@ -1,4 +1,4 @@
-# make study: set everything up and run the main job on the embedded data. make test: set up and test.
+# make study: set everything up and run the whole study on the embedded data. make test: set everything up and test.
 PYTHON ?= python3
 STUDY := .venv/bin/study
 

@@ -27,7 +27,7 @@ class Verdict:
 PAGE_LEVEL = 0.05
 VERDICTS = {
     "accuracy": Verdict("fixed_and_broken", 0.015, "McNemar's exact test; of groups, over seeds and images"),
-    "classes": Verdict("improvement_by_class", 0.01, "the same of every class and of every confusion, Tarone-Holm", 2),
+    "classes": Verdict("improvement_by_class", 0.01, "the same for every class and every confusion, Tarone-Holm", 2),
     "calibration": Verdict("calibration_change", 0.005, "interval of the difference of Brier scores"),
     "churn": Verdict("churn", 0.01, "regrouping of the trainings, max-T over all images and classes"),
     "explanations": Verdict("explanation_change", 0.01, "regrouping of the trainings, max-T over methods"),

@@ -1,4 +1,4 @@
-"""Groups of seeds: training runs on the same images that share a recipe but for the seed."""
+"""Groups of seeds: training runs on the same images that share a recipe and differ only in the seed."""
 
 import re
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""One figure of a run as a file, as one would print it, with its caption in the terminal and in the file's metadata."""
+"""One figure of a run as a file, ready for print, with its caption in the terminal and in the file's metadata."""
 
 import difflib
 import io

@@ -36,7 +36,7 @@ def gather_faithfulness(request: Request) -> Content:
     caption += " ".join(text for metric, text in MEASURES.items() if any(row["metric"] == metric for row in shown))
     caption += (
         " Filled circles: better than random maps, by a permutation test (paired sign flips, step-down "
-        "max-T over all methods and metrics) and by intervals of the difference that leave out 0 and allow for unseen "
+        "max-T over all methods and metrics) and by intervals of the difference that exclude 0 and allow for unseen "
         "images anywhere in the metric's range; hollow: test or interval does not show it, even where the mean is "
         f"better. Level {level}, as in the report, whose tests share 5 %; study ask faithfulness_by_method "
         f"--level {level} gives the same verdicts."

@@ -104,8 +104,8 @@ def describe_shortcuts(evidence: Evidence, split: str) -> Iterator[Line]:
         if row["precision"] is not None and row["val_precision"] is not None:
             yield (
                 "",
-                f"Of the test images predicted as {name}, {percent(row['precision'])} are; of the validation images, "
-                f"{percent(row['val_precision'])}.",
+                f"Precision of class {name}: {percent(row['precision'])} on the test images, "
+                f"{percent(row['val_precision'])} on the validation images.",
             )
 
 
