@@ -294,13 +294,14 @@ def flow(
     data: str | PathLike[str] | None = None,
     export: str | PathLike[str] | None = None,
     home: str | PathLike[str] | None = None,
-) -> str:
+) -> str | typing.Any:
     """Make the InstanceFlow page of a run: which image was classified as what, epoch by epoch. Returns its path.
 
-    With another run, the page shows both on the same images, and what the other one fixes and breaks.
+    With another run, the page shows both on the same images, and what the other one fixes and breaks. For a group of
+    seeds, each run gets its page.
 
     Arguments, as the flags of `study flow`:
-        run: run ID, unique prefix of one, run name, or latest [latest]
+        run: run ID, unique prefix of one, run name, or latest, or the name of a group of seeds [latest]
         other: run to compare it with, on the same images
         split: split to show, such as test, val, train_seen or train_folds; images added later are included [test]
         data: where the data set, or an imported log's images, are now

@@ -596,10 +596,11 @@ class VerdictSettings(CheckedSettings):
 class FlowSettings(CheckedSettings):
     """Make the InstanceFlow page of a run: which image was classified as what, epoch by epoch. Prints its path.
 
-    With another run, the page shows both on the same images, and what the other one fixes and breaks.
+    With another run, the page shows both on the same images, and what the other one fixes and breaks. For a group of
+    seeds, each run gets its page.
     """
 
-    run: str = setting("latest", RUN, positional=True)
+    run: str = setting("latest", f"{RUN}, or the name of a group of seeds", positional=True)
     other: str | None = setting(None, "run to compare it with, on the same images", positional=True)
     split: str = setting(
         "test", "split to show, such as test, val, train_seen or train_folds; images added later are included"

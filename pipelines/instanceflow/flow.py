@@ -3,11 +3,14 @@
 Pühringer, Hinterreiter, Streit 2020, arXiv 2007.11353.
 """
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from duckdb import DuckDBPyConnection
 
 from pipelines.common.outputs import name_page
+from pipelines.common.progress import work
 from pipelines.common.settings import FlowSettings
 from pipelines.common.terminal import say
 from pipelines.common.wording import plural
@@ -23,8 +26,23 @@ from tracking.reading import connect
 MEMORY = 0.4  # GB for questions: more would keep parts of a large run's files that were read once
 
 
-def flow(settings: FlowSettings, home: Home) -> str:
-    """Make the page and log it to the run, or export the run for InstanceFlow; returns the file's path."""
+def flow(settings: FlowSettings, home: Home) -> str | Any:  # Any, so that of one run it may be used as a text
+    """Make the page and log it to the run, or export the run for InstanceFlow; returns the file's path.
+
+    Each finished run of a group of seeds gets a page of its own; returns the list of their paths, by seed.
+    """
+    if settings.export is not None or settings.other is not None:  # which take single runs
+        return _flow_run(settings, home)
+    members = catalogue.resolve_all(home, settings.run)
+    paths = []
+    with work("InstanceFlow", len(members), "pages") as pages:
+        for member in members:
+            with pages.part(1):
+                paths.append(_flow_run(replace(settings, run=member.run_id), home))
+    return paths if members[0].seed_group == settings.run else paths[0]
+
+
+def _flow_run(settings: FlowSettings, home: Home) -> str:
     run = catalogue.resolve(home, settings.run)
     if settings.export is not None:
         if settings.data is not None:

@@ -50,7 +50,8 @@ class GroupFacts:
     wrong: dict[str, WrongImages]  # by kind: every, most, some
     why_none: str | None  # why there are no pictures
     reviews: Reviews
-    reports: dict[str, str]  # of runs that have a report: where it is, beside this page
+    reports: dict[str, str]  # by run ID, for those that have one: where it is, beside this page
+    flows: dict[str, str]  # the same for InstanceFlow pages
 
     def count(self, kind: str) -> int:
         """How many images are of a kind."""
@@ -92,7 +93,8 @@ def gather_group(
         },
         why_none=pictures.why_none,
         reviews=read_reviews(evidence, first.run_id),
-        reports=_find_reports(home, records, split),
+        reports=_find_pages("report", home, records, split),
+        flows=_find_pages("flow", home, records, split),
     )  # fmt: skip
 
 
@@ -111,8 +113,8 @@ def _draw(pictures: Pictures, split: str, rows: Sequence[dict], sources: dict[in
     return [pictures.thumbnail(split, row["instance_id"], sources.get(row["instance_id"])) for row in rows]
 
 
-def _find_reports(home: Home, records: Sequence[RunRecord], split: str) -> dict[str, str]:
-    page = name_page("report", split)
+def _find_pages(kind: str, home: Home, records: Sequence[RunRecord], split: str) -> dict[str, str]:
+    page = name_page(kind, split)
     return {
         record.run_id: f"../../{record.run_id}/artifacts/{page}"
         for record in records

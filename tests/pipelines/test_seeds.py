@@ -224,7 +224,22 @@ def test_pages_of_a_group(group: Home, tmp_path: Path, capsys: pytest.CaptureFix
 
     code, _, said = study_command(capsys, "report", "pair", "--split", "nowhere", "--home", home.path)
     assert (code, "no run of group pair has predictions of labelled images of split 'nowhere'" in said) == (2, True)
-    code, _, said = study_command(capsys, "flow", "pair", "--home", home.path)
+
+
+def test_each_run_of_a_group_gets_its_instanceflow_page(
+    group: Home, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    home = copied(group.path.parent, tmp_path)
+    first, second = read_members(home, "pair")
+    pages = [home.run_folder(run.run_id) / "flow.html" for run in (first, second)]
+    code, printed, _ = study_command(capsys, "flow", "pair", "--home", home.path)
+    assert (code, printed.splitlines()) == (0, [str(page) for page in pages])
+    assert [run.name in page.read_text() for run, page in zip((first, second), pages, strict=True)] == [True, True]
+    _, printed, _ = study_command(capsys, "report", "pair", "--home", home.path)
+    links = re.findall(r'<a href="([^"#]*)"', Path(printed.strip()).read_text())
+    assert links == [f"../../{run.run_id}/artifacts/flow.html" for run in (first, second)]
+
+    code, _, said = study_command(capsys, "flow", "pair", "--export", tmp_path / "log.json", "--home", home.path)
     assert (code, "'pair' is a group of 2 runs" in said, second.run_id[:8] in said) == (2, True, True)
 
 
