@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -24,16 +23,13 @@ class Outcome:
 def run_launches(folder: Path, script: str, launches: Sequence[Mapping[str, object]]) -> list[Outcome]:
     """What became of each launch.
 
-    The script gets a launch per line of standard input, and a first port as its argument, to which it adds the number
-    of the launch. It prints the exit codes of the launch's processes, whose output is in NUMBER.RANK.out and .err.
+    The script gets a launch per line of standard input. It prints the exit codes of the launch's processes, whose
+    output is in NUMBER.RANK.out and .err.
     """
     (folder / "launches.py").write_text(script)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     paths = os.pathsep.join((str(ROOT), str(ROOT / "tests")))
     done = subprocess.run(
-        [sys.executable, "launches.py", str(port)],
+        [sys.executable, "launches.py"],
         cwd=folder,
         input="\n".join(map(json.dumps, launches)),
         env=os.environ | {"MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1", "PYTHONPATH": paths},

@@ -38,6 +38,7 @@ from pipelines.recording import processes
 from pipelines.recording.record import record
 from pipelines.recording.seen import WithIds
 from support.recorded import CLASSES, make_net, make_sets
+from support.servers import free_port
 
 torch.set_num_threads(1)
 processes.PATIENCE = timedelta(seconds=2)
@@ -75,12 +76,12 @@ def train(rank, home, resume, epochs, records, sees, ends, dies):
 
 
 for number, scenario in enumerate(map(json.loads, sys.stdin)):
-    ranks = []
+    ranks, port = [], str(free_port())
     for rank in ("0", "1"):
         if (child := os.fork()) == 0:
             for stream, name in ((sys.stdout, "out"), (sys.stderr, "err")):
                 os.dup2(os.open(f"{number}.{rank}.{name}", os.O_CREAT | os.O_WRONLY), stream.fileno())
-            os.environ |= {"RANK": rank, "WORLD_SIZE": "2", "MASTER_PORT": str(int(sys.argv[1]) + number)}
+            os.environ |= {"RANK": rank, "WORLD_SIZE": "2", "MASTER_PORT": port}
             train(rank, **scenario)
             sys.stdout.flush()
             os._exit(0)

@@ -40,15 +40,15 @@ from pipelines import cli
 import pipelines.rerunning
 import pipelines.training.following
 import torch.distributed
+from support.servers import free_port
 
 torch.set_num_threads(1)
 for number, launch in enumerate(map(json.loads, sys.stdin)):
-    processes = {}
+    processes, port = {}, str(free_port())
     for rank in range(launch["world"]):
         if (child := os.fork()) == 0:
             for stream, name in ((sys.stdout, "out"), (sys.stderr, "err")):
                 os.dup2(os.open(f"{number}.{rank}.{name}", os.O_CREAT | os.O_WRONLY), stream.fileno())
-            port = str(int(sys.argv[1]) + number)
             os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(launch["world"]), "MASTER_PORT": port}
             sys.argv = ["study", *launch["arguments"]]
             code = cli.main()
@@ -57,6 +57,8 @@ for number, launch in enumerate(map(json.loads, sys.stdin)):
         processes[rank] = child
     if launch["killed"] is not None:
         while not list(Path(launch["home"]).glob("artifacts/*/artifacts/commits/epoch_0001.json")):
+            if os.waitid(os.P_PID, processes[0], os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                break  # the leader ended before: its exit code, printed below, says so
             time.sleep(0.01)
         os.kill(processes[launch["killed"]], signal.SIGKILL)
     print([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in processes.values()], flush=True)
