@@ -34,12 +34,14 @@ def flow(settings: FlowSettings, home: Home) -> str | Any:  # Any, so that of on
     if settings.export is not None or settings.other is not None:  # which take single runs
         return _flow_run(settings, home)
     members = catalogue.resolve_all(home, settings.run)
+    if members[0].seed_group != settings.run:
+        return _flow_run(settings, home)
     paths = []
-    with work("InstanceFlow", len(members), "pages") as pages:
+    with work(f"group {settings.run}", len(members), "pages") as pages:
         for member in members:
             with pages.part(1):
                 paths.append(_flow_run(replace(settings, run=member.run_id), home))
-    return paths if members[0].seed_group == settings.run else paths[0]
+    return paths
 
 
 def _flow_run(settings: FlowSettings, home: Home) -> str:
