@@ -113,14 +113,14 @@ def open_question(question: str, given: Mapping[str, str | None], home: Home) ->
         listing = read_listing(home)
         takes_several = queries.header(question).takes_several
         records = _resolve_runs(values, home, listing)
+        groups = [name for name, named in records.items() if any(one.seed_group == values[name] for one in named)]
+        combined = combine_runs(records, () if takes_several else groups)
         run_ids = {record.run_id for named in records.values() for record in named}
         if not {run.run_id for run in listing.runs}.issuperset(run_ids):  # one was fetched from a server meanwhile
             listing = read_listing(home)
         connection = connect(home, run_ids=run_ids or None, sql=queries.text(question), listing=listing)
     except ValueError as error:
         raise InputError(str(error)) from None
-    groups = [name for name, named in records.items() if any(one.seed_group == values[name] for one in named)]
-    combined = combine_runs(records, () if takes_several else groups)
     single_runs = [values | {name: record.run_id for name, record in one.items()} for one in combined]
     joined = {name: ",".join(record.run_id for record in named) for name, named in records.items()}
     runs = [values | joined] if takes_several else single_runs

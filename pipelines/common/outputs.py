@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from tracking.errors import InputError
+from tracking.home import Home
 
 
 def check_new_file(path: Path) -> None:
@@ -21,3 +22,9 @@ def name_page(stem: str, split: str, other_run_id: str | None = None) -> str:
     of_split = "" if split == "test" else f"_{split.replace(':', '_')}"
     against = f"_against_{other_run_id[:8]}" if other_run_id else ""
     return f"{stem}{of_split}{against}.html"
+
+
+def find_page(home: Home, run_id: str, stem: str, split: str, other_run_id: str | None = None) -> str | None:
+    """The name of a run's page, if there is one."""
+    name = name_page(stem, split, other_run_id)
+    return name if (home.run_folder(run_id) / name).is_file() else None

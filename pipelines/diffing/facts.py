@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields
 
-from pipelines.common.outputs import name_page
+from pipelines.common.outputs import find_page
 from pipelines.common.settings import TrainSettings, flag_name, recorded_name
 from pipelines.common.wording import plural
 from pipelines.diffing.criteria import SAME_CONCEPT, VERDICTS
@@ -68,9 +68,10 @@ def gather_facts(pair: Pair) -> Facts:
 
 
 def _find_flow_page(pair: Pair) -> str | None:
-    here, other = pair.here.record, pair.other.record
-    name = name_page("flow", pair.split, None if here == other else other.run_id)
-    return name if not pair.has_group and (pair.home.run_folder(here.run_id) / name).is_file() else None
+    if pair.has_group:
+        return None
+    here_id, other_id = pair.here.record.run_id, pair.other.record.run_id
+    return find_page(pair.home, here_id, "flow", pair.split, None if here_id == other_id else other_id)
 
 
 def judge(pair: Pair, part: str, **values: object) -> Answer:

@@ -32,20 +32,19 @@ def flow(settings: FlowSettings, home: Home) -> str | Any:  # Any, so that of on
     Each finished run of a group of seeds gets a page of its own; returns the list of their paths, by seed.
     """
     if settings.export is not None or settings.other is not None:  # which take single runs
-        return _flow_run(settings, home)
+        return _flow_run(catalogue.resolve(home, settings.run), settings, home)
     members = catalogue.resolve_all(home, settings.run)
     if members[0].seed_group != settings.run:
-        return _flow_run(settings, home)
+        return _flow_run(members[0], settings, home)
     paths = []
     with work(f"group {settings.run}", len(members), "pages") as pages:
         for member in members:
             with pages.part(1):
-                paths.append(_flow_run(replace(settings, run=member.run_id), home))
+                paths.append(_flow_run(member, replace(settings, run=member.run_id), home))
     return paths
 
 
-def _flow_run(settings: FlowSettings, home: Home) -> str:
-    run = catalogue.resolve(home, settings.run)
+def _flow_run(run: catalogue.RunRecord, settings: FlowSettings, home: Home) -> str:
     if settings.export is not None:
         if settings.data is not None:
             raise InputError("--export writes no pictures, so it takes no --data; leave one of them out")

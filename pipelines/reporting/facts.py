@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pipelines.common.outputs import name_page
+from pipelines.common.outputs import find_page
 from pipelines.pages.reviews import Reviews, read_reviews
 from pipelines.reporting.accuracy import Accuracy, gather_accuracy
 from pipelines.reporting.calibration import Calibration, gather_calibration
@@ -66,10 +66,5 @@ def gather_facts(subject: Subject) -> Facts:
         gather_reviews(subject, reviews), gather_seed_group(subject), parts, faithfulness, patterns, mistakes,
         gather_learning(subject), checks, gather_model(subject), gather_method_figures(subject),
         fill_gallery(subject, explained, order, mistakes, checks, labels, training_labels, shortcuts),
-        _find_flow_page(subject),
+        find_page(subject.home, subject.run.run_id, "flow", subject.split),
     )  # fmt: skip
-
-
-def _find_flow_page(subject: Subject) -> str | None:
-    name = name_page("flow", subject.split)
-    return name if (subject.home.run_folder(subject.run.run_id) / name).is_file() else None

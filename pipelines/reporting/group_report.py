@@ -7,7 +7,7 @@ from pathlib import Path
 
 from duckdb import DuckDBPyConnection
 
-from pipelines.common.outputs import name_page
+from pipelines.common.outputs import find_page, name_page
 from pipelines.common.policy import policy_of
 from pipelines.common.settings import ReportSettings
 from pipelines.common.splits import stored_split
@@ -114,12 +114,8 @@ def _draw(pictures: Pictures, split: str, rows: Sequence[dict], sources: dict[in
 
 
 def _find_pages(kind: str, home: Home, records: Sequence[RunRecord], split: str) -> dict[str, str]:
-    page = name_page(kind, split)
-    return {
-        record.run_id: f"../../{record.run_id}/artifacts/{page}"
-        for record in records
-        if (home.run_folder(record.run_id) / page).is_file()
-    }
+    pages = {record.run_id: find_page(home, record.run_id, kind, split) for record in records}
+    return {run_id: f"../../{run_id}/artifacts/{page}" for run_id, page in pages.items() if page}
 
 
 def render_group(facts: GroupFacts, made: datetime) -> str:

@@ -930,8 +930,7 @@ def test_same_classes(tiny) -> None:
 def test_grouped_predictions(tiny) -> None:
     """Shared are images that all runs predicted, with one label."""
     for run_id in ("twin", "third"):
-        data.insert(tiny, "predictions", data.tiny_rows(run_id, "test"))
-        data.add_instances(tiny, run_id, "test", [label for label, *_ in data.TINY])
+        data.add_tiny_run(tiny, run_id)
     tiny.execute("update predictions set label = 2 where run_id = 'twin' and instance_id = 0")
     tiny.execute("update instances set source = 'elsewhere' where run_id = 'third' and instance_id = 1")
     sql = """
@@ -951,8 +950,7 @@ def test_grouped_predictions(tiny) -> None:
 def test_group_votes(tiny) -> None:
     """Of two runs and a third one: as many votes as runs, on every image that all predicted."""
     for run_id in ("twin", "third"):
-        data.insert(tiny, "predictions", data.tiny_rows(run_id, "test"))
-        data.add_instances(tiny, run_id, "test", [label for label, *_ in data.TINY])
+        data.add_tiny_run(tiny, run_id)
     tiny.execute("update predictions set predicted = 3 where run_id = 'twin' and instance_id = 1 and epoch = 4")
     tiny.execute("update instances set source = 'elsewhere' where run_id = 'third' and instance_id = 2")
     votes = "from group_votes('tiny,twin', 'third', 'test', null, null)"
@@ -983,8 +981,7 @@ def test_compared_predictions_translate_classes(tiny) -> None:
 
 def test_compared_predictions_are_of_the_same_images(tiny: duckdb.DuckDBPyConnection) -> None:
     """By source and label; an image of which one of these differs is another one."""
-    data.insert(tiny, "predictions", data.tiny_rows("twin", "test"))
-    data.add_instances(tiny, "twin", "test", [label for label, *_ in data.TINY])
+    data.add_tiny_run(tiny, "twin")
     compared = "select instance_id, outcome from compared_predictions('tiny', 'twin', 'test', {}, {}) order by all"
     alike = [(0, "kept"), (1, "kept"), (2, "kept"), (3, "stuck"), (4, "stuck"), (5, None)]
     assert answer(tiny, compared.format("null", "null")) == alike

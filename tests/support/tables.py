@@ -96,6 +96,12 @@ def add_instances(connection, run_id: str, split: str, labels: list[int | None])
     insert(connection, "instances", rows)
 
 
+def add_tiny_run(connection, run_id: str) -> None:
+    """Another run on the same test images, with the same predictions."""
+    insert(connection, "predictions", tiny_rows(run_id, "test"))
+    add_instances(connection, run_id, "test", [label for label, *_ in TINY])
+
+
 def add_verdict(
     connection, run_id: str, instance_id: int, verdict: str, who: str, split: str = "test", **given
 ) -> None:
