@@ -4,6 +4,7 @@ import base64
 import os
 import re
 from collections.abc import Iterator
+from http.client import HTTPException
 from urllib.parse import unquote
 
 # libraries whose errors come from a disk, a database or a server; by name, as importing them takes seconds
@@ -61,15 +62,22 @@ def from_outside(error: BaseException) -> str | None:
 def unanswered(error: BaseException) -> str | None:
     """Why a server did not answer, and since when it was asked again and again; None for any other error."""
     chain = [error]
-    while cause := chain[-1].__cause__ or chain[-1].__context__:
+    while cause := chain[-1].__cause__ or chain[-1].__context__ or _wrapped(chain[-1]):
         chain.append(cause)
     names = {type(one).__name__ for one in chain if type(one).__module__.startswith("urllib3")}
     if not names:
         return None
     root = chain[-1]
-    reason = (root.strerror if isinstance(root, OSError) else None) or str(root) or type(root).__name__
+    reason = (root.strerror if isinstance(root, OSError) else None) or str(root).strip() or type(root).__name__
+    if isinstance(root, HTTPException) and not isinstance(root, OSError):
+        reason = f"broken answer ({reason})"
     was_tried_again = "MaxRetryError" in names and os.environ.get(RETRIES) != "0"
     return f"{reason}, since {_first_failure}" if was_tried_again and _first_failure else reason
+
+
+def _wrapped(error: BaseException) -> BaseException | None:
+    """The error among the arguments of an error: urllib3 puts the cause of a broken connection there."""
+    return next((one for one in error.args if isinstance(one, BaseException)), None)
 
 
 _first_failure = ""  # time of day at which a request to a server failed that is tried again

@@ -12,6 +12,9 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
+# what a request meets whose server has just been killed: no listener, or a connection kept alive that breaks
+LOST = "(Connection refused|Connection reset by peer|Broken pipe|Remote end closed connection without response)"
+
 
 def free_port() -> int:
     with socket.socket() as probe:

@@ -3,10 +3,13 @@
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -38,7 +41,7 @@ from support.homes import TINY, predictions, rows
 from support.logged_models import find_model
 from support.places import ROOT
 from support.recorded import CLASSES, make_net, make_sets
-from support.servers import free_port, kill, serve
+from support.servers import LOST, free_port, kill, serve
 from tracking import commits, patience, runs
 from tracking.catalogue import RunRecord, read_records, resolve_all
 from tracking.errors import RETRIES, InputError, RunError
@@ -289,7 +292,7 @@ def test_a_server_that_dies_ends_a_training_that_goes_on_when_it_is_back_and_hol
         patch.setattr(training, "_commit_epoch", dies)
         with pytest.raises(RunError, match="what it committed is kept; resume it with: study resume") as error:
             train(TINY, home)
-    assert str(error.value).startswith(f"http://127.0.0.1:{port} does not answer: Connection refused; run ")
+    assert re.match(rf"http://127\.0\.0\.1:{port} does not answer: {LOST}; run ", str(error.value))
     [stopped] = read_records(home)
     assert stopped.status == "KILLED"
     assert len(commits.read_epochs(home, stopped.run_id)) == 2
@@ -380,13 +383,57 @@ def test_a_server_lost_while_runs_are_fetched_gets_one_line(
         return names
 
     monkeypatch.setattr(StoredFiles, "list_folder", list_and_die)
-    told = rf"^MLflow at {address} does not answer: Connection refused, since [\d:]{{8}}; start it, or correct"
+    told = rf"^MLflow at {address} does not answer: {LOST}, since [\d:]{{8}}; start it, or correct"
     with pytest.raises(InputError, match=told):
         fetch(second)
     assert [line for line in caplog.messages if line.startswith("waiting")] == [
         f"waiting for MLflow at {address}, which does not answer; tries left: 1, 30 seconds at most"
     ]
     assert not commits.committed_units(second, run.run_id)
+
+
+@contextmanager
+def breaking_server(answer: bytes | None) -> Iterator[str]:
+    """A server that reads a request, sends `answer` (None: resets the connection), and closes it."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer_all() -> None:
+            while True:
+                try:
+                    connection = server.accept()[0]
+                except OSError:
+                    return
+                with connection:
+                    connection.recv(1 if answer is None else 65536)  # closed with bytes unread, a connection is reset
+                    connection.sendall(answer or b"")
+
+        threading.Thread(target=answer_all, daemon=True).start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (None, "Connection reset by peer"),
+        (b"", "Remote end closed connection without response"),
+        (b"hello\r\n\r\n", "broken answer (hello)"),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n",
+            "broken answer (IncompleteRead(0 bytes read, 9 more expected))",
+        ),
+    ],
+)
+def test_a_connection_that_breaks_is_told_in_plain_words(
+    tmp_path: Path, monkeypatch, answer: bytes | None, reason: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with breaking_server(answer) as address:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        with pytest.raises(InputError) as error:
+            runs.experiment_id(find_home(str(tmp_path / "study")))
+    assert (
+        str(error.value) == f"MLflow at {address} does not answer: {reason}; start it, or correct MLFLOW_TRACKING_URI"
+    )
 
 
 def test_an_unreachable_server_gets_one_line(tmp_path: Path, monkeypatch, capsys) -> None:
