@@ -20,7 +20,7 @@ from pipelines.data.raw import CONTENT_DIGITS
 from pipelines.lifecycle.run_inputs import read_recorded_config, read_start_table
 from tracking.catalogue import RunRecord
 from tracking.errors import InputError
-from tracking.home import Home
+from tracking.home import Home, is_copy
 from tracking.reading import connect
 
 IGNORE, APPLY = "ignore", "apply"  # of --verdicts; otherwise leave-out
@@ -101,9 +101,10 @@ def decide_label_changes(settings: TrainSettings, home: Home, data: Dataset) -> 
         return UNCHANGED
     rows = _find_verdicts(home, data)
     if not rows:
+        elsewhere = ", `study rebuild` fetches those of the server" if is_copy(home) else ""
         raise InputError(
             f"--verdicts {settings.verdicts}: nobody has judged a training image of this data; `study verdict RUN "
-            "FILE.csv` records verdicts"
+            f"FILE.csv` records verdicts{elsewhere}"
         )
     class_ids = {name: class_id for class_id, name in enumerate(data.classes)}
     new_labels: dict[int, int | None] = {}

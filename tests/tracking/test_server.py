@@ -23,33 +23,40 @@ from requests.adapters import HTTPAdapter
 from pipelines.common.settings import (
     CompareSettings,
     ExplainSettings,
+    FoldsSettings,
     PredictSettings,
     RebuildSettings,
     ReportSettings,
     ResumeSettings,
+    VerdictSettings,
 )
 from pipelines.comparing.compare import compare
 from pipelines.explaining.explain import explain
 from pipelines.home.rebuild import rebuild
+from pipelines.judging.verdict import verdict
 from pipelines.predicting.predict import predict
 from pipelines.recording.record import record
 from pipelines.reporting.report import report
 from pipelines.resuming import resume
+from pipelines.training import folds as folding
 from pipelines.training import train as training
+from pipelines.training.folds import folds
 from pipelines.training.train import train
-from support.homes import TINY, predictions, rows
+from support.homes import FIRST, TINY, predictions, rows
 from support.logged_models import find_model
 from support.places import ROOT
 from support.recorded import CLASSES, make_net, make_sets
 from support.servers import LOST, free_port, kill, serve
 from tracking import commits, patience, runs
-from tracking.catalogue import RunRecord, read_records, resolve_all
+from tracking.catalogue import RunRecord, read_records, resolve, resolve_all
 from tracking.errors import RETRIES, InputError, RunError
 from tracking.files import write_json, write_table
 from tracking.home import Home, find_home
 from tracking.mlflow_internals import StoredFiles
 from tracking.reading import connect
 from tracking.remote import fetch
+
+ONE_EPOCH = replace(TINY, epochs=1)
 
 
 @pytest.fixture(scope="module")
@@ -67,11 +74,21 @@ def server(folder: Path, empty_tracker: Path) -> Iterator[str]:
     kill(process)
 
 
-def test_a_second_home_fetches_the_whole_study(server: str, tmp_path: Path, monkeypatch, capsys) -> None:
+@pytest.fixture(scope="module")
+def first(server: str, tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """The home that trained a run of one epoch on the server."""
+    home = find_home(str(tmp_path_factory.mktemp("first")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", server)
+        train(ONE_EPOCH, home)
+    return home
+
+
+def test_a_second_home_fetches_the_whole_study(first: Home, server: str, tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
-    first, second = find_home(str(tmp_path / "first")), find_home(str(tmp_path / "second"))
-    run_id = train(replace(TINY, epochs=1), first)
-    explain(ExplainSettings(count=4), first)
+    second = find_home(str(tmp_path / "second"))
+    run_id = resolve(first, FIRST).run_id
+    explain(ExplainSettings(run=run_id, count=4), first)
     assert not first.mlflow_db.exists()
     second.artifacts.mkdir(parents=True)
     capsys.readouterr()
@@ -99,6 +116,41 @@ def test_a_second_home_fetches_the_whole_study(server: str, tmp_path: Path, monk
     logged = MlflowClient(server).list_artifacts(run_id)
     assert "report.html" in {file.path for file in logged}
     assert "an edge detector" in page.read_text()
+
+
+def test_folds_and_verdicts_of_another_home_count(
+    first: Home, server: str, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    second = find_home(str(tmp_path / "second"))
+    run_id = resolve(second, FIRST).run_id  # fetched, before there are any
+    settings = FoldsSettings(run_id, k=2)
+    folds(settings, first)
+    with monkeypatch.context() as patch:
+        patch.setattr(folding, "train_epoch", lambda *_: pytest.fail("trained again"))
+        folds(settings, second)
+    predicted = "select * from full_predictions where split = 'train_folds' order by all"
+    assert rows(second, predicted) == rows(first, predicted) != []
+
+    def judge(home: Home, content: str) -> str:
+        file = tmp_path / "verdicts.csv"
+        file.write_text(f"split,instance_id,verdict,new_label\n{content}")
+        capsys.readouterr()
+        verdict(VerdictSettings(run_id, str(file), who="anna"), home)
+        return capsys.readouterr().err
+
+    [(label,)] = rows(
+        first, "select label from instances where run_id = ? and (split, instance_id) = ('train', 0)", run_id
+    )
+    other = (label + 1) % 10
+    given = f"train,0,label_wrong,{other}\ntrain,1,not_usable,\ntrain,2,not_usable,\n"
+    assert "3 new verdicts" in judge(first, given)
+    assert "0 new verdicts on run" in judge(second, given)
+    assert "1 new verdict on run" in judge(second, "train,2,withdrawn,\n")
+    trained = train(replace(ONE_EPOCH, verdicts="apply"), second)
+    changed = rows(second, "select instance_id, new_label from label_changes where run_id = ? order by 1", trained)
+    assert changed == [(0, other), (1, None)]
+    assert "0 new verdicts on run" in judge(first, "train,2,withdrawn,\n")
 
 
 @pytest.fixture

@@ -10,13 +10,17 @@ import torch
 
 from pipelines import rerunning
 from pipelines.common import ranks
+from pipelines.common.settings import VerdictSettings
 from pipelines.data.datasets import load_dataset
+from pipelines.judging.verdict import verdict
+from pipelines.lifecycle.start import instance_columns
 from pipelines.models.networks import build_model
 from pipelines.training import following
 from pipelines.training.recipe import make_recipe, resolve_settings
 from pipelines.training.train import train
-from support.homes import TINY, fresh, predictions
+from support.homes import TINY, fresh, predictions, rows, start
 from support.launches import Outcome, run_launches
+from tracking import runs
 from tracking.catalogue import RunRecord, read_records, resolve
 from tracking.commits import read_epochs
 from tracking.errors import InputError, RunError
@@ -64,12 +68,14 @@ for number, launch in enumerate(map(json.loads, sys.stdin)):
     print([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in processes.values()], flush=True)
 """
 EXACT = replace(TINY, model="support.networks:double", epochs=2, batch=100)
-FLAGS = ["--size", "8", "--epochs", "2", "--batch", "100", "--threads", "1", "--model", "support.networks:double"]
-TRAIN, RESUME = ["train", *FLAGS], ["resume", "latest"]
+FLAGS = ["--size", "8", "--batch", "100", "--threads", "1", "--model", "support.networks:double"]
+TRAIN, RESUME = ["train", "--epochs", "2", *FLAGS], ["resume", "latest"]
+JUDGED = {verdicts: ["train", "--epochs", "1", "--verdicts", verdicts, *FLAGS] for verdicts in ("apply", "leave-out")}
 SCENARIOS = {  # by name: the number of processes, what each of them is called with, which is killed
     "two": [(2, TRAIN, None)],
     "a follower is killed": [(2, TRAIN, 1), (2, RESUME, None)],
     "the leader is killed": [(2, TRAIN, 0), (3, RESUME, None)],
+    "verdicts": [(2, arguments, None) for arguments in JUDGED.values()],
     "no data set": [(2, ["train", "--dataset", "nope"], None)],
     "no flag": [(2, ["train", "--nope"], None)],
     "attention": [(2, ["train", "--size", "8", "--model", "support.networks:attending"], None)],
@@ -93,8 +99,25 @@ def launched(tmp_path_factory: pytest.TempPathFactory, empty_tracker: Path) -> d
             all_launches.append(
                 {"world": world, "arguments": [*arguments, "--home", place], "killed": killed, "home": place}
             )
+    judge(homes["verdicts"])
     remaining = iter(run_launches(folder, LAUNCHES, all_launches))
     return {name: (homes[name], [next(remaining) for _ in launches]) for name, launches in SCENARIOS.items()}
+
+
+def judge(home: Home) -> None:
+    """A run with the images of the trainings, without any epoch, and what a reviewer says about three of them."""
+    data = load_dataset("digits", None, home, val_fraction=0.1, seed=0, size=8)
+    run = start(home, "judged")
+    classes = {"run_id": [run.run_id] * 10, "class_id": list(range(10)), "name": data.classes}
+    runs.commit_tables(run, "start", {"instances": instance_columns(run.run_id, data), "classes": classes}, None)
+    runs.finish_run(run)
+    other = (data.splits["train"].labels[0] + 1) % 10
+    file = home.path / "verdicts.csv"
+    file.write_text(
+        "split,instance_id,verdict,new_label\n"
+        f"train,0,label_wrong,{other}\ntrain,1,not_usable,\ntrain,1214,label_wrong,\n"
+    )
+    verdict(VerdictSettings(run.run_id, str(file), who="anna"), home)
 
 
 @pytest.fixture(scope="module")
@@ -108,9 +131,12 @@ def the_run(home: Home) -> RunRecord:
     return record
 
 
-def assert_same_rows(home: Home, other: Home) -> None:
-    """All but the last digits of float32 are the same, in every row."""
-    ours, theirs = (predictions(place, the_run(place).run_id) for place in (home, other))
+def predictions_in(home: Home) -> list[tuple]:
+    return predictions(home, the_run(home).run_id)
+
+
+def assert_same_rows(ours: list[tuple], theirs: list[tuple]) -> None:
+    """Of two runs' predictions all but the last digits of float32 are the same, in every row."""
     assert [row[:4] for row in ours] == [row[:4] for row in theirs]  # epoch, split, instance, predicted
     for column in (4, 5):  # p_true, margin
         values, expected = (torch.tensor([row[column] for row in part]) for part in (ours, theirs))
@@ -124,7 +150,7 @@ def test_two_processes_make_the_run_that_one_makes(launched: dict, alone: Home) 
     assert "2 processes" in outcome.errors[0]
     assert outcome.errors[1] == ""
     assert the_run(home).status == "FINISHED"
-    assert_same_rows(home, alone)
+    assert_same_rows(predictions_in(home), predictions_in(alone))
     for commit, expected in zip(*(read_epochs(place, the_run(place).run_id) for place in (home, alone)), strict=True):
         assert commit.details == {"processes": 2}
         for name, value in expected.metrics.items():
@@ -139,15 +165,30 @@ def test_a_killed_follower_ends_the_run_which_resumes_to_the_same_bits(launched:
     assert killed.errors[0].splitlines()[-1].startswith("study: another process of this training has ended")
     assert resumed.codes == [0, 0], resumed
     whole, _ = launched["two"]
-    assert predictions(home, the_run(home).run_id) == predictions(whole, the_run(whole).run_id)
+    assert predictions_in(home) == predictions_in(whole)
 
 
 def test_a_killed_leader_ends_the_others_and_more_processes_may_go_on(launched: dict, alone: Home) -> None:
     home, [killed, resumed] = launched["the leader is killed"]
     assert killed.codes == [-signal.SIGKILL, 1]
     assert resumed.codes == [0, 0, 0], resumed
-    assert_same_rows(home, alone)
+    assert_same_rows(predictions_in(home), predictions_in(alone))
     assert [commit.details["processes"] for commit in read_epochs(home, the_run(home).run_id)] == [2, 2, 3]
+
+
+@pytest.mark.parametrize("verdicts", list(JUDGED))
+def test_verdicts_change_the_same_images_in_two_processes(launched: dict, verdicts: str) -> None:
+    home, outcomes = launched["verdicts"]
+    outcome = outcomes[list(JUDGED).index(verdicts)]
+    assert outcome.codes == [0, 0], outcome
+    shared, single = outcome.printed[0].strip(), train(replace(EXACT, epochs=1, verdicts=verdicts), home)
+    assert_same_rows(predictions(home, shared), predictions(home, single))
+    seen = "select instance_id, label from predictions where run_id = ? and split = 'train_seen' order by all"
+    changes = "select instance_id, new_label from label_changes where run_id = ? order by all"
+    for sql in (seen, changes):
+        assert rows(home, sql, shared) == rows(home, sql, single)
+    assert [image for image, _ in rows(home, changes, shared)] == [0, 1, 1214]
+    assert len(rows(home, seen, shared)) == 1215 - (2 if verdicts == "apply" else 3)
 
 
 @pytest.mark.parametrize(
