@@ -19,6 +19,7 @@ from pipelines.training.collectives import add_up_gradients, copy_from_leader, g
 from pipelines.training.recipe import Recipe
 from pipelines.training.repeats import Draws, alter_images, draw_epoch, mix_images, mix_labels
 from pipelines.training.whole_batch import as_whole_batch
+from tracking.errors import DivergedError
 
 
 def train_and_evaluate(model: Classifier, recipe: Recipe, data: Dataset, epoch: int) -> tuple[list[Predictions], float]:
@@ -40,6 +41,12 @@ def train_and_evaluate(model: Classifier, recipe: Recipe, data: Dataset, epoch: 
         part = evaluate(recipe.averaged_model, split, name, recipe.device, batch, share())
         predictions.append(gather_predictions(part, split.labels))
     return predictions, train_seconds
+
+
+def check_finite(part: Predictions, training: str, epoch: int) -> None:
+    """Raise DivergedError if a training's logits are not finite after an epoch."""
+    if not part.logits.isfinite().all():
+        raise DivergedError(f"{training} diverged in epoch {epoch} (logits are not finite); train with a lower --lr")
 
 
 def train_epoch(model: Classifier, recipe: Recipe, epoch: int) -> Predictions:

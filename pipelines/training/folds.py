@@ -30,7 +30,7 @@ from pipelines.models.networks import build_tracked_model
 from pipelines.models.predictions import evaluate
 from pipelines.models.user_errors import describe_model_error
 from pipelines.training.beginning import count_seen, find_source, freeze_parameters, load_initial_weights
-from pipelines.training.epoch import train_epoch
+from pipelines.training.epoch import check_finite, train_epoch
 from pipelines.training.label_changes import LabelChanges, read_label_changes
 from pipelines.training.recipe import make_recipe
 from tracking import catalogue, commits, locks, runs
@@ -148,7 +148,11 @@ def _open_folding(settings: FoldsSettings, home: Home, record: RunRecord) -> Fol
 
 
 def _make_folds(folding: Folding) -> None:
-    """Train and commit. Raises RunError if the disk, a database or a server fails, or the user's model."""
+    """Train and commit.
+
+    Raises RunError if the disk, a database or a server fails, or the user's model, and DivergedError if a training
+    diverges. Finished folds are kept in every case.
+    """
     try:
         _train_folds(folding)
         _commit_folds(folding)
@@ -180,7 +184,8 @@ def _train_folds(folding: Folding) -> None:
 def _train_fold(folding: Folding, number: int, progress: Work) -> float:
     """Train a model on all other folds and store what it predicts of this one; returns its accuracy at the end.
 
-    All randomness derives from seed and epoch, so that folds can be trained in any order, and at any time.
+    All randomness derives from seed and epoch, so that folds can be trained in any order, and at any time. Raises
+    DivergedError if its logits are no longer finite.
     """
     settings = folding.settings
     is_held_out = folding.fold == number
@@ -202,8 +207,7 @@ def _train_fold(folding: Folding, number: int, progress: Work) -> float:
                 if epoch:
                     train_epoch(model, recipe, epoch)
                 found = evaluate(recipe.averaged_model, held_out, TRAIN_FOLDS, recipe.device, settings.evaluation_batch)
-                if not found.logits.isfinite().all():
-                    raise RunError(f"training of fold {number + 1} diverged in epoch {epoch} (logits are not finite)")
+                check_finite(found, f"training of fold {number + 1}", epoch)
                 place = folding.file(number, epoch)
                 columns = replace(found, instance_id=torch.from_numpy(ids)).to_columns(
                     folding.record.run_id, epoch, kept

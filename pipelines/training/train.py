@@ -27,7 +27,7 @@ from pipelines.models.predictions import EVALUATION_BATCH, Predictions, measure
 from pipelines.models.user_code import digest_code
 from pipelines.models.weight_files import list_keys
 from pipelines.training.beginning import find_source, freeze_parameters, load_initial_weights, resolve_source
-from pipelines.training.epoch import train_and_evaluate
+from pipelines.training.epoch import check_finite, train_and_evaluate
 from pipelines.training.following import lead
 from pipelines.training.label_changes import (
     IGNORE,
@@ -41,7 +41,7 @@ from pipelines.training.recipe import Recipe, make_recipe, resolve_settings
 from pipelines.training.repeats import NEW_IMAGES, TARGETS, Targets, make_repeats
 from tracking import catalogue, commits, runs
 from tracking.commits import EpochCommit
-from tracking.errors import DivergedError, InputError
+from tracking.errors import InputError
 from tracking.home import Home
 from xai.method import limit_pass_size
 
@@ -226,8 +226,7 @@ def _compute_epoch(training: Training, epoch: int) -> tuple[list[Predictions], d
     started_at = time.perf_counter()
     predictions, train_seconds = train_and_evaluate(training.model, training.recipe, training.data, epoch)
     for part in predictions:
-        if not part.logits.isfinite().all():
-            raise DivergedError(f"training diverged in epoch {epoch} (logits are not finite); try a lower --lr")
+        check_finite(part, "training", epoch)
     metrics = {"train_seconds": train_seconds} if epoch > training.recipe.first_epoch else {}
     metrics |= measure(predictions)
     metrics["seconds"] = time.perf_counter() - started_at

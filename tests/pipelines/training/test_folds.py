@@ -32,7 +32,7 @@ from pipelines.training.train import rerun, train
 from support.homes import TINY, rows
 from support.places import ROOT
 from tracking.catalogue import resolve
-from tracking.errors import InputError
+from tracking.errors import DivergedError, InputError
 from tracking.home import Home
 from tracking.index import rebuild
 from tracking.reading import connect
@@ -47,6 +47,10 @@ def folded(tmp_path_factory: pytest.TempPathFactory, trained_home) -> Home:
     home = trained_home(tmp_path_factory.mktemp("folds"), ONE)
     assert folds(FoldsSettings(k=2), home) == "train_folds"
     return home
+
+
+def fill_with_nan(model: torch.nn.Module) -> None:
+    next(model.parameters()).data.fill_(torch.nan)
 
 
 def split_of(labels: list[int], pixels: list[int]) -> Split:
@@ -167,6 +171,11 @@ def test_a_killed_command_goes_on_behind_the_last_finished_fold(
     process.wait()
     assert os.listdir(finished) == ["fold_1"]
     assert rows(home, PREDICTED) == []  # all or none
+    with monkeypatch.context() as patch:
+        patch.setattr(folding, "train_epoch", lambda _, recipe, *__: fill_with_nan(recipe.averaged_model))
+        with pytest.raises(DivergedError, match=r"^training of fold 2 diverged in epoch 1 \(logits are not finite\)"):
+            folds(FoldsSettings(k=2), home)
+    assert os.listdir(finished) == ["fold_1"]
     trained = []
     monkeypatch.setattr(folding, "train_epoch", lambda *values: trained.append(values) or train_epoch(*values))
     folds(FoldsSettings(k=2), home)

@@ -30,7 +30,7 @@ from support.interruption import stopped_at_step
 from support.places import ROOT
 from tracking import commits, mlflow_client, models, runs
 from tracking.catalogue import RunRecord, resolve
-from tracking.errors import InputError, RunError
+from tracking.errors import DivergedError, InputError
 from tracking.home import Home
 from tracking.reading import connect
 
@@ -165,7 +165,7 @@ def test_kill_in_the_middle_resumes_to_the_same_bits(
 
 
 def test_diverging_training_fails_with_a_line(home: Home) -> None:
-    with pytest.raises(RunError, match="diverged in epoch 1"):
+    with pytest.raises(DivergedError, match="diverged in epoch 1"):
         training.train(training.replace(TINY, optimizer="sgd", lr=100.0, epochs=1), home)
     assert resolve(home, "latest").status == "FAILED"
 
