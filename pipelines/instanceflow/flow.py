@@ -3,7 +3,6 @@
 Pühringer, Hinterreiter, Streit 2020, arXiv 2007.11353.
 """
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,7 @@ def flow(settings: FlowSettings, home: Home) -> str | Any:  # Any, so that of on
     with work(f"group {settings.run}", len(members), "pages") as pages:
         for member in members:
             with pages.part(1):
-                paths.append(_flow_run(member, replace(settings, run=member.run_id), home))
+                paths.append(_flow_run(member, settings, home))
     return paths
 
 
@@ -52,22 +51,26 @@ def _flow_run(run: catalogue.RunRecord, settings: FlowSettings, home: Home) -> s
             raise InputError("--export writes one run; leave the other one out")
         return export(run, settings.split, Path(settings.export), home)
 
-    shown = [run.run_id]
-    if settings.other is not None:
-        shown.append(catalogue.resolve(home, settings.other).run_id)
+    other = None if settings.other is None else catalogue.resolve(home, settings.other)
+    shown = [one.run_id for one in (run, other) if one]
     with connect(home, MEMORY, run_ids=shown) as connection, runs.staging_folder(home) as folder:
-        page = write_flow(folder, settings, home, connection)
+        page = write_flow(folder, run, other, settings, home, connection)
         return str(runs.log_page(home, run, page))
 
 
-def write_flow(folder: Path, settings: FlowSettings, home: Home, connection: DuckDBPyConnection) -> Path:
-    """The page, in `folder`. Raises InputError where there is nothing to show."""
-    run = catalogue.resolve(home, settings.run)
-    if settings.other is None:
+def write_flow(
+    folder: Path,
+    run: catalogue.RunRecord,
+    other: catalogue.RunRecord | None,
+    settings: FlowSettings,
+    home: Home,
+    connection: DuckDBPyConnection,
+) -> Path:
+    """The page of one run or of two, in `folder`. Raises InputError where there is nothing to show."""
+    if other is None:
         name = name_page("flow", settings.split)
         record, other_record = read_record(connection, run, settings.split), None
     else:
-        other = catalogue.resolve(home, settings.other)
         name = name_page("flow", settings.split, other.run_id)
         record, other_record = read_pair(connection, run, other, settings.split)
     page = write_page(folder / name, record, connection, home, settings.data, other_record)

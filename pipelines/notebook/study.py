@@ -152,8 +152,9 @@ class Study:
         from tracking.reading import connect
 
         settings = FlowSettings(run=run, other=other, split=split, data=_to_path(data))
+        record, other_record = self._resolve(run), None if other is None else self._resolve(other)
         with connect(self._home) as connection, TemporaryDirectory() as folder:
-            page = write_flow(Path(folder), settings, self._home, connection)
+            page = write_flow(Path(folder), record, other_record, settings, self._home, connection)
             return Page(f"InstanceFlow page of run {run}", page.read_text(encoding="utf-8"), height)
 
     @plain_errors()

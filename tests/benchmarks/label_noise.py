@@ -92,19 +92,11 @@ class Case:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--dataset", default="digits")
-    parser.add_argument("--data")
-    parser.add_argument("--size", type=int)
-    parser.add_argument("--train", type=int, help="training images, default all")
-    parser.add_argument("--test", type=int, help="test images, default all")
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser = make_parser(__doc__, [0])
     parser.add_argument("--kinds", nargs="+", default=KINDS, help="kind:rate")
     parser.add_argument("--home", help="study home whose latest run was trained on clean labels")
     parser.add_argument("--folds", type=int, help="only training labels: in sample, and out of sample by so many folds")
     parser.add_argument("--simulate", type=int, metavar="STUDIES", help="only simulated studies, per row and size")
-    parser.add_argument("--threads", type=int, default=1)
     flags = parser.parse_args()
     torch.set_num_threads(flags.threads)
     if flags.simulate:
@@ -123,6 +115,20 @@ def main() -> None:
         print_found(found)
     elif not flags.home:
         print_ambiguity(choose_images(whole, flags.train, flags.test, flags.seeds[0]), flags)
+
+
+def make_parser(description: str, seeds: list[int]) -> argparse.ArgumentParser:
+    """Flags of a benchmark with wrong labels: the images, and how they are trained on."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", default="digits")
+    parser.add_argument("--data")
+    parser.add_argument("--size", type=int)
+    parser.add_argument("--train", type=int, help="training images, default all")
+    parser.add_argument("--test", type=int, help="test images, default all")
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--seeds", type=int, nargs="+", default=seeds)
+    parser.add_argument("--threads", type=int, default=1)
+    return parser
 
 
 def choose_images(data: Dataset, train: int | None, test: int | None, seed: int) -> Dataset:

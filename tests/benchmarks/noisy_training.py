@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from label_noise import choose_images, find_confidently, plant_noise
+from label_noise import choose_images, find_confidently, make_parser, plant_noise
 from PIL import Image
 from scipy.stats import sem, t
 
@@ -71,21 +71,13 @@ class Outcome:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", default="digits")
-    parser.add_argument("--data")
-    parser.add_argument("--size", type=int)
-    parser.add_argument("--train", type=int, help="training images, default all")
-    parser.add_argument("--test", type=int, help="test images, default all")
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser = make_parser(__doc__, [0, 1, 2])
     parser.add_argument("--noise", type=float, default=0.1, help="fraction of the training labels that is wrong")
     parser.add_argument("--leave-out", nargs="*", default=list(SOURCES), choices=list(SOURCES), metavar="SOURCE")
     parser.add_argument("--apply", nargs="*", default=list(RELABELLED), choices=list(SOURCES), metavar="SOURCE")
     parser.add_argument(
         "--settings", type=json.loads, default={}, help='JSON, like {"label_smoothing": 0}, of all trainings'
     )
-    parser.add_argument("--threads", type=int, default=1)
     flags = parser.parse_args()
     torch.set_num_threads(flags.threads)
     with tempfile.TemporaryDirectory() as folder:
