@@ -87,7 +87,7 @@ GROUPS: dict[str, dict[str, tuple[type[CheckedSettings] | None, str, str]]] = {
 }
 COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
 READERS = ("ask", "sql", "figure", "ui")  # commands that start no run
-SHARED = ("train", "resume", "rerun")  # commands whose training several processes of torchrun share
+SHARED = ("train", "improve", "resume", "rerun")  # commands whose trainings several processes of torchrun share
 COMMAND_LINE_ONLY = ("ask", "sql", "ui")  # `tracking.open` asks in Python, and the UI runs until it is stopped
 ASK_HELP = "Answer one question of the catalogue; without a question, list the catalogue."
 

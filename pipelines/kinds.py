@@ -10,7 +10,7 @@ from pipelines.explaining import explain
 from pipelines.lifecycle.run_inputs import read_recorded_config
 from pipelines.reporting import report
 from pipelines.training import train
-from tracking.catalogue import RunRecord
+from tracking.catalogue import WITH_CHECKPOINTS, RunRecord
 from tracking.errors import InputError
 from tracking.home import Home
 
@@ -45,7 +45,7 @@ LOOPS_OF_OTHERS = {
 
 def check_shareable(record: RunRecord) -> None:
     """Raise InputError in one of several processes of torchrun if the run is none that they could share."""
-    if ranks.world() > 1 and record.kind != "train":
+    if ranks.world() > 1 and record.kind not in WITH_CHECKPOINTS:
         raise InputError(
             f"run {record.run_id[:8]} is a run of study {record.kind}, and the {ranks.world()} processes of torchrun "
             "share only a training; leave torchrun out"

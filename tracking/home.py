@@ -140,8 +140,8 @@ def check_alone() -> None:
         size = os.environ.get(size_variable, "")
         if rank_variable in os.environ and size.isdigit() and int(size) > 1:
             raise InputError(
-                f"this is one of {size} processes ({size_variable}), and only study train, resume and rerun share a "
-                "training under torchrun; start the command once, without torchrun, mpirun or srun"
+                f"this is one of {size} processes ({size_variable}), and only study train, improve, resume and rerun "
+                "share a training under torchrun; start the command once, without torchrun, mpirun or srun"
             )
 
 

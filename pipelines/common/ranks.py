@@ -1,4 +1,4 @@
-"""The processes of one training, which torchrun starts together: rank 0 leads and writes, the others follow it.
+"""The processes of a training, which torchrun starts together: rank 0 leads and writes, the others follow it.
 
 What rank 0 decides goes through the store of their process group, as one numbered message after the other: nobody then
 waits in a collective operation for a process that has ended. Only tensors go through collective operations.
@@ -136,19 +136,20 @@ def hear() -> Any:
 
 
 def report(problem: str | None) -> None:
-    """Tell rank 0 that this process is ready, or why it cannot take part."""
+    """Tell rank 0 that this process is ready for what it heard last, or why it cannot take part."""
     assert _membership
-    _membership.store.set(f"report/{rank()}", problem or "")
+    _membership.store.set(f"report/{_membership.messages}/{rank()}", problem or "")
 
 
 def collect_reports() -> None:
-    """Wait until every other process is ready. Raises InputError if one cannot take part."""
+    """Wait until every other process is ready for what it was told. Raises InputError if one cannot take part."""
     assert _membership
     for other in range(1, world()):
+        key = f"report/{_membership.messages}/{other}"
         with lost_reported():
-            while not _membership.store.check([f"report/{other}"]):
+            while not _membership.store.check([key]):
                 time.sleep(POLL)
-            problem = _membership.store.get(f"report/{other}").decode()
+            problem = _membership.store.get(key).decode()
         if problem:
             raise InputError(f"rank {other}: {problem}")
 

@@ -56,7 +56,7 @@ class StoredImages:
 class JoinedImages:
     """Images of two places as one [N, C, H, W], the `more` images [M, C, H, W] behind the others."""
 
-    def __init__(self, images: Tensor | StoredImages, more: Tensor) -> None:
+    def __init__(self, images: "Tensor | StoredImages | JoinedImages", more: Tensor) -> None:
         self.images = images
         self.more = more
 

@@ -1,6 +1,7 @@
 """What the processes of one training exchange: gradients, weights, predictions. In one process, nothing happens."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.distributed as distributed
@@ -59,12 +60,11 @@ def copy_from_leader(model: nn.Module) -> None:
         tensor.copy_(copied)
 
 
-def copy_bytes_from_leader(content: bytes | None) -> bytes:
-    """What rank 0 gives, in every process."""
-    values = [content]
+def copy_object_from_leader(value: Any) -> Any:
+    """What rank 0 gives, in every process; it may be large, unlike what `ranks.tell` says."""
+    values = [value]
     with lost_reported():
         distributed.broadcast_object_list(values, 0, device=torch.device("cpu"))
-    assert values[0] is not None
     return values[0]
 
 

@@ -95,22 +95,23 @@ def _make_batch(
     """This process's share of a batch of `places` [B]: images [b, C, H, W], uint8. And the targets of all of it.
 
     Targets are classes [B], or where images may be mixed their probabilities [B, K]. Repeats are mirrored where an
-    image's first sight is not, then mixed and altered.
+    image's first sight is not, then mixed and altered. With repeats, every process makes the whole batch, so that the
+    same is drawn in all.
     """
     shift = recipe.settings.random_shift
     rows = draws.rows[places]
     flipped = None if flips is None else flips[rows] ^ (places >= draws.once)
-    images = crop_images(recipe.images, rows, shift, flipped, random, share())
     labels = recipe.labels[rows]
     if recipe.repeats is None:
-        return images, labels
+        return crop_images(recipe.images, rows, shift, flipped, random, share()), labels
+    images = crop_images(recipe.images, rows, shift, flipped, random)
     seen_again = (places >= draws.once).nonzero().flatten()
     partner_rows, fractions = draws.partners[places], draws.fractions[places]
     if len(seen_again):
         partners = crop_images(recipe.images, partner_rows[seen_again], shift, None, random)
         mixed = mix_images(images[seen_again], partners, fractions[seen_again])
         images[seen_again] = alter_images(mixed, recipe.repeats.augment)
-    return images, mix_labels(labels, recipe.labels[partner_rows], fractions, recipe.repeats.class_count)
+    return images[share()], mix_labels(labels, recipe.labels[partner_rows], fractions, recipe.repeats.class_count)
 
 
 def _take_step(model: nn.Module, recipe: Recipe, learning_rate: float, images: Tensor, labels: Tensor) -> Tensor:

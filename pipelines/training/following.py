@@ -16,10 +16,10 @@ from pipelines.models import hardware
 from pipelines.models.checkpoints import load_state
 from pipelines.models.networks import Classifier, build_tracked_model
 from pipelines.training.beginning import freeze_parameters
-from pipelines.training.collectives import copy_bytes_from_leader, copy_from_leader
+from pipelines.training.collectives import copy_from_leader, copy_object_from_leader
 from pipelines.training.epoch import train_and_evaluate
 from pipelines.training.label_changes import LabelChanges
-from pipelines.training.recipe import Recipe, make_recipe
+from pipelines.training.recipe import Recipe, add_repeats, make_recipe
 from pipelines.training.whole_batch import check_divisible
 from tracking.errors import InputError, RunError
 from tracking.home import Home
@@ -34,12 +34,12 @@ class Beginning:
     settings: ResolvedTraining
     reading: Reading  # how rank 0 read the image files
     data_digest: str
-    first_epoch: int
+    next_epoch: int  # that is computed first
     changes: LabelChanges
 
 
 def lead(
-    home: Home, recipe: Recipe, data: Dataset, model: Classifier, first_epoch: int, state: Path | None = None
+    home: Home, recipe: Recipe, data: Dataset, model: Classifier, next_epoch: int, state: Path | None = None
 ) -> None:
     """Begin the training in the other processes too, if there are any; `state` is what a resumed one goes on with.
 
@@ -48,15 +48,20 @@ def lead(
     if ranks.world() == 1:
         return
     _check_machine(recipe)
-    ranks.tell(Beginning(home, recipe.settings, data.reading, data.digest, first_epoch, recipe.changes))
+    ranks.tell(Beginning(home, recipe.settings, data.reading, data.digest, next_epoch, recipe.changes))
     ranks.collect_reports()
+    copy_object_from_leader(recipe.repeats)
     _share_weights(recipe, model, state.read_bytes() if state else b"")
     check_divisible(recipe.settings, model, data)
 
 
 def follow() -> None:
-    """Take part in the training that rank 0 leads, and end as it ends: always by LeaderEnded."""
-    beginning = ranks.hear()
+    """Take part in one training after the other that rank 0 leads, and end as it ends: always by LeaderEnded."""
+    while True:
+        _take_part(ranks.hear())
+
+
+def _take_part(beginning: Beginning) -> None:
     try:
         data = _load_data(beginning)
         hardware.prepare_device(beginning.settings)
@@ -68,12 +73,12 @@ def follow() -> None:
         ranks.hear()
         raise
     ranks.report(None)
+    recipe = add_repeats(recipe, copy_object_from_leader(None))
     _share_weights(recipe, model, None)
     check_divisible(beginning.settings, model, data)
-    for epoch in range(beginning.first_epoch, beginning.settings.epochs + 1):
+    for epoch in range(beginning.next_epoch, recipe.first_epoch + recipe.settings.epochs + 1):
         ranks.hear()
         train_and_evaluate(model, recipe, data, epoch)
-    ranks.hear()
 
 
 def _check_machine(recipe: Recipe) -> None:
@@ -88,7 +93,7 @@ def _check_machine(recipe: Recipe) -> None:
             f"{local_world} processes on this machine have {torch.cuda.device_count()} GPUs; start as many as there "
             "are GPUs, or give --device cpu"
         )
-    smallest_batch = len(recipe.labels) // recipe.steps_per_epoch
+    smallest_batch = recipe.images_per_epoch // recipe.steps_per_epoch
     if smallest_batch < ranks.world():
         raise InputError(
             f"{ranks.world()} processes cannot share batches of {plural(smallest_batch, 'image')}; start fewer, or "
@@ -110,7 +115,7 @@ def _load_data(beginning: Beginning) -> Dataset:
 
 def _share_weights(recipe: Recipe, model: Classifier, state: bytes | None) -> None:
     """Give every process the weights of rank 0, and the optimizers' state if it has one."""
-    content = copy_bytes_from_leader(state)
+    content: bytes = copy_object_from_leader(state)
     if content and ranks.rank():
         with scratch_folder() as folder:
             file = folder / "state.safetensors"

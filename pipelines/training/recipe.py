@@ -8,7 +8,6 @@ from torch import Tensor
 
 from pipelines.common.settings import (
     AUTO,
-    ResolvedImprovement,
     ResolvedSettings,
     ResolvedTraining,
     TrainSettings,
@@ -46,13 +45,21 @@ class Recipe:
     optimizers: list[torch.optim.Optimizer]
     averaged_model: Classifier  # moving average of the model: what is evaluated and kept
     repeats: Repeats | None = None  # images that an epoch sees again
-    first_epoch: int = 0  # what is committed before training: the untrained network, or the epoch it goes on from
+
+    @property
+    def first_epoch(self) -> int:
+        """What is committed before training: the untrained network, or the epoch that it continues."""
+        return self.settings.first_epoch
+
+    @property
+    def images_per_epoch(self) -> int:
+        """How many images an epoch sees, those that it sees again counted again."""
+        return len(self.labels) + (self.repeats.count if self.repeats else 0)
 
     @property
     def steps_per_epoch(self) -> int:
         """Batches differ in size by one image at most, so that none is left with a single image."""
-        seen_again = self.repeats.count if self.repeats else 0
-        return max(1, round((len(self.labels) + seen_again) / self.settings.batch))
+        return max(1, round(self.images_per_epoch / self.settings.batch))
 
     def image_scale(self, epoch: int) -> float:
         """Side of the images in an epoch as a fraction of the full side."""
@@ -108,7 +115,6 @@ def make_recipe(
     data: Dataset,
     model: Classifier,
     changes: LabelChanges = UNCHANGED,
-    repeats: Repeats | None = None,
 ) -> Recipe:
     """The recipe for resolved settings, with the labels that verdicts change; moves the model to its device.
 
@@ -131,21 +137,25 @@ def make_recipe(
     images = train.images  # not a copy, if they are all
     if changes.left_out:
         images = select_images(images, instance_ids.numpy())
-    new = repeats.new if repeats else None
-    if new:
-        labels = torch.cat([labels, new.labels])
     return Recipe(
         settings=resolved,
         device=device,
-        images=JoinedImages(images, new.images[:]) if new else images,
+        images=images,
         instance_ids=instance_ids,
         labels=labels,
         changes=changes,
         optimizers=optimizers,
         averaged_model=copy_model(model),
-        repeats=repeats,
-        first_epoch=resolved.first_epoch if isinstance(resolved, ResolvedImprovement) else 0,
     )
+
+
+def add_repeats(recipe: Recipe, repeats: Repeats | None) -> Recipe:
+    """The recipe with images that an epoch sees again, and with the new ones among them."""
+    if repeats is None or repeats.new is None:
+        return replace(recipe, repeats=repeats)
+    new = repeats.new
+    images = JoinedImages(recipe.images, new.images[:])
+    return replace(recipe, images=images, labels=torch.cat([recipe.labels, new.labels]), repeats=repeats)
 
 
 def _check_image_sizes(settings: TrainSettings, model: Classifier, images: Tensor) -> None:

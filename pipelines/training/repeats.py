@@ -5,7 +5,7 @@ What a training that goes on is to look at more often comes on top of that: chos
 once like all others too. Its control sees as many again, altered alike, but any of the training images.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -150,8 +150,9 @@ def make_repeats(
         partners[rows] = torch.tensor(confused_with)
     trained_on, _ = changes.apply(data.splits["train"].labels)
     weights, partners = weights[trained_on], partners[trained_on]
-    new = targets.new if targets else None
-    if new is not None:
+    new = None
+    if targets is not None and targets.new is not None:
+        new = replace(targets.new, images=targets.new.images[:])  # in memory, as other processes may need them too
         weights = torch.cat([weights, weights.max().expand(len(new.labels))])
         partners = torch.cat([partners, torch.full((len(new.labels),), ANY_CLASS)])
     return Repeats(settings.repeats, weights, partners, settings.augment, len(data.classes), new)

@@ -37,7 +37,7 @@ from pipelines.training.label_changes import (
     decide_label_changes,
     read_label_changes,
 )
-from pipelines.training.recipe import Recipe, make_recipe, resolve_settings
+from pipelines.training.recipe import Recipe, add_repeats, make_recipe, resolve_settings
 from pipelines.training.repeats import NEW_IMAGES, TARGETS, Targets, make_repeats
 from tracking import catalogue, commits, runs
 from tracking.commits import EpochCommit
@@ -96,8 +96,8 @@ def start_training(
     del source  # its weights would stay in memory as long as the training
     freeze_parameters(resolved, model, data)
     repeats = make_repeats(resolved, data, changes, targets)
-    recipe = make_recipe(resolved, data, model, changes, repeats)
-    lead(home, recipe, data, model, 0)
+    recipe = add_repeats(make_recipe(resolved, data, model, changes), repeats)
+    lead(home, recipe, data, model, recipe.first_epoch)
 
     default_name = f"{data.name}-{resolved.model.rpartition(':')[2]}-{settings.seed}"
     if isinstance(resolved, ResolvedImprovement):
@@ -148,8 +148,7 @@ def _read_targets(home: Home, record: catalogue.RunRecord) -> Targets | None:
 def resume(record: catalogue.RunRecord, home: Home, data: str | None = None) -> str:
     """Continue after the last committed epoch; the result is bit-identical to that of an uninterrupted training."""
     settings = read_recorded_settings(home, record, RECORDED[record.kind])
-    first_epoch = settings.first_epoch if isinstance(settings, ResolvedImprovement) else 0
-    committed = commits.until_gap(commits.read_epochs(home, record.run_id), first_epoch)
+    committed = commits.until_gap(commits.read_epochs(home, record.run_id), settings.first_epoch)
     if len(committed) == settings.epochs + 1 and record.status == "FINISHED":
         raise InputError(
             f"run {record.run_id[:8]} is finished after {plural(settings.epochs, 'epoch')}; nothing to resume"
@@ -163,7 +162,7 @@ def resume(record: catalogue.RunRecord, home: Home, data: str | None = None) -> 
     freeze_parameters(settings, model, dataset)
     changes = read_label_changes(home, record)
     repeats = make_repeats(settings, dataset, changes, _read_targets(home, record))
-    recipe = make_recipe(settings, dataset, model, changes, repeats)
+    recipe = add_repeats(make_recipe(settings, dataset, model, changes), repeats)
     state = None
     if committed:
         last = committed[-1]
@@ -171,7 +170,7 @@ def resume(record: catalogue.RunRecord, home: Home, data: str | None = None) -> 
             verify_checkpoints(home, record, recipe.averaged_model, dataset, recipe.device, [last])
         state = commits.committed_file(home, last, resume_file(last.epoch))
         load_state(model, recipe.optimizers, state)
-    lead(home, recipe, dataset, model, len(committed), state)
+    lead(home, recipe, dataset, model, recipe.first_epoch + len(committed), state)
     run = runs.reopen_run(home, record)
     return _run_epochs(Training(settings, dataset, model, recipe, run), committed)
 

@@ -10,7 +10,8 @@ import torch
 
 from pipelines import rerunning
 from pipelines.common import ranks
-from pipelines.common.settings import VerdictSettings
+from pipelines.common.settings import RerunSettings, VerdictSettings
+from pipelines.data.added import encode_png
 from pipelines.data.datasets import load_dataset
 from pipelines.judging.verdict import verdict
 from pipelines.lifecycle.start import instance_columns
@@ -71,11 +72,12 @@ EXACT = replace(TINY, model="support.networks:double", epochs=2, batch=100)
 FLAGS = ["--size", "8", "--batch", "100", "--threads", "1", "--model", "support.networks:double"]
 TRAIN, RESUME = ["train", "--epochs", "2", *FLAGS], ["resume", "latest"]
 JUDGED = {verdicts: ["train", "--epochs", "1", "--verdicts", verdicts, *FLAGS] for verdicts in ("apply", "leave-out")}
+IMPROVE = ["improve", "latest:1", "--epochs", "1", "--augment", "mix", "colour", "cutout", "--images", "new"]
 SCENARIOS = {  # by name: the number of processes, what each of them is called with, which is killed
     "two": [(2, TRAIN, None)],
     "a follower is killed": [(2, TRAIN, 1), (2, RESUME, None)],
     "the leader is killed": [(2, TRAIN, 0), (3, RESUME, None)],
-    "verdicts": [(2, arguments, None) for arguments in JUDGED.values()],
+    "verdicts": [(2, arguments, None) for arguments in (*JUDGED.values(), IMPROVE)],
     "no data set": [(2, ["train", "--dataset", "nope"], None)],
     "no flag": [(2, ["train", "--nope"], None)],
     "attention": [(2, ["train", "--size", "8", "--model", "support.networks:attending"], None)],
@@ -100,6 +102,7 @@ def launched(tmp_path_factory: pytest.TempPathFactory, empty_tracker: Path) -> d
                 {"world": world, "arguments": [*arguments, "--home", place], "killed": killed, "home": place}
             )
     judge(homes["verdicts"])
+    write_new_image(folder / "new" / "3", homes["verdicts"])
     remaining = iter(run_launches(folder, LAUNCHES, all_launches))
     return {name: (homes[name], [next(remaining) for _ in launches]) for name, launches in SCENARIOS.items()}
 
@@ -118,6 +121,13 @@ def judge(home: Home) -> None:
         f"train,0,label_wrong,{other}\ntrain,1,not_usable,\ntrain,1214,label_wrong,\n"
     )
     verdict(VerdictSettings(run.run_id, str(file), who="anna"), home)
+
+
+def write_new_image(folder: Path, home: Home) -> None:
+    """A mirrored image of val, which the data set lacks, in the folder of a class."""
+    image = load_dataset("digits", None, home, val_fraction=0.1, seed=0, size=8).splits["val"].images[0]
+    folder.mkdir(parents=True)
+    (folder / "0.png").write_bytes(encode_png(image.flip(2)))
 
 
 @pytest.fixture(scope="module")
@@ -191,6 +201,21 @@ def test_verdicts_change_the_same_images_in_two_processes(launched: dict, verdic
     assert len(rows(home, seen, shared)) == 1215 - (2 if verdicts == "apply" else 3)
 
 
+def test_two_processes_improve_as_one_does(launched: dict) -> None:
+    """The control, then the improved run with a new image: what is seen again, mixed and altered is the same."""
+    home, outcomes = launched["verdicts"]
+    outcome = outcomes[-1]
+    assert outcome.codes == [0, 0], outcome
+    assert outcome.errors[1] == ""
+    assert "against the control" in outcome.errors[0]
+    pair = [record for record in read_records(home) if record.kind == "improve"][:2]
+    assert pair[1].run_id == outcome.printed[0].strip()
+    for record in pair:
+        assert [commit.details for commit in read_epochs(home, record.run_id)] == [{"processes": 2}] * 2
+        repeated = rerunning.rerun(RerunSettings(record.run_id), home)
+        assert_same_rows(predictions(home, record.run_id), predictions(home, repeated))
+
+
 @pytest.mark.parametrize(
     ("scenario", "message"),
     [
@@ -201,7 +226,7 @@ def test_verdicts_change_the_same_images_in_two_processes(launched: dict, verdic
             "a follower cannot begin",
             "rank 1: model support.networks:not_in_rank_1 does not take images (1, 8, 8): File",
         ),
-        ("explaining", "only study train, resume and rerun share a training under torchrun"),
+        ("explaining", "only study train, improve, resume and rerun share a training under torchrun"),
     ],
 )
 def test_wrong_input_is_said_once_and_ends_all(launched: dict, scenario: str, message: str) -> None:
