@@ -23,76 +23,106 @@
 --   predicted_name  class predicted at the last epoch
 --   source          where the image lies in the data set
 --   verdicts        what reviewers say about the image; null if nobody has judged it
-with ends as (
+with now as (
+    from labelled_predictions_at($run_id, $split, null)
+),
+ends as materialized (  -- of images that the last epoch lacks, their own last one
     select
         instance_id,
-        any_value(label) as label,
-        arg_max(predicted, epoch) as predicted,
-        arg_max(p_predicted, epoch) as p_predicted
+        label,
+        predicted,
+        p_predicted
+    from now
+    union all
+    select
+        instance_id,
+        arg_max(label, epoch),
+        arg_max(predicted, epoch),
+        arg_max(p_predicted, epoch)
     from labelled_predictions($run_id, $split)
+    semi join (
+        select instance_id
+        from predictions
+        anti join now using (instance_id)
+        where
+            predictions.run_id = $run_id
+            and predictions.split = $split
+            and predictions.previous_epoch is null
+    ) using (instance_id)
     group by instance_id
 ),
-learned as (
-    from learning_counts($run_id, $split, 1, null)
+contradicted as materialized (
+    select
+        instance_id,
+        aum,
+        suggested,
+        times,
+        n,
+        confidence,
+        p_wrong
+    from label_errors($run_id, $split, null, null)
+    where aum < 0
 ),
-mapped as (
+unlearned as materialized (
+    select
+        instance_id,
+        n,
+        n_right,
+        lost,
+        last_right
+    from learning_counts($run_id, $split, 1, null)
+    where not right_at_end
+),
+mapped as materialized (
+    select
+        instance_id,
+        confidence,
+        ambiguity,
+        region
     from data_map($run_id, $split, 1, null, null)
 ),
 reasons as (
     select
         instance_id,
         'suspect_label' as reason,
-        -aum as weight,
-        format('misclassified as {} in {} of {} epochs', coalesce(names.name, suggested::varchar), times, n)
-            || coalesce(format('; mean probability of its label {:.2f}', confidence), '')
-            || coalesce(format('; estimated to be wrong with probability {:.2f}', p_wrong), '') as detail
-    from label_errors($run_id, $split, null, null) as errors
-    left join class_names($run_id) as names on names.class_id = errors.suggested
-    where aum < 0
+        -aum as weight
+    from contradicted
     union all
     select
         instance_id,
-        'forgotten' as reason,
-        lost as weight,
-        format('last right at epoch {}, lost {} in all', last_right, if(lost = 1, 'once', lost || ' times')) as detail
-    from learned
-    where
-        n_right > 0
-        and not right_at_end
+        'forgotten',
+        lost
+    from unlearned
+    where n_right > 0
     union all
     select
         instance_id,
-        'never_right' as reason,
-        1 - confidence as weight,
-        format('wrong at all {} epochs', learned.n)
-            || coalesce(format('; mean probability of its label {:.2f}', confidence), '') as detail
-    from learned
+        'never_right',
+        1 - confidence
+    from unlearned
     join mapped using (instance_id)
     where n_right = 0
     union all
     select
         instance_id,
-        'ambiguous' as reason,
-        ambiguity as weight,
-        format('ambiguity {:.2f}; mean probability of its label {:.2f}', ambiguity, confidence) as detail
+        'ambiguous',
+        ambiguity
     from mapped
     where region = 'ambiguous'
     union all
     select
         instance_id,
-        'confident_wrong' as reason,
-        p_predicted as weight,
-        format('misclassified as {} with probability {:.2f}', coalesce(names.name, predicted::varchar), p_predicted)
-            as detail
+        'confident_wrong',
+        p_predicted
     from ends
-    left join class_names($run_id) as names on names.class_id = ends.predicted
     where
         predicted <> label
         and p_predicted >= 0.9
 ),
-ranked as (
+listed as (
     select
-        *,
+        instance_id,
+        reason,
         row_number() over (
             partition by reason
             order by
@@ -100,28 +130,55 @@ ranked as (
                 instance_id
         ) as place
     from reasons
+    qualify place <= $limit::integer
 )
 select
     $split as split,
-    ranked.instance_id,
-    ranked.reason,
-    ranked.detail,
+    listed.instance_id,
+    listed.reason,
+    case listed.reason
+        when 'suspect_label' then
+            format(
+                'misclassified as {} in {} of {} epochs',
+                coalesce(suggestion.name, contradicted.suggested::varchar),
+                contradicted.times,
+                contradicted.n
+            )
+                || coalesce(format('; mean probability of its label {:.2f}', contradicted.confidence), '')
+                || coalesce(format('; estimated to be wrong with probability {:.2f}', contradicted.p_wrong), '')
+        when 'forgotten' then
+            format('last right at epoch {}, lost {} in all', last_right, if(lost = 1, 'once', lost || ' times'))
+        when 'never_right' then
+            format('wrong at all {} epochs', unlearned.n)
+                || coalesce(format('; mean probability of its label {:.2f}', mapped.confidence), '')
+        when 'ambiguous' then
+            format('ambiguity {:.2f}; mean probability of its label {:.2f}', ambiguity, mapped.confidence)
+        when 'confident_wrong' then
+            format(
+                'misclassified as {} with probability {:.2f}',
+                coalesce(guess.name, ends.predicted::varchar),
+                p_predicted
+            )
+    end as detail,
     coalesce(truth.name, ends.label::varchar) as label_name,
     coalesce(guess.name, ends.predicted::varchar) as predicted_name,
     instances.source,
     judged.said as verdicts
-from ranked
+from listed
 join ends using (instance_id)
+left join contradicted using (instance_id)
+left join unlearned using (instance_id)
+left join mapped using (instance_id)
+left join class_names($run_id) as suggestion on suggestion.class_id = contradicted.suggested
 left join class_names($run_id) as truth on truth.class_id = ends.label
 left join class_names($run_id) as guess on guess.class_id = ends.predicted
 left join instances
     on instances.run_id = $run_id
     and instances.split = images_of($split)
-    and instances.instance_id = ranked.instance_id
+    and instances.instance_id = listed.instance_id
 left join judged_images($run_id) as judged
     on judged.split = images_of($split)
-    and judged.instance_id = ranked.instance_id
-where ranked.place <= $limit::integer
+    and judged.instance_id = listed.instance_id
 order by
-    array_position(['suspect_label', 'confident_wrong', 'never_right', 'forgotten', 'ambiguous'], ranked.reason),
-    ranked.place
+    array_position(['suspect_label', 'confident_wrong', 'never_right', 'forgotten', 'ambiguous'], listed.reason),
+    listed.place

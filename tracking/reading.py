@@ -8,6 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
+from math import log2
 
 import duckdb
 
@@ -43,6 +44,7 @@ LARGE = re.compile(
     re.IGNORECASE,
 )
 MOST_DOUBTFUL = 100  # runs that a question compares unit by unit, again and again
+MOST_PLACES = 1 << 22  # for groups, in the arrays of all threads together; a place takes some 100 bytes
 INGEST_WAIT = 0.2  # seconds that a question waits to bring the index up to date, before it reads the files instead
 ONE_AT_A_TIME = threading.Lock()  # threads of one process share the settings of a database
 
@@ -118,6 +120,9 @@ def _restrict(connection: duckdb.DuckDBPyConnection, home: Home, memory: float |
     if has_progress_bar:  # it would be written into the answer; in Jupyter, setting it needs ipywidgets, even to false
         connection.execute("set enable_progress_bar = false")
     connection.execute("set temp_directory = ''")  # else a large question fills the home's disk
+    # groups by integers, such as sums by image, are kept in an array instead of a hash table, also with many images
+    [(threads,)] = connection.execute("select current_setting('threads')").fetchall()
+    connection.execute(f"set global perfect_ht_threshold = {int(log2(MOST_PLACES / threads))}")
     if memory:
         connection.execute(f"set memory_limit = '{memory}GB'")
     connection.execute("set enable_external_access = false")

@@ -778,6 +778,19 @@ def test_reasons_by_hand(compared):
     assert (row["split"], row["label_name"], row["predicted_name"], row["source"]) == ("test", "dog", "bird", "test/3")
 
 
+def test_an_image_that_the_last_epoch_lacks_is_judged_by_its_own_last(compared):
+    compared.execute("delete from predictions where instance_id = 2 and epoch = 4")  # then it ends as a bird, not a dog
+    compared.execute("delete from predictions where instance_id = 0 and epoch > 0")  # so 0 is its last
+    compared.execute("update predictions set predicted = 1 where instance_id = 0")
+    compared.execute("update predictions set p_predicted = 0.95 where instance_id in (0, 2)")
+    found = {
+        reason: [(row["instance_id"], row["predicted_name"]) for row in rows]
+        for reason, rows in reasons(compared).items()
+    }
+    assert found["confident_wrong"] == [(0, "dog"), (2, "bird")]
+    assert found["never_right"] == [(4, "dog"), (2, "bird")]
+
+
 def test_an_imported_log_gives_reasons_without_probabilities(compared):
     compared.execute("update predictions set p_true = null, p_predicted = null, p_sq = null, margin = null")
     compared.execute("update predictions set predicted = 1 where instance_id = 4")
