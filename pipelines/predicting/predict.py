@@ -32,7 +32,7 @@ from pipelines.data.names import format_name
 from pipelines.data.raw import Split
 from pipelines.data.stored_images import Images
 from pipelines.lifecycle import spreading
-from pipelines.lifecycle.additions import commit_addition_first
+from pipelines.lifecycle.additions import commit_addition
 from pipelines.lifecycle.later_model import remember_model
 from pipelines.lifecycle.run_inputs import load_data, read_recorded_settings
 from pipelines.lifecycle.selection import choose_epochs
@@ -173,7 +173,7 @@ def _add_images(evaluation: Evaluation, run: runs.Run, images: Split) -> None:
     while new_rows := _find_new_rows(evaluation, additions, images):
         first_id = sum(len(addition.labels) for addition in additions)
         rows = images.rows(np.array(new_rows))
-        if commit_addition_first(run, evaluation.name, len(additions) + 1, first_id, rows):
+        if commit_addition(run, evaluation.name, len(additions) + 1, first_id, rows):
             break
         fetch_run(run.home, run.run_id)  # at this moment, another home added images
         additions = evaluation.read_additions()
