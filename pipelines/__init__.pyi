@@ -59,8 +59,8 @@ def run(
         split_column: column of train, val or test; default: found by usual names, if any
         size: image side length in pixels; default: the data set's
         skip_unreadable: leave out images that cannot be read, and record which; otherwise they are errors
-        val_fraction: fraction of the training set used for validation, unless the data set has validation images of its own [0.1]
-        test_fraction: fraction of the images held out for testing, for data without test images of its own; default: 0.5 of its validation images, or 0.2 of all
+        val_fraction: fraction of the training set used for validation, unless the data set has its own validation images [0.1]
+        test_fraction: fraction of the images held out for testing, for data without its own test images; default: 0.5 of its validation images, or 0.2 of all
         model: cnn, timm:NAME, torchvision:NAME, or package.module:factory, a function that returns your torch module; auto: that of `from_`, else cnn [auto]
         model_args: arguments of the factory or network, a JSON object such as '{"width": 64}'
         transform: package.module:name of the torchvision transform that makes a picture the network's input, or none; it becomes the model's first layer; default: the network's own in timm and torchvision, else normalising
@@ -147,8 +147,8 @@ def train(
         split_column: column of train, val or test; default: found by usual names, if any
         size: image side length in pixels; default: the data set's
         skip_unreadable: leave out images that cannot be read, and record which; otherwise they are errors
-        val_fraction: fraction of the training set used for validation, unless the data set has validation images of its own [0.1]
-        test_fraction: fraction of the images held out for testing, for data without test images of its own; default: 0.5 of its validation images, or 0.2 of all
+        val_fraction: fraction of the training set used for validation, unless the data set has its own validation images [0.1]
+        test_fraction: fraction of the images held out for testing, for data without its own test images; default: 0.5 of its validation images, or 0.2 of all
         model: cnn, timm:NAME, torchvision:NAME, or package.module:factory, a function that returns your torch module; auto: that of `from_`, else cnn [auto]
         model_args: arguments of the factory or network, a JSON object such as '{"width": 64}'
         transform: package.module:name of the torchvision transform that makes a picture the network's input, or none; it becomes the model's first layer; default: the network's own in timm and torchvision, else normalising
@@ -297,7 +297,7 @@ def flow(
 ) -> str | typing.Any:
     """Make the InstanceFlow page of a run: which image was classified as what, epoch by epoch. Returns its path.
 
-    With another run, the page shows both on the same images, and what the other one fixes and breaks. For a group of
+    With another run, the page shows both on the same images, and what the second fixes and breaks. For a group of
     seeds, each run gets its page.
 
     Arguments, as the flags of `study flow`:
@@ -351,10 +351,10 @@ def figure(
         output: file to write, for a single figure; default: NAME-RUN.FORMAT in this folder
         width: width in columns of a printed page [single]
         split: split to show, such as test, val or extra:NAME; default: test, or all where a figure has all
-        epoch: epoch to show; default: the last there is
+        epoch: epoch to show; default: the last one
         epochs: range of epochs to show, such as 2-10; default: all
         instances: instance IDs to show, such as 0,7,42; default: two right, two wrong
-        method: explanation methods to show; default: all there are
+        method: explanation methods to show; default: all
         data: where the data set, or an imported log's images, are now
         home: study home [STUDY_HOME, else ./study]
     """
@@ -384,7 +384,7 @@ def improve(
         epochs: passes over the training images [5]
         where: SQL condition on the epoch's predictions of split train_seen that chooses images, such as "label = 3 and predicted = 5"; default: the question improvement_targets
         weak_classes: number of classes to improve and compare: those with the lowest recall on val [3]
-        images: new images to train on too, or folders of them; each lies in a folder named after its class
+        images: new images to train on too, or folders of them; each in a folder named after its class
         verdicts: how reviewers' verdicts change the training images, as in study train, but not in the control; default: as in the run
         repeats: images that an epoch sees again, as a fraction of the training images; drawn from those chosen, in the control from all [0.5]
         augment: how the images seen again are altered: mix (half of them, with an image of the class that they are confused with), colour, cutout [none]
@@ -474,7 +474,7 @@ def verdict(
 
     Arguments, as the flags of `study verdict`:
         run: run ID, unique prefix of one, run name, or latest
-        file: CSV with columns split, instance_id, verdict (label_ok, label_wrong, unclear, not_usable, withdrawn) and, if you like, new_label (a class, with label_wrong), who, note; - is standard input
+        file: CSV with columns split, instance_id, verdict (label_ok, label_wrong, unclear, not_usable, withdrawn) and optionally new_label (a class, with label_wrong), who, note; - is standard input
         who: reviewer of the rows that name none; default: your user name
         home: study home [STUDY_HOME, else ./study]
     """
@@ -519,7 +519,7 @@ def import_checkpoints(
         split_column: column of train, val or test; default: found by usual names, if any
         size: image side length in pixels; default: the data set's
         skip_unreadable: leave out images that cannot be read, and record which; otherwise they are errors
-        test_fraction: fraction of the images held out for testing, for data without test images of its own; default: 0.5 of its validation images, or 0.2 of all
+        test_fraction: fraction of the images held out for testing, for data without its own test images; default: 0.5 of its validation images, or 0.2 of all
         model: cnn, timm:NAME, torchvision:NAME, or package.module:factory, a function that returns your torch module [cnn]
         model_args: arguments of the factory or network, a JSON object such as '{"width": 64}'
         transform: package.module:name of the torchvision transform that makes a picture the network's input, or none; it becomes the model's first layer; default: the network's own in timm and torchvision, else normalising
@@ -584,7 +584,7 @@ def rerun(
 
     Arguments, as the flags of `study rerun`:
         run: run ID, unique prefix of one, run name, or latest [latest]
-        check: check that every number is identical; if not, say how far off, with exit code 1
+        check: check that every number is identical; if not, report by how much they differ, with exit code 1
         data: where the data set is now; default: where it was then
         workers: worker processes of this machine that compute (Dask); default: none, this process computes
         scheduler: running Dask scheduler whose workers compute, such as tcp://host:8786

@@ -38,7 +38,7 @@ KINDS = {
 
 # by the command that made a training run whose loop is not ours: what can be done instead
 LOOPS_OF_OTHERS = {
-    "record": "its training loop is your own: run that again for a new run, or with record(..., resume={run}) to go on",
+    "record": "its training loop is your own: run that again for a new run, or continue with record(..., resume={run})",
     "import-checkpoints": "its epochs are checkpoint files of a training that is not known here: import them again",
 }
 
@@ -48,7 +48,7 @@ def check_shareable(record: RunRecord) -> None:
     if ranks.world() > 1 and record.kind not in WITH_CHECKPOINTS:
         raise InputError(
             f"run {record.run_id[:8]} is a run of study {record.kind}, and the {ranks.world()} processes of torchrun "
-            "share only a training; leave torchrun out"
+            "share only a training; run it without torchrun"
         )
 
 

@@ -1,4 +1,4 @@
-"""The entry point of the command `study`: it finds this program's own packages, whatever else is on the path.
+"""The entry point of the command `study`: it finds this program's own packages first on any path.
 
 A user's PYTHONPATH comes before installed packages, and folders named `pipelines`, `queries` or `tracking` are common.
 So this file is installed under a unique name, `xai_study_launch`, and imports our packages from their own folder.

@@ -141,7 +141,7 @@ def _read_conditions(home: Home, record: RunRecord) -> dict[str, object]:
 
 
 def _describe_processes(home: Home, training_run: RunRecord) -> str:
-    """How many processes trained the epochs: a resumed training may have gone on with another number."""
+    """How many processes trained the epochs: a training may have been resumed with another number."""
     epochs = commits.read_epochs(home, training_run.run_id)
     numbers = {int(commit.details.get("processes", 1)) for commit in epochs if commit.epoch}
     return " and ".join(map(str, sorted(numbers)))

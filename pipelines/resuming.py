@@ -1,4 +1,4 @@
-"""Resuming an interrupted run, whatever its kind."""
+"""Resuming an interrupted run of any kind."""
 
 from pipelines.common import workers
 from pipelines.common.settings import ResumeSettings
@@ -12,7 +12,7 @@ def resume(settings: ResumeSettings, home: Home) -> str:
     """The run ID, once its last unit is committed. Raises InputError while another process writes the run."""
     resumable = {name: kind.resume for name, kind in KINDS.items() if kind.resume is not None}
     record = catalogue.resolve(home, settings.run, tuple(resumable))
-    if is_copy(home):  # it may have gone on in another home
+    if is_copy(home):  # it may have been continued in another home
         fetch_run(home, record.run_id)
         record = catalogue.resolve(home, record.run_id, tuple(resumable))
     check_repeatable(record, home)

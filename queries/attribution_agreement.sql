@@ -22,7 +22,7 @@
 -- returns:
 --   epoch            epoch of the checkpoint explained
 --   method_a         method or reference, the alphabetically first of the two
---   method_b         the other one
+--   method_b         the second one
 --   subset           all, right, wrong or class
 --   class_id         label of the images; null unless subset is class
 --   class_name       its name

@@ -4,8 +4,8 @@
 -- population standard deviation of p_true, correctness the fraction of epochs predicted correctly. The paper measures
 -- its training set while training: that is split train_seen; val and test map images never trained on.
 -- p_true_std, which the paper calls variability and ambiguity, tells when an image was learned: it is greatest where
--- p_true rises halfway through. ambiguity is how unsure the model is between classes, whatever the label: the mean of
--- 1 - p_sq, which is how often two classes drawn by its probabilities differ. Blends of two digits have a higher
+-- p_true rises halfway through. ambiguity is how unsure the model is between classes, regardless of the label: the mean
+-- of 1 - p_sq, which is how often two classes drawn by its probabilities differ. Blends of two digits have a higher
 -- ambiguity than 92 % of the other images, and a higher p_true_std than 33 %; see tests/benchmarks/README.md.
 -- region follows a fixed rule, not the paper's thirds: ambiguous if ambiguity >= 0.5, as for an even choice between two
 -- classes; else easy if confidence >= 0.5; else hard, as the model favours other classes.

@@ -1,4 +1,4 @@
--- On how many images do two models predict different classes, and is it more than two seeds of one recipe do?
+-- On how many images do two models predict different classes, and is that more than for two seeds of one recipe?
 --
 -- churn is the fraction of the images predicted as different classes (Milani Fard 2016), whichever is right; images and
 -- their classes are matched as in fixed_and_broken. Two models that differ in accuracy must differ on some images: on the

@@ -19,7 +19,7 @@
 --   concepts_per_image  mean number of concepts present in them
 --   own_concept_id      concept with the highest selectivity
 --   own_concept_name    the user's name for it, else its description
---   stability           how alike other images bring it back, a mean cosine: from 0.9 on it is stable; null if unknown
+--   stability           how similar it is when found from other images, a mean cosine: stable from 0.9 on; null if unknown
 --   prevalence          fraction of the class's images scored that show it, 0..1
 --   selectivity         prevalence minus its mean prevalence in the other classes, -1..1; null for a single class
 --   p_prevalence        probability that the class's images show it this much more often by chance, corrected for all

@@ -1,10 +1,10 @@
 -- Which classes are harder or easier than the others, beyond chance?
 --
--- Each class's number of wrong predictions is held against those of all other images by Fisher's exact test, two-sided,
+-- Each class's number of wrong predictions is compared with those of all other images by Fisher's exact test, two-sided,
 -- which holds for any number of images. p_adjusted is corrected for all classes (Holm 1979): where all classes are
 -- equally hard, any class has a verdict in at most `level` of studies, however many classes there are.
 -- A model that tells no classes apart, such as one that always answers the same, has no verdicts: its accuracy in a
--- class is how often it answers that class, whatever it sees.
+-- class is how often it answers that class, for any image.
 -- No verdict does not mean that a class is as hard as the others: little can be said about few images (n).
 -- Images without a known label, and classes without images in the split, are left out. Hardest first.
 --

@@ -9,7 +9,7 @@
 --   epoch             epoch of the checkpoint explained
 --   concept_id        concept of that run and epoch
 --   concept           the user's name for it, else its description
---   stability         how alike other images bring it back, a mean cosine: from 0.9 on it is stable; null if unknown
+--   stability         how similar it is when found from other images, a mean cosine: stable from 0.9 on; null if unknown
 --   place             1 for the image with the highest score
 --   split             split of the image
 --   instance_id       image

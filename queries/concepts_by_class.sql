@@ -19,7 +19,7 @@
 --   layer             layer the concept is a direction of
 --   concept_id        concept of that run and epoch
 --   concept           the user's name for it, else its description
---   stability         how alike other images bring it back, a mean cosine: from 0.9 on it is stable; null if unknown
+--   stability         how similar it is when found from other images, a mean cosine: stable from 0.9 on; null if unknown
 --   class_id          class
 --   class_name        its name
 --   prevalence        fraction of the class's held-out images that show the concept, 0..1

@@ -1,7 +1,7 @@
 -- When did the model acquire the concepts that it has at the end?
 --
 -- Each concept of the last epoch with concepts, and the most similar concept in the same layer at every such epoch; if
--- several runs found concepts at an epoch, the newest counts. Concepts are found anew at each epoch: a low cosine means
+-- several runs found concepts at an epoch, the newest counts. Each epoch has concepts of its own: a low cosine means
 -- that nothing like it was found, and two concepts may have the same match. Directions have no negative components, so
 -- even unrelated ones have a cosine above 0.
 -- top_class is the class that shows the concept most often at the last epoch; the lower one at a tie. Its columns are
@@ -13,7 +13,7 @@
 --   explainer_run_id    run that found the concepts of this epoch
 --   concept_id          concept of the last epoch
 --   concept_name        the user's name for it, else its description
---   stability           how alike other images bring it back, a mean cosine: from 0.9 on it is stable; null if unknown
+--   stability           how similar it is when found from other images, a mean cosine: stable from 0.9 on; null if unknown
 --   epoch               epoch of the checkpoint explained
 --   matched_concept_id  most similar concept of this epoch; the lower one at a tie
 --   cosine              cosine of the two directions, 0..1

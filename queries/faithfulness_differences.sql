@@ -1,14 +1,14 @@
 -- Which methods differ in faithfulness by more than the choice of images explains?
 --
 -- Every two methods of a comparison, metric by metric, on the images that have the metric for both. Where methods make
--- no difference, an image's difference has either sign alike: the tests flip signs image by image, the same for all
--- pairs and metrics, 2048 ways drawn by a hash and so the same each time, or all ways of up to 12 images. p_adjusted
--- counts how often the largest of all rows' statistics reaches this one's (step-down max-T, Westfall and Young 1993):
--- with no difference anywhere, any row differs in at most `level` of studies. Where a small difference on most images may
--- be undone by a few, signs are not alike even if the mean is 0, so two intervals must exclude 0, too: low to high,
--- which allows for any difference of unseen images within the metric's range, and one at `level` divided by the number
--- of rows, with unseen differences as far beyond the seen ones as those are apart. Rows that do not differ are not shown
--- to be equally good. Only the choice of images is covered, not another training run.
+-- no difference, both signs of an image's difference are equally likely: the tests flip signs image by image, the same
+-- for all pairs and metrics, 2048 ways drawn by a hash and so the same each time, or all ways of up to 12 images.
+-- p_adjusted counts how often the largest of all rows' statistics reaches this one's (step-down max-T, Westfall and
+-- Young 1993): with no difference anywhere, any row differs in at most `level` of studies. Where a small difference on
+-- most images may be undone by a few, signs are not equally likely even if the mean is 0, so two intervals must exclude
+-- 0, too: low to high, which allows for any difference of unseen images within the metric's range, and one at `level`
+-- divided by the number of rows, with unseen differences as far beyond the seen ones as those are apart. Rows that do
+-- not differ are not shown to be equally good. Only the choice of images is covered, not another training run.
 -- low and high are of the pair alone, not corrected for the number of pairs; see faithfulness_by_method for how they
 -- are made, and which values of a metric are better.
 --
@@ -20,7 +20,7 @@
 --   compare_run_id  run that compared the methods
 --   metric          what was measured
 --   method_a        method or reference, the alphabetically first of the two
---   method_b        the other one
+--   method_b        the second one
 --   n               images that have the metric for both
 --   difference      mean of method_a minus mean of method_b over them
 --   low             lower end of its interval, which misses it with probability `level`; null with fewer than 20 images
@@ -93,7 +93,7 @@ select
     measured.method_b,
     measured.n,
     measured.difference,
-    mean_low(difference, deviation, n, least, $level::double) as low,  -- whatever unseen images may have
+    mean_low(difference, deviation, n, least, $level::double) as low,  -- for any values of unseen images
     mean_high(difference, deviation, n, most, $level::double) as high,
     tests.p_value,
     tests.p_adjusted,

@@ -11,8 +11,8 @@
 -- Only val and train_seen are read: nothing here depends on test images. Largest weight first.
 --
 -- params:
---   run_id              training run to go on from
---   epoch               epoch to go on from [null: the last with train_seen]
+--   run_id              training run to continue
+--   epoch               epoch to continue from [null: the last with train_seen]
 --   weak_classes        how many classes may be weak [3]
 --   pairs               how many pairs of classes may be confused [3]
 --   instances           IDs of training images to list instead, such as 0,7,42 [null: those with a reason]

@@ -5,7 +5,7 @@
 -- 0..1, 1 / (1 + e^aum); without margins it is the fraction of epochs misclassified.
 -- Labels and predictions alone cannot tell a wrong label from a mistake that the model is sure of, so nothing here says
 -- that a label is wrong. p_wrong is an estimate under an assumption: the surer the model is, the rarer its mistakes,
--- down to a few percent at most; and labels are wrong at one rate whatever the image. Then a label contradicted where
+-- down to a few percent at most; and labels are wrong at one rate in all images. Then a label contradicted where
 -- the model is surest is probably wrong; where it is often mistaken, a contradicted label is probably right. Macro
 -- label_errors has the model. expected_precision is the fraction of the rows down to this one that would be wrong. If a
 -- model is sure and yet often mistaken, as on images unlike those it was trained on, right labels get a high p_wrong;

@@ -1,10 +1,10 @@
 -- Which images does another recipe get right in more of its seeds, or in fewer?
 --
--- For two groups of runs, IDs with commas between them, that differ in their seeds alone within a group; of two single runs,
--- every fraction is 0 or 1. Images are matched as in fixed_and_broken; those that some run did not predict, those without
--- a known label, and those that equal fractions of both groups get wrong are left out. predicted is the class that most
--- runs predict, the lowest at a tie. An image may change by chance of the seeds: fixed_and_broken says whether the recipes
--- differ. Images that B gets wrong in more of its seeds come first, in the order of the change.
+-- For two groups of runs, IDs with commas between them, that differ in their seeds alone within a group; of two single
+-- runs, every fraction is 0 or 1. Images are matched as in fixed_and_broken; those that some run did not predict, those
+-- without a known label, and those that equal fractions of both groups get wrong are left out. predicted is the class that
+-- most runs predict, the lowest at a tie. An image may change because of the seeds alone: fixed_and_broken says whether the
+-- recipes differ. Images that B gets wrong in more of its seeds come first, in the order of the change.
 --
 -- seeds: together
 --

@@ -1,4 +1,4 @@
--- Which images does the recipe get wrong, whatever the seed, and on which do seeds disagree?
+-- Which images does the recipe get wrong with every seed, and on which do seeds disagree?
 --
 -- An image that every seed gets wrong is hard for the recipe, or its label is wrong; one that some get wrong is a matter of
 -- chance. Images are the same by macro same_images, so runs whose validation images differ share some of them only;

@@ -2,8 +2,8 @@
 --
 -- `study compare` pastes each image's pixels at the place of the patch (see shortcuts) into images that are predicted
 -- otherwise, those that follow the class's training images most. An image carries the patch if more than two thirds of
--- them are then predicted as the class, and lacks it if fewer than a third are; in between it cannot be told, as where
--- several looks decide, each a little. Nothing is assumed about how the patch looks. Classes are those whose patch is
+-- them are then predicted as the class, and lacks it if fewer than a third are; in between it is not known, as where
+-- several appearances decide, each a little. Nothing is assumed about how the patch looks. Classes are those whose patch is
 -- followed 30 points more often than its controls, which is not yet a shortcut: shortcuts says whether one is found. At
 -- most 1000 images that are of the class or predicted as it are tested, and at most 1000 others, drawn at random. Uses the
 -- same comparison as shortcuts.
@@ -17,7 +17,7 @@
 --   class_id                class that the patch decides
 --   class_name              its name
 --   instance_id             image
---   carries                 whether it carries the patch; null where that cannot be told
+--   carries                 whether it carries the patch; null where that is not known
 --   label                   class_id of the image's label
 --   label_name              its name
 --   predicted               class_id predicted of the image

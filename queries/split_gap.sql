@@ -4,7 +4,7 @@
 -- means that the split's images are of another kind: taken elsewhere, later, or without something that gives a class
 -- away in training. `study ask shortcuts` says whether a patch at one place does that.
 -- recall is the fraction of a class's images predicted correctly, precision that of the images predicted as the class.
--- A class without images in the split has neither: its precision could only be 0, whatever the model. Accuracy and
+-- A class without images in the split has neither: its precision could only be 0, for any model. Accuracy and
 -- precision also differ where the split has other proportions of the classes; precision is marked only if the fraction
 -- of images of other classes that are predicted as the class is higher too, beyond chance.
 -- p_value is Fisher's exact test, one-sided (for precision, the larger of both tests), corrected by Holm for all rows of

@@ -324,7 +324,7 @@ def _fetch_named(home: Home, reference: str) -> None:
 
 
 def matches(home: Home, reference: str) -> bool:
-    """Whether a reference means any run, of whatever kind."""
+    """Whether a reference means a run of any kind."""
     return bool(find_matches(list_runs(home), reference))
 
 
@@ -398,8 +398,8 @@ def _explain_deleted(home: Home, reference: str, all_runs: list[RunSummary]) -> 
 def free_name(home: Home, wanted: str | None, default: str, flag: str = "--name") -> str:
     """`wanted` if no run or group has that name and no run ID begins with it; otherwise raises InputError.
 
-    Without `wanted`, `default`, with a number if taken. Whoever uses the name must hold `locks.taking_a_name`. `flag`
-    is what `wanted` was given by.
+    Without `wanted`, `default`, with a number if taken. The caller must hold `locks.taking_a_name` while it uses the
+    name. `flag` is what `wanted` was given by.
     """
     if wanted and (wanted == "latest" or len(wanted) > LONGEST_NAME or not wanted.isprintable()):
         raise InputError(f"{flag} is {wanted!r}; it takes 1 to {LONGEST_NAME} printable characters, and not latest")

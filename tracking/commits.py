@@ -135,7 +135,7 @@ def read_epochs(home: Home, run_id: str) -> list[EpochCommit]:
 
 
 def until_gap(epochs: list[EpochCommit], first: int = 0) -> list[EpochCommit]:
-    """Epochs `first`, `first` + 1, ... up to the first that is missing: a training goes on behind these."""
+    """Epochs `first`, `first` + 1, ... up to the first that is missing: a training continues after these."""
     return [commit for number, commit in enumerate(epochs, first) if commit.epoch == number]
 
 

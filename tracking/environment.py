@@ -37,7 +37,7 @@ def git_commit() -> str | None:
     """Commit of the program's checkout, ending in -dirty with uncommitted changes; None outside a checkout."""
     if not (SOURCE / ".git").exists():
         return None
-    # whoever owns a checkout, as one mounted into a container: since it runs, it is trusted
+    # even if another user owns the checkout, as in a container: it is trusted, since it runs
     command = ["git", "-c", f"safe.directory={SOURCE}", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
     try:
         finished = subprocess.run(command, cwd=SOURCE, capture_output=True, text=True, timeout=10)

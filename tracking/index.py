@@ -62,7 +62,7 @@ _reported: set[tuple[Home, type[Exception]]] = set()
 def ingest(home: Home, run_ids: list[str] | None = None, wait: float = 0.5) -> bool:
     """Bring the index up to date with the committed files of `run_ids` (default: every run).
 
-    Each unit comes in whole or not at all. Returns False if another process held the index for `wait` seconds, or if it
+    Each unit is added whole or not at all. Returns False if another process held the index for `wait` seconds, or if it
     cannot be written, which is reported once. Nothing is lost then: the next call catches up.
     """
     try:
@@ -329,7 +329,7 @@ def _build(home: Home, run_ids: Collection[str] | None = None, progress: Progres
 
 @contextmanager
 def _keeping_writers_out(home: Home) -> Iterator[None]:
-    """Keep the old index open for reading during the block; nobody writes to one that cannot be opened."""
+    """Keep the old index open for reading during the block; no process writes to one that cannot be opened."""
     old: AbstractContextManager[object] = nullcontext()
     try:
         old = duckdb.connect(str(home.database), read_only=True)

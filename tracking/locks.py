@@ -1,7 +1,7 @@
 """Who is writing a run, reading its checkpoints, writing the index or choosing a run's name at this moment.
 
 Each of them locks a file, and the kernel releases the lock however the process ends. So a run never has two writers,
-and a run that says RUNNING but is locked by nobody was killed.
+and a run that says RUNNING but is not locked was killed.
 """
 
 import os
@@ -17,7 +17,7 @@ from tracking.file_locks import lock_file
 from tracking.home import Home, make_home
 
 # how long to wait for a lock, in seconds
-WRITER_WAIT = 0.5  # whoever only probes a lock holds it for an instant
+WRITER_WAIT = 0.5  # a process that only probes a lock holds it for an instant
 NAMING_WAIT = 60.0  # for another process between choosing a run's name and writing its record
 PRUNING_WAIT = 10.0  # for a run's checkpoints to be deleted
 POLL_INTERVAL = 0.01
@@ -66,7 +66,7 @@ def taking_a_name(home: Home) -> Iterator[None]:
 def reading_checkpoints(home: Home, run_id: str) -> Iterator[None]:
     """Nobody prunes the run during the block; others may read it too.
 
-    Raises HeldError if somebody is pruning it, and InputError if the home is read-only.
+    Raises HeldError if another process is pruning it, and InputError if the home is read-only.
     """
     make_home(home)
     path = _lock_path(home, run_id, "checkpoints.lock")
@@ -77,7 +77,7 @@ def reading_checkpoints(home: Home, run_id: str) -> Iterator[None]:
 
 @contextmanager
 def pruning(home: Home, run_id: str) -> Iterator[None]:
-    """Nobody reads the run's checkpoints during the block. Raises HeldError if somebody already does."""
+    """No other process reads the run's checkpoints during the block. Raises HeldError if one already does."""
     path = _lock_path(home, run_id, "checkpoints.lock")
     what = f"the checkpoints of run {run_id[:8]} are being read by"
     with _acquire(path, what, "wait for it to finish, then prune", WRITER_WAIT):
@@ -86,14 +86,14 @@ def pruning(home: Home, run_id: str) -> Iterator[None]:
 
 @contextmanager
 def writing_index(home: Home, wait: float) -> Iterator[None]:
-    """Nobody else writes the home's index during the block. Raises HeldError if somebody still does after `wait` s."""
+    """No other process writes the home's index during the block. Raises HeldError if one still does after `wait` s."""
     path = home.path / "study.duckdb.lock"
     with _acquire(path, f"{home.database} is being written by", "wait for it to finish, then rebuild again", wait):
         yield
 
 
 def is_abandoned(home: Home, run_id: str) -> bool:
-    """Whether the run was written from this home and nobody writes it now."""
+    """Whether the run was written from this home and no process writes it now."""
     return _is_free(_lock_path(home, run_id, "lock"), default=False)
 
 
@@ -138,12 +138,12 @@ def _read_holder(file: TextIO) -> str:
     try:
         file.seek(0)
         return file.read().strip() or "another process"
-    except PermissionError:  # on Windows, nobody can read what another process has locked
+    except PermissionError:  # on Windows, no process can read what another has locked
         return "another process"
 
 
 def _is_free(path: Path, *, default: bool) -> bool:
-    """Whether nobody holds the lock; `default` where that cannot be known."""
+    """Whether no process holds the lock; `default` where that cannot be known."""
     try:
         with path.open() as file:
             return lock_file(file.fileno(), shared=True)  # shared, so that two probes do not block each other

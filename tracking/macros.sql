@@ -285,12 +285,12 @@ create or replace macro compared_predictions(training_run, other_training_run, o
         not here.is_other
         and other.is_other;
 
--- By what an image is known in other runs: its pixels. Where they are unknown, as in imported logs, nothing else has it.
+-- What identifies an image in other runs: its pixels. Where they are unknown, as in imported logs, no other run has it.
 create or replace macro image_key(digest_of_pixels, of_run, of_split, image_number) as
     coalesce(digest_of_pixels, concat_ws(' ', of_run, of_split, image_number));
 
 -- Each person's latest verdict on each image of a table or CTE with columns split, instance_id, source, image_key and
--- label_name, whichever run it was given on: on the image itself, or if that is not among them, on one of the same pixels
+-- label_name, on whichever run it was given: on the image itself, or if that is not among them, on one of the same pixels
 -- and label. So a verdict on one of two copies says nothing of the other, and none applies once the label has changed.
 -- Classes are known by name. Withdrawn verdicts are left out.
 create or replace macro verdicts_on(images_asked) as table
@@ -431,7 +431,7 @@ create or replace macro explainer_runs(training_run) as table
         and kind = 'explain';
 
 -- P-values corrected for all rows of a table or CTE by Holm (1979): with nothing to find, any p_adjusted is at most a
--- level with a probability of at most that level, whatever the p-values have to do with each other. The rows' column
+-- level with a probability of at most that level, however the p-values depend on each other. The rows' column
 -- p_value is kept; where it is null, p_adjusted is null, and the row does not count.
 create or replace macro corrected_by_holm(p_values) as table
     with multiplied as (
@@ -1050,7 +1050,7 @@ create or replace macro sign_flips(lists_of_places) as table
     cross join sets;
 
 -- Which of several paired differences are not 0 on average: p-values of permutation tests by sign flips (Fisher 1935),
--- which need no distribution, as what makes no difference has either sign alike; p_adjusted holds the level for all
+-- which need no distribution, as both signs are equally likely where nothing differs; p_adjusted holds the level for all
 -- together (step-down max-T, Westfall and Young 1993: each with the largest statistic of those not yet told from 0).
 -- Rows of a table or CTE: hypothesis, places (of its images, for the signs), numbers (its difference there, null where
 -- it has none).
@@ -1209,8 +1209,8 @@ create or replace macro learning_counts(training_run, of_split, first_epoch, fin
 
 -- Data set map (Swayamdipta 2020) of a split's labelled images over a range of epochs: mean and population standard
 -- deviation of the label's probability, fraction of epochs predicted correctly, and el2n (Paul 2021) over the epochs up
--- to the early one. ambiguity is the mean of 1 - p_sq, how often two classes drawn by the probabilities differ, whatever
--- the label. region is ambiguous from 0.5 on, that of an even choice between two classes, else easy from confidence 0.5
+-- to the early one. ambiguity is the mean of 1 - p_sq, how often two classes drawn by the probabilities differ, regardless
+-- of the label. region is ambiguous from 0.5 on, that of an even choice between two classes, else easy from confidence 0.5
 -- on, else hard; null without probabilities. Means are rounded to the 7 digits of a probability, because further ones
 -- depend on the order of a sum, and compared by 6.
 create or replace macro data_map(training_run, of_split, first_epoch, final_epoch, early_epoch) as table
@@ -1369,7 +1369,7 @@ create or replace macro tells_classes_apart(training_run, of_split, of_epoch, at
 
 -- label_doubts with p_wrong, the probability that the label is wrong, and its 95 % credible interval. Predictions and
 -- labels alone cannot tell a wrong label from a mistake that the classifier is sure of, so it rests on a model of both:
--- labels are wrong at one rate whatever the image, to any other class. The classifier is mistaken less often the surer
+-- labels are wrong at the same rate for all images, to any other class. The classifier is mistaken less often the surer
 -- it is, by a logistic curve in the standardised certainty that may flatten, and that may end at a fraction of mistakes
 -- left however sure it is. So contradicted labels where it is surest are wrong as far as they outnumber that fraction, and
 -- elsewhere most are its own mistakes. Rate and curve have a posterior on a grid, from the fraction of
@@ -1532,7 +1532,7 @@ create or replace macro fisher_tail(hits, n, all_hits, m) as
     end;
 
 -- For every concept and class of the images scored: the probability by chance that as many more of the class's images
--- show the concept than of the other ones, by Fisher's exact test, one-sided; null where a single class is scored.
+-- show the concept than of the others, by Fisher's exact test, one-sided; null where a single class is scored.
 create or replace macro concept_prevalences(training_run) as table
     with shown as (
         select
@@ -1574,7 +1574,7 @@ create or replace macro concept_prevalences(training_run) as table
 -- How much worse a model is on a split than on validation images, at the split's last epoch: its accuracy (class_id is
 -- null), and recall and precision of every class, as counts; of a class without images in a split none, where precision
 -- could only be 0. p_value is Fisher's, one-sided, corrected for all rows by Holm (1979). Precision falls too where the
--- class is rarer in the split, whatever the model; so its p_value is the larger one of two: of the precision, and of how
+-- class is rarer in the split, for any model; so its p_value is the larger one of two: of the precision, and of how
 -- many images of other classes are not predicted as the class.
 create or replace macro split_gaps(training_run, of_split) as table
     with chosen as (

@@ -15,7 +15,7 @@ from tracking.mlflow_db import EXPERIMENT, follow_move, is_own_folder, schema_re
 from tracking.staging import staging_folder, sweep
 
 # isort: split
-# behind `mlflow_internals`, as MLflow reads its settings when it is imported
+# after `mlflow_internals`, as MLflow reads its settings when it is imported
 import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Experiment
@@ -37,7 +37,7 @@ mlflow_internals.limit_database_tries(patience.DATABASE_TRIES)
 def connect(home: Home) -> MlflowClient:
     """Client of the home's own MLflow database, or of the server in MLFLOW_TRACKING_URI.
 
-    Whatever writes gets its client here, so the paths in the database of a home that was copied are corrected first.
+    All code that writes gets its client here, so the paths in the database of a copied home are corrected first.
     Raises InputError if MLflow does not answer.
     """
     _check_address()
@@ -71,7 +71,7 @@ def _open_database(home: Home) -> None:
         if run_count:  # MLflow chooses the IDs of new runs, so it cannot be told to make these again
             raise InputError(
                 f"{home.mlflow_db} is gone, but {run_count} runs lie in {home.artifacts}; restore it from a backup, "
-                "set MLFLOW_TRACKING_URI if a server keeps these runs, or start anew with another --home"
+                "set MLFLOW_TRACKING_URI if a server keeps these runs, or begin a new study with another --home"
             )
         _make_database(home)
     if problem := _explain_newer_schema(home.mlflow_address, schema_revision(home)):

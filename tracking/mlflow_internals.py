@@ -1,6 +1,6 @@
 """Everything that relies on MLflow's internals: what it reads on import, and parts that are not public.
 
-Whoever imports MLflow imports this module first. tests/tracking/test_mlflow_internals.py says what a new MLflow moved.
+Import this module before MLflow. tests/tracking/test_mlflow_internals.py says what a new MLflow moved.
 """
 
 import os

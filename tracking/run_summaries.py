@@ -19,7 +19,7 @@ FEW_RUNS = 1_000
 UNSETTLED = 0  # in place of a time of change: look again
 # ns that a change must lie back to be told from the next one, as file systems count time in steps
 CLOCK_STEP = 100_000_000
-OPENING_WAIT = 0.2  # seconds that a listing waits for whoever writes the index, before it reads all records
+OPENING_WAIT = 0.2  # seconds that a listing waits for a writer of the index, before it reads all records
 POLL_INTERVAL = 0.02
 
 
@@ -58,7 +58,7 @@ def last_change(folder: str, *, with_record: bool) -> int:
 def family_of(run_ids: Collection[str], runs: Sequence[RunSummary]) -> set[str]:
     """`run_ids`, with the runs that are about them, those about these, and so on."""
     family = set(run_ids)
-    for run in runs:  # oldest first, so that a run comes behind the one that it is about
+    for run in runs:  # oldest first, so that a run comes after the one that it is about
         if run.source_run_id in family:
             family.add(run.run_id)
     return family
@@ -74,7 +74,7 @@ def note_change(home: Home, run_id: str) -> None:
 def known_summaries(home: Home) -> dict[str, RunSummary]:
     """What this process knows, or else the index; nothing if there is none or another process is writing it.
 
-    Whoever reads a record that changed since puts it in.
+    A record that has changed since is put in by the next process that reads it.
     """
     if home not in _known:
         _known[home] = _read_index(home.database)

@@ -30,7 +30,7 @@ from tracking.run_summaries import note_change
 from tracking.staging import copy_into_place, staging_folder
 
 # isort: split
-# behind `mlflow_internals`, as MLflow reads its settings when it is imported
+# after `mlflow_internals`, as MLflow reads its settings when it is imported
 import numpy as np
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
@@ -115,7 +115,7 @@ def start_run(home: Home, record: RunRecord, tags: dict[str, str], note: str) ->
         client.log_batch(run.run_id, params=params)
     if record.dataset and record.data_digest:
         source = json.dumps({"uri": record.params.get("data") or record.dataset})
-        # MLflow writes it behind the name; the whole digest is in the run's record
+        # MLflow writes it after the name; the whole digest is in the run's record
         dataset = Dataset(record.dataset, record.data_digest[:8], source_type="local", source=source)
         context = InputTag("mlflow.data.context", "training" if record.kind in WITH_CHECKPOINTS else record.kind)
         client.log_inputs(run.run_id, datasets=[DatasetInput(dataset, tags=[context])])
@@ -138,7 +138,7 @@ def check_start(home: Home, wanted: str | None) -> None:
 
 @contextmanager
 def taking_name(home: Home, wanted: str | None, default: str) -> Iterator[str]:
-    """A free name, which nobody else takes during the block, in which the run must be started and recorded."""
+    """A free name, which no other process takes during the block, in which the run must be started and recorded."""
     experiment_id(home)  # may take seconds, so before the lock, where others would have to wait
     with locks.taking_a_name(home):
         yield free_name(home, wanted, default)
@@ -173,7 +173,7 @@ def new_record(
 
 @contextmanager
 def claimed(home: Home, record: RunRecord) -> Iterator[None]:
-    """Nobody else writes the run during the block. Raises InputError if somebody does, here or on another machine."""
+    """No other process writes the run during the block. Raises InputError if one does, here or on another machine."""
     make_home(home)  # refuses one that is read-only
     is_from_elsewhere = os.environ.get("MLFLOW_TRACKING_URI") and not locks.was_written_here(home, record.run_id)
     if is_from_elsewhere and record.status == "RUNNING":
@@ -231,7 +231,7 @@ def log_files(run: Run, files: dict[str, Path]) -> None:
         if local.name != os.path.basename(path):
             raise ValueError(f"MLflow keeps file names: {local} cannot be logged as {path}")
     if files and os.environ.get("MLFLOW_TRACKING_URI"):
-        # its threads are daemons, so that whoever stops a command need not wait for a lost server
+        # its threads are daemons, so that a command that is stopped does not wait for a lost server
         with ThreadPool(min(len(files), UPLOADS)) as pool:
             pool.starmap(partial(_upload, run), files.items(), chunksize=1)
     for path, local in files.items():
@@ -311,7 +311,7 @@ def commit_first(run: Run, unit: str, tables: dict[str, dict[str, Any]]) -> bool
     """Commit rows as a unit of which other homes may commit another at the same moment; returns whether these count.
 
     On a server, the first home that logs its commit as a param named like the unit decides, as MLflow never changes a
-    param. Whoever comes later puts that commit in place there, in case that home was killed before it could.
+    param. A home that comes later puts that commit in place there, in case the first was killed before it could.
     """
     with staging_folder(run.home) as folder:
         committed_files = _log_unit_files(run, _write_tables(folder, f"{unit}_{_new_end()}", tables))

@@ -5,7 +5,7 @@ create table runs (
     run_id varchar primary key,  -- MLflow run ID
     kind varchar not null,  -- train, import, explain, compare, report, improve
     name varchar not null,  -- run name as shown in MLflow
-    source_run_id varchar,  -- training run that it is about, or goes on from (improve); null for others that train
+    source_run_id varchar,  -- training run that it is about, or continues (improve); null for others that train
     status varchar not null,  -- RUNNING, FINISHED, FAILED, KILLED
     dataset varchar,  -- name of the data set
     data_digest varchar,  -- sha256 over every image, label and class name of the data set

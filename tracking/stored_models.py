@@ -1,4 +1,4 @@
-"""From the folder of a LoggedModel, as MLflow hands it to whoever loads it, to the files of the run that it is of."""
+"""From the folder of a LoggedModel, as MLflow hands it to a program, to the files of the run that the model is of."""
 
 import os
 import re

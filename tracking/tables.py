@@ -183,7 +183,7 @@ def quoted(path: str | Path) -> str:
 def select_rows(home: Home, table: str, *patterns: str, without: Collection[str] = ()) -> str:
     """Select a table's rows, in its types, from Parquet files; without the derived columns, and those left out.
 
-    A column that earlier files lack is null. A row belongs to the run in whose folder it lies, whatever it says itself;
+    A column that earlier files lack is null. A row belongs to the run in whose folder it lies, not to the one it names;
     folder names such as `epoch=3` have no effect. Without files there are no rows.
     """
     types = _without(columns()[table], (*DERIVED_COLUMNS.get(table, ()), *without))

@@ -103,7 +103,7 @@ def choose_layer(model: nn.Module, images: Tensor, name: str | None = None, *, n
 
 
 def spatial_layers(layers: dict[str, ObservedLayer]) -> list[str]:
-    """Names of the layers that a method can use: called once, behind a parameter, with several positions; in order."""
+    """Names of the layers that a method can use: called once, after a parameter, with several positions; in order."""
     return [name for name, layer in layers.items() if layer.calls == 1 and layer.behind_learned and layer.positions > 1]
 
 

@@ -17,7 +17,7 @@ MAX_CLUSTERS = 8
 
 
 def cluster_maps(maps: Tensor, seed: int = 0) -> Tensor:
-    """The cluster of each map [N], from 0, the largest first; maps [N, P] count by magnitude, whatever their scale.
+    """The cluster of each map [N], from 0, the largest first; maps [N, P] count by magnitude, regardless of scale.
 
     Where maps change smoothly from one place to another, clusters are pieces of one continuum.
     """

@@ -78,10 +78,10 @@ class MethodInputs:
     background: Tensor | None = None  # [B, C, H, W] images to draw baselines from; default: one grey image
     samples: int | None = None  # passes per image, for sampling-based methods; default: by method
     layer: Layer | str | None = None  # for layer-based methods; a name is checked again; default: see choose_layer
-    seen: Region | None = None  # what layers see of the image, as behind a crop; default: all of it
+    seen: Region | None = None  # what layers see of the image, as after a crop; default: all of it
 
     def generator(self, row: int) -> torch.Generator:
-        """Random generator of one instance, the same whatever batch it is in."""
+        """Random generator of one instance, the same in any batch."""
         instance = row if self.ids is None else int(self.ids[row])
         return torch.Generator().manual_seed(zlib.crc32(f"{self.seed} {instance}".encode()))
 

@@ -1,6 +1,6 @@
 """References: maps that do not depend on the model, which any explanation must beat.
 
-Adebayo et al. 2018, arXiv 1810.03292, for the edge detector. Property: both are the same whatever the model's weights.
+Adebayo et al. 2018, arXiv 1810.03292, for the edge detector. Property: both are the same for any weights of the model.
 """
 
 import torch

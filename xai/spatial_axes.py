@@ -1,6 +1,6 @@
 """Which axes of a layer's output are the image's height and width: tested, as [N, c, h, w] and [N, h, w, c] look alike.
 
-A taller or wider image has more positions along one axis, whatever the weights. For a model that accepts only one image
+A taller or wider image has more positions along one axis, for any weights. For a model that accepts only one image
 size, a band of the image is changed instead: along the spatial axes, the change in the output moves with the band.
 """
 
@@ -139,7 +139,7 @@ def _find_axes(
 
 
 def _skip_unlearned_steps(model: nn.Module, images: Tensor) -> tuple[nn.Module, Tensor]:
-    """A sequential model behind its first steps, as far as they learn nothing, and the images [N, c, h, w] it gets."""
+    """A sequential model after its first steps, as far as these learn nothing, and the images [N, c, h, w] it gets."""
     if type(model).forward is not nn.Sequential.forward:
         return model, images
     steps = OrderedDict(model.named_children())
@@ -170,7 +170,7 @@ def _shapes_for_larger_images(model: nn.Module, image: Tensor) -> tuple[dict[str
     with suppress(Exception):  # the model cannot be copied
         copied = copy.deepcopy(model).cpu()
         for axis, shapes in ((2, taller), (3, wider)):
-            with suppress(Exception):  # whatever a model raises for images of another size than it is made for
+            with suppress(Exception):  # any error of a model on images of another size than it is made for
                 _run_with_callback(copied, image.repeat_interleave(2, axis), _record_shapes_in(shapes))
     return taller, wider
 

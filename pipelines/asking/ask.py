@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 # parameters that refer to a run, and the kinds of run they accept
 RUN_KINDS = {"run_id": TRAINED, "other_run_id": TRAINED, "compare_run": ("compare",)}
-FULL_LINE = 90  # characters, above which a line of a header was broken and the sentence goes on in the next
+FULL_LINE = 90  # characters, above which a line of a header was broken and the sentence continues in the next
 COMPARABLE_KINDS = (*TRAINED, "explain", "compare")  # of which two runs can be compared
 
 

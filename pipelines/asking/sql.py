@@ -1,4 +1,4 @@
-"""Free SQL. It runs in a separate process, which ends at its time and memory limits whatever the query does.
+"""Free SQL. It runs in a separate process, which ends at its time and memory limits in any case.
 
 That process is spawned, not forked: DuckDB's threads would not survive a fork, and Windows has none. It ends with this
 one.

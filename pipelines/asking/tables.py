@@ -32,7 +32,7 @@ GAP = "  "
 NUMERIC_TYPES: set[type] = {int, bool, float, Decimal, type(None)}
 ID = re.compile(r"([0-9a-f]{32,})(-dirty)?")  # run IDs and digests, which a unique beginning names as well
 SHORT_ID = 8  # digits
-NAME_PARTS = re.compile(r"[^_ ]*[_ ]|[^_ ]+")  # names are broken behind underscores and spaces
+NAME_PARTS = re.compile(r"[^_ ]*[_ ]|[^_ ]+")  # names are broken after underscores and spaces
 FULL = "in full: --format csv or json"
 # words that are coloured, by column
 COLOURS = {

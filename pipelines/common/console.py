@@ -1,4 +1,4 @@
-"""Standard error as commands use it: whatever writes to it, passwords never appear, and progress stays below."""
+"""Standard error as commands use it: passwords never appear in it, and progress stays at the bottom."""
 
 import sys
 from collections.abc import Iterator

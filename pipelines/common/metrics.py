@@ -22,7 +22,7 @@ MEANINGS = {
     "epoch_0": "rank correlation with maps of the network before training; lower is better",
 }
 JUDGING = ("insertion", "deletion", "road_gap")  # those by which a method is said to beat random maps
-BEATS_RANDOM_LEVEL = 0.004  # family-wise level of that verdict wherever it is told: in MLflow, reports and figures
+BEATS_RANDOM_LEVEL = 0.004  # family-wise level of that verdict everywhere: in MLflow, reports and figures
 # by the beginning of other keys: their names, with the rest: a percentage, a layer or a part's number
 FAMILIES = {
     "road_morf_": "ROAD, {} % imputed, most relevant first",

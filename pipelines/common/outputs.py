@@ -18,7 +18,7 @@ def check_new_file(path: Path) -> None:
 
 
 def name_page(stem: str, split: str, other_run_id: str | None = None) -> str:
-    """The name of a page's file; the split test needs no mention, and a page of two runs names the other one."""
+    """The name of a page's file; the split test is not mentioned, and a page of two runs names the second."""
     of_split = "" if split == "test" else f"_{split.replace(':', '_')}"
     against = f"_against_{other_run_id[:8]}" if other_run_id else ""
     return f"{stem}{of_split}{against}.html"

@@ -1,7 +1,7 @@
 """The processes of a training, which torchrun starts together: rank 0 leads and writes, the others follow it.
 
-What rank 0 decides goes through the store of their process group, as one numbered message after the other: nobody then
-waits in a collective operation for a process that has ended. Only tensors go through collective operations.
+What rank 0 decides goes through the store of their process group, as one numbered message after the other: no process
+then waits in a collective operation for one that has ended. Only tensors go through collective operations.
 """
 
 import os
@@ -123,7 +123,7 @@ def tell(message: Any) -> None:
 
 
 def hear() -> Any:
-    """The next message of rank 0. Raises LeaderEnded if there is none any more."""
+    """The next message of rank 0. Raises LeaderEnded if no more will come."""
     assert _membership
     key = _membership.message_key()
     with lost_reported():

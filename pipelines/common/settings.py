@@ -149,7 +149,7 @@ class SpreadSettings(CheckedSettings):
 
 @dataclass(frozen=True)
 class TrackedSettings(CheckedSettings):
-    """What every run with checkpoints records, whoever trained it: its data, and how its model is built and run."""
+    """What every run with checkpoints records, however it was trained: its data, and how its model is built and run."""
 
     dataset: str = setting("digits", DATASET)
     data: str | None = setting(
@@ -163,11 +163,11 @@ class TrackedSettings(CheckedSettings):
         False, "leave out images that cannot be read, and record which; otherwise they are errors"
     )
     val_fraction: float = setting(
-        0.1, "fraction of the training set used for validation, unless the data set has validation images of its own",
+        0.1, "fraction of the training set used for validation, unless the data set has its own validation images",
         least=0, most=0.5, formerly="val_share",
     )  # fmt: skip
     test_fraction: float | None = setting(
-        None, "fraction of the images held out for testing, for data without test images of its own; default: 0.5 of "
+        None, "fraction of the images held out for testing, for data without its own test images; default: 0.5 of "
         "its validation images, or 0.2 of all", least=0.01, most=0.9,
     )  # fmt: skip
     model: str = setting("cnn", "cnn, timm:NAME, torchvision:NAME, or package.module:factory, a function that returns "
@@ -232,7 +232,7 @@ class TrainSettings(TrackedSettings):
     """Train a classifier; every epoch's checkpoint and predictions are remembered. Prints the run ID (one per seed)."""
 
     val_fraction: float = setting(
-        0.1, "fraction of the training set used for validation, unless the data set has validation images of its own",
+        0.1, "fraction of the training set used for validation, unless the data set has its own validation images",
         least=0.01, most=0.5, formerly="val_share",
     )  # fmt: skip
     model: str = setting(
@@ -357,9 +357,9 @@ class ResolvedTraining(ResolvedSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedImprovement(ResolvedTraining):
-    """What a training records that goes on from an epoch of another run, and sees some images more often."""
+    """What a training records that continues from an epoch of another run, and sees some images more often."""
 
-    first_epoch: int = setting(MISSING, "epoch of --from that training goes on from", least=1)
+    first_epoch: int = setting(MISSING, "epoch of --from that training continues from", least=1)
     targeted: bool = setting(MISSING, "whether the images that an epoch sees again are chosen ones, or any")
     repeats: int = setting(MISSING, "number of images that an epoch sees again", least=0)
     augment: tuple[str, ...] = setting(MISSING, "how the images seen again are altered")
@@ -388,7 +388,7 @@ class ImproveSettings(CheckedSettings):
         3, "number of classes to improve and compare: those with the lowest recall on val", least=1
     )
     images: tuple[str, ...] = setting(
-        (), "new images to train on too, or folders of them; each lies in a folder named after its class",
+        (), "new images to train on too, or folders of them; each in a folder named after its class",
         path=True,
     )  # fmt: skip
     verdicts: str | None = setting(
@@ -440,7 +440,9 @@ class RerunSettings(SpreadSettings):
     """Repeat a run from its own record, as a new run. Prints its ID."""
 
     run: str = setting("latest", RUN, positional=True)
-    check: bool = setting(False, "check that every number is identical; if not, say how far off, with exit code 1")
+    check: bool = setting(
+        False, "check that every number is identical; if not, report by how much they differ, with exit code 1"
+    )
     data: str | None = setting(None, "where the data set is now; default: where it was then")
 
 
@@ -587,7 +589,7 @@ class VerdictSettings(CheckedSettings):
     run: str = setting(MISSING, RUN, positional=True)
     file: str = setting(
         MISSING, "CSV with columns split, instance_id, verdict (label_ok, label_wrong, unclear, not_usable, withdrawn) "
-        "and, if you like, new_label (a class, with label_wrong), who, note; - is standard input",
+        "and optionally new_label (a class, with label_wrong), who, note; - is standard input",
         positional=True, path=True,
     )  # fmt: skip
     who: str | None = setting(None, "reviewer of the rows that name none; default: your user name")
@@ -597,7 +599,7 @@ class VerdictSettings(CheckedSettings):
 class FlowSettings(CheckedSettings):
     """Make the InstanceFlow page of a run: which image was classified as what, epoch by epoch. Prints its path.
 
-    With another run, the page shows both on the same images, and what the other one fixes and breaks. For a group of
+    With another run, the page shows both on the same images, and what the second fixes and breaks. For a group of
     seeds, each run gets its page.
     """
 
@@ -651,12 +653,12 @@ class FigureSettings(CheckedSettings):
     split: str | None = setting(
         None, "split to show, such as test, val or extra:NAME; default: test, or all where a figure has all"
     )
-    epoch: int | None = setting(None, "epoch to show; default: the last there is", least=0)
+    epoch: int | None = setting(None, "epoch to show; default: the last one", least=0)
     epochs: str | None = setting(None, "range of epochs to show, such as 2-10; default: all")
     instances: str | None = setting(
         None, "instance IDs to show, such as 0,7,42; default: two right, two wrong", numbers=True
     )
-    method: tuple[str, ...] = setting((), "explanation methods to show; default: all there are")
+    method: tuple[str, ...] = setting((), "explanation methods to show; default: all")
     data: str | None = setting(None, "where the data set, or an imported log's images, are now")
 
     @classmethod

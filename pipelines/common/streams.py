@@ -1,4 +1,4 @@
-"""Standard output and standard error, whatever the terminal, pipe or file behind them takes."""
+"""Standard output and standard error, in what the terminal, pipe or file behind them can take."""
 
 import codecs
 import io

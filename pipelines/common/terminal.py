@@ -107,7 +107,7 @@ def wrap(text: str, width: int, parts: re.Pattern[str] = WORDS) -> list[str]:
 
 
 class StatusLine:
-    """The last line of a terminal, redrawn in place; whatever else is written to standard error goes above it."""
+    """The last line of a terminal, redrawn in place; everything else on standard error goes above it."""
 
     def __init__(self) -> None:
         self.is_shown = False
@@ -138,7 +138,7 @@ _is_muted = False
 
 
 def mute() -> None:
-    """From now on nothing is said in this process, as another one says the same."""
+    """From now on this process prints nothing, as another one prints the same."""
     global _is_muted
     _is_muted = True
 

@@ -32,7 +32,7 @@ def import_factory(name: str, what: str) -> Callable[..., Any]:
 
 @contextmanager
 def errors_reported(problem: str) -> Iterator[None]:
-    """Whatever the user's code raises inside becomes an InputError: `problem`, then the reason, in one line."""
+    """Any error of the user's code inside becomes an InputError: `problem`, then the reason, in one line."""
     try:
         yield
     except (InputError, MemoryError):

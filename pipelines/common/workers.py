@@ -58,7 +58,7 @@ class Pool:
         self._client = client
         self._place = place  # in words
         self._processes = processes
-        self.workers = len(processes) or None  # of this machine; None: a scheduler's, wherever they are
+        self.workers = len(processes) or None  # of this machine; None: a scheduler's, on any machine
         self.scheduler = scheduler
         self._waiting: deque[tuple[str, Task]] = deque()
         self._under_way: dict[str, Future] = {}
@@ -240,13 +240,13 @@ def share_of_cores(threads: int) -> int:
 
 
 def _silence_dask() -> None:
-    """Leave out what Dask logs, with tracebacks: what matters is said here, in one line."""
+    """Leave out what Dask logs, with tracebacks: what matters is reported here, in one line."""
     for name in list(logging.root.manager.loggerDict):
         if name.partition(".")[0] == "distributed":  # several have levels of their own
             logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def be_quiet() -> None:
-    """In a worker: what models print is no result, and what this program says is said by the command."""
+    """In a worker: what models print is no result, and the command reports for this program."""
     sys.stdout = sys.stderr
     terminal.mute()

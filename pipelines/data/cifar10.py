@@ -43,7 +43,7 @@ def load_cifar10(path: str | None, home_data: Path, options: LoadOptions) -> Raw
 
 
 def _read_folder(folder: Path, options: LoadOptions) -> RawDataset | None:
-    """The data set in whichever layout the folder holds it; None if in neither."""
+    """The data set in the layout in which the folder holds it; None if in neither."""
     if not isdir(folder):
         return None
     for name in PARQUET_FOLDERS:

@@ -50,7 +50,7 @@ def load_csv(path: str | None, home_data: Path, options: LoadOptions) -> RawData
         part = find_part(split[0]) if split else "train"
         if part is None:
             raise InputError(
-                f"line {line} of {where} has {format_name(used[2])} {format_name(split[0])}, which is none of "
+                f"line {line} of {where} has {format_name(used[2])} {format_name(split[0])}, which is not one of "
                 f"{', '.join(NAMES_BY_PART)}; rename it, or name another column with --split-column"
             )
         rows.append(Row(line, source, label, part))

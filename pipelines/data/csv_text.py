@@ -1,4 +1,4 @@
-"""CSV that a user gives: read whole, and refused with the number of the line that is no CSV."""
+"""CSV that a user gives: read whole, and refused with the number of the line that is not valid."""
 
 import csv
 import io
@@ -44,7 +44,7 @@ def parse_csv(content: bytes, where: str) -> tuple[Lines, list[str]]:
                 lines.append((first, values))
             first = reader.line_num + 1
     except csv.Error as error:
-        raise InputError(f"line {first} of {where} is no CSV: {error}; fix it") from None
+        raise InputError(f"line {first} of {where} is not valid CSV: {error}; fix it") from None
     if len(lines) < 2:
         raise InputError(f"{where} has no rows; it takes a line of column names, then a line for each image")
     (_, columns), *rows = lines

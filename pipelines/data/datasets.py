@@ -44,7 +44,7 @@ class DatasetLoader:
     load: Callable[..., RawDataset]  # from --data, the home's data/ and options; before them, its name if it `is_named`
     takes_data: bool = True  # whether --data says where it is; otherwise it needs no folder
     takes: tuple[str, ...] = ()  # which of OPTIONS mean something for it
-    argument: str | None = None  # what stands behind the colon, as help calls it: the same as --data
+    argument: str | None = None  # what follows the colon, as help calls it: the same as --data
     is_named: bool = False  # then it is the data set's name instead
     is_in_home: bool = False  # whether --data is a path in the home's data/
     is_read: bool = True  # from files or foreign code, so that its images are kept; otherwise made in no time

@@ -34,7 +34,7 @@ FLIPPED_FRACTION = 0.05  # of the training images
 
 @dataclass(frozen=True)
 class PlantedTruth:
-    """What is true of an image, whatever the data set says."""
+    """What is true of an image, even if the data set says otherwise."""
 
     source: str  # where it lies in the data set, as in table instances
     part: str  # train, which gives the validation images too, or test
@@ -74,7 +74,7 @@ def list_truth() -> list[PlantedTruth]:
 
 
 def _split_digits(digits: RawDataset) -> tuple[Split, Split]:
-    """All digits, split anew into training and test images, with about the same fraction of each class in both."""
+    """All digits, split into new training and test images, with about the same fraction of each class in both."""
     every = Split(
         torch.cat([digits.train.images[:], digits.test.images[:]]),
         torch.cat([digits.train.labels, digits.test.labels]),

@@ -30,7 +30,7 @@ UNSAVED_MODES = ("CMYK", "YCbCr", "LAB", "HSV", "F")  # of Pillow, which PNG doe
 
 
 def list_pictures(given: Any, channels: int) -> Sequence[Any]:
-    """The pictures of whatever was given, one by one: arrays [H, W, C] or [H, W], Pillow images, paths or bytes.
+    """The pictures that were given, one by one: arrays [H, W, C] or [H, W], Pillow images, paths or bytes.
 
     An array is one picture, or pictures [N, H, W, C] or [N, C, H, W]; of one channel also [N, H, W]. Raises InputError
     on anything else.

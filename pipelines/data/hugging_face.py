@@ -96,7 +96,7 @@ def _find_files(path: str) -> dict[str, list[Path]]:
         return {"train": found[unknown[0]]}
     if unknown:
         raise InputError(
-            f"{format_name(root)} has split {format_names(unknown)}, which is none of {', '.join(NAMES_BY_PART)}; "
+            f"{format_name(root)} has split {format_names(unknown)}, which is not one of {', '.join(NAMES_BY_PART)}; "
             "rename or move it"
         )
     return parts
@@ -153,7 +153,7 @@ def _read_json(file: Path) -> dict[str, Any]:
 
 @contextmanager
 def _open_table(file: Path) -> Iterator[Any]:
-    """An opened Parquet file, or the reader of an Arrow stream. Raises InputError on whatever is wrong with it."""
+    """An opened Parquet file, or the reader of an Arrow stream. Raises InputError if anything is wrong with it."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -261,7 +261,7 @@ def _read_labels(file: Path, columns: Columns) -> list[Any]:
 
 @dataclass(frozen=True)
 class _EncodedImages:
-    """The encoded images of all files, each named by its row for messages; read anew in each iteration."""
+    """The encoded images of all files, each named by its row for messages; read again in each iteration."""
 
     files: list[Path]
     column: str

@@ -74,7 +74,7 @@ def read_through_store(
 
 
 def find_by_digest(home: Home, digest: str, reading: Reading, *, val_fraction: float, seed: int) -> RawDataset | None:
-    """The pictures that a run was made with, whatever has become of the data set they came from."""
+    """The pictures that a run was made with, even if the data set they came from is gone."""
     for file in sorted(home.pictures.glob(f"*/{_facts_name(val_fraction, seed)}")):
         if read_json(file)["digest"] == digest and (file.parent / DESCRIPTION).is_file():
             raw = read_store(file.parent)

@@ -126,7 +126,7 @@ def read_pixels(name: str, content: bytes | Path, shape: tuple[int, int, int], t
 
 
 def read_picture(name: str, content: bytes | Path) -> Image.Image:
-    """An image as RGB, in whatever size it has, for pages. Raises Unreadable."""
+    """An image as RGB, in its own size, for pages. Raises Unreadable."""
     header = read_header(name, content)
     top_levels = {}
     if header.level_kind:
@@ -145,14 +145,14 @@ def resize_pixels(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 @contextmanager
 def _open_image(name: str, content: bytes | Path) -> Iterator[ImageFile.ImageFile]:
-    """The opened image; whatever goes wrong with it inside the block is raised as Unreadable."""
+    """The opened image; any error with it inside the block is raised as Unreadable."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # remarks on odd metadata
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(_as_file(content), formats=_available_formats()) as image:
                 yield image
-    except Exception as error:  # Pillow raises whatever its decoders raise
+    except Exception as error:  # Pillow raises any error of its decoders
         if isinstance(error, Image.DecompressionBombWarning | Image.DecompressionBombError):
             reason = f"it has over {Image.MAX_IMAGE_PIXELS:,} pixels"
         elif isinstance(error, UnidentifiedImageError):
@@ -203,7 +203,7 @@ def _to_plain_image(
     tiles = list(opened.tile)
     is_grey = _is_grey(opened)
     if file_format == "PNG":
-        image.load()  # the orientation may stand behind the pixels
+        image.load()  # the orientation may follow the pixels
     orientation = _read_orientation(image)  # before a TIFF is loaded, which turns it upright
 
     levels = _read_deep_levels(image, tiles, content)
@@ -231,7 +231,7 @@ def _to_plain_image(
 
 
 def _read_orientation(image: Image.Image) -> int:
-    """How an image is to be turned, 1 (not at all) to 8; whatever else its EXIF or XMP data says counts as 1."""
+    """How an image is to be turned, 1 (not at all) to 8; anything else in its EXIF or XMP data counts as 1."""
     try:
         # not PNG's own getexif, which would decode the pixels first
         orientation = Image.Image.getexif(image).get(ORIENTATION)
@@ -250,7 +250,7 @@ def _is_sideways(image: ImageFile.ImageFile) -> bool:
 
 
 def _has_metadata_behind_pixels(image: ImageFile.ImageFile, content: bytes | Path) -> bool:
-    """Whether a PNG has chunks behind its pixels, which Pillow reads only together with the pixels."""
+    """Whether a PNG has chunks after its pixels, which Pillow reads only together with the pixels."""
     with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
         file.seek(
             image.tile[0][2] - 8

@@ -1,4 +1,4 @@
-"""Pictures that a training loop of somebody's own gave through Python, kept in the home for every later command.
+"""Pictures that a user's training loop gave through Python, kept in the home for every later command.
 
 They lie in data/recorded/DIGEST/, as those of other data sets in data/pictures/ (picture_store.py).
 """

@@ -54,7 +54,7 @@ class StoredImages:
 
 
 class JoinedImages:
-    """Images of two places as one [N, C, H, W], the `more` images [M, C, H, W] behind the others."""
+    """Images of two places as one [N, C, H, W], the `more` images [M, C, H, W] after the others."""
 
     def __init__(self, images: "Tensor | StoredImages | JoinedImages", more: Tensor) -> None:
         self.images = images

@@ -1,4 +1,4 @@
-"""Data sets that are torch data sets: those of torchvision by name, and whatever a factory of the user's returns."""
+"""Data sets that are torch data sets: those of torchvision by name, and those that a factory of the user's returns."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence

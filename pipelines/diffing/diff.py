@@ -1,4 +1,4 @@
-"""Two models on the same images: what the other one fixes, breaks and sees differently, on one page."""
+"""Two models on the same images: what the second fixes, breaks and sees differently, on one page."""
 
 import re
 from datetime import UTC, datetime

@@ -163,7 +163,7 @@ def _read_trained_run(
 def open_recorded_job(
     record: catalogue.RunRecord, home: Home, data: str | None, finished_epochs: Collection[int] = ()
 ) -> Iterator[Job]:
-    """The job of a run, for the instances it was started with, whatever its settings would choose today."""
+    """The job of a run, for the instances it was started with, even if its settings would choose others today."""
     settings = read_recorded_settings(home, record, ExplainSettings)
     settings = replace(settings, run=record.source, data=data or settings.data)
     with open_trained_run(settings, home, read_recorded_instances(home, record), finished_epochs) as source:

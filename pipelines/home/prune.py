@@ -1,4 +1,4 @@
-"""Frees space: deletes checkpoints that nobody needs and keeps what was learned from them."""
+"""Frees space: deletes checkpoints that are not needed and keeps what was learned from them."""
 
 from pathlib import Path
 

@@ -13,7 +13,7 @@ def rebuild(settings: RebuildSettings, home: Home) -> str:
     """Rebuild the index, including the runs on an MLflow server if one is in use; returns its path."""
     check_writable(home)
     if is_copy(home):
-        from tracking.remote import fetch  # imports mlflow, which is slow and seldom needed here
+        from tracking.remote import fetch  # imports mlflow, which is slow and rarely needed here
 
         with _showing("fetch") as show:
             fetch(home, show)

@@ -93,7 +93,7 @@ def save_views(home: Home) -> None:
 
 
 def list_addresses(home: Home) -> dict[str, str]:
-    """What to open in MLflow, as addresses behind that of the server, by what is there."""
+    """What to open in MLflow, as addresses relative to that of the server, by what is there."""
     pages = {
         f"{page} of {record.name}": address
         for record in _trainings(home)

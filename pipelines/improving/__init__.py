@@ -1,1 +1,1 @@
-"""Going on with a training on what the model gets wrong, beside a control that goes on without."""
+"""Continuing a training on what the model gets wrong, beside a control that continues without."""

@@ -22,13 +22,13 @@ from tracking.catalogue import WITH_CHECKPOINTS, RunRecord
 from tracking.errors import InputError
 from tracking.home import Home
 
-LR_FRACTION = 0.3  # of the peak learning rate of the run that is gone on from
+LR_FRACTION = 0.3  # of the peak learning rate of the run that is continued
 NOT_COMPARED = ("name", "data")  # settings in which a run may differ from what is planned, and still be it
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A run that is to go on from the source."""
+    """A run that is to continue the source."""
 
     settings: ResolvedImprovement
     targets: Targets | None  # None: it is a control
@@ -63,19 +63,19 @@ def improve(settings: ImproveSettings, home: Home) -> list[str]:
 
 
 def _check_source(home: Home, source: Source) -> None:
-    """Raise InputError if the training cannot go on from there."""
+    """Raise InputError if the training cannot continue from there."""
     run_id = source.record.run_id[:8]
     if read_recorded_config(home, source.record)["command"] not in WITH_CHECKPOINTS:
         raise InputError(
-            f"run {run_id}: how it was trained is not known here, so no control could go on alike; train with your own "
-            f"loop, or with: study train --from {run_id}"
+            f"run {run_id}: how it was trained is not known here, so no control could continue alike; train with your "
+            f"own loop, or with: study train --from {run_id}"
         )
     if source.commit.epoch == 0:
         raise InputError(f"epoch 0 of run {run_id} is before training, so nothing is learned yet; name a later one")
 
 
 def _plan(settings: ImproveSettings, home: Home, source: Source, choice: Choice) -> tuple[list[Plan], list[Plan]]:
-    """Controls and improved runs, one of each per seed, with the settings of the source where nothing else is said.
+    """Controls and improved runs, one of each per seed, with the settings of the source unless others are given.
 
     All see as many images an epoch: where one lacks new images, or those that verdicts leave out, it sees more again.
     """
@@ -90,7 +90,7 @@ def _plan(settings: ImproveSettings, home: Home, source: Source, choice: Choice)
     new_count = len(targets.new.labels) if targets.new else 0
 
     seeds = [trained.seed] if settings.seeds is None else parse_seeds(settings.seeds)
-    # a run that has gone on has a lowered rate already
+    # a continued run already has a lower rate
     usual_lr = trained.lr if source.record.kind == "improve" else LR_FRACTION * trained.lr
     lr = settings.lr or usual_lr
     repeats = max(1, round(settings.repeats * choice.image_count))
@@ -134,13 +134,13 @@ def _plan(settings: ImproveSettings, home: Home, source: Source, choice: Choice)
 
 
 def _complete(home: Home, source: Source, plan: Plan) -> RunRecord:
-    """The planned run: the one there is, gone on with if it was interrupted, else a new one."""
+    """The planned run: the existing one, resumed if it was interrupted, else a new one."""
     record = _find_run(home, source, plan)
     if record is None:
         run_id = start_training(plan.settings, home, source.record, None, plan.targets, plan.changes)
         return catalogue.resolve(home, run_id)
     if record.status == "FINISHED":
-        say(f"improve: run {record.run_id} ({record.name}) is there already")
+        say(f"improve: run {record.run_id} ({record.name}) already exists")
         return record
     with runs.claimed(home, record):
         resume(catalogue.resolve(home, record.run_id), home, plan.settings.data)
@@ -180,7 +180,7 @@ def _conclude(
         for other in (control, source.record):
             runs.set_tag(opened, "study.improved", run.run_id, other.run_id)
         links = [
-            (control, f"Control of run {run.name} ({run.run_id}): it goes on without chosen images."),
+            (control, f"Control of run {run.name} ({run.run_id}): it continues without chosen images."),
             (run, f"Its control is run {control.name} ({control.run_id})."),
             (
                 source.record,

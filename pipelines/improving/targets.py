@@ -1,4 +1,4 @@
-"""What a training that goes on is to see more often: chosen by predictions of val and train_seen, never of test."""
+"""What a continued training should see more often: chosen by predictions of val and train_seen, never of test."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -11,7 +11,7 @@ from tracking.home import Home
 from tracking.reading import connect
 
 LEVEL = 0.05  # probability that any statement of a verdict is false
-# by scope: what is said of a gain, of a loss, and where neither is shown
+# by scope: the words for a gain, for a loss, and where neither is shown
 WORDS = {
     "weak": ("improved", "worse", "no improvement shown"),
     "all": ("better", "worse", "no difference shown"),

@@ -48,7 +48,7 @@ def _flow_run(run: catalogue.RunRecord, settings: FlowSettings, home: Home) -> s
         if settings.data is not None:
             raise InputError("--export writes no pictures, so it takes no --data; leave one of them out")
         if settings.other is not None:
-            raise InputError("--export writes one run; leave the other one out")
+            raise InputError("--export writes one run; leave out the second")
         return export(run, settings.split, Path(settings.export), home)
 
     other = None if settings.other is None else catalogue.resolve(home, settings.other)

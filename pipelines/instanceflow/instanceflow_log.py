@@ -220,7 +220,7 @@ def _name(content: dict) -> str | None:
 
 
 def _quote(value: Any) -> str:
-    """A value as JSON, shortened; on one line whatever it holds."""
+    """A value as JSON, shortened, on one line."""
     if isinstance(value, list):
         return "a list"
     if isinstance(value, dict):

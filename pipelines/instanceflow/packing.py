@@ -53,7 +53,7 @@ class Payload:
 
 
 def estimate_characters(values: np.ndarray, row_count: int) -> float:
-    """Characters that so many rows like those of an array take, by at most ESTIMATED_ROWS of them."""
+    """Characters that this many rows like those of an array take, by at most ESTIMATED_ROWS of them."""
     rows = values[:: max(1, len(values) // ESTIMATED_ROWS)]
     return len(_compress(rows)) * 4 / 3 * row_count / max(1, len(rows))
 

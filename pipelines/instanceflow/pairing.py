@@ -21,7 +21,7 @@ def read_pair(connection: DuckDBPyConnection, run: RunRecord, other: RunRecord, 
     """
     names = f"runs {run.run_id[:8]} and {other.run_id[:8]}"
     if run.run_id == other.run_id:
-        raise InputError(f"both runs are {run.run_id[:8]}; name another one, or leave it out")
+        raise InputError(f"both runs are {run.run_id[:8]}; name another, or leave it out")
     if run.kind != other.kind:
         raise InputError(f"{names} are of kinds {run.kind} and {other.kind}; name two of one kind")
 

@@ -30,7 +30,7 @@ class TopClasses:
     kept: int  # probabilities that the run keeps of an instance at an epoch, at most
 
     def estimate(self, row_count: int) -> float:
-        """Characters that those of so many instances take."""
+        """Characters that those of this many instances take."""
         return sum(estimate_characters(values, row_count) for values in (self.classes, self.probabilities))
 
 

@@ -135,7 +135,7 @@ def read_axes(connection: DuckDBPyConnection, run: RunRecord, split: str) -> Rec
 
 
 def choose_rows(axes: RecordAxes, epoch_count: int) -> np.ndarray:
-    """Rows of the instances that a page of so many epochs has room for, ascending: all, or a sample."""
+    """Rows of the instances that a page of this many epochs has room for, ascending: all, or a sample."""
     return draw_rows(axes.split_indices, min(MAX_INSTANCES, MAX_CELLS // epoch_count))
 
 

@@ -73,7 +73,7 @@ class Verdict:
 def read_file(file: str) -> VerdictFile:
     """The rows with a verdict in a file, or in standard input if it is called -. Raises InputError if there are none.
 
-    Rows without one are images that the reviewer has not come to; how many there are is said.
+    Rows without one are images that the reviewer has not reached; their number is reported.
     """
     if file == "-":
         where = "standard input"
@@ -117,20 +117,20 @@ def check_file(file: VerdictFile, run: Judgeable, default_who: str) -> list[Verd
     if faults:
         more = f"; and {len(faults) - LISTED_FAULTS} more" if len(faults) > LISTED_FAULTS else ""
         raise InputError(
-            f"{len(faults)} of {plural(len(file.rows), 'verdict')} in {file.where} cannot be taken, so none is: "
+            f"{len(faults)} of {plural(len(file.rows), 'verdict')} in {file.where} are not valid, so none is recorded: "
             f"{'; '.join(faults[:LISTED_FAULTS])}{more}; fix them"
         )
     return verdicts
 
 
 def _find_columns(columns: list[str], where: str) -> dict[str, int]:
-    """The place of each column that we take. Others are named and left aside, unless they may be one misspelt."""
+    """The place of each column that we take. Others are named and ignored, unless one may be a misspelt column."""
     places = {column.strip().casefold(): place for place, column in enumerate(columns)}
     missing = [name for name in REQUIRED if name not in places]
     if missing:
         raise InputError(
             f"{where} has no column {format_names(missing)}; it has: {format_names(columns)}; it takes "
-            f"{', '.join(REQUIRED)} and, if you like, {', '.join(OPTIONAL)}"
+            f"{', '.join(REQUIRED)} and optionally {', '.join(OPTIONAL)}"
         )
     others = [name for name in places if name not in REQUIRED + OPTIONAL]
     for name in OPTIONAL:
@@ -139,7 +139,7 @@ def _find_columns(columns: list[str], where: str) -> dict[str, int]:
                 f"{where} has column {format_name(alike[0])}; rename it {name} if it is that, or remove it"
             )
     if others:
-        say(f"  columns left aside: {format_names(others)}")
+        say(f"  columns ignored: {format_names(others)}")
     return {name: places[name] for name in REQUIRED + OPTIONAL if name in places}
 
 
@@ -152,7 +152,7 @@ def _read_row(row: Row, run: Judgeable, default_who: str) -> Verdict:
         raise InputError(f"no image {wanted!r} in {row.split}, which ends with {run.splits[row.split]}")
     word = row.values["verdict"].casefold()
     if word not in VERDICTS:
-        raise InputError(f"verdict {format_name(row.values['verdict'])!r} is none of {', '.join(VERDICTS)}")
+        raise InputError(f"verdict {format_name(row.values['verdict'])!r} is not one of {', '.join(VERDICTS)}")
     label = run.labels[row.split, row.instance_id]
     if word.startswith("label") and label is None:
         raise InputError(f"{word} is about a label, and image {row.instance_id} of {row.split} has none")
@@ -168,7 +168,7 @@ def _read_new_label(wanted: str, word: str, label: int | None, classes: Mapping[
     if not wanted:
         return None
     if word != "label_wrong":
-        raise InputError(f"new_label {format_name(wanted)!r} goes with label_wrong, not with {word}")
+        raise InputError(f"new_label {format_name(wanted)!r} is for label_wrong, not for {word}")
     new_label = find_class(wanted, classes)
     if new_label is None:
         raise InputError(f"no class {format_name(wanted)!r}; there are: {format_names(classes.values())}")
@@ -178,7 +178,7 @@ def _read_new_label(wanted: str, word: str, label: int | None, classes: Mapping[
 
 
 def _read_text(column: str, text: str, longest: int) -> str:
-    """A text in one line and one Unicode form, so that a name is the same person whoever typed it."""
+    """A text in one line and one Unicode form, so that a name means the same person however it was typed."""
     tidy = " ".join(unicodedata.normalize("NFC", text).split())
     if not 0 < len(tidy) <= longest or not tidy.isprintable():
         raise InputError(f"{column} is {format_name(text[:longest])!r}; it takes 1 to {longest} printable characters")

@@ -1,4 +1,4 @@
-"""How images are added to a run: with their pixels, so that it has them whatever becomes of the files."""
+"""How images are added to a run: with their pixels, so that the run has them even if the files are deleted."""
 
 import numpy as np
 

@@ -73,15 +73,15 @@ def _shorten(value: str) -> str:
 
 
 def advise_to_resume(run: runs.Run) -> str:
-    """How to go on with a run that ends early."""
+    """How to continue a run that ends early."""
     return f"resume it with: study resume {run.run_id[:8]}"
 
 
 @contextmanager
 def run_guard(run: runs.Run, command: str | None = None, advice: str | None = None) -> Iterator[None]:
-    """Work inside belongs to the run, which ends as FINISHED, KILLED or FAILED; `advice` says how to go on then.
+    """Work inside belongs to the run, which ends as FINISHED, KILLED or FAILED; `advice` says how to continue it then.
 
-    What is said names the `command`, by default that of the run's kind.
+    Messages name the `command`, by default that of the run's kind.
 
     Raises RunError if the disk, a database or a server fails, or the user's model raises an error.
     """

@@ -1,4 +1,4 @@
-"""Committing an epoch: the one way in which checkpoints and predictions enter a run, whoever trained the model."""
+"""Committing an epoch: the only way in which checkpoints and predictions enter a run, of any training loop."""
 
 from collections.abc import Callable, Sequence
 from functools import partial

@@ -88,7 +88,7 @@ def _load_pyfunc(path: str, model_config: dict[str, Any] | None = None) -> Pictu
     """What mlflow.pyfunc.load_model calls with the folder of a LoggedModel.
 
     model_config["device"] is a torch device; by default that of the training if it is there. Raises InputError if the
-    run's files are not to be had, or its model cannot be built.
+    run's files are not available, or its model cannot be built.
     """
     stored = read_stored_model(Path(path))
     unit = f"epoch_{stored.epoch:04d}"

@@ -29,7 +29,7 @@ def load_data(
 
     Where the home still has the pictures of the run, they are taken, unless --data names others, or not `takes_kept`.
 
-    Notes on the data are said once, by the training that records them.
+    Notes on the data are printed once, by the training that records them.
     """
     if run is None:
         say(f"loading {settings.dataset}")

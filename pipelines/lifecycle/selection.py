@@ -50,7 +50,7 @@ def choose_instances(
     if len(selectors) > 1:
         raise InputError(f"--{selectors[0]} and --{selectors[1]} both choose instances; give one")
     if settings.also is not None and selectors not in ([], ["count"]):
-        raise InputError(f"--also adds images to a random sample, so it goes with --count, not with --{selectors[0]}")
+        raise InputError(f"--also adds images to a random sample, so use it with --count, not with --{selectors[0]}")
     if settings.instances is not None:
         return _read_instances(settings.instances, "--instances", settings.split, count)
     if settings.where is not None:

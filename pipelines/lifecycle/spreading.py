@@ -112,7 +112,7 @@ def _compute_in_worker(opening: Opening, threads: int, shard: Shard) -> Any:
         except NotApplicable:
             raise
         except InputError as error:
-            raise RunError(f"a worker cannot go on: {error}") from None
+            raise RunError(f"a worker cannot continue: {error}") from None
         except Exception as error:
             if reason := describe_model_error(error):
                 raise RunError(reason) from None

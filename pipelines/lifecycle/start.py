@@ -35,10 +35,10 @@ def start_training_run(
     source_run_id: str | None = None,
     more_tags: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[runs.Run, Settings]:
-    """A started run that owns epochs, whoever trains it, and its settings with the name that it has.
+    """A started run that owns epochs, of any training loop, and its settings with the name that it has.
 
-    MLflow shows what it was `made_by`, such as `study train`, and the run beneath `source_run_id`, if it goes on from
-    that.
+    MLflow shows what it was `made_by`, such as `study train`, and the run beneath `source_run_id`, if it
+    continues that.
     """
     with runs.taking_name(home, settings.name, default_name) as name:
         named = replace(settings, name=name)

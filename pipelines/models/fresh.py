@@ -1,4 +1,4 @@
-"""Which weights of a model are drawn at random, and a model all of whose weights are, whatever its factory loads.
+"""Which weights of a model are drawn at random, and a model with all weights drawn, even if its factory loads some.
 
 Two models from different seeds tell: what is alike in both, and is no constant, was not drawn.
 """

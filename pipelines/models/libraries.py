@@ -60,7 +60,7 @@ def fetch_pretrained(name: str, model_args: str | None) -> Mapping[str, Tensor]:
     try:
         with _without_retries_told():
             return library.fetch_weights(network, arguments)
-    except Exception as error:  # of the network, or of whatever library fetches them
+    except Exception as error:  # of the network, or of any library that fetches them
         reason = describe_error(error).partition(". ")[0]
         raise InputError(
             f"the pretrained weights of {name} cannot be fetched ({reason}); fetch them where there is a network, and "

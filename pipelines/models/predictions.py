@@ -129,7 +129,7 @@ def evaluate(
 ) -> Predictions:
     """Predictions for every image of a split, in float32 and evaluation mode, `batch` images per pass.
 
-    Of passes that several processes share out, only `share`: each is then the same to the last bit, whoever makes it.
+    Of passes that several processes share out, only `share`: each has the same bits whichever process makes it.
     """
     model.eval()
     ids = torch.arange(len(split.labels))

@@ -1,4 +1,4 @@
-"""The weights in a file of torch or safetensors, found in whatever form they were saved. Nothing in a file is run."""
+"""The weights in a file of torch or safetensors, in any usual form. Nothing in a file is run."""
 
 import hashlib
 import re
@@ -65,9 +65,9 @@ def fit_weights(
     quietly: bool = False,
     keeps_head: bool = False,
 ) -> list[str]:
-    """Load weights into a network that was built for the data, whatever prefix their names have.
+    """Load weights into a network that was built for the data; their names may have a prefix.
 
-    Messages call the weights `what`. What belongs to no part of the network is said, unless `quietly`. If it
+    Messages call the weights `what`. Weights of no part of the network are reported, unless `quietly`. If it
     `keeps_head`, the head of a network that is trained further on other classes keeps its own weights: those that
     differ in their number alone, or are lacking and have a row for each class. Their names are returned. Raises
     InputError, with names, on weights that do not fit.
@@ -110,7 +110,7 @@ def fit_weights(
 
 
 def _is_safetensors(path: Path) -> bool:
-    """Whether a file begins with a header in JSON, behind its length in eight bytes."""
+    """Whether a file begins with a header in JSON, after its length in eight bytes."""
     with path.open("rb") as file:
         start = file.read(9)
     return len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size

@@ -34,7 +34,7 @@ class Maps:
     split: str
     classes: tuple[str, ...]  # names by class ID
     ids: np.ndarray  # [N] instance IDs
-    images: np.ndarray | None  # [N, 3, H, W], 0..1, float32; None if they cannot be had
+    images: np.ndarray | None  # [N, 3, H, W], 0..1, float32; None if they cannot be found
     maps: np.ndarray  # [N, H, W], float32, signed if the method is, in logits
     labels: np.ndarray  # [N] class IDs, -1 where unknown
     predicted: np.ndarray  # [N] class IDs at the epoch
@@ -53,12 +53,14 @@ class Maps:
     def explanation(self) -> shap.Explanation:
         """For shap's own plots, such as `shap.image_plot`: values and images [N, H, W, 3].
 
-        shap adds the channels up, so each has a third of a map. Raises InputError if the images cannot be had.
+        shap adds the channels up, so each has a third of a map. Raises InputError if the images cannot be found.
         """
         import shap
 
         if self.images is None:
-            raise InputError(f"the images of run {self.run_id[:8]} cannot be had; say where they are with data=FOLDER")
+            raise InputError(
+                f"the images of run {self.run_id[:8]} cannot be found; say where they are with data=FOLDER"
+            )
         return shap.Explanation(
             values=np.repeat(self.maps[..., None] / 3, 3, axis=3),
             base_values=np.nan_to_num(self.baseline_scores),
@@ -132,7 +134,7 @@ def read_maps(
 
 
 def _read_images(pictures: Pictures, split: str, ids: np.ndarray) -> np.ndarray | None:
-    """Images [N, 3, H, W], 0..1; None, which is said, if they cannot be had."""
+    """Images [N, 3, H, W], 0..1; None, which is reported, if they cannot be found."""
     if pictures.data is None:
         say(f"without images: {pictures.why_none}")
         return None

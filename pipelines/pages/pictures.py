@@ -38,12 +38,12 @@ class Picture:
 class Pictures:
     """The images of a run, or why there are none."""
 
-    data: Dataset | None = None  # with the splits added later; None for an imported log, and where it cannot be had
+    data: Dataset | None = None  # with the splits added later; None for an imported log, and where it cannot be found
     files: Path | None = None  # folder of an imported log's images
     why_none: str | None = None
 
     def image(self, split: str, instance: int, source: str | None = None) -> np.ndarray | None:
-        """An image [H, W, 3], 0..1; None if it cannot be had."""
+        """An image [H, W, 3], 0..1; None if it cannot be found."""
         if self.files is not None:
             return _opened(linked_image(self.files, source or ""))
         if self.data is None:

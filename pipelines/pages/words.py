@@ -59,7 +59,7 @@ def value_between(low: float | None, high: float | None, digits: int = 2) -> str
 
 
 def interval_of(low: float | None, high: float | None) -> str:
-    """The 95 % interval of a number, to be put behind it; nothing where there is none."""
+    """The 95 % interval of a number, to be put after it; nothing where there is none."""
     return "" if low is None or high is None else f" [95 % interval {value_between(low, high)}]"
 
 

@@ -1,7 +1,7 @@
 """New images join a training run's history: every stored checkpoint is evaluated on them, once.
 
 An instance has a fixed place in a batch of fixed size, so that its predictions are bit-identical whenever they are
-made, and whichever other images are given.
+made, and whatever other images are given.
 """
 
 import re
@@ -232,7 +232,7 @@ def _evaluate_missing(settings: PredictSettings, evaluation: Evaluation, run: ru
         for epoch, evaluated_count in missing
         for number in range(evaluated_count + 1, len(additions) + 1)
     }
-    # whatever does not change what a worker opens is left out, so that it opens the images once
+    # settings that do not change what a worker opens are left out, so that it opens the images once
     reading = replace(settings, images=(), memory=source.memory, workers=None, scheduler=None)
     opening = Opening(source.home, run.run_id, open_added_images, (reading, len(additions)))
     spreading.begin(opening, chain.from_iterable(shards.values()))

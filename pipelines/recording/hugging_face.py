@@ -17,7 +17,7 @@ class RecordCallback(TrainerCallback):
     """Commits an epoch whenever the Trainer ends one; `options` are those of `record`.
 
     The model takes pictures, or what the option `transform` makes of them, as its first argument.
-    `trainer.train(resume_from_checkpoint=...)` with the option `resume` goes on with a run; the Trainer's checkpoint is
+    `trainer.train(resume_from_checkpoint=...)` with the option `resume` continues a run; the Trainer's checkpoint is
     what is loaded.
     """
 

@@ -19,7 +19,7 @@ class RecordCallback(Callback):
     The module's forward takes pictures and returns logits. For predictions made in training, `training_step` returns a
     dict with loss, ids and logits, of batches that have ids (pipelines.recording.seen.WithIds yields them).
 
-    `trainer.fit(..., ckpt_path=...)` with the option `resume` goes on with a run; Lightning's checkpoint is what is
+    `trainer.fit(..., ckpt_path=...)` with the option `resume` continues a run; Lightning's checkpoint is what is
     loaded.
     """
 

@@ -1,4 +1,4 @@
-"""What a training loop needs to go on where it stopped: optimizers, schedules and random numbers, without pickles.
+"""What a training loop needs to continue where it stopped: optimizers, schedules and random numbers, without pickles.
 
 Tensors become those of a safetensors file; everything else is JSON in its header.
 """

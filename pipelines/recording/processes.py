@@ -125,7 +125,7 @@ class Channel:
         starts = range(0, len(content), CHUNK)
         for number, start in enumerate(starts):
             self._store.set(f"{key}/{number}", content[start : start + CHUNK])  # type: ignore[arg-type]  # takes bytes too
-        self._store.set(key, str(len(starts)))  # last, so that whoever waits for it finds the rest
+        self._store.set(key, str(len(starts)))  # last, so that a process that waits for it finds the rest
 
     def _receive(self, key: str) -> dict[str, Tensor]:
         return load(b"".join(self._store.get(f"{key}/{number}") for number in range(int(self._store.get(key)))))

@@ -92,7 +92,7 @@ def record(
     trained_epochs: float | None = None,
     probabilities: str = "top:20",
 ) -> Recorder:
-    """Start a run for a training loop, or go on with one.
+    """Start a run for a training loop, or continue one.
 
     model: takes pictures [N, C, H, W], float32 in 0..1, or what `transform` makes of them; returns logits [N, K], or an
         output whose `logits` they are.
@@ -109,10 +109,10 @@ def record(
     initial: whether the model, as it is given, is committed as epoch 0.
     untrained: whether the model, as it is given, has random weights (True) or trained ones (False). Only maps of a
         network that is said to be untrained are taken for those of one that has learned nothing.
-    resume: a run to go on with (ID, prefix, name or latest): the model, `state` and the random numbers of Python, NumPy
+    resume: a run to continue (ID, prefix, name or latest): the model, `state` and the random numbers of Python, NumPy
         and torch are set to those of its last epoch.
-    trained_epochs: with `resume`, of a loop that goes on from a checkpoint of its own, the epochs behind that: 2.5 in
-        the middle of the third. Model and `state` then stay as they are; the model must be the run's.
+    trained_epochs: with `resume`, of a loop that continues from its own checkpoint, the epochs trained until then: 2.5
+        in the middle of the third. Model and `state` then stay as they are; the model must be the run's.
     probabilities: of which classes they are kept of an image that is evaluated: all, top:K (the K likeliest) or none; a
         resumed run keeps those that it did.
 
@@ -130,7 +130,7 @@ def record(
         if group is not None and seed is None:
             raise InputError("seed is missing: a group's runs are told apart by what their random numbers derive from")
         if trained_epochs is not None and resume is None:
-            raise InputError("trained_epochs says where a resumed run goes on; give resume too")
+            raise InputError("trained_epochs says where a resumed run continues; give resume too")
         shares_state = resume is not None and trained_epochs is None
         if channel and shares_state:
             channel.wait_for_all()
@@ -292,7 +292,9 @@ def _reopen(
 ) -> Recording:
     known = catalogue.resolve(home, wanted, ("train",))
     if read_recorded_config(home, known)["command"] != "record":
-        raise InputError(f"run {known.run_id[:8]} is a training of `study train`; go on with: study resume {wanted}")
+        raise InputError(
+            f"run {known.run_id[:8]} is a training of `study train`; continue it with: study resume {wanted}"
+        )
     if data.digest != known.data_digest:
         raise InputError(
             f"the pictures have digest {data.digest[:12]}, those of run {known.run_id[:8]} have "
@@ -315,7 +317,7 @@ def _reopen(
             load_generators(commits.committed_file(home, last, resume_file(last.epoch)))
         run = runs.reopen_run(home, known)
         complete_models(run, committed, data)
-        say(f"record: run {run.run_id} ({known.name}) goes on, {plural(len(committed), 'epoch')} committed")
+        say(f"record: run {run.run_id} ({known.name}) continues, {plural(len(committed), 'epoch')} committed")
         held.pop_all()  # the lock stays with the run, whose end releases it
     recording = Recording(run, model, data, state, committed, channel)
     with recording.stopping_on_errors():
@@ -329,7 +331,7 @@ def _reopen(
 def _check_own_checkpoint(
     home: Home, known: catalogue.RunRecord, model: Classifier, committed: list[EpochCommit], trained_epochs: float
 ) -> None:
-    """Raise InputError unless a loop that has trained so many epochs goes on where the run is, with its model.
+    """Raise InputError unless a loop that has trained this many epochs continues where the run is, with its model.
 
     Weights that the loop did not find in its checkpoint are those of the run afterwards.
     """
@@ -343,7 +345,7 @@ def _check_own_checkpoint(
         )
     if trained_epochs > last_epoch + 1:
         raise InputError(
-            f"the loop's checkpoint has {trained_epochs:.4g} epochs behind it, and {run_name} has committed "
+            f"the loop's checkpoint comes after {trained_epochs:.4g} epochs, and {run_name} has committed "
             f"{last_epoch}, so epoch {last_epoch + 1} would be missing; begin from a checkpoint of epoch {last_epoch}, "
             "or leave resume out to record a new run"
         )
@@ -389,7 +391,7 @@ def _check_factory(settings: RecordSettings, model: Classifier, data: Dataset) -
     """Raise InputError unless the model that the factory builds gives the same logits with the model's weights."""
     device = find_device(model)
     pictures = prepare_images(data.splits["train"].images[:CHECKED_IMAGES], device)
-    problem = f"{settings.model} builds another model than the one that is recorded"
+    problem = f"{settings.model} builds a model that differs from the recorded one"
     with undisturbed(model), torch.no_grad():
         built = build_tracked_model(settings, data).to(device)
         with errors_reported(problem):
@@ -404,7 +406,7 @@ def _describe(model: Classifier, data: Dataset, kind: str, initial: bool) -> str
     """The note of the run in the MLflow UI, in Markdown."""
     beginning = " Epoch 0 is the model as it was when recording began." if initial else ""
     return (
-        f"**{kind}** ({count_weights(model)}), recorded from a training loop of its own ({count_images(data)}). "
+        f"**{kind}** ({count_weights(model)}), recorded from a custom training loop ({count_images(data)}). "
         "Every epoch's weights: `checkpoints/`; every instance's prediction: `predictions/`."
         f"{beginning} {model.normalise.describe()}"
     )

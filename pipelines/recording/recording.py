@@ -38,7 +38,7 @@ from tracking.index import ingest
 EVALUATED = ("val", "test")
 MEASURED = [f"{split}_{what}" for split in (*EVALUATED, TRAIN_SEEN) for what in ("accuracy", "loss")]
 open_recordings: dict[str, "Recording"] = {}  # of this process, by run ID
-CHECKED_IMAGES = 16  # of predictions that the loop brings: on so many the model is asked again
+CHECKED_IMAGES = 16  # of predictions that the loop brings: the model is asked again on this many
 
 
 class Recorder:
@@ -51,7 +51,7 @@ class Recorder:
         self._seen = SeenBatches(labels, class_count)
 
     def epochs(self, count: int) -> range:
-        """The epochs up to `count` that are still to be trained: in a resumed run those behind the last committed."""
+        """The epochs up to `count` that are still to be trained: in a resumed run those after the last committed."""
         return range(self.next_epoch, count + 1)
 
     def __repr__(self) -> str:
@@ -134,7 +134,7 @@ class Recording(Recorder):
         self._trained_since = time.perf_counter()
 
     def go_on_after(self, trained_epochs: float) -> None:
-        """Go on with a loop that has trained so many epochs, by a checkpoint of its own.
+        """Continue with a loop that has trained this many epochs, by its own checkpoint.
 
         Epochs that are committed already are not committed twice, and one that the loop's checkpoint alone has, is now.
         """
@@ -144,7 +144,7 @@ class Recording(Recorder):
             self.commit(last_epoch + 1, [], {}, {})
         elif self.next_epoch <= last_epoch:
             say(
-                f"the loop goes on after {trained_epochs:.4g} epochs, and {last_epoch} are committed: those between "
+                f"the loop continues after {trained_epochs:.4g} epochs, and {last_epoch} are committed: those between "
                 "are trained again, and recorded once"
             )
 
@@ -163,7 +163,9 @@ class Recording(Recorder):
         that fails.
         """
         if not self._is_open:
-            raise InputError(f"run {self.run_id[:8]} is ended; go on with record(..., resume={self.run_id[:8]!r})")
+            raise InputError(
+                f"run {self.run_id[:8]} has ended; continue it with record(..., resume={self.run_id[:8]!r})"
+            )
         self._set_number(number)
         seconds = time.perf_counter() - self._trained_since
         own_metrics = _read_metrics(metrics or {})
@@ -239,7 +241,7 @@ class Recording(Recorder):
         open_recordings.pop(self.run_id, None)
 
     def _advice(self) -> str:
-        return f"what run {self.run_id[:8]} committed is kept; go on with record(..., resume={self.run_id[:8]!r})"
+        return f"what run {self.run_id[:8]} committed is kept; continue it with record(..., resume={self.run_id[:8]!r})"
 
     @contextmanager
     def stopping_on_errors(self) -> Iterator[None]:
@@ -372,7 +374,7 @@ def name_metric(name: str) -> str:
 
 
 def _read_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """The loop's own numbers; those that are not finite are said and left out. Raises InputError on anything else."""
+    """The loop's own numbers; those that are not finite are named and left out. Raises InputError on anything else."""
     if not isinstance(metrics, Mapping):
         raise InputError(f"metrics are of {type(metrics).__name__}; give numbers by name: {{'lr': 0.1}}")
     values = {}

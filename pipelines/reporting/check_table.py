@@ -28,7 +28,7 @@ GAP = 4  # between both
 def draw_check_table(subject: Subject, rows: Sequence[dict], methods: Sequence[str]) -> list[dict]:
     """A row per image of instances_to_check: why to look at it, and the image beside a map of its predicted class.
 
-    Of an image's maps the one by the first of `methods` is shown. Images that cannot be had are left out.
+    Of an image's maps the one by the first of `methods` is shown. Images that cannot be found are left out.
     """
     table: list[dict] = []
     for (split, instance), reasons in _take_turns(rows).items():

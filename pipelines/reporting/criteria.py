@@ -47,7 +47,7 @@ VERDICTS = {
     "shortcut_places": Verdict("shortcuts", 0.001, "Fisher's exact test of maps on the first shortcut's patch"),
 }
 
-# how many there must be, before anything is said
+# how many there must be before anything is claimed
 NARROW_INTERVALS = 500  # images; a 95 % interval of a fraction is then at most 9 percentage points wide
 IMAGES_FOR_CLASS = 20  # of a class: with all 20 right, its 95 % interval (Wilson) still reaches down to 84 %
 FEW_IMAGES = 100  # under which the report says that they are few; an interval may be 19 points wide
@@ -58,7 +58,9 @@ CLASSES_FOR_CORRELATION = 6  # under which no rank correlation but 1 or -1 reach
 # what counts
 CLEAR_CORRELATION = 0.5  # rank correlation under which no relation is mentioned; convention (Cohen 1988: large)
 UNEVEN_CLASSES = 5  # times as many images as the smallest class has, from which on classes are called uneven; by eye
-MOST_UNCLEAR = 0.05  # fraction of images of which it cannot be told whether they carry a patch, up to which any is said
+MOST_UNCLEAR = (
+    0.05  # largest fraction of images that may be unclear, that is, carry a patch or not, if any image is named
+)
 MOST_DISPUTED = 0.1  # fraction of training labels contradicted, beyond which most are the model's own mistakes; by eye
 SAME_CONCEPT = 0.9  # cosine from which on two directions are the same concept, as where names are taken over
 CONCEPT_IN_CLASS = 0.1  # fraction of a class's images from which on it is said to show a concept; by eye

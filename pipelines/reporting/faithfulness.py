@@ -25,7 +25,7 @@ class JudgedMethod:
     """What the comparison shows of one method."""
 
     method: str
-    judged: list[str]  # names of the metrics by which it was held against random maps
+    judged: list[str]  # names of the metrics by which it was compared with random maps
     failed: list[str]  # those by which it is not shown to beat them
     beaten_by: dict[str, list[str]]  # by metric, the methods shown to be better
     like_edges: list[str]  # metrics by which it is not shown to be better than an edge detector
@@ -70,7 +70,7 @@ class Faithfulness:
 
     @property
     def measures(self) -> list[str]:
-        """Names of the metrics by which any method was held against random maps."""
+        """Names of the metrics by which any method was compared with random maps."""
         return [name for name in RANKING.values() if any(name in one.judged for one in self.methods)]
 
     @property

@@ -17,8 +17,8 @@ MEASURES = {
         "relevant ones are."
     ),
     methods.ESTIMATE: (
-        "Random weights: rank correlation of the maps with those of the model with all weights drawn anew, an estimate "
-        "that is not tested; references do not depend on weights, so they are at 1 by definition."
+        "Random weights: rank correlation of the maps with those of the model with all weights drawn again, an "
+        "estimate that is not tested; references do not depend on weights, so they are at 1 by definition."
     ),
     "points_at_glyph": "On what decides: fraction of images whose strongest pixel lies on what decides the class.",
 }

@@ -109,7 +109,7 @@ def _describe(request: Request, row: dict) -> tuple[str, ...]:
 
 
 def _read_image(request: Request, instance: int) -> np.ndarray:
-    """An image [H, W, 3], 0..1. Raises InputError if it cannot be had."""
+    """An image [H, W, 3], 0..1. Raises InputError if it cannot be found."""
     image = request.subject.pictures.image(request.split, instance)
     if image is None:
         why = request.subject.pictures.why_none

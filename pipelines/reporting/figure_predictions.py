@@ -176,7 +176,7 @@ def gather_flow(request: Request) -> Content:
 
 
 def choose_evenly(epochs: Sequence[int], most: int) -> list[int]:
-    """At most so many epochs, the first and the last among them, each as far from the next wherever that can be."""
+    """At most `most` epochs, the first and the last among them, evenly spaced where that is possible."""
     steps = len(epochs) - 1
     if len(epochs) <= most:
         return list(epochs)
@@ -187,11 +187,11 @@ def choose_evenly(epochs: Sequence[int], most: int) -> list[int]:
 
 
 def _describe_columns(epochs: Sequence[int]) -> str:
-    return "drawn to scale" if is_to_scale(epochs) else "evenly spaced, whatever lies between them"
+    return "drawn to scale" if is_to_scale(epochs) else "evenly spaced, regardless of the epochs between them"
 
 
 def _read_link(row: dict, shown: Sequence[int], other: int) -> Link:
-    """A row of flow_links; the class Other comes behind those shown."""
+    """A row of flow_links; the class Other comes after those shown."""
     place = {class_id: number for number, class_id in enumerate([*shown, other])}
     is_correct = None if row["label"] is None else row["label"] == row["target"]
     return Link(row["epoch"], row["next_epoch"], place[row["source"]], place[row["target"]], is_correct, row["n"])

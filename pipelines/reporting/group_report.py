@@ -1,4 +1,4 @@
-"""The report of a group of seeds: how good the recipe is, what it gets wrong whatever the seed, and what is chance."""
+"""The report of a group of seeds: how good the recipe is, what it gets wrong with every seed, and what is chance."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -43,7 +43,7 @@ class Training:
 
     settings: dict[str, str]  # by the flag that takes each
     begins_from: str | None  # None if from random weights, or not known
-    new_weights: list[str]  # those that began anew nevertheless
+    new_weights: list[str]  # those that were drawn at random all the same
     planned: int | None  # epochs; None if another program's loop trained it
     is_imported: bool  # its epochs are checkpoint files, and seconds are those of evaluating them
     times: Answer  # of metrics_by_epoch
@@ -62,7 +62,7 @@ class Model:
 
     name: str | None  # None for an imported log
     image_shape: Shape | None
-    preprocessing: str | None  # a sentence; None if the images cannot be had
+    preprocessing: str | None  # a sentence; None if the images cannot be found
     layers: list[Layer]  # empty if they cannot be listed, as code or data is missing
     data: Answer  # of dataset_overview
     counts: dict[str, dict[str, int]]  # images by split and class

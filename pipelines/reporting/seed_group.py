@@ -1,4 +1,4 @@
-"""The runs of other seeds beside the run reported on: how much of what is said of it is chance of its seed."""
+"""The runs of other seeds beside the run reported on: how much of its findings is due to its seed."""
 
 from dataclasses import dataclass
 

@@ -246,7 +246,7 @@ def count_maps(found: Answer, class_id: int) -> MapsOnPatch:
 
 
 def find_carriers(evidence: Evidence, split: str, class_id: int) -> Carriers | None:
-    """None where no image was tried, or where of too many it cannot be told whether they carry the patch."""
+    """None where no image was tried, or where it is unclear of too many whether they carry the patch."""
     found = evidence.ask("shortcut_images", split=split, class_id=class_id)
     for row in found.rows:
         row["is_right_covered"] = row["predicted_covered"] == row["label"]

@@ -49,7 +49,7 @@ def _reflected_positions(side: int, shift: int) -> np.ndarray:
 def choose_flips(count: int, seed: int, epoch: int) -> Tensor:
     """Which images are mirrored in an epoch, [N]: a random half in the first, then alternating from epoch to epoch.
 
-    Two epochs thus show both views of every image; drawn anew, they would miss a quarter (Jordan 2024, 2404.00498).
+    Two epochs thus show both views of every image; independent draws would miss a quarter (Jordan 2024, 2404.00498).
     """
     random = torch.Generator().manual_seed(seed)
     flipped_in_odd_epochs = torch.rand(count, generator=random) < 0.5

@@ -59,7 +59,7 @@ class Source:
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """What the network got of a picture, whatever data it is trained on now."""
+        """What the network got of a picture, even if it is trained on other data now."""
         return read_preprocessing(self.settings.transform, self.weights)
 
 
@@ -174,16 +174,16 @@ def load_initial_weights(
 
 def _describe_new(new: list[str], weights: Mapping[str, Tensor]) -> str:
     if not new:
-        return "none begins anew"
-    has_head = any(name.endswith(new[0]) for name in weights)  # whatever prefix it has
-    return f"{list_keys(new)} {'of other classes' if has_head else 'are not among them, and'} begin anew"
+        return "none is drawn at random"
+    has_head = any(name.endswith(new[0]) for name in weights)  # with any prefix
+    return f"{list_keys(new)} {'of other classes' if has_head else 'are not among them, and'} are drawn at random"
 
 
 def _check_untrained(settings: TrainSettings, model: Classifier, data: Dataset) -> Origin:
     """Whether the model that was built is untrained: a factory may give it weights of its own."""
     if weights_follow_seed(settings, data, model):
         return UNTRAINED
-    say(f"  {settings.model} has the same weights whatever the seed, so whether they are untrained is not known")
+    say(f"  {settings.model} has the same weights for every seed, so whether they are untrained is not known")
     return UNKNOWN
 
 

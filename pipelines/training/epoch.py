@@ -58,7 +58,7 @@ def train_epoch(model: Classifier, recipe: Recipe, epoch: int) -> Predictions:
     """
     settings = recipe.settings
     random = torch.Generator().manual_seed(epoch_seed(settings.seed, epoch))
-    seed_generators(epoch_seed(settings.seed, -epoch))  # for dropout and whatever else the network draws
+    seed_generators(epoch_seed(settings.seed, -epoch))  # for dropout and anything else that the network draws
     for network in (model, recipe.averaged_model):
         network.normalise.shrink(recipe.image_scale(epoch))
 
@@ -71,7 +71,7 @@ def train_epoch(model: Classifier, recipe: Recipe, epoch: int) -> Predictions:
     tracked_batches = track(batches, f"epoch {epoch}", "steps")
 
     trained = torch.cat([places[share()] for places in batches])
-    ids, positions = trained.sort()  # new images and repeats come behind all instances
+    ids, positions = trained.sort()  # new images and repeats come after all instances
     row_of_position = positions.argsort()  # of each image trained on, its row in the order of instances
     all_logits = torch.empty(0)  # one piece of memory: a small one per step would keep the large ones around it apart
     done = 0

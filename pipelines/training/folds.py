@@ -41,7 +41,7 @@ from tracking.home import Home, is_copy
 from tracking.index import ingest
 from tracking.remote import fetch_run
 
-ADVICE = "run the same command again to go on behind the last finished fold"
+ADVICE = "run the same command again to continue after the last finished fold"
 UNIT = "folds_"  # and their number: the unit of the run with all their predictions
 
 

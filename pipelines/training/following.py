@@ -1,4 +1,4 @@
-"""The processes of a training beside rank 0, which `torchrun` starts: how rank 0 leads them, and what they do."""
+"""The processes of a training besides rank 0, which `torchrun` starts: how rank 0 leads them, and what they do."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +41,7 @@ class Beginning:
 def lead(
     home: Home, recipe: Recipe, data: Dataset, model: Classifier, next_epoch: int, state: Path | None = None
 ) -> None:
-    """Begin the training in the other processes too, if there are any; `state` is what a resumed one goes on with.
+    """Begin the training in the other processes too, if there are any; `state` is what a resumed one continues with.
 
     Raises InputError, before anything is made, if one of them cannot take part, or the training cannot be shared.
     """
@@ -82,10 +82,10 @@ def _take_part(beginning: Beginning) -> None:
 
 
 def _check_machine(recipe: Recipe) -> None:
-    """Raise InputError if so many processes cannot train on these devices, or in such batches."""
+    """Raise InputError if this many processes cannot train on these devices, or in such batches."""
     device, local_world = recipe.device, ranks.local_world()
     if device.type not in ("cpu", "cuda"):
-        raise InputError(f"several processes train on cpu or cuda, not on {device}; leave torchrun out")
+        raise InputError(f"several processes train on cpu or cuda, not on {device}; run it without torchrun")
     if device != torch.device(device.type):
         raise InputError(f"--device {device} is one device, and each process takes its own GPU: give --device cuda")
     if device.type == "cuda" and local_world > torch.cuda.device_count():

@@ -91,7 +91,7 @@ UNCHANGED = LabelChanges()
 
 
 def decide_label_changes(settings: TrainSettings, home: Home, data: Dataset) -> LabelChanges:
-    """What --verdicts changes, by all verdicts that there are now on these images, whichever run they were given on.
+    """What --verdicts changes, by all current verdicts on these images, on whichever run they were given.
 
     An image changes only if all who judged it are against its label. With `apply` it gets the label that they agree on;
     otherwise, and always with `leave-out`, it is left out. Raises InputError if there are no verdicts, or if they leave
@@ -150,7 +150,7 @@ def _find_verdicts(home: Home, data: Dataset) -> list[dict]:
 
 
 def read_label_changes(home: Home, record: RunRecord) -> LabelChanges:
-    """Those that a run was trained with, whatever has been said since. Raises InputError if its file has changed."""
+    """Those that a run was trained with, without later verdicts. Raises InputError if its file has changed."""
     recorded = read_recorded_config(home, record).get(RECORD)
     if recorded is None:
         return UNCHANGED

@@ -1,4 +1,4 @@
-"""How a training goes: whatever the settings leave open is decided before the first epoch and recorded with the run."""
+"""How a training works: what the settings leave open is decided before the first epoch and recorded with the run."""
 
 from dataclasses import dataclass, replace
 from typing import Any

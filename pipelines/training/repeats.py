@@ -1,8 +1,8 @@
 """Images that an epoch sees again, after every image once: which, how often, and how they are altered.
 
 Every training image is seen once an epoch as in any training, so that split train_seen has all of them as they are.
-What a training that goes on is to look at more often comes on top of that: chosen images, and new ones, which are seen
-once like all others too. Its control sees as many again, altered alike, but any of the training images.
+What a continued training should look at more often comes on top of that: chosen images, and new ones, which are also
+seen once like all others. Its control sees as many again, altered alike, but any of the training images.
 """
 
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ COLOUR = {"brightness": 0.3, "contrast": 0.3, "saturation": 0.3, "hue": 0.05}
 
 @dataclass(frozen=True)
 class Targets:
-    """What a training that goes on is to look at more often than its control."""
+    """What a continued training should look at more often than its control."""
 
     chosen: dict[str, list[Any]]  # training images: columns of table improvement_targets but the run's ID
     new: Split | None = None  # further images to train on, with labels
@@ -134,7 +134,7 @@ def alter_images(images: Tensor, augment: tuple[str, ...]) -> Tensor:
 def make_repeats(
     settings: ResolvedSettings, data: Dataset, changes: LabelChanges, targets: Targets | None
 ) -> Repeats | None:
-    """Those of a training that goes on, None of any other; without `targets` it draws from all training images.
+    """Those of a continued training, None of any other; without `targets` it draws from all training images.
 
     A new image is drawn as often as the chosen image that is drawn most.
     """

@@ -83,7 +83,9 @@ def start_training(
     runs.check_start(home, settings.name)
     settings = join_group(settings, home)
     if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")):
-        raise InputError("torchrun has started the training again, which would be another run; go on with study resume")
+        raise InputError(
+            "torchrun has started the training again, which would be another run; continue it with study resume"
+        )
     source = find_source(settings, home)
     settings = resolve_source(settings, source)
     data = load_data(settings, home, data_of)
@@ -119,7 +121,7 @@ def start_training(
     tables = {}
     if targets is not None:
         tables[TARGETS] = {"run_id": [run.run_id] * len(targets.chosen["instance_id"]), **targets.chosen}
-        if targets.new:  # before the start, without which nobody goes on with the run
+        if targets.new:  # before the start, without which the run is not continued
             commit_addition(run, NEW_IMAGES, 1, 0, targets.new)
     inputs = {"data": describe_data(data), "model_code": digest_code(resolved.model, model)}
     instances = instance_columns(run.run_id, data)
@@ -153,7 +155,7 @@ def resume(record: catalogue.RunRecord, home: Home, data: str | None = None) -> 
         raise InputError(
             f"run {record.run_id[:8]} is finished after {plural(settings.epochs, 'epoch')}; nothing to resume"
         )
-    # a training goes on only where its data set is: whoever moved or changed it is told before hours are spent
+    # a training continues only where its data set is: if that was moved or changed, say so before hours are spent
     dataset = load_data(replace(settings, data=data or settings.data), home, record, takes_kept=False)
     model = build_tracked_model(settings, dataset)
     if not committed:
@@ -183,7 +185,7 @@ def _describe_training(home: Home, recipe: Recipe, data: Dataset, model: Classif
     if begins_from:
         beginning += f", which begins from {begins_from}"
     if origin.new_weights:
-        beginning += f"; {list_keys(list(origin.new_weights))} begin anew"
+        beginning += f"; {list_keys(list(origin.new_weights))} are drawn at random"
     judged = f" With {recipe.changes.describe()} (table `label_changes`)." if recipe.changes.judged else ""
     return (
         f"**{settings.model}** ({count_weights(model)}) trained on **{data.name}** ({count_images(data)}), seed "
@@ -194,7 +196,7 @@ def _describe_training(home: Home, recipe: Recipe, data: Dataset, model: Classif
 
 
 def _run_epochs(training: Training, committed: list[EpochCommit]) -> str:
-    """Train, evaluate and commit the epochs behind those that are committed; returns the run ID."""
+    """Train, evaluate and commit the epochs after those that are committed; returns the run ID."""
     run = training.run
     settings = training.settings
     first = training.recipe.first_epoch

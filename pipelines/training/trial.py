@@ -1,6 +1,6 @@
 """A model tried out on a few images before a run is made: evaluated, trained for one step, saved and loaded again.
 
-What could not be trained, tracked or reproduced is refused here, whatever it is in the model that prevents it.
+A model that cannot be trained, tracked or reproduced is refused here, for whatever reason.
 """
 
 import torch

@@ -3,7 +3,7 @@
     python tests/benchmarks/crash.py [--kills 100] [--seed 0] [--home FOLDER] [--commands train ...]
 
 Trains, explains, compares and ingests once without a stop; then again and again with a SIGKILL at a random moment,
-after which the run is resumed (or started anew where nothing was committed) and all that is remembered is held
+after which the run is resumed (or started again where nothing was committed) and all that is remembered is held
 against the first run's: files, tables, metrics, models. Prints a row per command. About 20 seconds a kill. The first
 runs may lie in --home already, made by this program, so that --commands needs to name only what is killed.
 """
@@ -130,7 +130,7 @@ def wait_until(begun: Callable[[], bool], process: subprocess.Popen) -> None:
 
 
 def kill_once(home: Home, case: Case, chance: random.Random, tally: Tally) -> None:
-    """Kill the command once, go on with what it left, and note what is wrong then."""
+    """Kill the command once, continue with what it left, and note what is wrong then."""
     known = {record.run_id for record in read_records(home)}
     process, moment = killed(home, case, chance)
     tally.kills += process.returncode != 0
@@ -162,7 +162,7 @@ def killed(home: Home, case: Case, chance: random.Random) -> tuple[subprocess.Po
 
 
 def recover(home: Home, case: Case, known: set[str], tally: Tally) -> Iterator[str]:
-    """Resume every run that was stopped; without one, or where nothing was committed, start the command anew."""
+    """Resume every run that was stopped; without one, or where nothing was committed, start the command again."""
     stopped = [record for record in read_records(home) if record.run_id not in known and record.status != "FINISHED"]
     anew = not {record.run_id for record in read_records(home)} - known
     for record in stopped:
@@ -178,7 +178,7 @@ def recover(home: Home, case: Case, known: set[str], tally: Tally) -> Iterator[s
         tally.anew += 1
         code, _, error = completed(home, *case.command)
         if code:
-            yield f"started anew it ended with {code}: {error}"
+            yield f"started again, it ended with {code}: {error}"
 
 
 def checked(home: Home, known: set[str]) -> Iterator[str]:

@@ -1,9 +1,9 @@
-"""Does going on with what a model gets wrong help its weak classes more than going on without?
+"""Does continuing on what a model gets wrong help its weak classes more than continuing without?
 
     python tests/benchmarks/improving.py --data FOLDER_OF_CIFAR10 [--epochs 3] [--seeds 0-2] [--ways ...]
     python tests/benchmarks/improving.py --home HOME --run RUN    from the best epoch of a run there
 
-Trains a network, unless it is given one, and goes on from its best epoch in several ways, as `study improve` does:
+Trains a network, unless it is given one, and continues from its best epoch in several ways, as `study improve` does:
 beside a control that sees as many images again, but any. Prints the accuracy on the test images, of the weakest classes
 on val and of all: before, of the controls and of the improved runs, the difference of these two, and its interval over
 images and seeds; the intervals of both hold together with 95 %. What is there already is not trained again.
@@ -34,8 +34,8 @@ def main() -> None:
     parser.add_argument("--data", help="where it is")
     parser.add_argument("--size", type=int, help="of the images; default: theirs")
     parser.add_argument("--home", help="study home; default: one that goes when the program ends")
-    parser.add_argument("--run", help="run to go on from, with --home; default: one that is trained first")
-    parser.add_argument("--epochs", type=int, default=3, help="that are gone on")
+    parser.add_argument("--run", help="run to continue, with --home; default: one that is trained first")
+    parser.add_argument("--epochs", type=int, default=3, help="of each continued training")
     parser.add_argument("--seeds", default="0-2")
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS)
     flags = parser.parse_args()

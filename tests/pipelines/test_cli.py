@@ -266,7 +266,7 @@ def test_arguments_that_are_no_text_get_one_line(study: Home, capsys, command: t
 
 
 def test_a_path_may_have_any_bytes(study: Home, tmp_path: Path, trained) -> None:
-    """It is printed with the same bytes, so that scripts go on with it."""
+    """It is printed with the same bytes, so that scripts can use it."""
     place = os.fsencode(tmp_path / f"{BYTES}.json")
     found = as_process("flow", trained.run_id, "--export", place, "--home", str(study.path))
     assert (found.returncode, found.stdout) == (0, place + b"\n")

@@ -229,7 +229,7 @@ def test_a_run_that_cannot_be_read_is_not_called_missing(copy: Home) -> None:
     for record in records:
         file = copy.run_folder(record.run_id) / "run.json"
         file.unlink()
-        file.mkdir()  # which no open() reads, whoever asks
+        file.mkdir()  # which no open() reads, not even for root
     for reference in ("latest", records[0].name):
         with pytest.raises(InputError) as refused:
             resolve(copy, reference)

@@ -218,7 +218,7 @@ def test_a_run_that_has_not_changed_costs_no_request(server: str, tmp_path: Path
     assert count_requests(0) == 1
     assert commits.committed_units(second, finished.run_id) == commits.committed_units(first, finished.run_id)
 
-    # whoever wrote it was killed before it could tell
+    # the process that wrote it was killed before it could tell
     with monkeypatch.context() as patch:
         patch.setattr(runs, "log_metrics", raises(ConnectionError()))
         with pytest.raises(ConnectionError):

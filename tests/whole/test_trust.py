@@ -168,7 +168,7 @@ FORGED = {
 
 @pytest.mark.parametrize("change", FORGED)
 def test_forged_commits_are_refused(own: Home, trained: RunRecord, tmp_path: Path, capsys, caplog, change: str) -> None:
-    """Nobody goes on from them, and questions are answered without them."""
+    """Nothing continues from them, and questions are answered without them."""
     write_table(tmp_path / "secret.parquet", {"epoch": [1]})
     forge(own, trained, "epoch_0001", FORGED[change])
     code, line = said(capsys, own, "explain", trained.run_id, "--count", "2")

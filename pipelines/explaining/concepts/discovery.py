@@ -30,7 +30,7 @@ MEANINGS = {
     "answers_kept": "fraction of the model's answers that it keeps, given the concepts alone, 0..1",
     "judging_images": "images on which this is measured, none of which had a part in finding the concepts",
     "significant_share": "fraction of pairs of a concept and a class with an effect beyond chance (TCAV), 0..1",
-    "degenerate_classes": "classes for which the model is linear behind the layer, so that TCAV tells nothing",
+    "degenerate_classes": "classes for which the model is linear after the layer, so TCAV has nothing to tell",
 }
 MODEL_METRICS = ("concepts", "stable_concepts", "answers_kept")
 REASONS = {True: "smallest_that_reaches_target", False: "target_not_reached"}
@@ -144,7 +144,7 @@ def _report(job: ConceptJob, epoch: int, concepts: ConceptSet) -> None:
             f"{concepts.judging_images} images of {job.settings.split} that had no part in finding them "
             f"(target of {TARGET_AGREEMENT:.0%} {verdict})")  # fmt: skip
     if degenerate_classes := int(concepts.tcav.degenerate.sum()):
-        say(f"ice, epoch {epoch}: the model is linear behind this layer for "
+        say(f"ice, epoch {epoch}: the model is linear after this layer for "
             f"{plural(degenerate_classes, 'class', 'classes')}, whose "
             "tcav_sign is always 0 or 1; an earlier --layer tells more")  # fmt: skip
     elif not concepts.tcav.significant.any():

@@ -196,7 +196,7 @@ def _paste(picture: np.ndarray, panel: Panel, full_colour: float, top: float) ->
 
 
 def _draw_pair(image: np.ndarray, values: np.ndarray, full_colour: float, width: float, height: float) -> Image.Image:
-    """Image and heatmap side by side, as large as they are in a space of so many pixels."""
+    """Image and heatmap side by side, as large as they are in a space of this many pixels."""
     factor = math.ceil(TILE_SIDE / image.shape[0])  # small images are enlarged first, so that pixels stay sharp
     tiles = [enlarge(part, factor) for part in (image, overlay(image, values, full_colour, signed=False))]
     gap = np.full((len(tiles[0]), len(tiles[0]) // 32, 3), 255, np.uint8)

@@ -23,7 +23,7 @@ TILE_SIDE = 160  # pixels of an image on a page, approximately
 PICTURE_SIDE = 128  # pixels of a picture in MLflow, of which four stand in a row of its chart view at 1280 pixels
 GAP = 4  # pixels between an image and a map
 TILE_INCHES = 1.55  # of an image or a map, with the space beside it
-LONGEST_KEY = 40  # characters of an image's key behind its folder
+LONGEST_KEY = 40  # characters of an image's key after its folder
 LETTER_WIDTH = 0.08  # inches, in a title
 CORRECT_COLOUR, INCORRECT_COLOUR = "#1a1a1a", "#b00020"
 
@@ -154,5 +154,5 @@ def _place(figure: Figure, image: np.ndarray, box: Bbox) -> None:
 
 
 def _write(figure: Figure, x: float, y: float, text: str, **style: Any) -> None:
-    """Write a text at a place in inches, with whatever $ it holds."""
+    """Write a text at a place in inches; a $ in it has no special meaning."""
     figure.text(x, y, text, transform=figure.dpi_scale_trans, parse_math=False, **style)

@@ -4,7 +4,7 @@ const flowCanvas = element("flow");
 const tracesCanvas = element("traces");
 // runs: height of their names; gap: between two runs; maxRows: classes that have a row of their own
 const FLOW = { right: 18, top: 26, bottom: 24, row: 58, runs: 20, gap: 40, maxRows: 40 };
-const OTHER_ROWS = 6; // of many classes Other has most images: it is as high as so many rows, so that links keep visible
+const OTHER_ROWS = 6; // of many classes Other has most images: it is as high as this many rows, so that links keep visible
 const MAX_PANELS = 12;
 const PANELS_ACROSS = 3; // if there is one per true class
 const MAX_TRACED = 200; // images
@@ -270,7 +270,7 @@ function writeCount(context, box, link, thickness) {
   write(context, `${SIGNS[link.outcome] ?? ""}${link.n}`, left + 4, y, { halo: true });
 }
 
-// As high as its moves, like a link; its point shows where it goes on.
+// As high as its moves, like a link; its point shows where it continues.
 function drawStub(context, box, rows, stub, thickness, filledTo) {
   const y = filledTo.get(stub.side) ?? rowY(box, stub.row) + 4;
   filledTo.set(stub.side, y + thickness);

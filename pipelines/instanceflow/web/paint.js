@@ -1,4 +1,4 @@
-// Colours, patterns and canvases. Whatever a colour says, a pattern, a sign or a word says too.
+// Colours, patterns and canvases. What a colour says, a pattern, a sign or a word also says.
 
 let themeColours = {}; // by CSS variable, each read from the browser once
 function themeColour(name) {
@@ -158,7 +158,7 @@ function showTip(event, text, instances = []) {
   tip.style.top = `${Math.min(event.clientY + 14, innerHeight - tip.offsetHeight - 4)}px`;
 }
 
-// A picture of an image on a canvas, at least so many CSS pixels large, and larger on large screens.
+// A picture of an image on a canvas, at least this many CSS pixels large, and larger on large screens.
 function drawPicture(canvas, i, least) {
   const { side, shrunk } = head.thumbnails;
   const size = shrunk ? Math.round(least * pixelsPerUnit()) : side * wholeMultiple(side, least);
@@ -166,12 +166,12 @@ function drawPicture(canvas, i, least) {
   drawThumbnail(canvas.getContext("2d"), i, 0, 0, size);
 }
 
-// How many times as large a picture of `side` pixels is drawn, so that it has at least so many CSS pixels.
+// How many times as large a picture of `side` pixels is drawn, so that it has at least this many CSS pixels.
 function wholeMultiple(side, least) {
   return Math.max(Math.ceil(least * (devicePixelRatio || 1) / side), Math.round(least * pixelsPerUnit() / side));
 }
 
-// A canvas of so many pixels of the screen.
+// A canvas of this many pixels of the screen.
 function fixSize(canvas, width, height) {
   const ratio = devicePixelRatio || 1;
   canvas.width = width;

@@ -31,7 +31,7 @@ function countOutcomes(classes, splits, findMembers) {
   return totals ? outcomesOfAll(classes, splits) : outcomesOverTime(findMembers());
 }
 
-// The last epochs of a run, so many that those of all runs fit side by side.
+// The last epochs of a run, as many as fit side by side with those of all runs.
 const lastRange = run => [Math.max(firstTrained(run), run.end - INITIAL_COLUMNS / RUNS.length), run.end - 1];
 
 // What the state calls the first and the last epoch chosen of each run.
@@ -219,7 +219,7 @@ function isInCell(i, [label, guess]) {
   if (labels[i] !== label || now === MISSING) return false;
   return guess === K ? !derived.gridClasses.includes(now) : now === guess;
 }
-// Of the chosen classes at most so many: those confused most at the last epoch.
+// At most this many of the chosen classes: those confused most at the last epoch.
 const confusedOfChosen = count => mostConfusedClasses(state.classes, RUNS[measuredRun()].end - 1, count);
 const chosenSplits = () => [...head.splits.keys()].filter(split => state.split === "all" || head.splits[split] === state.split);
 

@@ -286,7 +286,7 @@ function drawTable() {
   tableBody.style.height = `${rowCount * rowPixels()}px`;
   tableBody.style.width = `${COLUMNS.reduce((sum, column) => sum + widthOfColumn(column), 0) * unit()}px`;
   table.setAttribute("aria-rowcount", rowCount);
-  // no higher than all images need, whichever are listed, so that filtering moves nothing
+  // no higher than all images need, even if few are listed, so that filtering moves nothing
   table.style.maxHeight = `${headHeight() + (N + 1) * rowPixels()}px`;
   const selected = state.selected.length ? `, ${formatInteger(state.selected.length)} selected` : "";
   element("listed").textContent = `${formatInteger(derived.listed.length)} of ${formatInteger(N)} listed${isSample ? `, drawn at random from ${formatInteger(head.drawn_from)}` : ""}${selected}; `

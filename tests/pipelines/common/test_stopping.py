@@ -232,7 +232,7 @@ def test_every_file_has_the_mode_that_the_umask_says(tmp_path: Path, empty_track
     try:
         home = find_home(str(tmp_path / "study"))
         home.path.mkdir()
-        if umask != 0o002:  # else made anew, which takes seconds
+        if umask != 0o002:  # else made again, which takes seconds
             home.mlflow_db.write_bytes(empty_tracker.read_bytes())
         run = runs.start_run(home, runs.new_record("train", "shared", {}), {}, "")
         runs.log_record(run)

@@ -172,7 +172,7 @@ def _change(row, column, value):
         (lambda rows: rows[3].pop(), "line 4 of {file} has 2 values"),
         (_change(5, 1, " "), "line 6 of {file} has no label; fill it in"),
         (_change(5, 0, ""), "line 6 of {file} has no path"),
-        (_change(5, 2, "hold-out"), "line 6 of {file} has split hold-out, which is none of train, val, test"),
+        (_change(5, 2, "hold-out"), "line 6 of {file} has split hold-out, which is not one of train, val, test"),
         (_change(0, 1, "path"), "has column path twice"),
         (_change(0, 0, "x"), "no column of images with a usual name such as image or path; it has: x, label, split"),
         (_change(9, 1, "owl"), "val has classes that train lacks: owl; train has: cat, dog, fox"),
@@ -202,7 +202,7 @@ def test_what_is_no_table_is_said_in_one_line(pictures):
 def test_a_row_of_several_lines_is_named_by_its_first(pictures):
     table = pictures / "table.csv"
     table.write_text('path,label\n\na.png,cat\n"b.png,dog\nc.png,cat\n')
-    assert f"line 4 of {table} is no CSV: unexpected end of data" in complaint(f"csv:{table}")
+    assert f"line 4 of {table} is not valid CSV: unexpected end of data" in complaint(f"csv:{table}")
     table.write_text('path,label\n"a.png","a\ncat"\n"b\nb.png",\n')
     assert f"line 4 of {table} has no label" in complaint(f"csv:{table}")
 
@@ -379,7 +379,7 @@ def test_what_is_wrong_with_a_folder_of_the_hub_is_said_in_one_line(hub, tmp_pat
     (hub / "data/test-00000-of-00001.parquet").write_text("no Parquet")
     assert f"cannot read {hub}/data/test-00000-of-00001.parquet: " in complaint(f"hf:{hub}")
     (hub / "data/test-00000-of-00001.parquet").rename(hub / "data/extra-00000.parquet")
-    assert "has split extra-00000, which is none of train, val, test" in complaint(f"hf:{hub}")
+    assert "has split extra-00000, which is not one of train, val, test" in complaint(f"hf:{hub}")
     (hub / "data/extra-00000.parquet").rename(hub / "train.parquet")
     assert "has train in several folders" in complaint(f"hf:{hub}")
     (tmp_path / "empty").mkdir()

@@ -160,7 +160,7 @@ def test_chosen_images_are_no_sample(own: Home) -> None:
 
 
 @pytest.mark.parametrize(("settings", "words"), [
-    ({"also": "0", "instances": "1"}, "--also adds images to a random sample, so it goes with --count, not with --ins"),
+    ({"also": "0", "instances": "1"}, "--also adds images to a random sample, so use it with --count, not with --ins"),
     ({"also": "445"}, "no instance 445 in split test"),
     ({"also": "x"}, "--also is 'x'; it takes whole numbers"),
     ({"also": "0", "method": ("saliency", "ice")}, "--also adds maps of single images, which ice does not make"),

@@ -1,4 +1,4 @@
-"""Going on with a training: what is seen again is chosen without test images, beside a control, exactly resumable."""
+"""Continuing a training: what is seen again is chosen without test images, beside a control, exactly resumable."""
 
 import json
 from collections import Counter
@@ -165,7 +165,7 @@ def test_an_interrupted_one_has_the_bits_of_an_uninterrupted_one(home: Home, tmp
 
 
 def test_images_keep_the_size_that_a_growing_training_ended_with(tmp_path: Path, trained_home) -> None:
-    """A run that ends at 3/4 of the side goes on there: at another size, its accuracy would fall."""
+    """A run that ends at 3/4 of the side continues there: at another size, its accuracy would fall."""
     home = trained_home(tmp_path, replace(TINY, size=16, epochs=2, progressive_resizing="yes"))
     improve(ImproveSettings(epochs=1, repeats=0.1, where="label = 3"), home)
     scales = [

@@ -55,7 +55,7 @@ def test_the_page_lies_with_the_first_run(pair: Home, made: Path) -> None:
         (["nothing"], "no run 'nothing'"),
         (["other", "--split", "val"], "have different images in val"),
         (["other", "--split", "nowhere"], "no predictions of split 'nowhere'"),
-        (["other", "--export", "log.json"], "--export writes one run; leave the other one out"),
+        (["other", "--export", "log.json"], "--export writes one run; leave out the second"),
     ],
 )
 def test_what_cannot_be_compared_is_said_in_one_line(pair: Home, capsys, flags: list[str], said: str) -> None:

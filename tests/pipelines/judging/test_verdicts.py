@@ -79,7 +79,7 @@ def test_a_file_is_taken(judged: tuple[Home, str], delimiter: str, capsys: pytes
     assert said(home, run_id) == TAKEN
     spoken = capsys.readouterr().err
     assert "1 row without a verdict left out" in spoken
-    assert "columns left aside: mood" in spoken
+    assert "columns ignored: mood" in spoken
     assert "4 new verdicts" in spoken
     rebuild(home)
     assert said(home, run_id) == TAKEN
@@ -113,11 +113,11 @@ def test_verdicts_come_back_as_they_went_in(judged: tuple[Home, str], monkeypatc
         ("test,1.0,label_ok,,a", "line 2: no image '1.0' in test"),
         ("test,-1,label_ok,,a", "line 2: no image '-1' in test"),
         ("tset,0,label_ok,,a", "line 2: no split 'tset'; there are: extra:new, test, train"),
-        ("test,0,fine,,a", "line 2: verdict 'fine' is none of label_ok, label_wrong"),
-        ("test,0,,dog,a", "line 2: verdict '' is none of"),
+        ("test,0,fine,,a", "line 2: verdict 'fine' is not one of label_ok, label_wrong"),
+        ("test,0,,dog,a", "line 2: verdict '' is not one of"),
         ("test,0,label_wrong,cow,a", "line 2: no class 'cow'; there are: cat, dog, 1"),
         ("test,0,label_wrong,cat,a", "line 2: new_label 'cat' is the label that the image has"),
-        ("test,0,label_ok,dog,a", "line 2: new_label 'dog' goes with label_wrong, not with label_ok"),
+        ("test,0,label_ok,dog,a", "line 2: new_label 'dog' is for label_wrong, not for label_ok"),
         ("extra:new,0,label_ok,,a", "line 2: label_ok is about a label, and image 0 of extra:new has none"),
         ("test,0,label_ok,,a\ntest,0,unclear,,a", "1 of 2 verdicts in .* line 3: a has judged the image in line 2"),
         ("test,0,label_ok,,a\ntest,0,unclear,,'a\u202e'", "line 3: who is"),
@@ -143,7 +143,7 @@ def test_a_wrong_row_refuses_the_whole_file(judged: tuple[Home, str], rows: str,
         (b"split,instance_id,verdict,new label\ntest,0,label_ok,\n", "has column new label; rename it new_label"),
         ("split,instance_id,verdict\ntest,0,label_ok\n".encode("utf-16"), "is not text in UTF-8"),
         (b"split,instance_id,verdict,verdict\ntest,0,label_ok,\n", "has column verdict twice"),
-        (b'split,instance_id,verdict\ntest,0,"label_ok\n', "line 2 of .* is no CSV"),
+        (b'split,instance_id,verdict\ntest,0,"label_ok\n', "line 2 of .* is not valid CSV"),
     ],
 )
 def test_what_is_no_table_of_verdicts_is_refused(judged: tuple[Home, str], content: bytes, message: str) -> None:

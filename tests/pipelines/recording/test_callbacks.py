@@ -100,8 +100,8 @@ def test_a_lightning_training_that_fails(home: Home, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("stopped_at", "checkpoint", "said"),
     [
-        (7, 6, "goes on, 3 epochs committed"),  # where epoch 3 begins
-        (8, 8, "goes on"),  # in epoch 3
+        (7, 6, "continues, 3 epochs committed"),  # where epoch 3 begins
+        (8, 8, "continues"),  # in epoch 3
         (7, 4, "1.5 epochs, and 2 are committed"),  # in epoch 2, which is committed
         (9, 8, "3 are committed"),  # all are committed
     ],
@@ -136,7 +136,7 @@ def test_an_epoch_that_only_the_checkpoint_has_is_recorded_from_it(home: Home, t
     ("epochs", "checkpoint", "message"),
     [
         (1, None, "the loop has trained no epoch, and run .* has committed 1; begin from a checkpoint"),
-        (1, "8", r"has 2.5 epochs behind it, and run .* has committed 1, so epoch 2 would be missing"),
+        (1, "8", r"comes after 2.5 epochs, and run .* has committed 1, so epoch 2 would be missing"),
         (3, "6", "is not of run .* weights differ from those of epoch 2"),
     ],
 )
@@ -214,8 +214,8 @@ def test_a_training_by_hugging_face(home: Home, tmp_path: Path) -> None:
     ("stopped_at", "said"),
     [
         (7, "epoch   1  trained again; the one that is committed stays\n"),  # bit by bit, from step 4
-        (11, "goes on, 2 epochs committed"),  # from step 8, in epoch 2
-        (14, "goes on, 3 epochs committed"),  # from step 12, where epoch 3 begins
+        (11, "continues, 2 epochs committed"),  # from step 8, in epoch 2
+        (14, "continues, 3 epochs committed"),  # from step 12, where epoch 3 begins
     ],
 )
 def test_a_training_by_hugging_face_goes_on(

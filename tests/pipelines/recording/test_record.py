@@ -201,7 +201,7 @@ def test_without_a_factory_the_missing_flag_is_said(home: Home) -> None:
 
 
 def test_a_factory_of_another_model_is_refused(home: Home) -> None:
-    with pytest.raises(InputError, match="builds another model"):
+    with pytest.raises(InputError, match="builds a model that differs"):
         record(make_net(width=5), make_sets(), CLASSES, home=str(home.path), factory=FACTORY)
     assert not home.artifacts.exists()
 
@@ -231,7 +231,7 @@ def test_an_exception_keeps_what_was_committed(home: Home) -> None:
         fail_in_second_epoch()
     assert resolve(home, "latest").status == "FAILED"
     assert [commit.epoch for commit in read_epochs(home, run.run_id)] == [0, 1]
-    with pytest.raises(InputError, match="is ended"):
+    with pytest.raises(InputError, match="has ended"):
         run.epoch()
 
 
@@ -379,7 +379,7 @@ def test_a_loop_that_failed_is_resumed_in_the_same_process(home: Home) -> None:
     run.epoch()
     run.finish()
     assert [commit.epoch for commit in read_epochs(home, failed.run_id)] == [0, 1]
-    with pytest.raises(InputError, match="is ended"):
+    with pytest.raises(InputError, match="has ended"):
         failed.epoch()
 
 

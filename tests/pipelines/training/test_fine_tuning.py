@@ -44,7 +44,7 @@ PREDICTED = (
 
 
 def seeded(num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
-    """A factory whose network has the same weights whatever the seed."""
+    """A factory whose network has the same weights for every seed."""
     torch.manual_seed(3)
     return nn.Sequential(nn.Conv2d(image_shape[0], 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(144, num_classes))
 
@@ -163,7 +163,9 @@ def test_a_head_of_other_classes_is_new_and_the_body_is_taken(
     home = copied(tuned.path.parent, tmp_path)
     run_id = training.train(replace(SMALL, from_="tuned"), home)
     said = capsys.readouterr().err
-    assert "44 of 46 weights are taken; head.logits.weight, head.logits.bias of other classes begin anew" in said
+    assert (
+        "44 of 46 weights are taken; head.logits.weight, head.logits.bias of other classes are drawn at random" in said
+    )
     own, taken = weights(home, run_id, 0), weights(home, resolve(home, "tuned").run_id, 1)
     new = [name for name, value in own.items() if not torch.equal(value, taken[name])]
     assert new == ["network.head.logits.bias", "network.head.logits.weight"]  # normalised as the source is, too
@@ -271,7 +273,7 @@ def test_pretrained_weights_are_loaded_as_timm_loads_them(home: Home, tmp_path: 
     settings = replace(SMALL, model="timm:test_resnet", model_args=model_args, weights="pretrained",
                        body_lr=1e-4, freeze=("conv1",), transform="none", channels=3)  # fmt: skip
     run_id = training.train(settings, home)
-    assert "weights are taken; fc.weight, fc.bias of other classes begin anew" in capsys.readouterr().err
+    assert "weights are taken; fc.weight, fc.bias of other classes are drawn at random" in capsys.readouterr().err
     began, ended = weights(home, run_id, 0), weights(home, run_id, 1)
     for name, value in published.state_dict().items():
         assert torch.equal(began[f"network.{name}"], value) == (not name.startswith("fc.")), name
@@ -289,13 +291,13 @@ def test_pretrained_weights_without_a_head_get_a_new_one(home: Home, tmp_path: P
     model_args = json.dumps({"img_size": 32, "pretrained_cfg_overlay": overlay})
     settings = replace(SMALL, model="timm:test_vit", model_args=model_args, weights="pretrained", batch=48)
     run_id = training.train(settings, home)
-    assert "taken; head.weight, head.bias are not among them, and begin anew" in capsys.readouterr().err
+    assert "taken; head.weight, head.bias are not among them, and are drawn at random" in capsys.readouterr().err
     assert read_origin(home, resolve(home, run_id)).new_weights == ("head.weight", "head.bias")
 
 
 def test_a_factory_with_weights_of_its_own_is_not_called_untrained(home: Home, capsys) -> None:
     run_id = training.train(replace(SMALL, model="own_code:seeded"), home)
-    assert "has the same weights whatever the seed" in capsys.readouterr().err
+    assert "has the same weights for every seed" in capsys.readouterr().err
     record = resolve(home, run_id)
     assert read_origin(home, record) == UNKNOWN
     assert not begins_untrained(home, record)

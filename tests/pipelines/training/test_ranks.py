@@ -267,6 +267,6 @@ def test_what_several_processes_cannot_share_is_refused(
 
 def test_a_training_that_torchrun_starts_again_is_not_another_run(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
-    with pytest.raises(InputError, match="go on with study resume"):
+    with pytest.raises(InputError, match="continue it with study resume"):
         train(TINY, home)
     assert read_records(home) == []
