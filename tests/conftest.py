@@ -6,6 +6,7 @@ Tests compare bits, so they run on the processor on machines with a GPU too; who
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ import pytest
 import torch
 from filelock import FileLock
 from mlflow.store.db import utils as database_utils
+from sqlalchemy import Engine, event
 
 from pipelines.common.settings import ExplainSettings, TrainSettings
 from pipelines.explaining.explain import explain
@@ -32,6 +34,15 @@ LONGEST = ("planted", "crash", "training", "cli", "server", "stopping", "many", 
 torch.set_num_threads(1)  # tests run side by side
 # else MLflow imports all its migrations for each home that a test makes
 database_utils._get_latest_schema_revision = cache(database_utils._get_latest_schema_revision)
+
+
+@event.listens_for(Engine, "connect")
+def wait_for_no_disk(connection: object, _record: object) -> None:
+    """MLflow's database would wait for the disk at every commit, and a test's need not outlive a power failure."""
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("pragma synchronous = off")
+
+
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # whatever GPU there is, is known as support.places.GPU
 for sent in (signal.SIGINT, signal.SIGHUP):
     if signal.getsignal(sent) is signal.SIG_IGN:  # by nohup or a background job; the commands under test must heed them

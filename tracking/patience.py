@@ -20,7 +20,7 @@ SHORT = {TIMEOUT: "5", RETRIES: "2"}  # at the start: is there a server at all?
 SHORTEST = {TIMEOUT: "3", RETRIES: "0"}  # if the command is useful without the server
 DATABASE_TRIES = 6  # about six seconds, as MLflow doubles its pauses, from a tenth of a second on
 REQUEST_LOGGER = "urllib3.connectionpool"  # reports each request that is tried again
-SAME_ATTEMPT = 5  # seconds within which several downloads, on a busy machine, report one attempt
+SAME_ATTEMPT = 30  # seconds within which several downloads, on a busy machine, report one attempt
 _said: dict[str, float] = {}  # when each line was said last
 _is_ours: dict[str, bool] = {}  # whether a variable has our value rather than the user's
 

@@ -76,7 +76,8 @@ def _without(types: Mapping[str, str], left_out: Collection[str]) -> dict[str, s
 def read_columns(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, str]]:
     """Names and types of the columns of every table and view of a database, in order."""
     sql = """
-        select table_name, column_name, data_type from duckdb_columns() where not internal
+        select table_name, column_name, data_type from duckdb_columns()
+        where database_name = current_database() and not internal
         order by table_oid, column_index"""
     by_table: dict[str, dict[str, str]] = {}
     for table, column, data_type in connection.execute(sql).fetchall():
@@ -89,7 +90,7 @@ def required_columns() -> dict[str, list[str]]:
     """The columns of every table that are never null."""
     sql = """
         select table_name, list(column_name order by column_index) from duckdb_columns()
-        where not internal and not is_nullable
+        where database_name = current_database() and not internal and not is_nullable
         group by table_name"""
     with duckdb.connect() as connection:
         connection.execute(SCHEMA)
@@ -98,7 +99,8 @@ def required_columns() -> dict[str, list[str]]:
 
 def add_macros(connection: duckdb.DuckDBPyConnection, temporary: bool = False) -> None:
     """Create the macros of macros.sql, in the database or for this connection alone; their tables must exist."""
-    sql = f"{MACROS}; create or replace macro macros_version() as '{MACROS_VERSION}'"
+    # in one transaction, as each that is committed waits for the disk
+    sql = f"begin; {MACROS}; create or replace macro macros_version() as '{MACROS_VERSION}'; commit"
     if temporary:
         sql = sql.replace("create or replace macro", "create or replace temporary macro")
     connection.execute(sql)
