@@ -3,13 +3,15 @@
     python tests/benchmarks/questions.py --home HOME [--run-id latest] [--questions accuracy_by_epoch ...]
 
 Each answer is made by a process of its own: `study ask QUESTION --format csv`; the question's SQL in a DuckDB without
-an index, over the run's Parquet files, its rows fetched as an Arrow table; and, of some questions, pandas. Figures are
-processor seconds and peak MiB.
+an index, over the run's Parquet files, its rows fetched as an Arrow table; and, of some questions, pandas, which leaves
+out what it cannot do in a few lines: intervals, names of classes, the probability that a label is wrong. Figures are
+processor seconds, seconds of the clock, and peak MiB.
 """
 
 import argparse
 import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -48,6 +50,29 @@ def find_accuracy(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.groupby(["split", "epoch"])[["ok", "p_true"]].mean()
 
 
+def count_confusions(rows: pd.DataFrame) -> pd.Series:
+    return rows.groupby(["split", "epoch", "label", "predicted"]).size()
+
+
+def count_links(rows: pd.DataFrame) -> pd.Series:
+    rows = rows[rows["split"] == "test"].sort_values(["instance_id", "epoch"])
+    rows["before"] = rows.groupby("instance_id")["predicted"].shift()
+    return rows.groupby(["epoch", "before", "predicted"]).size()
+
+
+def find_suspects(rows: pd.DataFrame) -> pd.Series:
+    rows = rows[rows["split"] == "test"]
+    late = rows[rows["epoch"] >= rows["epoch"].median()]
+    return late.groupby("instance_id")["margin"].mean().nsmallest(20)
+
+
+def map_images(rows: pd.DataFrame) -> pd.DataFrame:
+    rows = rows[(rows["split"] == "test") & (rows["epoch"] > 0)]
+    rows["ok"] = rows["label"] == rows["predicted"]
+    means = {"p_true": ["mean", "std"], "p_sq": "mean", "ok": "mean"}
+    return rows.groupby("instance_id").agg(means).sort_values(("p_sq", "mean"))
+
+
 def count_forgotten(rows: pd.DataFrame) -> pd.DataFrame:
     rows = rows[(rows["split"] == "test") & (rows["epoch"] > 0)].sort_values(["instance_id", "epoch"])
     rows["ok"] = rows["label"] == rows["predicted"]
@@ -58,18 +83,24 @@ def count_forgotten(rows: pd.DataFrame) -> pd.DataFrame:
 
 PANDAS = {
     "accuracy_by_epoch": (["split", "epoch", "label", "predicted", "p_true"], find_accuracy),
+    "confusion_by_epoch": (["split", "epoch", "label", "predicted"], count_confusions),
+    "flow_links": (["split", "epoch", "instance_id", "predicted"], count_links),
+    "label_suspects": (["split", "epoch", "instance_id", "margin"], find_suspects),
+    "cartography": (["split", "epoch", "instance_id", "label", "predicted", "p_true", "p_sq"], map_images),
     "forgetting": (["split", "epoch", "instance_id", "label", "predicted"], count_forgotten),
 }
 
 
 def measure(command: Sequence[str]) -> str:
-    """Processor seconds and peak MiB of a command. It must succeed."""
+    """Processor seconds, seconds of the clock and peak MiB of a command. It must succeed."""
     actions = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
+    started_at = time.monotonic()
     process = os.posix_spawn(command[0], command, os.environ, file_actions=actions)
     _, status, usage = os.wait4(process, 0)
+    elapsed = time.monotonic() - started_at
     assert status == 0, f"{command} ended with {os.waitstatus_to_exitcode(status)}"
     unit = 2**20 if sys.platform == "darwin" else 2**10
-    return f"{usage.ru_utime + usage.ru_stime:.2f} / {usage.ru_maxrss / unit:,.0f}"
+    return f"{usage.ru_utime + usage.ru_stime:.2f} / {elapsed:.2f} / {usage.ru_maxrss / unit:,.0f}"
 
 
 def measure_ways(home: Home, run_id: str, question: str) -> list[str]:
