@@ -44,6 +44,8 @@ def wait_for_no_disk(connection: object, _record: object) -> None:
 
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # whatever GPU there is, is known as support.places.GPU
+# threads of commands that tests start would else wait busily, on processors that other tests need
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 for sent in (signal.SIGINT, signal.SIGHUP):
     if signal.getsignal(sent) is signal.SIG_IGN:  # by nohup or a background job; the commands under test must heed them
         signal.signal(sent, signal.SIG_DFL)

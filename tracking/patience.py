@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +21,8 @@ SHORT = {TIMEOUT: "5", RETRIES: "2"}  # at the start: is there a server at all?
 SHORTEST = {TIMEOUT: "3", RETRIES: "0"}  # if the command is useful without the server
 DATABASE_TRIES = 6  # about six seconds, as MLflow doubles its pauses, from a tenth of a second on
 REQUEST_LOGGER = "urllib3.connectionpool"  # reports each request that is tried again
-SAME_ATTEMPT = 30  # seconds within which several downloads, on a busy machine, report one attempt
+SAME_ATTEMPT = 10  # seconds within which several downloads report one attempt
+_SAYING = threading.Lock()
 _said: dict[str, float] = {}  # when each line was said last
 _is_ours: dict[str, bool] = {}  # whether a variable has our value rather than the user's
 
@@ -64,9 +66,11 @@ def _report_waiting(record: logging.LogRecord) -> bool:
     address = redacted(os.environ.get("MLFLOW_TRACKING_URI") or "the study home's database")
     line = f"waiting for MLflow at {address}, which does not answer; {outlook}"
     now = time.monotonic()
-    if now - _said.get(line, -math.inf) > SAME_ATTEMPT:
+    with _SAYING:  # files are fetched by several threads, which meet an outage at the same moment
+        said_at = _said.get(line, -math.inf)
+        _said[line] = now
+    if now - said_at > SAME_ATTEMPT:
         logging.getLogger(__name__).warning(line)
-    _said[line] = now
     return False
 
 
