@@ -35,7 +35,7 @@ def run_launches(folder: Path, script: str, launches: Sequence[Mapping[str, obje
         env=os.environ | {"MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1", "PYTHONPATH": paths},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     outcomes: list[Outcome] = []
     for number, codes in enumerate(map(json.loads, done.stdout.splitlines())):
