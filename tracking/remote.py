@@ -19,7 +19,7 @@ from tracking.catalogue import DELETED, SHORT_ID, RunRecord, describe_runs, find
 from tracking.commits import Commit, CommittedFile, find_fault, read_commit, readable_commits
 from tracking.errors import InputError, redacted
 from tracking.files import read_json, sha256, write_json
-from tracking.home import Home
+from tracking.home import Home, is_copy
 from tracking.mlflow_client import connect, no_answer, tracking_uri
 from tracking.run_summaries import UNSETTLED, RunSummary, family_of, note_change
 from tracking.runs import GROUP, LAST_COMMIT, PENDING, experiment_id
@@ -111,7 +111,12 @@ def _summarize(run: Run) -> RunSummary:
 
 
 def fetch_run(home: Home, run_id: str) -> None:
-    """Bring the home's copy of one run up to date with the server. Raises InputError if that does not answer."""
+    """Bring the home's copy of one run up to date with the server, if there is one.
+
+    Raises InputError if that does not answer.
+    """
+    if not is_copy(home):
+        return
     with _answering(home), ThreadPoolExecutor(DOWNLOADS) as pool:
         _fetch_run(home, connect(home).get_run(run_id), pool)
 

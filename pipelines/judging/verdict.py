@@ -6,7 +6,7 @@ from pipelines.common.wording import plural
 from pipelines.data.names import format_names
 from pipelines.judging.verdict_file import Judgeable, Verdict, check_file, read_file
 from tracking import catalogue, runs
-from tracking.home import Home, is_copy
+from tracking.home import Home
 from tracking.index import ingest
 from tracking.reading import connect
 from tracking.remote import fetch_run
@@ -24,8 +24,7 @@ KNOWN = "select split, instance_id, who, verdict, new_label, note from current_v
 def verdict(settings: VerdictSettings, home: Home) -> str:
     """Record the verdicts in a file that a person has not given yet, all or none; returns the run's ID."""
     record = catalogue.resolve(home, settings.run)
-    if is_copy(home):  # verdicts may have come from another home
-        fetch_run(home, record.run_id)
+    fetch_run(home, record.run_id)  # verdicts may have come from another home
     file = read_file(settings.file)
     named = [(row.split, row.instance_id) for row in file.rows if row.instance_id is not None]
     with connect(home) as connection:  # to all runs, as what was said on others may be known

@@ -46,7 +46,7 @@ from pipelines.models.user_errors import describe_model_error
 from tracking import catalogue, commits, locks, runs
 from tracking.commits import EpochCommit
 from tracking.errors import InputError, RunError
-from tracking.home import Home, is_copy
+from tracking.home import Home
 from tracking.index import ingest
 from tracking.remote import fetch_run
 from xai.method import limit_pass_size, pass_size
@@ -87,8 +87,7 @@ def predict(settings: PredictSettings, home: Home) -> str:
             "in _epoch"
         )
     record = catalogue.resolve(home, settings.run, catalogue.WITH_CHECKPOINTS)
-    if is_copy(home):  # additions are numbered, and others may have come from another home
-        fetch_run(home, record.run_id)
+    fetch_run(home, record.run_id)  # additions are numbered, and others may have come from another home
     files = find_images(settings.images)
     data = remember_model(home, record, settings.model, settings.model_args, settings.data)
     with (

@@ -37,7 +37,7 @@ from tracking import catalogue, commits, locks, runs
 from tracking.catalogue import RunRecord
 from tracking.errors import InputError, RunError, from_outside
 from tracking.files import join_tables, read_table, write_table
-from tracking.home import Home, is_copy
+from tracking.home import Home
 from tracking.index import ingest
 from tracking.remote import fetch_run
 
@@ -83,8 +83,7 @@ class Folding:
 def folds(settings: FoldsSettings, home: Home) -> str:
     """Train what is missing of a model per fold, then commit their predictions to the run; returns their split."""
     record = catalogue.resolve(home, settings.run, ("train",))
-    if is_copy(home):  # they may have been made in another home
-        fetch_run(home, record.run_id)
+    fetch_run(home, record.run_id)  # they may have been made in another home
     with locks.held(home, record.run_id, "folds.lock"):
         if _are_there(home, record, settings.k):
             say(f"run {record.run_id[:8]} has predictions by {settings.k} folds already")
