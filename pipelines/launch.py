@@ -1,4 +1,4 @@
-"""The entry point of the command `study`: it finds this program's own packages first on any path.
+"""The entry point of the command `study`: it finds its own packages, even if others on the path share their names.
 
 A user's PYTHONPATH comes before installed packages, and folders named `pipelines`, `queries` or `tracking` are common.
 So this file is installed under a unique name, `xai_study_launch`, and imports our packages from their own folder.

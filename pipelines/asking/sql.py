@@ -1,4 +1,4 @@
-"""Free SQL. It runs in a separate process, which ends at its time and memory limits in any case.
+"""Free SQL. It runs in a separate process, which ends at its limits of time and memory even if the query does not stop.
 
 That process is spawned, not forked: DuckDB's threads would not survive a fork, and Windows has none. It ends with this
 one.

@@ -86,7 +86,7 @@ def _end_with_parent() -> None:
 
 
 def _limit_memory(gigabytes: int) -> None:
-    """Limit the memory used from now on, allocated by anything: DuckDB, the rows in Python, or the answer's text."""
+    """Limit the memory used from now on, by DuckDB, the rows in Python and the answer's text together."""
     try:
         import resource
     except ImportError:  # as on Windows, where DuckDB's own memory limit is the only one

@@ -352,7 +352,7 @@ class ResolvedTraining(ResolvedSettings):
     """Resolved settings with the sizes of passes as well: what a run is trained with, and records."""
 
     batch: int = setting(MISSING, "images per step", least=2, most=65_536)
-    first_epoch = 0  # no setting of a training that does not continue another: it begins before its first pass
+    first_epoch = 0  # a setting only of a training that continues another
 
 
 @dataclass(frozen=True, kw_only=True)

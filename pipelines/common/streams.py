@@ -1,4 +1,4 @@
-"""Standard output and standard error, in what the terminal, pipe or file behind them can take."""
+"""Standard output and standard error, limited to what the terminal, pipe or file behind them can take."""
 
 import codecs
 import io

@@ -247,6 +247,6 @@ def _silence_dask() -> None:
 
 
 def be_quiet() -> None:
-    """In a worker: what models print is no result, and the command reports for this program."""
+    """In a worker: what models print is no result, and the command says what there is to say."""
     sys.stdout = sys.stderr
     terminal.mute()

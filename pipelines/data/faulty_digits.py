@@ -74,7 +74,7 @@ def list_truth() -> list[PlantedTruth]:
 
 
 def _split_digits(digits: RawDataset) -> tuple[Split, Split]:
-    """All digits, split into new training and test images, with about the same fraction of each class in both."""
+    """All digits, split again into training and test images, with about the same fraction of each class in both."""
     every = Split(
         torch.cat([digits.train.images[:], digits.test.images[:]]),
         torch.cat([digits.train.labels, digits.test.labels]),

@@ -15,9 +15,9 @@ from tracking.errors import InputError
 def assign_folds(train: Split, classes: Sequence[str], count: int, seed: int) -> np.ndarray:
     """Fold of each training image, [N] in 0..count - 1: about the same fraction of every class in each, by `seed`.
 
-    Images of the same pixels are in one fold, with any labels: a model that has seen one of them has seen all.
-    Raises InputError if no class has `count` different images, or all those of a class are in one fold, so that the
-    model that is asked about them has never seen the class.
+    Images of the same pixels are in one fold, even if their labels differ: a model that has seen one of them has
+    seen all. Raises InputError if no class has `count` different images, or all those of a class are in one fold, so
+    that the model that is asked about them has never seen the class.
     """
     labels = train.labels.numpy()
     _, first, content = np.unique(np.array(train.pixel_digests()), return_index=True, return_inverse=True)

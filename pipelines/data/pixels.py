@@ -152,7 +152,7 @@ def _open_image(name: str, content: bytes | Path) -> Iterator[ImageFile.ImageFil
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(_as_file(content), formats=_available_formats()) as image:
                 yield image
-    except Exception as error:  # Pillow raises any error of its decoders
+    except Exception as error:  # Pillow passes on any error of its decoders
         if isinstance(error, Image.DecompressionBombWarning | Image.DecompressionBombError):
             reason = f"it has over {Image.MAX_IMAGE_PIXELS:,} pixels"
         elif isinstance(error, UnidentifiedImageError):

@@ -21,7 +21,7 @@ INK, FAINT, GRID, PAPER = "#1b1b1f", "#55555f", "#d8d8de", "#ffffff"
 ORANGE, BLUE, GREY, PURPLE = "#d55e00", "#0072b2", "#74747e", "#7a3e9d"
 GREEN, PINK, BROWN = "#00795c", "#a8487f", "#8a6d00"
 FONT = "DejaVu Sans"  # comes with Matplotlib, so that figures are the same everywhere
-HATCH = "//////"  # of what is told apart in grey by it
+HATCH = "//////"  # marks what would look alike in grey
 DEEP = 0.6  # opacity from which on a themed colour takes white
 SOLID, DOTTED, DASHED = "-", (0, (1, 1.5)), (0, (4, 2))
 

@@ -23,7 +23,7 @@ MAX_NAME = 80  # characters of a person's name
 MAX_NOTE = 1000  # characters of a note
 MAX_DIGITS = 9  # of an instance_id
 LISTED_FAULTS = 3
-LIKENESS = 0.75  # from which a column is taken for another one misspelt
+LIKENESS = 0.75  # from which on a column counts as a misspelling of another
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,7 @@ def record(
     state: objects of the loop whose state_dict a resumed run needs, such as {"optimizer": optimizer}.
     initial: whether the model, as it is given, is committed as epoch 0.
     untrained: whether the model, as it is given, has random weights (True) or trained ones (False). Only maps of a
-        network that is said to be untrained are taken for those of one that has learned nothing.
+        network declared untrained serve as those of one that has learned nothing.
     resume: a run to continue (ID, prefix, name or latest): the model, `state` and the random numbers of Python, NumPy
         and torch are set to those of its last epoch.
     trained_epochs: with `resume`, of a loop that continues from its own checkpoint, the epochs trained until then: 2.5

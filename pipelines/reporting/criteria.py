@@ -58,9 +58,7 @@ CLASSES_FOR_CORRELATION = 6  # under which no rank correlation but 1 or -1 reach
 # what counts
 CLEAR_CORRELATION = 0.5  # rank correlation under which no relation is mentioned; convention (Cohen 1988: large)
 UNEVEN_CLASSES = 5  # times as many images as the smallest class has, from which on classes are called uneven; by eye
-MOST_UNCLEAR = (
-    0.05  # largest fraction of images that may be unclear, that is, carry a patch or not, if any image is named
-)
+MOST_UNCLEAR = 0.05  # fraction of images that may be unclear, as to whether they carry a patch, if any is named
 MOST_DISPUTED = 0.1  # fraction of training labels contradicted, beyond which most are the model's own mistakes; by eye
 SAME_CONCEPT = 0.9  # cosine from which on two directions are the same concept, as where names are taken over
 CONCEPT_IN_CLASS = 0.1  # fraction of a class's images from which on it is said to show a concept; by eye
