@@ -53,7 +53,8 @@ def serve(
     variables: Mapping[str, str] | None = None,
 ) -> subprocess.Popen:
     """A MLflow server, once it answers; its database and files are in `folder` unless others are given."""
-    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1", *options]
+    program = str(Path(__file__).with_name("mlflow_server.py"))
+    command = [sys.executable, program, "server", "--port", str(port), "--workers", "1", *options]
     command += ["--backend-store-uri", database or f"sqlite:///{folder}/server.db"]
     command += ["--artifacts-destination", files or str(folder)]
     quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
