@@ -5,6 +5,7 @@ import json
 import re
 import shlex
 import time
+from functools import cache
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -180,6 +181,7 @@ def test_export_replaces_nothing(study: Home, tmp_path: Path, capsys) -> None:
 # in a browser
 
 
+@cache  # no test changes it
 def page_of(home: Home) -> Path:
     return Path(flow(FlowSettings(), home))
 
@@ -209,8 +211,7 @@ def asked(home: Home, name: str, state: dict, values: dict) -> list[dict]:
 @pytest.mark.parametrize(("state", "values"), CHOICES)
 def test_counts_equal_the_sql(request, browser, source: str, state: dict, values: dict) -> None:
     home = request.getfixturevalue(source)
-    made = home.run_folder(resolve(home, "latest").run_id) / "flow.html"
-    show(browser, made if made.exists() else page_of(home))
+    show(browser, page_of(home))
     epochs = len(browser.execute_script("return study.transition_outcomes()")) + 1
     # few columns, so that none is left out for want of room
     whole = {"from": 0, "to": min(epochs, 16) - 1} | state
