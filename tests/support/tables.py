@@ -2,8 +2,10 @@
 
 import json
 import random
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import duckdb
 import numpy as np
@@ -38,11 +40,21 @@ TRIALS = [
 
 def empty() -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(config={"threads": 2})
-    connection.execute(SCHEMA.read_text())
-    add_macros(connection)
-    connection.execute(f"create table maps ({', '.join(f'{name} {kind}' for name, kind in MAP_COLUMNS.items())})")
-    connection.execute("create view full_predictions as from predictions")
+    source = Path(make_empty().name) / "empty.duckdb"
+    connection.execute(f"attach '{source}' as source (read_only); copy from database source to memory; detach source")
     return connection
+
+
+@cache
+def make_empty() -> TemporaryDirectory:
+    """The folder of a database without rows: to copy its macros takes a quarter of the time to make them."""
+    folder = TemporaryDirectory()
+    with duckdb.connect(f"{folder.name}/empty.duckdb") as connection:
+        connection.execute(SCHEMA.read_text())
+        add_macros(connection)
+        connection.execute(f"create table maps ({', '.join(f'{name} {kind}' for name, kind in MAP_COLUMNS.items())})")
+        connection.execute("create view full_predictions as from predictions")
+    return folder
 
 
 def insert(connection, table: str, rows: list[dict]) -> None:
