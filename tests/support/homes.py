@@ -26,7 +26,8 @@ OTHER = replace(TINY, seed=1, epochs=2, name="other")
 def fresh(folder: Path, empty_tracker: Path) -> Home:
     home = find_home(str(folder / "study"))
     home.path.mkdir()
-    shutil.copy(empty_tracker, home.mlflow_db)
+    for kept in (home.mlflow_db, home.database):
+        shutil.copy(empty_tracker.with_name(kept.name), kept)
     return home
 
 

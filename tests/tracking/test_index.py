@@ -39,6 +39,13 @@ REBUILDS = """
     print(done)"""
 
 
+@pytest.fixture
+def home(home: Home) -> Home:
+    """A home whose index is still to be made."""
+    home.database.unlink()
+    return home
+
+
 def rebuilding(home: Home, seconds: float) -> subprocess.Popen:
     command = [sys.executable, "-c", textwrap.dedent(REBUILDS), str(home.path), str(seconds)]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

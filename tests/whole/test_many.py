@@ -12,6 +12,13 @@ from tracking.reading import connect
 from tracking.tables import columns
 
 
+@pytest.fixture
+def home(home: Home) -> Home:
+    """A home whose index is still to be made."""
+    home.database.unlink()
+    return home
+
+
 def test_trainings_and_readers_at_once(home: Home, capsys) -> None:
     done = many(home, trainings=2, explainers=0, epochs=1, seconds=120)
     assert [code for code, _ in done.ends] == [0, 0], done.ends

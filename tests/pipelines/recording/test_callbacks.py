@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from pipelines.common.settings import ExplainSettings
 from pipelines.explaining.explain import explain
 from pipelines.recording.seen import WithIds
+from support.homes import fresh
 from support.recorded import CLASSES, Pictures, make_net, make_sets, make_vit
 from tracking import index
 from tracking.catalogue import read_records, resolve
@@ -141,14 +142,15 @@ def test_an_epoch_that_only_the_checkpoint_has_is_recorded_from_it(home: Home, t
     ],
 )
 def test_a_checkpoint_that_does_not_fit_is_refused(
-    home: Home, tmp_path: Path, epochs: int, checkpoint: str | None, message: str
+    home: Home, empty_tracker: Path, tmp_path: Path, epochs: int, checkpoint: str | None, message: str
 ) -> None:
+    (tmp_path / "other").mkdir()
     fit(home, tmp_path / "other", learn, epochs)
 
     def learn_otherwise(module: nn.Module, batch: list) -> dict:
         return learn(module, [1 - batch[0] / 255, *batch[1:]])
 
-    other = Home(tmp_path / "other home")
+    other = fresh(tmp_path / "other", empty_tracker)
     fit(other, tmp_path, learn_otherwise, epochs=3)
     with pytest.raises(InputError, match=message):
         fit(home, tmp_path, learn, 4, checkpoint, resume="latest")
