@@ -24,7 +24,7 @@ PROGRAMS: dict[str, tuple[str, dict[str, object]]] = {
         "--networks 1 --sets 1 --side 12",
         {"IMAGES": 60, "HELD_OUT": 20, "FITTING": 20, "MAX_EPOCHS": 1},
     ),
-    "explainers": ("--count 2 --rounds 1 --threads 1 --methods saliency", {}),
+    "explainers": ("--count 2 --rounds 1 --threads 1 --methods saliency", {"BATCHES": (4, 8)}),
     "factorization": (
         "",
         {
@@ -52,7 +52,7 @@ PROGRAMS: dict[str, tuple[str, dict[str, object]]] = {
         },
     ),
     "many_at_once": ("--trainings 0 --explainers 0", {}),  # with trainings: test_many.py
-    "many_rows": ("--images 30 --epochs 2 --classes 25", {}),
+    "many_rows": ("--images 30 --epochs 1 --classes 25", {}),
     "many_runs": ("--runs 2 3 --epochs 2 --rounds 1", {}),
     "noisy_training": (
         "--size 8 --epochs 1 --train 150 --test 60 --seeds 0 --leave-out first-tenth:train_seen --apply",

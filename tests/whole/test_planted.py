@@ -15,7 +15,7 @@ SETTINGS = TrainSettings(dataset="planted", epochs=8, threads=1)
 def found() -> dict[str, Pointing]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(planted, "COUNTS", {"train": 1400, "test": 200})  # with 4,000 it points no better, 80 s later
-        return pointing(SETTINGS, count=80, methods=METHODS)
+        return pointing(SETTINGS, count=40, methods=METHODS)
 
 
 @pytest.mark.parametrize("method", METHODS)
