@@ -2,6 +2,7 @@
 
 from collections import Counter
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment
@@ -32,6 +33,7 @@ def render(facts: Facts, made: datetime) -> str:
     )  # fmt: skip
 
 
+@cache  # compiling them takes as long as filling them in
 def make_templates() -> Environment:
     """The page's template, with what its sentences need."""
     environment = make_environment(TEMPLATES)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment
@@ -34,6 +35,7 @@ def render(facts: Facts, made: datetime, *, is_copy: bool = False) -> str:
     )  # fmt: skip
 
 
+@cache  # compiling them takes as long as filling them in
 def make_templates() -> Environment:
     """The report's templates, with what their sentences need."""
     environment = make_environment(TEMPLATES)
