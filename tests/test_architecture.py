@@ -122,8 +122,9 @@ def test_commands_load_no_library_that_only_some_models_and_methods_need() -> No
     """Each of these takes seconds and 70 to 160 MB, in every command and in every process that a command starts."""
     seldom_needed = {"torchvision", "torch._dynamo", "shap", "timm", "transformers", "lightning"}
     code = (
-        "import sys; from pipelines.commands import COMMANDS, load_step\n"
+        "import gc, sys; from pipelines.commands import COMMANDS, load_step\n"
         "for name in COMMANDS: load_step(name)\n"
+        "assert gc.isenabled()\n"
         f"print(sorted({seldom_needed} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
