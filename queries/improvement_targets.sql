@@ -99,7 +99,7 @@ chosen as (
         $instances::varchar is null
         and images.instance_id not in (
             select instance_id
-            from label_errors($run_id, 'train_seen', null, null)
+            from label_risks($run_id, 'train_seen', null, null)
             where kind = 'suspect'
         )
 ),

@@ -55,82 +55,107 @@ contradicted as materialized (
     select
         instance_id,
         aum,
-        suggested,
-        times,
-        n,
-        confidence,
         p_wrong
-    from label_errors($run_id, $split, null, null)
+    from label_risks($run_id, $split, null, null)
     where aum < 0
-),
-unlearned as materialized (
-    select
-        instance_id,
-        n,
-        n_right,
-        lost,
-        last_right
-    from learning_counts($run_id, $split, 1, null)
-    where not right_at_end
 ),
 mapped as materialized (
     select
         instance_id,
         confidence,
+        correctness,
         ambiguity,
         region
     from data_map($run_id, $split, 1, null, null)
 ),
-reasons as (
+losses as (
     select
         instance_id,
-        'suspect_label' as reason,
-        -aum as weight
-    from contradicted
-    union all
+        count(*) as lost
+    from rights_and_wrongs($run_id, $split, 1, null)
+    where
+        ok_before
+        and not ok
+    group by instance_id
+),
+wrong_at_end as (
     select
         instance_id,
-        'forgotten',
-        lost
-    from unlearned
-    where n_right > 0
-    union all
-    select
-        instance_id,
-        'never_right',
-        1 - confidence
-    from unlearned
-    join mapped using (instance_id)
-    where n_right = 0
-    union all
-    select
-        instance_id,
-        'ambiguous',
-        ambiguity
-    from mapped
-    where region = 'ambiguous'
-    union all
-    select
-        instance_id,
-        'confident_wrong',
         p_predicted
     from ends
-    where
-        predicted <> label
-        and p_predicted >= 0.9
+    where predicted <> label
 ),
-listed as (
+suspect_label as (
     select
         instance_id,
-        reason,
-        row_number() over (
-            partition by reason
-            order by
-                round(weight, 6) desc nulls last,  -- equal ones may differ in the last digits
-                instance_id
-        ) as place
-    from reasons
-    qualify place <= $limit::integer
+        -aum as weight
+    from contradicted
+),
+confident_wrong as (
+    select
+        instance_id,
+        p_predicted as weight
+    from wrong_at_end
+    where p_predicted >= 0.9
+),
+never_right as (
+    select
+        instance_id,
+        1 - confidence as weight
+    from wrong_at_end
+    join mapped using (instance_id)
+    where correctness = 0
+),
+forgotten as (
+    select
+        instance_id,
+        coalesce(lost, 0) as weight
+    from wrong_at_end
+    join mapped using (instance_id)
+    left join losses using (instance_id)
+    where correctness > 0
+),
+ambiguous as (
+    select
+        instance_id,
+        ambiguity as weight
+    from mapped
+    where region = 'ambiguous'
+),
+listed as materialized (
+    select
+        'suspect_label' as reason,
+        *
+    from most_striking('suspect_label', $limit::integer)
+    union all
+    select
+        'confident_wrong',
+        *
+    from most_striking('confident_wrong', $limit::integer)
+    union all
+    select
+        'never_right',
+        *
+    from most_striking('never_right', $limit::integer)
+    union all
+    select
+        'forgotten',
+        *
+    from most_striking('forgotten', $limit::integer)
+    union all
+    select
+        'ambiguous',
+        *
+    from most_striking('ambiguous', $limit::integer)
+),
+suspects as materialized (
+    select instance_id
+    from listed
+    where reason = 'suspect_label'
+),
+counted as (
+    from learning_counts($run_id, $split, 1, null)
+    semi join listed using (instance_id)
 )
 select
     $split as split,
@@ -140,16 +165,16 @@ select
         when 'suspect_label' then
             format(
                 'misclassified as {} in {} of {} epochs',
-                coalesce(suggestion.name, contradicted.suggested::varchar),
-                contradicted.times,
-                contradicted.n
+                coalesce(suggestion.name, classes.suggested::varchar),
+                classes.times,
+                classes.n
             )
-                || coalesce(format('; mean probability of its label {:.2f}', contradicted.confidence), '')
+                || coalesce(format('; mean probability of its label {:.2f}', classes.confidence), '')
                 || coalesce(format('; estimated to be wrong with probability {:.2f}', contradicted.p_wrong), '')
         when 'forgotten' then
             format('last right at epoch {}, lost {} in all', last_right, if(lost = 1, 'once', lost || ' times'))
         when 'never_right' then
-            format('wrong at all {} epochs', unlearned.n)
+            format('wrong at all {} epochs', counted.n)
                 || coalesce(format('; mean probability of its label {:.2f}', mapped.confidence), '')
         when 'ambiguous' then
             format('ambiguity {:.2f}; mean probability of its label {:.2f}', ambiguity, mapped.confidence)
@@ -167,9 +192,10 @@ select
 from listed
 join ends using (instance_id)
 left join contradicted using (instance_id)
-left join unlearned using (instance_id)
+left join suggested_classes('suspects', $run_id, $split, null, null) as classes using (instance_id)
+left join counted using (instance_id)
 left join mapped using (instance_id)
-left join class_names($run_id) as suggestion on suggestion.class_id = contradicted.suggested
+left join class_names($run_id) as suggestion on suggestion.class_id = classes.suggested
 left join class_names($run_id) as truth on truth.class_id = ends.label
 left join class_names($run_id) as guess on guess.class_id = ends.predicted
 left join instances

@@ -7,7 +7,7 @@
 -- that a label is wrong. p_wrong is an estimate under an assumption: the surer the model is, the rarer its mistakes,
 -- down to a few percent at most; and labels are wrong at one rate in all images. Then a label contradicted where
 -- the model is surest is probably wrong; where it is often mistaken, a contradicted label is probably right. Macro
--- label_errors has the model. expected_precision is the fraction of the rows down to this one that would be wrong. If a
+-- label_risks has the model. expected_precision is the fraction of the rows down to this one that would be wrong. If a
 -- model is sure and yet often mistaken, as on images unlike those it was trained on, right labels get a high p_wrong;
 -- labels of ambiguous images, where people err, are wrong more often than p_wrong says. To know, look at the images. Both
 -- are null with under 100 images, without probabilities, if the model is equally sure of all images, or if it is not shown
@@ -48,39 +48,49 @@
 --   p_wrong_high        upper end of its 95 % credible interval, 0..1
 --   expected_precision  mean p_wrong of this and all rows before it, 0..1
 --   verdicts            what reviewers say about the image; null if nobody has judged it
-with ranked as (
+with least_supported as (
+    from label_risks($run_id, $split, $from_epoch::integer, $to_epoch::integer)
+    order by
+        round(aum, 6) nulls last,  -- equal ones may differ in the last digits
+        round(score, 6) desc,
+        instance_id
+    limit $limit::integer
+),
+shown as materialized (
     select
         *,
-        row_number() over (
-            order by
-                round(aum, 6) nulls last,  -- equal ones may differ in the last digits
-                round(score, 6) desc,
-                instance_id
-        ) as place
-    from label_errors($run_id, $split, $from_epoch::integer, $to_epoch::integer)
+        row_number() over ranks as place,
+        round(avg(p_wrong) over ranks, 6) as expected_precision
+    from least_supported
+    window ranks as (
+        order by
+            round(aum, 6) nulls last,
+            round(score, 6) desc,
+            instance_id
+    )
 )
 select
-    ranked.instance_id,
-    ranked.label,
+    shown.instance_id,
+    shown.label,
     truth.name as label_name,
-    ranked.suggested,
+    classes.suggested,
     guess.name as suggested_name,
-    ranked.suggested_share,
-    ranked.confidence,
-    ranked.aum,
-    ranked.score,
-    ranked.kind,
+    classes.suggested_share,
+    classes.confidence,
+    shown.aum,
+    shown.score,
+    shown.kind,
     not trained_on($split) as out_of_sample,
-    ranked.p_wrong,
-    ranked.p_wrong_low,
-    ranked.p_wrong_high,
-    round(avg(ranked.p_wrong) over (order by ranked.place), 6) as expected_precision,
+    shown.p_wrong,
+    shown.p_wrong_low,
+    shown.p_wrong_high,
+    shown.expected_precision,
     judged.said as verdicts
-from ranked
-left join class_names($run_id) as truth on truth.class_id = ranked.label
-left join class_names($run_id) as guess on guess.class_id = ranked.suggested
+from shown
+join suggested_classes('shown', $run_id, $split, $from_epoch::integer, $to_epoch::integer) as classes using (instance_id)
+left join class_names($run_id) as truth on truth.class_id = shown.label
+left join class_names($run_id) as guess on guess.class_id = classes.suggested
 left join judged_images($run_id) as judged
     on judged.split = images_of($split)
-    and judged.instance_id = ranked.instance_id
-order by ranked.place
-limit $limit::integer
+    and judged.instance_id = shown.instance_id
+order by shown.place

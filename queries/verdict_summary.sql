@@ -136,7 +136,7 @@ ranked as (
                 round(doubts.score, 6) desc,
                 doubts.instance_id
         ) as place
-    from label_errors($run_id, $split, null, null) as doubts
+    from label_risks($run_id, $split, null, null) as doubts
     left join judged_images($run_id) as judged
         on judged.split = images_of($split)
         and judged.instance_id = doubts.instance_id

@@ -44,7 +44,15 @@ create or replace macro labelled_predictions(training_run, of_split) as table
 create or replace macro labelled_predictions_at(training_run, of_split, of_epoch) as table
     select *
     from labelled_predictions(training_run, of_split)
-    where epoch = coalesce(of_epoch, (select max(epoch) from labelled_predictions(training_run, of_split)));
+    where epoch = coalesce(
+        of_epoch,
+        (  -- not max(epoch), which reads all rows
+            select epoch
+            from labelled_predictions(training_run, of_split)
+            order by epoch desc
+            limit 1
+        )
+    );
 
 -- The last epoch of a split of each of several runs, listed with commas between them.
 create or replace macro last_epochs(listed_runs, of_split) as table
@@ -1190,6 +1198,27 @@ create or replace macro rights_and_wrongs(training_run, of_split, first_epoch, f
     from labelled_predictions(training_run, of_split)
     where epoch between coalesce(first_epoch, epoch) and coalesce(final_epoch, epoch);
 
+-- The first images of a table or CTE with columns instance_id and weight, highest weight first; place counts them from 1.
+create or replace macro most_striking(candidates, most) as table
+    with first_ones as (
+        select
+            instance_id,
+            round(weight, 6) as weight  -- equal ones may differ in the last digits
+        from query_table(candidates)
+        order by
+            weight desc nulls last,
+            instance_id
+        limit most
+    )
+    select
+        instance_id,
+        row_number() over (
+            order by
+                weight desc nulls last,
+                instance_id
+        ) as place
+    from first_ones;
+
 -- How each labelled image of a split was learned and lost over a range of epochs (Toneva 2019). A change counts if both
 -- its epochs lie in the range; lost is also counted of an image that was never right, which cannot be.
 create or replace macro learning_counts(training_run, of_split, first_epoch, final_epoch) as table
@@ -1254,77 +1283,111 @@ create or replace macro data_map(training_run, of_split, first_epoch, final_epoc
 create or replace macro trained_on(of_split) as
     of_split in ('train', 'train_seen');
 
--- What the predictions say of the label of each of a split's labelled images over a range of epochs, least in favour
--- first by aum, the area under the margin (Pleiss 2020); score is the same in 0..1, 1 / (1 + e^aum), and without margins
--- the fraction of epochs misclassified. By default the range is the late half of the logged epochs, from the middle one
--- on; of images trained on, all from 1 on. suggested is the class the image was misclassified as most often, at a tie
--- the surer, then the lower one; null if it never was. The last two are for label_errors: disputed says whether the
--- margin is negative, and certainty is the mean log odds of the predicted class. Of images trained on they end at the
--- middle epoch, as later the model is less sure of images whose wrong label it has learned.
-create or replace macro label_doubts(training_run, of_split, first_epoch, final_epoch) as table
-    with labelled as not materialized (
-        select
-            instance_id,
-            epoch,
-            label,
-            predicted,
-            p_true,
-            p_predicted,
-            margin
-        from labelled_predictions(training_run, of_split)
-    ),
-    middle as (
+-- Labelled predictions that speak for and against labels: those of a range of epochs, by default the late half of the
+-- logged ones, from the middle one on; of images trained on, all from 1 on. unlearned says which of them were made before
+-- a model trained on the image had learned its label, wrong or not: up to the middle epoch; all, if the range has an end
+-- or the model was not trained on the image.
+create or replace macro telling_predictions(training_run, of_split, first_epoch, final_epoch) as table
+    with middle as (
         select quantile_disc(epoch, 0.5) as middle_epoch
-        from (select distinct epoch from labelled)
-    ),
-    chosen as not materialized (  -- read twice, which takes less time and memory than keeping it
-        select
-            labelled.*,
-            final_epoch is not null or not trained_on(of_split) or epoch <= middle_epoch as unlearned
-        from labelled
-        cross join middle
-        where
-            epoch >= coalesce(first_epoch, if(trained_on(of_split), 1, middle_epoch))
-            and epoch <= coalesce(final_epoch, epoch)
+        from (
+            select distinct epoch
+            from labelled_predictions(training_run, of_split)
+        )
+    )
+    select
+        predictions.*,
+        final_epoch is not null or not trained_on(of_split) or epoch <= middle_epoch as unlearned
+    from labelled_predictions(training_run, of_split) as predictions
+    cross join middle
+    where
+        epoch >= coalesce(first_epoch, if(trained_on(of_split), 1, middle_epoch))
+        and epoch <= coalesce(final_epoch, epoch);
+
+-- How far each of a split's labelled images supports its label, by the telling_predictions of a range of epochs. aum is
+-- the area under the margin (Pleiss 2020), the mean margin; score is the same in 0..1, 1 / (1 + e^aum), higher against the
+-- label, and without margins the fraction of epochs misclassified. The last two are for label_risks: disputed says whether
+-- the margin is negative, and certainty is the mean log odds of the predicted class. They are of the unlearned
+-- predictions, as later the model is less sure of images whose wrong label it has learned.
+create or replace macro label_support(training_run, of_split, first_epoch, final_epoch) as table
+    with telling as not materialized (  -- read twice, which takes less time and memory than keeping it
+        from telling_predictions(training_run, of_split, first_epoch, final_epoch)
     ),
     measured as (
         select
             instance_id,
             any_value(label) as label,
-            count(*) as n,
-            avg(p_true) as confidence,
             avg(margin) as aum,
-            if(aum is null, avg((predicted <> label)::integer), 1 / (1 + exp(least(aum, 700)))) as score,
-            avg(margin) filter (unlearned) < 0 as disputed,
+            -- the second mean is left out where it would be the same
+            if(trained_on(of_split), avg(margin) filter (unlearned), aum) < 0 as disputed,
             avg(ln(p_predicted / greatest(1 - p_predicted, 1e-6))) filter (unlearned) as certainty
-        from chosen
+        from telling
         group by instance_id
     ),
-    others as (
+    unmeasured as (
         select
             instance_id,
-            predicted as suggested,
-            count(*) as times
-        from chosen
-        where predicted <> label
-        group by
-            instance_id,
-            predicted
-        qualify row_number() over (
-            partition by instance_id
-            order by
-                times desc,
-                avg(p_predicted) desc,
-                predicted
-        ) = 1
+            avg((predicted <> label)::integer) as misclassified
+        from telling
+        where margin is null
+        group by instance_id
     )
     select
         measured.*,
-        others.suggested,
-        coalesce(others.times, 0) as times,
-        coalesce(others.times, 0) / n as suggested_share
+        if(aum is null, misclassified, 1 / (1 + exp(least(aum, 700)))) as score
     from measured
-    left join others using (instance_id);
+    left join unmeasured using (instance_id);
+
+-- What the images of a table or CTE with column instance_id were predicted as by the telling_predictions, of which there
+-- are n: confidence is the mean probability of the label; suggested is the class an image was misclassified as most often,
+-- at a tie the surer, then the lower one; null if it never was. times counts how often, suggested_share as a fraction of n.
+create or replace macro suggested_classes(images_asked, training_run, of_split, first_epoch, final_epoch) as table
+    with answers as (
+        select
+            instance_id,
+            label,
+            predicted,
+            count(*) as times,
+            sum(p_true) as sum_true,
+            count(p_true) as n_true,
+            avg(p_predicted) as sureness
+        from telling_predictions(training_run, of_split, first_epoch, final_epoch)
+        semi join query_table(images_asked) using (instance_id)
+        group by
+            instance_id,
+            label,
+            predicted
+    ),
+    counted as (
+        select
+            instance_id,
+            sum(times)::bigint as n,
+            sum(sum_true) / nullif(sum(n_true), 0) as confidence,
+            first(
+                predicted
+                order by
+                    times desc,
+                    sureness desc,
+                    predicted
+            ) filter (predicted <> label) as suggested,
+            coalesce(max(times) filter (predicted <> label), 0) as times
+        from answers
+        group by
+            instance_id,
+            label  -- of each image one; with it, few images take no array for all
+    )
+    select
+        *,
+        times / n as suggested_share
+    from counted;
+
+-- label_support with suggested_classes: what the predictions say for and against each label.
+create or replace macro label_doubts(training_run, of_split, first_epoch, final_epoch) as table
+    with support as materialized (
+        from label_support(training_run, of_split, first_epoch, final_epoch)
+    )
+    from support
+    join suggested_classes('support', training_run, of_split, first_epoch, final_epoch) using (instance_id);
 
 -- Whether predictions of a split at an epoch, by default the last, agree with the labels more often than with shuffled
 -- ones, at a level: one row, false without images. By mean and variance of the number of matches over all permutations;
@@ -1367,7 +1430,7 @@ create or replace macro tells_classes_apart(training_run, of_split, of_epoch, at
         ) as tells_apart
     from summed;
 
--- label_doubts with p_wrong, the probability that the label is wrong, and its 95 % credible interval. Predictions and
+-- label_support with p_wrong, the probability that the label is wrong, and its 95 % credible interval. Predictions and
 -- labels alone cannot tell a wrong label from a mistake that the classifier is sure of, so it rests on a model of both:
 -- labels are wrong at the same rate for all images, to any other class. The classifier is mistaken less often the surer
 -- it is, by a logistic curve in the standardised certainty that may flatten, and that may end at a fraction of mistakes
@@ -1381,11 +1444,8 @@ create or replace macro tells_classes_apart(training_run, of_split, of_epoch, at
 -- apart: then its contradictions say nothing of labels.
 -- kind is suspect from a p_wrong of 0.5 on, if at 95 % over 0.2 % of the labels are wrong; else disputed or supported by
 -- the sign of aum, which does not say who is mistaken; null without p_wrong.
-create or replace macro label_errors(training_run, of_split, first_epoch, final_epoch) as table
-    with doubts as materialized (
-        from label_doubts(training_run, of_split, first_epoch, final_epoch)
-    ),
-    binned as materialized (
+create or replace macro label_risks(training_run, of_split, first_epoch, final_epoch) as table
+    with binned as materialized (
         select
             *,
             (certainty - avg(certainty) over ()) / nullif(round(stddev_pop(certainty) over (), 6), 0) as z,
@@ -1394,7 +1454,7 @@ create or replace macro label_errors(training_run, of_split, first_epoch, final_
                     round(certainty, 6),
                     instance_id
             ) as bin
-        from doubts
+        from label_support(training_run, of_split, first_epoch, final_epoch)
     ),
     bins as materialized (
         select
@@ -1511,6 +1571,14 @@ create or replace macro label_errors(training_run, of_split, first_epoch, final_
     from binned
     left join estimates using (bin, disputed)
     cross join no_errors;
+
+-- label_risks with suggested_classes: how likely each label is to be wrong, and what the image may be instead.
+create or replace macro label_errors(training_run, of_split, first_epoch, final_epoch) as table
+    with risks as materialized (
+        from label_risks(training_run, of_split, first_epoch, final_epoch)
+    )
+    from risks
+    join suggested_classes('risks', training_run, of_split, first_epoch, final_epoch) using (instance_id);
 
 -- Probability of k or more heads in n throws of a fair coin: the exact one-sided sign test, and McNemar's of pairs that
 -- differ (McNemar 1947).

@@ -639,10 +639,48 @@ def test_data_map(tiny) -> None:
     assert answer(tiny, sql) == [(None, None, None)]
 
 
+def test_most_striking(tiny) -> None:
+    weights = "(3, 0.5), (1, 0.5 + 1e-9), (2, null), (4, 0.7)"  # the first two are equal by 6 digits
+    sql = f"with candidates(instance_id, weight) as (values {weights}) from most_striking('candidates', {{}})"
+    assert answer(tiny, sql.format(9)) == [(4, 1), (1, 2), (3, 3), (2, 4)]
+    assert answer(tiny, sql.format(2)) == [(4, 1), (1, 2)]
+
+
 def test_trained_on(tiny) -> None:
     splits = ["train", "train_seen", "train_folds", "val", "test", "extra:train"]
     found = [answer(tiny, f"select trained_on('{split}')") for split in splits]
     assert found == [[(True,)], [(True,)], [(False,)], [(False,)], [(False,)], [(False,)]]
+
+
+def test_telling_predictions(tiny) -> None:
+    """Of epochs 0, 1, 3 and 4 the middle one is 1."""
+    data.insert(tiny, "predictions", data.tiny_rows("tiny", "train"))
+    sql = """
+        select epoch, bool_and(unlearned), bool_or(unlearned), count(distinct instance_id)
+        from telling_predictions('tiny', '{}', {}, {}) group by epoch order by epoch"""
+    all_of_five = (True, True, 5)  # one has no label
+    assert answer(tiny, sql.format("test", "null", "null")) == [(epoch, *all_of_five) for epoch in (1, 3, 4)]
+    assert answer(tiny, sql.format("test", 0, 1)) == [(epoch, *all_of_five) for epoch in (0, 1)]
+    assert answer(tiny, sql.format("train", "null", 3)) == [(epoch, *all_of_five) for epoch in (1, 3)]
+    learned = (False, False, 5)
+    assert answer(tiny, sql.format("train", "null", "null")) == [(1, *all_of_five), (3, *learned), (4, *learned)]
+
+
+def test_label_support_without_margins_is_by_predictions(tiny) -> None:
+    tiny.execute("update predictions set margin = null where instance_id in (1, 2) and epoch <> 3")
+    tiny.execute("update predictions set margin = null where instance_id = 2")
+    found = dict(answer(tiny, "select instance_id, (aum, score) from label_support('tiny', 'test', null, null)"))
+    assert found[1] == (-1, pytest.approx(1 / (1 + math.exp(-1))))  # by the margin that is left
+    assert found[2] == (None, pytest.approx(2 / 3))
+
+
+def test_suggested_classes_are_of_the_images_asked(tiny) -> None:
+    asked = "with asked as (select unnest([4, 5, 0]) as instance_id)"
+    sql = f"{asked} from suggested_classes('asked', 'tiny', 'test', null, null) order by instance_id"
+    assert answer(tiny, sql) == [
+        (0, 3, pytest.approx(0.9), None, 0, 0),
+        (4, 3, pytest.approx(0.4 / 3), 1, 2, pytest.approx(2 / 3)),
+    ]
 
 
 def test_label_doubts(tiny) -> None:
@@ -660,7 +698,7 @@ def test_label_doubts(tiny) -> None:
 
 
 def test_label_doubts_of_images_trained_on_begin_at_epoch_1(tiny) -> None:
-    """All their epochs count for the score; for label_errors those before wrong labels are learned by heart."""
+    """All their epochs count for the score; for label_risks those before wrong labels are learned by heart."""
     margins = {0: -9, 1: -1, 2: -1, 3: 3, 4: 3}
     for split in ("train_seen", "val"):
         rows = [data.prediction("tiny", split, epoch, 0, 1, 1, 0.5) | {"margin": m} for epoch, m in margins.items()]
@@ -677,7 +715,7 @@ def test_no_more_label_errors_are_expected_than_there_are(rate: float, split: st
     connection = data.empty()
     images, wrong = 1500, round(1500 * rate)
     data.insert(connection, "predictions", data.noisy_rows("noisy", split, images, rate, seed=3))
-    sql = "select instance_id, p_wrong, p_wrong_low, p_wrong_high, kind from label_errors('noisy', '{}', null, null)"
+    sql = "select instance_id, p_wrong, p_wrong_low, p_wrong_high, kind from label_risks('noisy', '{}', null, null)"
     rows = answer(connection, sql.format(split))
     assert len(rows) == images  # each labelled image has one
     assert all(0 <= low <= high <= 1 and 0 <= p <= 1 for _, p, low, high, _ in rows)
