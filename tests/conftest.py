@@ -18,6 +18,7 @@ import pytest
 import torch
 from filelock import FileLock
 from mlflow.store.db import utils as database_utils
+from sklearn import datasets
 from sqlalchemy import Engine, event
 
 from pipelines.common.settings import ExplainSettings, TrainSettings
@@ -35,6 +36,7 @@ LONGEST = ("planted", "crash", "training", "cli", "server", "stopping", "many", 
 torch.set_num_threads(1)  # tests run side by side
 # else MLflow imports all its migrations for each home that a test makes
 database_utils._get_latest_schema_revision = cache(database_utils._get_latest_schema_revision)
+datasets.load_digits = cache(datasets.load_digits)  # a text file, which nearly every command would parse again
 
 
 @event.listens_for(Engine, "connect")

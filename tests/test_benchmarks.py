@@ -24,7 +24,7 @@ PROGRAMS: dict[str, tuple[str, dict[str, object]]] = {
         "--networks 1 --sets 1 --side 12",
         {"IMAGES": 60, "HELD_OUT": 20, "FITTING": 20, "MAX_EPOCHS": 1},
     ),
-    "explainers": ("--count 2 --rounds 1 --threads 1 --methods saliency", {"BATCHES": (4, 8)}),
+    "explainers": ("--count 2 --rounds 1 --threads 1 --methods saliency", {"BATCHES": (32,), "SIDE": 16}),
     "factorization": (
         "",
         {
