@@ -9,6 +9,7 @@ import re
 import sys
 import unicodedata
 from dataclasses import dataclass
+from threading import RLock
 from typing import TextIO
 
 # characters that tables are drawn with, and what replaces them where the output's encoding lacks them
@@ -117,11 +118,12 @@ class StatusLine:
         """Show a line, which must be narrower than the terminal, in place of the one before."""
         if _is_muted:
             return
-        self.is_shown = False  # so that writing does not erase it first, which would flicker
-        self._text = text
-        sys.stderr.write(f"\r{text}{CLEAR_TO_END}")
-        sys.stderr.flush()
-        self.is_shown = True
+        with _one_at_a_time:
+            self.is_shown = False  # so that writing does not erase it first, which would flicker
+            self._text = text
+            sys.stderr.write(f"\r{text}{CLEAR_TO_END}")
+            sys.stderr.flush()
+            self.is_shown = True
 
     def erase(self) -> str:
         """Make space for other output; returns what was shown."""
@@ -134,6 +136,7 @@ class StatusLine:
 
 
 status_line = StatusLine()
+_one_at_a_time = RLock()  # a commit in the background may warn while the training draws its progress
 _is_muted = False
 
 
@@ -147,10 +150,11 @@ def say(line: str) -> None:
     """Print a line to standard error, above the line of progress if there is one."""
     if _is_muted:
         return
-    shown = status_line.erase()
-    print(printable(line), file=sys.stderr, flush=True)
-    if shown:
-        status_line.draw(shown)
+    with _one_at_a_time:
+        shown = status_line.erase()
+        print(printable(line), file=sys.stderr, flush=True)
+        if shown:
+            status_line.draw(shown)
 
 
 def printable(text: str, kept: str = "") -> str:

@@ -1,8 +1,12 @@
 """Committing an epoch: the only way in which checkpoints and predictions enter a run, of any training loop."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, wait
+from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 from torch import nn
@@ -20,8 +24,25 @@ from tracking import models, runs
 from tracking.commits import EpochCommit, committed_units
 from tracking.files import write_table
 from tracking.index import ingest
+from tracking.staging import Folder
 
+LONGEST_END = 10  # seconds that a stopped program waits for the commit under way
 SaveFiles = Callable[[Path], dict[str, Path]]  # into a folder; path in the run: file
+
+
+@dataclass(frozen=True)
+class StagedEpoch:
+    """An epoch on its way into a run: its files are written, and nothing of it changes any more."""
+
+    run: runs.Run
+    epoch: int
+    folder: Folder  # of `files`; removed once they are in the run
+    files: dict[str, Path]  # path in the run: file
+    metrics: dict[str, float]  # shown in MLflow too
+    details: dict[str, float]  # not shown in MLflow
+    data: Dataset
+    accuracy: float  # on the test images
+    confusions: np.ndarray  # of the test images, label by predicted class, [K, K]
 
 
 def commit_epoch(
@@ -38,33 +59,97 @@ def commit_epoch(
 
     `metrics` are shown in MLflow too, `details` are not.
     """
-    # the picture comes before the commit, so that no interruption leaves the epoch without it
-    test = next(part for part in predictions if part.split == "test")
-    title = f"test, epoch {epoch}: {test.accuracy:.1%} correct"
-    counts = count_pairs(test.label.numpy(), test.logits.argmax(1).numpy(), len(data.classes))
-    shown = choose_confused(counts)
-    if len(shown) < len(counts):
-        title += f"; of {len(counts):,} classes, the {len(shown)} of the pairs confused most"
-    names = [data.classes[one] for one in shown]
-    matrix = draw(draw_confusion, LOGGED, counts[np.ix_(shown, shown)], counts.sum(axis=1)[shown], names)
-    runs.log_image(run, render_figure(matrix, title), "confusion_test", epoch)
+    return commit_staged(stage_epoch(run, epoch, model, predictions, metrics, data, save_more, details))
 
+
+def stage_epoch(
+    run: runs.Run,
+    epoch: int,
+    model: nn.Module,
+    predictions: Sequence[Predictions],
+    metrics: dict[str, float],
+    data: Dataset,
+    save_more: SaveFiles | None = None,
+    details: dict[str, float] | None = None,
+) -> StagedEpoch:
+    """The first half of `commit_epoch`: all that needs the model, which may be trained on afterwards."""
     settings = read_recorded_settings(run.home, run.record, TrackedSettings)
     kept = parse_probabilities(settings.probabilities)
     parts = [part.to_columns(run.run_id, epoch, kept) for part in predictions]
+    test = next(part for part in predictions if part.split == "test")
+    confusions = count_pairs(test.label.numpy(), test.logits.argmax(1).numpy(), len(data.classes))
     unit = f"epoch_{epoch:04d}"
-    with runs.staging_folder(run.home) as folder:
+    with ExitStack() as stack:
+        folder = runs.staging_folder(run.home)
+        path = stack.enter_context(folder)
         files = {
-            f"checkpoints/{unit}.safetensors": save_model(model, folder / f"{unit}.safetensors"),
-            f"predictions/{unit}.parquet": write_table(folder / f"{unit}.parquet", *parts),
+            f"checkpoints/{unit}.safetensors": save_model(model, path / f"{unit}.safetensors"),
+            f"predictions/{unit}.parquet": write_table(path / f"{unit}.parquet", *parts),
         }
         if save_more:
-            files |= save_more(folder)
+            files |= save_more(path)
+        stack.pop_all()
+    return StagedEpoch(run, epoch, folder, files, metrics, details or {}, data, test.accuracy, confusions)
+
+
+def commit_staged(staged: StagedEpoch) -> EpochCommit:
+    """The second half of `commit_epoch`: put the files, and a picture of the confusions, into the run."""
+    run, epoch = staged.run, staged.epoch
+    with staged.folder:
+        # the picture comes before the commit, so that no interruption leaves the epoch without it
+        runs.log_image(run, _draw_confusions(staged), "confusion_test", epoch)
+        unit = f"epoch_{epoch:04d}"
         is_new = unit not in committed_units(run.home, run.run_id)
-        log_model = partial(models.log_epoch_model, interface=describe_interface(data), is_new=is_new)
-        commit = runs.commit(run, unit, files, metrics, epoch, details, log_model)
+        log_model = partial(models.log_epoch_model, interface=describe_interface(staged.data), is_new=is_new)
+        commit = runs.commit(run, unit, staged.files, staged.metrics, epoch, staged.details, log_model)
     ingest(run.home, [run.run_id])
     return commit
+
+
+def _draw_confusions(staged: StagedEpoch) -> np.ndarray:
+    """The picture [H, W, 3], uint8; of many classes, those that are confused most."""
+    counts = staged.confusions
+    title = f"test, epoch {staged.epoch}: {staged.accuracy:.1%} correct"
+    shown = choose_confused(counts)
+    if len(shown) < len(counts):
+        title += f"; of {len(counts):,} classes, the {len(shown)} of the pairs confused most"
+    names = [staged.data.classes[one] for one in shown]
+    matrix = draw(draw_confusion, LOGGED, counts[np.ix_(shown, shown)], counts.sum(axis=1)[shown], names)
+    return render_figure(matrix, title)
+
+
+def commit_in_background(staged_epochs: Iterator[StagedEpoch]) -> Iterator[EpochCommit]:
+    """Commit epochs in a thread, one after the other, each while the next one is made.
+
+    Raises what went wrong in the thread once the next one is made. After an error, and when the program is stopped, the
+    epoch under way is still waited for, but not for long.
+    """
+    under_way: Future[EpochCommit] | None = None
+    try:
+        for staged in staged_epochs:
+            if under_way:
+                yield under_way.result()
+            under_way = _start_commit(staged)
+        if under_way:
+            yield under_way.result()
+    except BaseException:
+        if under_way:
+            wait([under_way], LONGEST_END)
+        raise
+
+
+def _start_commit(staged: StagedEpoch) -> Future[EpochCommit]:
+    future: Future[EpochCommit] = Future()
+
+    def commit() -> None:
+        try:
+            future.set_result(commit_staged(staged))
+        except BaseException as error:
+            future.set_exception(error)
+
+    # a daemon, unlike the threads of an executor: a lost server must not keep a stopped program from ending
+    Thread(target=commit, name="commit", daemon=True).start()
+    return future
 
 
 def complete_models(run: runs.Run, committed: Sequence[EpochCommit], data: Dataset) -> None:

@@ -2,6 +2,8 @@
 
 import os
 import time
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +16,14 @@ from pipelines.data.added import join_splits, read_additions
 from pipelines.data.datasets import Dataset
 from pipelines.lifecycle.additions import commit_addition
 from pipelines.lifecycle.child_run import run_guard
-from pipelines.lifecycle.epoch_commit import commit_epoch, complete_models, log_learning_curves, resume_file
+from pipelines.lifecycle.epoch_commit import (
+    StagedEpoch,
+    commit_in_background,
+    complete_models,
+    log_learning_curves,
+    resume_file,
+    stage_epoch,
+)
 from pipelines.lifecycle.groups import join_group
 from pipelines.lifecycle.origin import UNTRAINED, Origin, describe_origin, read_origin
 from pipelines.lifecycle.run_inputs import describe_data, load_data, read_recorded_settings, read_start_table
@@ -199,27 +208,36 @@ def _run_epochs(training: Training, committed: list[EpochCommit]) -> str:
     """Train, evaluate and commit the epochs after those that are committed; returns the run ID."""
     run = training.run
     settings = training.settings
-    first = training.recipe.first_epoch
-    last = first + settings.epochs
     with run_guard(run):
         threads = plural(settings.threads, "thread")
         processes = f", {ranks.world()} processes" if ranks.world() > 1 else ""
         say(f"  {plural(settings.epochs, 'epoch')} on {settings.device}, {settings.precision}, {threads}{processes}")
         complete_models(run, committed, training.data)
-        cost = estimate_training(len(training.data.splits["train"].labels), settings.epochs)
-        with progress.work("training", settings.epochs + 1, done=len(committed), cost=cost) as epochs:
-            for epoch in range(first + len(committed), last + 1):
-                with epochs.part(1):
-                    ranks.tell(epoch)
-                    predictions, metrics = _compute_epoch(training, epoch)
-                    committed.append(_commit_epoch(training, epoch, predictions, metrics))
-                say(
-                    f"epoch {epoch:>3}/{last}  val {metrics['val_accuracy']:.2%}  "
-                    f"test {metrics['test_accuracy']:.2%}  test loss {metrics['test_loss']:.3f}  "
-                    f"{metrics['seconds']:.1f} s"
-                )
+        with closing(_make_epochs(training, len(committed))) as epochs:
+            committed += commit_in_background(epochs)
         log_learning_curves(run, committed)
     return run.run_id
+
+
+def _make_epochs(training: Training, done: int) -> Generator[StagedEpoch, None, None]:
+    """Train and evaluate all epochs but the first ones that are `done`."""
+    settings = training.settings
+    first = training.recipe.first_epoch
+    last = first + settings.epochs
+    cost = estimate_training(len(training.data.splits["train"].labels), settings.epochs)
+    with progress.work("training", settings.epochs + 1, done=done, cost=cost) as epochs:
+        for epoch in range(first + done, last + 1):
+            with epochs.part(1):
+                ranks.tell(epoch)
+                predictions, metrics = _compute_epoch(training, epoch)
+                staged = _stage_epoch(training, epoch, predictions, metrics)
+            say(
+                f"epoch {epoch:>3}/{last}  val {metrics['val_accuracy']:.2%}  "
+                f"test {metrics['test_accuracy']:.2%}  test loss {metrics['test_loss']:.3f}  "
+                f"{metrics['seconds']:.1f} s"
+            )
+            del predictions  # else they would stay in memory while the next epoch's are made
+            yield staged
 
 
 def _compute_epoch(training: Training, epoch: int) -> tuple[list[Predictions], dict[str, float]]:
@@ -234,10 +252,10 @@ def _compute_epoch(training: Training, epoch: int) -> tuple[list[Predictions], d
     return predictions, metrics
 
 
-def _commit_epoch(
+def _stage_epoch(
     training: Training, epoch: int, predictions: list[Predictions], metrics: dict[str, float]
-) -> EpochCommit:
-    """Commit the averaged model, and beside it what resuming needs."""
+) -> StagedEpoch:
+    """Stage the averaged model, and beside it what resuming needs."""
     recipe = training.recipe
     path = resume_file(epoch)
 
@@ -246,4 +264,4 @@ def _commit_epoch(
 
     model = recipe.averaged_model
     details = {"processes": float(ranks.world())} if ranks.world() > 1 else {}  # as their number may change bits
-    return commit_epoch(training.run, epoch, model, predictions, metrics, training.data, save_resume_state, details)
+    return stage_epoch(training.run, epoch, model, predictions, metrics, training.data, save_resume_state, details)

@@ -34,12 +34,13 @@ from pipelines.comparing.compare import compare
 from pipelines.explaining.explain import explain
 from pipelines.home.rebuild import rebuild
 from pipelines.judging.verdict import verdict
+from pipelines.lifecycle import epoch_commit
+from pipelines.lifecycle.epoch_commit import StagedEpoch
 from pipelines.predicting.predict import predict
 from pipelines.recording.record import record
 from pipelines.reporting.report import report
 from pipelines.resuming import resume
 from pipelines.training import folds as folding
-from pipelines.training import train as training
 from pipelines.training.folds import folds
 from pipelines.training.train import train
 from support.homes import FIRST, TINY, predictions, rows
@@ -49,6 +50,7 @@ from support.recorded import CLASSES, make_net, make_sets
 from support.servers import LOST, free_port, kill, serve
 from tracking import commits, patience, runs
 from tracking.catalogue import RunRecord, read_records, resolve, resolve_all
+from tracking.commits import EpochCommit
 from tracking.errors import RETRIES, InputError, RunError
 from tracking.files import write_json, write_table
 from tracking.home import Home, find_home
@@ -329,19 +331,19 @@ def test_a_server_that_dies_ends_a_training_that_goes_on_when_it_is_back_and_hol
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     process = serve(tmp_path, port)
 
-    def dies(training, epoch, *rest):
-        if epoch == 2:
+    def dies(staged: StagedEpoch) -> EpochCommit:
+        if staged.epoch == 2:
             kill(process)
         sent.clear()
-        commit = commit_epoch(training, epoch, *rest)
+        commit = commit_staged(staged)
         # two for the picture, three files, the commit, five for the model, the metrics; first, that there are pictures
-        assert len(sent) == (12 if epoch else 13)
+        assert len(sent) == (12 if staged.epoch else 13)
         assert [path for path in sent if "/artifacts/" in path][5].endswith(commit.path)
         return commit
 
-    commit_epoch = training._commit_epoch
+    commit_staged = epoch_commit.commit_staged
     with monkeypatch.context() as patch:
-        patch.setattr(training, "_commit_epoch", dies)
+        patch.setattr(epoch_commit, "commit_staged", dies)
         with pytest.raises(RunError, match="what it committed is kept; resume it with: study resume") as error:
             train(TINY, home)
     assert re.match(rf"http://127\.0\.0\.1:{port} does not answer: {LOST}; run ", str(error.value))
