@@ -110,11 +110,11 @@ def read_listing(home: Home, run_ids: Collection[str] | None = None) -> Listing:
     found: list[RunSummary] = []
     faults: list[str] = []
     for summary in _read_summaries(home, run_ids, faults):
-        entry = entries.get(summary.run_id)
-        if summary.deleted or (entry and entry.deleted):
+        if summary.deleted or summary.run_id in entries.deleted:
             continue
-        if entry and entry.name and entry.name != summary.name:
-            summary = summary._replace(name=entry.name)
+        name = entries.names.get(summary.run_id)
+        if name and name != summary.name:
+            summary = summary._replace(name=name)
         if summary.status == "RUNNING" and is_abandoned(home, summary.run_id):
             summary = summary._replace(status="KILLED")
         found.append(summary)
@@ -127,10 +127,12 @@ def _read_summaries(home: Home, run_ids: Collection[str] | None, faults: list[st
     Why others cannot be read is added to `faults`. Raises InputError if the folder of all runs cannot be read.
     """
     known = known_summaries(home)
-    all_ids = _run_folders(home)
+    all_ids = set(_run_folders(home))
     has_few = len(all_ids) <= FEW_RUNS
+    if run_ids is None:  # in the index's order, nearly that of a listing; memory is read faster as it was filled
+        run_ids = [*(run_id for run_id in known if run_id in all_ids), *(all_ids - known.keys())]
     artifacts = str(home.artifacts)  # as making a path takes longer than all the rest for a run
-    for run_id in all_ids if run_ids is None else run_ids:
+    for run_id in run_ids:
         changed = last_change(f"{artifacts}/{run_id}/artifacts", with_record=has_few)
         summary = known.get(run_id)
         if summary is None or changed == UNSETTLED or summary.changed != changed:
@@ -180,9 +182,8 @@ def _warn_unreadable(run_id: str, reason: str) -> None:
 
 def deleted_runs(home: Home) -> set[str]:
     """Runs that were deleted in MLflow, or on a server at the last fetch; their files stay until `mlflow gc`."""
-    entries = read_entries(home)
     marked = {summary.run_id for summary in _read_summaries(home, None, []) if summary.deleted}
-    return marked | {run_id for run_id, entry in entries.items() if entry.deleted}
+    return marked | read_entries(home).deleted
 
 
 def deleted_experiments(home: Home) -> list[str]:
@@ -378,18 +379,17 @@ def _explain_no_match(home: Home, reference: str, listing: Listing, kinds: tuple
 
 def _explain_deleted(home: Home, reference: str, all_runs: list[RunSummary]) -> str | None:
     """Says that the run meant was deleted, by itself or with its experiment; None if no deleted run is meant."""
-    entries = read_entries(home)
+    names = read_entries(home).names
     matches: list[str] = []
     for run_id in sorted(deleted_runs(home)):
-        name = entries[run_id].name if run_id in entries else None
-        if reference == name or (reference and run_id.startswith(reference)):
+        if reference == names.get(run_id) or (reference and run_id.startswith(reference)):
             matches.append(run_id)
     experiments = deleted_experiments(home)
     if experiments and (matches or not all_runs):
         return experiments[0]
     if matches:
         run_id = matches[0]
-        address = f"MLFLOW_TRACKING_URI={shlex.quote(home.mlflow_address)} " if run_id in entries else ""
+        address = f"MLFLOW_TRACKING_URI={shlex.quote(home.mlflow_address)} " if run_id in names else ""
         restore = f"{address}mlflow runs restore --run-id {run_id}"
         return f"run {run_id[:SHORT_ID]} was deleted in MLflow; restore it there: {restore}"
     return None

@@ -21,7 +21,7 @@ from tracking.errors import InputError, from_outside
 from tracking.home import Home
 from tracking.ingesting import OWN_TABLES, Unit, add_fault, add_records, add_units, examine, insert
 from tracking.locks import HeldError, writing_index
-from tracking.run_summaries import UNSETTLED, RunSummary, forget_summaries
+from tracking.run_summaries import UNSETTLED, RunSummary, forget_summaries, indexed_summaries
 from tracking.tables import (
     LARGE_COLUMNS,
     SCHEMA,
@@ -47,7 +47,6 @@ BYTES_AT_ONCE = 1 << 26
 FEW_FILES = 5_000  # whose changes are looked for at every question; in larger homes, those of the runs that it names
 REBUILD_WAIT = 60  # seconds to wait for another rebuild
 POLL_INTERVAL = 0.05  # seconds
-State = tuple[str, str, str, int]  # ID, name, status and time of the last change of a run
 Progress = Callable[[int, int], None]
 OWN_SCHEMA = "; ".join(
     f"create table {table} ({', '.join(' '.join(column) for column in types.items())})"
@@ -100,14 +99,14 @@ def _update(
     unsettled = connection.execute("select run_id from summaries where changed = $1", [UNSETTLED]).fetchall()
     wanted = None if run_ids is None else {*run_ids, *(run_id for (run_id,) in unsettled)}
     current = {summary.run_id: summary for summary in list_runs(home, wanted)}
-    known = _read_states(connection)
-    gone = ({run_id for run_id, *_ in known} if wanted is None else wanted) - set(current)
+    known = indexed_summaries(connection)
+    gone = set(known if wanted is None else wanted) - set(current)
     edited = _find_edited(connection, home, None if wanted is None else set(current))
     _forget_runs(connection, gone | edited)
     new = [
         run
         for run_id, run in current.items()
-        if run_id in edited or run.changed == UNSETTLED or _state_of(run) not in known
+        if run_id in edited or run.changed == UNSETTLED or run != known.get(run_id)
     ]
     _store_summaries(connection, [run._replace(changed=UNSETTLED) for run in new])  # until all is in
     add_records(connection, [read_current_record(home, run) for run in new])
@@ -118,15 +117,6 @@ def _update(
     _store_views(connection, home)
     if not holds_macros(connection):
         add_macros(connection)
-
-
-def _read_states(connection: duckdb.DuckDBPyConnection) -> set[State]:
-    """What can change of every run in the index."""
-    return set(connection.execute("select run_id, name, status, changed from summaries").fetchall())
-
-
-def _state_of(run: RunSummary) -> State:
-    return run.run_id, run.name, run.status, run.changed
 
 
 def _read_ingested(connection: duckdb.DuckDBPyConnection, run_ids: list[str]) -> set[tuple[str, str]]:
@@ -261,14 +251,13 @@ def compare_with_runs(
         return None
     if _find_edited(connection, home, None if _has_few_files(connection) else run_ids):
         return None
-    known = _read_states(connection)
-    listed = {_state_of(run) for run in runs}
-    if {state[:3] for state in known - listed} != {state[:3] for state in listed - known}:
-        return None  # another run, name or status
-    doubtful = [run_id for run_id, *_, changed in listed if changed == UNSETTLED]
-    doubtful += [run_id for run_id, *_ in listed - known]
+    indexed, listed = set(indexed_summaries(connection).values()), set(runs)
+    before, now = indexed - listed, listed - indexed
+    if {(run.run_id, run.name, run.status) for run in before} != {(run.run_id, run.name, run.status) for run in now}:
+        return None
+    doubtful = {run.run_id for run in runs if run.changed == UNSETTLED} | {run.run_id for run in now}
     committed = {(run_id, unit) for run_id in doubtful for unit in committed_units(home, run_id)}
-    return len(doubtful) if committed == _read_ingested(connection, doubtful) else None
+    return len(doubtful) if committed == _read_ingested(connection, list(doubtful)) else None
 
 
 def may_write_index(home: Home) -> bool:

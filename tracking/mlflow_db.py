@@ -33,10 +33,12 @@ LOCATIONS = (
 # folders but :own that runs of studies were written to, according to their experiments and to themselves
 FOLDERS = f"""
     with studies as (
-        select run_uuid, artifact_uri, experiment_id, artifact_location
-        from runs join experiments using (experiment_id)
-        where (artifact_location is not :own or substr(artifact_uri, 1, length(:own) + 1) is not :own || '/')
-            and run_uuid in (select run_uuid from tags where key = 'study.kind')
+        select run_uuid, artifact_uri, artifact_location
+        from runs
+        cross join experiments using (experiment_id)
+        cross join tags using (run_uuid)  -- cross: after the others, so of runs elsewhere alone
+        where key = 'study.kind'
+            and (artifact_location is not :own or substr(artifact_uri, 1, length(:own) + 1) is not :own || '/')
     )
     select artifact_location, null from experiments where name = '{EXPERIMENT}'
     union
@@ -47,27 +49,29 @@ FOLDERS = f"""
 ENTRIES = "select run_uuid, name, lifecycle_stage = 'deleted' from runs"
 IN_DELETED_EXPERIMENTS = """
     select experiments.name, experiment_id, run_uuid
-    from experiments join runs using (experiment_id)
+    from experiments
+    cross join runs using (experiment_id)  -- cross: after experiments, so not at all if none was deleted
     where experiments.lifecycle_stage = 'deleted'"""
 
 
-class Entry(NamedTuple):
-    """What MLflow says about a run."""
+class Entries(NamedTuple):
+    """What MLflow says about runs."""
 
-    name: str | None
-    deleted: bool  # by itself, or with its experiment
+    names: dict[str, str | None]  # by run ID
+    deleted: set[str]  # IDs of those that were deleted, by themselves or with their experiment
 
 
-def read_entries(home: Home) -> dict[str, Entry]:
-    """What MLflow says about the runs in the home's database, by run ID; nothing if there is no database.
+def read_entries(home: Home) -> Entries:
+    """What MLflow says about the runs in the home's database; nothing if there is no database.
 
     Raises InputError on a file that is not MLflow's database.
     """
     if not home.mlflow_db.exists():
-        return {}
+        return Entries({}, set())
     with suppress(InputError, sqlite3.Error):  # a home that is read-only or being written must still answer
         follow_move(home, wait=0)
-    return {run_id: Entry(name, bool(deleted)) for run_id, name, deleted in _ask(home, ENTRIES)}
+    rows = _ask(home, ENTRIES)
+    return Entries({run_id: name for run_id, name, _ in rows}, {run_id for run_id, _, is_deleted in rows if is_deleted})
 
 
 def runs_in_deleted_experiments(home: Home) -> list[tuple[str, int, str]]:

@@ -7,7 +7,7 @@ FEW_RUNS runs, and in others once the index is rebuilt.
 
 import os
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,7 +41,9 @@ SUMMARY_COLUMNS = {
     "run_id": "VARCHAR", "kind": "VARCHAR", "name": "VARCHAR", "source_run_id": "VARCHAR", "status": "VARCHAR",
     "seed_group": "VARCHAR", "started_at": "VARCHAR", "deleted": "BOOLEAN", "changed": "BIGINT",
 }  # fmt: skip
+DIGEST = "select count(*), bit_xor(hash(summaries)) from summaries"
 _known: dict[Home, dict[str, RunSummary]] = {}
+_indexed: dict[tuple[int, int | None], Mapping[str, RunSummary]] = {}  # of the index that was read last, by its digest
 
 
 def last_change(folder: str, *, with_record: bool) -> int:
@@ -77,7 +79,7 @@ def known_summaries(home: Home) -> dict[str, RunSummary]:
     A record that has changed since is put in by the next process that reads it.
     """
     if home not in _known:
-        _known[home] = _read_index(home.database)
+        _known[home] = dict(_read_index(home.database))
     return _known[home]
 
 
@@ -86,13 +88,24 @@ def forget_summaries(home: Home) -> None:
     _known[home] = {}
 
 
-def _read_index(database: Path) -> dict[str, RunSummary]:
+def indexed_summaries(connection: duckdb.DuckDBPyConnection) -> Mapping[str, RunSummary]:
+    """What an index holds of every run, by run ID. It is fetched once per process while it stays the same."""
+    [digest] = connection.execute(DIGEST).fetchall()
+    indexed = _indexed.get(digest)
+    if indexed is None:
+        rows = connection.execute(f"select {', '.join(SUMMARY_COLUMNS)} from summaries").fetchall()
+        indexed = {run.run_id: run for run in map(RunSummary._make, rows)}
+        _indexed.clear()
+        _indexed[digest] = indexed
+    return indexed
+
+
+def _read_index(database: Path) -> Mapping[str, RunSummary]:
     deadline = time.monotonic() + OPENING_WAIT
     while database.exists():
         try:
             with duckdb.connect(str(database), read_only=True) as connection:
-                rows = connection.execute(f"select {', '.join(SUMMARY_COLUMNS)} from summaries").fetchall()
-            return {run.run_id: run for run in map(RunSummary._make, rows)}
+                return indexed_summaries(connection)
         except duckdb.IOException:  # being written
             if time.monotonic() > deadline:
                 break
