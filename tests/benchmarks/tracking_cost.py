@@ -3,7 +3,8 @@
     python tests/benchmarks/tracking_cost.py --data FOLDER_OF_CIFAR10 [--epochs 3] [--dataset cifar10] [--size 32]
 
 The same epochs, once with and once without tracking, in turn (A B A B ...), so that a machine whose speed drifts
-slows both alike. Prints the paired ratio, and the time spent in tracking itself, which noise does not touch.
+slows both alike. Prints the paired ratio, and the time spent in tracking itself, which noise does not touch. Commits
+are waited for, though a training makes them in the background.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import time
 from dataclasses import replace
 
 from pipelines.common.settings import TrainSettings
+from pipelines.lifecycle.epoch_commit import commit_staged
 from pipelines.lifecycle.start import commit_start, instance_columns
 from pipelines.models import hardware
 from pipelines.models.networks import build_model
@@ -57,7 +59,7 @@ def measure(pairs: dict[str, training.Training], epoch: int) -> tuple[float, flo
     began = time.perf_counter()
     predictions, metrics = training._compute_epoch(pairs["with"], epoch)
     computed = time.perf_counter()
-    training._commit_epoch(pairs["with"], epoch, predictions, metrics)
+    commit_staged(training._stage_epoch(pairs["with"], epoch, predictions, metrics))
     tracked = time.perf_counter()
     training._compute_epoch(pairs["without"], epoch)
     return tracked - began, time.perf_counter() - tracked, tracked - computed
