@@ -14,7 +14,7 @@ from pipelines.common.user_code import errors_reported
 from pipelines.data.datasets import Dataset
 from pipelines.importing.checkpoint_files import CheckpointFile, describe_files, find_checkpoints
 from pipelines.lifecycle.child_run import run_guard
-from pipelines.lifecycle.epoch_commit import commit_epoch, log_learning_curves
+from pipelines.lifecycle.epoch_commit import commit_staged, log_learning_curves, stage_epoch
 from pipelines.lifecycle.groups import join_group
 from pipelines.lifecycle.origin import UNKNOWN
 from pipelines.lifecycle.run_inputs import describe_data, load_data
@@ -76,7 +76,7 @@ def import_checkpoints(settings: ImportCheckpointsSettings, home: Home) -> str:
                     if split in data.splits
                 ]
                 metrics = measure(predictions) | {"seconds": time.perf_counter() - started_at}
-                committed.append(commit_epoch(run, file.epoch, model, predictions, metrics, data))
+                committed.append(commit_staged(stage_epoch(run, file.epoch, model, predictions, metrics, data)))
                 progress.advance()
                 accuracies = "  ".join(f"{part.split} {part.accuracy:.2%}" for part in predictions)
                 say(f"epoch {file.epoch:>3}  {accuracies}  {file.path.name}")

@@ -24,7 +24,7 @@ from tracking import models, runs
 from tracking.commits import EpochCommit, committed_units
 from tracking.files import write_table
 from tracking.index import ingest
-from tracking.staging import Folder
+from tracking.staging import Folder, staging_folder
 
 LONGEST_END = 10  # seconds that a stopped program waits for the commit under way
 SaveFiles = Callable[[Path], dict[str, Path]]  # into a folder; path in the run: file
@@ -45,23 +45,6 @@ class StagedEpoch:
     confusions: np.ndarray  # of the test images, label by predicted class, [K, K]
 
 
-def commit_epoch(
-    run: runs.Run,
-    epoch: int,
-    model: nn.Module,
-    predictions: Sequence[Predictions],
-    metrics: dict[str, float],
-    data: Dataset,
-    save_more: SaveFiles | None = None,
-    details: dict[str, float] | None = None,
-) -> EpochCommit:
-    """Commit the model's weights and its predictions, those of test among them, and what `save_more` writes.
-
-    `metrics` are shown in MLflow too, `details` are not.
-    """
-    return commit_staged(stage_epoch(run, epoch, model, predictions, metrics, data, save_more, details))
-
-
 def stage_epoch(
     run: runs.Run,
     epoch: int,
@@ -72,7 +55,10 @@ def stage_epoch(
     save_more: SaveFiles | None = None,
     details: dict[str, float] | None = None,
 ) -> StagedEpoch:
-    """The first half of `commit_epoch`: all that needs the model, which may be trained on afterwards."""
+    """Write the model's weights and its predictions, those of test among them, and what `save_more` writes.
+
+    The model may be trained on afterwards. `metrics` are shown in MLflow too, `details` are not.
+    """
     settings = read_recorded_settings(run.home, run.record, TrackedSettings)
     kept = parse_probabilities(settings.probabilities)
     parts = [part.to_columns(run.run_id, epoch, kept) for part in predictions]
@@ -80,7 +66,7 @@ def stage_epoch(
     confusions = count_pairs(test.label.numpy(), test.logits.argmax(1).numpy(), len(data.classes))
     unit = f"epoch_{epoch:04d}"
     with ExitStack() as stack:
-        folder = runs.staging_folder(run.home)
+        folder = staging_folder(run.home)
         path = stack.enter_context(folder)
         files = {
             f"checkpoints/{unit}.safetensors": save_model(model, path / f"{unit}.safetensors"),
@@ -93,7 +79,7 @@ def stage_epoch(
 
 
 def commit_staged(staged: StagedEpoch) -> EpochCommit:
-    """The second half of `commit_epoch`: put the files, and a picture of the confusions, into the run."""
+    """Put an epoch's files, and a picture of its confusions, into the run."""
     run, epoch = staged.run, staged.epoch
     with staged.folder:
         # the picture comes before the commit, so that no interruption leaves the epoch without it

@@ -21,7 +21,7 @@ from pipelines.common.splits import TRAIN_SEEN
 from pipelines.common.terminal import say
 from pipelines.common.user_code import describe_error
 from pipelines.data.datasets import Dataset
-from pipelines.lifecycle.epoch_commit import commit_epoch, log_learning_curves, resume_file
+from pipelines.lifecycle.epoch_commit import commit_staged, log_learning_curves, resume_file, stage_epoch
 from pipelines.lifecycle.run_inputs import checkpoint_file
 from pipelines.lifecycle.verification import allowed_difference
 from pipelines.models.networks import Classifier
@@ -203,7 +203,8 @@ class Recording(Recorder):
             values = measure(predictions) | dict(metrics)
             values["seconds"] = values.get("train_seconds", 0.0) + evaluation_seconds
             save_too = partial(self._save_state, epoch)
-            commit = commit_epoch(self.run, epoch, self._model, predictions, values, self.data, save_too)
+            staged = stage_epoch(self.run, epoch, self._model, predictions, values, self.data, save_too)
+            commit = commit_staged(staged)
             self._committed.append(commit)
         total = time.perf_counter() - started_at
         self._say_epoch(commit, evaluation_seconds, total)

@@ -1,5 +1,6 @@
 """Epochs that are committed while the next one is trained."""
 
+import time
 from collections.abc import Iterator
 from threading import Event
 
@@ -34,6 +35,7 @@ def test_one_epoch_at_a_time_is_committed(monkeypatch: pytest.MonkeyPatch) -> No
 
     def commit(epoch: int) -> int:
         events.append(f"begin {epoch}")
+        time.sleep(0.05)  # in which another could begin
         events.append(f"end {epoch}")
         return epoch
 
@@ -89,15 +91,19 @@ def test_a_training_that_stops_still_commits_the_epoch_before(
 
 
 def test_a_stopped_training_does_not_wait_for_a_lost_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = Event()
+    answers, ended = Event(), Event()
+
+    def commit(_: int) -> None:
+        answers.wait(PATIENCE)
+        ended.set()
 
     def make_epochs() -> Iterator[int]:
         yield 0
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(epoch_commit, "commit_staged", lambda _: answers.wait(PATIENCE))
+    monkeypatch.setattr(epoch_commit, "commit_staged", commit)
     monkeypatch.setattr(epoch_commit, "LONGEST_END", 0.1)
     with pytest.raises(KeyboardInterrupt):
         list(commit_in_background(make_epochs()))
-    assert not answers.is_set()
+    assert not ended.is_set()
     answers.set()

@@ -183,8 +183,8 @@ def test_a_killed_leader_ends_the_others_and_more_processes_may_go_on(launched: 
     assert killed.codes == [-signal.SIGKILL, 1]
     assert resumed.codes == [0, 0, 0], resumed
     assert_same_rows(predictions_in(home), predictions_in(alone))
-    first, *_, last = [commit.details["processes"] for commit in read_epochs(home, the_run(home).run_id)]
-    assert (first, last) == (2, 3)
+    processes = [commit.details["processes"] for commit in read_epochs(home, the_run(home).run_id)]
+    assert processes in ([2, 3, 3], [2, 2, 3])  # a slow kill comes after epoch 1
 
 
 @pytest.mark.parametrize("verdicts", list(JUDGED))
