@@ -80,6 +80,12 @@ class Pair:
     def has_group(self) -> bool:
         return self.here.is_group or self.other.is_group
 
+    def title_of(self, side: Side) -> str:
+        """The side's name, with its epoch where the name alone would not say which model is meant."""
+        if side.is_last and self.here.run_ids != self.other.run_ids:
+            return side.name
+        return f"{side.name}, epoch {side.epoch}"
+
     def ask(self, name: str, **values: object) -> Answer:
         """The answer of a question about both."""
         return self.evidence.ask(

@@ -148,6 +148,7 @@ def test_two_epochs_of_a_run_are_two_models(pair: Home) -> None:
     run_id = resolve(pair, FIRST).run_id
     assert made.name.startswith(f"diff_epoch_1_against_{run_id[:8]}_epoch_")
     text = text_of(made.read_text())
+    assert re.search(rf"A {FIRST}, epoch 1 against B {FIRST}, epoch \d", text)
     assert "No recorded setting differs." in text
     assert "Every image and epoch of both, in one flow" in text
 
