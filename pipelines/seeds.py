@@ -8,7 +8,6 @@ from pipelines.common.progress import work
 from pipelines.common.settings import AUTO, ResumeSettings, TrainSettings
 from pipelines.common.terminal import say
 from pipelines.lifecycle.groups import parse_seeds
-from pipelines.resuming import resume
 from pipelines.training import train as training
 from pipelines.training.beginning import find_source, resolve_source
 from pipelines.training.recipe import DEFAULT_MODEL
@@ -75,4 +74,6 @@ def _train_seed(settings: TrainSettings, members: dict[int | None, RunRecord], h
     if member.status == "FINISHED":
         say(f"seed {settings.seed}: run {member.run_id[:SHORT_ID]} ({member.name}) is finished")
         return member.run_id
+    from pipelines.resuming import resume  # here, as runs of every kind can be resumed, whose modules take a second
+
     return resume(ResumeSettings(run=member.run_id, data=settings.data), home)

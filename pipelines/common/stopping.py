@@ -1,5 +1,6 @@
 """Ctrl-C, kill, a closed terminal: the first such signal ends a command in order, the next ends it at once."""
 
+import gc
 import os
 import signal
 import sys
@@ -29,6 +30,7 @@ def finish() -> None:
     # CPython remembers an interrupt that left code compiled from text, such as a dataclass's, even if it was caught
     # later, and `python -m` then ends by the signal instead of by the exit code. Running such code again clears it.
     exec("pass")
+    gc.freeze()  # else the interpreter, before it ends, looks for garbage in torch and MLflow for a second or two
 
 
 def ignore() -> None:
