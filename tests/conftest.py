@@ -3,6 +3,7 @@
 Tests compare bits, so they run on the processor on machines with a GPU too; whole/test_gpu.py has it to itself.
 """
 
+import gc
 import os
 import shutil
 import signal
@@ -58,6 +59,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that take long come first, so that no process ends with one of them while the others have nothing left."""
     order = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.path.stem.removeprefix("test_"), len(order)))
+
+
+def pytest_collection_finish() -> None:
+    """What was imported lives to the end, and looking for garbage in it takes half a second each time."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -22,6 +22,7 @@ from tracking.reading import connect
 # Each line of standard input says which of the ranks call what. All fork from one process, which has imported, also
 # what a training would import late.
 LOOP = """
+import gc
 import json
 import os
 import signal
@@ -75,6 +76,7 @@ def train(rank, home, resume, epochs, records, sees, ends, dies):
     print("run", run and run.run_id, "weights", sum(weight.double().sum().item() for weight in model.parameters()))
 
 
+gc.freeze()  # else each that ends looks for garbage in all that was imported, for seconds
 for number, scenario in enumerate(map(json.loads, sys.stdin)):
     ranks, port = [], str(free_port())
     for rank in ("0", "1"):
