@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,7 +19,7 @@ from pipelines.explaining.explain import explain
 from pipelines.lifecycle.selection import sample_instances
 from pipelines.reporting.criteria import VERDICTS
 from pipelines.resuming import resume
-from support.homes import TINY, answer, rows
+from support.homes import TINY, answer, copied, rows
 from tracking import mlflow_client, models, runs
 from tracking.catalogue import resolve
 from tracking.errors import InputError
@@ -41,12 +42,19 @@ def home(tmp_path_factory, trained_home) -> Home:
     return home
 
 
-@pytest.fixture
-def own(tmp_path, trained_home) -> Home:
-    """A home with a training run and maps of saliency."""
-    home = trained_home(tmp_path, replace(TINY, epochs=1))
+@pytest.fixture(scope="module")
+def chosen(tmp_path_factory, trained_home) -> Path:
+    """A folder of a home with a training run, maps of saliency, and their comparison; tests copy it."""
+    folder = tmp_path_factory.mktemp("chosen")
+    home = trained_home(folder, replace(TINY, epochs=1))
     explain(ExplainSettings(instances="0,1,2,3,4"), home)
-    return home
+    compare(COMPARE, home)
+    return folder
+
+
+@pytest.fixture
+def own(tmp_path, chosen: Path) -> Home:
+    return copied(chosen, tmp_path)
 
 
 def compared(home: Home) -> str:
@@ -90,7 +98,7 @@ def test_images_chosen_beside_a_sample_enter_no_mean_and_no_test(tmp_path, train
     wrong = [instance for (instance,) in rows(home, """select instance_id from predictions
         where split = 'test' and epoch = 1 and predicted <> label order by 1 limit 9""")]  # fmt: skip
     explain(replace(sampled, also=",".join(map(str, wrong))), home)
-    explain(replace(sampled, count=None, where="predicted <> label and instance_id < 60"), home)
+    explain(replace(sampled, count=None, where="predicted <> label and instance_id < 20"), home)
     again = compare(CompareSettings(randomization_count=2, shortcut_count=2), home)
     assert "were chosen" not in capsys.readouterr().err
     for name, rows_before in before.items():
@@ -327,7 +335,7 @@ def test_goes_on_where_it_was_stopped(own: Home, monkeypatch: pytest.MonkeyPatch
             raise KeyboardInterrupt
         return write_table(path, columns)
 
-    whole = compare(COMPARE, own)
+    whole = compared(own)
     monkeypatch.setattr(runs, "write_table", stopping)
     with pytest.raises(KeyboardInterrupt):
         compare(COMPARE, own)
