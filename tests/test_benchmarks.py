@@ -37,10 +37,7 @@ PROGRAMS: dict[str, tuple[str, dict[str, object]]] = {
     ),
     "faithfulness": ("--count 2 --epochs 1 --threads 1", {}),
     "flow_page": ("--instances 100 --epochs 3", {"SCROLLING": 0}),
-    "improving": (
-        "--dataset digits --size 8 --epochs 1 --seeds 0-1 --ways colour-cutout --home {home}",
-        {"SOURCE_EPOCHS": 1},
-    ),
+    "improving": ("--run latest --epochs 1 --seeds 0 --ways colour-cutout --home {home}", {}),
     "label_noise": ("--size 8 --epochs 1 --train 150 --test 120 --kinds similar:0.2", {"ENSEMBLE": 2}),
     "label_noise, folds": ("--folds 2 --size 8 --epochs 1 --train 150 --kinds symmetric:0.1", {}),
     "label_noise, simulated": (
@@ -53,7 +50,7 @@ PROGRAMS: dict[str, tuple[str, dict[str, object]]] = {
     ),
     "many_at_once": ("--trainings 0 --explainers 0", {}),  # with trainings: test_many.py
     "many_rows": ("--images 30 --epochs 1 --classes 25", {}),
-    "many_runs": ("--runs 2 3 --epochs 2 --rounds 1", {}),
+    "many_runs": ("--runs 2 --epochs 2 --rounds 1", {}),
     "noisy_training": (
         "--size 8 --epochs 1 --train 150 --test 60 --seeds 0 --leave-out first-tenth:train_seen --apply",
         {},
@@ -71,7 +68,7 @@ PROGRAMS: dict[str, tuple[str, dict[str, object]]] = {
     "two_models": ("--pairs 2 --asked 1 --images 20", {"SIZES": ((1, 1), (2, 2)), "MAP_SIZES": ((2, 2),)}),
     "zoo": ("--names frozen --size 16", {}),
 }
-MODULES = {"made_tables", "peers", "residual", "zoo_networks"}  # what the programs share
+MODULES = {"made_tables", "peers", "residual", "usage", "zoo_networks"}  # what the programs share
 # libraries of others, which only these compare with
 NEEDED = {"explainers": ("captum",), "faithfulness": ("quantus", "pytorch_grad_cam")}
 

@@ -14,14 +14,13 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from usage import MIB, measure
 
 from pipelines.common.settings import TrackedSettings, parse_probabilities
 from pipelines.lifecycle.start import commit_start
@@ -34,7 +33,7 @@ ROOT = Path(__file__).parents[2]
 INGEST = """
 import sys
 sys.path.insert(0, "tests/benchmarks")
-from many_rows import measure
+from usage import measure
 from tracking.home import find_home
 from tracking.index import ingest
 def step():
@@ -42,23 +41,7 @@ def step():
 _, seconds, memory = measure(step)
 print(seconds, memory)
 """
-MIB = 1 << 20
 SPREAD = 0.45  # of the logits from epoch to epoch, beside 2 from image to image: some 5 % of images change their class
-
-
-def measure(step: Callable[[], Any]) -> tuple[Any, float, int]:
-    """What a step returns, its processor seconds, and the bytes of memory it took at its peak."""
-    before = read_memory("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak is now what there is
-    started_at = time.process_time()
-    result = step()
-    return result, time.process_time() - started_at, read_memory("VmHWM") - before
-
-
-def read_memory(name: str) -> int:
-    """A line of this process's status, in bytes."""
-    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(f"{name}:")]
-    return 1024 * int(line.split()[1])
 
 
 def start(home: Home, images: int, classes: int, split: str) -> tuple[runs.Run, np.ndarray]:
