@@ -24,6 +24,13 @@ def lock_file(descriptor: int, *, shared: bool = False) -> bool:
         ) from None
 
 
+def unlock_file(descriptor: int) -> None:
+    """End the lock of an open file, also for processes that were forked since and have the file open too."""
+    from filelock import unlock_descriptor
+
+    unlock_descriptor(descriptor)
+
+
 def _lock_exclusively(descriptor: int) -> bool:
     # imported here, as its 20 ms are wasted on commands that lock nothing; its FileLock would refuse a lock file
     # that is a symbolic link, and turn into a marker file, which outlives a kill, on a file system without locks

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TextIO
 
 from tracking.errors import InputError
-from tracking.file_locks import lock_file
+from tracking.file_locks import lock_file, unlock_file
 from tracking.home import Home, make_home
 
 # how long to wait for a lock, in seconds
@@ -41,7 +41,7 @@ def hold(home: Home, run_id: str, name: str = "lock") -> None:
 
 def release(home: Home, run_id: str, name: str = "lock") -> None:
     if file := _held.pop(_lock_path(home, run_id, name), None):
-        file.close()
+        _let_go(file)
 
 
 @contextmanager
@@ -58,7 +58,7 @@ def held(home: Home, run_id: str, name: str = "lock") -> Iterator[None]:
 def taking_a_name(home: Home) -> Iterator[None]:
     """Nobody else starts a run of the home during the block. Raises HeldError if another process takes too long."""
     path = home.path / "names.lock"
-    with _acquire(path, "a run is being started by", "wait for it, or stop it first", NAMING_WAIT):
+    with _holding(path, "a run is being started by", "wait for it, or stop it first", NAMING_WAIT):
         yield
 
 
@@ -71,7 +71,7 @@ def reading_checkpoints(home: Home, run_id: str) -> Iterator[None]:
     make_home(home)
     path = _lock_path(home, run_id, "checkpoints.lock")
     what = f"run {run_id[:8]} is being pruned by"
-    with _acquire(path, what, "wait for it to finish", PRUNING_WAIT, shared=True):
+    with _holding(path, what, "wait for it to finish", PRUNING_WAIT, shared=True):
         yield
 
 
@@ -80,7 +80,7 @@ def pruning(home: Home, run_id: str) -> Iterator[None]:
     """No other process reads the run's checkpoints during the block. Raises HeldError if one already does."""
     path = _lock_path(home, run_id, "checkpoints.lock")
     what = f"the checkpoints of run {run_id[:8]} are being read by"
-    with _acquire(path, what, "wait for it to finish, then prune", WRITER_WAIT):
+    with _holding(path, what, "wait for it to finish, then prune", WRITER_WAIT):
         yield
 
 
@@ -88,7 +88,7 @@ def pruning(home: Home, run_id: str) -> Iterator[None]:
 def writing_index(home: Home, wait: float) -> Iterator[None]:
     """No other process writes the home's index during the block. Raises HeldError if one still does after `wait` s."""
     path = home.path / "study.duckdb.lock"
-    with _acquire(path, f"{home.database} is being written by", "wait for it to finish, then rebuild again", wait):
+    with _holding(path, f"{home.database} is being written by", "wait for it to finish, then rebuild again", wait):
         yield
 
 
@@ -112,8 +112,23 @@ def _lock_path(home: Home, run_id: str, name: str) -> Path:
     return home.run_folder(run_id).parent / name  # not among the files that MLflow lists
 
 
+@contextmanager
+def _holding(path: Path, what: str, advice: str, wait: float, *, shared: bool = False) -> Iterator[None]:
+    file = _acquire(path, what, advice, wait, shared=shared)
+    try:
+        yield
+    finally:
+        _let_go(file)
+
+
+def _let_go(file: TextIO) -> None:
+    # closing alone would leave it locked as long as a process lives that was forked meanwhile, such as a data loader's
+    unlock_file(file.fileno())
+    file.close()
+
+
 def _acquire(path: Path, what: str, advice: str, wait: float, *, shared: bool = False) -> TextIO:
-    """The lock file, open and locked until it is closed; its text names this process as the holder.
+    """The lock file, open and locked until `_let_go`; its text names this process as the holder.
 
     Raises HeldError, which says by whom it is held, after `wait` seconds.
     """

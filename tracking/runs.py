@@ -9,7 +9,7 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -277,7 +277,6 @@ def commit(
     metrics: dict[str, float],
     epoch: int,
     details: dict[str, float] | None = None,
-    announce: Callable[[Run, EpochCommit], object] | None = None,
 ) -> EpochCommit: ...
 @overload
 def commit(run: Run, unit: str, files: dict[str, Path], metrics: dict[str, float], epoch: None) -> Commit: ...
@@ -288,22 +287,50 @@ def commit(
     metrics: dict[str, float],
     epoch: int | None,
     details: dict[str, float] | None = None,
-    announce: Callable[..., object] | None = None,
 ) -> Commit:
     """Log `files` (path in the run: local file), then the commit that makes them count, then the metrics.
 
     MLflow draws a chart per metric, so it gets some ten of a run's; `details` are rows of table metrics alone.
-    `announce`, called with the run and the commit, logs the metrics instead of `log_metrics`.
     """
-    committed_files = _log_unit_files(run, files)
+    new_commit = log_commit(run, unit, log_unit_files(run, files), metrics, epoch, details)
+    log_metrics(run, new_commit)
+    return new_commit
+
+
+@overload
+def log_commit(
+    run: Run,
+    unit: str,
+    files: tuple[CommittedFile, ...],
+    metrics: dict[str, float],
+    epoch: int,
+    details: dict[str, float] | None,
+) -> EpochCommit: ...
+@overload
+def log_commit(
+    run: Run,
+    unit: str,
+    files: tuple[CommittedFile, ...],
+    metrics: dict[str, float],
+    epoch: int | None,
+    details: dict[str, float] | None,
+) -> Commit: ...
+def log_commit(
+    run: Run,
+    unit: str,
+    files: tuple[CommittedFile, ...],
+    metrics: dict[str, float],
+    epoch: int | None,
+    details: dict[str, float] | None,
+) -> Commit:
+    """Log the commit that makes the unit's files count. MLflow does not show its metrics before `log_metrics`."""
     time_ms = time.time_ns() // 1_000_000
     new_commit: Commit
     if epoch is None:
-        new_commit = Commit(run.run_id, unit, None, time_ms, committed_files, metrics, details or {})
+        new_commit = Commit(run.run_id, unit, None, time_ms, files, metrics, details or {})
     else:
-        new_commit = EpochCommit(run.run_id, unit, epoch, time_ms, committed_files, metrics, details or {})
-    _log_commit(run, new_commit)
-    (announce or log_metrics)(run, new_commit)
+        new_commit = EpochCommit(run.run_id, unit, epoch, time_ms, files, metrics, details or {})
+    _log_commit_file(run, new_commit)
     return new_commit
 
 
@@ -314,11 +341,11 @@ def commit_first(run: Run, unit: str, tables: dict[str, dict[str, Any]]) -> bool
     param. A home that comes later puts that commit in place there, in case the first was killed before it could.
     """
     with staging_folder(run.home) as folder:
-        committed_files = _log_unit_files(run, _write_tables(folder, f"{unit}_{_new_end()}", tables))
+        committed_files = log_unit_files(run, _write_tables(folder, f"{unit}_{_new_end()}", tables))
     own = Commit(run.run_id, unit, None, time.time_ns() // 1_000_000, committed_files, {})
     first = _log_commit_once(run, own) if is_copy(run.home) else own  # elsewhere one process at a time holds a lock
     if first == own:
-        _log_commit(run, own)
+        _log_commit_file(run, own)
     else:
         with staging_folder(run.home) as folder:
             _upload(run, first.path, write_json(folder / f"{unit}.json", first.content()))
@@ -341,7 +368,7 @@ def _log_commit_once(run: Run, own: Commit) -> Commit:
         return read_commit(folder / f"{own.unit}.json", run.run_id)
 
 
-def _log_unit_files(run: Run, files: dict[str, Path]) -> tuple[CommittedFile, ...]:
+def log_unit_files(run: Run, files: dict[str, Path]) -> tuple[CommittedFile, ...]:
     """Log the files of a unit whose commit follows."""
     if run.record.status != "RUNNING":  # a running one is looked at anyway
         set_tag(run, LAST_COMMIT, PENDING)
@@ -349,7 +376,7 @@ def _log_unit_files(run: Run, files: dict[str, Path]) -> tuple[CommittedFile, ..
     return tuple(CommittedFile(path, sha256(local)) for path, local in files.items())
 
 
-def _log_commit(run: Run, commit: Commit) -> None:
+def _log_commit_file(run: Run, commit: Commit) -> None:
     with staging_folder(run.home) as folder:
         log_file(run, write_json(folder / f"{commit.unit}.json", commit.content()), commit.path)
 

@@ -1,6 +1,8 @@
 """Makes a run of checkpoint files: each becomes an epoch, evaluated on every split. Nothing else is known of it."""
 
 import time
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from pipelines.common.user_code import errors_reported
 from pipelines.data.datasets import Dataset
 from pipelines.importing.checkpoint_files import CheckpointFile, describe_files, find_checkpoints
 from pipelines.lifecycle.child_run import run_guard
-from pipelines.lifecycle.epoch_commit import commit_staged, log_learning_curves, stage_epoch
+from pipelines.lifecycle.epoch_commit import StagedEpoch, commit_in_background, log_learning_curves, stage_epoch
 from pipelines.lifecycle.groups import join_group
 from pipelines.lifecycle.origin import UNKNOWN
 from pipelines.lifecycle.run_inputs import describe_data, load_data
@@ -65,21 +67,8 @@ def import_checkpoints(settings: ImportCheckpointsSettings, home: Home) -> str:
             "files": describe_files(files, digests),
         }
         commit_start(run, COMMAND, settings, instance_columns(run.run_id, data), data.classes, inputs, UNKNOWN)
-        committed = []
-        with work("importing", len(files), "checkpoints") as progress:
-            for file in files:
-                started_at = time.perf_counter()
-                _load(file, settings, model, data, quietly=True)
-                predictions = [
-                    evaluate(model, data.splits[split], split, device, settings.evaluation_batch)
-                    for split in SPLITS
-                    if split in data.splits
-                ]
-                metrics = measure(predictions) | {"seconds": time.perf_counter() - started_at}
-                committed.append(commit_staged(stage_epoch(run, file.epoch, model, predictions, metrics, data)))
-                progress.advance()
-                accuracies = "  ".join(f"{part.split} {part.accuracy:.2%}" for part in predictions)
-                say(f"epoch {file.epoch:>3}  {accuracies}  {file.path.name}")
+        with closing(_make_epochs(run, files, settings, model, data, device)) as epochs:
+            committed = list(commit_in_background(epochs))
         log_learning_curves(run, committed)
     return run.run_id
 
@@ -91,6 +80,32 @@ def _resolve(settings: ImportCheckpointsSettings) -> ImportCheckpointsSettings:
         say("  pictures go to the network as they are, in 0..1; if yours were normalised or resized, give --transform")
         resolved = resolve_transform(replace(resolved, transform="none"))
     return replace(resolved, data=settings.data and str(Path(settings.data).absolute()))
+
+
+def _make_epochs(
+    run: runs.Run,
+    files: list[CheckpointFile],
+    settings: ImportCheckpointsSettings,
+    model: Classifier,
+    data: Dataset,
+    device: torch.device,
+) -> Generator[StagedEpoch, None, None]:
+    """Evaluate the model with the weights of each file."""
+    with work("importing", len(files), "checkpoints") as progress:
+        for file in files:
+            started_at = time.perf_counter()
+            _load(file, settings, model, data, quietly=True)
+            predictions = [
+                evaluate(model, data.splits[split], split, device, settings.evaluation_batch)
+                for split in SPLITS
+                if split in data.splits
+            ]
+            metrics = measure(predictions) | {"seconds": time.perf_counter() - started_at}
+            staged = stage_epoch(run, file.epoch, model, predictions, metrics, data)
+            progress.advance()
+            accuracies = "  ".join(f"{part.split} {part.accuracy:.2%}" for part in predictions)
+            say(f"epoch {file.epoch:>3}  {accuracies}  {file.path.name}")
+            yield staged
 
 
 def _load(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from threading import Thread
+from typing import TypeVar
 
 import numpy as np
 from torch import nn
@@ -26,6 +27,7 @@ from tracking.files import write_table
 from tracking.index import ingest
 from tracking.staging import Folder, staging_folder
 
+Result = TypeVar("Result")
 LONGEST_END = 10  # seconds that a stopped program waits for the commit under way
 SaveFiles = Callable[[Path], dict[str, Path]]  # into a folder; path in the run: file
 
@@ -36,6 +38,7 @@ class StagedEpoch:
 
     run: runs.Run
     epoch: int
+    is_new: bool  # whether the run has not committed it yet
     folder: Folder  # of `files`; removed once they are in the run
     files: dict[str, Path]  # path in the run: file
     metrics: dict[str, float]  # shown in MLflow too
@@ -65,6 +68,7 @@ def stage_epoch(
     test = next(part for part in predictions if part.split == "test")
     confusions = count_pairs(test.label.numpy(), test.logits.argmax(1).numpy(), len(data.classes))
     unit = f"epoch_{epoch:04d}"
+    is_new = unit not in committed_units(run.home, run.run_id)
     with ExitStack() as stack:
         folder = staging_folder(run.home)
         path = stack.enter_context(folder)
@@ -75,25 +79,34 @@ def stage_epoch(
         if save_more:
             files |= save_more(path)
         stack.pop_all()
-    return StagedEpoch(run, epoch, folder, files, metrics, details or {}, data, test.accuracy, confusions)
+    return StagedEpoch(run, epoch, is_new, folder, files, metrics, details or {}, data, test.accuracy, confusions)
 
 
 def commit_staged(staged: StagedEpoch) -> EpochCommit:
-    """Put an epoch's files, and a picture of its confusions, into the run."""
-    run, epoch = staged.run, staged.epoch
-    with staged.folder:
-        # the picture comes before the commit, so that no interruption leaves the epoch without it
-        runs.log_image(run, _draw_confusions(staged), "confusion_test", epoch)
-        unit = f"epoch_{epoch:04d}"
-        is_new = unit not in committed_units(run.home, run.run_id)
-        log_model = partial(models.log_epoch_model, interface=describe_interface(staged.data), is_new=is_new)
-        commit = runs.commit(run, unit, staged.files, staged.metrics, epoch, staged.details, log_model)
-    ingest(run.home, [run.run_id])
+    """Commit an epoch, and let MLflow and the index show it."""
+    commit = commit_files(staged)
+    show_commit(staged, commit)
     return commit
 
 
-def _draw_confusions(staged: StagedEpoch) -> np.ndarray:
-    """The picture [H, W, 3], uint8; of many classes, those that are confused most."""
+def commit_files(staged: StagedEpoch) -> EpochCommit:
+    """Put an epoch's files, and a picture of its confusions, into the run; from then on every question knows it."""
+    run, epoch = staged.run, staged.epoch
+    with staged.folder:
+        picture = start_in_background(partial(_log_confusions, staged))
+        files = runs.log_unit_files(run, staged.files)
+        picture.result()  # it comes before the commit, so that no interruption leaves the epoch without it
+        return runs.log_commit(run, f"epoch_{epoch:04d}", files, staged.metrics, epoch, staged.details)
+
+
+def show_commit(staged: StagedEpoch, commit: EpochCommit) -> None:
+    """Log a committed epoch's model and metrics to MLflow, and add its rows to the index."""
+    models.log_epoch_model(staged.run, commit, interface=describe_interface(staged.data), is_new=staged.is_new)
+    ingest(staged.run.home, [staged.run.run_id])
+
+
+def _log_confusions(staged: StagedEpoch) -> None:
+    """Draw the confusions, of many classes those that are confused most, and log the picture."""
     counts = staged.confusions
     title = f"test, epoch {staged.epoch}: {staged.accuracy:.1%} correct"
     shown = choose_confused(counts)
@@ -101,40 +114,44 @@ def _draw_confusions(staged: StagedEpoch) -> np.ndarray:
         title += f"; of {len(counts):,} classes, the {len(shown)} of the pairs confused most"
     names = [staged.data.classes[one] for one in shown]
     matrix = draw(draw_confusion, LOGGED, counts[np.ix_(shown, shown)], counts.sum(axis=1)[shown], names)
-    return render_figure(matrix, title)
+    runs.log_image(staged.run, render_figure(matrix, title), "confusion_test", staged.epoch)
 
 
 def commit_in_background(staged_epochs: Iterator[StagedEpoch]) -> Iterator[EpochCommit]:
     """Commit epochs in a thread, one after the other, each while the next one is made.
 
     Raises what went wrong in the thread once the next one is made. After an error, and when the program is stopped, the
-    epoch under way is still waited for, but not for long.
+    epoch under way is still waited for, but not for long: what has not been committed then will not be, as the run may
+    be resumed at once.
     """
     under_way: Future[EpochCommit] | None = None
     try:
         for staged in staged_epochs:
             if under_way:
                 yield under_way.result()
-            under_way = _start_commit(staged)
+            under_way, committing = start_in_background(partial(commit_staged, staged)), staged
         if under_way:
             yield under_way.result()
     except BaseException:
         if under_way:
             wait([under_way], LONGEST_END)
+            for left in (committing, staged):
+                left.folder.cleanup()  # so that a thread which still waits for a lost server cannot commit it
         raise
 
 
-def _start_commit(staged: StagedEpoch) -> Future[EpochCommit]:
-    future: Future[EpochCommit] = Future()
+def start_in_background(work: Callable[[], Result]) -> Future[Result]:
+    """What `work` will return, or raise, once it has been done in a thread."""
+    future: Future[Result] = Future()
 
-    def commit() -> None:
+    def do() -> None:
         try:
-            future.set_result(commit_staged(staged))
+            future.set_result(work())
         except BaseException as error:
             future.set_exception(error)
 
     # a daemon, unlike the threads of an executor: a lost server must not keep a stopped program from ending
-    Thread(target=commit, name="commit", daemon=True).start()
+    Thread(target=do, name="commit", daemon=True).start()
     return future
 
 

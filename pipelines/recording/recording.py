@@ -7,6 +7,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,15 @@ from pipelines.common.splits import TRAIN_SEEN
 from pipelines.common.terminal import say
 from pipelines.common.user_code import describe_error
 from pipelines.data.datasets import Dataset
-from pipelines.lifecycle.epoch_commit import commit_staged, log_learning_curves, resume_file, stage_epoch
+from pipelines.lifecycle.epoch_commit import (
+    LONGEST_END,
+    commit_files,
+    log_learning_curves,
+    resume_file,
+    show_commit,
+    stage_epoch,
+    start_in_background,
+)
 from pipelines.lifecycle.run_inputs import checkpoint_file
 from pipelines.lifecycle.verification import allowed_difference
 from pipelines.models.networks import Classifier
@@ -127,6 +136,7 @@ class Recording(Recorder):
         self._model = model
         self._state = state
         self._committed = committed
+        self._showing: Future[None] | None = None  # the last of them, in MLflow and in the index
         self._is_open = True
         open_recordings[self.run_id] = self
         self._process = os.getpid()
@@ -155,6 +165,8 @@ class Recording(Recorder):
         number: int | None = None,
     ) -> None:
         """Commit the model as it is now: its weights, and its predictions of val and test.
+
+        Every question knows the epoch when this returns; MLflow shows it soon after, while the loop goes on.
 
         `metrics` are the loop's own numbers. `predictions` are those that the loop has already made of a split, in
         evaluation mode and in float32: logits [N, K] in the order of the data set, or a pair of IDs [N] and logits;
@@ -202,10 +214,12 @@ class Recording(Recorder):
             _check_finite(epoch, predictions)
             values = measure(predictions) | dict(metrics)
             values["seconds"] = values.get("train_seconds", 0.0) + evaluation_seconds
+            self._wait_until_shown()
             save_too = partial(self._save_state, epoch)
             staged = stage_epoch(self.run, epoch, self._model, predictions, values, self.data, save_too)
-            commit = commit_staged(staged)
+            commit = commit_files(staged)
             self._committed.append(commit)
+            self._showing = start_in_background(partial(show_commit, staged, commit))
         total = time.perf_counter() - started_at
         self._say_epoch(commit, evaluation_seconds, total)
         self._trained_since = time.perf_counter()
@@ -214,6 +228,7 @@ class Recording(Recorder):
         """End the run as FINISHED; returns its ID."""
         if self._is_open:
             with self._outside_errors():
+                self._wait_until_shown()
                 log_learning_curves(self.run, self._committed)
                 runs.finish_run(self.run)
                 self._close()
@@ -234,8 +249,16 @@ class Recording(Recorder):
 
     def abandon(self, status: str) -> None:
         """End the run as it is, FAILED or KILLED."""
+        if self._showing:
+            wait([self._showing], LONGEST_END)
         runs.give_up(self.run, status)
         self._close()
+
+    def _wait_until_shown(self) -> None:
+        """Wait until MLflow and the index show the last epoch. Raises what went wrong there."""
+        showing, self._showing = self._showing, None
+        if showing:
+            showing.result()
 
     def _close(self) -> None:
         self._is_open = False

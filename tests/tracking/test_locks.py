@@ -1,6 +1,7 @@
 """Locks of files: one writer or many readers, through links, and gone with their process."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,22 @@ def test_a_killed_process_holds_nothing(home: Home, monkeypatch: pytest.MonkeyPa
     assert locks.is_abandoned(home, "written")
     with locks.held(home, "written"), locks.pruning(home, "read"):
         assert not locks.is_abandoned(home, "written")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform forks no process")
+def test_a_process_forked_meanwhile_keeps_nothing_locked(home: Home) -> None:
+    """As data loaders fork theirs, which may live longer than what this process does with the index in a thread."""
+    locks.hold(home, "run")
+    with locks.writing_index(home, wait=0), locks.reading_checkpoints(home, "run"):
+        if (child := os.fork()) == 0:
+            signal.pause()
+    locks.release(home, "run")
+    try:
+        with locks.writing_index(home, wait=0), locks.pruning(home, "run"), locks.held(home, "run"):
+            pass
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 def test_those_who_only_look_are_not_in_each_others_way(home: Home) -> None:

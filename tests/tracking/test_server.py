@@ -48,7 +48,7 @@ from support.logged_models import find_model
 from support.places import ROOT
 from support.recorded import CLASSES, make_net, make_sets
 from support.servers import LOST, free_port, kill, serve
-from tracking import commits, patience, runs
+from tracking import commits, models, patience, runs
 from tracking.catalogue import RunRecord, read_records, resolve, resolve_all
 from tracking.commits import EpochCommit
 from tracking.errors import RETRIES, InputError, RunError
@@ -248,7 +248,7 @@ def test_a_unit_whose_home_was_killed_is_completed_by_the_next(server: str, tmp_
     fetch(second)
     unit, of_first, of_second = "extra_new_0001", *({"classes": {"class_id": [2], "name": [name]}} for name in "ab")
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "_log_commit", raises(KeyboardInterrupt()))
+        patch.setattr(runs, "_log_commit_file", raises(KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
             runs.commit_first(run, unit, of_first)
     [record] = read_records(second)
@@ -295,6 +295,34 @@ def test_a_file_that_the_server_lost_is_named(server: str, folder: Path, tmp_pat
     checkpoint.unlink()
     with pytest.raises(InputError, match=f"of run {run.run_id[:8]} on {server} is gone; restore it there"):
         commits.committed_file(second, commit, "checkpoints/epoch_0000.safetensors")
+
+
+def test_a_loop_of_the_users_own_waits_until_others_know_its_epoch(
+    server: str, tmp_path: Path, monkeypatch, sent: list[str]
+) -> None:
+    """And not for its model and metrics in MLflow."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "loops")
+    first, second = find_home(str(tmp_path / "first")), find_home(str(tmp_path / "second"))
+    run = record(make_net(), make_sets(), CLASSES, home=str(first.path))
+    run._showing.result(20)
+    shown = threading.Event()
+
+    def show(*arguments, **options) -> None:
+        assert shown.wait(20)
+        log_epoch_model(*arguments, **options)
+
+    log_epoch_model = models.log_epoch_model
+    monkeypatch.setattr(models, "log_epoch_model", show)
+    sent.clear()
+    run.epoch()
+    assert len(sent) == 6  # two for the picture, three files, the commit
+    fetch(second)
+    assert [commit.epoch for commit in commits.read_epochs(second, run.run_id)] == [0, 1]
+    shown.set()
+    run.finish()
+    history = MlflowClient().get_metric_history(run.run_id, "test_accuracy")
+    assert [point.step for point in history] == [0, 1]
 
 
 LOADING = """

@@ -12,6 +12,19 @@ from pipelines.lifecycle.epoch_commit import commit_in_background
 PATIENCE = 20  # seconds until a test that waits in vain fails
 
 
+class Staged(int):
+    """The number of an epoch, in place of one whose files are written."""
+
+    has_files = True
+
+    @property
+    def folder(self) -> "Staged":
+        return self
+
+    def cleanup(self) -> None:
+        self.has_files = False
+
+
 def test_an_epoch_is_committed_while_the_next_one_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     made_next = [Event() for _ in range(4)]
 
@@ -23,7 +36,7 @@ def test_an_epoch_is_committed_while_the_next_one_is_made(monkeypatch: pytest.Mo
         for epoch in range(4):
             if epoch:
                 made_next[epoch - 1].set()
-            yield epoch
+            yield Staged(epoch)
         made_next[3].set()
 
     monkeypatch.setattr(epoch_commit, "commit_staged", commit)
@@ -40,7 +53,7 @@ def test_one_epoch_at_a_time_is_committed(monkeypatch: pytest.MonkeyPatch) -> No
         return epoch
 
     monkeypatch.setattr(epoch_commit, "commit_staged", commit)
-    assert list(commit_in_background(iter(range(3)))) == [0, 1, 2]
+    assert list(commit_in_background(map(Staged, range(3)))) == [0, 1, 2]
     assert events == ["begin 0", "end 0", "begin 1", "end 1", "begin 2", "end 2"]
 
 
@@ -63,10 +76,12 @@ def test_what_fails_in_the_thread_is_raised_and_nothing_is_committed_after_it(
 
     monkeypatch.setattr(epoch_commit, "commit_staged", commit)
     committed: list[int] = []
+    epochs = [Staged(number) for number in range(3)]
     with pytest.raises(error, match="no space left"):
-        committed += commit_in_background(iter(range(3)))
+        committed += commit_in_background(iter(epochs))
     assert tried == list(range(failing + 1))
     assert committed == list(range(failing))
+    assert not any(epoch.has_files for epoch in epochs[failing : failing + 2])  # neither of it nor of the next one
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
@@ -80,7 +95,7 @@ def test_a_training_that_stops_still_commits_the_epoch_before(
         tried.append(epoch)
 
     def make_epochs() -> Iterator[int]:
-        yield 0
+        yield Staged(0)
         stopped.set()
         raise error
 
@@ -92,13 +107,14 @@ def test_a_training_that_stops_still_commits_the_epoch_before(
 
 def test_a_stopped_training_does_not_wait_for_a_lost_server(monkeypatch: pytest.MonkeyPatch) -> None:
     answers, ended = Event(), Event()
+    staged = Staged(0)
 
     def commit(_: int) -> None:
         answers.wait(PATIENCE)
         ended.set()
 
     def make_epochs() -> Iterator[int]:
-        yield 0
+        yield staged
         raise KeyboardInterrupt
 
     monkeypatch.setattr(epoch_commit, "commit_staged", commit)
@@ -106,4 +122,5 @@ def test_a_stopped_training_does_not_wait_for_a_lost_server(monkeypatch: pytest.
     with pytest.raises(KeyboardInterrupt):
         list(commit_in_background(make_epochs()))
     assert not ended.is_set()
+    assert not staged.has_files  # so nothing of it is committed later, when the run may have been resumed
     answers.set()

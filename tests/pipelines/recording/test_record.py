@@ -6,11 +6,14 @@ import json
 import random
 import sys
 from collections.abc import Iterator
+from concurrent.futures import wait
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
 import torch
+from mlflow import MlflowClient
 from torch import nn
 from torch.utils.data import DataLoader
 from torchvision.transforms import v2
@@ -27,12 +30,14 @@ from pipelines.comparing.compare import compare
 from pipelines.data.datasets import load_dataset
 from pipelines.explaining.explain import explain
 from pipelines.instanceflow.flow import flow
+from pipelines.recording import recording
 from pipelines.recording.record import record
 from pipelines.recording.recording import end_open_recordings, open_recordings
 from pipelines.reporting.report import report
 from pipelines.rerunning import rerun
 from pipelines.resuming import resume
 from support.recorded import CLASSES, Pictures, make_net, make_sets, train_one
+from tracking import models
 from tracking.catalogue import resolve, resolve_all
 from tracking.commits import commits_by_unit, committed_file, read_epochs
 from tracking.errors import InputError, RunError
@@ -61,6 +66,7 @@ def record_epochs(home: Home, last: int, total: int = 3, **options) -> tuple[str
 def forget_open_recordings() -> Iterator[None]:
     """Runs that a test leaves open are not ended with the process."""
     yield
+    wait([run._showing for run in open_recordings.values() if run._showing])
     open_recordings.clear()
 
 
@@ -90,6 +96,71 @@ def test_every_epoch_is_what_the_model_was(home: Home) -> None:
         ]
     assert [row[1] for row in rows] == make_sets()["test"].labels.tolist()
     np.testing.assert_allclose(np.array([row[2] for row in rows]), probabilities, atol=1e-5)
+
+
+def test_an_epoch_is_known_before_mlflow_shows_it(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop is not held up by MLflow, and what it asks about an epoch right after it has the epoch's rows."""
+    shown = Event()
+
+    def show(*arguments: object, **options: object) -> None:
+        assert shown.wait(20), "the loop waits for MLflow"
+        log_epoch_model(*arguments, **options)
+
+    log_epoch_model = models.log_epoch_model
+    with monkeypatch.context() as patch:
+        run = record(make_net(), make_sets(), CLASSES, home=str(home.path), initial=False)
+        patch.setattr(models, "log_epoch_model", show)
+        run.epoch()
+        assert [commit.epoch for commit in read_epochs(home, run.run_id)] == [1]
+        with connect(home) as connection:
+            sql = "select epoch, count(*) from predictions where split = 'test' group by epoch"
+            assert connection.execute(sql).fetchall() == [(1, 24)]
+            [(accuracy,)] = connection.execute("select value from metrics where key = 'test_accuracy'").fetchall()
+        assert MlflowClient(home.mlflow_address).get_metric_history(run.run_id, "test_accuracy") == []
+        shown.set()
+        run.finish()
+    points = MlflowClient(home.mlflow_address).get_metric_history(run.run_id, "test_accuracy")
+    assert [(point.step, point.value) for point in points] == [(1, accuracy)]
+
+
+def test_what_mlflow_refuses_stops_the_next_epoch_and_is_made_up_for(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    run = record(make_net(), make_sets(), CLASSES, home=str(home.path))
+    run._showing.result(20)
+    with monkeypatch.context() as patch:
+        patch.setattr(models, "log_epoch_model", refuse)
+        run.epoch()
+        with pytest.raises(RunError, match=r"No space left on device; what run .* committed is kept; continue it with"):
+            run.epoch()
+    assert [commit.epoch for commit in read_epochs(home, run.run_id)] == [0, 1]
+    record(make_net(), make_sets(), CLASSES, home=str(home.path), resume=run.run_id).finish()
+    points = MlflowClient(home.mlflow_address).get_metric_history(run.run_id, "test_accuracy")
+    assert [point.step for point in points] == [0, 1]
+
+
+def test_a_loop_that_stops_does_not_wait_for_a_lost_server(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = Event()
+    run = record(make_net(), make_sets(), CLASSES, home=str(home.path))
+    run._showing.result(20)
+    monkeypatch.setattr(models, "log_epoch_model", lambda *_, **__: answers.wait(20))
+    monkeypatch.setattr(recording, "LONGEST_END", 0.1)
+
+    def stop_after_an_epoch() -> None:
+        with run:
+            run.epoch()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stop_after_an_epoch()
+    assert resolve(home, run.run_id).status == "KILLED"
+    assert [commit.epoch for commit in read_epochs(home, run.run_id)] == [0, 1]
+    assert not run._showing.done()
+    answers.set()
+    run._showing.result(20)
 
 
 def test_seen_batches_carry_the_ids_of_their_images(home: Home) -> None:
