@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from functools import cache
 from hashlib import sha256
@@ -33,7 +34,11 @@ from tracking.catalogue import RunRecord, resolve
 from tracking.home import Home, find_home
 from tracking.index import ingest
 
-LONGEST = ("planted", "crash", "training", "cli", "server", "stopping", "many", "shared_home", "examples")
+LONGEST = (
+    "planted", "crash", "training", "cli", "server", "stopping", "many", "shared_home", "examples", "benchmarks",
+    "explain", "flow", "compare", "fine_tuning", "workers", "seeds", "trust", "improving", "queries",
+)  # fmt: skip
+IN_MEMORY = Path("/dev/shm")
 torch.set_num_threads(1)  # tests run side by side
 # else MLflow imports all its migrations for each home that a test makes
 database_utils._get_latest_schema_revision = cache(database_utils._get_latest_schema_revision)
@@ -47,6 +52,9 @@ def wait_for_no_disk(connection: object, _record: object) -> None:
         connection.execute("pragma synchronous = off")
 
 
+# homes of tests, and of commands that they start, lie in memory if there is enough: no commit waits for a disk there
+if IN_MEMORY.is_dir() and shutil.disk_usage(IN_MEMORY).free > 8 << 30:
+    tempfile.tempdir = os.environ["TMPDIR"] = str(IN_MEMORY)
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # whatever GPU there is, is known as support.places.GPU
 # threads of commands that tests start would else wait busily, on processors that other tests need
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
