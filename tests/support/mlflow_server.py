@@ -1,7 +1,14 @@
-"""`mlflow server` in one process: MLflow would start its web server as another one, and be imported twice."""
+"""`mlflow server` without its imports, which take seconds: they are done once, and a server forks per line of input.
 
+A line holds the command's flags and its environment; the answer is the server's process ID. MLflow itself would start
+its web server as another process, and import everything there again.
+"""
+
+import gc
+import json
 import os
 import runpy
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -15,6 +22,27 @@ def run_here(command: Sequence[str], *, extra_env: Mapping[str, str], **_: objec
     runpy.run_module(sys.argv[0], run_name="__main__")
 
 
+def serve(flags: list[str], environment: dict[str, str]) -> None:
+    """Become a server, in a session of its own and without a word."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.setsid()
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        os.dup2(os.open(os.devnull, os.O_RDWR), stream.fileno())
+    os.environ.clear()
+    os.environ |= environment
+    sys.argv = ["mlflow", "server", *flags]
+    try:
+        cli.cli()
+    finally:
+        os._exit(1)
+
+
 if __name__ == "__main__":
     server._exec_cmd = run_here
-    cli.cli()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # servers that end are gone, without being waited for
+    gc.freeze()
+    for request in map(json.loads, sys.stdin):
+        child = os.fork()
+        if not child:
+            serve(**request)
+        print(child, flush=True)
