@@ -107,8 +107,11 @@ def _dispatch(arguments: list[str]) -> None:
         flags.parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if flags.command in SHARED:
         ranks.join()
-        if ranks.rank():
-            return _follow(flags.command)
+        if ranks.rank():  # a process that torchrun started beside rank 0, in whose training it takes part
+            from pipelines.training.following import follow  # here, as torch takes seconds
+
+            with keep_output(flags.command):
+                return follow()
     run_step = load_step(flags.command)
     home = open_home(flags.command, flags.home)
     with keep_output(flags.command), unmade_home_removed(home):
@@ -124,14 +127,6 @@ def _dispatch(arguments: list[str]) -> None:
     else:
         for line in result or []:
             print(shown(line))
-
-
-def _follow(command: str) -> None:
-    """Take part in the training of rank 0, in another process that torchrun started."""
-    from pipelines.training.following import follow  # here, as torch takes seconds
-
-    with keep_output(command):
-        follow()
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -33,7 +33,12 @@ def as_function(name: str) -> Callable[..., Any]:
             try:
                 arguments = signature.bind(*values, **named_values).arguments
             except TypeError as error:
-                raise InputError(_explain_call(function_name, signature, error)) from None
+                unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+                nearest = difflib.get_close_matches(unknown[1], signature.parameters, n=1) if unknown else []
+                hint = f"; did you mean {nearest[0]}?" if nearest else ""
+                raise InputError(
+                    f"{function_name}: {error}{hint} (help(pipelines.{function_name}) lists what there is)"
+                ) from None
             place = arguments.pop("home", None)
             home = open_home(name, None if place is None else os.fspath(place))
             settings = from_arguments(settings_class, arguments)
@@ -75,11 +80,3 @@ def describe(name: str) -> str:
 def _list_settings(settings_class: type[CheckedSettings]) -> list[Field]:
     """Those by position, then the command's others, then those that only have names, such as of a base class."""
     return sorted(fields(settings_class), key=lambda field: (not field.metadata["positional"], field.kw_only))
-
-
-def _explain_call(name: str, signature: Signature, error: TypeError) -> str:
-    """What is wrong with a call, and the nearest argument."""
-    unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
-    nearest = difflib.get_close_matches(unknown[1], signature.parameters, n=1) if unknown else []
-    hint = f"; did you mean {nearest[0]}?" if nearest else ""
-    return f"{name}: {error}{hint} (help(pipelines.{name}) lists what there is)"

@@ -131,20 +131,16 @@ def _read_conditions(home: Home, record: RunRecord) -> dict[str, object]:
     training_run = _training_run(home, record)
     config = read_recorded_config(home, training_run)
     settings, model_code = config["settings"], config.get("model_code", {})
+    epochs = commits.read_epochs(home, training_run.run_id)
+    # several numbers if the training was resumed with another one
+    processes = {int(commit.details.get("processes", 1)) for commit in epochs if commit.epoch}
     return {
         **{name: environment[name] for name in ("git_commit", "processor", "python")},
         **environment["packages"],
         **{name: settings.get(name) for name in ("device", "precision", "threads")},
-        "processes": _describe_processes(home, training_run),
+        "processes": " and ".join(map(str, sorted(processes))),
         **{f"code of {module}": f"sha256 {digest[:8]}" for module, digest in model_code.items()},
     }
-
-
-def _describe_processes(home: Home, training_run: RunRecord) -> str:
-    """How many processes trained the epochs: a training may have been resumed with another number."""
-    epochs = commits.read_epochs(home, training_run.run_id)
-    numbers = {int(commit.details.get("processes", 1)) for commit in epochs if commit.epoch}
-    return " and ".join(map(str, sorted(numbers)))
 
 
 def _training_run(home: Home, record: RunRecord) -> RunRecord:

@@ -31,7 +31,8 @@ def run(settings: RunSettings, home: Home) -> str:
             "flags and --group"
         )
     explaining = sum(cost for *_, cost in _list_jobs(settings.epochs))
-    comparing = _estimate_comparing()
+    comparing = sum(estimate_measuring(method, MAP_COUNT, randomized=False) for method in (*METHODS, *REFERENCES))
+    comparing += sum(estimate_measuring(method, RANDOMIZATION_COUNT, randomized=True) for method in METHODS)
     page = PAGE_FRACTION * (explaining + comparing)
     with work("", explaining + comparing + 2 * page, is_mixed=True) as stages:
         with stages.part(None):  # its cost is known once the data is loaded
@@ -56,11 +57,6 @@ def _list_jobs(epochs: int) -> list[tuple[tuple[str, ...], str, int, float]]:
         (other_methods, "last", MAP_COUNT, estimate_explaining(other_methods, explained)),
         (concepts, "last", CONCEPT_COUNT, estimate_explaining(concepts, CONCEPT_COUNT)),
     ]
-
-
-def _estimate_comparing() -> float:
-    measured = sum(estimate_measuring(method, MAP_COUNT, randomized=False) for method in (*METHODS, *REFERENCES))
-    return measured + sum(estimate_measuring(method, RANDOMIZATION_COUNT, randomized=True) for method in METHODS)
 
 
 def _explain(run_id: str, epochs: int, home: Home, stages: Work) -> list[str]:

@@ -309,11 +309,7 @@ def _list_with(home: Home, reference: str, listing: Listing | None) -> Listing:
     is_here = find_matches(listing.runs, reference) or find_members(listing.runs, reference)
     if is_here or reference in ("", "latest") or not is_copy(home):
         return listing
-    _fetch_named(home, reference)
-    return read_listing(home)
 
-
-def _fetch_named(home: Home, reference: str) -> None:
     from tracking.remote import fetch_named  # imports mlflow, which is slow and needed for this alone
 
     try:
@@ -322,6 +318,7 @@ def _fetch_named(home: Home, reference: str) -> None:
         raise InputError(
             f"no run {reference!r} in {home.path}, and it cannot be looked for elsewhere: {error}"
         ) from None
+    return read_listing(home)
 
 
 def matches(home: Home, reference: str) -> bool:

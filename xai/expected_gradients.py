@@ -31,23 +31,18 @@ def attribute(model: nn.Module, images: Tensor, targets: Tensor, inputs: MethodI
     background = inputs.background_images(images)
     with compute_passes_in(torch.float32):
         background_scores = all_scores(model, background)  # [B, K]
+    samples = inputs.samples or SAMPLES
+    rounds = -(-samples // len(background))  # rounded up
     maps = []
     baseline_scores = []
     for row, (image, target) in enumerate(zip(images, targets, strict=True)):
-        drawn, alphas = _draw_samples(len(background), inputs, row)
+        generator = inputs.generator(row)
+        permutations = [torch.randperm(len(background), generator=generator) for _ in range(rounds)]
+        drawn = torch.cat(permutations)[:samples]  # rows of the background
+        alphas = (torch.randperm(samples, generator=generator) + torch.rand(samples, generator=generator)) / samples
         maps.append(_average_gradients(model, image, target, background[drawn], alphas.to(image)))
         baseline_scores.append(background_scores[drawn, target].mean())
     return Attribution(torch.stack(maps), exact_scores(model, images, targets), torch.stack(baseline_scores))
-
-
-def _draw_samples(background_count: int, inputs: MethodInputs, row: int) -> tuple[Tensor, Tensor]:
-    """Rows of the background [S], and alphas between them and the image [S]."""
-    generator = inputs.generator(row)
-    samples = inputs.samples or SAMPLES
-    rounds = -(-samples // background_count)  # rounded up
-    drawn = torch.cat([torch.randperm(background_count, generator=generator) for _ in range(rounds)])
-    parts = torch.randperm(samples, generator=generator) + torch.rand(samples, generator=generator)
-    return drawn[:samples], parts / samples
 
 
 def _average_gradients(model: nn.Module, image: Tensor, target: Tensor, baselines: Tensor, alphas: Tensor) -> Tensor:

@@ -23,23 +23,18 @@ def cluster_maps(maps: Tensor, seed: int = 0) -> Tensor:
     """
     if len(maps) < MIN_MAPS:
         return torch.zeros(len(maps), dtype=torch.long)
-    laplacian = _make_laplacian(functional.normalize(maps.abs().double(), dim=1))
+    directions = functional.normalize(maps.abs().double(), dim=1)
+    similarity = directions @ directions.T
+    similarity.fill_diagonal_(-math.inf)
+    # about log N neighbours still connect a random graph; equally near ones are all joined
+    kth_nearest = similarity.topk(math.ceil(math.log(len(maps))), dim=1).values[:, -1:]
+    edges = (similarity >= kth_nearest - 1e-9).double()
+    edges = torch.maximum(edges, edges.T)
+    scale = edges.sum(1).rsqrt()
+    laplacian = torch.eye(len(maps), dtype=edges.dtype) - scale[:, None] * edges * scale  # normalised, [N, N]
     eigenvalues, eigenvectors = torch.linalg.eigh(laplacian)
     count = int(eigenvalues[: MAX_CLUSTERS + 1].diff().argmax()) + 1
     spectrum = functional.normalize(eigenvectors[:, :count], dim=1)
     found = torch.from_numpy(KMeans(count, n_init=10, random_state=seed).fit_predict(spectrum.numpy())).long()
     by_size = torch.bincount(found, minlength=count).argsort(descending=True, stable=True)
     return by_size.argsort()[found]
-
-
-def _make_laplacian(directions: Tensor) -> Tensor:
-    """The normalised Laplacian [N, N] of the graph in which unit vectors [N, P] are joined with their nearest ones."""
-    count = len(directions)
-    similarity = directions @ directions.T
-    similarity.fill_diagonal_(-math.inf)
-    # about log N neighbours still connect a random graph; equally near ones are all joined
-    kth_nearest = similarity.topk(math.ceil(math.log(count)), dim=1).values[:, -1:]
-    edges = (similarity >= kth_nearest - 1e-9).double()
-    edges = torch.maximum(edges, edges.T)
-    scale = edges.sum(1).rsqrt()
-    return torch.eye(count, dtype=edges.dtype) - scale[:, None] * edges * scale

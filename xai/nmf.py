@@ -175,8 +175,11 @@ def _iterate(activations: Tensor, scores: Tensor, directions: Tensor, energy: Te
     lengths = directions.norm(dim=2, keepdim=True)
     scores, directions = scores * lengths, directions / lengths.clamp_min(1e-30)
     unused = lengths[..., 0] * gram.diagonal(dim1=1, dim2=2) == 0
-    for start, concept in unused.nonzero().tolist():
-        _revive(activations, scores[start], directions[start], concept)
+    for start, concept in unused.nonzero().tolist():  # point it at what the worst explained row lacks
+        residual = (activations - scores[start].T @ directions[start]).clamp_min(0)  # [N, c]
+        worst = residual.square().sum(1).argmax()
+        scores[start, concept] = 0  # so that the error is unchanged
+        directions[start, concept] = unit_rows(residual[worst] if residual[worst].any() else activations[worst])
     return Fit(scores, directions, errors)
 
 
@@ -195,14 +198,6 @@ def _sweep(factor: Tensor, linear: Tensor, gram: Tensor, times: int) -> Tensor:
             best = torch.baddbmm(linear[:, row, None], others[:, row, None], factor)  # [R, 1, m]
             factor[:, row] = best[:, 0].clamp_(min=0)
     return factor
-
-
-def _revive(activations: Tensor, scores: Tensor, directions: Tensor, concept: int) -> None:
-    """Points a concept that no row uses at what the worst explained row lacks, in place; the error is unchanged."""
-    residual = (activations - scores.T @ directions).clamp_min(0)  # [N, c]
-    worst = residual.square().sum(1).argmax()
-    scores[concept] = 0
-    directions[concept] = unit_rows(residual[worst] if residual[worst].any() else activations[worst])
 
 
 def _where_start(condition: Tensor, values: Tensor, others: Tensor) -> Tensor:

@@ -77,11 +77,11 @@ class OpenQuestion:
         if self.seeds is None:
             result = self.connection.execute(*queries.prepare(self.connection, self.name, self.runs[0]))
             return [column for column, *_ in result.description], queries.fetch_batches(result)
-        return ["seed", *queries.header(self.name).returns], self._fetch_runs(self.seeds)
-
-    def _fetch_runs(self, seeds: Sequence[int | None]) -> Iterator[Batch]:
-        for seed, values in zip(seeds, self.runs, strict=True):
-            yield [(seed, *row) for row in queries.run(self.connection, self.name, values).rows]
+        batches = (
+            [(seed, *row) for row in queries.run(self.connection, self.name, values).rows]
+            for seed, values in zip(self.seeds, self.runs, strict=True)
+        )
+        return ["seed", *queries.header(self.name).returns], batches
 
     def to_table(self) -> pyarrow.Table:
         """The answer as an Arrow table."""

@@ -144,7 +144,10 @@ def executed(connection: duckdb.DuckDBPyConnection, query: str) -> Iterator[duck
     except duckdb.OutOfMemoryException:
         raise
     except duckdb.Error as error:
-        raise InputError(_describe_error(error)) from None
+        message = str(error).split("\n\nLINE")[0]  # without the excerpt of the query
+        if isinstance(error, duckdb.CatalogException):
+            message += '; `study sql "show tables"` lists the tables'
+        raise InputError(message) from None
     except (ValueError, OverflowError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
@@ -170,7 +173,7 @@ def _check_reads(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statem
         inner = EXPLAIN.sub("", statement.query, count=1)
         statement = connection.extract_statements(inner)[0]
         kind = _kind(statement)
-    word = _first_word(statement)
+    word = next(FIRST_WORD.finditer(statement.query))[1]  # empty if it begins with punctuation
     is_written_call = kind in CALL_KINDS and word.upper() == kind
     if kind not in READ_KINDS and not is_written_call:
         raise InputError(
@@ -179,22 +182,9 @@ def _check_reads(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statem
         )
 
 
-def _first_word(statement: duckdb.Statement) -> str:
-    """The word a statement begins with; empty if it begins with punctuation."""
-    return next(FIRST_WORD.finditer(statement.query))[1]
-
-
 def _kind(statement: duckdb.Statement) -> str | None:
     """The kind of a statement; None if DuckDB's Python module has no name for it."""
     try:
         return statement.type.name
     except ValueError:
         return None
-
-
-def _describe_error(error: duckdb.Error) -> str:
-    """DuckDB's message without the excerpt of the query, and how to list the tables."""
-    message = str(error).split("\n\nLINE")[0]
-    if isinstance(error, duckdb.CatalogException):
-        message += '; `study sql "show tables"` lists the tables'
-    return message

@@ -169,7 +169,7 @@ def _write_for_screen(names: list[str], batches: Iterable[Batch], screen: Screen
 
     shortened = _find_shortened(names, values)
     values = _shorten_ids(values)
-    formatted = [_format_column(*pair, MAX_WRAPPED) for pair in zip(names, values, strict=True)]
+    formatted = [_format_column(name, column) for name, column in zip(names, values, strict=True)]
     is_constant = [row_count > 1 and place in same for place in range(len(names))]
     if names and all(is_constant):  # the rows are still there to be counted
         is_constant[0] = False
@@ -186,7 +186,8 @@ def _write_for_screen(names: list[str], batches: Iterable[Batch], screen: Screen
             lines += [""] * (number > 0) + _draw_grid(panel, widths, screen)
     else:
         shown = row_count if is_whole else min(row_count, MAX_BLOCKS)
-        lines += _draw_blocks(_take_rows(varying, shown), shown, screen)
+        first_rows = [Column(column.name, column.cells[:shown], column.is_numeric) for column in varying]
+        lines += _draw_blocks(first_rows, shown, screen)
     notes = []
     if more := row_count - shown:
         notes.append(f"{more:,} more {'row' if more == 1 else 'rows'} ({FULL})")
@@ -197,8 +198,8 @@ def _write_for_screen(names: list[str], batches: Iterable[Batch], screen: Screen
     yield "\n".join(lines) + "\n"
 
 
-def _format_column(name: str, values: Sequence[Any], max_width: int) -> Column:
-    cells = [_format_cell(value, max_width) for value in values]
+def _format_column(name: str, values: Sequence[Any]) -> Column:
+    cells = [_format_cell(value, MAX_WRAPPED) for value in values]
     is_numeric = bool(values) and NUMERIC_TYPES.issuperset(map(type, values))
     return Column(name, _align_points(cells, max(_count_decimals(cells))) if is_numeric else cells, is_numeric)
 
@@ -221,10 +222,6 @@ def _format_cell(value: Any, max_width: int) -> str:
 
 def _cut(text: str, max_width: int) -> str:
     return text if len(text) <= max_width else text[: max_width - 1] + "…"
-
-
-def _take_rows(columns: list[Column], count: int) -> list[Column]:
-    return [Column(column.name, column.cells[:count], column.is_numeric) for column in columns]
 
 
 def _count_decimals(cells: list[str]) -> list[int]:

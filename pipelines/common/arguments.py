@@ -43,10 +43,10 @@ def _to_setting(field: Field, value: Any) -> Any:
     flag = flag_name(field.name)
     value_type, takes_several = parse_annotation(field.type)
     wanted = (str, int) if field.metadata["numbers"] else (value_type,)
-    items = _list_items(value)
-    if items is None or not (takes_several or field.metadata["numbers"]):
-        items = [value]
-    items = [_to_plain(flag, wanted, item) for item in items]
+    is_single = isinstance(value, str | bytes | os.PathLike | Mapping) or not isinstance(value, Iterable)
+    if is_single or not (takes_several or field.metadata["numbers"]):
+        value = [value]
+    items = [_to_plain(flag, wanted, item) for item in value]
     if value_type is str:
         items = [str(item) for item in items]
         items = items if takes_several else [",".join(items)]
@@ -57,12 +57,6 @@ def _to_setting(field: Field, value: Any) -> Any:
         raise InputError(f"{flag} is {wrong[0]!r}; it takes {', '.join(choices[:-1])} or {choices[-1]}")
     check_given(flag, items, field)
     return tuple(items) if takes_several else items[0]
-
-
-def _list_items(value: Any) -> list[Any] | None:
-    """The items of a list, an array and the like; None for a single value."""
-    is_single = isinstance(value, str | bytes | os.PathLike | Mapping) or not isinstance(value, Iterable)
-    return None if is_single else list(value)
 
 
 def _to_plain(flag: str, wanted: tuple[type, ...], value: Any) -> Any:

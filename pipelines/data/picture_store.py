@@ -47,7 +47,9 @@ def read_through_store(
 ) -> RawDataset:
     """What `load` gives, with images in the home's store; from there alone if the data set's files are unchanged."""
     place = home.pictures
-    source = place / SOURCES / f"{_source_key(name, path, options)}.json"
+    way = {**asdict(options), "folder": None, "format": FORMAT, "name": name, "path": path}
+    key = hashlib.sha256(json.dumps(way, sort_keys=True).encode()).hexdigest()[:16]
+    source = place / SOURCES / f"{key}.json"  # one for each way to read a data set
     if source.is_file():
         known = read_json(source)
         content = place / known["content"]
@@ -213,12 +215,6 @@ def keep_facts(folder: Path | None, facts: SplitFacts, *, val_fraction: float, s
 
 def _facts_name(val_fraction: float, seed: int) -> str:
     return f"splits_{val_fraction:g}_{seed}.json"
-
-
-def _source_key(name: str, path: str | None, options: LoadOptions) -> str:
-    """One for each way to read a data set."""
-    way = {**asdict(options), "folder": None, "format": FORMAT, "name": name, "path": path}
-    return hashlib.sha256(json.dumps(way, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _copy_images(split: Split, place: Path) -> StoredImages:

@@ -85,7 +85,8 @@ def make_split(name: str, count: int, size: int, class_glyphs: ClassGlyphs) -> S
     images = np.empty((count, 3, size, size), dtype=np.uint8)
     boxes = np.empty((count, box_count, 4), dtype=np.int64)
     for row, label in enumerate(labels):
-        image = _draw_clouds(random, size)
+        coarse_noise = torch.from_numpy(random.normal(0.5, 0.15, (1, 3, 5, 5)))
+        image = functional.interpolate(coarse_noise, (size, size), mode="bicubic")[0].numpy().copy()  # grey clouds
         *glyph_corners, decoy_corner = _choose_corners(random, size, box_count)
         for glyph, corner in zip(classes[label], glyph_corners, strict=True):
             add_pattern(image, masks[glyph], corner, random.choice([-GLYPH_CONTRAST, GLYPH_CONTRAST]))
@@ -104,12 +105,6 @@ def _add_tags(split: Split, name: str, rows: np.ndarray) -> None:
     images = split.images[:]  # not a copy, as planted images are in memory
     for channel, level in enumerate(TAG_COLOUR):
         images[tagged, channel, TAG_MARGIN : TAG_MARGIN + TAG_SIDE, across] = level
-
-
-def _draw_clouds(random: np.random.Generator, size: int) -> np.ndarray:
-    """Smooth colour noise [3, size, size] around mid grey."""
-    coarse_noise = torch.from_numpy(random.normal(0.5, 0.15, (1, 3, 5, 5)))
-    return functional.interpolate(coarse_noise, (size, size), mode="bicubic")[0].numpy().copy()
 
 
 def _choose_corners(random: np.random.Generator, size: int, count: int) -> list[Corner]:

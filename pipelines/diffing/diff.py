@@ -9,7 +9,7 @@ from duckdb import DuckDBPyConnection
 from pipelines.common.settings import DiffSettings
 from pipelines.diffing.facts import gather_facts
 from pipelines.diffing.page import render
-from pipelines.diffing.pair import Pair, make_pair, read_references
+from pipelines.diffing.pair import make_pair, read_references
 from tracking import runs
 from tracking.files import write_text
 from tracking.home import Home
@@ -29,10 +29,6 @@ def diff(settings: DiffSettings, home: Home) -> str:
 def write_diff(folder: Path, settings: DiffSettings, home: Home, connection: DuckDBPyConnection) -> Path:
     """The page, in `folder`. Raises InputError where there is nothing to compare."""
     pair = make_pair(settings, home, read_references(settings, home), connection)
-    return write_text(folder / f"{_name_page(pair)}.html", render(gather_facts(pair), datetime.now(UTC)))
-
-
-def _name_page(pair: Pair) -> str:
     here, other = pair.sides
     parts = ["diff"]
     if pair.split != "test":
@@ -42,4 +38,5 @@ def _name_page(pair: Pair) -> str:
     parts += ["against", other.name if other.is_group else other.record.run_id[:8]]
     if not other.is_last:
         parts.append(f"epoch_{other.epoch}")
-    return re.sub(r"[^\w.-]", "_", "_".join(parts))
+    name = re.sub(r"[^\w.-]", "_", "_".join(parts))
+    return write_text(folder / f"{name}.html", render(gather_facts(pair), datetime.now(UTC)))

@@ -100,7 +100,13 @@ def fill_gallery(pair: Pair) -> Gallery:
     for row in source.rows:
         if row["predicted"] != row["other_predicted"]:
             changed[row["outcome"]].append(row)
-    places = _read_places(pair)
+    values = {
+        "run_id": pair.here.record.run_id, "other_run_id": pair.other.record.run_id, "split": pair.split,
+        "epoch": pair.here.epoch, "other_epoch": pair.other.epoch,
+    }  # fmt: skip
+    images = queries.execute(pair.evidence.connection, "pair_images", values).fetchall()
+    # of each image that changed, its number in the other run, and where it lies in the data set
+    places: dict[int, tuple[int, str | None]] = {one: (other, image_source) for one, other, image_source in images}
     made = list_explained(pair, pair.here, places)
     other_made = list_explained(pair, pair.other, [other_id for other_id, _ in places.values()])
     explained = {one: made.get(one, set()) & other_made.get(other, set()) for one, (other, _) in places.items()}
@@ -115,16 +121,6 @@ def fill_gallery(pair: Pair) -> Gallery:
         source, changed, {kind: [drawn[row["instance_id"]] for row in rows] for kind, rows in chosen.items() if rows},
         methods, sum(bool(methods) for methods in explained.values()), pair.pictures.why_none,
     )  # fmt: skip
-
-
-def _read_places(pair: Pair) -> dict[int, tuple[int, str | None]]:
-    """Of each image that changed, its number in the other run, and where it lies in the data set."""
-    values = {
-        "run_id": pair.here.record.run_id, "other_run_id": pair.other.record.run_id, "split": pair.split,
-        "epoch": pair.here.epoch, "other_epoch": pair.other.epoch,
-    }  # fmt: skip
-    rows = queries.execute(pair.evidence.connection, "pair_images", values).fetchall()
-    return {instance_id: (other_id, source) for instance_id, other_id, source in rows}
 
 
 def list_explained(pair: Pair, side: Side, instance_ids: Iterable[int]) -> dict[int, set[str]]:

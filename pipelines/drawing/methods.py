@@ -193,6 +193,7 @@ def draw_agreement(rows: Rows, style: Style) -> Figure:
     width = label + across * step
     height = down * (square + title) + label + 0.05
     figure = Figure(figsize=(width, height))
+    font_size = max(6.0, min(style.small, 72 * side / (0.62 * 3.1)))  # in points; a cell's text has about 3.1 letters
     for number, (column, (name, least, colours)) in enumerate(AGREEMENT_MATRICES.items()):
         x = label + (number % across) * step
         y = label + (down - 1 - number // across) * (square + title)
@@ -205,7 +206,7 @@ def draw_agreement(rows: Rows, style: Style) -> Figure:
         for i, j in np.argwhere(~np.isnan(values)):
             text = f"{round(values[i, j], 2) + 0.0:.2f}".replace("0.", ".")  # + 0.0 makes 0 of -0
             colour = choose_ink(style, colormaps[colours]((values[i, j] - least) / (1 - least))[:3])
-            axes.text(j + 0.5, i + 0.5, text, ha="center", va="center", fontsize=_fit(style, side, 3.1), color=colour)
+            axes.text(j + 0.5, i + 0.5, text, ha="center", va="center", fontsize=font_size, color=colour)
         axes.invert_yaxis()
         axes.annotate(name, (0, 1), (0, 3), "axes fraction", "offset points", va="bottom")
         places = [place + 0.5 for place in range(len(methods))]
@@ -214,11 +215,6 @@ def draw_agreement(rows: Rows, style: Style) -> Figure:
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
     return figure
-
-
-def _fit(style: Style, side: float, letters: float) -> float:
-    """Size in points, at least 6, of a text of this many letters in a cell; its side is in inches."""
-    return max(6.0, min(style.small, 72 * side / (0.62 * letters)))
 
 
 def draw_drift(rows: Rows, style: Style) -> Figure:

@@ -73,7 +73,11 @@ class Resize:
             for axis in pillow_order((height, width), size, self.interpolation):
                 levels = resize_axis(levels, axis, size[axis - 2], self.interpolation)
             return levels.to(images.dtype) / LEVELS
-        return self._resize_levels(images, size)
+        # as torchvision resizes tensors of 8 bits, on the processor; with the gradient that it has without rounding
+        smooth = self._resize_tensor(self.rounding, images, size)
+        levels = _round_levels(images.detach() * LEVELS).to("cpu", torch.uint8)
+        exact = self._resize_tensor(self.rounding, levels, size).to(images) / LEVELS
+        return exact + (smooth - smooth.detach())
 
     def output_size(self, size: Size) -> Size:
         if len(self.size) == 2:
@@ -90,14 +94,6 @@ class Resize:
     def describe(self, shape: Shape) -> str:
         size = self.output_size(shape[1:])
         return "" if size == shape[1:] else f"resized to {join_sides(size)} ({self.interpolation})"
-
-    def _resize_levels(self, images: Tensor, size: Size) -> Tensor:
-        """As torchvision resizes tensors of 8 bits, on the processor; its gradient is that without rounding."""
-        version = str(self.rounding)
-        smooth = self._resize_tensor(version, images, size)
-        levels = _round_levels(images.detach() * LEVELS).to("cpu", torch.uint8)
-        exact = self._resize_tensor(version, levels, size).to(images) / LEVELS
-        return exact + (smooth - smooth.detach())
 
     def _resize_tensor(self, version: str, images: Tensor, size: Size) -> Tensor:
         """As a version of torchvision's transforms, v1 or v2, resizes tensors of their type."""

@@ -20,15 +20,17 @@ def to_frame(table: pa.Table) -> pd.DataFrame:
 
     Dates are timestamps, and decimals, such as sums of whole numbers, are int64 where they fit and else float64.
     """
+    import pandas as pd
+
     columns = {}
     for name, column in zip(queries.unique_names(table.column_names), table.columns, strict=True):
         if pa.types.is_decimal(column.type):
             column = _to_number(column)
-        series = column.to_pandas(date_as_object=False)
         nullable = NULLABLE.get(str(column.type))
-        columns[name] = _fill(column, nullable) if nullable and column.null_count else series
-    import pandas as pd
-
+        if nullable and column.null_count:
+            columns[name] = pd.Series(column.to_pylist(), dtype=nullable)
+        else:
+            columns[name] = column.to_pandas(date_as_object=False)
     return pd.DataFrame(columns, index=pd.RangeIndex(table.num_rows))
 
 
@@ -39,9 +41,3 @@ def _to_number(column: pa.ChunkedArray) -> pa.ChunkedArray:
         except pa.ArrowInvalid:  # over 19 digits
             pass
     return compute.cast(column, pa.float64())
-
-
-def _fill(column: pa.ChunkedArray, nullable: str) -> pd.Series:
-    import pandas as pd
-
-    return pd.Series(column.to_pylist(), dtype=nullable)

@@ -12,7 +12,7 @@ from duckdb import DuckDBPyConnection
 import queries
 from pipelines.common.terminal import say
 from pipelines.common.wording import plural
-from pipelines.lifecycle.selection import select_where
+from pipelines.lifecycle.selection import format_epochs, select_where
 from pipelines.pages.pictures import Pictures
 from tracking.catalogue import RunRecord
 from tracking.errors import InputError
@@ -147,19 +147,15 @@ def _explain_no_maps(run: RunRecord, method: str, split: str, target: str, epoch
     for row in made:
         if row["method"] in METHODS:
             epochs.setdefault(f"{row['method']} of {row['split']}", []).append(row["epoch"])
-    listed = ", ".join(f"{name} at {_describe_epochs(there)}" for name, there in epochs.items()) or "none yet"
+    there = {name: sorted(set(numbers)) for name, numbers in epochs.items()}
+    listed = ", ".join(
+        f"{name} at epoch{'s' if len(numbers) > 1 else ''} {format_epochs(numbers)}" for name, numbers in there.items()
+    )
     command = f"study explain {run.run_id[:8]} --method {method} --split {split} --target {target}"
     if epoch is not None:
         command += f" --epochs {epoch}"
     at_epoch = "" if epoch is None else f" at epoch {epoch}"
     return (
         f"run {run.run_id[:8]} has no maps of the {target} class by {method} of {split}{at_epoch}; there are: "
-        f"{listed}; `{command}` makes them"
+        f"{listed or 'none yet'}; `{command}` makes them"
     )
-
-
-def _describe_epochs(epochs: list[int]) -> str:
-    known = sorted(set(epochs))
-    if known == list(range(known[0], known[-1] + 1)) and len(known) > 2:
-        return f"epochs {known[0]} to {known[-1]}"
-    return f"epoch{'s' if len(known) > 1 else ''} {', '.join(map(str, known))}"

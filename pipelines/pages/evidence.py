@@ -48,7 +48,9 @@ class Evidence:
         Of several runs it has means over seeds where the query has such, as `study ask` has.
         """
         given = {"run_id": self.run_id} | {key: str(value) for key, value in values.items() if value is not None}
-        command = _command(name, {key: self.groups.get(value, value) for key, value in given.items()})
+        named = {key: self.groups.get(value, value) for key, value in given.items()}
+        flags = " ".join(f"--{key.replace('_', '-')} {shlex.quote(value)}" for key, value in named.items())
+        command = f"study ask {name} {flags}"
         if command not in self._answers:
             header, run_ids = queries.header(name), given["run_id"].split(",")
             if header.over_seeds and len(run_ids) > 1:
@@ -63,7 +65,9 @@ class Evidence:
     def sql(self, statement: str, question: str) -> Answer:
         """The answer of a statement of the report's own."""
         statement = " ".join(statement.split())
-        command = f"study sql {_quoted(statement)}"
+        # double quotes read better, as SQL has the single ones, but in them a shell replaces some characters
+        quoted = shlex.quote(statement) if set(statement) & set('"$`!\\') else f'"{statement}"'
+        command = f"study sql {quoted}"
         if command not in self._answers:
             found = self.connection.execute(statement)
             columns = [column for column, *_ in found.description]
@@ -73,13 +77,3 @@ class Evidence:
     def _remember(self, command: str, question: str, sql: str, columns: list[str], rows: list[tuple]) -> None:
         self.used.append(Used(command, question, sql))
         self._answers[command] = Answer(queries.Answer(columns, rows).dicts, len(self.used))
-
-
-def _quoted(statement: str) -> str:
-    """A statement as a shell takes it; double quotes read better, as SQL has the single ones."""
-    return shlex.quote(statement) if set(statement) & set('"$`!\\') else f'"{statement}"'
-
-
-def _command(name: str, given: dict[str, str]) -> str:
-    flags = " ".join(f"--{key.replace('_', '-')} {shlex.quote(value)}" for key, value in given.items())
-    return f"study ask {name} {flags}"

@@ -62,13 +62,17 @@ def read_pictures(connection: DuckDBPyConnection, home: Home, run: RunRecord, da
     """The images behind a run, at `data` if they moved. Raises InputError where they are not at `data`."""
     if run.kind == "import":
         folder = Path(data or Path(run.params["file"]).parent)
-        try:
-            _check_folder(connection, run, folder)
-        except InputError as error:
-            if data is not None:
-                raise
-            return Pictures(why_none=str(error))
-        return Pictures(files=folder)
+        sql = "select source from instances where run_id = ? order by split, instance_id"
+        sources = [source for (source,) in connection.execute(sql, [run.run_id]).fetchall()]
+        if any(linked_image(folder, source) for source in sources):  # some may be missing
+            return Pictures(files=folder)
+        why_none = (
+            f"no image {format_name(sources[0])} below {format_name(folder)}; name the log's folder of images with "
+            "--data"
+        )
+        if data is not None:
+            raise InputError(why_none)
+        return Pictures(why_none=why_none)
     settings = read_recorded_settings(home, run, TrackedSettings)
     try:
         found = load_data(replace(settings, data=data or settings.data), home, run)
@@ -153,17 +157,6 @@ def _sized(image: Image.Image) -> Image.Image:
         return image.resize((width, height), Image.Resampling.LANCZOS)
     times = max(1, -(-SIDE // longest)) if longest < SIDE else 1
     return image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
-
-
-def _check_folder(connection: DuckDBPyConnection, run: RunRecord, folder: Path) -> None:
-    """Raise InputError on a folder with none of an imported log's images; some may be missing."""
-    sql = "select source from instances where run_id = ? order by split, instance_id"
-    sources = [source for (source,) in connection.execute(sql, [run.run_id]).fetchall()]
-    if not any(linked_image(folder, source) for source in sources):
-        raise InputError(
-            f"no image {format_name(sources[0])} below {format_name(folder)}; name the log's folder of images with "
-            "--data"
-        )
 
 
 def _opened(file: Path | None) -> np.ndarray | None:

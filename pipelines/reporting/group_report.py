@@ -15,7 +15,7 @@ from pipelines.data.names import format_name
 from pipelines.pages.environment import STYLE
 from pipelines.pages.evidence import Answer, Evidence
 from pipelines.pages.html import Html
-from pipelines.pages.pictures import Picture, Pictures, read_pictures, read_sources
+from pipelines.pages.pictures import Picture, read_pictures, read_sources
 from pipelines.pages.reviews import Reviews, read_reviews
 from pipelines.pages.words import images_of
 from pipelines.reporting.page import make_templates
@@ -82,15 +82,17 @@ def gather_group(
     instances = evidence.ask("seed_instances", split=split)
     pictures = read_pictures(connection, home, first, settings.data)
     sources = read_sources(connection, first.run_id, stored_split(split))
+    wrong = {}
+    for kind, rows in sort_wrong(instances.rows).items():
+        ids = [row["instance_id"] for row in rows[:IMAGES]]
+        drawn = [pictures.thumbnail(stored_split(split), image, sources.get(image)) for image in ids]
+        wrong[kind] = WrongImages(rows, drawn)
     return GroupFacts(
         name, records, split, evidence, accuracy,
         classes=evidence.ask("hard_classes", split=split),
         instances=instances,
         stability=evidence.ask("seed_stability", split=split),
-        wrong={
-            kind: WrongImages(rows, _draw(pictures, stored_split(split), rows[:IMAGES], sources))
-            for kind, rows in sort_wrong(instances.rows).items()
-        },
+        wrong=wrong,
         why_none=pictures.why_none,
         reviews=read_reviews(evidence, first.run_id),
         reports=_find_pages("report", home, records, split),
@@ -107,10 +109,6 @@ def sort_wrong(rows: Sequence[dict]) -> dict[str, list[dict]]:
         elif row["n_wrong"]:
             kinds["most" if row["fraction_wrong"] > 0.5 else "some"].append(row)
     return kinds
-
-
-def _draw(pictures: Pictures, split: str, rows: Sequence[dict], sources: dict[int, str | None]) -> list[Picture]:
-    return [pictures.thumbnail(split, row["instance_id"], sources.get(row["instance_id"])) for row in rows]
 
 
 def _find_pages(kind: str, home: Home, records: Sequence[RunRecord], split: str) -> dict[str, str]:

@@ -28,9 +28,10 @@ def summarise(home: Home, training_run: str, other_runs: list[str], report_page:
         class_names = [name for (name,) in classes.fetchall()]
         sql = "select run_id, kind, name from runs"
         runs = {run_id: (kind, name) for run_id, kind, name in connection.execute(sql).fetchall()}
+        explainers = plural(sum(runs[run_id][0] == "explain" for run_id in other_runs), "explainer run")
         lines = [
             *describe_findings(evidence, class_names, "test"),
-            *_describe_runs(runs, training_run, other_runs),
+            ("runs", f"{training_run} ({runs[training_run][1]}), {explainers}, 1 comparison"),
         ]
     text = "\n".join(line for name, words in lines for line in _wrap(name, words.replace(SPACE, " ")))
 
@@ -142,12 +143,6 @@ def _describe_confusions(evidence: Evidence, split: str) -> Iterator[Line]:
         for row in evidence.ask("confused_pairs", split=split, limit=PAIRS).rows
     ]
     yield "confused", "; ".join(parts) or f"nothing: none of the {images_of(split)} is misclassified"
-
-
-def _describe_runs(runs: dict[str, tuple[str, str]], training_run: str, other_runs: list[str]) -> Iterator[Line]:
-    name = runs[training_run][1]
-    explainers = sum(runs[run_id][0] == "explain" for run_id in other_runs)
-    yield "runs", f"{training_run} ({name}), {plural(explainers, 'explainer run')}, 1 comparison"
 
 
 def _wrap(name: str, text: str) -> list[str]:

@@ -62,12 +62,18 @@ def follow() -> None:
 
 
 def _take_part(beginning: Beginning) -> None:
+    settings = beginning.settings
     try:
-        data = _load_data(beginning)
-        hardware.prepare_device(beginning.settings)
-        model = build_tracked_model(beginning.settings, data)
-        freeze_parameters(beginning.settings, model, data)
-        recipe = make_recipe(beginning.settings, data, model, beginning.changes)
+        data = load_by_settings(settings, beginning.home, reading=beginning.reading, digest=beginning.data_digest)
+        if data.digest != beginning.data_digest:
+            raise InputError(
+                f"the data of {settings.dataset} has digest {data.digest[:12]} here, and "
+                f"{beginning.data_digest[:12]} in rank 0; give every machine the same files"
+            )
+        hardware.prepare_device(settings)
+        model = build_tracked_model(settings, data)
+        freeze_parameters(settings, model, data)
+        recipe = make_recipe(settings, data, model, beginning.changes)
     except Exception as error:
         ranks.report(str(error) if isinstance(error, InputError | RunError) else describe_error(error))
         ranks.hear()
@@ -75,7 +81,7 @@ def _take_part(beginning: Beginning) -> None:
     ranks.report(None)
     recipe = add_repeats(recipe, copy_object_from_leader(None))
     _share_weights(recipe, model, None)
-    check_divisible(beginning.settings, model, data)
+    check_divisible(settings, model, data)
     for epoch in range(beginning.next_epoch, recipe.first_epoch + recipe.settings.epochs + 1):
         ranks.hear()
         train_and_evaluate(model, recipe, data, epoch)
@@ -99,18 +105,6 @@ def _check_machine(recipe: Recipe) -> None:
             f"{ranks.world()} processes cannot share batches of {plural(smallest_batch, 'image')}; start fewer, or "
             "give a larger --batch"
         )
-
-
-def _load_data(beginning: Beginning) -> Dataset:
-    """The data that rank 0 has. Raises InputError if it is not the same here."""
-    settings = beginning.settings
-    data = load_by_settings(settings, beginning.home, reading=beginning.reading, digest=beginning.data_digest)
-    if data.digest != beginning.data_digest:
-        raise InputError(
-            f"the data of {settings.dataset} has digest {data.digest[:12]} here, and {beginning.data_digest[:12]} in "
-            "rank 0; give every machine the same files"
-        )
-    return data
 
 
 def _share_weights(recipe: Recipe, model: Classifier, state: bytes | None) -> None:

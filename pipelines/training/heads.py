@@ -41,7 +41,8 @@ def _find_last(model: Classifier, images: Tensor, class_count: int) -> list[nn.P
     last: dict[bool, nn.Module] = {}
 
     def note(layer: nn.Module, *_: object) -> None:
-        last[_has_layers(layer)] = layer
+        has_layers = any(not f"{name}.".startswith(PARAMETRIZED) for name, _ in layer.named_children())
+        last[has_layers] = layer
 
     hooks = [
         module.register_forward_hook(note)
@@ -66,7 +67,3 @@ def _list_weights(module: nn.Module) -> list[Tensor]:
     """A module's own parameters, and its weight where torch computes it, as of a weight-normalised layer."""
     weight = getattr(module, "weight", None)
     return [*module.parameters(recurse=False), *([weight] if isinstance(weight, Tensor) else [])]
-
-
-def _has_layers(module: nn.Module) -> bool:
-    return any(not f"{name}.".startswith(PARAMETRIZED) for name, _ in module.named_children())

@@ -31,7 +31,12 @@ def find_object(images: Tensor) -> Tensor:
     """
     if images[0, 0].numel() < 2:
         return torch.zeros_like(images[:, 0], dtype=torch.bool)
-    distances = smooth(_distances_from_border(images), SMOOTHING_DEVIATION * max(images.shape[2:]))  # [N, H, W]
+    rows, columns = (max(1, round(BORDER_WIDTH * side)) for side in images.shape[2:])
+    borders = images[..., :rows, :], images[..., -rows:, :], images[..., :columns], images[..., -columns:]
+    by_border = torch.stack([_mahalanobis(images, border.flatten(2)) for border in borders])  # [4, N, H, W]
+    # without the border that a pixel differs from most, because the object may touch it
+    distances = (by_border.sum(0) - by_border.amax(0)) / 3  # in standard deviations, [N, H, W]
+    distances = smooth(distances, SMOOTHING_DEVIATION * max(images.shape[2:]))
     thresholds = otsu_thresholds(distances.flatten(1).T.cpu()).to(distances)
     mask = distances > thresholds[:, None, None]
     mask = torch.stack([_without_holes_and_specks(image_mask) for image_mask in mask])
@@ -48,17 +53,6 @@ def fraction_on_mask(maps: Tensor, mask: Tensor) -> Tensor:
     fraction = (strength * mask).sum((1, 2)) / strength.sum((1, 2))
     covered = mask.flatten(1).sum(1)
     return torch.where((covered > 0) & (covered < mask[0].numel()), fraction, torch.nan)
-
-
-def _distances_from_border(images: Tensor) -> Tensor:
-    """Mean distance of each pixel from the colours of three of the four borders, in standard deviations: [N, H, W].
-
-    The border that it differs from most is left out, because the object may touch it.
-    """
-    rows, columns = (max(1, round(BORDER_WIDTH * side)) for side in images.shape[2:])
-    borders = images[..., :rows, :], images[..., -rows:, :], images[..., :columns], images[..., -columns:]
-    distances = torch.stack([_mahalanobis(images, border.flatten(2)) for border in borders])  # [4, N, H, W]
-    return (distances.sum(0) - distances.amax(0)) / 3
 
 
 def _mahalanobis(images: Tensor, colours: Tensor) -> Tensor:
