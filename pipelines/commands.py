@@ -8,8 +8,8 @@ from importlib import import_module
 from typing import Any
 
 from pipelines.common import ranks, settings
+from pipelines.common.checked_settings import CheckedSettings
 from pipelines.common.flags import is_broken
-from pipelines.common.settings import CheckedSettings
 from tracking.errors import InputError
 from tracking.home import Home, check_alone, find_home
 

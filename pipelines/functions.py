@@ -13,8 +13,8 @@ from typing import Any
 
 from pipelines.commands import COMMANDS, keep_output, load_step, open_home
 from pipelines.common.arguments import accepted_type, from_arguments
+from pipelines.common.checked_settings import CheckedSettings, setting_help
 from pipelines.common.console import redacting
-from pipelines.common.settings import CheckedSettings, setting_help
 from pipelines.lifecycle.python_errors import name_arguments, plain_errors
 from tracking.errors import InputError
 from tracking.staging import unmade_home_removed

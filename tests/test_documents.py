@@ -6,7 +6,8 @@ import pytest
 
 import queries
 from pipelines.commands import COMMANDS
-from pipelines.common.settings import TrainSettings, flag_name
+from pipelines.common.checked_settings import flag_name
+from pipelines.common.settings import TrainSettings
 from pipelines.data.datasets import FORMS
 from support.places import ROOT
 from xai import CONCEPT_METHODS, METHODS

@@ -6,8 +6,8 @@ from dataclasses import Field, fields
 from numbers import Integral, Real
 from typing import Any, TypeVar
 
+from pipelines.common.checked_settings import CheckedSettings, flag_name
 from pipelines.common.flags import check_given, parse_annotation
-from pipelines.common.settings import CheckedSettings, flag_name
 from tracking.errors import InputError
 
 EXPECTED = {int: "a whole number", float: "a number", bool: "True or False", str: "a text"}

@@ -10,7 +10,7 @@ from dataclasses import MISSING, Field, fields
 from functools import partial
 from typing import Any, NoReturn, get_args, get_origin
 
-from pipelines.common.settings import CheckedSettings, flag_name, setting_help
+from pipelines.common.checked_settings import CheckedSettings, flag_name, setting_help
 from pipelines.common.terminal import has_colours, say, styled, wrap
 from tracking.errors import InputError
 

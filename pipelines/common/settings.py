@@ -1,9 +1,10 @@
 """Settings of every step: one frozen dataclass each, from which flags, help, MLflow params and config.json come."""
 
 import re
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import MISSING, dataclass
 from typing import Any
 
+from pipelines.common.checked_settings import CheckedSettings, setting
 from tracking.errors import InputError
 
 RUN = "run ID, unique prefix of one, run name, or latest"
@@ -33,104 +34,6 @@ MODEL_LATER = (
 )
 FORMATS = ("table", "csv", "excel-csv", "json")  # of an answer
 FORMAT = "output format; excel-csv keeps spreadsheets from evaluating text such as =1+1"
-
-
-def setting(
-    default: Any,
-    help: str,
-    *,
-    least: float | None = None,
-    most: float | None = None,
-    choices: tuple[str, ...] | None = None,
-    positional: bool = False,
-    path: bool = False,
-    numbers: bool = False,
-    formerly: str | None = None,
-    unrecorded: Any = MISSING,
-) -> Any:
-    """A documented field of a settings class. Bounds are always checked, `choices` on the command line.
-
-    A `path` may have any bytes; other texts, and paths that are recorded, are UTF-8. A text that holds `numbers`, such
-    as IDs, may be given as these in Python. `formerly` is the field's name in earlier versions: still its key in
-    records, and still accepted as a flag. `unrecorded` is the value of runs whose records lack the field, if it is not
-    the default.
-    """
-    metadata = {
-        "help": help,
-        "least": least,
-        "most": most,
-        "choices": choices,
-        "positional": positional,
-        "path": path,
-        "numbers": numbers,
-        "formerly": formerly,
-        "unrecorded": default if unrecorded is MISSING else unrecorded,
-    }
-    return field(default=default, metadata=metadata)
-
-
-def recorded_name(setting_field: Field) -> str:
-    """The key of a setting in config.json and among MLflow's params, which no later version changes."""
-    return setting_field.metadata["formerly"] or setting_field.name.rstrip("_")
-
-
-def flag_name(setting_name: str) -> str:
-    """What a setting is called on the command line; one that is a word of Python ends in _ as a field."""
-    return f"--{setting_name.rstrip('_').replace('_', '-')}"
-
-
-def setting_help(setting_field: Field) -> str:
-    """What a setting means, and its default."""
-    text: str = setting_field.metadata["help"]
-    default = setting_field.default
-    if default in (None, MISSING, ()) or default is False:
-        return text
-    return f"{text} [{' '.join(default) if isinstance(default, tuple) else default}]"
-
-
-@dataclass(frozen=True)
-class CheckedSettings:
-    """Base of all settings: values outside a field's bounds raise InputError."""
-
-    def __post_init__(self) -> None:
-        for setting_field in fields(self):
-            least = setting_field.metadata["least"]
-            most = setting_field.metadata["most"]
-            value = getattr(self, setting_field.name)
-            for item in value if isinstance(value, tuple) else (value,):
-                if item is None:
-                    continue
-                # written so that NaN fails too
-                is_too_small = least is not None and not item >= least
-                is_too_large = most is not None and not item <= most
-                if is_too_small or is_too_large:
-                    bounds = f"{least} or more" if most is None else f"{least} to {most}"
-                    raise InputError(f"{flag_name(setting_field.name)} is {item}; it takes {bounds}")
-
-    @classmethod
-    def flag_groups(cls) -> dict[str, tuple[str, ...]]:
-        """Headings of help, and the fields whose flags stand below each; the others stand with the general flags."""
-        return {}
-
-    def given(self) -> dict[str, str]:
-        """The values there are, as one types them, by the flag or argument that takes each; of a bare flag, yes."""
-        shown = {}
-        for setting_field in fields(self):
-            value = getattr(self, setting_field.name)
-            if value is None or value == () or value is False:
-                continue
-            name = setting_field.name if setting_field.metadata["positional"] else flag_name(setting_field.name)
-            items = value if isinstance(value, tuple) else ("yes" if value is True else value,)
-            shown[name] = " ".join(map(str, items))
-        return shown
-
-    def params(self) -> dict[str, Any]:
-        """Plain values by recorded name, for MLflow and config.json."""
-        values = {}
-        for setting_field in fields(self):
-            value = getattr(self, setting_field.name)
-            values[recorded_name(setting_field)] = list(value) if isinstance(value, tuple) else value
-        return values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -306,38 +209,18 @@ class TrainSettings(TrackedSettings):
     def flag_groups(cls) -> dict[str, tuple[str, ...]]:
         return {
             "data": (
-                "dataset",
-                "data",
-                "image_column",
-                "label_column",
-                "split_column",
-                "size",
-                "skip_unreadable",
-                "val_fraction",
-                "test_fraction",
-                "verdicts",
+                "dataset", "data", "image_column", "label_column", "split_column", "size", "skip_unreadable",
+                "val_fraction", "test_fraction", "verdicts",
             ),
             "model and optimization": (
-                "model",
-                "model_args",
-                "transform",
-                "channels",
-                "weights",
-                "from_",
-                "freeze",
-                "epochs",
-                "batch",
-                "optimizer",
-                "lr",
-                "body_lr",
-                "weight_decay",
-                "ema_decay",
+                "model", "model_args", "transform", "channels", "weights", "from_", "freeze", "epochs", "batch",
+                "optimizer", "lr", "body_lr", "weight_decay", "ema_decay",
             ),
             "regularization": ("label_smoothing", "random_shift", "random_flip", "progressive_resizing"),
             "reproducibility": ("seed", "seeds", "split_seed", "group", "name"),
             "what is logged": ("probabilities",),
             "machine": ("device", "precision", "threads", "memory", "evaluation_batch"),
-        }
+        }  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

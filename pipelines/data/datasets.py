@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipelines.common.settings import flag_name
+from pipelines.common.checked_settings import flag_name
 from pipelines.common.wording import plural
 from pipelines.data.cifar10 import load_cifar10
 from pipelines.data.csv_table import load_csv

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass, fields
 
+from pipelines.common.checked_settings import flag_name, recorded_name
 from pipelines.common.outputs import find_page
-from pipelines.common.settings import TrainSettings, flag_name, recorded_name
+from pipelines.common.settings import TrainSettings
 from pipelines.common.wording import plural
 from pipelines.diffing.criteria import SAME_CONCEPT, VERDICTS
 from pipelines.diffing.flow import Flow, draw_changes

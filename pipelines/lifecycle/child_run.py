@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from pipelines.common import stopping
+from pipelines.common.checked_settings import CheckedSettings
 from pipelines.common.ranks import LostProcess
-from pipelines.common.settings import CheckedSettings
 from pipelines.common.terminal import say
 from pipelines.lifecycle.start import commit_child_start
 from pipelines.models.user_errors import describe_model_error

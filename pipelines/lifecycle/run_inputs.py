@@ -6,7 +6,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from pipelines.common.settings import CheckedSettings, TrackedSettings, TrainSettings, recorded_name
+from pipelines.common.checked_settings import CheckedSettings, recorded_name
+from pipelines.common.settings import TrackedSettings, TrainSettings
 from pipelines.common.terminal import say
 from pipelines.data.datasets import OPTIONS, Dataset, load_dataset
 from pipelines.data.raw import Reading

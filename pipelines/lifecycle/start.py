@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from pipelines.common.settings import CheckedSettings, TrackedSettings
+from pipelines.common.checked_settings import CheckedSettings
+from pipelines.common.settings import TrackedSettings
 from pipelines.data.datasets import Dataset
 from pipelines.data.raw import CONTENT_DIGITS
 from pipelines.lifecycle.groups import check_recipe, find_group

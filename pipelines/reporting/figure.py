@@ -9,8 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
 from pipelines.asking.tables import as_table
+from pipelines.common.checked_settings import flag_name
 from pipelines.common.outputs import check_new_file
-from pipelines.common.settings import FigureSettings, flag_name
+from pipelines.common.settings import FigureSettings
 from pipelines.common.terminal import find_screen, say
 from pipelines.drawing.style import DOUBLE, SINGLE, draw
 from pipelines.reporting.figure_catalogue import FIGURES

@@ -8,7 +8,8 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
-from pipelines.common.settings import TrackedSettings, TrainSettings, flag_name
+from pipelines.common.checked_settings import flag_name
+from pipelines.common.settings import TrackedSettings, TrainSettings
 from pipelines.data.datasets import Dataset
 from pipelines.lifecycle.origin import describe_origin, read_origin
 from pipelines.lifecycle.run_inputs import checkpoint_file, read_recorded_config

@@ -18,8 +18,9 @@ from pipelines.asking import formats as answers
 from pipelines.asking.tables import MAX_CELL_WIDTH, as_table
 from pipelines.cli import make_parser
 from pipelines.commands import COMMANDS, GROUPS
+from pipelines.common.checked_settings import CheckedSettings, flag_name
 from pipelines.common.flags import from_flags, utf8
-from pipelines.common.settings import FORMATS, CheckedSettings, TrainSettings, flag_name
+from pipelines.common.settings import FORMATS, TrainSettings
 from pipelines.common.streams import prepare_streams
 from pipelines.common.terminal import say, status_line
 from pipelines.lifecycle.selection import sample_instances
