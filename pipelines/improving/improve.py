@@ -77,7 +77,7 @@ def _check_source(home: Home, source: Source) -> None:
 def _plan(settings: ImproveSettings, home: Home, source: Source, choice: Choice) -> tuple[list[Plan], list[Plan]]:
     """Controls and improved runs, one of each per seed, with the settings of the source unless others are given.
 
-    All see as many images an epoch: where one lacks new images, or those that verdicts leave out, it sees more again.
+    All see as many images per epoch: where one lacks new images, or those that verdicts leave out, it repeats more.
     """
     trained = read_recorded_settings(home, source.record, ResolvedTraining)
     trained = replace(trained, data=settings.data or trained.data)
@@ -90,14 +90,40 @@ def _plan(settings: ImproveSettings, home: Home, source: Source, choice: Choice)
     new_count = len(targets.new.labels) if targets.new else 0
 
     seeds = [trained.seed] if settings.seeds is None else parse_seeds(settings.seeds)
-    # a continued run already has a lower rate
-    usual_lr = trained.lr if source.record.kind == "improve" else LR_FRACTION * trained.lr
-    lr = settings.lr or usual_lr
-    repeats = max(1, round(settings.repeats * choice.image_count))
     default_group = f"{source.record.name}-epoch-{source.commit.epoch}-improved"
     name = settings.name if len(seeds) == 1 else None
     group = None if len(seeds) == 1 else settings.name or default_group
-    control = ResolvedImprovement(
+    continued = _continue_settings(trained, settings, source, choice)
+    control = replace(
+        continued,
+        repeats=continued.repeats + new_count + max(0, -more_left_out),
+        name=name and f"{name}-control",
+        group=group and f"{group}-control",
+    )
+    improvement = replace(
+        continued,
+        targeted=True,
+        repeats=continued.repeats + max(0, more_left_out),
+        where=settings.where,
+        verdicts=settings.verdicts or trained.verdicts,
+        new_images=digest_images(targets.new) if targets.new else None,
+        name=name,
+        group=group,
+    )
+    return (
+        [Plan(replace(control, seed=seed), None, changes_before) for seed in seeds],
+        [Plan(replace(improvement, seed=seed), targets, changes) for seed in seeds],
+    )
+
+
+def _continue_settings(
+    trained: ResolvedTraining, settings: ImproveSettings, source: Source, choice: Choice
+) -> ResolvedImprovement:
+    """The settings of a training that continues from the source and sees as many images again as were chosen."""
+    # a continued run already has a lower rate
+    usual_lr = trained.lr if source.record.kind == "improve" else LR_FRACTION * trained.lr
+    lr = settings.lr or usual_lr
+    return ResolvedImprovement(
         **vars(trained)
         | {
             "from_": f"{source.record.run_id}:{source.commit.epoch}",
@@ -108,28 +134,12 @@ def _plan(settings: ImproveSettings, home: Home, source: Source, choice: Choice)
             "epochs": settings.epochs,
             "lr": lr,
             "body_lr": trained.body_lr and trained.body_lr * lr / trained.lr,
-            "name": name and f"{name}-control",
-            "group": group and f"{group}-control",
         },
         first_epoch=source.commit.epoch,
         targeted=False,
-        repeats=repeats + new_count + max(0, -more_left_out),
+        repeats=max(1, round(settings.repeats * choice.image_count)),
         augment=tuple(name for name in settings.augment if name != "none"),
         weak_classes=choice.weak_classes,
-    )
-    improvement = replace(
-        control,
-        targeted=True,
-        repeats=repeats + max(0, more_left_out),
-        where=settings.where,
-        verdicts=settings.verdicts or trained.verdicts,
-        new_images=digest_images(targets.new) if targets.new else None,
-        name=name,
-        group=group,
-    )
-    return (
-        [Plan(replace(control, seed=seed), None, changes_before) for seed in seeds],
-        [Plan(replace(improvement, seed=seed), targets, changes) for seed in seeds],
     )
 
 

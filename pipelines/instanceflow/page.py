@@ -71,11 +71,15 @@ def write_page(
             *(f"Left out to keep the page small: {description}." for description in sorted(payload.left_out)),
         ],
     }
+    path.write_text(_fill_template(head, payload, records), encoding="utf-8")
+    return path
 
+
+def _fill_template(head: dict, payload: Payload, records: Sequence[Record]) -> str:
     style = (WEB_FOLDER / "page.css").read_text(encoding="utf-8")
     scripts = "\n".join((WEB_FOLDER / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS)
     template = (WEB_FOLDER / "page.html").read_text(encoding="utf-8")
-    page = Markup(template).format(
+    return Markup(template).format(
         policy=policy_of(styles=(style,), scripts=(scripts,)),
         title=f"InstanceFlow of {' and '.join(one.run.name for one in records)}",
         style=Markup(style),
@@ -84,8 +88,6 @@ def write_page(
         payload=Markup("\n").join(payload.elements),
         scripts=Markup(scripts),
     )
-    path.write_text(page, encoding="utf-8")
-    return path
 
 
 def _add_predictions(payload: Payload, records: Sequence[Record]) -> None:

@@ -81,19 +81,9 @@ def read_maps(
     target: str,
 ) -> Maps:
     """The maps that there are of the chosen images; says if some have none. Raises InputError if none has one."""
-    if method not in METHODS:
-        raise InputError(f"no method {method!r}; those with maps are: {', '.join(METHODS)}")
-    if target not in TARGETS:
-        raise InputError(f"target is {target!r}; it takes {' or '.join(TARGETS)}")
     if where is not None and instances is not None:
         raise InputError("where and instances both choose images; give one")
-    made = queries.run(connection, "explained", {"run_id": run.run_id}).dicts
-    fitting = [row for row in made if (row["split"], row["target_kind"], row["method"]) == (split, target, method)]
-    epochs = sorted({row["epoch"] for row in fitting})
-    if not epochs or epoch not in (None, *epochs):
-        raise InputError(_explain_no_maps(run, method, split, target, epoch, made))
-    epoch = epochs[-1] if epoch is None else epoch
-
+    epoch = _choose_epoch(connection, run, method, split, target, epoch)
     chosen = {"run_id": run.run_id, "split": split, "target": target, "method": method, "epoch": epoch}
     relation = connection.sql(queries.internal_text("maps_of_images"), params=chosen)
     table = relation.to_arrow_table()
@@ -141,13 +131,25 @@ def _read_images(pictures: Pictures, split: str, ids: np.ndarray) -> np.ndarray 
     return pictures.data.splits[split].rgb(ids).transpose(0, 3, 1, 2).astype(np.float32)
 
 
-def _explain_no_maps(run: RunRecord, method: str, split: str, target: str, epoch: int | None, made: list[dict]) -> str:
-    """What there is instead of the maps that were asked for, and the command that makes these."""
-    epochs: dict[str, list[int]] = {}
+def _choose_epoch(
+    connection: DuckDBPyConnection, run: RunRecord, method: str, split: str, target: str, epoch: int | None
+) -> int:
+    """The epoch, by default the last one, if it has maps; else raises InputError, which says where there are some."""
+    if method not in METHODS:
+        raise InputError(f"no method {method!r}; those with maps are: {', '.join(METHODS)}")
+    if target not in TARGETS:
+        raise InputError(f"target is {target!r}; it takes {' or '.join(TARGETS)}")
+    made = queries.run(connection, "explained", {"run_id": run.run_id}).dicts
+    fitting = [row for row in made if (row["split"], row["target_kind"], row["method"]) == (split, target, method)]
+    epochs = sorted({row["epoch"] for row in fitting})
+    if epochs and epoch in (None, *epochs):
+        return epochs[-1] if epoch is None else epoch
+
+    by_maker: dict[str, set[int]] = {}
     for row in made:
         if row["method"] in METHODS:
-            epochs.setdefault(f"{row['method']} of {row['split']}", []).append(row["epoch"])
-    there = {name: sorted(set(numbers)) for name, numbers in epochs.items()}
+            by_maker.setdefault(f"{row['method']} of {row['split']}", set()).add(row["epoch"])
+    there = {name: sorted(numbers) for name, numbers in by_maker.items()}
     listed = ", ".join(
         f"{name} at epoch{'s' if len(numbers) > 1 else ''} {format_epochs(numbers)}" for name, numbers in there.items()
     )
@@ -155,7 +157,7 @@ def _explain_no_maps(run: RunRecord, method: str, split: str, target: str, epoch
     if epoch is not None:
         command += f" --epochs {epoch}"
     at_epoch = "" if epoch is None else f" at epoch {epoch}"
-    return (
+    raise InputError(
         f"run {run.run_id[:8]} has no maps of the {target} class by {method} of {split}{at_epoch}; there are: "
         f"{listed or 'none yet'}; `{command}` makes them"
     )

@@ -133,24 +133,14 @@ def load_initial_weights(
     Raises InputError on a misfit, on weights other than those `recorded` by the run that is repeated or resumed, and on
     a source whose predictions the model does not reproduce, where they are of the same data.
     """
-    weights: Mapping[str, Tensor]
-    if source is not None:
-        origin = source.origin
-        weights = {
-            name.removeprefix(NETWORK): value for name, value in source.weights.items() if name.startswith(NETWORK)
-        }
-        what = str(describe_origin(home, origin))
-    elif settings.weights is None:
-        return _check_untrained(settings, model, data)
-    elif settings.weights == "pretrained":
-        weights = fetch_pretrained(settings.model, settings.model_args)
-        origin = Origin("weights", "pretrained", weights_sha256=digest_weights(weights))
-        what = f"pretrained {settings.model}"
-    else:
-        path = Path(settings.weights)
-        weights = read_weights(path, None)
-        origin = Origin("weights", settings.weights, weights_sha256=sha256(path))
-        what = describe_file(path)
+    if source is None and settings.weights is None:
+        if weights_follow_seed(settings, data, model):
+            return UNTRAINED
+        # a factory may give its network weights of its own
+        say(f"  {settings.model} has the same weights for every seed, so whether they are untrained is not known")
+        return UNKNOWN
+
+    what, weights, origin = _read_initial_weights(settings, home, source)
     then, now = recorded and recorded.weights_sha256, str(origin.weights_sha256)
     if then and then != now:
         raise InputError(
@@ -172,19 +162,30 @@ def load_initial_weights(
     return replace(origin, new_weights=tuple(new))
 
 
+def _read_initial_weights(
+    settings: TrainSettings, home: Home, source: Source | None
+) -> tuple[str, Mapping[str, Tensor], Origin]:
+    """What --from or --weights names, in words; its weights, by the network's names; and where they come from."""
+    if source is not None:
+        network_weights = {
+            name.removeprefix(NETWORK): value for name, value in source.weights.items() if name.startswith(NETWORK)
+        }
+        return str(describe_origin(home, source.origin)), network_weights, source.origin
+    if settings.weights == "pretrained":
+        weights = fetch_pretrained(settings.model, settings.model_args)
+        origin = Origin("weights", "pretrained", weights_sha256=digest_weights(weights))
+        return f"pretrained {settings.model}", weights, origin
+    assert settings.weights is not None
+    path = Path(settings.weights)
+    origin = Origin("weights", settings.weights, weights_sha256=sha256(path))
+    return describe_file(path), read_weights(path, None), origin
+
+
 def _describe_new(new: list[str], weights: Mapping[str, Tensor]) -> str:
     if not new:
         return "none is drawn at random"
     has_head = any(name.endswith(new[0]) for name in weights)  # with any prefix
     return f"{list_keys(new)} {'of other classes' if has_head else 'are not among them, and'} are drawn at random"
-
-
-def _check_untrained(settings: TrainSettings, model: Classifier, data: Dataset) -> Origin:
-    """Whether the model that was built is untrained: a factory may give it weights of its own."""
-    if weights_follow_seed(settings, data, model):
-        return UNTRAINED
-    say(f"  {settings.model} has the same weights for every seed, so whether they are untrained is not known")
-    return UNKNOWN
 
 
 def _note_differences(home: Home, source: Source, data: Dataset, *, has_head: bool) -> None:

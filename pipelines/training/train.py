@@ -127,19 +127,26 @@ def start_training(
         kind=kind,
         source_run_id=origin.source_run_id if repeats else None,
     )
+    training = Training(named_settings, data, model, recipe, run)
+    _commit_beginning(training, origin, targets)
+    return _run_epochs(training, [])
+
+
+def _commit_beginning(training: Training, origin: Origin, targets: Targets | None) -> None:
+    """Commit what the run is trained on and begins with."""
+    run, settings, data, changes = training.run, training.settings, training.data, training.recipe.changes
     tables = {}
     if targets is not None:
         tables[TARGETS] = {"run_id": [run.run_id] * len(targets.chosen["instance_id"]), **targets.chosen}
         if targets.new:  # before the start, without which the run is not continued
             commit_addition(run, NEW_IMAGES, 1, 0, targets.new)
-    inputs = {"data": describe_data(data), "model_code": digest_code(resolved.model, model)}
-    instances = instance_columns(run.run_id, data)
-    if settings.verdicts != IGNORE:
-        inputs[RECORD] = changes.summary()
     if changes.new_labels:
         tables[LABEL_CHANGES] = changes.to_columns(run.run_id, data.splits["train"].labels)
-    commit_start(run, kind, named_settings, instances, data.classes, inputs, origin, tables)
-    return _run_epochs(Training(named_settings, data, model, recipe, run), [])
+    inputs = {"data": describe_data(data), "model_code": digest_code(settings.model, training.model)}
+    if settings.verdicts != IGNORE:
+        inputs[RECORD] = changes.summary()
+    instances = instance_columns(run.run_id, data)
+    commit_start(run, run.record.kind, settings, instances, data.classes, inputs, origin, tables)
 
 
 def rerun(record: catalogue.RunRecord, home: Home, data: str | None) -> str:
