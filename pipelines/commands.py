@@ -115,10 +115,10 @@ def open_home(name: str, path: str | None) -> Home:
         check_alone()
     home = find_home(path)
     if is_broken(str(home.path)):
-        raise InputError(f"the study home {home.path} is no UTF-8 path in this locale; choose another with --home")
+        raise InputError(f"the study home {home.path} is not a UTF-8 path in this locale; choose another with --home")
     return home
 
 
 def keep_output(name: str) -> AbstractContextManager[object]:
-    """Inside, what a user's model prints goes to standard error, as it is no result of the command."""
+    """Inside, what a user's model prints goes to standard error, as it is not the result of the command."""
     return nullcontext() if name in READERS else redirect_stdout(sys.stderr)

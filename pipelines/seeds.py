@@ -31,7 +31,7 @@ def _train_group(settings: TrainSettings, wanted: str, home: Home) -> list[str]:
     if settings.seed != TrainSettings.seed:
         raise InputError("--seed and --seeds both say which seeds; give one")
     if settings.name is not None:
-        raise InputError("--name is of one run, and --seeds makes several; --group names them together")
+        raise InputError("--name names one run, and --seeds makes several; --group names them together")
     if ranks.world() > 1:
         raise InputError(
             "--seeds trains one run after the other; with torchrun, start each with its --seed and --group"
@@ -44,8 +44,8 @@ def _train_group(settings: TrainSettings, wanted: str, home: Home) -> list[str]:
         default = f"{settings.dataset.partition(':')[0]}-{model.rpartition(':')[2]}-seeds"
         group = catalogue.free_name(home, None, default)
     say(
-        f"group {group}: seeds {', '.join(map(str, seeds))}; after a stop, the same command with --group {group} goes "
-        "on"
+        f"group {group}: seeds {', '.join(map(str, seeds))}; after a stop, the same command with --group {group} "
+        "continues"
     )
 
     members = {member.seed: member for member in catalogue.read_members(home, group)}

@@ -116,7 +116,7 @@ matches as (
         r = best
         and r = other_best
         and low >= $same::double
-    qualify  -- a tie of several is no match
+    qualify  -- a tie of several is not a match
         count(*) over (partition by concept_id) = 1
         and count(*) over (partition by other_concept_id) = 1
 ),

@@ -32,7 +32,7 @@ with known as (
     from classes
     where run_id = $run_id
 ),
-chosen as not materialized (  -- read again and again, which is quicker than kept
+chosen as not materialized (  -- read repeatedly, which is faster than keeping it
     select
         epoch,
         instance_id,

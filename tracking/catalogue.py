@@ -219,7 +219,7 @@ def read_record(file: Path, run_id: str) -> RunRecord:
     except (TypeError, ValueError):
         is_right = False
     if not is_right:
-        raise InputError(f"{file} is no record of this run; it was changed, so restore it or move the run away")
+        raise InputError(f"{file} is not a record of this run; it was changed, so restore it or move the run away")
     return record
 
 

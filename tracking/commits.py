@@ -64,7 +64,9 @@ def read_commit(path: Path, run_id: str) -> Commit:
     except (TypeError, KeyError, AttributeError):
         is_right = False
     if not is_right:
-        raise InputError(f"{path} is no commit of this run and unit; it was changed, so restore it or remove the run")
+        raise InputError(
+            f"{path} is not a commit of this run and unit; it was changed, so restore it or remove the run"
+        )
     return commit
 
 
@@ -97,7 +99,7 @@ def readable_commits(
         try:
             commits.append(read_commit(path, run_id))
         except InputError:
-            faults[unit] = f"{path} is no commit of this run and unit"
+            faults[unit] = f"{path} is not a commit of this run and unit"
         except OSError as error:
             faults[unit] = f"{path} cannot be read ({error.strerror})"
     return sorted(commits, key=lambda commit: commit.time_ms), faults

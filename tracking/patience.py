@@ -75,7 +75,7 @@ def _report_waiting(record: logging.LogRecord) -> bool:
 
 
 def _coming_pauses(retry: Retry) -> float:
-    """Seconds of all pauses between the tries that are left, at the most: each is drawn with some jitter."""
+    """Seconds of all pauses between the tries that are left, at most: each is drawn with some jitter."""
     jitter = retry.backoff_jitter
     retry = retry.new(backoff_jitter=0)
     pauses = 0.0

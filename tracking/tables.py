@@ -173,7 +173,7 @@ def table_of(path: str) -> str | None:
 
 
 def exact_pattern(path: str | Path) -> str:
-    """The pattern that matches this path alone, as DuckDB takes every path for a pattern."""
+    """The pattern that matches this path alone, as DuckDB reads every path as a pattern."""
     return re.sub(r"[\[*?]", r"[\g<0>]", str(path))
 
 

@@ -205,6 +205,6 @@ METHOD = ConceptMethod(
         how="matrix factorization, example images, and how often more of a concept raises a class's logit (TCAV)",
         when="after training, at any stored epoch",
         where="networks with a ReLU layer of feature maps",
-        limits="Concepts are as good as the answer the model keeps when it sees nothing else; names are for people.",
+        limits="Concepts explain a model only as far as it keeps its answers given nothing else; names are for people.",
     ),
 )

@@ -15,7 +15,7 @@ MAX_GAP_CHANGE = 0.01  # of the completeness gap, as a fraction of the score's r
 def find_difference(exact: Attribution, other: Attribution) -> str | None:
     """Why one of `other`'s maps does not stand for the exact one of the same image; None if all do."""
     correlations = spearman(exact.maps.flatten(1), other.maps.flatten(1))
-    if not (correlations >= MIN_CORRELATION).all():  # NaN, of a constant map, is no correlation either
+    if not (correlations >= MIN_CORRELATION).all():  # NaN, of a constant map, is not a correlation either
         return f"the rank correlation of a map is {correlations.nan_to_num(0).min():.3f}, less than {MIN_CORRELATION}"
     if exact.completeness_gaps is None or other.completeness_gaps is None or exact.baseline_scores is None:
         return None

@@ -138,7 +138,7 @@ def _p_values_of_images(derivatives: list[Tensor]) -> Tensor:
             p_values.append(values.new_ones(values.shape[1]))
             continue
         standard_errors = values.std(0) / count**0.5
-        statistics = (values.mean(0) / standard_errors).abs().nan_to_num(0, posinf=torch.inf)  # 0 / 0 is no effect
+        statistics = (values.mean(0) / standard_errors).abs().nan_to_num(0, posinf=torch.inf)  # 0 / 0 is not an effect
         p_values.append(torch.from_numpy(2 * stats.t.sf(statistics.cpu().numpy(), count - 1)).to(values))
     return torch.stack(p_values, 1)
 

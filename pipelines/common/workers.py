@@ -94,7 +94,7 @@ class Pool:
             result = future.result()
         except KilledWorker:
             raise RunError(
-                f"workers {self._place} ended again and again while they computed the same images, perhaps as memory "
+                f"workers {self._place} repeatedly ended while computing the same images, perhaps because memory "
                 f"ran out; {advice}"
             ) from None
         except CancelledError:
@@ -247,6 +247,6 @@ def _silence_dask() -> None:
 
 
 def be_quiet() -> None:
-    """In a worker: what models print is no result, and the command says what there is to say."""
+    """In a worker: what models print is not a result, and the command says what there is to say."""
     sys.stdout = sys.stderr
     terminal.mute()

@@ -68,7 +68,7 @@ def make_trials(material: Material, count: int, random: np.random.Generator) -> 
     columns: dict[str, list] = defaultdict(list)
     if len(material.donors) < 2 or len(material.rows) == 0:
         return columns
-    # where an object always lies at one place, every class gains there: that is no shortcut of one class
+    # where an object always lies at one place, every class gains there: that is not a shortcut of one class
     sample = slice(2 * SCAN_COUNT)
     mixed_donors = material.choose_donors(material.predicted[sample], random, besides=None)
     any_gain = cache(material.make_gain(material.rows[sample], mixed_donors))

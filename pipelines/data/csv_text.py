@@ -18,7 +18,7 @@ def read_csv_file(file: Path, taker: str) -> tuple[Lines, list[str]]:
     """The rows of a file, and its column names. Raises InputError on a broken table; `taker` says what takes it."""
     where = format_name(file)
     if not isfile(file):
-        problem = "is a folder" if isdir(file) else "is no file" if exists(file) else "does not exist"
+        problem = "is a folder" if isdir(file) else "is not a file" if exists(file) else "does not exist"
         raise InputError(f"{where} {problem}; {taker}")
     try:
         return parse_csv(file.read_bytes(), where)

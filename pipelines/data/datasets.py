@@ -195,8 +195,7 @@ def _find_loader(name: str, path: str | None) -> tuple[DatasetLoader, str, str |
         return replace(loader, load=named_load), name, path
     if path:
         raise InputError(
-            f"--dataset {format_name(name)} says where the data is, and so does --data {format_name(path)}; leave one "
-            "out"
+            f"both --dataset {format_name(name)} and --data {format_name(path)} say where the data is; leave one out"
         )
     return loader, kind, argument
 

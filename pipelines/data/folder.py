@@ -148,7 +148,7 @@ def _check_that_folders_are_classes(root: Path, classes: tuple[str, ...], images
     if images and all(len(file.relative_to(root).parts) > 2 for file, _ in images):
         raise InputError(
             f"{format_name(root)} has {format_names(classes)}, with images only in folders further below, so these "
-            f"are no classes; needed are {NEEDED}"
+            f"are not classes; needed are {NEEDED}"
         )
 
 

@@ -86,7 +86,9 @@ def _as_array(given: Any) -> np.ndarray:
     try:
         return given.detach().cpu().numpy() if isinstance(given, Tensor) else np.asarray(given)
     except (ValueError, TypeError):  # lists of different lengths
-        raise InputError(f"a {type(given).__name__} that is no array of one shape; give pictures one by one") from None
+        raise InputError(
+            f"a {type(given).__name__} that is not an array of one shape; give pictures one by one"
+        ) from None
 
 
 def _channels_last(array: np.ndarray, name: str) -> np.ndarray:
@@ -121,7 +123,9 @@ def _decode_url(url: str, name: str) -> bytes:
             return base64.b64decode(body, validate=True)
     except binascii.Error:
         pass
-    raise InputError(f"{name} is no image in base64; it begins with {url[:40]!r}, and not as data:image/png;base64,...")
+    raise InputError(
+        f"{name} is not an image in base64; it begins with {url[:40]!r}, and not as data:image/png;base64,..."
+    )
 
 
 def _to_png(image: Image.Image) -> bytes:

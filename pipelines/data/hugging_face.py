@@ -76,7 +76,7 @@ def _find_files(path: str) -> dict[str, list[Path]]:
     if isfile(root):
         return {"train": [root]}
     if not isdir(root):  # a pipe or device, which may never end
-        raise InputError(f"{format_name(path)} is no file; {HELP}")
+        raise InputError(f"{format_name(path)} is not a file; {HELP}")
     if (root / "dataset_dict.json").is_file():
         names = _read_json(root / "dataset_dict.json").get("splits", [])
         found = {name: _list_arrow_files(root / name) for name in names}
@@ -223,7 +223,7 @@ def _find_columns(file: Path, options: LoadOptions) -> Columns:
     names = features.get(found["label"], {}).get("names")
     class_names = tuple(map(str, names)) if isinstance(names, list) and names else None
     if class_names and len(set(class_names)) < len(class_names):
-        raise InputError(f"{where} names two classes alike: {format_names(class_names)}; rename one")
+        raise InputError(f"{where} gives two classes the same name: {format_names(class_names)}; rename one")
     return Columns(found["image"], found["label"], not types.is_integer(schema.field(found["label"]).type), class_names)
 
 
@@ -242,7 +242,7 @@ def _read_features(file: Path, schema: Any) -> dict[str, dict]:
 
 
 def _read_labels(file: Path, columns: Columns) -> list[Any]:
-    """The labels of a file; class IDs if the classes have names. Raises InputError on one that is no class."""
+    """The labels of a file; class IDs if the classes have names. Raises InputError on one that is not a class."""
     labels: list[Any] = []
     for batch in _iterate_column(file, columns.label):
         for label in batch:

@@ -157,7 +157,7 @@ def _open_image(name: str, content: bytes | Path) -> Iterator[ImageFile.ImageFil
             reason = f"it has over {Image.MAX_IMAGE_PIXELS:,} pixels"
         elif isinstance(error, UnidentifiedImageError):
             length = len(content) if isinstance(content, bytes) else content.stat().st_size
-            reason = "its content is no image of a known kind" if length else "it is empty"
+            reason = "its content is not an image of a known kind" if length else "it is empty"
         else:
             reason = format_name((str(error) or type(error).__name__).splitlines()[0])
         raise Unreadable(name, reason) from None
@@ -167,7 +167,7 @@ def _as_file(content: bytes | Path) -> io.BytesIO | Path:
     if isinstance(content, bytes):
         return io.BytesIO(content)
     if content.exists() and not content.is_file():  # opening a pipe or a device would wait for its other end
-        raise OSError("it is no file")
+        raise OSError("it is not a file")
     return content
 
 

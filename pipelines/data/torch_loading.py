@@ -152,7 +152,7 @@ def _open_torchvision(name: str, kind: type, path: str | None, home_data: Path) 
     for root in roots:
         if not isdir(root):
             files |= stamp_files([root])
-            reason = reason or f"{format_name(root)} is no folder"
+            reason = reason or f"{format_name(root)} is not a folder"
             continue
         files |= stamp_folder(root, leaving_out=[home.path, home.pictures, home_data / FOLDER])
         try:

@@ -180,7 +180,7 @@ def _to_pixels(image: Any) -> tuple[np.ndarray, bool]:
     if array.ndim == 2:
         array = array[None]
     elif array.ndim != 3:
-        raise ValueError(f"has shape {array.shape}, which is no picture")
+        raise ValueError(f"has shape {array.shape}, which is not a picture")
     else:
         first, last = array.shape[0] in (1, 3), array.shape[2] in (1, 3)
         if not first and not last:

@@ -36,7 +36,7 @@ VERDICTS = {
 SEEDS_TO_TELL = 5  # of each recipe, from which on p-values of churn and explanations can reach their levels
 SAME_CONCEPT = 0.7  # rank correlation of scores from which on two concepts count as one; by eye
 
-# what is shown, at the most
+# what is shown, at most
 IMAGES = 4  # of each kind
 GROUP_IMAGES = 12  # of each kind, of groups
 METHODS = 3  # of an image's maps

@@ -48,7 +48,7 @@ def draw_flow(
 ) -> Figure:
     """Images by predicted class (rows, named) and epoch (columns), and their moves; heights are numbers of images.
 
-    Columns that are no epochs have `heads` above them.
+    Columns that are not epochs have `heads` above them.
     """
     epochs = sorted({link.epoch for link in links} | {link.next_epoch for link in links})
     names = [short(name, 14) for name in names]

@@ -68,7 +68,7 @@ def _number_files(files: Sequence[Path]) -> list[int]:
         return _check_numbers([int(numbers[-1]) for numbers in labelled], files)
     numbers_by_file = [[int(number) for number in re.findall(r"\d+", stem)] for stem in stems]
     if len(files) == 1:
-        # only one that stands apart: resnet18 is no epoch
+        # only one that stands apart: resnet18 is not an epoch
         alone = re.findall(r"(?<![A-Za-z\d])\d+(?![A-Za-z\d])", stems[0])
         return _check_numbers([int(alone[-1])], files) if alone else [1]
     if not any(numbers_by_file):

@@ -67,8 +67,8 @@ def _check_source(home: Home, source: Source) -> None:
     run_id = source.record.run_id[:8]
     if read_recorded_config(home, source.record)["command"] not in WITH_CHECKPOINTS:
         raise InputError(
-            f"run {run_id}: how it was trained is not known here, so no control could continue alike; train with your "
-            f"own loop, or with: study train --from {run_id}"
+            f"run {run_id}: how it was trained is not known here, so no control could continue in the same way; train "
+            f"with your own loop, or with: study train --from {run_id}"
         )
     if source.commit.epoch == 0:
         raise InputError(f"epoch 0 of run {run_id} is before training, so nothing is learned yet; name a later one")

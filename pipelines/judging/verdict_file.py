@@ -32,7 +32,7 @@ class Row:
 
     line: int  # where it begins, counted from 1
     split: str  # of the image, so train for train_seen
-    instance_id: int | None  # None if it is no number
+    instance_id: int | None  # None if it is not a number
     values: Mapping[str, str]  # by column, stripped
 
 

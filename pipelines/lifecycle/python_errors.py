@@ -1,4 +1,4 @@
-"""Errors as a Python call has them: one line, in which arguments are no flags."""
+"""Errors as a Python call has them: one line, in which arguments are not flags."""
 
 import re
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
 """Which weights of a model are drawn at random, and a model with all weights drawn, even if its factory loads some.
 
-Two models from different seeds tell: what is alike in both, and is no constant, was not drawn.
+Two models from different seeds tell: what is alike in both, and is not a constant, was not drawn.
 """
 
 import torch

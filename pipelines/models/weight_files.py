@@ -129,8 +129,8 @@ def _explain_refusal(path: Path, error: Exception) -> str:
 def _explain_unreadable(path: Path, error: Exception) -> str:
     reason = describe_error(error).partition(". ")[0]
     return (
-        f"checkpoint {format_name(path.name)} cannot be read: it is no file of torch or safetensors, or it is damaged "
-        f"({reason})"
+        f"checkpoint {format_name(path.name)} cannot be read: it is not a file of torch or safetensors, or it is "
+        f"damaged ({reason})"
     )
 
 

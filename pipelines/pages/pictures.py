@@ -21,8 +21,8 @@ from tracking.catalogue import RunRecord
 from tracking.errors import InputError
 from tracking.home import Home
 
-SIDE = 96  # pixels of the longer side that a picture has at the least, if whole multiples allow
-MOST = 144  # at the most
+SIDE = 96  # pixels of the longer side that a picture has at least, if whole multiples allow
+MOST = 144  # at most
 
 
 @dataclass(frozen=True)

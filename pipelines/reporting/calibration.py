@@ -46,7 +46,7 @@ def average_bins(rows: list[dict]) -> tuple[int, float, float]:
 def judge_confidence(rows: list[dict]) -> str | None:
     """`over` or `under`, if the accuracy is beyond chance from the mean confidence; rows of calibration.
 
-    The test takes each image's confidence for the mean one, so it is strict: other ones vary less (Hoeffding 1956).
+    The test treats each image's confidence as the mean one, so it is strict: unequal ones vary less (Hoeffding 1956).
     """
     n, confidence, accuracy = average_bins(rows)
     if binomtest(round(accuracy * n), n, min(confidence, 1)).pvalue > VERDICTS["confidence"].level:

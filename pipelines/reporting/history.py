@@ -10,7 +10,7 @@ from pipelines.reporting.criteria import VERDICTS, holm
 from pipelines.reporting.subject import Subject
 from xai import METHODS
 
-EPOCHS = 10  # columns of a table at the most
+EPOCHS = 10  # columns of a table, at most
 DWARFS = 3  # times as many images fixed in the first epoch as in any other, from which on a figure leaves it out
 FLOWS = 8  # moves listed of the last transition
 
@@ -182,7 +182,7 @@ def count_settled(rows: list[dict]) -> dict[str, dict[str, int]]:
 
 
 def judge_settling(counts: dict[str, dict[str, int]]) -> tuple[list[str], list[str]]:
-    """Methods whose explanations settle later, and sooner, than their predictions, beyond chance."""
+    """Methods whose explanations settle later, and earlier, than their predictions, beyond chance."""
     tested = holm(
         {
             method: binomtest(own["after"], own["after"] + own["before"]).pvalue if own["after"] + own["before"] else 1

@@ -13,9 +13,9 @@ from pipelines.reporting.found_shortcuts import list_misleading
 from pipelines.reporting.patterns import Patterns
 from pipelines.reporting.subject import Subject
 
-MATRIX = 12  # classes of a confusion matrix, at the most
+MATRIX = 12  # classes of a confusion matrix, at most
 LARGEST = 12  # mistakes of a confusion matrix that show their number
-COLUMNS = 4  # epochs of the flow of a pair, at the most
+COLUMNS = 4  # epochs of the flow of a pair, at most
 FLOW = """
     with shown as (
         select

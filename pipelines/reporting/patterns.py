@@ -27,7 +27,7 @@ PERMUTATIONS = 9999  # of the classes, for p-values
 DESCRIBED = "; see #"  # in every description made from the data
 SHOWN = 6  # concepts on the page
 CARDS = 12  # concepts with a picture in the evidence
-CLASSES, CONCEPTS, EPOCHS = 12, 20, 12  # rows and columns of tables, at the most
+CLASSES, CONCEPTS, EPOCHS = 12, 20, 12  # rows and columns of tables, at most
 SHADES = 128  # colours of a picture: photographs stay recognisable, and small
 # on a logged card, in parts of its width and height: the first image with its map, the step to the next, and the images
 FIRST, STEP, TOP, BOTTOM = 0.01, 0.123, 0.16, 0.283

@@ -80,7 +80,7 @@ def open_source(home: Home, reference: str, default_epoch: str) -> Source:
     run, wanted = catalogue.split_epoch(home, reference)
     epoch = default_epoch if wanted is None else wanted
     if not re.fullmatch(r"last|best|\d+", epoch):
-        raise InputError(f"{epoch!r} is no epoch; give RUN or RUN:EPOCH, with a number, last or best")
+        raise InputError(f"{epoch!r} is not an epoch; give RUN or RUN:EPOCH, with a number, last or best")
     record = catalogue.resolve(home, run, catalogue.WITH_CHECKPOINTS)
     stored = commits.stored_epochs(home, record.run_id)
     [chosen] = choose_epochs(epoch, stored)
@@ -203,7 +203,7 @@ def _note_differences(home: Home, source: Source, data: Dataset, *, has_head: bo
         if count := count_seen(home, run, split):
             say(
                 f"  {count:,} of {len(split.labels):,} {name} images are among those that run {run.name} was trained "
-                "on, so accuracy on them is no estimate for new images"
+                "on, so accuracy on them does not estimate that on new images"
             )
 
 

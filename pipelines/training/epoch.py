@@ -53,7 +53,7 @@ def train_epoch(model: Classifier, recipe: Recipe, epoch: int) -> Predictions:
     """Train for one epoch; returns the predictions made on the way (images augmented, dropout on).
 
     All randomness derives from seed and epoch, so that an epoch can be repeated without the ones before it. Of several
-    processes, each trains on its share of every batch, and returns the predictions of that. An image that is seen again
+    processes, each trains on its share of every batch, and returns its predictions. An image that is seen again
     counts by its first sight, as it is not altered then. New images have no predictions.
     """
     settings = recipe.settings

@@ -25,7 +25,7 @@ def find_head(model: Classifier, images: Tensor, class_count: int, option: str) 
     if not head:
         raise InputError(
             f"{option}: no layer of the network has a weight with a row for each of the {class_count} classes, so "
-            "head and body cannot be told apart; leave it out"
+            "head and body cannot be distinguished; leave it out"
         )
     return head
 

@@ -1,7 +1,7 @@
 """Images that an epoch sees again, after every image once: which, how often, and how they are altered.
 
 Every training image is seen once an epoch as in any training, so that split train_seen has all of them as they are.
-What a continued training should look at more often comes on top of that: chosen images, and new ones, which are also
+What a continued training should look at more often is added to that: chosen images, and new ones, which are also
 seen once like all others. Its control sees as many again, altered alike, but any of the training images.
 """
 

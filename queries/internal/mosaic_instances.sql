@@ -4,7 +4,7 @@
 --   run_id       training run
 --   split        split of the images
 --   target       class explained: predicted or label
---   limit        images at the most
+--   limit        at most this many images
 -- returns:
 --   instance_id  image, row number in its split
 --   epochs       how many epochs it was explained at

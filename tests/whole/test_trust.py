@@ -172,12 +172,12 @@ def test_forged_commits_are_refused(own: Home, trained: RunRecord, tmp_path: Pat
     write_table(tmp_path / "secret.parquet", {"epoch": [1]})
     forge(own, trained, "epoch_0001", FORGED[change])
     code, line = said(capsys, own, "explain", trained.run_id, "--count", "2")
-    assert (code, "commits/epoch_0001.json is no commit of this run" in line) == (2, True)
+    assert (code, "commits/epoch_0001.json is not a commit of this run" in line) == (2, True)
     assert epochs_in(own, trained) == [[0, 2, 3]] * 2
     rebuild(own)
     assert epochs_in(own, trained) == [[0, 2, 3]] * 2
     [line] = {record.message for record in caplog.records}
-    assert "commits/epoch_0001.json is no commit of this run and unit; its rows are left out until it is" in line
+    assert "commits/epoch_0001.json is not a commit of this run and unit; its rows are left out until it is" in line
 
 
 CUT = {
@@ -206,7 +206,7 @@ def test_a_damaged_commit_is_named_and_its_unit_left_out(
         if record.kind == "explain":
             assert epochs_in(own, record, "attributions") == [[0, 1, 3]] * 2
     [line] = {record.message for record in caplog.records}
-    assert line == f"{place} is no commit of this run and unit; its rows are left out until it is restored"
+    assert line == f"{place} is not a commit of this run and unit; its rows are left out until it is restored"
     place.write_bytes(before)
     assert epochs_in(own, trained) == [[0, 1, 2, 3]] * 2
 

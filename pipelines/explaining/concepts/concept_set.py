@@ -27,7 +27,7 @@ class ConceptSet:
     """Concepts of one epoch and what they do to N held-out images; k concepts, c channels."""
 
     directions: Tensor  # [k, c]
-    stability: Tensor  # [k], how alike each comes back from other images, at most 1; NaN for too few images
+    stability: Tensor  # [k], how similar each is when found in other images, at most 1; NaN for too few images
     thresholds: Tensor  # [k], of scores
     scores: Tensor  # [N, k]
     tcav: Tcav

@@ -426,7 +426,7 @@ def test_every_orientation_is_that_of_pillow_wherever_it_stands(orientation):
 
 def test_only_the_formats_of_the_endings_are_opened():
     drawing = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\n%%EndComments\nshowpage\n"
-    with pytest.raises(InputError, match=r"image x\.png: its content is no image of a known kind"):
+    with pytest.raises(InputError, match=r"image x\.png: its content is not an image of a known kind"):
         decode([("x.png", drawing)])
     with pytest.raises(InputError, match="no image of a known kind"):
         read_picture("x.png", drawing)
@@ -569,7 +569,7 @@ def test_a_class_that_links_to_its_parent_is_refused(folder):
 
 def test_text_called_png_is_named(folder):
     (folder / "test/dog/2.png").write_text("hello")
-    assert f"image {folder}/test/dog/2.png: its content is no image" in complaint("folder", folder)
+    assert f"image {folder}/test/dog/2.png: its content is not an image" in complaint("folder", folder)
 
 
 def test_unreadable_image_and_broken_link_are_named(folder):
@@ -595,7 +595,7 @@ def test_all_unreadable_images_are_named_in_one_line(folder):
     assert message.startswith("cannot read 5 of 22 images: ")
     assert all(f"{folder}/{source}: " in message for source in bad)
     assert "it is empty" in message
-    assert "it is no file" in message
+    assert "it is not a file" in message
     assert message.endswith("fix or remove them, or leave them out with --skip-unreadable")
 
 
@@ -815,7 +815,7 @@ def _validation(change):
         (_validation(lambda root: _empty(root / "val/dog")), "no validation image of class dog"),
         (_validation(lambda root: (root / "val/dog").rename(root / "val/bird")), "lacks: bird; train/ has: cat, dog"),
         (_validation(lambda root: (root / "valid").mkdir()), "has val, valid, which all are its val/; keep one"),
-        (_validation(lambda root: (root / "val/cat/0.png").write_text("x")), "val/cat/0.png: its content is no image"),
+        (_validation(lambda root: (root / "val/cat/0.png").write_text("x")), "0.png: its content is not an image"),
         (_validation(lambda root: shutil.rmtree(root / "train")), "no folder train/ (it has: test, val)"),
         (lambda root: shutil.rmtree(root / "test"), "or CLASS/* alone (as of --data {root}/train)"),
         (lambda root: [(root / part).rename(root / f"set-{part}") for part in ("train", "test")],
@@ -958,7 +958,7 @@ def _png():
         (lambda: table(3, label=pa.array([1, None, 2])), "row 1 of {file} has label None"),
         (lambda: table(3, label=pa.array([1, 2, 10])), "row 2 of {file} has label 10, not one of 0..9"),
         (lambda: table(3, label=pa.array([-1, 2, 1])), "row 0 of {file} has label -1"),
-        (lambda: table(2, img=_img(_png(), b"junk")), "image in row 1 of {file}: its content is no image"),
+        (lambda: table(2, img=_img(_png(), b"junk")), "image in row 1 of {file}: its content is not an image"),
         (lambda: table(2, img=_img(_png(), None)), "image in row 1 of {file}: it is empty"),
         (lambda: table(2, img=_img(_png(), content(noise(32, 32, 3), "JPEG")[:500])), "image in row 1 of {file}"),
         (lambda: table(0), "no test images"),

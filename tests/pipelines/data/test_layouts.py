@@ -54,7 +54,7 @@ def test_what_stands_behind_the_colon_is_the_place(pictures):
     beside, with_flag = data(f"csv:{pictures}/table.csv"), data("csv", pictures / "table.csv")
     assert (beside.name, beside.location) == (with_flag.name, with_flag.location) == ("csv", f"{pictures}/table.csv")
     assert beside.digest == with_flag.digest
-    assert "says where the data is, and so does --data" in complaint("csv:a.csv", "b.csv")
+    assert "say where the data is" in complaint("csv:a.csv", "b.csv")
 
 
 @pytest.mark.parametrize("name", ["csv:", "torchvision", "torchvision:", "planted:cat", "digits:x", "nets:", ":make"])
@@ -196,7 +196,7 @@ def test_what_is_no_table_is_said_in_one_line(pictures):
     assert "does not exist" in complaint("csv:gone.csv")
     assert "is a folder" in complaint(f"csv:{pictures}")
     assert "is not text in UTF-8" in complaint(f"csv:{pictures}/all/00.png")
-    assert "is no file" in complaint(f"csv:{os.devnull}")
+    assert "is not a file" in complaint(f"csv:{os.devnull}")
 
 
 def test_a_row_of_several_lines_is_named_by_its_first(pictures):
@@ -339,7 +339,7 @@ def test_two_kinds_of_labels_ask_which(tmp_path):
         (lambda: hub_table(6).drop_columns("image"), "has no images (struct with bytes, or binary)"),
         (lambda: hub_table(6).drop_columns("label"), "has no labels (whole numbers or text)"),
         (lambda: hub_table(6).set_column(0, "image", pa.array([{"bytes": b"x", "path": None}] * 6)),
-         "cannot read 6 of 18 images: in row 0 of {file}: its content is no image"),
+         "cannot read 6 of 18 images: in row 0 of {file}: its content is not an image"),
         (lambda: hub_table(0, labels=pa.array([], pa.int64())), "the data has no images in test; add some"),
         (lambda: hub_table(6, labels=["ship"] * 6), "has other columns or classes than"),
     ],
@@ -366,7 +366,7 @@ def test_a_text_without_a_letter_is_no_label(tmp_path):
 def test_what_is_no_file_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "train.parquet")
     assert f"{tmp_path} has no Parquet files" in complaint(f"hf:{tmp_path}")
-    assert "train.parquet is no file" in complaint(f"hf:{tmp_path}/train.parquet")
+    assert "train.parquet is not a file" in complaint(f"hf:{tmp_path}/train.parquet")
 
 
 def test_no_rows_at_all_are_said(tmp_path):

@@ -166,7 +166,7 @@ def test_a_stopped_or_failed_decoding_leaves_nothing(folder: Path, home: Home, m
             load(folder, home)
     assert not home.path.exists()
     (folder / "train/cat/0.bmp").write_bytes(b"no picture")
-    with pytest.raises(InputError, match="its content is no image"):
+    with pytest.raises(InputError, match="its content is not an image"):
         load(folder, home)
     assert not home.path.exists()
 

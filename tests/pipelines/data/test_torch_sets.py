@@ -135,11 +135,11 @@ def test_a_data_set_of_no_items_is_an_empty_split():
         (noise(8, 8, 3).astype(np.float32), "outside 0..1"),
         (torch.full((1, 8, 8), torch.nan), "has pixels that are NaN"),
         (torch.zeros(1, 8, 8, dtype=torch.int64), "has levels of int64"),
-        (torch.zeros(64), "has shape (64,), which is no picture"),
+        (torch.zeros(64), "has shape (64,), which is not a picture"),
         (torch.zeros(4, 8, 8), "has shape (4, 8, 8)"),
         (torch.zeros(1, 0, 8), "has no pixels"),
         (Image.new("I;16", (8, 8)), "has levels of over 8 bits (mode I;16)"),
-        ("cat.png", "which is no picture"),
+        ("cat.png", "which is not a picture"),
     ],
 )
 def test_what_is_no_picture_is_refused_with_its_position_and_the_reason(image, words):

@@ -228,7 +228,7 @@ def test_a_model_per_epoch_with_metrics_of_both_runs(address: str, browser) -> N
 
 def test_nothing_was_broken(address: str, browser) -> None:
     severe = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
-    # MLflow asks for an account, which only its login plug-in knows; a late layout is no error to anyone
+    # MLflow asks for an account, which only its login plug-in knows; a late layout is not an error for anyone
     own = ("favicon", "mlflow/users/current", "ResizeObserver loop")
     assert [message for message in severe if not any(name in message for name in own)] == []
 

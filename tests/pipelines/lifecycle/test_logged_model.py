@@ -138,10 +138,10 @@ def test_other_sizes_are_read_as_files_are(data: Dataset, tmp_path: Path) -> Non
         (np.full((1, 8, 8, 1), np.nan), "picture 0 has levels from nan to nan"),
         (np.zeros((1, 8, 8, 1), bool), "picture 0 is an array of bool; give integers in 0..255 or floats in 0..1"),
         (np.zeros((2, 1, 8, 8, 1)), r"picture 0 has shape \(2, 1, 8, 8, 1\); a picture is \[height, width, channels\]"),
-        ([[[0, 1], [0]]], "a list that is no array of one shape"),
+        ([[[0, 1], [0]]], "a list that is not an array of one shape"),
         ("nowhere.png", "cannot read image nowhere.png"),
         ([b"nothing"], "cannot read image picture 0"),
-        (["data:image/png;base64,???"], "picture 0 is no image in base64"),
+        (["data:image/png;base64,???"], "picture 0 is not an image in base64"),
         ([np.zeros((8, 8)), None], r"picture 1 has shape \(\); a picture is"),
     ],
 )

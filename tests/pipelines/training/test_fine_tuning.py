@@ -108,7 +108,7 @@ def test_epoch_zero_is_the_epoch_that_it_begins_from(tuned: Home, source: RunRec
     assert run.params["model"] == "cnn"
     assert not begins_untrained(tuned, run)
     assert begins_untrained(tuned, source)
-    assert rows(tuned, "select source_run_id from runs where name = 'tuned'") == [(None,)]  # it is no child
+    assert rows(tuned, "select source_run_id from runs where name = 'tuned'") == [(None,)]  # it is not a child
 
 
 def test_where_it_begins_is_told_wherever_epoch_zero_is(tuned: Home, source: RunRecord, capsys) -> None:
@@ -205,7 +205,7 @@ def test_held_out_images_that_the_source_was_trained_on_are_counted(tuned: Home,
     [
         (("--from", "nothing"), "--from nothing: no run 'nothing' in "),
         (("--from", "tuned:7"), "--from tuned:7: the run has no checkpoint of epoch 7; there are those of 0 to 1"),
-        (("--from", "tuned:all"), "--from tuned:all: 'all' is no epoch; give RUN or RUN:EPOCH"),
+        (("--from", "tuned:all"), "--from tuned:all: 'all' is not an epoch; give RUN or RUN:EPOCH"),
         (("--from", "tuned", "--weights", "net.pt"), "--from and --weights both say what training begins with"),
         (
             ("--from", "tuned", "--model", "own_code:seeded"),
