@@ -5,90 +5,39 @@ are wrapped. Where the columns still do not fit, a few rows are shown in panels 
 each becomes a block of names and values. Of very many rows the first are shown, and how many more there are.
 """
 
-import datetime
-import math
 import pickle
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from functools import cached_property
 from itertools import zip_longest
 from tempfile import SpooledTemporaryFile
-from typing import Any
 
+from pipelines.asking.cells import (
+    NAME_PARTS,
+    Column,
+    Extent,
+    align_points,
+    find_shortened,
+    format_cell,
+    format_column,
+    shorten_ids,
+)
 from pipelines.common.terminal import Screen, display_width, pad, printable, wrap
 from queries import Batch
 
 MAX_CELL_WIDTH = 100  # characters per cell in a pipe; CSV and JSON are never shortened
-MAX_WRAPPED = 300  # characters per cell on a terminal, where it takes several lines
-MIN_TEXT_WIDTH = 24  # columns of text are not made narrower, so that words stay whole
 MAX_PANEL_ROWS = 30  # and panels, above which a reader would lose the row; then each row is a block
 MAX_PANELS = 3
 MAX_ROWS, MAX_BLOCKS = 100, 20  # that a terminal gets of an answer, unless all are asked for; a pipe gets all
 WAITING_BYTES = 1 << 24  # of a table's cells that are kept in memory
 MAX_HEIGHT = 4  # mean lines per row above which blocks read better than a table
 GAP = "  "
-NUMERIC_TYPES: set[type] = {int, bool, float, Decimal, type(None)}
-ID = re.compile(r"([0-9a-f]{32,})(-dirty)?")  # run IDs and digests, which a unique beginning names as well
-SHORT_ID = 8  # digits
-NAME_PARTS = re.compile(r"[^_ ]*[_ ]|[^_ ]+")  # names are broken after underscores and spaces
 FULL = "in full: --format csv or json"
 # words that are coloured, by column
 COLOURS = {
     "status": {"FINISHED": "green", "FAILED": "red", "KILLED": "red", "RUNNING": "yellow"},
     "verdict": {"found": "red", "suspected": "yellow", "harder": "red", "easier": "green"},
 }
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column as text: cells of one line each, numbers padded so that their decimal points align."""
-
-    name: str
-    cells: list[str]
-    is_numeric: bool
-
-    @cached_property
-    def cell_width(self) -> int:
-        return max(map(display_width, self.cells), default=0)
-
-    @cached_property
-    def width(self) -> int:
-        return max(display_width(self.name), self.cell_width)
-
-    @cached_property
-    def least_width(self) -> int:
-        """The width below which a part of the name, a number, or a word would be broken."""
-        longest_part = max((display_width(part) for part in NAME_PARTS.findall(self.name)), default=0)
-        if self.is_numeric:
-            return max(longest_part, self.cell_width)
-        longest_word = max((display_width(word) for cell in self.cells for word in cell.split()), default=0)
-        return max(longest_part, min(longest_word, MIN_TEXT_WIDTH))
-
-
-@dataclass
-class Extent:
-    """How much space a column's cells take, of which more and more come."""
-
-    is_numeric: bool = True
-    decimals: int = 0  # characters from the decimal point on, the most of any cell
-    before_point: int = 0
-    longest: int = 0
-
-    def add(self, values: Sequence[Any], cells: list[str]) -> None:
-        self.is_numeric = self.is_numeric and NUMERIC_TYPES.issuperset(map(type, values))
-        if self.is_numeric:
-            decimals = _count_decimals(cells)
-            self.decimals = max(self.decimals, *decimals)
-            lengths = map(len, cells)
-            before = [length - count for length, count in zip(lengths, decimals, strict=True) if length]
-            self.before_point = max(self.before_point, *before, 0)
-        self.longest = max(self.longest, *map(display_width, cells))
-
-    @property
-    def width(self) -> int:
-        return self.before_point + self.decimals if self.is_numeric else self.longest
 
 
 @dataclass(frozen=True)
@@ -133,7 +82,7 @@ def _write_whole(names: list[str], batches: Iterable[Batch]) -> Iterator[str]:
     with SpooledTemporaryFile(WAITING_BYTES) as waiting:
         for rows in filter(None, batches):
             values = list(zip(*rows, strict=True))
-            cells = [[_format_cell(value, MAX_CELL_WIDTH) for value in own_values] for own_values in values]
+            cells = [[format_cell(value, MAX_CELL_WIDTH) for value in own_values] for own_values in values]
             for extent, own_values, own_cells in zip(extents, values, cells, strict=True):
                 extent.add(own_values, own_cells)
             pickle.dump(cells, waiting)
@@ -150,7 +99,7 @@ def _write_whole(names: list[str], batches: Iterable[Batch]) -> Iterator[str]:
             empty_lines = text[len(text.rstrip("\n")) :]  # at the end of a table, they are left out
             columns = []
             for column, extent, own_cells in zip(head, extents, pickle.load(waiting), strict=True):
-                aligned = _align_points(own_cells, extent.decimals) if column.is_numeric else own_cells
+                aligned = align_points(own_cells, extent.decimals) if column.is_numeric else own_cells
                 columns.append(Column(column.name, aligned, column.is_numeric))
             text = "\n".join([empty_lines, *_draw_rows(columns, widths, None)])
     yield text.rstrip("\n") + "\n"
@@ -167,9 +116,9 @@ def _write_for_screen(names: list[str], batches: Iterable[Batch], screen: Screen
         same = {place for place in same if all(row[place] == rows[0][place] for row in batch)}
     values: list[tuple] = list(zip(*rows, strict=True)) if rows else [()] * len(names)
 
-    shortened = _find_shortened(names, values)
-    values = _shorten_ids(values)
-    formatted = [_format_column(name, column) for name, column in zip(names, values, strict=True)]
+    shortened = find_shortened(names, values)
+    values = shorten_ids(values)
+    formatted = [format_column(name, column) for name, column in zip(names, values, strict=True)]
     is_constant = [row_count > 1 and place in same for place in range(len(names))]
     if names and all(is_constant):  # the rows are still there to be counted
         is_constant[0] = False
@@ -196,76 +145,6 @@ def _write_for_screen(names: list[str], batches: Iterable[Batch], screen: Screen
     if notes:
         lines += ["", *(screen.style(line, "dim") for note in notes for line in wrap(note, screen.width))]
     yield "\n".join(lines) + "\n"
-
-
-def _format_column(name: str, values: Sequence[Any]) -> Column:
-    cells = [_format_cell(value, MAX_WRAPPED) for value in values]
-    is_numeric = bool(values) and NUMERIC_TYPES.issuperset(map(type, values))
-    return Column(name, _align_points(cells, max(_count_decimals(cells))) if is_numeric else cells, is_numeric)
-
-
-def _format_cell(value: Any, max_width: int) -> str:
-    """A value on one line: numbers with four significant digits, times to the second, texts cut at a width."""
-    if value is None:
-        return ""
-    if isinstance(value, (float, Decimal)):
-        number = float(value)
-        return f"{number:.4g}" if not abs(number) >= 1e4 or math.isinf(number) else f"{value:.0f}"
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, datetime.datetime) and max_width == MAX_WRAPPED:
-        return f"{value:%Y-%m-%d %H:%M:%S}"
-    if isinstance(value, (list, tuple)):
-        return _cut(", ".join(_format_cell(item, max_width) for item in value), max_width)
-    return _cut(printable(str(value).replace("\n", " ").replace("\t", " ")), max_width)
-
-
-def _cut(text: str, max_width: int) -> str:
-    return text if len(text) <= max_width else text[: max_width - 1] + "…"
-
-
-def _count_decimals(cells: list[str]) -> list[int]:
-    """Characters of each cell from the decimal point on."""
-    return [len(cell) - cell.index(".") if "." in cell else 0 for cell in cells]
-
-
-def _align_points(cells: list[str], most: int) -> list[str]:
-    """Cells of numbers, padded so that decimal points stand beneath each other where cells end together.
-
-    `most` is that of _count_decimals.
-    """
-    decimals = _count_decimals(cells)
-    return [cell + " " * (most - count) if cell else "" for cell, count in zip(cells, decimals, strict=True)]
-
-
-def _shorten_ids(values: list[tuple]) -> list[tuple]:
-    """IDs cut to their first digits: 8, or as many as tell all IDs of the table apart."""
-    ids = {match[1] for column in values for value in column if (match := _match_id(value))}
-    digits = SHORT_ID
-    while len({text[:digits] for text in ids}) < len(ids):
-        digits += 1
-    shortened = []
-    for column in values:
-        cells = []
-        for value in column:
-            match = _match_id(value)
-            cells.append(match[1][:digits] + (match[2] or "") if match else value)
-        shortened.append(tuple(cells))
-    return shortened
-
-
-def _match_id(value: Any) -> re.Match[str] | None:
-    return ID.fullmatch(value) if isinstance(value, str) else None
-
-
-def _find_shortened(names: list[str], values: list[tuple]) -> list[str]:
-    """Names of the columns that do not say all on a screen."""
-    found = []
-    for name, column in zip(names, values, strict=True):
-        cells = [_format_cell(value, MAX_WRAPPED) for value in column if isinstance(value, str | list | dict | tuple)]
-        if any(_match_id(value) for value in column) or any(cell.endswith("…") for cell in cells):
-            found.append(name)
-    return found
 
 
 def _describe_constants(columns: list[Column], screen: Screen) -> list[str]:

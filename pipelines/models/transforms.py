@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from pipelines.models.preprocessing import LEVELS, CenterCrop, Grey, Pad, Preprocessing, Resize, Step
+from pipelines.models.pillow_resizing import LEVELS
+from pipelines.models.preprocessing import CenterCrop, Grey, Pad, Preprocessing, Resize, Step
 from tracking.errors import InputError
 
 KNOWN = (
