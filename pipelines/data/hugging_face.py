@@ -271,12 +271,9 @@ class _EncodedImages:
             row = 0
             for batch in _iterate_column(file, self.column):
                 for value in batch:
-                    yield f"in row {row} of {file}", self._content(file, value)
+                    content = value
+                    if isinstance(value, dict):
+                        has_path_alone = value.get("bytes") is None and value.get("path")
+                        content = file.parent / value["path"] if has_path_alone else value.get("bytes")
+                    yield f"in row {row} of {file}", content or b""
                     row += 1
-
-    def _content(self, file: Path, value: Any) -> bytes | Path:
-        if isinstance(value, dict):
-            if value.get("bytes") is None and value.get("path"):
-                return file.parent / value["path"]
-            value = value.get("bytes")
-        return value or b""

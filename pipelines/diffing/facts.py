@@ -50,6 +50,10 @@ def gather_facts(pair: Pair) -> Facts:
             f"runs {names} share no image of split {pair.split!r}; name a split that no seed draws, such as test, with "
             "--split, or two runs on the same data"
         )
+    here_id, other_id = pair.here.record.run_id, pair.other.record.run_id
+    flow_page = None
+    if not pair.has_group:
+        flow_page = find_page(pair.home, here_id, "flow", pair.split, None if here_id == other_id else other_id)
     return Facts(
         pair=pair,
         settings=list_differences(*pair.sides),
@@ -61,18 +65,11 @@ def gather_facts(pair: Pair) -> Facts:
         flow=flow,
         gallery=None if pair.has_group else fill_gallery(pair),
         group_gallery=fill_group_gallery(pair) if pair.has_group else None,
-        flow_page=_find_flow_page(pair),
-        reviews=read_reviews(pair.evidence, pair.here.record.run_id),
+        flow_page=flow_page,
+        reviews=read_reviews(pair.evidence, here_id),
         explanations=judge(pair, "explanations"),
         concepts=None if pair.has_group else judge(pair, "concepts", same=SAME_CONCEPT),
     )
-
-
-def _find_flow_page(pair: Pair) -> str | None:
-    if pair.has_group:
-        return None
-    here_id, other_id = pair.here.record.run_id, pair.other.record.run_id
-    return find_page(pair.home, here_id, "flow", pair.split, None if here_id == other_id else other_id)
 
 
 def judge(pair: Pair, part: str, **values: object) -> Answer:

@@ -96,14 +96,12 @@ class Pair:
 
 def read_references(settings: DiffSettings, home: Home) -> tuple[Reference, Reference]:
     """What `run` and `other` mean. Raises InputError if one means nothing."""
-    first, second = (_read_reference(text, home) for text in (settings.run, settings.other))
-    return first, second
-
-
-def _read_reference(text: str, home: Home) -> Reference:
-    name, epoch = catalogue.split_epoch(home, text)
-    records = tuple(catalogue.resolve_all(home, name))
-    return Reference(records, records[0].name if len(records) == 1 else name, epoch)
+    references = []
+    for text in (settings.run, settings.other):
+        name, epoch = catalogue.split_epoch(home, text)
+        records = tuple(catalogue.resolve_all(home, name))
+        references.append(Reference(records, records[0].name if len(records) == 1 else name, epoch))
+    return references[0], references[1]
 
 
 def make_pair(

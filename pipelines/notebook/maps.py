@@ -104,6 +104,12 @@ def read_maps(
         say(f"{table.num_rows} of the {len(wanted)} images of {split} that are chosen are explained by {at_epoch}")
 
     ids = table["instance_id"].to_numpy().astype(int)
+    pictures = read_pictures()
+    if pictures.data is None:
+        say(f"without images: {pictures.why_none}")
+        images = None
+    else:
+        images = pictures.data.splits[split].rgb(ids).transpose(0, 3, 1, 2).astype(np.float32)
     [(height, width)] = set(zip(table["height"].to_pylist(), table["width"].to_pylist(), strict=True))
     names = connection.execute("select name from classes where run_id = ? order by class_id", [run.run_id]).fetchall()
     return Maps(
@@ -113,7 +119,7 @@ def read_maps(
         split=split,
         classes=tuple(name for (name,) in names),
         ids=ids,
-        images=_read_images(read_pictures(), split, ids),
+        images=images,
         maps=table["map"].combine_chunks().flatten().to_numpy().reshape(len(ids), height, width).copy(),
         labels=table["label"].fill_null(-1).to_numpy().astype(int),
         predicted=table["predicted"].to_numpy().astype(int),
@@ -121,14 +127,6 @@ def read_maps(
         scores=table["score"].to_numpy().copy(),
         baseline_scores=table["baseline_score"].to_numpy().copy(),
     )
-
-
-def _read_images(pictures: Pictures, split: str, ids: np.ndarray) -> np.ndarray | None:
-    """Images [N, 3, H, W], 0..1; None, which is reported, if they cannot be found."""
-    if pictures.data is None:
-        say(f"without images: {pictures.why_none}")
-        return None
-    return pictures.data.splits[split].rgb(ids).transpose(0, 3, 1, 2).astype(np.float32)
 
 
 def _choose_epoch(

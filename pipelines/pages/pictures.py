@@ -45,7 +45,11 @@ class Pictures:
     def image(self, split: str, instance: int, source: str | None = None) -> np.ndarray | None:
         """An image [H, W, 3], 0..1; None if it cannot be found."""
         if self.files is not None:
-            return _opened(linked_image(self.files, source or ""))
+            file = linked_image(self.files, source or "")
+            try:
+                return None if file is None else np.asarray(read_picture(str(file), file)) / 255
+            except InputError:
+                return None
         if self.data is None:
             return None
         return self.data.splits[split].rgb([instance])[0]
@@ -157,12 +161,3 @@ def _sized(image: Image.Image) -> Image.Image:
         return image.resize((width, height), Image.Resampling.LANCZOS)
     times = max(1, -(-SIDE // longest)) if longest < SIDE else 1
     return image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
-
-
-def _opened(file: Path | None) -> np.ndarray | None:
-    if file is None:
-        return None
-    try:
-        return np.asarray(read_picture(str(file), file)) / 255
-    except InputError:
-        return None

@@ -85,7 +85,12 @@ def _commit(
             for table, columns in tables.items()
         }
         files[f"choice/{unit}.json"] = write_json(folder / "choice" / f"{unit}.json", _choice_record(concepts))
-        commit = runs.commit(run, unit, files, _metrics(concepts), epoch, _fidelity(concepts))
+        details = {  # held-out fidelity of the concepts and of other reducers of the same size
+            f"{reducer}_{measure}": value
+            for reducer, fidelity in concepts.fidelity.items()
+            for measure, value in asdict(fidelity).items()
+        }
+        commit = runs.commit(run, unit, files, _metrics(concepts), epoch, details)
     models.log_explained(run, commit, _shown_of_model(commit))
     ingest(run.home, [run.run_id])
 
@@ -102,15 +107,6 @@ def _metrics(concepts: ConceptSet) -> dict[str, float]:
     if concepts.judging_images:
         metrics |= {"answers_kept": concepts.answers_kept, "judging_images": float(concepts.judging_images)}
     return metrics
-
-
-def _fidelity(concepts: ConceptSet) -> dict[str, float]:
-    """Held-out fidelity of the concepts and of other reducers of the same size."""
-    return {
-        f"{reducer}_{measure}": value
-        for reducer, fidelity in concepts.fidelity.items()
-        for measure, value in asdict(fidelity).items()
-    }
 
 
 def _shown_of_model(commit: commits.EpochCommit) -> list[str]:
