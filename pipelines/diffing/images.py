@@ -107,15 +107,18 @@ def fill_gallery(pair: Pair) -> Gallery:
     images = queries.execute(pair.evidence.connection, "pair_images", values).fetchall()
     # of each image that changed, its number in the other run, and where it lies in the data set
     places: dict[int, tuple[int, str | None]] = {one: (other, image_source) for one, other, image_source in images}
-    made = list_explained(pair, pair.here, places)
-    other_made = list_explained(pair, pair.other, [other_id for other_id, _ in places.values()])
-    explained = {one: made.get(one, set()) & other_made.get(other, set()) for one, (other, _) in places.items()}
+    methods_by_image = list_explained(pair, pair.here, places)
+    other_methods_by_image = list_explained(pair, pair.other, [other_id for other_id, _ in places.values()])
+    explained = {
+        one: methods_by_image.get(one, set()) & other_methods_by_image.get(other, set())
+        for one, (other, _) in places.items()
+    }
     chosen = {
         kind: sorted(rows, key=lambda row: not explained[row["instance_id"]])[:IMAGES] for kind, rows in changed.items()
     }
     rows = [row for of_kind in chosen.values() for row in of_kind]
-    known = {method for row in rows for method in explained[row["instance_id"]]}
-    methods = tuple(method for method in REGISTRY if method in known)[:METHODS]
+    shared_methods = {method for row in rows for method in explained[row["instance_id"]]}
+    methods = tuple(method for method in REGISTRY if method in shared_methods)[:METHODS]
     drawn = {image.row["instance_id"]: image for image in _draw_all(pair, rows, places, methods)}
     return Gallery(
         source, changed, {kind: [drawn[row["instance_id"]] for row in rows] for kind, rows in chosen.items() if rows},
@@ -139,15 +142,15 @@ def _draw_all(
     other_ids = [places[instance_id][0] for instance_id in ids]
     likeliest = _read_likeliest(pair, pair.here, ids)
     other_likeliest = _read_likeliest(pair, pair.other, other_ids)
-    made = _read_maps(pair, pair.here, ids, methods)
-    other_made = _read_maps(pair, pair.other, other_ids, methods)
+    maps_of_here = _read_maps(pair, pair.here, ids, methods)
+    maps_of_other = _read_maps(pair, pair.other, other_ids, methods)
     drawn = []
     for place, (instance_id, other_id) in enumerate(zip(ids, other_ids, strict=True)):
         source = places[instance_id][1]
         image = pair.pictures.image(pair.split, instance_id, source)
         maps = []
         for method in methods:
-            one, two = made.get((instance_id, method)), other_made.get((other_id, method))
+            one, two = maps_of_here.get((instance_id, method)), maps_of_other.get((other_id, method))
             if image is not None and one is not None and two is not None:
                 maps.append(_draw_maps(image, method, (one, two), instance_id))
         picture = pair.pictures.thumbnail(pair.split, instance_id, source)

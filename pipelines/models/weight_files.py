@@ -72,37 +72,37 @@ def fit_weights(
     differ in their number alone, or are lacking and have a row for each class. Their names are returned. Raises
     InputError, with names, on weights that do not fit.
     """
-    own = network.state_dict()
+    expected = network.state_dict()
     plain = {name.replace("_orig_mod.", ""): value for name, value in weights.items()}  # of torch.compile
-    prefix = _find_prefix(plain, own)
-    given = {name.removeprefix(prefix): value for name, value in plain.items() if name.startswith(prefix)}
-    _fill_in(given, own)
+    prefix = _find_prefix(plain, expected)
+    loaded = {name.removeprefix(prefix): value for name, value in plain.items() if name.startswith(prefix)}
+    _fill_in(loaded, expected)
 
     classes = len(data.classes)
     new = []
     if keeps_head:
-        new = [name for name in own if _belongs_to_other_classes(given.get(name), own[name], classes)]
-        given |= {name: own[name] for name in new}
-    missing = [name for name in own if name not in given]
-    unexpected = [name for name in given if name not in own]
+        new = [name for name in expected if _belongs_to_other_classes(loaded.get(name), expected[name], classes)]
+        loaded |= {name: expected[name] for name in new}
+    missing = [name for name in expected if name not in loaded]
+    unexpected = [name for name in loaded if name not in expected]
     problems = []
     if missing:
         problems.append(f"it lacks {list_keys(missing)}")
     if unexpected:
         problems.append(f"the model has no {list_keys(unexpected)}")
     problems += [
-        f"{name} has {given[name].shape[0]} outputs in it, and the data set has {classes} classes"
-        if _belongs_to_other_classes(given[name], value, classes)
-        else f"{name} is {tuple(given[name].shape)} in it and {tuple(value.shape)} in the model"
-        for name, value in own.items()
-        if name in given and given[name].shape != value.shape
+        f"{name} has {loaded[name].shape[0]} outputs in it, and the data set has {classes} classes"
+        if _belongs_to_other_classes(loaded[name], value, classes)
+        else f"{name} is {tuple(loaded[name].shape)} in it and {tuple(value.shape)} in the model"
+        for name, value in expected.items()
+        if name in loaded and loaded[name].shape != value.shape
     ][:1]
     if problems:
         raise InputError(f"{what} does not fit the model: {'; '.join(problems)}; check {name_sources(data)}")
-    for name, value in given.items():
+    for name, value in loaded.items():
         if value.is_floating_point() and not value.isfinite().all():
             raise InputError(f"{what}: {name} is not finite (NaN or infinite), so it cannot be used; leave it out")
-    load_weights(network, given)
+    load_weights(network, loaded)
     others = [name for name in plain if not name.startswith(prefix)]
     if others and not quietly:
         say(f"  {what}: {list_keys(others)} not part of the model, left out")
@@ -166,31 +166,37 @@ def _search_weights(content: Any, depth: int) -> dict[str, Tensor] | None:
     return None
 
 
-def _find_prefix(weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
+def _find_prefix(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
     """What stands before the model's own names in a file, as `model.` in Lightning and `module.` in DDP."""
-    names = list(own)
+    names = list(expected)
     ends = {names[0], names[-1]} if names else set()
     prefixes = {""} | {name.removesuffix(end) for name in weights for end in ends if f".{name}".endswith(f".{end}")}
-    return max(sorted(sorted(prefixes), key=len), key=lambda prefix: sum(prefix + name in weights for name in own))
+    return max(sorted(sorted(prefixes), key=len), key=lambda prefix: sum(prefix + name in weights for name in expected))
 
 
-def _fill_in(given: dict[str, Tensor], own: Mapping[str, Tensor]) -> None:
+def _fill_in(loaded: dict[str, Tensor], expected: Mapping[str, Tensor]) -> None:
     """Add what a file may lack and yet fit: the other names of a tied weight, and counts of old batch normalisation."""
-    address_of_given = {own[name].data_ptr(): name for name in given if name in own and own[name].numel()}
-    for name, value in own.items():
-        if name in given:
+    name_by_address = {
+        expected[name].data_ptr(): name for name in loaded if name in expected and expected[name].numel()
+    }
+    for name, value in expected.items():
+        if name in loaded:
             continue
-        tied_to = address_of_given.get(value.data_ptr()) if value.numel() else None
-        if tied_to is not None and own[tied_to].shape == value.shape:
-            given[name] = given[tied_to]
+        tied_to = name_by_address.get(value.data_ptr()) if value.numel() else None
+        if tied_to is not None and expected[tied_to].shape == value.shape:
+            loaded[name] = loaded[tied_to]
         elif name.endswith("num_batches_tracked"):
-            given[name] = value
+            loaded[name] = value
 
 
-def _belongs_to_other_classes(given: Tensor | None, own: Tensor, classes: int) -> bool:
-    if given is None:
-        return own.ndim > 0 and own.shape[0] == classes
-    return given.ndim == own.ndim > 0 and own.shape[0] == classes != given.shape[0] and given.shape[1:] == own.shape[1:]
+def _belongs_to_other_classes(loaded: Tensor | None, expected: Tensor, classes: int) -> bool:
+    if loaded is None:
+        return expected.ndim > 0 and expected.shape[0] == classes
+    return (
+        loaded.ndim == expected.ndim > 0
+        and expected.shape[0] == classes != loaded.shape[0]
+        and loaded.shape[1:] == expected.shape[1:]
+    )
 
 
 def list_keys(names: list[str]) -> str:

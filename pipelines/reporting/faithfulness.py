@@ -134,10 +134,10 @@ def gather_faithfulness(subject: Subject) -> Faithfulness | None:
 
 def judge_methods(rows: list[dict], differences: list[dict]) -> list[JudgedMethod]:
     """Verdicts on the methods; rows of faithfulness_by_method and faithfulness_differences."""
-    found = []
+    judgements = []
     for method in in_order(row["method"] for row in rows):
-        own = {row["metric"]: row for row in rows if row["method"] == method}
-        judged = [metric for metric in RANKING if metric in own and own[metric]["beats_random"] is not None]
+        by_metric = {row["metric"]: row for row in rows if row["method"] == method}
+        judged = [metric for metric in RANKING if metric in by_metric and by_metric[metric]["beats_random"] is not None]
         beaten_by: dict[str, list[str]] = {}
         like_edges = []
         for row in differences:
@@ -148,25 +148,25 @@ def judge_methods(rows: list[dict], differences: list[dict]) -> list[JudgedMetho
                 like_edges.append(RANKING[row["metric"]])
             if other in METHODS and row["better_method"] == other:
                 beaten_by.setdefault(RANKING[row["metric"]], []).append(other)
-        found.append(
+        judgements.append(
             JudgedMethod(
                 method, [RANKING[metric] for metric in judged],
-                [RANKING[metric] for metric in judged if not own[metric]["beats_random"]],
+                [RANKING[metric] for metric in judged if not by_metric[metric]["beats_random"]],
                 beaten_by, like_edges,
             )
         )  # fmt: skip
-    return found
+    return judgements
 
 
 def in_order(methods: Iterable[str]) -> list[str]:
-    there = set(methods)
-    return [method for method in METHODS if method in there]
+    wanted = set(methods)
+    return [method for method in METHODS if method in wanted]
 
 
 def means(rows: list[dict], metric: str) -> dict[str, float]:
     """The mean of a metric by method, methods in order."""
-    found = {row["method"]: row["mean"] for row in rows if row["metric"] == metric and row["mean"] is not None}
-    return {method: found[method] for method in METHODS if method in found}
+    by_method = {row["method"]: row["mean"] for row in rows if row["metric"] == metric and row["mean"] is not None}
+    return {method: by_method[method] for method in METHODS if method in by_method}
 
 
 def find_pointing(rows: list[dict]) -> Pointing | None:
@@ -176,9 +176,9 @@ def find_pointing(rows: list[dict]) -> Pointing | None:
     )
     if not glyph or not decoy:
         return None
-    own = sorted((method for method in glyph if method in METHODS), key=lambda method: glyph[method]["mean"])
-    least, most = own[0], own[-1]
+    methods = sorted((method for method in glyph if method in METHODS), key=lambda method: glyph[method]["mean"])
+    least, most = methods[0], methods[-1]
     return Pointing(
         (least, glyph[least]["mean"]), (most, glyph[most]["mean"]),
-        max(decoy[method]["mean"] for method in own), glyph["random"]["mean"], glyph[most]["n"],
+        max(decoy[method]["mean"] for method in methods), glyph["random"]["mean"], glyph[most]["n"],
     )  # fmt: skip

@@ -43,16 +43,16 @@ def gather_maps(request: Request) -> Content:
         there = sorted({row["epoch"] for row in rows_there})
         at = f" at epoch {epoch} (there are some at {', '.join(map(str, there))})" if there else ""
         raise request.missing(f"maps of split {request.split}{at}", subject.explain("saliency", more=subject.some))
-    made: dict[int, dict[str, dict]] = {}
+    rows_of_maps: dict[int, dict[str, dict]] = {}
     for row in maps_there:
-        made.setdefault(row["instance_id"], {})[row["method"]] = row
-    methods = request.choose_methods([method for own in made.values() for method in own])
-    instances = _choose_instances(request, made, methods)
+        rows_of_maps.setdefault(row["instance_id"], {})[row["method"]] = row
+    methods = request.choose_methods([method for by_method in rows_of_maps.values() for method in by_method])
+    instances = _choose_instances(request, rows_of_maps, methods)
     rows = []
     for instance in instances:
-        row = next(iter(made[instance].values()))
+        row = next(iter(rows_of_maps[instance].values()))
         image = _read_image(request, instance)
-        tiles = [enlarged(image), *(_draw_map(explained, image, made[instance].get(one)) for one in methods)]
+        tiles = [enlarged(image), *(_draw_map(explained, image, rows_of_maps[instance].get(one)) for one in methods)]
         rows.append(TileRow(_describe(request, row), tiles, BLUE if is_right(row) else ORANGE))
     heads = [("Image",), *(tuple(name_method(method, request.style).split(" ")) for method in methods)]
     listed = ", ".join(f"#{instance}" for instance in instances)
@@ -73,18 +73,18 @@ def _describe_choice(request: Request) -> str:
     )
 
 
-def _choose_instances(request: Request, made: dict[int, dict[str, dict]], methods: Sequence[str]) -> list[int]:
+def _choose_instances(request: Request, rows_of_maps: dict[int, dict[str, dict]], methods: Sequence[str]) -> list[int]:
     """The images asked for, else two right and two wrong predictions as in the report."""
     if request.settings.instances is None:
         mistakes = gather_mistakes(request.subject, gather_accuracy(request.subject), None)
-        return choose(made, methods, mistakes.pair.ids if mistakes.pair else ())
-    return _read_instances(request, made, "maps")
+        return choose(rows_of_maps, methods, mistakes.pair.ids if mistakes.pair else ())
+    return _read_instances(request, rows_of_maps, "maps")
 
 
-def _read_instances(request: Request, there: dict[int, dict[str, dict]], what: str) -> list[int]:
+def _read_instances(request: Request, images_with_maps: dict[int, dict[str, dict]], what: str) -> list[int]:
     """The images asked for. Raises InputError if one of them has no maps, or there are too many."""
     instances = parse_numbers(request.settings.instances or "", "--instances")
-    absent = [instance for instance in instances if instance not in there]
+    absent = [instance for instance in instances if instance not in images_with_maps]
     if absent:
         unknown = [instance for instance in absent if instance not in read_images(request.subject)]
         if unknown:
@@ -92,9 +92,9 @@ def _read_instances(request: Request, there: dict[int, dict[str, dict]], what: s
                 f'split {request.split} has no image {unknown[0]}; `study sql "select instance_id from instances '
                 f"where split = '{request.split}'\"` lists those there are"
             )
-        known = ", ".join(map(str, sorted(there)[:MOST_IMAGES]))
+        some = ", ".join(map(str, sorted(images_with_maps)[:MOST_IMAGES]))
         raise InputError(
-            f"image {absent[0]} of split {request.split} has no {what} for this figure; some that have: {known}; to "
+            f"image {absent[0]} of split {request.split} has no {what} for this figure; some that have: {some}; to "
             f"make them: {request.subject.explain('saliency', more=f' --instances {absent[0]}')}"
         )
     if len(instances) > MOST_IMAGES:
@@ -274,17 +274,17 @@ def gather_shortcut_images(request: Request) -> Content:
     found = [row for row in _read_shortcuts(request) if row["verdict"] == "found"]
     if not found:
         raise request.missing(f"shortcut that is found on split {request.split}")
-    known = read_images(request.subject)
+    predictions = read_images(request.subject)
     rows = []
     for row in found[:MOST_IMAGES]:
         place = (row["patch_top"], row["patch_left"], row["patch_side"])
         for right, text in ((True, "correct"), (False, "misclassified")):
-            shown = [
+            instances = [
                 instance
-                for instance, one in known.items()
+                for instance, one in predictions.items()
                 if one["predicted"] == row["class_id"] and is_right(one) is right
             ][:4]
-            tiles: list = [framed_image(_read_image(request, instance), place) for instance in shown]
+            tiles: list = [framed_image(_read_image(request, instance), place) for instance in instances]
             if tiles:
                 lines = (short(row["class_name"], 14), text)
                 rows.append(TileRow(lines, tiles, BLUE if right else ORANGE))

@@ -144,28 +144,31 @@ def gather_outcomes(request: Request) -> Content:
 
 def gather_flow(request: Request) -> Content:
     subject, classes = request.subject, request.subject.classes
-    there = sorted({row["epoch"] for row in subject.ask("transition_outcomes", split=request.split).rows})
-    if not there:
+    logged_epochs = sorted({row["epoch"] for row in subject.ask("transition_outcomes", split=request.split).rows})
+    if not logged_epochs:
         raise request.missing(f"second epoch of predictions of split {request.split}")
-    there.append(subject.epoch)
-    first, last = request.choose_range(there)
-    epochs = [epoch for epoch in there if first <= epoch <= last]
+    logged_epochs.append(subject.epoch)
+    first, last = request.choose_range(logged_epochs)
+    epochs = [epoch for epoch in logged_epochs if first <= epoch <= last]
     if len(epochs) < 2:
-        raise InputError(f"--epochs is {request.settings.epochs}, and only epochs {there[0]} to {there[-1]} are logged")
+        raise InputError(
+            f"--epochs is {request.settings.epochs}, and only epochs {logged_epochs[0]} to {logged_epochs[-1]} are "
+            "logged"
+        )
     most = NARROW_FLOW if request.style.is_narrow else WIDE_FLOW
     shown = choose_evenly(epochs, most)
-    which = list_mixed(subject.ask("confused_pairs", split=request.split).rows, len(classes))
-    which = which or list(range(MATRIX))
-    chosen = ",".join(map(str, which)) if len(which) < len(classes) else None
+    confused_pairs = subject.ask("confused_pairs", split=request.split).rows
+    class_ids = list_mixed(confused_pairs, len(classes)) or list(range(MATRIX))
+    chosen = ",".join(map(str, class_ids)) if len(class_ids) < len(classes) else None
     links = []
     for epoch, next_epoch in pairwise(shown):
         stride = epochs.index(next_epoch) - epochs.index(epoch)
         found = subject.ask(
             "flow_links", split=request.split, from_epoch=epoch, to_epoch=next_epoch, stride=stride, classes=chosen
         )
-        links += [_read_link(row, which, len(classes)) for row in found.rows]
-    names = [classes[one] for one in which] + ["other"] * (chosen is not None)
-    only = f" of the {len(which)} classes confused most" if chosen else ""
+        links += [_read_link(row, class_ids, len(classes)) for row in found.rows]
+    names = [classes[one] for one in class_ids] + ["other"] * (chosen is not None)
+    only = f" of the {len(class_ids)} classes confused most" if chosen else ""
     caption = (
         f"Flow of the images{only} between predicted classes (InstanceFlow) at {len(shown)} of {len(epochs)} epochs, "
         f"{_describe_columns(shown)}: each bar is the images predicted as a class, each band those that go from one "

@@ -77,40 +77,40 @@ def fill_gallery(
     labels: Labels, training_labels: Labels, shortcuts: Shortcuts,
 ) -> Gallery:  # fmt: skip
     """Choose and draw; `order` has the methods, those first whose maps are to be shown first."""
-    known = read_images(subject)
-    made: dict[int, dict[str, dict]] = {}
+    predictions = read_images(subject)
+    rows_of_maps: dict[int, dict[str, dict]] = {}
     for row in explained.answer.where(target_kind="predicted") if explained else []:
-        made.setdefault(row["instance_id"], {})[row["method"]] = row
+        rows_of_maps.setdefault(row["instance_id"], {})[row["method"]] = row
     methods = [method for method in order if explained and method in explained.methods]
     ends = mistakes.pair.ids if mistakes.pair else ()
 
     def show(instance: int, wanted: Sequence[str] | None = None) -> Shown:
-        row, own = known[instance], made.get(instance, {})
+        row, by_method = predictions[instance], rows_of_maps.get(instance, {})
         picture = subject.pictures.thumbnail(subject.split, instance, row["source"])
         if wanted is None:
-            wanted = [method for method in methods if method in own][:1]
-        maps = [_draw(subject, explained, instance, own.get(method)) for method in wanted] if explained else []
+            wanted = [method for method in methods if method in by_method][:1]
+        maps = [_draw(subject, explained, instance, by_method.get(method)) for method in wanted] if explained else []
         label, predicted = (subject.classes[row[key]] for key in ("label", "predicted"))
         single = wanted[0] if maps and len(wanted) == 1 else None
         return Shown(instance, label, predicted, row["p_predicted"], picture, maps, single)
 
     first = methods[:METHODS_SHOWN]
-    chosen = choose(made, first, ends)
+    chosen = choose(rows_of_maps, first, ends)
     sink = mistakes.sink["class_id"] if mistakes.sink else None
     if sink is None:
-        pair = choose_pair(known.values(), made, ends, {*chosen})
+        pair = choose_pair(predictions.values(), rows_of_maps, ends, {*chosen})
     else:
-        pair = choose_into(sink, known.values(), made, {*chosen})
-    every = [*choose_each(made, True), *choose_each(made, False)]
-    shap = [instance for instance in every if "shap" in made[instance]]
-    wrong = [instance for instance in shap if not is_right(known[instance])]
+        pair = choose_into(sink, predictions.values(), rows_of_maps, {*chosen})
+    every = [*choose_each(rows_of_maps, True), *choose_each(rows_of_maps, False)]
+    shap = [instance for instance in every if "shap" in rows_of_maps[instance]]
+    wrong = [instance for instance in shap if not is_right(predictions[instance])]
     return Gallery(
         subject.pictures.why_none, first, [show(one, first) for one in chosen], [show(one) for one in pair],
         {row["instance_id"]: show(row["instance_id"]) for reason in checks.reasons for row in reason.shown},
         [show(row["instance_id"]) for row in labels.suspect[:LABELS]],
         [(row, subject.pictures.thumbnail("train", row["instance_id"]))
          for row in training_labels.contradicted[:TRAINING_LABELS]],
-        {row["class_id"]: _show_patch(subject, row, known, shortcuts) for row in shortcuts.found},
+        {row["class_id"]: _show_patch(subject, row, predictions, shortcuts) for row in shortcuts.found},
         [show(one, list(explained.methods)) for one in every] if explained else [],
         [(show(one, []), _halves(explained, one)) for one in wrong or shap] if explained else [],
     )  # fmt: skip
@@ -128,24 +128,26 @@ def is_right(row: dict) -> bool:
     return bool(row["label"] == row["predicted"])
 
 
-def choose(made: dict[int, dict[str, dict]], methods: Sequence[str], ends: Sequence[int]) -> list[int]:
+def choose(rows_of_maps: dict[int, dict[str, dict]], methods: Sequence[str], ends: Sequence[int]) -> list[int]:
     """Two right and two wrong predictions, of the pair's classes if any is explained; else the lowest IDs.
 
     If fewer than two wrong ones are explained, right ones take their places.
     """
 
     def nearest(instance: int) -> tuple[int, int, int]:
-        row = next(iter(made[instance].values()))
+        row = next(iter(rows_of_maps[instance].values()))
         of_pair = (row["label"] in ends) + (row["predicted"] in ends)
-        return -len(made[instance].keys() & set(methods)), -of_pair, instance
+        return -len(rows_of_maps[instance].keys() & set(methods)), -of_pair, instance
 
-    order = sorted(made, key=nearest)
-    right, wrong = ([one for one in order if is_right(next(iter(made[one].values()))) is ok] for ok in (True, False))
+    order = sorted(rows_of_maps, key=nearest)
+    right, wrong = (
+        [one for one in order if is_right(next(iter(rows_of_maps[one].values()))) is ok] for ok in (True, False)
+    )
     wrong = wrong[: EACH // 2]
     labels: list[int] = []
     firsts = []
     for instance in right:  # different classes first
-        label = next(iter(made[instance].values()))["label"]
+        label = next(iter(rows_of_maps[instance].values()))["label"]
         if label not in labels:
             labels.append(label)
             firsts.append(instance)
@@ -154,33 +156,38 @@ def choose(made: dict[int, dict[str, dict]], methods: Sequence[str], ends: Seque
 
 
 def choose_pair(
-    known: Iterable[dict], made: dict[int, dict[str, dict]], ends: Sequence[int], shown: set[int]
+    predictions: Iterable[dict], rows_of_maps: dict[int, dict[str, dict]], ends: Sequence[int], shown: set[int]
 ) -> list[int]:
     """Four images of one class misclassified as the other: explained ones, those not `shown` yet, and surest first."""
-    mixed = [row for row in known if row["label"] in ends and row["predicted"] in ends and not is_right(row)]
-    mixed.sort(key=lambda row: (row["instance_id"] not in made, row["instance_id"] in shown,
+    mixed = [row for row in predictions if row["label"] in ends and row["predicted"] in ends and not is_right(row)]
+    mixed.sort(key=lambda row: (row["instance_id"] not in rows_of_maps, row["instance_id"] in shown,
                                 -(row["p_predicted"] or 0), row["instance_id"]))  # fmt: skip
     return [row["instance_id"] for row in mixed[:EACH]]
 
 
-def choose_into(class_id: int, known: Iterable[dict], made: dict[int, dict[str, dict]], shown: set[int]) -> list[int]:
+def choose_into(
+    class_id: int, predictions: Iterable[dict], rows_of_maps: dict[int, dict[str, dict]], shown: set[int]
+) -> list[int]:
     """Four images misclassified as a class, of different classes: explained ones, those not `shown`, surest first."""
     order = sorted(
-        (row for row in known if row["predicted"] == class_id != row["label"]),
-        key=lambda row: (row["instance_id"] not in made, row["instance_id"] in shown, -(row["p_predicted"] or 0),
-                         row["instance_id"]),
+        (row for row in predictions if row["predicted"] == class_id != row["label"]),
+        key=lambda row: (row["instance_id"] not in rows_of_maps, row["instance_id"] in shown,
+                         -(row["p_predicted"] or 0), row["instance_id"]),
     )  # fmt: skip
     firsts = {row["label"]: row["instance_id"] for row in reversed(order)}.values()
     return [row["instance_id"] for row in sorted(order, key=lambda row: row["instance_id"] not in firsts)][:EACH]
 
 
-def choose_each(made: dict[int, dict[str, dict]], right: bool) -> list[int]:
+def choose_each(rows_of_maps: dict[int, dict[str, dict]], right: bool) -> list[int]:
     """Up to four images predicted right, or wrong: most methods first, different classes first, then the lowest ID."""
     labels = {
-        instance: row["label"] for instance, own in made.items() for row in own.values() if is_right(row) is right
+        instance: row["label"]
+        for instance, by_method in rows_of_maps.items()
+        for row in by_method.values()
+        if is_right(row) is right
     }
-    most = max((len(made[instance]) for instance in labels), default=0)
-    fitting = sorted(instance for instance in labels if len(made[instance]) == most)
+    most = max((len(rows_of_maps[instance]) for instance in labels), default=0)
+    fitting = sorted(instance for instance in labels if len(rows_of_maps[instance]) == most)
     firsts = {labels[instance]: instance for instance in reversed(fitting)}.values()
     order = [*sorted(firsts), *(instance for instance in fitting if instance not in firsts)]
     return sorted(order[:EACH])
@@ -195,7 +202,7 @@ def _draw(subject: Subject, explained: ExplainedImages, instance: int, row: dict
     )
 
 
-def _show_patch(subject: Subject, row: dict, known: dict[int, dict], shortcuts: Shortcuts) -> list[Shown]:
+def _show_patch(subject: Subject, row: dict, predictions: dict[int, dict], shortcuts: Shortcuts) -> list[Shown]:
     """A training image with the patch, another image before and after it is pasted, and two images it misleads.
 
     A row of shortcuts; of the two, those that are shown to carry the patch come first.
@@ -226,9 +233,10 @@ def _show_patch(subject: Subject, row: dict, known: dict[int, dict], shortcuts: 
 
     carriers = shortcuts.carriers.get(row["class_id"])
     carrying = {one["instance_id"] for one in carriers.of(carries=True)} if carriers else set()
-    misled = [one for one, made in known.items() if made["predicted"] == row["class_id"] != made["label"]]
-    for instance in sorted(misled, key=lambda one: (one not in carrying, -(known[one]["p_predicted"] or 0), one))[:2]:
-        label = short(subject.classes[known[instance]["label"]], 12)
+    misled = [image for image, one in predictions.items() if one["predicted"] == row["class_id"] != one["label"]]
+    misled.sort(key=lambda image: (image not in carrying, -(predictions[image]["p_predicted"] or 0), image))
+    for instance in misled[:2]:
+        label = short(subject.classes[predictions[instance]["label"]], 12)
         image = subject.pictures.image(subject.split, instance)
         add(image, subject.split, instance, f"{subject.split} #{instance}: {label}, seen as {short(name, 12)}")
     return shown
@@ -236,12 +244,12 @@ def _show_patch(subject: Subject, row: dict, known: dict[int, dict], shortcuts: 
 
 def _halves(explained: ExplainedImages, instance: int) -> list[Picture]:
     """What speaks for and against the predicted class, by SHAP; of the true class likewise, if it is another one."""
-    own = {row["target_kind"]: row for row in explained.of(instance) if row["method"] == "shap"}
+    rows_by_target = {row["target_kind"]: row for row in explained.of(instance) if row["method"] == "shap"}
     image = explained.subject.pictures.image(explained.subject.split, instance)
     if image is None:
         return []
-    wrong = own["predicted"]["target"] != own["predicted"]["label"] and "label" in own
-    shown = [own["predicted"], *([own["label"]] if wrong else [])]
+    wrong = rows_by_target["predicted"]["target"] != rows_by_target["predicted"]["label"] and "label" in rows_by_target
+    shown = [rows_by_target["predicted"], *([rows_by_target["label"]] if wrong else [])]
     values = [explained.values(row) for row in shown]
     full = full_colour_magnitude(np.stack(values))  # one for all, so that they can be compared
     return [

@@ -118,24 +118,24 @@ def judge_last_step(row: dict) -> LastStep:
     return LastStep(fixed, broken, row["rerouted"], bool(chance <= VERDICTS["epochs"].level / 2))
 
 
-def count_forgotten(found: Answer) -> Forgetting | None:
+def count_forgotten(answer: Answer) -> Forgetting | None:
     """None where fewer than two epochs count."""
-    rows = found.rows
+    rows = answer.rows
     if not rows or rows[0]["n"] < 2:
         return None
     return Forgetting(
-        found, len(rows), sum(bool(row["forgetting"]) for row in rows),
+        answer, len(rows), sum(bool(row["forgetting"]) for row in rows),
         sum(bool(row["forgetting"]) and row["right_at_end"] for row in rows), sum(row["never_learned"] for row in rows),
     )  # fmt: skip
 
 
-def count_regions(found: Answer) -> Cartography | None:
+def count_regions(answer: Answer) -> Cartography | None:
     """None without probabilities."""
-    known = [row for row in found.rows if row["region"] is not None]
-    if not known:
+    judged = [row for row in answer.rows if row["region"] is not None]
+    if not judged:
         return None
-    ambiguous, hard = (sum(row["region"] == region for row in known) for region in ("ambiguous", "hard"))
-    return Cartography(found, len(known), ambiguous, hard, sum(0.25 <= row["correctness"] <= 0.75 for row in known))
+    ambiguous, hard = (sum(row["region"] == region for row in judged) for region in ("ambiguous", "hard"))
+    return Cartography(answer, len(judged), ambiguous, hard, sum(0.25 <= row["correctness"] <= 0.75 for row in judged))
 
 
 def list_moves(rows: list[dict]) -> list[tuple[str, str, int, int, int]]:
@@ -143,10 +143,10 @@ def list_moves(rows: list[dict]) -> list[tuple[str, str, int, int, int]]:
     moves: dict[tuple[str, str], list[int]] = {}
     for row in rows:
         if row["source"] != row["target"]:
-            own = moves.setdefault((row["source_name"], row["target_name"]), [0, 0, 0])
-            own[0] += row["n"]
-            own[1] += row["n"] * (row["label"] == row["target"])
-            own[2] += row["n"] * (row["label"] == row["source"])
+            counts = moves.setdefault((row["source_name"], row["target_name"]), [0, 0, 0])
+            counts[0] += row["n"]
+            counts[1] += row["n"] * (row["label"] == row["target"])
+            counts[2] += row["n"] * (row["label"] == row["source"])
     return sorted(((*ends, n, fixed, broken) for ends, (n, fixed, broken) in moves.items()), key=lambda move: -move[2])
 
 

@@ -241,15 +241,16 @@ def find_shared(ends: tuple[int, int], rows: list[dict]) -> SharedConcept | None
 
 def _follow(subject: Subject, pair: Pair, accuracy: Accuracy) -> PairFlow | None:
     """The flow over at most four epochs, the first and the last among them; None for a single epoch."""
-    own = sorted(row["epoch"] for row in accuracy.by_epoch.where(split=subject.split))
-    if len(own) < 2:
+    logged_epochs = sorted(row["epoch"] for row in accuracy.by_epoch.where(split=subject.split))
+    if len(logged_epochs) < 2:
         return None
-    last = len(own) - 1
-    places = range(len(own)) if len(own) <= COLUMNS else [round(i * last / (COLUMNS - 1)) for i in range(COLUMNS)]
-    epochs = [own[place] for place in places]
+    epochs = logged_epochs
+    if len(epochs) > COLUMNS:
+        last = len(epochs) - 1
+        epochs = [logged_epochs[round(i * last / (COLUMNS - 1))] for i in range(COLUMNS)]
     a, b = pair.ids
     statement = FLOW.format(
         run_id=subject.run.run_id, split=subject.split.replace("'", "''"), a=a, b=b, epochs=", ".join(map(str, epochs))
     )
-    found = subject.evidence.sql(statement, "Where are the images of the two classes predicted, from epoch to epoch?")
-    return PairFlow(found, epochs, found.rows)
+    answer = subject.evidence.sql(statement, "Where are the images of the two classes predicted, from epoch to epoch?")
+    return PairFlow(answer, epochs, answer.rows)

@@ -80,21 +80,21 @@ class Model:
 
 def gather_model(subject: Subject) -> Model:
     """What the run's record says, and the layers of the model as it builds it."""
-    found = subject.ask("dataset_overview")
+    overview = subject.ask("dataset_overview")
     counts: dict[str, dict[str, int]] = {}
-    for row in sorted(found.rows, key=lambda row: ORDER.get(row["split"], len(ORDER))):
+    for row in sorted(overview.rows, key=lambda row: ORDER.get(row["split"], len(ORDER))):
         counts.setdefault(row["split"], {})[row["class_name"] or "no label"] = row["n"]
     settings, loaded = subject.settings, subject.pictures.data
     if settings is None:
-        return Model(None, None, None, [], found, counts, None)
-    made = None if loaded is None else _build(settings, loaded)
-    layers = _list_layers(made, loaded.splits["train"].images[:1].float() / 255) if made and loaded else []
+        return Model(None, None, None, [], overview, counts, None)
+    model = None if loaded is None else _build(settings, loaded)
+    layers = _list_layers(model, loaded.splits["train"].images[:1].float() / 255) if model and loaded else []
     shape = loaded.image_shape if loaded else None
     last = commits.epoch_commits(subject.home, subject.run.run_id)[f"epoch_{subject.epoch:04d}"]
     checkpoint = checkpoint_file(subject.home, last)
     preprocessing = _describe_preprocessing(settings, checkpoint, shape) if shape else None
     training = _gather_training(subject, settings, last)
-    return Model(settings.model, shape, preprocessing, layers, found, counts, training)
+    return Model(settings.model, shape, preprocessing, layers, overview, counts, training)
 
 
 def _describe_preprocessing(settings: TrackedSettings, checkpoint: Path, image_shape: Shape) -> str:
@@ -111,16 +111,16 @@ def _build(settings: TrackedSettings, loaded: Dataset) -> nn.Module | None:
         return None
 
 
-def _list_layers(made: nn.Module, image: torch.Tensor) -> list[Layer]:
+def _list_layers(model: nn.Module, image: torch.Tensor) -> list[Layer]:
     shapes: dict[str, tuple[int, ...]] = {}
-    owners = {name: part for name, part in made.named_modules() if list(part.parameters(recurse=False))}
+    owners = {name: part for name, part in model.named_modules() if list(part.parameters(recurse=False))}
     hooks = [
-        part.register_forward_hook(lambda _, __, given, name=name: shapes.update({name: _shape(given)}))
+        part.register_forward_hook(lambda _, __, output, name=name: shapes.update({name: _shape(output)}))
         for name, part in owners.items()
         if not isinstance(part, torch.jit.ScriptModule)  # which takes no hooks
     ]
     with torch.no_grad():
-        made(image)
+        model(image)
     for hook in hooks:
         hook.remove()
     return [
@@ -130,8 +130,8 @@ def _list_layers(made: nn.Module, image: torch.Tensor) -> list[Layer]:
     ]  # fmt: skip
 
 
-def _shape(given: object) -> tuple[int, ...]:
-    return tuple(given.shape[1:]) if isinstance(given, torch.Tensor) else ()
+def _shape(output: object) -> tuple[int, ...]:
+    return tuple(output.shape[1:]) if isinstance(output, torch.Tensor) else ()
 
 
 def _describe(part: nn.Module) -> str:

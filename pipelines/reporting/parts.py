@@ -123,10 +123,10 @@ def gather_parts(subject: Subject) -> Parts | None:
 
 def ask_regions(subject: Subject, epoch: int) -> tuple[Answer, Answer]:
     """Answers of attribution_regions: with 95 % intervals, and with such as all hold together at the report's level."""
-    found = subject.ask("attribution_regions", epoch=epoch, split=subject.split)
-    count = sum(row[f"{place}_low"] is not None for row in found.rows for place in PLACES)
+    answer = subject.ask("attribution_regions", epoch=epoch, split=subject.split)
+    count = sum(row[f"{place}_low"] is not None for row in answer.rows for place in PLACES)
     level = VERDICTS["places"].level / max(count, 1)
-    return found, subject.ask("attribution_regions", epoch=epoch, split=subject.split, level=level)
+    return answer, subject.ask("attribution_regions", epoch=epoch, split=subject.split, level=level)
 
 
 def of_methods(rows: list[dict], subset: str = "all") -> list[dict]:
@@ -143,22 +143,22 @@ def judge_places(rows: list[dict]) -> dict[str, Place]:
 
     On the object that map is a random one, whose own interval counts too.
     """
-    own = of_methods(rows)
+    of_all_images = of_methods(rows)
     random = next((row for row in rows if (row["method"], row["subset"]) == ("random", "all")), None)
     expected = {place: (share, share, share) for place, share in EVEN.items()}
     if random and random["object_low"] is not None:
         expected["object"] = (random["object"], random["object_low"], random["object_high"])
-    found = {}
+    places = {}
     for place, (even, low, high) in expected.items():
-        known = [row for row in own if row[f"{place}_low"] is not None]
-        if not known:
+        measured = [row for row in of_all_images if row[f"{place}_low"] is not None]
+        if not measured:
             continue
-        more = [row["method"] for row in known if row[f"{place}_low"] > high]
-        less = [row["method"] for row in known if row[f"{place}_high"] < low]
-        equal = [row["method"] for row in known if row["method"] not in (*more, *less)]
-        order = sorted(known, key=lambda row: row[place])
-        found[place] = Place(place, even, more, less, equal, order[0], order[-1])
-    return found
+        more = [row["method"] for row in measured if row[f"{place}_low"] > high]
+        less = [row["method"] for row in measured if row[f"{place}_high"] < low]
+        equal = [row["method"] for row in measured if row["method"] not in (*more, *less)]
+        order = sorted(measured, key=lambda row: row[place])
+        places[place] = Place(place, even, more, less, equal, order[0], order[-1])
+    return places
 
 
 def compare_with_edges(rows: list[dict]) -> list[BesideEdges]:
@@ -166,13 +166,13 @@ def compare_with_edges(rows: list[dict]) -> list[BesideEdges]:
     edge = next((row for row in rows if (row["method"], row["subset"]) == ("edge", "all")), None)
     if edge is None:
         return []
-    found = []
+    compared = []
     for place in ("centre", "object"):
-        known = [row for row in of_methods(rows) if None not in (row[f"{place}_low"], edge[f"{place}_high"])]
-        if known:
-            more = [row["method"] for row in known if row[f"{place}_low"] > edge[f"{place}_high"]]
-            found.append(BesideEdges(place, edge[place], more))
-    return found
+        measured = [row for row in of_methods(rows) if None not in (row[f"{place}_low"], edge[f"{place}_high"])]
+        if measured:
+            more = [row["method"] for row in measured if row[f"{place}_low"] > edge[f"{place}_high"]]
+            compared.append(BesideEdges(place, edge[place], more))
+    return compared
 
 
 def contrast(rows: list[dict]) -> Contrast | None:
@@ -182,29 +182,29 @@ def contrast(rows: list[dict]) -> Contrast | None:
         return None
     others = {row["method"]: row for row in wrong}
     apart, compared = [], 0
-    for one in right:
-        two = others.get(one["method"])
+    for row in right:
+        other = others.get(row["method"])
         for place in PLACES:
             low, high = f"{place}_low", f"{place}_high"
-            if two is None or one[low] is None or two[low] is None:
+            if other is None or row[low] is None or other[low] is None:
                 continue
             compared += 1
-            if one[low] > two[high] or one[high] < two[low]:
-                apart.append((one["method"], place, one[place], two[place]))
-    n, m = (min(row["n"] for row in own) for own in (right, wrong))
+            if row[low] > other[high] or row[high] < other[low]:
+                apart.append((row["method"], place, row[place], other[place]))
+    n, m = (min(row["n"] for row in subset) for subset in (right, wrong))
     return Contrast(n, m, compared, apart)
 
 
-def gather_agreement(found: Answer) -> Agreement | None:
+def gather_agreement(answer: Answer) -> Agreement | None:
     """None with fewer than two methods."""
     rows = sorted(
-        (row for row in pairs(found.rows, "all") if row["spearman"] is not None), key=lambda row: -row["spearman"]
+        (row for row in pairs(answer.rows, "all") if row["spearman"] is not None), key=lambda row: -row["spearman"]
     )
     if not rows:
         return None
-    compared = compare_agreement(pairs(found.rows, "right"), pairs(found.rows, "wrong"))
+    compared = compare_agreement(pairs(answer.rows, "right"), pairs(answer.rows, "wrong"))
     return Agreement(
-        found, rows,
+        answer, rows,
         sum(row["agrees"] == "lower" for row in compared), sum(row["agrees"] == "higher" for row in compared),
         len(compared),
     )  # fmt: skip
@@ -217,9 +217,9 @@ def pairs(rows: list[dict], subset: str) -> list[dict]:
 
 def compare_agreement(right: list[dict], wrong: list[dict]) -> list[dict]:
     """Rows of wrong predictions of the pairs that have enough images of both kinds, as the question judges them."""
-    known = {(row["method_a"], row["method_b"]): row["n"] for row in right}
+    counts = {(row["method_a"], row["method_b"]): row["n"] for row in right}
     return [
         row
         for row in wrong
-        if row["n"] >= IMAGES_FOR_CONTRAST and known.get((row["method_a"], row["method_b"]), 0) >= IMAGES_FOR_CONTRAST
+        if row["n"] >= IMAGES_FOR_CONTRAST and counts.get((row["method_a"], row["method_b"]), 0) >= IMAGES_FOR_CONTRAST
     ]

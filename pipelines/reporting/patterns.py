@@ -129,18 +129,18 @@ def gather_patterns(subject: Subject) -> Patterns | None:
         return None
     rows, kept = found.stable_rows, found.kept.first()
     single, everywhere = list_single(rows)
-    own = list_own(found.own.rows)
+    with_own = list_own(found.own.rows)
     effects = sorted((row for row in rows if is_beyond_chance(row)), key=lambda row: -abs(row["contribution"]))
-    there = [row for row in effects if row["prevalence"] >= CONCEPT_IN_CLASS]
+    in_class = [row for row in effects if row["prevalence"] >= CONCEPT_IN_CLASS]
     order = sorted(found.names, key=lambda concept: (concept in found.unstable, concept not in single, concept))
-    told = {row["class_id"] for row in own}
+    classes_with_own = {row["class_id"] for row in with_own}
     return Patterns(
         found, [_describe(found, concept) for concept in order[:CARDS]],
         judge_answer(kept, len(found.names) - len(found.unstable)), kept, single,
-        [row["class_name"] for row in found.own.rows if row["n"] and row["class_id"] not in told], everywhere,
-        any(row["p_value"] is not None for row in rows), there, len(effects) - len(there), len(rows),
+        [row["class_name"] for row in found.own.rows if row["n"] and row["class_id"] not in classes_with_own],
+        everywhere, any(row["p_value"] is not None for row in rows), in_class, len(effects) - len(in_class), len(rows),
         OwnConcepts(
-            sum(row["selectivity"] is not None for row in found.own.rows), own,
+            sum(row["selectivity"] is not None for row in found.own.rows), with_own,
             relate_to_accuracy(found.own.rows),
         ),
         _gather_history(subject),
@@ -190,18 +190,18 @@ def concept_name(row: dict) -> str:
 
 def relate_to_accuracy(rows: list[dict]) -> Relation | None:
     """Whether well known classes have more, or more exclusive, concepts; None for too few classes or equal accuracy."""
-    known = [row for row in rows if None not in (row["recall"], row["concepts_per_image"], row["selectivity"])]
-    if len(known) < CLASSES_FOR_CORRELATION or len({row["recall"] for row in known}) == 1:
+    measured = [row for row in rows if None not in (row["recall"], row["concepts_per_image"], row["selectivity"])]
+    if len(measured) < CLASSES_FOR_CORRELATION or len({row["recall"] for row in measured}) == 1:
         return None
     keys = {"per_image": "concepts_per_image", "exclusive": "selectivity"}
-    found = {name: correlate(known, key) for name, key in keys.items()}
-    tested = holm({name: chance for name, (_, chance) in found.items()})
+    correlations = {name: correlate(measured, key) for name, key in keys.items()}
+    tested = holm({name: chance for name, (_, chance) in correlations.items()})
     clear = [
         name
-        for name, (rho, _) in found.items()
+        for name, (rho, _) in correlations.items()
         if abs(rho or 0) >= CLEAR_CORRELATION and tested[name] <= VERDICTS["class_concepts"].level
     ]
-    return Relation(len(known), found["per_image"][0], found["exclusive"][0], clear)
+    return Relation(len(measured), correlations["per_image"][0], correlations["exclusive"][0], clear)
 
 
 def correlate(rows: list[dict], key: str) -> tuple[float | None, float]:
@@ -230,14 +230,14 @@ def count_ages(rows: list[dict]) -> tuple[int, int, int]:
 
 def _gather_history(subject: Subject) -> History | None:
     """None if a single epoch was looked at, or no concept is stable."""
-    found = subject.ask("concepts_by_epoch")
-    epochs = sorted({row["epoch"] for row in found.rows})
-    stable = [row for row in found.rows if is_stable(row)]
+    answer = subject.ask("concepts_by_epoch")
+    epochs = sorted({row["epoch"] for row in answer.rows})
+    stable = [row for row in answer.rows if is_stable(row)]
     if len(epochs) < 2 or not stable:
         return None
-    cells = {(row["concept_id"], row["epoch"]): row for row in found.rows}
-    names = {row["concept_id"]: row["concept_name"] or "" for row in found.rows}
-    return History(found, epochs[-EPOCHS:], cells, dict(sorted(names.items())[:CONCEPTS]), *count_ages(stable))
+    cells = {(row["concept_id"], row["epoch"]): row for row in answer.rows}
+    names = {row["concept_id"]: row["concept_name"] or "" for row in answer.rows}
+    return History(answer, epochs[-EPOCHS:], cells, dict(sorted(names.items())[:CONCEPTS]), *count_ages(stable))
 
 
 def _describe(found: FoundConcepts, concept: int) -> Concept:

@@ -219,17 +219,17 @@ def find_maps(subject: Subject, patch: dict) -> MapsOnPatch:
     return count_maps(found, patch["class_id"])
 
 
-def count_maps(found: Answer, class_id: int) -> MapsOnPatch:
+def count_maps(answer: Answer, class_id: int) -> MapsOnPatch:
     """Counts of the rows of a method and an image each."""
-    own = [row for row in found.rows if row["predicted"] == class_id]
+    of_class = [row for row in answer.rows if row["predicted"] == class_id]
     by_method: dict[str, list[bool]] = {}
-    for row in own:
+    for row in of_class:
         by_method.setdefault(row["method"], []).append(row["is_inside"])
     counts = [(method, sum(inside), len(inside)) for method, inside in by_method.items()]
-    others = [row["is_inside"] for row in found.rows if row["predicted"] != class_id]
+    others = [row["is_inside"] for row in answer.rows if row["predicted"] != class_id]
 
     by_image: dict[int, list[dict]] = {}
-    for row in found.rows:
+    for row in answer.rows:
         by_image.setdefault(row["instance_id"], []).append(row)
     mostly = {True: [0, 0], False: [0, 0]}  # by whether the image is classified correctly
     for rows in by_image.values():
@@ -239,7 +239,7 @@ def count_maps(found: Answer, class_id: int) -> MapsOnPatch:
     (right_inside, right), (wrong_inside, wrong) = mostly[True], mostly[False]
     chance = fisher_exact([[wrong_inside, wrong - wrong_inside], [right_inside, right - right_inside]]).pvalue
     return MapsOnPatch(
-        found, len(by_image), len({row["instance_id"] for row in own}),
+        answer, len(by_image), len({row["instance_id"] for row in of_class}),
         sorted(counts, key=lambda count: (-count[1] / count[2], count[0])), (sum(others), len(others)),
         (wrong_inside, wrong), (right_inside, right), bool(chance <= VERDICTS["shortcut_places"].level),
     )  # fmt: skip
