@@ -67,7 +67,7 @@ def _train_group(settings: TrainSettings, wanted: str, home: Home) -> list[str]:
 
 
 def _train_seed(settings: TrainSettings, members: dict[int | None, RunRecord], home: Home) -> str:
-    """Train the run of one seed as far as it is not yet; its ID."""
+    """Train the run of one seed, or resume it if it was interrupted; returns its ID."""
     member = members.get(settings.seed)
     if member is None:
         return training.train(settings, home)

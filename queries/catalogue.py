@@ -242,7 +242,7 @@ def execute(connection: DuckDBPyConnection, name: str, values: Mapping[str, obje
 def execute_to_batches(
     connection: DuckDBPyConnection, name: str, values: Mapping[str, object], rows: int = 100_000
 ) -> pyarrow.RecordBatchReader:
-    """The rows of an internal query, read about so many at a time: an answer that memory does not hold, or a table."""
+    """The rows of an internal query in batches of about `rows`: an answer that memory does not hold, or a table."""
     return connection.sql(internal_text(name), params=dict(values)).to_arrow_reader(rows)
 
 

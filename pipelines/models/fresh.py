@@ -1,6 +1,6 @@
 """Which weights of a model are drawn at random, and a model with all weights drawn, even if its factory loads some.
 
-Two models from different seeds tell: what is alike in both, and is not a constant, was not drawn.
+Two models from different seeds show it: what is equal in both, and not a constant, was not drawn.
 """
 
 import torch
@@ -42,7 +42,7 @@ def build_random_model(settings: TrackedSettings, data: Dataset, seed: int) -> C
 
 
 def _find_fixed(model: nn.Module, other: nn.Module) -> list[nn.Parameter]:
-    """Parameters of `model` that are alike in both, except constants, such as the ones and zeros of normalisation."""
+    """Parameters of `model` that are equal in both, except constants, such as the ones and zeros of normalisation."""
     return [
         weight
         for weight, twin in zip(model.parameters(), other.parameters(), strict=True)

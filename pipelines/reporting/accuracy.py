@@ -123,7 +123,7 @@ def judge_classes(rows: list[dict], differences: list[dict]) -> str:
 
 
 def list_different(rows: list[dict], differences: list[dict]) -> tuple[list[dict], list[dict]]:
-    """Classes that are harder, and that are easier, than the others beyond chance, most so first."""
+    """Classes that are harder, and that are easier, than the others beyond chance, the clearest first."""
     verdicts = {row["class_id"]: row["verdict"] for row in differences if row["tells_apart"]}
     harder = [row for row in rows if verdicts.get(row["class_id"]) == "harder"]
     easier = [row for row in reversed(rows) if verdicts.get(row["class_id"]) == "easier"]

@@ -243,7 +243,7 @@ def _show_patch(subject: Subject, row: dict, predictions: dict[int, dict], short
 
 
 def _halves(explained: ExplainedImages, instance: int) -> list[Picture]:
-    """What speaks for and against the predicted class, by SHAP; of the true class likewise, if it is another one."""
+    """What speaks for and against the predicted class, by SHAP, and the true class if it is another one."""
     rows_by_target = {row["target_kind"]: row for row in explained.of(instance) if row["method"] == "shap"}
     image = explained.subject.pictures.image(explained.subject.split, instance)
     if image is None:

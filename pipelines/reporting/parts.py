@@ -122,7 +122,7 @@ def gather_parts(subject: Subject) -> Parts | None:
 
 
 def ask_regions(subject: Subject, epoch: int) -> tuple[Answer, Answer]:
-    """Answers of attribution_regions: with 95 % intervals, and with such as all hold together at the report's level."""
+    """Answers of attribution_regions: with 95 % intervals, and with those that hold jointly at the report's level."""
     answer = subject.ask("attribution_regions", epoch=epoch, split=subject.split)
     count = sum(row[f"{place}_low"] is not None for row in answer.rows for place in PLACES)
     level = VERDICTS["places"].level / max(count, 1)

@@ -172,7 +172,7 @@ def is_beyond_chance(row: dict) -> bool:
 
 
 def list_own(rows: list[dict]) -> list[dict]:
-    """Classes that show a stable concept more often than the others do, beyond chance, most so first.
+    """Classes that show a stable concept more often than the others do, beyond chance, the clearest first.
 
     Rows of class_concepts.
     """
