@@ -428,7 +428,7 @@ def test_only_the_formats_of_the_endings_are_opened():
     drawing = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\n%%EndComments\nshowpage\n"
     with pytest.raises(InputError, match=r"image x\.png: its content is not an image of a known kind"):
         decode([("x.png", drawing)])
-    with pytest.raises(InputError, match="no image of a known kind"):
+    with pytest.raises(InputError, match="not an image of a known kind"):
         read_picture("x.png", drawing)
     got, _ = one(noise(9, 9, 3), "BMP")  # whatever its ending is
     assert got.shape == (3, 9, 9)
@@ -819,7 +819,7 @@ def _validation(change):
         (_validation(lambda root: shutil.rmtree(root / "train")), "no folder train/ (it has: test, val)"),
         (lambda root: shutil.rmtree(root / "test"), "or CLASS/* alone (as of --data {root}/train)"),
         (lambda root: [(root / part).rename(root / f"set-{part}") for part in ("train", "test")],
-         "has set-test, set-train, with images only in folders further below, so these are no classes"),
+         "has set-test, set-train, with images only in folders further below, so these are not classes"),
         (lambda root: [shutil.rmtree(root / part) for part in ("train", "test")], "has no folder in it (it has: noth"),
     ],
 )  # fmt: skip

@@ -499,7 +499,7 @@ def test_a_download_that_fails_is_one_line_and_leaves_nothing(torchvisions, tmp_
     assert list(tmp_path.iterdir()) == []
     message = complaint("torchvision:FashionLike", tmp_path)
     assert message.startswith(f"no files of torchvision's FashionLike in {tmp_path} (RuntimeError: Dataset not found.")
-    assert "no folder" in complaint("torchvision:FashionLike", tmp_path / "gone")
+    assert "is not a folder" in complaint("torchvision:FashionLike", tmp_path / "gone")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -199,8 +199,8 @@ def bad(state: dict) -> dict[str, tuple[Callable[[Path], object], str]]:
     return {
         "code": (lambda path: torch.save(network(1), path), r"needs code to be loaded \(.*Net\), which could do"),
         "numpy": (lambda path: torch.save({"model": state, "best": np.float64(1)}, path), "needs code to be loaded"),
-        "text": (lambda path: path.write_text("hello"), "is no file of torch or safetensors, or it is damaged"),
-        "empty": (lambda path: path.touch(), "is no file of torch or safetensors, or it is damaged"),
+        "text": (lambda path: path.write_text("hello"), "is not a file of torch or safetensors, or it is damaged"),
+        "empty": (lambda path: path.touch(), "is not a file of torch or safetensors, or it is damaged"),
         "none": (lambda path: torch.save({"epoch": 1}, path), "has no weights by name; it has epoch"),
         "list": (lambda path: torch.save([state], path), "has no weights by name; it holds a list"),
         "missing": (lambda path: torch.save({"head.bias": state["head.bias"]}, path), "it lacks body.0.weight"),
