@@ -1,4 +1,4 @@
-"""Torch data sets: every picture is read once and as it is; what is not a picture, or not always the same, is refused."""
+"""Torch data sets: every picture is read once and as it is; what is not a picture, or varies, is refused."""
 
 import numpy as np
 import pytest
