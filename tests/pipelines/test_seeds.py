@@ -102,7 +102,7 @@ def test_a_group_has_the_same_images_and_says_so(group: Home) -> None:
         ({"seeds": "5", "split_seed": 5}, "the runs of group 'pair' have split_seed 3, this one has 5"),
         ({"seeds": None, "seed": 1}, "group 'pair' has a run of seed 1 already"),
         ({"seed": 1}, "--seed and --seeds both say which seeds"),
-        ({"name": "mine"}, "--name is of one run"),
+        ({"name": "mine"}, "--name names one run"),
         ({"seeds": "1;2"}, "it takes whole numbers such as 0-4 or 0,3,7"),
         ({"seeds": "1", "from_": "nothing"}, "--from nothing: no run 'nothing'"),
     ],
