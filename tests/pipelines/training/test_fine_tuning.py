@@ -129,7 +129,7 @@ def test_where_it_begins_is_told_wherever_epoch_zero_is(tuned: Home, source: Run
 
 def test_the_report_compares_with_the_network_before_this_training(tuned: Home, source: RunRecord, capsys) -> None:
     home = ("--home", str(tuned.path))
-    assert main(["explain", "tuned", "--epochs", "all", "--count", "20", *home]) == 0
+    assert main(["explain", "tuned", "--epochs", "all", "--count", "6", *home]) == 0
     assert main(["compare", "tuned", "--randomization-count", "2", "--shortcut-count", "0", *home]) == 0
     metrics = {metric for (metric,) in rows(tuned, "select distinct metric from attribution_scores")}
     assert "randomized/everything" in metrics
