@@ -44,7 +44,8 @@ def test_notebooks_run(path: Path, tmp_path: Path, empty_tracker: Path, kernel: 
     notebook.cells.insert(place + 1, nbformat.v4.new_code_cell(SMALLER))
     for cell in notebook.cells:
         cell.source = cell.source.replace("count=40", "count=10")
-    notebook.cells.insert(0, nbformat.v4.new_code_cell(f"%reset -f\n%cd -q {tmp_path}"))  # as a new kernel would be
+    # as a new kernel would be; first out of the last notebook's folder, which is gone
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(f"%cd -q {tmp_path}\n%reset -f"))
     nbclient.NotebookClient(notebook, km=kernel, timeout=120).execute()
 
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
