@@ -16,6 +16,7 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
+import duckdb
 import pytest
 import torch
 from filelock import FileLock
@@ -40,9 +41,20 @@ LONGEST = (
 )  # fmt: skip
 IN_MEMORY = Path("/dev/shm")
 torch.set_num_threads(1)  # tests run side by side
+connect = duckdb.connect
 # else MLflow imports all its migrations for each home that a test makes
 database_utils._get_latest_schema_revision = cache(database_utils._get_latest_schema_revision)
 datasets.load_digits = cache(datasets.load_digits)  # a text file, which nearly every command would parse again
+
+
+def connect_with_one_thread(
+    *place: str | Path, config: dict[str, object] | None = None, **options: object
+) -> duckdb.DuckDBPyConnection:
+    """DuckDB, without a second thread, which costs more on small tables than it saves."""
+    return connect(*place, config={"threads": 1} | (config or {}), **options)
+
+
+duckdb.connect = connect_with_one_thread
 
 
 @event.listens_for(Engine, "connect")

@@ -39,7 +39,7 @@ TRIALS = [
 
 
 def empty() -> duckdb.DuckDBPyConnection:
-    connection = duckdb.connect(config={"threads": 2})
+    connection = duckdb.connect()
     source = Path(make_empty().name) / "empty.duckdb"
     connection.execute(f"attach '{source}' as source (read_only); copy from database source to memory; detach source")
     return connection
