@@ -40,7 +40,6 @@ LONGEST = (
     "explain", "flow", "compare", "fine_tuning", "workers", "seeds", "trust", "improving", "queries",
 )  # fmt: skip
 IN_MEMORY = Path("/dev/shm")
-torch.set_num_threads(1)  # tests run side by side
 connect = duckdb.connect
 # else MLflow imports all its migrations for each home that a test makes
 database_utils._get_latest_schema_revision = cache(database_utils._get_latest_schema_revision)
@@ -84,6 +83,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection_finish() -> None:
     """What was imported lives to the end, and looking for garbage in it takes half a second each time."""
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Tests run side by side, and what an earlier one ran may have left more threads."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

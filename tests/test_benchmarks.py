@@ -111,4 +111,4 @@ def test_program_runs(name: str, cifar10: Path, copy: Home, monkeypatch: pytest.
     )
     program.main()
     assert capsys.readouterr().out.count("\n") >= 2
-    assert torch.get_num_threads() == 1  # of other tests too
+    assert torch.get_num_threads() == 1

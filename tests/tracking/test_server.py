@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -47,7 +48,7 @@ from support.homes import FIRST, TINY, predictions, rows
 from support.logged_models import find_model
 from support.places import ROOT
 from support.recorded import CLASSES, make_net, make_sets
-from support.servers import LOST, free_port, kill, serve
+from support.servers import LOST, Forked, free_port, kill, serve
 from tracking import commits, models, patience, runs
 from tracking.catalogue import RunRecord, read_records, resolve, resolve_all
 from tracking.commits import EpochCommit
@@ -59,6 +60,7 @@ from tracking.reading import connect
 from tracking.remote import fetch
 
 ONE_EPOCH = replace(TINY, epochs=1)
+MISSED = "which does not answer; tries left"
 
 
 @pytest.fixture(scope="module")
@@ -392,6 +394,14 @@ def test_a_server_that_dies_ends_a_training_that_goes_on_when_it_is_back_and_hol
         kill(servers[-1])
 
 
+def serve_once_missed(folder: Path, port: int, caplog: pytest.LogCaptureFixture) -> Forked:
+    """A server, once a command has said that it waits for one."""
+    deadline = time.monotonic() + 60
+    while not any(MISSED in line for line in caplog.messages) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return serve(folder, port)
+
+
 def outlive_restarts(home: Home, folder: Path, port: int, servers: list, monkeypatch, caplog) -> None:
     """What comes after a training waits for a server that dies in its middle, and is complete."""
     picture = folder / "new.png"
@@ -410,13 +420,13 @@ def outlive_restarts(home: Home, folder: Path, port: int, servers: list, monkeyp
             def log_without_server(run: runs.Run, files: dict[str, Path], table=table, starting=starting) -> None:
                 if not starting and any(path.startswith(f"{table}/") for path in files):
                     kill(servers[-1])
-                    starting.append(pool.submit(serve, folder, port))
+                    starting.append(pool.submit(serve_once_missed, folder, port, caplog))
                 log_files(run, files)
 
             patch.setattr(runs, "log_files", log_without_server)
             command(home)
             servers.append(starting[0].result())
-        assert any("which does not answer; tries left" in line for line in caplog.messages), table
+        assert any(MISSED in line for line in caplog.messages), table
     again = find_home(str(folder / "again"))
     rebuild(RebuildSettings(), again)
     assert {record.status for record in read_records(again)} == {"FINISHED"}
