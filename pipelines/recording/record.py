@@ -128,7 +128,7 @@ def record(
     with processes.telling_errors(channel):
         _check_arguments(sets, factory, factory_args, parts)
         if group is not None and seed is None:
-            raise InputError("seed is missing: a group's runs are told apart by what their random numbers derive from")
+            raise InputError("seed is missing: the runs of a group differ in it alone")
         if trained_epochs is not None and resume is None:
             raise InputError("trained_epochs says where a resumed run continues; give resume too")
         shares_state = resume is not None and trained_epochs is None
