@@ -35,6 +35,7 @@ TASKS_AHEAD = 4  # per worker, that are under way or done while the one process 
 CONNECTING = 10.0  # seconds in which a scheduler answers and has a worker
 PATIENCE = 60.0  # seconds without any worker before the work is given up
 POLL = 1.0  # seconds between two looks whether there are workers
+FETCHING = 60.0  # seconds in which a result that is done comes from its worker
 # what a process runs that `working` starts: our packages come from where they are here, all others from the same path
 SERVE = (
     "import sys; root, address, *sys.path = sys.argv[1:]; sys.path.insert(0, root); "
@@ -76,29 +77,30 @@ class Pool:
 
     def take(self, key: str, advice: str) -> Any:
         """The result of a task, once it is there. Raises RunError, with advice, if there is no worker left."""
-        from distributed import KilledWorker
+        from distributed import KilledWorker, wait
 
         future = self._under_way.pop(key)
         last_seen = monotonic()
-        while not future.done():
+        while True:
             try:
-                future.result(timeout=POLL)
+                wait([future], timeout=POLL)
+                # not for as long as it takes: a result is lost with its worker, and then computed again
+                result = future.result(timeout=FETCHING)
+                break
             except TimeoutError:
-                if self._count() or future.done():
+                if future.status == "error":  # the task's own
+                    raise
+                if self._count():
                     last_seen = monotonic()
                 elif self._processes or monotonic() - last_seen > PATIENCE:
                     raise RunError(f"no worker is left {self._place}; {advice}") from None
-            except Exception:
-                break
-        try:
-            result = future.result()
-        except KilledWorker:
-            raise RunError(
-                f"workers {self._place} repeatedly ended while computing the same images, perhaps because memory "
-                f"ran out; {advice}"
-            ) from None
-        except CancelledError:
-            raise RunError(f"the connection to the Dask scheduler {self._place} is lost; {advice}") from None
+            except KilledWorker:
+                raise RunError(
+                    f"workers {self._place} repeatedly ended while computing the same images, perhaps because memory "
+                    f"ran out; {advice}"
+                ) from None
+            except CancelledError:
+                raise RunError(f"the connection to the Dask scheduler {self._place} is lost; {advice}") from None
         self._submit()
         return result
 

@@ -264,3 +264,19 @@ def test_a_run_whose_workers_are_all_lost_is_resumed(
     monkeypatch.setattr(workers, "_CURRENT", workers.ContextVar("none", default=None))
     resume(ResumeSettings(record.run_id), own)
     assert same_bits(rows(own, MAPS, record.run_id), alone["shap"])
+
+
+def test_a_result_that_is_lost_with_the_last_worker_is_not_waited_for(
+    own: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "FETCHING", 1)
+    with workers.working(1, None, own, "latest") as pool:
+        assert pool is not None
+        pool.begin({"late": (exec, ("raise TimeoutError('of the task')",)), "done": (np.ones, (2,))})
+        with pytest.raises(TimeoutError, match="of the task"):
+            pool.take("late", "")
+        while not pool._under_way["done"].done():
+            time.sleep(0.01)
+        pool._processes[0].kill()
+        with pytest.raises(RunError, match="no worker is left in 1 process of this machine; wait"):
+            pool.take("done", "wait")
