@@ -292,45 +292,15 @@ def commit(
 
     MLflow draws a chart per metric, so it gets some ten of a run's; `details` are rows of table metrics alone.
     """
-    new_commit = log_commit(run, unit, log_unit_files(run, files), metrics, epoch, details)
-    log_metrics(run, new_commit)
-    return new_commit
-
-
-@overload
-def log_commit(
-    run: Run,
-    unit: str,
-    files: tuple[CommittedFile, ...],
-    metrics: dict[str, float],
-    epoch: int,
-    details: dict[str, float] | None,
-) -> EpochCommit: ...
-@overload
-def log_commit(
-    run: Run,
-    unit: str,
-    files: tuple[CommittedFile, ...],
-    metrics: dict[str, float],
-    epoch: int | None,
-    details: dict[str, float] | None,
-) -> Commit: ...
-def log_commit(
-    run: Run,
-    unit: str,
-    files: tuple[CommittedFile, ...],
-    metrics: dict[str, float],
-    epoch: int | None,
-    details: dict[str, float] | None,
-) -> Commit:
-    """Log the commit that makes the unit's files count. MLflow does not show its metrics before `log_metrics`."""
+    committed_files = log_unit_files(run, files)
     time_ms = time.time_ns() // 1_000_000
     new_commit: Commit
     if epoch is None:
-        new_commit = Commit(run.run_id, unit, None, time_ms, files, metrics, details or {})
+        new_commit = Commit(run.run_id, unit, None, time_ms, committed_files, metrics, details or {})
     else:
-        new_commit = EpochCommit(run.run_id, unit, epoch, time_ms, files, metrics, details or {})
-    _log_commit_file(run, new_commit)
+        new_commit = EpochCommit(run.run_id, unit, epoch, time_ms, committed_files, metrics, details or {})
+    log_commit(run, new_commit)
+    log_metrics(run, new_commit)
     return new_commit
 
 
@@ -345,7 +315,7 @@ def commit_first(run: Run, unit: str, tables: dict[str, dict[str, Any]]) -> bool
     own = Commit(run.run_id, unit, None, time.time_ns() // 1_000_000, committed_files, {})
     first = _log_commit_once(run, own) if is_copy(run.home) else own  # elsewhere one process at a time holds a lock
     if first == own:
-        _log_commit_file(run, own)
+        log_commit(run, own)
     else:
         with staging_folder(run.home) as folder:
             _upload(run, first.path, write_json(folder / f"{unit}.json", first.content()))
@@ -376,7 +346,8 @@ def log_unit_files(run: Run, files: dict[str, Path]) -> tuple[CommittedFile, ...
     return tuple(CommittedFile(path, sha256(local)) for path, local in files.items())
 
 
-def _log_commit_file(run: Run, commit: Commit) -> None:
+def log_commit(run: Run, commit: Commit) -> None:
+    """Log a commit, which makes its files count. MLflow does not show its metrics before `log_metrics`."""
     with staging_folder(run.home) as folder:
         log_file(run, write_json(folder / f"{commit.unit}.json", commit.content()), commit.path)
 

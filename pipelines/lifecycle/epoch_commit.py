@@ -1,5 +1,6 @@
 """Committing an epoch: the only way in which checkpoints and predictions enter a run, of any training loop."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import ExitStack
@@ -96,7 +97,10 @@ def commit_files(staged: StagedEpoch) -> EpochCommit:
         picture = start_in_background(partial(_log_confusions, staged))
         files = runs.log_unit_files(run, staged.files)
         picture.result()  # it comes before the commit, so that no interruption leaves the epoch without it
-        return runs.log_commit(run, f"epoch_{epoch:04d}", files, staged.metrics, epoch, staged.details)
+        unit, time_ms = f"epoch_{epoch:04d}", time.time_ns() // 1_000_000
+        commit = EpochCommit(run.run_id, unit, epoch, time_ms, files, staged.metrics, staged.details)
+        runs.log_commit(run, commit)
+        return commit
 
 
 def show_commit(staged: StagedEpoch, commit: EpochCommit) -> None:

@@ -61,8 +61,9 @@ def test_a_process_forked_meanwhile_keeps_nothing_locked(home: Home) -> None:
             signal.pause()
     locks.release(home, "run")
     try:
+        assert locks.is_abandoned(home, "run")
         with locks.writing_index(home, wait=0), locks.pruning(home, "run"), locks.held(home, "run"):
-            pass
+            assert not locks.is_abandoned(home, "run")
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)

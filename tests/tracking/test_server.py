@@ -250,7 +250,7 @@ def test_a_unit_whose_home_was_killed_is_completed_by_the_next(server: str, tmp_
     fetch(second)
     unit, of_first, of_second = "extra_new_0001", *({"classes": {"class_id": [2], "name": [name]}} for name in "ab")
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "_log_commit_file", raises(KeyboardInterrupt()))
+        patch.setattr(runs, "log_commit", raises(KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
             runs.commit_first(run, unit, of_first)
     [record] = read_records(second)
