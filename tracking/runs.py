@@ -470,7 +470,8 @@ def log_image(run: Run, image: np.ndarray, key: str, step: int) -> None:
         picture.save(folder / f"{name}.png", compress_level=PNG_LEVEL)
         # what the page shows: MLflow's own is 256 pixels wide, too few to read a text by
         picture.save(folder / f"{name}+compressed.webp", method=0)
-        log_files(run, {f"images/{file}": folder / file for file in (f"{name}.png", f"{name}+compressed.webp")})
+        # the picture last: where it is, `list_images` finds it, and both are there
+        log_files(run, {f"images/{file}": folder / file for file in (f"{name}+compressed.webp", f"{name}.png")})
     _mark_as_pictured(run.home, run.run_id)
 
 

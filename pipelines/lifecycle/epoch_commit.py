@@ -23,12 +23,13 @@ from pipelines.lifecycle.run_inputs import read_recorded_settings
 from pipelines.models.checkpoints import save_model
 from pipelines.models.predictions import Predictions
 from tracking import models, runs
-from tracking.commits import EpochCommit, committed_units
-from tracking.files import write_table
+from tracking.commits import EpochCommit, committed_file, committed_units
+from tracking.files import read_table, write_table
 from tracking.index import ingest
 from tracking.staging import Folder, staging_folder
 
 Result = TypeVar("Result")
+CONFUSION_IMAGE = "confusion_test"  # the key of an epoch's picture in MLflow
 LONGEST_END = 10  # seconds that a stopped program waits for the commit under way
 SaveFiles = Callable[[Path], dict[str, Path]]  # into a folder; path in the run: file
 
@@ -45,7 +46,6 @@ class StagedEpoch:
     metrics: dict[str, float]  # shown in MLflow too
     details: dict[str, float]  # not shown in MLflow
     data: Dataset
-    accuracy: float  # on the test images
     confusions: np.ndarray  # of the test images, label by predicted class, [K, K]
 
 
@@ -80,7 +80,7 @@ def stage_epoch(
         if save_more:
             files |= save_more(path)
         stack.pop_all()
-    return StagedEpoch(run, epoch, is_new, folder, files, metrics, details or {}, data, test.accuracy, confusions)
+    return StagedEpoch(run, epoch, is_new, folder, files, metrics, details or {}, data, confusions)
 
 
 def commit_staged(staged: StagedEpoch) -> EpochCommit:
@@ -91,34 +91,32 @@ def commit_staged(staged: StagedEpoch) -> EpochCommit:
 
 
 def commit_files(staged: StagedEpoch) -> EpochCommit:
-    """Put an epoch's files, and a picture of its confusions, into the run; from then on every question knows it."""
+    """Put an epoch's files into the run; from then on every question knows it."""
     run, epoch = staged.run, staged.epoch
     with staged.folder:
-        picture = start_in_background(partial(_log_confusions, staged))
         files = runs.log_unit_files(run, staged.files)
-        picture.result()  # it comes before the commit, so that no interruption leaves the epoch without it
-        unit, time_ms = f"epoch_{epoch:04d}", time.time_ns() // 1_000_000
-        commit = EpochCommit(run.run_id, unit, epoch, time_ms, files, staged.metrics, staged.details)
-        runs.log_commit(run, commit)
-        return commit
+    time_ms = time.time_ns() // 1_000_000
+    commit = EpochCommit(run.run_id, f"epoch_{epoch:04d}", epoch, time_ms, files, staged.metrics, staged.details)
+    runs.log_commit(run, commit)
+    return commit
 
 
 def show_commit(staged: StagedEpoch, commit: EpochCommit) -> None:
-    """Log a committed epoch's model and metrics to MLflow, and add its rows to the index."""
+    """Log a committed epoch's picture, model and metrics to MLflow, and add its rows to the index."""
+    _log_confusions(staged.run, commit, staged.confusions, staged.data)
     models.log_epoch_model(staged.run, commit, interface=describe_interface(staged.data), is_new=staged.is_new)
     ingest(staged.run.home, [staged.run.run_id])
 
 
-def _log_confusions(staged: StagedEpoch) -> None:
-    """Draw the confusions, of many classes those that are confused most, and log the picture."""
-    counts = staged.confusions
-    title = f"test, epoch {staged.epoch}: {staged.accuracy:.1%} correct"
+def _log_confusions(run: runs.Run, commit: EpochCommit, counts: np.ndarray, data: Dataset) -> None:
+    """Draw the confusions [K, K], of many classes those that are confused most, and log the picture."""
+    title = f"test, epoch {commit.epoch}: {counts.trace() / counts.sum():.1%} correct"
     shown = choose_confused(counts)
     if len(shown) < len(counts):
         title += f"; of {len(counts):,} classes, the {len(shown)} of the pairs confused most"
-    names = [staged.data.classes[one] for one in shown]
+    names = [data.classes[one] for one in shown]
     matrix = draw(draw_confusion, LOGGED, counts[np.ix_(shown, shown)], counts.sum(axis=1)[shown], names)
-    runs.log_image(staged.run, render_figure(matrix, title), "confusion_test", staged.epoch)
+    runs.log_image(run, render_figure(matrix, title), CONFUSION_IMAGE, commit.epoch)
 
 
 def commit_in_background(staged_epochs: Iterator[StagedEpoch]) -> Iterator[EpochCommit]:
@@ -159,10 +157,17 @@ def start_in_background(work: Callable[[], Result]) -> Future[Result]:
     return future
 
 
-def complete_models(run: runs.Run, committed: Sequence[EpochCommit], data: Dataset) -> None:
-    """Log the models of committed epochs: a crash may have come between a commit and its model."""
+def complete_epochs(run: runs.Run, committed: Sequence[EpochCommit], data: Dataset) -> None:
+    """Log to MLflow what a crash right after a commit left out: an epoch's model and metrics, and the last picture."""
     for commit in committed:
         models.log_epoch_model(run, commit, describe_interface(data), is_new=False)
+    last = committed[-1] if committed else None
+    if last and (CONFUSION_IMAGE, last.epoch) not in runs.list_images(run.home, run.run_id):
+        path = committed_file(run.home, last, f"predictions/{last.unit}.parquet")
+        columns = read_table(path, ["split", "label", "predicted"])
+        of_test = np.array(columns["split"]) == "test"
+        labels, predicted = (np.array(columns[name])[of_test].astype(int) for name in ("label", "predicted"))
+        _log_confusions(run, last, count_pairs(labels, predicted, len(data.classes)), data)
 
 
 def log_learning_curves(run: runs.Run, committed: Sequence[EpochCommit]) -> None:

@@ -31,7 +31,7 @@ from pipelines.data.raw import LoadOptions, RawDataset
 from pipelines.data.recorded import store_recorded
 from pipelines.data.torch_loading import check_class_names, find_class_names
 from pipelines.data.torch_sets import convert_torch_set
-from pipelines.lifecycle.epoch_commit import complete_models, resume_file
+from pipelines.lifecycle.epoch_commit import complete_epochs, resume_file
 from pipelines.lifecycle.origin import UNKNOWN, UNTRAINED, Origin
 from pipelines.lifecycle.run_inputs import checkpoint_file, describe_data, read_recorded_config, say_notes
 from pipelines.lifecycle.start import commit_start, count_images, count_weights, instance_columns, start_training_run
@@ -316,7 +316,7 @@ def _reopen(
         if last and trained_epochs == last.epoch:
             load_generators(commits.committed_file(home, last, resume_file(last.epoch)))
         run = runs.reopen_run(home, known)
-        complete_models(run, committed, data)
+        complete_epochs(run, committed, data)
         say(f"record: run {run.run_id} ({known.name}) continues, {plural(len(committed), 'epoch')} committed")
         held.pop_all()  # the lock stays with the run, whose end releases it
     recording = Recording(run, model, data, state, committed, channel)

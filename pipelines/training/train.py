@@ -19,7 +19,7 @@ from pipelines.lifecycle.child_run import run_guard
 from pipelines.lifecycle.epoch_commit import (
     StagedEpoch,
     commit_in_background,
-    complete_models,
+    complete_epochs,
     log_learning_curves,
     resume_file,
     stage_epoch,
@@ -219,7 +219,7 @@ def _run_epochs(training: Training, committed: list[EpochCommit]) -> str:
         threads = plural(settings.threads, "thread")
         processes = f", {ranks.world()} processes" if ranks.world() > 1 else ""
         say(f"  {plural(settings.epochs, 'epoch')} on {settings.device}, {settings.precision}, {threads}{processes}")
-        complete_models(run, committed, training.data)
+        complete_epochs(run, committed, training.data)
         with closing(_make_epochs(training, len(committed))) as epochs:
             committed += commit_in_background(epochs)
         log_learning_curves(run, committed)

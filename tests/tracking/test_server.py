@@ -49,7 +49,7 @@ from support.logged_models import find_model
 from support.places import ROOT
 from support.recorded import CLASSES, make_net, make_sets
 from support.servers import LOST, Forked, free_port, kill, serve
-from tracking import commits, models, patience, runs
+from tracking import commits, patience, runs
 from tracking.catalogue import RunRecord, read_records, resolve, resolve_all
 from tracking.commits import EpochCommit
 from tracking.errors import RETRIES, InputError, RunError
@@ -302,7 +302,7 @@ def test_a_file_that_the_server_lost_is_named(server: str, folder: Path, tmp_pat
 def test_a_loop_of_the_users_own_waits_until_others_know_its_epoch(
     server: str, tmp_path: Path, monkeypatch, sent: list[str]
 ) -> None:
-    """And not for its model and metrics in MLflow."""
+    """And not for its picture, model and metrics in MLflow."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "loops")
     first, second = find_home(str(tmp_path / "first")), find_home(str(tmp_path / "second"))
@@ -310,15 +310,15 @@ def test_a_loop_of_the_users_own_waits_until_others_know_its_epoch(
     run._showing.result(20)
     shown = threading.Event()
 
-    def show(*arguments, **options) -> None:
+    def show(*arguments) -> None:
         assert shown.wait(20)
-        log_epoch_model(*arguments, **options)
+        log_image(*arguments)
 
-    log_epoch_model = models.log_epoch_model
-    monkeypatch.setattr(models, "log_epoch_model", show)
+    log_image = runs.log_image
+    monkeypatch.setattr(runs, "log_image", show)
     sent.clear()
     run.epoch()
-    assert len(sent) == 6  # two for the picture, three files, the commit
+    assert len(sent) == 4  # three files, the commit
     fetch(second)
     assert [commit.epoch for commit in commits.read_epochs(second, run.run_id)] == [0, 1]
     shown.set()
