@@ -16,10 +16,11 @@ from typing import Any
 
 from tracking import mlflow_internals  # first, as MLflow reads its settings when it is imported
 from tracking.commits import EpochCommit
+from tracking.committing import log_metrics, log_points
 from tracking.environment import list_requirements
 from tracking.files import write_text
 from tracking.mlflow_client import tracking_uri
-from tracking.runs import NOTE, Run, experiment_id, log_metrics, log_points
+from tracking.runs import NOTE, Run, experiment_id
 from tracking.staging import copy_into_place, staging_folder
 from tracking.stored_models import DESCRIPTION
 

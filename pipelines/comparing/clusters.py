@@ -11,7 +11,7 @@ import torch
 import queries
 from pipelines.common.progress import track
 from pipelines.comparing.comparison import Comparison
-from tracking import commits, runs
+from tracking import commits, committing, runs
 from tracking.index import ingest
 from tracking.reading import connect
 from xai.map_clusters import cluster_maps
@@ -49,5 +49,5 @@ def log_clusters(comparison: Comparison, run: runs.Run) -> None:
         "target_kind": selection.target,
     }
     columns |= {column: [value] * count for column, value in shared.items()}
-    runs.commit_tables(run, UNIT, {"map_clusters": columns} if count else {}, selection.epoch)
+    committing.commit_tables(run, UNIT, {"map_clusters": columns} if count else {}, selection.epoch)
     ingest(run.home, [run.run_id])

@@ -15,7 +15,7 @@ from pipelines.explaining.maps.rows import AttributionBatch
 from pipelines.lifecycle import spreading
 from pipelines.lifecycle.child_run import advise_to_resume
 from pipelines.lifecycle.spreading import Shard
-from tracking import commits, runs
+from tracking import commits, committing, runs
 from tracking.index import ingest
 from xai.faithfulness.measures import measure
 from xai.faithfulness.randomization import cascade_stages, randomization_similarity
@@ -61,7 +61,7 @@ def measure_part(comparison: Comparison, run: runs.Run, part: Part) -> None:
     tables = {"attribution_scores": _score_columns(comparison, run, part, values)}
     if made := [batch.made for batch in batches if batch.made]:
         tables["attributions"] = AttributionBatch.concatenate(made).columns(run.run_id, run.record.source)
-    runs.commit_tables(run, part.name, tables, comparison.selection.epoch)
+    committing.commit_tables(run, part.name, tables, comparison.selection.epoch)
     ingest(run.home, [run.run_id])
 
 

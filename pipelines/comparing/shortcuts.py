@@ -20,7 +20,7 @@ from pipelines.comparing.patch_material import SCAN_COUNT, Material, collect_mat
 from pipelines.lifecycle import spreading
 from pipelines.lifecycle.child_run import advise_to_resume
 from pipelines.lifecycle.spreading import Shard
-from tracking import commits, runs
+from tracking import commits, committing, runs
 from tracking.index import ingest
 from xai.shortcuts import Window, find_place, windows
 
@@ -44,7 +44,9 @@ def try_patches(comparison: Comparison, run: runs.Run) -> None:
     for columns in tables.values():
         size = len(columns["class_id"])
         columns |= {"run_id": [run.run_id] * size, "source_run_id": [run.record.source] * size, "epoch": [epoch] * size}
-    runs.commit_tables(run, UNIT, {name: columns for name, columns in tables.items() if columns["class_id"]}, epoch)
+    committing.commit_tables(
+        run, UNIT, {name: columns for name, columns in tables.items() if columns["class_id"]}, epoch
+    )
     ingest(run.home, [run.run_id])
 
 

@@ -11,7 +11,7 @@ from pipelines.drawing import methods
 from pipelines.drawing.concepts import draw_concept_history
 from pipelines.drawing.style import LOGGED, draw, name_method
 from pipelines.explaining.maps.heatmaps import picture_key
-from tracking import commits, models, runs
+from tracking import commits, committing, display, models, runs
 from tracking.index import ingest
 from tracking.reading import connect
 from xai.references import REFERENCES
@@ -42,7 +42,7 @@ def log(comparison: Comparison, run: runs.Run) -> None:
     commit = commits.epoch_commits(run.home, run.run_id).get(UNIT)
     if commit is None:
         means = {f"{row['metric']}/{row['method']}": row["mean"] for row in rows}
-        commit = runs.commit(run, UNIT, {}, {}, epoch, means)
+        commit = committing.commit(run, UNIT, {}, {}, epoch, means)
     # the rest also if the commit exists: a crash may have come between the two
     models.log_explained(run, commit)
     model_id = models.find_epoch_model(run, run.record.source, epoch)
@@ -55,11 +55,11 @@ def log(comparison: Comparison, run: runs.Run) -> None:
         maker = comparison.selection.main_maker(method)
         for key, mean in headlines.items():
             shown_model = model_id if key == RANKING else None
-            runs.log_points(run, maker, {key: mean}, epoch, commit.time_ms, shown_model)
+            committing.log_points(run, maker, {key: mean}, epoch, commit.time_ms, shown_model)
         verdict = judge_by_random(row for row in rows if row["method"] == method)
-        runs.set_tag(run, runs.VERDICT_TAG, "beats random" if verdict == "yes" else verdict, maker)
+        runs.set_tag(run, display.VERDICT_TAG, "beats random" if verdict == "yes" else verdict, maker)
     ingest(run.home, [run.run_id])
-    runs.log_tables(run, {"faithfulness.json": _build_table(rows)})
+    display.log_tables(run, {"faithfulness.json": _build_table(rows)})
     _log_figures(comparison, run, rows)
     _log_mosaics(comparison, run)
 
@@ -123,7 +123,7 @@ def _log_figures(comparison: Comparison, run: runs.Run, rows: list[dict]) -> Non
     if len({row["epoch"] for row in concept_rows}) > 1:
         drawn["concepts"] = draw(draw_concept_history, LOGGED, concept_rows)
     for name, figure in drawn.items():
-        runs.log_picture(run, render_figure(figure, title), f"figures/{name}.png")
+        display.log_picture(run, render_figure(figure, title), f"figures/{name}.png")
 
 
 def _log_mosaics(comparison: Comparison, run: runs.Run) -> None:
@@ -140,6 +140,6 @@ def _log_mosaics(comparison: Comparison, run: runs.Run) -> None:
         image = split.rgb([mosaic.instance])[0]
         key = picture_key(split, selection.split, mosaic.instance, data.classes)
         figure = draw_mosaic(mosaic, image, data.classes)
-        runs.log_image(run, render_figure(figure), f"heatmap_mosaic/{key}", selection.epoch)
+        display.log_image(run, render_figure(figure), f"heatmap_mosaic/{key}", selection.epoch)
         for epoch in mosaic.all_epochs:
-            runs.log_image(run, draw_captioned(mosaic, image, epoch, data.classes), f"heatmap/{key}", epoch)
+            display.log_image(run, draw_captioned(mosaic, image, epoch, data.classes), f"heatmap/{key}", epoch)

@@ -6,7 +6,7 @@ from pipelines.common.settings import PruneSettings
 from pipelines.common.terminal import say
 from pipelines.common.wording import plural
 from pipelines.lifecycle.selection import choose_epochs
-from tracking import catalogue, commits, locks, mlflow_client, runs
+from tracking import catalogue, commits, committing, locks, mlflow_client, runs
 from tracking.commits import EpochCommit
 from tracking.errors import InputError
 from tracking.files import write_json
@@ -62,7 +62,7 @@ def _delete_checkpoints(settings: PruneSettings, home: Home, record: catalogue.R
         unit = f"pruned_{pruned[0].epoch:04d}_{pruned[-1].epoch:04d}_{len(pruned)}"
         with runs.staging_folder(home) as folder:
             file = write_json(folder / f"{unit}.json", [commit.epoch for commit in pruned])
-            runs.commit(run, unit, {f"pruned/{unit}.json": file}, {}, None)
+            committing.commit(run, unit, {f"pruned/{unit}.json": file}, {}, None)
     # every epoch ever pruned: an earlier command may have stopped after its commit, before it deleted the files
     for epoch in commits.pruned_epochs(home, record.run_id):
         _checkpoint_file(home, record.run_id, epoch).unlink(missing_ok=True)

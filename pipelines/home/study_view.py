@@ -9,7 +9,7 @@ from base64 import b64encode
 from dataclasses import dataclass
 from zlib import compress
 
-from tracking import runs
+from tracking import display, runs
 from tracking.catalogue import TRAINED, RunRecord, read_records
 from tracking.home import Home
 from tracking.mlflow_internals import VIEW_TAG
@@ -76,7 +76,7 @@ OTHERS = (Section("Model metrics", 3, is_open=False), Section("System metrics", 
 
 def save_views(home: Home) -> None:
     """Save the views and the note for the runs there are now, except what someone has changed in MLflow."""
-    tags = runs.read_experiment_tags(home)
+    tags = display.read_experiment_tags(home)
     all_runs = _view_state(home)
     for view, (name, changes) in VIEWS.items():
         saved = json.loads(tags.get(VIEW_TAG + view, "null"))
@@ -85,11 +85,11 @@ def save_views(home: Home) -> None:
             state = f"deflate;{b64encode(compress(json.dumps(all_runs | changes).encode())).decode()}"
             now = time.time_ns() // 1_000_000
             content = {"name": name, "createdAt": now, "updatedAt": now, "state": state}
-            runs.set_experiment_tag(home, VIEW_TAG + view, json.dumps(content))
+            display.set_experiment_tag(home, VIEW_TAG + view, json.dumps(content))
     note = _describe_experiment(home)
     if tags.get(runs.NOTE, "") in ("", tags.get(OWN_NOTE)) and note != tags.get(runs.NOTE):
-        runs.set_experiment_tag(home, OWN_NOTE, note)
-        runs.set_experiment_tag(home, runs.NOTE, note)
+        display.set_experiment_tag(home, OWN_NOTE, note)
+        display.set_experiment_tag(home, runs.NOTE, note)
 
 
 def list_addresses(home: Home) -> dict[str, str]:
@@ -133,7 +133,7 @@ def _describe_experiment(home: Home) -> str:
     trainings = _trainings(home)
     paragraphs = []
     for number, record in enumerate(trainings):
-        finding = runs.read_finding(home, record.run_id)
+        finding = display.read_finding(home, record.run_id)
         name = f"{record.name}: " if len(trainings) > 1 else ""
         addresses = _list_pages(home, record) | ({} if number else _list_views(home))
         addresses.pop("runs", None)  # where the note is read
@@ -148,7 +148,7 @@ def _view_state(home: Home) -> dict:
     records = read_records(home)
     last_steps: dict[str, int] = {}
     for record in records:
-        for key, step in runs.list_images(home, record.run_id):
+        for key, step in display.list_images(home, record.run_id):
             last_steps[key] = max(step, last_steps.get(key, 0))
     pictures = [
         _chart("IMAGE", PICTURES[folder], key, imageKeys=[key], step=step, showRunParams=False)
@@ -198,7 +198,7 @@ def _name_heatmaps(home: Home, records: list[RunRecord]) -> str:
     """Name of the section of heatmaps: at which epochs which methods have any, as the others are grey there."""
     epochs_by_run: dict[str, set[int]] = {}
     for record in records:
-        for key, step in runs.list_images(home, record.run_id):
+        for key, step in display.list_images(home, record.run_id):
             if record.kind == "explain" and key.startswith("heatmap/"):
                 epochs_by_run.setdefault(record.name, set()).add(step)
     several = sorted(name for name, epochs in epochs_by_run.items() if len(epochs) > 1)

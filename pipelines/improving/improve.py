@@ -17,7 +17,7 @@ from pipelines.training.beginning import Source, open_source
 from pipelines.training.label_changes import IGNORE, RECORD, LabelChanges, decide_label_changes, read_label_changes
 from pipelines.training.repeats import Targets
 from pipelines.training.train import resume, start_training
-from tracking import catalogue, commits, runs
+from tracking import catalogue, commits, display, runs
 from tracking.catalogue import WITH_CHECKPOINTS, RunRecord
 from tracking.errors import InputError
 from tracking.home import Home
@@ -185,7 +185,7 @@ def _conclude(
         say(f"  {sentence}")
     for run, control in zip(improved, controls, strict=True):
         opened = runs.open_run(home, run)
-        runs.set_finding(opened, " ".join(verdict.sentences), verdict.summary, run.run_id)
+        display.set_finding(opened, " ".join(verdict.sentences), verdict.summary, run.run_id)
         runs.set_tag(opened, "study.control", control.run_id)
         for other in (control, source.record):
             runs.set_tag(opened, "study.improved", run.run_id, other.run_id)
@@ -199,7 +199,7 @@ def _conclude(
             ),
         ]
         for other, line in links:
-            runs.add_to_note(opened, line, other.run_id)
+            display.add_to_note(opened, line, other.run_id)
 
 
 def _compare(

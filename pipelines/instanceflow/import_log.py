@@ -12,7 +12,7 @@ from pipelines.common.terminal import printable, say
 from pipelines.common.wording import plural
 from pipelines.instanceflow.instanceflow_log import FlowEpoch, Log, read_log
 from pipelines.lifecycle.start import commit_start
-from tracking import runs
+from tracking import committing, runs
 from tracking.home import Home
 from tracking.index import ingest
 
@@ -91,4 +91,4 @@ def _commit_epoch(run: runs.Run, log: Log, epoch: FlowEpoch) -> None:
     }
     accuracy = float((epoch.predicted == log.actual).mean())
     unit = f"epoch_{epoch.number:04d}"
-    runs.commit_tables(run, unit, {"predictions": columns}, epoch.number, {"test_accuracy": accuracy})
+    committing.commit_tables(run, unit, {"predictions": columns}, epoch.number, {"test_accuracy": accuracy})

@@ -5,7 +5,7 @@ from pipelines.common.terminal import say
 from pipelines.common.wording import plural
 from pipelines.data.names import format_names
 from pipelines.judging.verdict_file import Judgeable, Verdict, check_file, read_file
-from tracking import catalogue, runs
+from tracking import catalogue, committing, runs
 from tracking.home import Home
 from tracking.index import ingest
 from tracking.reading import connect
@@ -50,7 +50,7 @@ def verdict(settings: VerdictSettings, home: Home) -> str:
         ]
         columns = {name: [row[name] for row in rows] for name in rows[0]}
         run = runs.open_run(home, record)
-        runs.commit_tables(run, f"verdict_{catalogue.digits_of(given_at)}", {"verdicts": columns}, None)
+        committing.commit_tables(run, f"verdict_{catalogue.digits_of(given_at)}", {"verdicts": columns}, None)
         ingest(home, [record.run_id])
     people = f", by {format_names(sorted({one.who for one in new}))}" if new else ""
     known_count = len(verdicts) - len(new)

@@ -4,7 +4,7 @@ import numpy as np
 
 from pipelines.data.added import EXTRA_PREFIX, encode_png
 from pipelines.data.raw import CONTENT_DIGITS, Split
-from tracking import runs
+from tracking import committing, runs
 
 
 def commit_addition(run: runs.Run, name: str, number: int, first_id: int, images: Split) -> bool:
@@ -25,4 +25,4 @@ def commit_addition(run: runs.Run, name: str, number: int, first_id: int, images
         "content": [digest[:CONTENT_DIGITS] for digest in digests],
     }
     pixels = {"instance_id": ids, "sha256": digests, "png": [encode_png(image) for image in images.images]}
-    return runs.commit_first(run, f"extra_{name}_{number:04d}", {"instances": instances, "pixels": pixels})
+    return committing.commit_first(run, f"extra_{name}_{number:04d}", {"instances": instances, "pixels": pixels})

@@ -10,7 +10,7 @@ from pipelines.common.ranks import LostProcess
 from pipelines.common.terminal import say
 from pipelines.lifecycle.start import commit_child_start
 from pipelines.models.user_errors import describe_model_error
-from tracking import commits, runs
+from tracking import commits, committing, runs
 from tracking.catalogue import RunRecord
 from tracking.errors import RunError, from_outside
 from tracking.home import Home
@@ -89,7 +89,7 @@ def run_guard(run: runs.Run, command: str | None = None, advice: str | None = No
     advice = advice or advise_to_resume(run)
     try:
         for commit in commits.read_commits(run.home, run.run_id):  # a crash may have come before its metrics
-            runs.log_metrics(run, commit)
+            committing.log_metrics(run, commit)
         yield
         runs.finish_run(run)
     except BaseException as error:

@@ -22,7 +22,7 @@ from pipelines.lifecycle.logged_model import describe_interface
 from pipelines.lifecycle.run_inputs import read_recorded_settings
 from pipelines.models.checkpoints import save_model
 from pipelines.models.predictions import Predictions
-from tracking import models, runs
+from tracking import committing, display, models, runs
 from tracking.commits import EpochCommit, committed_file, committed_units
 from tracking.files import read_table, write_table
 from tracking.index import ingest
@@ -94,10 +94,10 @@ def commit_files(staged: StagedEpoch) -> EpochCommit:
     """Put an epoch's files into the run; from then on every question knows it."""
     run, epoch = staged.run, staged.epoch
     with staged.folder:
-        files = runs.log_unit_files(run, staged.files)
+        files = committing.log_unit_files(run, staged.files)
     time_ms = time.time_ns() // 1_000_000
     commit = EpochCommit(run.run_id, f"epoch_{epoch:04d}", epoch, time_ms, files, staged.metrics, staged.details)
-    runs.log_commit(run, commit)
+    committing.log_commit(run, commit)
     return commit
 
 
@@ -116,7 +116,7 @@ def _log_confusions(run: runs.Run, commit: EpochCommit, counts: np.ndarray, data
         title += f"; of {len(counts):,} classes, the {len(shown)} of the pairs confused most"
     names = [data.classes[one] for one in shown]
     matrix = draw(draw_confusion, LOGGED, counts[np.ix_(shown, shown)], counts.sum(axis=1)[shown], names)
-    runs.log_image(run, render_figure(matrix, title), CONFUSION_IMAGE, commit.epoch)
+    display.log_image(run, render_figure(matrix, title), CONFUSION_IMAGE, commit.epoch)
 
 
 def commit_in_background(staged_epochs: Iterator[StagedEpoch]) -> Iterator[EpochCommit]:
@@ -162,7 +162,7 @@ def complete_epochs(run: runs.Run, committed: Sequence[EpochCommit], data: Datas
     for commit in committed:
         models.log_epoch_model(run, commit, describe_interface(data), is_new=False)
     last = committed[-1] if committed else None
-    if last and (CONFUSION_IMAGE, last.epoch) not in runs.list_images(run.home, run.run_id):
+    if last and (CONFUSION_IMAGE, last.epoch) not in display.list_images(run.home, run.run_id):
         path = committed_file(run.home, last, f"predictions/{last.unit}.parquet")
         columns = read_table(path, ["split", "label", "predicted"])
         of_test = np.array(columns["split"]) == "test"
@@ -180,7 +180,7 @@ def log_learning_curves(run: runs.Run, committed: Sequence[EpochCommit]) -> None
     if not rows:  # a loop ended before its first epoch
         return
     curves = draw(draw_learning_curves, LOGGED, rows)
-    runs.log_picture(run, render_figure(curves, run.record.name), "figures/learning_curves.png")
+    display.log_picture(run, render_figure(curves, run.record.name), "figures/learning_curves.png")
 
 
 def resume_file(epoch: int) -> str:

@@ -10,7 +10,7 @@ from pipelines.data.datasets import Dataset
 from pipelines.lifecycle.run_inputs import LATER_MODEL, load_data, read_recorded_settings
 from pipelines.lifecycle.verification import verify_checkpoints
 from pipelines.models.networks import build_tracked_model
-from tracking import commits, locks, runs
+from tracking import commits, committing, locks, runs
 from tracking.catalogue import RunRecord
 from tracking.errors import InputError
 from tracking.files import write_json
@@ -43,6 +43,6 @@ def remember_model(
         run = runs.open_run(home, record)
         with runs.staging_folder(home) as folder:
             file = write_json(folder / f"{LATER_MODEL}.json", {"model": model, "model_args": model_args})
-            runs.commit(run, LATER_MODEL, {f"{LATER_MODEL}.json": file}, {}, None)
+            committing.commit(run, LATER_MODEL, {f"{LATER_MODEL}.json": file}, {}, None)
     say(f"run {record.run_id[:8]}: its predictions are those of {model}, which is remembered")
     return dataset

@@ -14,7 +14,7 @@ from pipelines.data.datasets import Dataset
 from pipelines.data.raw import CONTENT_DIGITS
 from pipelines.lifecycle.groups import check_recipe, find_group
 from pipelines.lifecycle.origin import ORIGIN, Origin
-from tracking import runs
+from tracking import committing, runs
 from tracking.environment import describe_environment
 from tracking.files import write_json, write_table
 from tracking.home import Home
@@ -100,7 +100,7 @@ def commit_start(
         files = _write_records(folder, config)
         for table, columns in {"instances": instances, "classes": class_columns, **tables}.items():
             files[f"{table}.parquet"] = write_table(folder / f"{table}.parquet", columns)
-        runs.commit(run, "start", files, {}, None)
+        committing.commit(run, "start", files, {}, None)
 
 
 def instance_columns(run_id: str, data: Dataset) -> dict[str, list]:
@@ -127,7 +127,7 @@ def commit_child_start(run: runs.Run, settings: CheckedSettings, inputs: dict[st
     if inputs:
         config["inputs"] = inputs
     with runs.staging_folder(run.home) as folder:
-        runs.commit(run, "start", _write_records(folder, config), {}, None)
+        committing.commit(run, "start", _write_records(folder, config), {}, None)
 
 
 def _write_records(folder: Path, config: dict[str, Any]) -> dict[str, Path]:

@@ -43,7 +43,7 @@ from pipelines.models.memory import PROBE_IMAGES, count_fitting_images, default_
 from pipelines.models.networks import build_tracked_model
 from pipelines.models.predictions import Predictions, prepare_images
 from pipelines.models.user_errors import describe_model_error
-from tracking import catalogue, commits, locks, runs
+from tracking import catalogue, commits, committing, locks, runs
 from tracking.commits import EpochCommit
 from tracking.errors import InputError, RunError
 from tracking.home import Home
@@ -247,7 +247,7 @@ def _evaluate_missing(settings: PredictSettings, evaluation: Evaluation, run: ru
                 predictions = Predictions(evaluation.split, ids, joined.labels[ids], logits)
                 columns = predictions.to_columns(run.run_id, epoch.epoch, kept)
                 unit = _evaluation_unit(evaluation, epoch, number)
-                runs.commit_tables(run, unit, {"predictions": columns}, epoch.epoch, is_shared=True)
+                committing.commit_tables(run, unit, {"predictions": columns}, epoch.epoch, is_shared=True)
             epochs.advance()
 
 

@@ -21,7 +21,7 @@ from pipelines.reporting.group_report import write_group_report
 from pipelines.reporting.page import render
 from pipelines.reporting.story import Finding, list_findings, write_headline, write_note
 from pipelines.reporting.subject import make_subject
-from tracking import catalogue, runs
+from tracking import catalogue, committing, display, runs
 from tracking.catalogue import RunRecord
 from tracking.files import write_text
 from tracking.home import Home
@@ -123,7 +123,7 @@ def _commit(settings: ReportSettings, home: Home, source: RunRecord, written: Wr
     run = start_child(home, "report", "report", settings, source, {"study.split": settings.split}, note)
     with run_guard(run):
         if written.tables:
-            runs.log_tables(run, written.tables)
+            display.log_tables(run, written.tables)
         for finding in written.findings:
-            runs.set_finding(run, finding.sentence, finding.verdict, finding.run_id)
-        runs.commit(run, "report", written.files, {}, None)
+            display.set_finding(run, finding.sentence, finding.verdict, finding.run_id)
+        committing.commit(run, "report", written.files, {}, None)

@@ -33,7 +33,7 @@ from pipelines.training.beginning import count_seen, find_source, freeze_paramet
 from pipelines.training.epoch import check_finite, train_epoch
 from pipelines.training.label_changes import LabelChanges, read_label_changes
 from pipelines.training.recipe import make_recipe
-from tracking import catalogue, commits, locks, runs
+from tracking import catalogue, commits, committing, locks, runs
 from tracking.catalogue import RunRecord
 from tracking.errors import InputError, RunError, from_outside
 from tracking.files import join_tables, read_table, write_table
@@ -227,4 +227,4 @@ def _commit_folds(folding: Folding) -> None:
             name = f"{folding.unit}_epoch_{epoch:04d}.parquet"
             parts = [folding.file(number, epoch) for number in range(folding.k)]
             files[f"predictions/{name}"] = join_tables(staging / name, parts, "instance_id")
-        runs.commit(run, folding.unit, files, {}, None)
+        committing.commit(run, folding.unit, files, {}, None)

@@ -25,7 +25,7 @@ from usage import MIB, measure
 from pipelines.common.settings import TrackedSettings, parse_probabilities
 from pipelines.lifecycle.start import commit_start
 from pipelines.models.predictions import Predictions
-from tracking import runs
+from tracking import committing, runs
 from tracking.files import write_table
 from tracking.home import Home, find_home, make_home
 
@@ -80,7 +80,7 @@ def commit_epoch(run: runs.Run, epoch: int, columns: dict[str, Any]) -> Path:
     path = f"predictions/epoch_{epoch:04d}.parquet"
     with runs.staging_folder(run.home) as folder:
         file = write_table(folder / path, columns)
-        runs.commit(run, f"epoch_{epoch:04d}", {path: file}, {"val_loss": 1.0}, epoch)
+        committing.commit(run, f"epoch_{epoch:04d}", {path: file}, {"val_loss": 1.0}, epoch)
     return run.home.run_folder(run.run_id) / path
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tracking import runs
+from tracking import committing, runs
 from tracking.catalogue import resolve
 from tracking.commits import committed_units
 from tracking.home import Home, find_home, make_home
@@ -106,7 +106,7 @@ def commit_epoch(run: runs.Run, epoch: int) -> None:
         "p_sq": (probabilities**2).sum(1),
         "probabilities": probabilities,
     }
-    runs.commit_tables(run, f"epoch_{epoch:04d}", {"predictions": predictions}, epoch, {"val_loss": 1.0})
+    committing.commit_tables(run, f"epoch_{epoch:04d}", {"predictions": predictions}, epoch, {"val_loss": 1.0})
 
 
 def commit_next(path: str) -> None:

@@ -25,7 +25,7 @@ from pipelines.rerunning import rerun
 from pipelines.resuming import resume
 from support.homes import TINY, answer, rows
 from support.places import ROOT
-from tracking import commits, runs
+from tracking import commits, committing, runs
 from tracking.catalogue import RunRecord, resolve
 from tracking.errors import InputError, RunError
 from tracking.files import read_table
@@ -198,7 +198,7 @@ def test_a_comparison_has_the_bits_of_one_process(
     monkeypatch.setattr(workers, "TASKS_AHEAD", 1)
     monkeypatch.delattr(measurements, "measure")  # this process measures nothing
     monkeypatch.delattr(shortcuts, "make_trials")
-    whole = runs.commit_tables
+    whole = committing.commit_tables
     units: list[str] = []
 
     def commit(run: runs.Run, unit: str, *given) -> None:
@@ -209,7 +209,7 @@ def test_a_comparison_has_the_bits_of_one_process(
         if len(units) == 3:
             raise RunError("stopped")
 
-    monkeypatch.setattr(runs, "commit_tables", commit)
+    monkeypatch.setattr(committing, "commit_tables", commit)
     with pytest.raises(RunError, match="stopped"):
         compare(COMPARED, own)
     run_id = resume(ResumeSettings(resolve(own, "latest", ("compare",)).run_id), own)

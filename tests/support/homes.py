@@ -10,7 +10,7 @@ import duckdb
 
 import queries
 from pipelines.common.settings import TrainSettings
-from tracking import commits, mlflow_client, reading, runs
+from tracking import commits, committing, mlflow_client, reading, runs
 from tracking.catalogue import RunRecord, list_runs, resolve
 from tracking.files import sha256, write_table
 from tracking.home import Home, find_home
@@ -67,7 +67,7 @@ def commit_epoch(run: runs.Run, epoch: int, rows: int = 3) -> commits.Commit:
     unit = f"epoch_{epoch:04d}"
     with runs.staging_folder(run.home) as folder:
         file = write_table(folder / f"{unit}.parquet", prediction_rows(run.run_id, epoch, rows))
-        return runs.commit(run, unit, {f"predictions/{unit}.parquet": file}, {"accuracy": 0.5 + epoch}, epoch)
+        return committing.commit(run, unit, {f"predictions/{unit}.parquet": file}, {"accuracy": 0.5 + epoch}, epoch)
 
 
 def prediction_rows(run_id: str, epoch: int, rows: int) -> dict:

@@ -20,7 +20,7 @@ from pipelines.resuming import resume
 from pipelines.training.train import train
 from support.commands import said
 from support.homes import TINY, commit_epoch, drop_macros, predictions, start, up_to_date
-from tracking import catalogue, locks, mlflow_client, reading, runs
+from tracking import catalogue, display, locks, mlflow_client, reading, runs
 from tracking.catalogue import RunRecord, read_records, resolve
 from tracking.errors import InputError, RunError
 from tracking.home import FORMAT, Home, find_home
@@ -189,7 +189,7 @@ def test_a_run_is_written_by_one(home: Home) -> None:
 def test_a_picture_logged_again_replaces_the_first(home: Home) -> None:
     run = runs.start_run(home, runs.new_record("train", "pictures", {}), {}, "")
     for value in (0, 255):
-        runs.log_image(run, np.full((4, 4, 3), value, np.uint8), "heatmap/test_00001", 3)
+        display.log_image(run, np.full((4, 4, 3), value, np.uint8), "heatmap/test_00001", 3)
     files = sorted(file.name for file in home.run_folder(run.run_id).glob("images/*"))
     assert [Path(name).suffix for name in files] == [".webp", ".png"]
     assert all(name.startswith("heatmap~test_00001+step+3+timestamp+") for name in files)

@@ -18,7 +18,7 @@ import pytest
 from support.commands import at_once
 from support.homes import attribution_rows, commit_epoch, everything, fresh, prediction_rows, start, up_to_date
 from support.places import ROOT
-from tracking import index, ingesting, runs
+from tracking import committing, index, ingesting, runs
 from tracking.catalogue import read_records
 from tracking.files import read_json, sha256, write_json, write_table
 from tracking.home import Home
@@ -233,7 +233,7 @@ def forge(run: Run, epoch: int, wrong: dict[str, object]) -> Path:
     rows = prediction_rows(run.run_id, epoch, 3) | wrong
     with staging_folder(run.home) as folder:
         file = write_table(folder / f"{unit}.parquet", {name: rows[name] for name in rows if rows[name] is not None})
-        runs.commit(run, unit, {f"predictions/{unit}.parquet": file}, {}, epoch)
+        committing.commit(run, unit, {f"predictions/{unit}.parquet": file}, {}, epoch)
     return run.home.run_folder(run.run_id) / f"predictions/{unit}.parquet"
 
 
@@ -281,7 +281,7 @@ def test_maps_that_cannot_be_read_are_left_out_alone(home: Home, caplog) -> None
             path = f"attributions/saliency_epoch_0001_part_{number:03}.parquet"
             rows = attribution_rows(run.run_id) | changed
             file = write_table(folder / Path(path).name, {key: rows[key] for key in rows if rows[key] is not None})
-            runs.commit(run, f"part_{number}", {path: file}, {}, 1)
+            committing.commit(run, f"part_{number}", {path: file}, {}, 1)
     for asked in (connect, _open_files):
         with asked(home) as connection:
             assert [len(everything(connection, table)) for table in ("attributions", "maps")] == [2, 2]

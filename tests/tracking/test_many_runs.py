@@ -10,7 +10,7 @@ import duckdb
 import pytest
 
 from support.homes import commit_epoch, everything, prediction_rows, start, up_to_date
-from tracking import catalogue, index, reading, run_summaries, runs
+from tracking import catalogue, committing, index, reading, run_summaries, runs
 from tracking.catalogue import list_runs, resolve
 from tracking.files import write_table
 from tracking.home import Home, find_home
@@ -159,7 +159,7 @@ def test_units_added_together_or_alone_are_the_same(home: Home, monkeypatch: pyt
             unit = f"epoch_{epoch:04d}"
             with runs.staging_folder(home) as folder:
                 file = write_table(folder / f"{unit}.parquet", columns)
-                runs.commit(run, unit, {f"predictions/{unit}.parquet": file}, {"accuracy": 0.5}, epoch)
+                committing.commit(run, unit, {f"predictions/{unit}.parquet": file}, {"accuracy": 0.5}, epoch)
     monkeypatch.setattr(index, "UNITS_AT_ONCE", at_once)
     rebuild(home)
     with connect(home) as connection:

@@ -13,7 +13,7 @@ import pytest
 from support.commands import said
 from support.homes import attribution_rows, commit_epoch, everything, fresh, start, up_to_date
 from support.places import PACKAGES, ROOT
-from tracking import mlflow_client, runs
+from tracking import committing, mlflow_client, runs
 from tracking.catalogue import read_records
 from tracking.files import write_table
 from tracking.home import Home, find_home
@@ -46,7 +46,7 @@ def fill(home: Home) -> str:
             "attributions/saliency_epoch_0001_part_000.parquet": attribution_rows(run.run_id),
         }
         made = {path: write_table(folder / Path(path).name, rows) for path, rows in files.items()}
-        runs.commit(run, "start", made, {}, None)
+        committing.commit(run, "start", made, {}, None)
     runs.finish_run(run)
     return run.run_id
 

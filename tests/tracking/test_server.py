@@ -49,7 +49,7 @@ from support.logged_models import find_model
 from support.places import ROOT
 from support.recorded import CLASSES, make_net, make_sets
 from support.servers import LOST, Forked, free_port, kill, serve
-from tracking import commits, patience, runs
+from tracking import commits, committing, display, patience, runs
 from tracking.catalogue import RunRecord, read_records, resolve, resolve_all
 from tracking.commits import EpochCommit
 from tracking.errors import RETRIES, InputError, RunError
@@ -179,7 +179,7 @@ def start(home: Home, name: str, folder: Path, params: dict | None = None) -> ru
     checkpoint.write_bytes(b"weights")
     table = write_table(folder / "epoch_0000.parquet", {"class_id": [0, 1], "name": ["cat", "dog"]})
     files = {"checkpoints/epoch_0000.safetensors": checkpoint, "classes/epoch_0000.parquet": table}
-    runs.commit(run, "epoch_0000", files, {"val_accuracy": 0.5}, 0)
+    committing.commit(run, "epoch_0000", files, {"val_accuracy": 0.5}, 0)
     return run
 
 
@@ -215,7 +215,7 @@ def test_a_run_that_has_not_changed_costs_no_request(server: str, tmp_path: Path
     # one that has ended gets another commit
     ended = runs.open_run(first, replace(finished.record, status="FINISHED"))
     note, note_again = (write_json(tmp_path / f"{name}.json", [name]) for name in ("note", "more"))
-    runs.commit(ended, "note", {"notes/note.json": note}, {}, None)
+    committing.commit(ended, "note", {"notes/note.json": note}, {}, None)
     count_requests(3)
     paths = [request.partition(f"{finished.run_id}/artifacts/")[2] for request in sent[1:]]
     assert paths == ["run.json", "", "commits/note.json", "notes/note.json"]  # and the list of commits
@@ -224,9 +224,9 @@ def test_a_run_that_has_not_changed_costs_no_request(server: str, tmp_path: Path
 
     # the process that wrote it was killed before it could tell
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "log_metrics", raises(ConnectionError()))
+        patch.setattr(committing, "log_metrics", raises(ConnectionError()))
         with pytest.raises(ConnectionError):
-            runs.commit(ended, "more", {"notes/more.json": note_again}, {}, None)
+            committing.commit(ended, "more", {"notes/more.json": note_again}, {}, None)
     assert count_requests(3) == 5
 
     # a run of an earlier version, whose tag is missing, is asked for its commits
@@ -250,11 +250,11 @@ def test_a_unit_whose_home_was_killed_is_completed_by_the_next(server: str, tmp_
     fetch(second)
     unit, of_first, of_second = "extra_new_0001", *({"classes": {"class_id": [2], "name": [name]}} for name in "ab")
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "log_commit", raises(KeyboardInterrupt()))
+        patch.setattr(committing, "log_commit", raises(KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
-            runs.commit_first(run, unit, of_first)
+            committing.commit_first(run, unit, of_first)
     [record] = read_records(second)
-    assert not runs.commit_first(runs.open_run(second, record), unit, of_second)
+    assert not committing.commit_first(runs.open_run(second, record), unit, of_second)
     for home in (first, second):
         fetch(home)
         assert rows(home, "select name from classes where class_id = 2") == [("a",)]
@@ -314,8 +314,8 @@ def test_a_loop_of_the_users_own_waits_until_others_know_its_epoch(
         assert shown.wait(20)
         log_image(*arguments)
 
-    log_image = runs.log_image
-    monkeypatch.setattr(runs, "log_image", show)
+    log_image = display.log_image
+    monkeypatch.setattr(display, "log_image", show)
     sent.clear()
     run.epoch()
     assert len(sent) == 4  # three files, the commit
@@ -366,9 +366,9 @@ def test_a_server_that_dies_ends_a_training_that_goes_on_when_it_is_back_and_hol
             kill(process)
         sent.clear()
         commit = commit_staged(staged)
-        # two for the picture, three files, the commit, five for the model, the metrics; first, that there are pictures
+        # three files, the commit, two for the picture, five for the model, the metrics; once, that there are pictures
         assert len(sent) == (12 if staged.epoch else 13)
-        assert [path for path in sent if "/artifacts/" in path][5].endswith(commit.path)
+        assert [path for path in sent if "/artifacts/" in path][3].endswith(commit.path)
         return commit
 
     commit_staged = epoch_commit.commit_staged
@@ -445,7 +445,7 @@ def test_a_server_that_is_started_again_is_waited_for(tmp_path: Path, empty_trac
     kill(first)
     with ThreadPoolExecutor() as pool:
         starting = pool.submit(serve, tmp_path, port)
-        runs.commit(run, "notes", notes, {}, None)
+        committing.commit(run, "notes", notes, {}, None)
         runs.finish_run(run)
         again = starting.result()
     try:
@@ -466,7 +466,7 @@ def test_a_server_lost_while_runs_are_fetched_gets_one_line(
     process = serve(tmp_path, port)
     run = start(first, "one", tmp_path)
     for unit in ("two", "three"):
-        runs.commit(run, unit, {f"notes/{unit}.json": write_json(tmp_path / f"{unit}.json", unit)}, {}, None)
+        committing.commit(run, unit, {f"notes/{unit}.json": write_json(tmp_path / f"{unit}.json", unit)}, {}, None)
     list_folder = StoredFiles.list_folder
 
     def list_and_die(files: StoredFiles, folder: str) -> list[str]:

@@ -12,7 +12,7 @@ import duckdb
 import pytest
 
 from support.homes import commit_epoch, everything, prediction_rows, start, up_to_date
-from tracking import commits, runs, tables
+from tracking import commits, committing, runs, tables
 from tracking.catalogue import RunRecord, free_name, resolve
 from tracking.errors import InputError
 from tracking.files import write_json, write_table
@@ -243,14 +243,14 @@ def test_equal_metric_points_are_kept_once(home: Home) -> None:
     run = start(home)
     made = commit_epoch(run, 0)
     for _ in range(3):
-        runs.log_metrics(run, made)
+        committing.log_metrics(run, made)
     assert len(run.client.get_metric_history(run.run_id, "accuracy")) == 1
 
 
 def test_details_are_rows_of_metrics_that_mlflow_does_not_show(home: Home) -> None:
     run = start(home)
-    runs.commit(run, "epoch_0000", {}, {"accuracy": 0.5}, 0, {"accuracy/dog": 0.25})
-    runs.commit(run, "epoch_0001", {}, {"accuracy": 0.75}, 1)
+    committing.commit(run, "epoch_0000", {}, {"accuracy": 0.5}, 0, {"accuracy/dog": 0.25})
+    committing.commit(run, "epoch_0001", {}, {"accuracy": 0.75}, 1)
     ingest(home, [run.run_id])
     sql = "select epoch, key, value from metrics order by all"
     for opened in (connect(home), _open_files(home)):
@@ -295,7 +295,7 @@ def test_record_round_trip() -> None:
 
 def test_a_commit_says_by_its_type_whether_it_is_of_an_epoch(home: Home) -> None:
     run = start(home)
-    runs.commit(run, "start", {}, {}, None)
+    committing.commit(run, "start", {}, {}, None)
     commit_epoch(run, 0)
     kinds = {unit: type(commit) for unit, commit in commits.commits_by_unit(home, run.run_id).items()}
     assert kinds == {"start": commits.Commit, "epoch_0000": commits.EpochCommit}

@@ -27,7 +27,7 @@ from pipelines.training.train import replace, train
 from support.commands import at_once
 from support.homes import TINY
 from support.servers import free_port, kill, serve
-from tracking import runs
+from tracking import committing, runs
 from tracking.catalogue import read_records
 from tracking.errors import InputError
 from tracking.files import write_json
@@ -127,7 +127,7 @@ def test_two_people_share_a_study(server: str, tmp_path: Path, monkeypatch: pyte
     rerun(RerunSettings(run=run_id, check=True), ben)  # raises if a number differs
     [record] = [one for one in read_records(ben) if one.run_id == run_id]
     note = write_json(tmp_path / "note.json", ["ben was here"])
-    runs.commit(runs.open_run(ben, record), "note", {"notes/note.json": note}, {"said": 1.0}, None)
+    committing.commit(runs.open_run(ben, record), "note", {"notes/note.json": note}, {"said": 1.0}, None)
 
     # both add images to the same split at the same moment, each a picture of their own and one that both have
     pictures = [str(tmp_path / f"{number}.png") for number in range(3)]

@@ -10,7 +10,7 @@ from pipelines.explaining.concepts.concept_set import TARGET_AGREEMENT, ConceptS
 from pipelines.explaining.concepts.drawing import draw_concepts
 from pipelines.explaining.concepts.names import NamedConcept, name_concepts
 from pipelines.explaining.job import ConceptJob
-from tracking import commits, models, runs
+from tracking import commits, committing, models, runs
 from tracking.errors import InputError
 from tracking.files import write_json, write_table
 from tracking.index import ingest
@@ -90,7 +90,7 @@ def _commit(
             for reducer, fidelity in concepts.fidelity.items()
             for measure, value in asdict(fidelity).items()
         }
-        commit = runs.commit(run, unit, files, _metrics(concepts), epoch, details)
+        commit = committing.commit(run, unit, files, _metrics(concepts), epoch, details)
     models.log_explained(run, commit, _shown_of_model(commit))
     ingest(run.home, [run.run_id])
 

@@ -8,7 +8,7 @@ from pipelines.explaining.concepts.concept_set import TARGET_AGREEMENT, ConceptS
 from pipelines.explaining.concepts.names import Examples, NamedConcept
 from pipelines.explaining.concepts.words import describe_stability
 from pipelines.explaining.job import ConceptJob
-from tracking import runs
+from tracking import display, runs
 
 
 def draw_concepts(job: ConceptJob, run: runs.Run, epoch: int, concepts: ConceptSet, named: list[NamedConcept]) -> None:
@@ -38,18 +38,18 @@ def draw_concepts(job: ConceptJob, run: runs.Run, epoch: int, concepts: ConceptS
         for concept_id, concept in enumerate(named)
     ]
     for concept_id, picture in enumerate(figures.draw_cards(cards, classes)):
-        runs.log_picture(run, picture, f"{folder}_concept_{concept_id:02d}.png")
+        display.log_picture(run, picture, f"{folder}_concept_{concept_id:02d}.png")
     for concept_id, picture in enumerate(figures.draw_squares(cards, classes)):
-        runs.log_image(run, picture, f"concept/{concept_id:02d}", epoch)
+        display.log_image(run, picture, f"concept/{concept_id:02d}", epoch)
 
     row_names = [f"{title}: {concept.description.split(';')[0]}" for title, concept in zip(titles, named, strict=True)]
     for measure in ("prevalence", "tcav_sign"):
         values = getattr(concepts.tcav, measure).numpy()
         figure = figures.matrix(values, row_names, classes, concepts.stable.numpy(), f"{measure}, {origin}")
-        runs.log_picture(run, render_figure(figure), f"{folder}_{measure}.png")
+        display.log_picture(run, render_figure(figure), f"{folder}_{measure}.png")
     if concepts.choice:
         figure = figures.count_curve(concepts.choice, TARGET_AGREEMENT, f"number of concepts, {origin}")
-        runs.log_picture(run, render_figure(figure), f"{folder}_number_of_concepts.png")
+        display.log_picture(run, render_figure(figure), f"{folder}_number_of_concepts.png")
 
 
 def _panel(job: ConceptJob, epoch: int, concepts: ConceptSet, examples: Examples, concept_id: int) -> figures.Panel:

@@ -3,7 +3,7 @@
 from pipelines.common.settings import LabelSettings
 from pipelines.common.terminal import say
 from queries import Answer
-from tracking import catalogue, runs
+from tracking import catalogue, committing, runs
 from tracking.errors import InputError
 from tracking.home import Home
 from tracking.index import ingest
@@ -26,7 +26,7 @@ def label_concept(settings: LabelSettings, home: Home) -> str:
     unit = f"label_{catalogue.digits_of(labelled_at)}"
     copied = ("run_id", "epoch", "concept_id", "concept_key", "layer", "vector")
     row = {name: concept[name] for name in copied} | {"label": label, "labelled_at": labelled_at}
-    runs.commit_tables(run, unit, {"concept_labels": {name: [value] for name, value in row.items()}}, None)
+    committing.commit_tables(run, unit, {"concept_labels": {name: [value] for name, value in row.items()}}, None)
     runs.set_tag(run, f"study.concept.{concept['epoch']}.{concept['concept_id']}", label)
     ingest(home, [run.run_id])
     say(

@@ -18,7 +18,7 @@ from pipelines.explaining.maps.rows import AttributionBatch, target_kind
 from pipelines.lifecycle import spreading
 from pipelines.lifecycle.child_run import advise_to_resume
 from pipelines.lifecycle.spreading import Opening, Shard
-from tracking import commits, models, runs
+from tracking import commits, committing, display, models, runs
 from tracking.errors import InputError
 from tracking.index import ingest
 from tracking.reading import connect
@@ -161,7 +161,7 @@ def _commit_part(
     for name, first in columns_by_kind[0].items():
         values = [columns[name] for columns in columns_by_kind]
         table[name] = np.concatenate(values) if isinstance(first, np.ndarray) else list(chain.from_iterable(values))
-    runs.commit_tables(run, part, {"attributions": table}, by_kind[0].epoch)
+    committing.commit_tables(run, part, {"attributions": table}, by_kind[0].epoch)
     ingest(run.home, [run.run_id])
 
 
@@ -173,13 +173,13 @@ def _log_heatmaps(job: Job, run: runs.Run, by_kind: list[AttributionBatch], *, d
     title = f"{job.method}, epoch {first.epoch}"
     if draw_pages:
         for number, figure in enumerate(heatmaps.pages(explained, f"{title}, {job.source.record.name}"), start=1):
-            runs.log_picture(run, render_figure(figure), f"heatmaps/epoch_{first.epoch:04d}_page_{number:02d}.png")
+            display.log_picture(run, render_figure(figure), f"heatmaps/epoch_{first.epoch:04d}_page_{number:02d}.png")
     for row in np.flatnonzero(np.isin(first.instances, job.source.pictured)).tolist():
         key = heatmaps.picture_key(data.splits[first.split], first.split, first.instances[row], data.classes)
         for number, target in enumerate(job.settings.target):
             folder = "heatmap" if number == 0 else f"heatmap_{_target_name(job, target)}"
             picture = heatmaps.tile(explained.images[row], explained.maps[row, number], explained.signed)
-            runs.log_image(run, picture, f"{folder}/{key}", first.epoch)
+            display.log_image(run, picture, f"{folder}/{key}", first.epoch)
 
 
 def _target_name(job: Job, target: str) -> str:
@@ -196,7 +196,7 @@ def _commit_epoch(job: Job, run: runs.Run, epoch: int, unit: str) -> None:
     [summary] = [row for row in answer.dicts if (row["explainer_run_id"], row["epoch"], row["target_kind"]) == key]
     metrics = {name: float(summary[name]) for name in SUMMARY_METRICS if summary[name] is not None}
     # n is the same at every epoch, and tag study.n has it, so that no chart of MLflow need show it
-    commit = runs.commit(run, unit, {}, metrics, epoch, {"n": float(summary["n"])})
+    commit = committing.commit(run, unit, {}, metrics, epoch, {"n": float(summary["n"])})
     models.log_explained(run, commit)
     ingest(run.home, [run.run_id])
 

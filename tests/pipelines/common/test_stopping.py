@@ -19,7 +19,7 @@ from pipelines.common.settings import FlowSettings, ReportSettings
 from pipelines.instanceflow.flow import flow
 from pipelines.reporting.report import report
 from support.places import ROOT
-from tracking import mlflow_client, runs, staging
+from tracking import committing, mlflow_client, runs, staging
 from tracking.catalogue import read_records
 from tracking.home import Home, find_home
 from tracking.index import ingest
@@ -238,7 +238,9 @@ def test_every_file_has_the_mode_that_the_umask_says(tmp_path: Path, empty_track
         runs.log_record(run)
         with runs.staging_folder(home) as folder:
             (folder / "weights.safetensors").touch(mode=0o600)
-            runs.commit(run, "start", {"checkpoints/weights.safetensors": folder / "weights.safetensors"}, {}, None)
+            committing.commit(
+                run, "start", {"checkpoints/weights.safetensors": folder / "weights.safetensors"}, {}, None
+            )
         runs.finish_run(run)
         ingest(home)
     finally:

@@ -20,7 +20,7 @@ from pipelines.lifecycle.selection import sample_instances
 from pipelines.reporting.criteria import VERDICTS
 from pipelines.resuming import resume
 from support.homes import TINY, answer, copied, rows
-from tracking import mlflow_client, models, runs
+from tracking import committing, mlflow_client, models, runs
 from tracking.catalogue import resolve
 from tracking.errors import InputError
 from tracking.home import Home
@@ -336,7 +336,7 @@ def test_goes_on_where_it_was_stopped(own: Home, monkeypatch: pytest.MonkeyPatch
         return write_table(path, columns)
 
     whole = compared(own)
-    monkeypatch.setattr(runs, "write_table", stopping)
+    monkeypatch.setattr(committing, "write_table", stopping)
     with pytest.raises(KeyboardInterrupt):
         compare(COMPARE, own)
     stopped = resolve(own, "latest", ("compare",))

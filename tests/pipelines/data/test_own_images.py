@@ -20,7 +20,7 @@ from pipelines.training import train as training
 from support.commands import said
 from support.homes import fresh
 from support.interruption import stopped_at_step
-from tracking import commits, runs
+from tracking import commits, committing
 from tracking.catalogue import RunRecord, resolve
 from tracking.errors import InputError
 from tracking.home import Home
@@ -167,9 +167,9 @@ def test_moved_data_is_named_when_other_runs_are_resumed_or_done_again(
             raise KeyboardInterrupt
         return commit(run, unit, *rest)
 
-    commit = runs.commit
+    commit = committing.commit
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "commit", stop_after_start)
+        patch.setattr(committing, "commit", stop_after_start)
         with pytest.raises(KeyboardInterrupt):
             STEPS[kind](trained.run_id, own)
     stopped = resolve(own, "latest", (kind,))

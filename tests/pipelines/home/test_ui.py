@@ -17,7 +17,7 @@ import pytest
 from pipelines.home import study_view
 from support.commands import said
 from support.servers import Served, open_page
-from tracking import runs
+from tracking import display
 from tracking.catalogue import resolve
 from tracking.home import Home, find_home
 from tracking.mlflow_internals import VIEW_TAG
@@ -152,15 +152,15 @@ def test_heatmaps_are_seen_whole_on_the_run_s_page(study: Home, address: str, br
 
 def test_a_view_and_a_note_that_someone_changed_stay(copy: Home) -> None:
     study_view.save_views(copy)
-    written = runs.read_experiment_tags(copy)
+    written = display.read_experiment_tags(copy)
     study_view.save_views(copy)
     view, note = f"{VIEW_TAG}study", "mlflow.note.content"
-    assert runs.read_experiment_tags(copy)[note] == written[note]
+    assert display.read_experiment_tags(copy)[note] == written[note]
     changed = json.loads(written[view]) | {"updatedAt": 1, "name": "mine"}  # as MLflow's page does it
-    runs.set_experiment_tag(copy, view, json.dumps(changed))
-    runs.set_experiment_tag(copy, note, "my own words")
+    display.set_experiment_tag(copy, view, json.dumps(changed))
+    display.set_experiment_tag(copy, note, "my own words")
     study_view.save_views(copy)
-    after = runs.read_experiment_tags(copy)
+    after = display.read_experiment_tags(copy)
     assert (json.loads(after[view])["name"], after[note]) == ("mine", "my own words")
 
 
@@ -177,7 +177,7 @@ def test_pages_of_a_training_have_addresses_of_their_own(copy: Home, trained) ->
 def test_the_page_still_reads_saved_views(copy: Home) -> None:
     """The view's form is MLflow's own affair: a text that its page decompresses."""
     study_view.save_views(copy)
-    saved = json.loads(runs.read_experiment_tags(copy)[f"{VIEW_TAG}study"])
+    saved = json.loads(display.read_experiment_tags(copy)[f"{VIEW_TAG}study"])
     state = json.loads(decompress(b64decode(saved["state"].removeprefix("deflate;"))))
     charts = {tuple(chart["imageKeys"]): chart for chart in state["compareRunCharts"] if "imageKeys" in chart}
     assert {chart["step"] for chart in charts.values()} == {3}  # the last epoch
@@ -192,7 +192,7 @@ def test_sections_of_charts_say_how_to_read_them(copy: Home, monkeypatch: pytest
 
     def name_sections() -> list[str]:
         study_view.save_views(copy)
-        saved = json.loads(runs.read_experiment_tags(copy)[f"{VIEW_TAG}study"])
+        saved = json.loads(display.read_experiment_tags(copy)[f"{VIEW_TAG}study"])
         state = json.loads(decompress(b64decode(saved["state"].removeprefix("deflate;"))))
         return [section["name"] for section in state["compareRunSections"]]
 
@@ -206,7 +206,7 @@ def test_sections_of_charts_say_how_to_read_them(copy: Home, monkeypatch: pytest
     )
     compared = replace(saliency, kind="compare", run_id="c")
     steps = {"saliency": [0, 1, 3], "grad_cam": [3], "c": [0, 3]}
-    monkeypatch.setattr(runs, "list_images", lambda _, run_id: [("heatmap/a", step) for step in steps[run_id]])
+    monkeypatch.setattr(display, "list_images", lambda _, run_id: [("heatmap/a", step) for step in steps[run_id]])
     metrics = [("insertion/random", 0.312), ("insertion/edge", 0.5), ("insertion/saliency", 0.7)]
     with duckdb.connect() as connection:
         connection.execute("create table metrics (run_id varchar, key varchar, value double)")

@@ -10,7 +10,7 @@ import pipelines
 from pipelines.asking.formats import as_text
 from support.answers import records
 from support.homes import start
-from tracking import runs
+from tracking import committing, runs
 from tracking.errors import InputError
 from tracking.home import Home
 from tracking.index import ingest, rebuild
@@ -28,7 +28,7 @@ def add_run(home: Home, name: str) -> str:
     instances |= {"source": [f"{one}/{number}" for one, number, _ in IMAGES]}
     instances |= {"content": [f"{place:016x}" for place in range(len(IMAGES))]}
     classes = {"run_id": [run.run_id] * 3, "class_id": [0, 1, 2], "name": CLASSES}
-    runs.commit_tables(run, "start", {"instances": instances, "classes": classes}, None)
+    committing.commit_tables(run, "start", {"instances": instances, "classes": classes}, None)
     runs.finish_run(run)
     ingest(home)
     return run.run_id

@@ -8,7 +8,7 @@ from pipelines.common.settings import ReportSettings
 from pipelines.home import study_view
 from pipelines.reporting import story
 from pipelines.reporting.report import report
-from tracking import mlflow_client, runs
+from tracking import display, mlflow_client, runs
 from tracking.catalogue import resolve
 from tracking.home import Home
 
@@ -32,15 +32,15 @@ def test_descriptions_begin_with_what_was_found_and_keep_what_someone_wrote(copy
     assert "\n- **labels**: " in findings
     assert "\n- **shortcut**: not tested" in findings  # as no methods were compared
     assert read_note(copy, training.run_id) == f"**Found:** {headline}\n\n{own}"
-    assert runs.read_finding(copy, training.run_id) == headline
+    assert display.read_finding(copy, training.run_id) == headline
 
 
 def test_the_experiment_says_what_was_found_before_what_to_open(copy: Home) -> None:
     report(ReportSettings(), copy)
     study_view.save_views(copy)
-    note = runs.read_experiment_tags(copy)[runs.NOTE]
+    note = display.read_experiment_tags(copy)[runs.NOTE]
     found, links = note.split(" **Open:** ")
-    assert found == runs.read_finding(copy, resolve(copy, "latest", ("train",)).run_id)
+    assert found == display.read_finding(copy, resolve(copy, "latest", ("train",)).run_id)
     assert "accuracy" in found
     assert links.startswith("[report](#/experiments/")
     assert all(f"[{what}](#/" in links for what in ("charts and heatmaps", "images to check"))

@@ -21,7 +21,7 @@ from pipelines.training.recipe import make_recipe, resolve_settings
 from pipelines.training.train import train
 from support.homes import TINY, fresh, predictions, rows, start
 from support.launches import Outcome, run_launches
-from tracking import runs
+from tracking import committing, runs
 from tracking.catalogue import RunRecord, read_records, resolve
 from tracking.commits import read_epochs
 from tracking.errors import InputError, RunError
@@ -112,7 +112,7 @@ def judge(home: Home) -> None:
     data = load_dataset("digits", None, home, val_fraction=0.1, seed=0, size=8)
     run = start(home, "judged")
     classes = {"run_id": [run.run_id] * 10, "class_id": list(range(10)), "name": data.classes}
-    runs.commit_tables(run, "start", {"instances": instance_columns(run.run_id, data), "classes": classes}, None)
+    committing.commit_tables(run, "start", {"instances": instance_columns(run.run_id, data), "classes": classes}, None)
     runs.finish_run(run)
     other = (data.splits["train"].labels[0] + 1) % 10
     file = home.path / "verdicts.csv"

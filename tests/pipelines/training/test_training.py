@@ -28,7 +28,7 @@ from pipelines.training.recipe import resolve_settings
 from support.homes import TINY, predictions
 from support.interruption import stopped_at_step
 from support.places import ROOT
-from tracking import commits, mlflow_client, runs
+from tracking import commits, display, mlflow_client, runs
 from tracking.catalogue import RunRecord, resolve
 from tracking.errors import DivergedError, InputError
 from tracking.home import Home
@@ -129,15 +129,15 @@ def test_crash_right_after_a_commit_loses_no_metric_and_no_picture(home: Home, m
                 raise SystemError("power cut")
         log_image(run, image, key, step)
 
-    log_image = runs.log_image
-    monkeypatch.setattr(runs, "log_image", log_and_crash)
+    log_image = display.log_image
+    monkeypatch.setattr(display, "log_image", log_and_crash)
     with pytest.raises(SystemError):
         training.train(training.replace(TINY, epochs=2), home)
     assert [commit.epoch for commit in commits.read_epochs(home, resolve(home, "latest").run_id)] == [0, 1]
     run_id = training.resume(resolve(home, "latest"), home)
     history = mlflow_client.connect(home).get_metric_history(run_id, "test_accuracy")
     assert sorted(point.step for point in history) == [0, 1, 2]
-    assert sorted(runs.list_images(home, run_id)) == [("confusion_test", epoch) for epoch in range(3)]
+    assert sorted(display.list_images(home, run_id)) == [("confusion_test", epoch) for epoch in range(3)]
     assert len(drawn) == 2
     assert np.array_equal(*drawn)
 
