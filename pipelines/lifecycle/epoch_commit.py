@@ -32,6 +32,7 @@ Result = TypeVar("Result")
 CONFUSION_IMAGE = "confusion_test"  # the key of an epoch's picture in MLflow
 LONGEST_END = 10  # seconds that a stopped program waits for the commit under way
 SaveFiles = Callable[[Path], dict[str, Path]]  # into a folder; path in the run: file
+RenderPicture = Callable[[], np.ndarray]  # [H, W, 3], uint8
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class StagedEpoch:
     metrics: dict[str, float]  # shown in MLflow too
     details: dict[str, float]  # not shown in MLflow
     data: Dataset
-    confusions: np.ndarray  # of the test images, label by predicted class, [K, K]
+    render_confusions: RenderPicture  # of the test images
 
 
 def stage_epoch(
@@ -61,13 +62,16 @@ def stage_epoch(
 ) -> StagedEpoch:
     """Write the model's weights and its predictions, those of test among them, and what `save_more` writes.
 
-    The model may be trained on afterwards. `metrics` are shown in MLflow too, `details` are not.
+    Test's confusions are drawn here, not in the background: drawing changes Matplotlib's settings for a moment, and a
+    training loop may draw, too. The model may be trained on afterwards. `metrics` are shown in MLflow too, `details`
+    are not.
     """
     settings = read_recorded_settings(run.home, run.record, TrackedSettings)
     kept = parse_probabilities(settings.probabilities)
     parts = [part.to_columns(run.run_id, epoch, kept) for part in predictions]
     test = next(part for part in predictions if part.split == "test")
     confusions = count_pairs(test.label.numpy(), test.logits.argmax(1).numpy(), len(data.classes))
+    render_confusions = _draw_confusions(epoch, confusions, data)
     unit = f"epoch_{epoch:04d}"
     is_new = unit not in committed_units(run.home, run.run_id)
     with ExitStack() as stack:
@@ -80,7 +84,7 @@ def stage_epoch(
         if save_more:
             files |= save_more(path)
         stack.pop_all()
-    return StagedEpoch(run, epoch, is_new, folder, files, metrics, details or {}, data, confusions)
+    return StagedEpoch(run, epoch, is_new, folder, files, metrics, details or {}, data, render_confusions)
 
 
 def commit_staged(staged: StagedEpoch) -> EpochCommit:
@@ -103,20 +107,20 @@ def commit_files(staged: StagedEpoch) -> EpochCommit:
 
 def show_commit(staged: StagedEpoch, commit: EpochCommit) -> None:
     """Log a committed epoch's picture, model and metrics to MLflow, and add its rows to the index."""
-    _log_confusions(staged.run, commit, staged.confusions, staged.data)
+    display.log_image(staged.run, staged.render_confusions(), CONFUSION_IMAGE, staged.epoch)
     models.log_epoch_model(staged.run, commit, interface=describe_interface(staged.data), is_new=staged.is_new)
     ingest(staged.run.home, [staged.run.run_id])
 
 
-def _log_confusions(run: runs.Run, commit: EpochCommit, counts: np.ndarray, data: Dataset) -> None:
-    """Draw the confusions [K, K], of many classes those that are confused most, and log the picture."""
-    title = f"test, epoch {commit.epoch}: {counts.trace() / counts.sum():.1%} correct"
+def _draw_confusions(epoch: int, counts: np.ndarray, data: Dataset) -> RenderPicture:
+    """Draw the confusions [K, K], of many classes those that are confused most."""
+    title = f"test, epoch {epoch}: {counts.trace() / counts.sum():.1%} correct"
     shown = choose_confused(counts)
     if len(shown) < len(counts):
         title += f"; of {len(counts):,} classes, the {len(shown)} of the pairs confused most"
     names = [data.classes[one] for one in shown]
-    matrix = draw(draw_confusion, LOGGED, counts[np.ix_(shown, shown)], counts.sum(axis=1)[shown], names)
-    display.log_image(run, render_figure(matrix, title), CONFUSION_IMAGE, commit.epoch)
+    figure = draw(draw_confusion, LOGGED, counts[np.ix_(shown, shown)], counts.sum(axis=1)[shown], names)
+    return partial(render_figure, figure, title)
 
 
 def commit_in_background(staged_epochs: Iterator[StagedEpoch]) -> Iterator[EpochCommit]:
@@ -167,7 +171,8 @@ def complete_epochs(run: runs.Run, committed: Sequence[EpochCommit], data: Datas
         columns = read_table(path, ["split", "label", "predicted"])
         of_test = np.array(columns["split"]) == "test"
         labels, predicted = (np.array(columns[name])[of_test].astype(int) for name in ("label", "predicted"))
-        _log_confusions(run, last, count_pairs(labels, predicted, len(data.classes)), data)
+        render = _draw_confusions(last.epoch, count_pairs(labels, predicted, len(data.classes)), data)
+        display.log_image(run, render(), CONFUSION_IMAGE, last.epoch)
 
 
 def log_learning_curves(run: runs.Run, committed: Sequence[EpochCommit]) -> None:

@@ -7,12 +7,14 @@ import random
 import sys
 from collections.abc import Iterator
 from concurrent.futures import wait
+from contextlib import AbstractContextManager
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread, current_thread
 
 import numpy as np
 import pytest
 import torch
+from matplotlib import rc_context
 from mlflow import MlflowClient
 from torch import nn
 from torch.utils.data import DataLoader
@@ -28,6 +30,7 @@ from pipelines.common.settings import (
 )
 from pipelines.comparing.compare import compare
 from pipelines.data.datasets import load_dataset
+from pipelines.drawing import style
 from pipelines.explaining.explain import explain
 from pipelines.instanceflow.flow import flow
 from pipelines.recording import recording
@@ -121,6 +124,21 @@ def test_an_epoch_is_known_before_mlflow_shows_it(home: Home, monkeypatch: pytes
         run.finish()
     points = MlflowClient(home.mlflow_address).get_metric_history(run.run_id, "test_accuracy")
     assert [(point.step, point.value) for point in points] == [(1, accuracy)]
+
+
+def test_a_loop_that_draws_keeps_its_settings(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Matplotlib's settings are global, so they are changed only while the loop waits."""
+    threads: list[Thread] = []
+
+    def change_settings(settings: object) -> AbstractContextManager:
+        threads.append(current_thread())
+        return rc_context(settings)
+
+    monkeypatch.setattr(style, "rc_context", change_settings)
+    run = record(make_net(), make_sets(), CLASSES, home=str(home.path))
+    run.epoch()
+    run.finish()
+    assert threads == [current_thread()] * 3  # confusions of both epochs, learning curves
 
 
 def test_what_mlflow_refuses_stops_the_next_epoch_and_is_made_up_for(
