@@ -327,7 +327,7 @@ def test_an_image_stands_above_its_label_and_prediction_in_a_square(shape: tuple
 
 @pytest.mark.parametrize("stop_at", [1, 3])
 def test_goes_on_where_it_was_stopped(own: Home, monkeypatch: pytest.MonkeyPatch, stop_at: int) -> None:
-    write_table, calls = runs.write_table, []
+    write_table, calls = committing.write_table, []
 
     def stopping(path, columns):
         calls.append(path)
