@@ -607,7 +607,7 @@ class ImportCheckpointsSettings(TrackedSettings):
 
 @dataclass(frozen=True)
 class SqlSettings(CheckedSettings):
-    """Answer a SQL query over everything tracked; read-only."""
+    """Run a read-only SQL query on everything that is tracked."""
 
     query: str = setting(MISSING, 'the SQL, such as "from runs"', positional=True)
     seconds: int = setting(60, "time limit in seconds", least=1, most=86_400)

@@ -60,7 +60,7 @@ class Tally:
     kills: int = 0
     finished: int = 0  # ended before the signal
     resumed: int = 0
-    anew: int = 0
+    restarted: int = 0
     failures: list[str] = field(default_factory=list)
 
 
@@ -164,18 +164,18 @@ def killed(home: Home, case: Case, chance: random.Random) -> tuple[subprocess.Po
 def recover(home: Home, case: Case, known: set[str], tally: Tally) -> Iterator[str]:
     """Resume every run that was stopped; without one, or where nothing was committed, start the command again."""
     stopped = [record for record in read_records(home) if record.run_id not in known and record.status != "FINISHED"]
-    anew = not {record.run_id for record in read_records(home)} - known
+    restarted = not {record.run_id for record in read_records(home)} - known
     for record in stopped:
         if record.status != "KILLED":
             yield f"run {record.run_id} is {record.status}"
         code, _, error = completed(home, "resume", record.run_id)
         tally.resumed += code == 0
         if code == 2 and "start a new one" in error:
-            anew = True
+            restarted = True
         elif code:
             yield f"resume ended with {code}: {error}"
-    if anew:
-        tally.anew += 1
+    if restarted:
+        tally.restarted += 1
         code, _, error = completed(home, *case.command)
         if code:
             yield f"started again, it ended with {code}: {error}"
@@ -295,9 +295,9 @@ def hung(home: Home, record: RunRecord) -> list[tuple]:
 
 
 def report(tallies: dict[str, Tally]) -> None:
-    print(f"{'command':<10}{'kills':>8}{'too late':>10}{'resumed':>10}{'anew':>8}{'failures':>10}")
+    print(f"{'command':<10}{'kills':>8}{'too late':>10}{'resumed':>10}{'restarted':>11}{'failures':>10}")
     for name, tally in tallies.items():
-        cells = f"{tally.kills:>8}{tally.finished:>10}{tally.resumed:>10}{tally.anew:>8}{len(tally.failures):>10}"
+        cells = f"{tally.kills:>8}{tally.finished:>10}{tally.resumed:>10}{tally.restarted:>11}{len(tally.failures):>10}"
         print(f"{name:<10}{cells}")
     for line in (line for tally in tallies.values() for line in tally.failures):
         print(line)

@@ -49,7 +49,7 @@ def test_packages_of_the_same_names_do_not_matter(site: Path, tmp_path: Path, st
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
-def test_a_signal_amid_the_imports_ends_the_command_with_a_line(tmp_path: Path, name: str) -> None:
+def test_a_signal_during_the_imports_ends_the_command_with_a_line(tmp_path: Path, name: str) -> None:
     shutil.copy(ROOT / "pipelines" / "launch.py", tmp_path / "xai_study_launch.py")
     (tmp_path / "pipelines").mkdir()
     (tmp_path / "pipelines" / "launch.py").touch()

@@ -692,7 +692,7 @@ def test_label_doubts(tiny) -> None:
     assert (score, disputed) == (pytest.approx(1 / (1 + math.exp(-2))), True)
     assert answer(tiny, sql.format("test", 3, "null", 4))[0][:3] == (1, 2, 2)
     assert answer(tiny, sql.format("test", 0, 1, 4))[0][:3] == (2, 2, 2)
-    [never] = answer(tiny, sql.format("test", "null", "null", 0))  # never taken for another class, and yet it has a row
+    [never] = answer(tiny, sql.format("test", "null", "null", 0))  # never mistaken for another, and yet it has a row
     assert never == (None, 0, 3, 1, pytest.approx(1 / (1 + math.e)), False)
     assert answer(tiny, sql.format("test", "null", "null", 5)) == []  # without a label
 
@@ -858,7 +858,7 @@ def test_split_gaps_counts_and_corrects(tiny) -> None:
     data.insert(tiny, "predictions", held_out)
     rows = answer(tiny, "select class_id, metric, val_hits, val_n, hits, n, p_value from split_gaps('tiny', 'test')")
     counts = {(class_id, metric): tuple(numbers) for class_id, metric, *numbers, _ in rows}
-    assert counts == {  # at epoch 4: cats 0 0, dogs 1 2, a fish taken for a dog
+    assert counts == {  # at epoch 4: cats 0 0, dogs 1 2, a fish misclassified as a dog
         (None, "accuracy"): (40, 40, 3, 5),
         (0, "recall"): (20, 20, 2, 2),
         (1, "recall"): (20, 20, 1, 2),

@@ -41,7 +41,7 @@ def again(home: Home) -> Home:
     return home
 
 
-def test_a_lost_database_is_named_and_not_made_anew(home: Home, one: runs.Run, capsys, tmp_path: Path) -> None:
+def test_a_lost_database_is_named_and_not_made_again(home: Home, one: runs.Run, capsys, tmp_path: Path) -> None:
     kept = home.mlflow_db.rename(tmp_path / "kept")
     assert resolve(again(home), "one").run_id == one.run_id
     with connect(home) as connection:

@@ -53,7 +53,7 @@ def own(home: Home, study: Home, trained: RunRecord) -> Home:
 
 
 @pytest.fixture(autouse=True)
-def named_anew() -> None:
+def faults_are_named_again() -> None:
     reading._warn_once.cache_clear()
 
 

@@ -76,8 +76,8 @@ def test_a_signal_ends_a_command_with_a_line(name: str) -> None:
     assert ended(process) == (130, ["study: stopped"])
 
 
-def test_an_interrupt_amid_code_made_from_text_ends_with_the_exit_code(tmp_path: Path) -> None:
-    """As amid the making of a dataclass; `python -m` would end by the signal."""
+def test_an_interrupt_during_code_made_from_text_ends_with_the_exit_code(tmp_path: Path) -> None:
+    """As while a dataclass is made; `python -m` would end by the signal."""
     (tmp_path / "interrupted.py").write_text(INTERRUPTED)
     command = [sys.executable, "-m", "interrupted"]
     paths = os.pathsep.join((str(ROOT), str(tmp_path)))
@@ -86,7 +86,7 @@ def test_an_interrupt_amid_code_made_from_text_ends_with_the_exit_code(tmp_path:
 
 
 @pytest.mark.parametrize("pause", [1.0, 2.0])
-def test_ctrl_c_amid_the_imports(begun, home: Home, pause: float) -> None:
+def test_ctrl_c_during_the_imports(begun, home: Home, pause: float) -> None:
     process = begun(home, *TRAIN)
     time.sleep(pause)
     process.send_signal(signal.SIGINT)
@@ -94,7 +94,7 @@ def test_ctrl_c_amid_the_imports(begun, home: Home, pause: float) -> None:
     assert (code, lines[-1]) == (130, "study: stopped")
 
 
-def test_ctrl_c_once_and_twice_amid_a_training(begun, home: Home) -> None:
+def test_ctrl_c_once_and_twice_during_a_training(begun, home: Home) -> None:
     for number, signals in enumerate([(signal.SIGTERM,), (signal.SIGINT, signal.SIGINT)], start=1):
         process = begun(home, *TRAIN)
         while len(list(home.artifacts.glob("*/artifacts/commits/epoch_0000.json"))) < number:
@@ -107,7 +107,7 @@ def test_ctrl_c_once_and_twice_amid_a_training(begun, home: Home) -> None:
         assert [record.status for record in read_records(home)] == ["KILLED"] * number
 
 
-def test_ctrl_c_amid_a_query(begun, study: Home) -> None:
+def test_ctrl_c_during_a_query(begun, study: Home) -> None:
     process = begun(study, "sql", ENDLESS)
     time.sleep(3)
     process.send_signal(signal.SIGINT)
@@ -212,7 +212,7 @@ def test_what_a_kill_leaves_is_swept_and_what_lives_is_kept(home: Home, tmp_path
     assert left(home) == [foreign]
 
 
-def test_a_kill_amid_a_commit_leaves_nothing_behind_the_next_write(begun, home: Home) -> None:
+def test_a_kill_during_a_commit_leaves_nothing_behind_the_next_write(begun, home: Home) -> None:
     process = begun(home, *TRAIN)
     try:
         wait_for(home.path / staging.FOLDER, "*/epoch_0001.safetensors", process)

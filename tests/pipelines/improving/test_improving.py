@@ -249,7 +249,7 @@ def test_wrong_input_is_refused_before_anything_is_made(study: Home, change: dic
 
 @pytest.fixture
 def pets():
-    """Three cats, three dogs and a bird in val, where two cats are taken for dogs; and as many training images."""
+    """Three cats, three dogs and a bird in val, two cats misclassified as dogs; and as many training images."""
     connection = data.empty()
     data.add_run(connection, "tiny")
     data.add_classes(connection, "tiny", data.CLASSES)
